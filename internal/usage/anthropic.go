@@ -1,0 +1,185 @@
+package usage
+
+import "maps"
+
+// Anthropic messages. Source: anthropic-sdk-go's Usage and MessageDeltaUsage. Input excludes both cache counters. A
+// stream reports usage in message_start, under `message`, and a running total in each message_delta.
+var anthropicMessages = &format{
+	root:   object(anthropicFields()),
+	counts: anthropicCounts,
+	ends:   func(r *Reader) bool { return string(r.kind.bytes()) == "message_stop" },
+	output: true,
+}
+
+func anthropicFields() fields {
+	return fields{
+		"type":    text(toType),
+		"id":      text(toID),
+		"model":   text(toModel),
+		"error":   failure(),
+		"usage":   anthropicUsage().onDone(anthropicDelta),
+		"message": object(fields{"id": text(toID), "model": text(toModel), "usage": anthropicUsage().onDone(anthropicStart)}),
+		"content": list(object(fields{"text": output(asOutput), "thinking": output(asReasoning)})),
+		"delta": object(fields{
+			"text": output(asOutput), "thinking": output(asReasoning), "partial_json": output(asOutput), "stop_reason": finish(),
+		}),
+	}
+}
+
+// anthropicCounters are the counters of a usage object and of each of its iterations.
+func anthropicCounters() fields {
+	return fields{
+		"input_tokens":                count(inTotal),
+		"output_tokens":               count(outTotal),
+		"cache_read_input_tokens":     count(cached),
+		"cache_creation_input_tokens": count(written),
+		"cache_creation": object(fields{
+			"ephemeral_5m_input_tokens": count(written5m), "ephemeral_1h_input_tokens": count(written1h),
+		}),
+	}
+}
+
+func anthropicUsage() *node {
+	f := anthropicCounters()
+	maps.Copy(f, fields{
+		"output_tokens_details": object(fields{"thinking_tokens": count(reasoning)}),
+		"server_tool_use":       object(fields{"web_search_requests": count(searches)}),
+		"service_tier":          text(toTier),
+		"inference_geo":         text(toGeo),
+		"speed":                 text(toSpeed),
+		"iterations":            anthropicIterations(),
+		// OpenRouter's and xAI's answers in this shape name their cost.
+		"cost":              price(toCost),
+		"cost_details":      object(fields{"upstream_inference_cost": price(toUpstreamCost)}),
+		"is_byok":           isTrue(flag),
+		"cost_in_usd_ticks": price(toTicks),
+	})
+	return object(f).onOpen(begin)
+}
+
+// iterated are the counters that iterations have.
+var iterated = [...]slot{inTotal, outTotal, cached, written, written5m, written1h}
+
+// anthropicIterations sums the iterations of one answer. The counters around them leave compaction out, so where there
+// was one the sums are what is billed. An adviser is another model: it is not summed.
+func anthropicIterations() *node {
+	f := anthropicCounters()
+	f["type"] = text(toItem)
+	element := object(f)
+	element.onOpen(func(r *Reader, _ byte) {
+		r.outer, r.cur = r.cur, tally{}
+		r.itemType.n = 0
+	})
+	element.onDone(func(r *Reader) {
+		it := r.cur
+		r.cur = r.outer
+		r.cur.rejected = r.cur.rejected || it.rejected
+		switch string(r.itemType.bytes()) {
+		case "advisor_message":
+			return
+		case "compaction":
+			r.sums.put(flag, 1)
+		}
+		for _, s := range iterated {
+			if it.has(s) {
+				r.sums.add(s, it.n[s])
+			}
+		}
+	})
+	return list(element).onOpen(func(r *Reader, _ byte) { r.sums = tally{} })
+}
+
+// compacted puts the sums over all iterations in the place of the counters, if there was a compaction.
+func compacted(r *Reader) {
+	if !r.sums.has(flag) {
+		return
+	}
+	for _, s := range iterated {
+		if r.sums.has(s) {
+			r.cur.put(s, r.sums.n[s])
+		}
+	}
+	r.sums = tally{}
+}
+
+// anthropicStart keeps the usage of message_start.
+func anthropicStart(r *Reader) {
+	compacted(r)
+	if !r.delta && r.cur.set|r.kept.set != 0 && (r.kept.set == 0 || !r.cur.zero()) {
+		r.kept = r.cur
+	}
+}
+
+// anthropicDelta lays the usage of message_delta over what is known, as the SDK does: each counter that is present
+// overwrites. Taking the larger one would count twice where message_start holds an estimate. One guard is added: some
+// gateways make up a message_delta without any input; it does not wipe out the input of message_start.
+func anthropicDelta(r *Reader) {
+	compacted(r)
+	c, k := &r.cur, &r.kept
+	input := [...]slot{inTotal, cached, written, written5m, written1h}
+	var was, is int64
+	for _, s := range input {
+		was += k.n[s]
+		is += c.n[s]
+	}
+	keep := is == 0 && was > 0
+	if keep && c.has(inTotal) && c.zero() {
+		return
+	}
+	for s := range numSlots {
+		if !c.has(s) {
+			continue
+		}
+		if keep && (s == inTotal || s == cached || s == written || s == written5m || s == written1h) {
+			continue
+		}
+		k.put(s, c.n[s])
+	}
+	k.rejected = k.rejected || c.rejected
+	if c.cost.n > 0 {
+		k.cost, k.costKind = c.cost, c.costKind
+	}
+	if c.upstream.n > 0 {
+		k.upstream = c.upstream
+	}
+	if c.has(outTotal) {
+		r.delta, r.event.kept = true, true
+	}
+}
+
+func anthropicCounts(r *Reader, m *mapped) {
+	t := &r.kept
+	if t.has(inTotal) || t.has(cached) || t.has(written) {
+		m.in = true
+		m.Set(Input, t.n[inTotal])
+	}
+	if t.has(cached) {
+		m.Set(CacheRead, t.n[cached])
+	}
+	if t.has(written5m) || t.has(written1h) {
+		// The split is a breakdown of the writes; where they disagree the writes count.
+		all, ok := t.first(written)
+		if !ok {
+			all = t.n[written5m] + t.n[written1h]
+		}
+		left := all - min(all, t.n[written5m]+t.n[written1h])
+		m.split(all-left, CacheWrite, t.of(CacheWrite5m, written5m), t.of(CacheWrite1h, written1h))
+		m.Add(CacheWrite, left)
+		if m.N(CacheWrite) == 0 {
+			m.drop(CacheWrite)
+		}
+	} else if t.has(written) {
+		m.Set(CacheWrite, t.n[written])
+	}
+	switch out, ok := t.first(outTotal); {
+	case ok && r.delta:
+		m.out = true
+		// The count of thinking tokens is the provider's approximation: it divides the output and never adds to it.
+		m.split(out, Output, part{Reasoning, min(t.n[reasoning], out), t.has(reasoning)})
+	case ok:
+		m.floor = out
+	}
+	if t.has(searches) {
+		m.Set(WebSearches, t.n[searches])
+	}
+}

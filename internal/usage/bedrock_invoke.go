@@ -1,0 +1,59 @@
+package usage
+
+import "maps"
+
+// Bedrock's invoke and invoke-with-response-stream: the body is in the model's own shape, or, in a binary event stream,
+// in the Base64 text of an event's `bytes`. The last event of a stream has `amazon-bedrock-invocationMetrics`, whatever
+// the model.
+var bedrockInvoke = &format{
+	root:    object(bedrockInvokeFields()),
+	wrapper: object(fields{"bytes": {leaf: leafBase64}}),
+	counts:  bedrockInvokeCounts,
+	ends: func(r *Reader) bool {
+		return string(r.kind.bytes()) == "message_stop" || r.other.has(flag)
+	},
+	output: true,
+}
+
+func bedrockInvokeFields() fields {
+	metrics := apartObject(fields{
+		"inputTokenCount": count(inTotal), "outputTokenCount": count(outTotal),
+		"cacheReadInputTokenCount": count(cached), "cacheWriteInputTokenCount": count(written),
+	})
+	metrics.onDone(func(r *Reader) {
+		r.cur.put(flag, 1)
+		commitApart(r)
+	})
+	f := bedrockFields() // Nova
+	maps.Copy(f, anthropicFields())
+	f["choices"] = openAIChoices() // models of OpenAI, Mistral, DeepSeek and Qwen
+	usage := anthropicUsage()
+	usage.with(openAIUsageFields()).with(bedrockUsageFields())
+	f["usage"] = usage.onDone(anthropicDelta)
+	f["metadata"] = object(fields{"usage": bedrockUsage().onDone(anthropicDelta)})
+	f["contentBlockDelta"] = object(fields{"delta": object(fields{"text": output(asOutput)})})
+	f["amazon-bedrock-invocationMetrics"] = metrics
+	// Llama.
+	f["generation"] = output(asOutput)
+	f["prompt_token_count"] = countApart(inTotal)
+	f["generation_token_count"] = countApart(outTotal)
+	// Titan.
+	f["outputText"] = output(asOutput)
+	f["inputTextTokenCount"] = countApart(inTotal)
+	f["totalOutputTextTokenCount"] = countApart(outTotal)
+	f["results"] = list(object(fields{"outputText": output(asOutput), "tokenCount": countApart(outTotal)}))
+	return f
+}
+
+func bedrockInvokeCounts(r *Reader, m *mapped) {
+	whole := *r
+	switch {
+	case r.kept.has(prompt) || r.kept.has(completion):
+		openAIChatCounts(&whole, m)
+		return
+	case r.kept.set == 0 || !r.delta && r.other.has(flag):
+		whole.kept = r.other
+		whole.delta = whole.kept.has(outTotal)
+	}
+	anthropicCounts(&whole, m)
+}

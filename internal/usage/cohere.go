@@ -1,0 +1,79 @@
+package usage
+
+// Cohere's v2 chat, embed and rerank, and the rerank of those made after it. Source: cohere-go's Usage and ApiMeta: all
+// counts are floats. What is billed is billed_units, not tokens. A chat stream reports usage in `message-end`.
+var cohereChat = &format{
+	root:   cohereChatRoot(),
+	counts: cohereCounts,
+	ends:   func(r *Reader) bool { return string(r.kind.bytes()) == "message-end" },
+	output: true,
+}
+
+// cohereEmbed serves embed and rerank: their usage is under `meta`.
+var cohereEmbed = &format{
+	root: object(fields{
+		"id":    text(toID),
+		"model": text(toModel),
+		"error": failure(),
+		"meta":  cohereUsage(),
+		"usage": openAIUsage(), // Jina, Voyage, vLLM
+	}),
+	counts: cohereCounts,
+}
+
+func cohereChatRoot() *node {
+	content := object(fields{"text": output(asOutput), "thinking": output(asReasoning)})
+	content.elem = content
+	call := object(fields{"function": object(fields{"arguments": output(asOutput), "name": output(asOutput)})})
+	call.elem = call
+	message := object(fields{"content": content, "tool_plan": output(asOutput), "tool_calls": call})
+	return object(fields{
+		"type":    text(toType),
+		"id":      text(toID),
+		"model":   text(toModel),
+		"error":   failure(),
+		"usage":   cohereUsage(),
+		"meta":    cohereUsage(),
+		"message": message,
+		"delta": object(fields{
+			"message": message, "usage": cohereUsage(), "error": failure(), "finish_reason": finish(),
+		}),
+	})
+}
+
+func cohereUsage() *node {
+	return usageObject(fields{
+		"billed_units": object(fields{
+			"input_tokens": count(inTotal), "output_tokens": count(outTotal), "search_units": count(searchUnits),
+			"image_tokens": count(inImage), "images": count(images),
+		}),
+		"tokens":        object(fields{"input_tokens": count(prompt), "output_tokens": count(completion)}),
+		"cached_tokens": count(cached),
+	})
+}
+
+func cohereCounts(r *Reader, m *mapped) {
+	t := &r.kept
+	in, okIn := t.first(inTotal, prompt)
+	if !okIn && t.has(total) {
+		in, okIn = t.n[total], true
+	}
+	if t.has(searchUnits) {
+		m.Set(SearchUnits, t.n[searchUnits])
+	}
+	if t.has(images) {
+		m.Set(Images, t.n[images])
+	}
+	if okIn {
+		// Whether billed input holds the cached tokens is not documented: it is taken to, and image tokens not to.
+		m.split(in, Input, part{CacheRead, min(t.n[cached], in), t.has(cached)})
+	}
+	if t.has(inImage) {
+		m.Add(InputImage, t.n[inImage])
+	}
+	out, okOut := t.first(outTotal, completion)
+	if okOut {
+		m.Set(Output, out)
+	}
+	m.in, m.out = okIn || !m.Empty(), okOut
+}

@@ -1,0 +1,241 @@
+package usage
+
+import (
+	"net/http"
+	"sync"
+)
+
+// API names how an answer reports its usage. Each has one file in this package.
+type API string
+
+// The APIs whose usage can be read.
+const (
+	OpenAIChat          API = "openai_chat"          // also completions, Azure and every OpenAI-compatible provider
+	OpenAIResponses     API = "openai_responses"     // also responses/compact
+	OpenAIEmbeddings    API = "openai_embeddings"    //
+	OpenAIImages        API = "openai_images"        // generations, edits, variations
+	OpenAITranscription API = "openai_transcription" // transcriptions and translations
+	OpenAISpeech        API = "openai_speech"        //
+	AnthropicMessages   API = "anthropic_messages"   //
+	GeminiGenerate      API = "gemini_generate"      // generateContent, streamGenerateContent
+	BedrockConverse     API = "bedrock_converse"     // converse, converse-stream
+	BedrockInvoke       API = "bedrock_invoke"       // invoke, invoke-with-response-stream
+	CohereChat          API = "cohere_chat"          //
+	CohereEmbed         API = "cohere_embed"         //
+	CohereRerank        API = "cohere_rerank"        // also rerank of the OpenAI-compatible crowd
+	OllamaNative        API = "ollama"               //
+	NotBillable         API = "not_billable"         // token counters, moderations: nothing to read
+)
+
+// Options say what is known of an answer when its header has arrived.
+type Options struct {
+	API         API
+	Provider    string // provider preset, for habits that the format alone does not show: xai, perplexity, ...
+	Status      int    // HTTP status; an answer of 400 or more is never priced
+	ContentType string
+}
+
+// Mark says what ended at the position that Next returned.
+type Mark uint8
+
+// The marks.
+const (
+	More      Mark = iota // nothing ended: all bytes were taken, an event or a body may be under way
+	EventEnd              // an event of a stream ended; it may pass
+	UsageOnly             // an event ended that carries usage and an empty list of choices: the chunk that include_usage adds
+	End                   // the answer's own end: the byte that closes a JSON body, the line end of a terminal event
+)
+
+// Estimate is what the request is known to hold, for answers that report no usage.
+type Estimate struct {
+	InputUnits int64 // text of the request in thousandths of a token, see Units
+	// InputCharacters is the length of the text to be spoken, in characters; 0 when unknown. Speech models without token
+	// usage are priced by it.
+	InputCharacters int64
+}
+
+// maxHold is how far into an event the meter may be asked to hold it back: a chunk with nothing but usage is far smaller.
+const maxHold = 16 << 10
+
+// A Reader reads the usage out of one answer as its bytes pass. It never keeps the bytes, uses less than 8 KB whatever
+// passes, and is not safe for concurrent use.
+type Reader struct {
+	o       Options
+	f       *format
+	framing framing
+	sc      scanner
+	inner   scanner // events inside events (Bedrock)
+
+	cur   tally // the usage object under way
+	kept  tally // the usage that counts
+	outer tally // the usage object around an element of its own list
+	sums  tally // sums over such a list
+	other tally // usage from a second place, for when the first stays empty
+
+	model, id, tier, geo, speed name
+	kind                        name // the type of the event under way
+	itemType, action            name // of the element of a list under way
+	searches                    int64
+
+	event    event
+	units    [numClasses]int64 // text passed so far
+	atUsage  int64             // text that had passed when the kept usage came
+	failed   bool              // an error was seen
+	finished bool              // the answer said that it is finished, short of its own end
+	final    bool              // the kept usage is for the whole answer
+	ended    bool              // End was given
+	complete bool
+	broken   string // why the bytes could not be read
+	open     bool
+
+	inArray bool
+	delta   bool // the usage that ends an answer was seen (Anthropic)
+
+	sse   sse
+	frame binaryStream
+	b64   base64Text
+}
+
+// event is what is known of the event under way.
+type event struct {
+	bytes   int64 // bytes taken of it
+	usage   bool  // it has a usage object
+	kept    bool  // which says more than what was kept before
+	choices bool  // it has a list of choices
+	choice  bool  // which is not empty
+	finish  bool  // it says that the answer is finished
+	done    bool  // it is terminal by its data
+}
+
+var readers = sync.Pool{New: func() any { return new(Reader) }}
+
+// NewReader returns a reader for one answer. Close gives it back.
+func NewReader(o Options) *Reader {
+	r := readers.Get().(*Reader)
+	f := formats[o.API]
+	if f == nil {
+		f = formats[NotBillable]
+	}
+	r.o, r.f, r.open = o, f, true
+	r.begin()
+	return r
+}
+
+// begin prepares for the next event.
+func (r *Reader) begin() {
+	if r.framing == frames && r.f.wrapper != nil {
+		r.sc.reset(r.f.wrapper)
+		r.inner.reset(r.f.root)
+		return
+	}
+	r.sc.reset(r.f.root)
+}
+
+// Close gives the reader back; it must not be used afterwards. Results stay valid.
+func (r *Reader) Close() {
+	if r.open {
+		*r = Reader{}
+		readers.Put(r)
+	}
+}
+
+// Next takes the next bytes of the answer, up to and including the end of an event, and says what ended there. It takes
+// at least one byte when there is one. The bytes of an EventEnd or UsageOnly, together with those given since the mark
+// before, are exactly one event with its blank line. Those of End hold what makes the answer complete for a client: the
+// bill must be settled before they are forwarded. End is given once at most.
+func (r *Reader) Next(p []byte) (n int, m Mark) {
+	if len(p) == 0 {
+		return 0, More
+	}
+	if r.framing == unknown {
+		n = r.sniff(p)
+		if n == len(p) {
+			return n, More
+		}
+		p = p[n:]
+	}
+	var took int
+	switch r.framing {
+	case events:
+		took, m = r.nextSSE(p)
+	case body:
+		took, m = r.nextBody(p)
+	case lines:
+		took, m = r.nextLine(p)
+	case array:
+		took, m = r.nextElement(p)
+	case frames:
+		took, m = r.nextFrame(p)
+	default:
+		took = len(p)
+		if r.o.API == OpenAITranscription && r.broken == "" {
+			r.units[asOutput] += units(p)
+		}
+	}
+	n += took
+	r.event.bytes += int64(n)
+	if m == UsageOnly && r.event.bytes > maxHold {
+		m = EventEnd
+	}
+	if m == EventEnd || m == UsageOnly {
+		r.event.bytes = 0
+	}
+	return n, m
+}
+
+// Holding reports whether the event under way might still turn out to be UsageOnly. While it does, the meter keeps back
+// the event's bytes when the client did not ask for that chunk.
+func (r *Reader) Holding() bool {
+	return r.f.strips && r.framing == events && r.event.bytes > 0 && r.event.bytes <= maxHold && r.sse.mayStrip() &&
+		!r.event.choice && r.sc.st != stBad && (r.sc.st != stDone || r.event.choices && r.event.usage)
+}
+
+// OutputUnits returns the text of the answer that has passed so far, in thousandths of a token.
+func (r *Reader) OutputUnits() int64 {
+	n := r.units[asOutput] + r.units[asDelta] + r.reasoningUnits()
+	return max(n, r.units[asWhole])
+}
+
+func (r *Reader) reasoningUnits() int64 { return max(r.units[asReasoning], r.units[asReasoning2]) }
+
+func (r *Reader) textUnits(c class, n int64) { r.units[c] += n }
+
+// failedStatus reports whether the status alone says that this is an error.
+func (r *Reader) failedStatus() bool { return r.o.Status >= http.StatusBadRequest }
+
+// eventDone ends the event under way: what it said is weighed, and the next one may begin.
+func (r *Reader) eventDone() {
+	if r.f.event != nil {
+		r.f.event(r)
+	}
+	r.units[asOutput] += r.units[asDelta]
+	r.units[asDelta] = 0
+	r.weigh()
+	n := r.event.bytes
+	r.event = event{bytes: n}
+	r.kind.n = 0
+	r.begin()
+}
+
+// weigh decides whether the usage of the event under way is for the whole answer or a running total.
+func (r *Reader) weigh() {
+	if r.event.finish {
+		r.finished = true
+	}
+	if r.event.kept {
+		r.atUsage = r.OutputUnits()
+	}
+	if r.event.kept && (!r.event.choice || r.event.finish) {
+		r.final = true
+	}
+}
+
+// end says that the answer is complete, and gives the mark for it: End, but once only.
+func (r *Reader) end() Mark {
+	r.complete = true
+	if r.ended {
+		return More
+	}
+	r.ended = true
+	return End
+}

@@ -1,0 +1,215 @@
+package usage
+
+import (
+	"slices"
+	"strings"
+)
+
+// format is how one API reports usage. Each API's file has one.
+type format struct {
+	root    *node
+	wrapper *node                  // the event around the root's events, in a binary event stream
+	counts  func(*Reader, *mapped) // turns what was kept into disjoint kinds
+	ends    func(*Reader) bool     // whether the event under way, whose object has closed, ends the stream
+	event   func(*Reader)          // called at the end of each event
+	output  bool                   // answers hold generated text
+	strips  bool                   // streams may have a chunk with nothing but usage
+	closes  bool                   // streams have no terminal event: saying that the answer is finished completes it
+	spoken  bool                   // the request's characters count when no usage is reported
+}
+
+// formats holds the format of each API.
+var formats = map[API]*format{
+	OpenAIChat:          openAIChat,
+	OpenAIResponses:     openAIResponses,
+	OpenAIEmbeddings:    openAIEmbeddings,
+	OpenAIImages:        openAIImages,
+	OpenAITranscription: openAITranscription,
+	OpenAISpeech:        openAISpeech,
+	AnthropicMessages:   anthropicMessages,
+	GeminiGenerate:      geminiGenerate,
+	BedrockConverse:     bedrockConverse,
+	BedrockInvoke:       bedrockInvoke,
+	CohereChat:          cohereChat,
+	CohereEmbed:         cohereEmbed,
+	CohereRerank:        cohereEmbed,
+	OllamaNative:        ollamaNative,
+	NotBillable:         notBillable,
+}
+
+// notBillable reads nothing but the answer's end.
+var notBillable = &format{root: object(nil), counts: func(*Reader, *mapped) {}}
+
+// mapped is usage in disjoint kinds.
+type mapped struct {
+	Counts
+	in, out bool     // input and output were reported
+	floor   int64    // output reported so far, when it is known to be too low
+	how     []string // repairs
+}
+
+func (m *mapped) note(s string) {
+	if !slices.Contains(m.how, s) {
+		m.how = append(m.how, s)
+	}
+}
+
+// part is a part of a total that the provider names.
+type part struct {
+	kind Kind
+	n    int64
+	set  bool
+}
+
+// of makes a part of slot s.
+func (t *tally) of(k Kind, s slot) part { return part{k, t.n[s], t.has(s)} }
+
+// split divides a total into its parts and the rest, which is of its own kind, so that all of them sum to the total. Parts
+// beyond the total are cut, and that is noted.
+func (m *mapped) split(all int64, rest Kind, parts ...part) {
+	left := all
+	for _, p := range parts {
+		if !p.set {
+			continue
+		}
+		n := min(max(p.n, 0), left)
+		if n < p.n {
+			m.note("the details exceed their total and were cut")
+		}
+		m.Add(p.kind, n)
+		left -= n
+	}
+	m.Add(rest, left)
+}
+
+// Result returns what the answer has said so far, or, where it said nothing, the best estimate: running totals and the
+// text since, input that was reported early and the text that passed, or the request's and the answer's text. It may be
+// called at any time and any number of times. An answer that is an error, or not billable, has no counts.
+func (r *Reader) Result(e Estimate) Result {
+	res := Result{
+		Model:    string(r.model.bytes()),
+		ID:       string(r.id.bytes()),
+		Tier:     r.tierName(),
+		Error:    r.failed || r.failedStatus(),
+		Complete: r.complete || r.f.closes && (r.finished || r.event.finish),
+	}
+	if r.o.API == NotBillable || r.failedStatus() || r.failed && r.framing == body {
+		return res
+	}
+	var m mapped
+	r.f.counts(r, &m)
+	if r.kept.rejected {
+		m.note("a count that is negative, above 2^53 or not whole was refused")
+	}
+	reported := !m.Empty()
+	text := r.OutputUnits()
+	since := text
+	if m.out {
+		since = text - r.atUsage
+	}
+	if r.event.kept {
+		since = 0
+	}
+	final := r.complete && !r.failed || r.framing == body || since <= 0 &&
+		(r.final || r.finished || r.event.kept && (!r.event.choice || r.event.finish))
+	switch {
+	case reported && m.in && (m.out && final || !r.f.output):
+		res.Source = Reported
+		r.cost(&res)
+	case r.failed:
+		if reported {
+			res.Source = Partial
+			m.note("the stream ended in an error: only what was reported")
+		}
+	case r.broken != "" && !reported && text == 0:
+		// What came is no answer of this API: there is nothing to go by.
+	default:
+		r.estimate(&m, e, since, final)
+		if !m.Empty() {
+			res.Source = Estimated
+			if reported {
+				res.Source = Partial
+			}
+		}
+	}
+	if r.broken != "" {
+		m.note(r.broken)
+	}
+	res.Counts = m.Counts
+	res.How = strings.Join(m.how, "; ")
+	return res
+}
+
+// estimate fills in what was not reported, by the characters rule.
+func (r *Reader) estimate(m *mapped, e Estimate, since int64, final bool) {
+	const rule = " by the characters rule"
+	switch {
+	case m.in:
+	case r.f.spoken && e.InputCharacters > 0:
+		m.Set(InputCharacters, e.InputCharacters)
+		m.note("characters of the request")
+	case e.InputUnits > 0:
+		m.Set(Input, tokens(e.InputUnits))
+		m.note("input estimated" + rule)
+	}
+	if !r.f.output || since == 0 && m.Empty() {
+		return
+	}
+	switch {
+	case m.out && final:
+	case m.out:
+		m.Add(Output, tokens(max(since, 0)))
+		m.note("running total, and the text since" + rule)
+	default:
+		think := min(r.reasoningUnits(), since)
+		if think > 0 {
+			m.Add(Reasoning, tokens(think))
+		}
+		m.Add(Output, max(tokens(since-think), m.floor-tokens(think), 0))
+		m.note("output estimated" + rule)
+	}
+}
+
+// tokens rounds units up to tokens.
+func tokens(units int64) int64 { return (units + 999) / 1000 }
+
+// cost fills in the cost that the provider itself reports, where its unit is known.
+func (r *Reader) cost(res *Result) {
+	t := &r.kept
+	text := priceText(t.cost.b[:t.cost.n])
+	if text == "" {
+		return
+	}
+	switch {
+	case t.costKind == toTicks:
+		res.Cost, res.CostUnit = text, "usd_ticks"
+	case t.costKind == toTotalCost && r.o.Provider == "perplexity":
+		res.Cost, res.CostUnit = text, "usd"
+	case t.costKind == toCost && r.o.Provider == "openrouter":
+		res.Cost, res.CostUnit = text, "usd"
+		if t.n[flag] == 1 {
+			// With the caller's own key, the cost is OpenRouter's fee alone.
+			if up := priceText(t.upstream.b[:t.upstream.n]); up != "" {
+				res.Cost = addPrices(text, up)
+			} else {
+				res.Cost, res.CostUnit = "", ""
+			}
+		}
+	}
+}
+
+// tierName returns the service tier, joined by "+" with the other things an answer names that change its price: a speed
+// other than standard, and the place of inference as "geo-us", unless it is anywhere.
+func (r *Reader) tierName() string {
+	parts := make([]string, 0, 3)
+	if r.tier.n > 0 {
+		parts = append(parts, string(r.tier.bytes()))
+	}
+	if s := string(r.speed.bytes()); s != "" && s != "standard" {
+		parts = append(parts, s)
+	}
+	if s := string(r.geo.bytes()); s != "" && s != "global" && s != "not_available" {
+		parts = append(parts, "geo-"+s)
+	}
+	return strings.Join(parts, "+")
+}

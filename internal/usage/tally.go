@@ -1,0 +1,264 @@
+package usage
+
+import "bytes"
+
+// slot is a place for one number of a usage object, under the meaning that the provider gives it. Each API's file turns
+// slots into disjoint kinds.
+type slot uint8
+
+const (
+	inTotal slot = iota // input, with or without cached tokens, as the API has it
+	outTotal
+	total
+	prompt // input and output under OpenAI's names, where a table serves both
+	completion
+	cached
+	cacheHit
+	cacheMiss
+	written
+	written5m
+	written1h
+	inAudio
+	inImage
+	inVideo
+	inTool
+	cachedAudio
+	cachedImage
+	cachedVideo
+	reasoning
+	reasoningApart // reasoning beside the details: inside the output or not, by provider
+	outAudio
+	outImage
+	outVideo
+	outText
+	citations
+	searches
+	length // milliseconds
+	searchUnits
+	images
+	flag    // a yes or no: OpenRouter's is_byok, Ollama's done, Bedrock's metrics
+	timedIn // llama.cpp's timings
+	timedOut
+	timedCached
+	listed // the count of one element of a list
+	numSlots
+)
+
+// tally is one usage object.
+type tally struct {
+	n        [numSlots]int64
+	set      uint64
+	rejected bool // a number was negative, too large, or had a fraction
+	costKind dest
+	cost     short
+	upstream short
+}
+
+// short holds the text of one number.
+type short struct {
+	n uint8
+	b [39]byte
+}
+
+func (s *short) put(b []byte) {
+	s.n = 0
+	if len(b) <= len(s.b) {
+		s.n = uint8(copy(s.b[:], b))
+	}
+}
+
+func (t *tally) has(s slot) bool { return t.set&(1<<s) != 0 }
+
+func (t *tally) put(s slot, n int64) {
+	t.n[s] = n
+	t.set |= 1 << s
+}
+
+func (t *tally) add(s slot, n int64) { t.put(s, t.n[s]+n) }
+
+// first returns the first of the slots that is set.
+func (t *tally) first(slots ...slot) (n int64, ok bool) {
+	for _, s := range slots {
+		if t.has(s) {
+			return t.n[s], true
+		}
+	}
+	return 0, false
+}
+
+// zero reports whether the object holds no count above zero.
+func (t *tally) zero() bool {
+	for s, n := range t.n {
+		if n != 0 && slot(s) != flag {
+			return false
+		}
+	}
+	return true
+}
+
+// name holds a short text: a model, an id, a tier. A longer one is left out.
+type name struct {
+	n uint8
+	b [199]byte
+}
+
+func (t *name) bytes() []byte { return t.b[:t.n] }
+
+// put keeps a text that is not empty.
+func (t *name) put(b []byte) {
+	if len(b) == 0 || len(b) > len(t.b) || string(b) == string(t.bytes()) {
+		return // most often it is what it was
+	}
+	if bytes.IndexByte(b, '\\') >= 0 {
+		t.n = uint8(unescape(t.b[:], b))
+		return
+	}
+	t.n = uint8(copy(t.b[:], b))
+}
+
+// unescape decodes a JSON string's text into dst, which is as long at least. Names hold no escapes but that of the slash
+// and of a few ASCII characters; any other is replaced.
+func unescape(dst, src []byte) int {
+	n := 0
+	for i := 0; i < len(src); i++ {
+		c := src[i]
+		if c == '\\' && i+1 < len(src) {
+			i++
+			if c = src[i]; c == 'u' && i+4 < len(src) {
+				v := uint16(hexDigit(src[i+1]))<<12 | uint16(hexDigit(src[i+2]))<<8 | uint16(hexDigit(src[i+3]))<<4 | uint16(hexDigit(src[i+4]))
+				i += 4
+				if c = byte(v); v < 0x20 || v > 0x7e {
+					c = '?'
+				}
+			} else if c != '"' && c != '\\' && c != '/' {
+				c = '?'
+			}
+		}
+		dst[n] = c
+		n++
+	}
+	return n
+}
+
+// begin starts a usage object.
+func begin(r *Reader, bracket byte) {
+	if bracket == '{' {
+		r.cur = tally{}
+		r.event.usage = true
+	}
+}
+
+// commit ends a usage object. The last one that says more than zero wins: some servers repeat a running total, others
+// send zeros beside the true counts. A lone zero is a report too.
+func commit(r *Reader) {
+	if r.cur.set == 0 && !r.cur.rejected || r.kept.set != 0 && r.cur.zero() {
+		return
+	}
+	r.kept = r.cur
+	r.event.kept = true
+}
+
+// commitApart ends a usage object that counts only when no better one comes.
+func commitApart(r *Reader) { r.other = r.cur }
+
+// usageObject is the node of a usage object with these members.
+func usageObject(f fields) *node { return object(f).onOpen(begin).onDone(commit) }
+
+// apartObject is the node of a usage object that counts only when no better one comes.
+func apartObject(f fields) *node {
+	return object(f).onOpen(func(r *Reader, _ byte) { r.cur = tally{} }).onDone(commitApart)
+}
+
+// str takes a string value.
+func (r *Reader) str(n *node, b []byte) {
+	switch n.leaf {
+	case leafText:
+		r.name(n.text, b)
+	case leafMillis:
+		r.number(n.slot, b, parseMillis)
+	case leafMillisApart:
+		r.apart(n.slot, b, parseMillis)
+	case leafError:
+		r.failed = r.failed || len(b) > 0
+	case leafFinish:
+		r.event.finish = r.event.finish || len(b) > 0
+	default: // a string where a number is due says nothing
+	}
+}
+
+// literal takes a number, true, false or null.
+func (r *Reader) literal(n *node, b []byte) {
+	if b[0] == 'n' {
+		return
+	}
+	switch n.leaf {
+	case leafCount:
+		r.number(n.slot, b, parseCount)
+	case leafCountApart:
+		r.apart(n.slot, b, parseCount)
+	case leafMillisApart:
+		r.apart(n.slot, b, parseMillis)
+	case leafMillis:
+		r.number(n.slot, b, parseMillis)
+	case leafTrue:
+		var yes int64
+		if b[0] == 't' {
+			yes = 1
+		}
+		r.cur.put(n.slot, yes)
+	case leafPrice:
+		if n.text == toUpstreamCost {
+			r.cur.upstream.put(b)
+		} else {
+			r.cur.costKind = n.text
+			r.cur.cost.put(b)
+		}
+	case leafError:
+		r.failed = r.failed || b[0] != 'f'
+	case leafFinish:
+		r.event.finish = true
+	default: // a number where a text is due says nothing
+	}
+}
+
+func (r *Reader) number(s slot, b []byte, parse func([]byte) (int64, bool)) {
+	if b[0] == 't' || b[0] == 'f' {
+		return
+	}
+	n, ok := parse(b)
+	if !ok {
+		r.cur.rejected = true
+		return
+	}
+	r.cur.put(s, n)
+}
+
+// apart takes a number that counts only when no usage object comes.
+func (r *Reader) apart(s slot, b []byte, parse func([]byte) (int64, bool)) {
+	if n, ok := parse(b); ok {
+		r.other.put(s, n)
+	}
+}
+
+// name takes a text that is kept.
+func (r *Reader) name(d dest, b []byte) {
+	switch d {
+	case toModel:
+		r.model.put(b)
+	case toID:
+		r.id.put(b)
+	case toTier:
+		r.tier.put(b)
+	case toGeo:
+		r.geo.put(b)
+	case toSpeed:
+		r.speed.put(b)
+	case toType:
+		r.kind.put(b)
+	case toItem:
+		r.itemType.put(b)
+	case toAction:
+		r.action.put(b)
+	default: // costs are numbers
+	}
+}
