@@ -1,0 +1,411 @@
+package price
+
+import (
+	"fmt"
+	"math"
+	"time"
+
+	"github.com/tollgate-llm/tollgate/internal/usage"
+)
+
+// Query says what is to be priced.
+type Query struct {
+	Provider string // the backend's preset: openai, anthropic, ...
+	BaseURL  string // the backend's base URL; it tells OpenAI-compatible providers apart
+	Model    string // the name to try first: the one the answer gives
+	// Fallback are other names to try, in this order: the one sent upstream, the one asked for.
+	Fallback []string
+	Tier     string    // the service tier or region that served; see canonicalTier for the names of the standard tier
+	At       time.Time // when the call was settled: what decides between dated and time-of-day prices; zero is now
+	// Written are the prices written in the configuration for the backend: price name to US dollars per unit of that name
+	// (docs/prices.md), such as "input": "2.50" or "output@flex": "5". CheckWritten says whether they are well-formed.
+	Written map[string]string
+}
+
+// Cost is the exact cost of one call.
+type Cost struct {
+	Total    Amount
+	Lines    []Line // one per kind that has a count and a price, in the order of the kinds, the price per call last
+	Version  string // the data that the prices come from
+	Provider string // the provider of the entry that the prices come from; its own id in the data
+	Model    string // the id of that entry
+	Notes    []string
+}
+
+// Line is the cost of one kind.
+type Line struct {
+	Kind    usage.Kind // meaningless when Request is set
+	Request bool       // the price of the call itself
+	Count   int64      // in the kind's own unit; audio that is billed by a minimum counts that minimum
+	Price   Price      // in US dollars per Unit
+	Unit    Unit
+	Amount  Amount
+}
+
+// Name returns the name of the kind, or "request".
+func (l Line) Name() string {
+	if l.Request {
+		return slotName(request)
+	}
+	return l.Kind.String()
+}
+
+func slotName(k slot) string {
+	if k == request {
+		return "request"
+	}
+	return usage.Kind(k).String()
+}
+
+// fallback is a price that stands in for a missing one, with the note that says so; most have none, because that is how
+// the provider bills.
+type fallback struct {
+	slot slot
+	note string
+}
+
+// fallbacks are the prices that a kind is billed at, best first.
+var fallbacks = func() (f [numSlots][]fallback) {
+	for k := range slot(numSlots) {
+		f[k] = []fallback{{slot: k}}
+	}
+	add := func(k usage.Kind, noted bool, to ...usage.Kind) {
+		for _, s := range to {
+			fb := fallback{slot: slot(s)}
+			if noted {
+				fb.note = fmt.Sprintf("%s has no price: %s price used", k, s)
+			}
+			f[k] = append(f[k], fb)
+		}
+	}
+	const quiet, noted = false, true
+	add(usage.CacheRead, noted, usage.Input)
+	add(usage.CacheWrite, quiet, usage.CacheWrite5m) // a write of unknown time to live counts as five minutes
+	add(usage.CacheWrite, noted, usage.Input)
+	add(usage.CacheWrite5m, quiet, usage.CacheWrite)
+	add(usage.CacheWrite5m, noted, usage.Input)
+	add(usage.CacheWrite1h, noted, usage.CacheWrite, usage.CacheWrite5m, usage.Input)
+	add(usage.InputAudio, noted, usage.Input)
+	add(usage.InputImage, quiet, usage.Input)
+	add(usage.InputVideo, noted, usage.Input)
+	// A medium with a price of its own but no cached one is billed uncached: its text's cached price could be far too low.
+	add(usage.CacheReadAudio, noted, usage.InputAudio)
+	add(usage.CacheReadAudio, quiet, usage.CacheRead)
+	add(usage.CacheReadAudio, noted, usage.Input)
+	add(usage.CacheReadImage, noted, usage.InputImage)
+	add(usage.CacheReadImage, quiet, usage.CacheRead)
+	add(usage.CacheReadImage, noted, usage.Input)
+	add(usage.CacheReadVideo, noted, usage.InputVideo)
+	add(usage.CacheReadVideo, quiet, usage.CacheRead)
+	add(usage.CacheReadVideo, noted, usage.Input)
+	add(usage.Reasoning, quiet, usage.Output)
+	add(usage.OutputAudio, noted, usage.Output)
+	add(usage.OutputImage, quiet, usage.Output)
+	add(usage.OutputVideo, noted, usage.Output)
+	add(usage.Citations, noted, usage.Output)
+	return f
+}()
+
+// Notes on kinds that are counted but not charged, and on prices that stand in for a tier's.
+var unchargedNotes, standardNotes = func() (u, s [numSlots]string) {
+	for k := range slot(numSlots) {
+		u[k] = slotName(k) + " has no price: not charged"
+		s[k] = slotName(k) + " has no price in this tier: standard price used"
+	}
+	return u, s
+}()
+
+const (
+	noteFree   = "the price data lists this model as free of charge"
+	noteImages = "images not charged: the answer counts output tokens"
+	noteAudio  = "audio is shorter than the billed minimum"
+)
+
+// tokenSlots has the bits of the token kinds.
+const tokenSlots uint32 = 1<<(usage.OutputVideo+1) - 1 | 1<<usage.Citations
+
+// maxSheets bounds the layers that one cost is computed from: configuration, price files, embedded data.
+const maxSheets = 8
+
+// applied are the sheets that price one call, the topmost first. It holds no pointer into itself, so that it stays on the
+// stack.
+type applied struct {
+	written        [numSlots]rate // of the configuration, in the tier
+	writtenSet     uint32
+	writtenFees    [numSlots]rate // of the configuration, in the standard tier
+	writtenFeeSet  uint32
+	tier, standard [maxSheets]*sheet
+	n              int
+	set            uint32 // slots priced in the tier, in any layer
+	free           bool
+	entry          *entry // the topmost
+	minAudio       int64
+}
+
+// CheckWritten reports the first error in prices written in the configuration: an unknown name, a number that is not a
+// non-negative decimal with at most nine decimals, two prices for one thing, a threshold without a base price.
+func CheckWritten(written map[string]string) error {
+	_, err := parsePrices(written)
+	return err
+}
+
+// Priced reports whether there is any price for what is asked: nil, or an error that wraps ErrUnpriced.
+func (t *Table) Priced(q Query) error {
+	var a applied
+	return t.apply(&a, &q)
+}
+
+// Cost returns the exact cost of the counts. The error wraps ErrUnpriced when the model, the tier or a kind of token has no
+// price, and ErrOverflow when an amount does not fit. A count of zero makes no line.
+func (t *Table) Cost(q Query, c *usage.Counts) (Cost, error) {
+	var a applied
+	if err := t.apply(&a, &q); err != nil {
+		return Cost{}, err
+	}
+	cost := Cost{Version: t.version, Provider: lower(q.Provider)}
+	switch {
+	case len(q.Written) > 0 && a.entry == nil:
+		cost.Version, cost.Model = "configuration", firstName(&q)
+	case len(q.Written) > 0:
+		cost.Version = t.versionWritten
+		fallthrough
+	default:
+		cost.Provider, cost.Model = a.entry.provider, a.entry.id
+	}
+	if err := a.price(&cost, c); err != nil {
+		return Cost{}, err
+	}
+	if a.free && a.set == 0 {
+		cost.Notes = append(cost.Notes, noteFree)
+	}
+	return cost, nil
+}
+
+// price fills in the lines and the total.
+func (a *applied) price(cost *Cost, c *usage.Counts) error {
+	var kinds int
+	var input uint64
+	var unpriced usage.Kind
+	var missing bool
+	for k := range usage.Kind(usage.NumKinds) {
+		if n := c.N(k); n > 0 {
+			kinds++
+			if k <= usage.CacheReadVideo {
+				input += uint64(n)
+				if input > math.MaxInt64 {
+					return fmt.Errorf("input tokens: %w", ErrOverflow)
+				}
+			}
+		}
+	}
+	cost.Lines = make([]Line, 0, kinds+1)
+	for k := range usage.Kind(usage.NumKinds) {
+		n := c.N(k)
+		if n <= 0 {
+			continue
+		}
+		if k == usage.Images && (c.N(usage.OutputImage) > 0 || c.N(usage.Output) > 0) {
+			cost.Notes = append(cost.Notes, noteImages)
+			continue
+		}
+		r, note, ok := a.rate(slot(k))
+		if !ok {
+			if !missing || isToken(k) && !isToken(unpriced) {
+				unpriced = k
+			}
+			missing = true
+			if isToken(k) && a.set&tokenSlots != 0 {
+				return fmt.Errorf("%w: %s of %s/%s has no price", ErrUnpriced, k, cost.Provider, cost.Model)
+			}
+			if !a.free {
+				note = unchargedNotes[k]
+			}
+		}
+		if note != "" {
+			cost.Notes = append(cost.Notes, note)
+		}
+		if !ok {
+			continue
+		}
+		if k == usage.Milliseconds && n < a.minAudio {
+			n = a.minAudio
+			cost.Notes = append(cost.Notes, noteAudio)
+		}
+		if err := cost.add(Line{Kind: k, Count: n}, r, int64(input)); err != nil { //nolint:gosec // checked above
+			return err
+		}
+	}
+	if r, note, ok := a.rate(request); ok {
+		if note != "" {
+			cost.Notes = append(cost.Notes, note)
+		}
+		if err := cost.add(Line{Request: true, Count: 1}, r, int64(input)); err != nil { //nolint:gosec // checked above
+			return err
+		}
+	}
+	if missing && len(cost.Lines) == 0 && !a.free {
+		return fmt.Errorf("%w: %s of %s/%s has no price", ErrUnpriced, unpriced, cost.Provider, cost.Model)
+	}
+	return nil
+}
+
+// add appends a line, priced, and adds it to the total.
+func (c *Cost) add(l Line, r rate, input int64) (err error) {
+	l.Price, l.Unit = r.at(input), r.unit
+	if l.Amount, err = amount(l.Count, l.Price, l.Unit); err == nil {
+		c.Total, err = c.Total.Add(l.Amount)
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", l.Name(), err)
+	}
+	c.Lines = append(c.Lines, l)
+	return nil
+}
+
+// rate returns the rate that a slot is billed at and the note that says how it was found; ok is false when there is none.
+func (a *applied) rate(k slot) (r rate, note string, ok bool) {
+	for _, f := range fallbacks[k] {
+		if a.set&(1<<f.slot) == 0 {
+			continue
+		}
+		if a.writtenSet&(1<<f.slot) != 0 {
+			return a.written[f.slot], f.note, true
+		}
+		for _, s := range a.tier[:a.n] {
+			if r := s.get(f.slot); r != nil {
+				return *r, f.note, true
+			}
+		}
+	}
+	// Fees per call and per search do not depend on how fast the tokens come.
+	if isFee(k) {
+		if a.writtenFeeSet&(1<<k) != 0 {
+			return a.writtenFees[k], standardNotes[k], true
+		}
+		for _, s := range a.standard[:a.n] {
+			if r := s.get(k); r != nil {
+				return *r, standardNotes[k], true
+			}
+		}
+	}
+	return rate{}, "", false
+}
+
+// isFee reports whether a price is the same in every tier that has none of its own.
+func isFee(k slot) bool { return k == request || k == slot(usage.WebSearches) }
+
+// apply collects the sheets that price the query.
+func (t *Table) apply(a *applied, q *Query) error {
+	tier := canonicalTier(q.Tier)
+	if len(q.Written) > 0 {
+		if err := a.applyWritten(q.Written, tier); err != nil {
+			return err
+		}
+	}
+	at := q.At.UnixMilli()
+	if q.At.IsZero() {
+		at = time.Now().UnixMilli()
+	}
+	w := t.identify(q.Provider, q.BaseURL)
+	for _, l := range t.layers {
+		e := l.entry(w, q)
+		if e == nil || a.n == maxSheets {
+			continue
+		}
+		if a.entry == nil {
+			a.entry = e
+		}
+		a.minAudio = max(a.minAudio, e.minAudio)
+		p := e.at(at)
+		a.push(p.sheet(tier), p.sheet(""))
+		// Models that are free at Google's own API are billed on Vertex.
+		if p != nil && p.free && tier == "" && w.preset != "vertex" {
+			a.free = true
+		}
+		if e.replace {
+			break
+		}
+	}
+	if a.set == 0 && !a.free {
+		if tier != "" {
+			return fmt.Errorf("%w: no price for tier %.60q of model %.100q of %s", ErrUnpriced, tier, firstName(q), w.preset)
+		}
+		return fmt.Errorf("%w: no price for model %.100q of %s", ErrUnpriced, firstName(q), w.preset)
+	}
+	return nil
+}
+
+// push adds a layer's sheet of the tier and its standard one; both may be nil.
+func (a *applied) push(tier, standard *sheet) {
+	a.tier[a.n], a.standard[a.n] = tier, standard
+	a.n++
+	if tier != nil {
+		a.set |= tier.set
+	}
+}
+
+// applyWritten adds the prices written in the configuration, without allocating unless one has a threshold.
+func (a *applied) applyWritten(written map[string]string, tier string) error {
+	for name, text := range written {
+		n, err := parseName(name)
+		if err != nil {
+			return err
+		}
+		if n.above > 0 {
+			a.writtenSet, a.writtenFeeSet, a.set = 0, 0, 0
+			p, err := parsePrices(written)
+			if err == nil {
+				a.push(p.sheet(tier), p.sheet(""))
+			}
+			return err
+		}
+		p, err := ParsePrice(text)
+		if err != nil {
+			return fmt.Errorf("price %s: %w", name, err)
+		}
+		bit := uint32(1) << n.slot
+		if n.tier == tier {
+			if a.writtenSet&bit != 0 {
+				return twoPrices(n.slot)
+			}
+			a.written[n.slot] = rate{price: p, unit: n.unit}
+			a.writtenSet |= bit
+			a.set |= bit
+		}
+		if n.tier == "" && isFee(n.slot) {
+			a.writtenFees[n.slot] = rate{price: p, unit: n.unit}
+			a.writtenFeeSet |= bit
+		}
+	}
+	return nil
+}
+
+// parsePrices parses prices by name.
+func parsePrices(written map[string]string) (*pricing, error) {
+	prices := make([]named, 0, len(written))
+	for name, text := range written {
+		n, err := parseName(name)
+		if err != nil {
+			return nil, err
+		}
+		p, err := ParsePrice(text)
+		if err != nil {
+			return nil, fmt.Errorf("price %s: %w", name, err)
+		}
+		prices = append(prices, named{n, name, p})
+	}
+	return newPricing(prices)
+}
+
+// firstName returns the first name of the query that is not empty.
+func firstName(q *Query) string {
+	if q.Model != "" {
+		return q.Model
+	}
+	for _, n := range q.Fallback {
+		if n != "" {
+			return n
+		}
+	}
+	return ""
+}

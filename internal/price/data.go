@@ -1,0 +1,227 @@
+package price
+
+import (
+	_ "embed" // the price data
+	"errors"
+	"fmt"
+	"regexp"
+	"strconv"
+	"strings"
+)
+
+//go:embed data.txt
+var dataText string
+
+// list is the embedded data set: providers with their models, in the order in which rules are tried.
+type list struct {
+	version   string
+	providers []*provider
+	byID      map[string]*provider
+}
+
+// provider is one provider of the data set.
+type provider struct {
+	id       string
+	api      *regexp.Regexp // matches the beginning of a base URL
+	named    *matcher       // other names of the provider; may be nil
+	serves   *matcher       // models that only this provider has; may be nil
+	fallback []string       // providers whose models it resells
+	models   []model
+}
+
+// model is a rule and the prices of the names it matches.
+type model struct {
+	matcher
+	entry *entry
+}
+
+// parseList reads the data set. Each line is a keyword and fields, separated by tabs:
+//
+//	version   <text>
+//	provider  <id> <regex on the base URL> <ids of providers it falls back to, comma separated>
+//	named     <rule on the provider's name>
+//	serves    <rule on a model's name>
+//	model     <id> <rule on the model's name>
+//	least     <milliseconds of audio that are billed at least>
+//	price     <condition: "-", a date, or a daily window> <name=price>... | free
+func parseList(text string) (*list, error) {
+	l := &list{byID: make(map[string]*provider)}
+	n := 0
+	for row := range strings.Lines(text) {
+		n++
+		row = strings.TrimSuffix(row, "\n")
+		if row == "" || row[0] == '#' {
+			continue
+		}
+		if err := l.parseLine(strings.Split(row, "\t")); err != nil {
+			return nil, fmt.Errorf("line %d: %w", n, err)
+		}
+	}
+	if l.version == "" || len(l.providers) == 0 {
+		return nil, errors.New("no version or no provider")
+	}
+	return l, nil
+}
+
+var errMisplaced = errors.New("line is misplaced or too short")
+
+func (l *list) parseLine(f []string) error {
+	var p *provider
+	var e *entry
+	if len(l.providers) > 0 {
+		p = l.providers[len(l.providers)-1]
+		if len(p.models) > 0 {
+			e = p.models[len(p.models)-1].entry
+		}
+	}
+	switch {
+	case f[0] == "version" && len(f) == 2:
+		l.version = f[1]
+		return nil
+	case f[0] == "provider" && len(f) == 4:
+		api, err := regexp.Compile("^(?:" + f[2] + ")")
+		p = &provider{id: f[1], api: api}
+		if f[3] != "" {
+			p.fallback = strings.Split(f[3], ",")
+		}
+		l.providers = append(l.providers, p)
+		l.byID[p.id] = p
+		return err
+	case f[0] == "named" && p != nil:
+		return parseRule(&p.named, f[1:])
+	case f[0] == "serves" && p != nil:
+		return parseRule(&p.serves, f[1:])
+	case f[0] == "model" && p != nil && len(f) > 2:
+		var m *matcher
+		if err := parseRule(&m, f[2:]); err != nil {
+			return err
+		}
+		p.models = append(p.models, model{*m, &entry{provider: p.id, id: f[1]}})
+		return nil
+	case f[0] == "least" && e != nil && len(f) == 2:
+		var err error
+		e.minAudio, err = strconv.ParseInt(f[1], 10, 64)
+		return err
+	case f[0] == "price" && e != nil && len(f) > 1:
+		v, err := parseVariant(f[1:])
+		e.variants = append(e.variants, v)
+		return err
+	default:
+		return errMisplaced
+	}
+}
+
+func parseRule(to **matcher, fields []string) error {
+	m, rest, err := parseMatcher(fields)
+	if err == nil && len(rest) > 0 {
+		err = fmt.Errorf("%d fields after the rule", len(rest))
+	}
+	*to = &m
+	return err
+}
+
+func parseVariant(f []string) (v variant, err error) {
+	if from, to, window := strings.Cut(f[0], "-"); f[0] != "-" {
+		// A date has two dashes and no colon.
+		if window && strings.Contains(from, ":") {
+			err = v.parseDaily(from, to)
+		} else {
+			err = v.parseFrom(f[0])
+		}
+		if err != nil {
+			return v, err
+		}
+	}
+	prices := make([]named, 0, len(f)-1)
+	free := false
+	for _, field := range f[1:] {
+		if field == "free" {
+			free = true
+			continue
+		}
+		name, text, _ := strings.Cut(field, "=")
+		n := named{text: name}
+		if n.parsedName, err = parseName(name); err != nil {
+			return v, err
+		}
+		if n.price, err = ParsePrice(text); err != nil {
+			return v, err
+		}
+		prices = append(prices, n)
+	}
+	v.pricing, err = newPricing(prices)
+	if err == nil {
+		v.free = free
+	}
+	return v, err
+}
+
+// providerFor returns the provider by its name, its base URL, or a model that only it serves, in the order of genai-prices;
+// nil when there is none.
+func (l *list) providerFor(name, baseURL, modelName string) *provider {
+	if name != "" {
+		if p := l.byID[name]; p != nil {
+			return p
+		}
+		for _, p := range l.providers {
+			if p.named != nil && p.named.match(name) {
+				return p
+			}
+		}
+		return nil
+	}
+	if baseURL != "" {
+		return l.providerAt(baseURL)
+	}
+	for _, p := range l.providers {
+		if p.serves != nil && p.serves.match(modelName) {
+			return p
+		}
+	}
+	return nil
+}
+
+// providerAt returns the provider whose API is at the base URL, or nil.
+func (l *list) providerAt(baseURL string) *provider {
+	for _, p := range l.providers {
+		if p.api.MatchString(baseURL) {
+			return p
+		}
+	}
+	return nil
+}
+
+// find returns the first model of the provider, or of those it falls back to, whose rule matches the name; when there is
+// none, names with a date as 20260131 are tried with 2026-01-31.
+func (l *list) find(p *provider, name string) *entry {
+	if e := l.findExactly(p, name); e != nil {
+		return e
+	}
+	if dashed := dashDates(name); dashed != name {
+		return l.findExactly(p, dashed)
+	}
+	return nil
+}
+
+func (l *list) findExactly(p *provider, name string) *entry {
+	if e := p.find(name); e != nil {
+		return e
+	}
+	for _, id := range p.fallback {
+		if other := l.byID[id]; other != nil {
+			if e := other.find(name); e != nil {
+				return e
+			}
+		}
+	}
+	return nil
+}
+
+func (p *provider) find(name string) *entry {
+	for i := range p.models {
+		if p.models[i].match(name) {
+			return p.models[i].entry
+		}
+	}
+	return nil
+}

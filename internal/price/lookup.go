@@ -1,0 +1,215 @@
+package price
+
+import (
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+)
+
+// presets maps the names of backends in the configuration to the ids of genai-prices. An empty id has no list price:
+// what such a backend serves costs what its operator says.
+var presets = map[string]string{
+	"openai":     "openai",
+	"azure":      "azure",
+	"anthropic":  "anthropic",
+	"gemini":     "google",
+	"vertex":     "google",
+	"mistral":    "mistral",
+	"groq":       "groq",
+	"deepseek":   "deepseek",
+	"xai":        "x-ai",
+	"together":   "together",
+	"fireworks":  "fireworks",
+	"openrouter": "openrouter",
+	"perplexity": "perplexity",
+	"cohere":     "cohere",
+	"bedrock":    "aws",
+	"ollama":     "",
+	"vllm":       "",
+	"mock":       "",
+}
+
+// who is the provider of a query as the layers see it.
+type who struct {
+	preset string    // as the query names it, in lower case
+	listed *provider // in the embedded data; nil when there is no list price
+	names  []string  // names that a published price list may have for who serves the API
+}
+
+// lookups remembers what names resolve to. It is bounded: names come from requests and answers.
+type lookups[K comparable, V any] struct {
+	mu sync.RWMutex
+	m  map[K]V
+}
+
+const maxLookups = 4096
+
+// peek returns what the key resolves to, if that is known.
+func (l *lookups[K, V]) peek(key K) (V, bool) {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	v, ok := l.m[key]
+	return v, ok
+}
+
+// keep remembers what the key resolves to and returns it, or what another goroutine was quicker to find.
+func (l *lookups[K, V]) keep(key K, v V) V {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if other, ok := l.m[key]; ok { // the first is the one: its pointer is part of other keys
+		return other
+	}
+	if l.m == nil || len(l.m) >= maxLookups {
+		l.m = make(map[K]V)
+	}
+	l.m[key] = v
+	return v
+}
+
+type whoKey struct{ provider, baseURL string }
+
+// identify returns the provider of a query. The base URL goes before the preset, for what an API costs is set by who
+// serves it; but an OpenAI-compatible API at an address that the data does not know has no list price.
+func (t *Table) identify(provider, baseURL string) *who {
+	key := whoKey{provider, baseURL}
+	if w, ok := t.whos.peek(key); ok {
+		return w
+	}
+	w := &who{preset: lower(provider)}
+	id, preset := presets[w.preset]
+	url := strings.ToLower(baseURL)
+	switch {
+	case preset && id == "":
+	case preset:
+		if url != "" {
+			w.listed = t.list.providerAt(url)
+		}
+		if w.listed == nil && (w.preset != "openai" || url == "") {
+			w.listed = t.list.byID[id]
+		}
+	default:
+		w.listed = t.list.providerFor(w.preset, url, "")
+	}
+	if w.listed != nil {
+		w.names = append(w.names, w.listed.id)
+		for name, id := range presets {
+			if id == w.listed.id && (!preset || presets[w.preset] != id) {
+				w.names = append(w.names, name)
+			}
+		}
+	}
+	if w.listed == nil && w.preset != "openai" || w.listed != nil && w.listed.id == id {
+		w.names = append(w.names, w.preset)
+	}
+	slices.Sort(w.names)
+	w.names = slices.Compact(w.names)
+	return t.whos.keep(whoKey{strings.Clone(provider), strings.Clone(baseURL)}, w)
+}
+
+// layer is one source of prices.
+type layer struct {
+	// find returns the entry for a provider and a model name in lower case, or nil.
+	find  func(w *who, name string) *entry
+	cache lookups[layerKey, *entry]
+}
+
+type layerKey struct {
+	who  *who
+	name string
+}
+
+// maxName bounds the names that are looked up: longer ones name no model.
+const maxName = 512
+
+// entry returns the entry for the first of the names that has one, or nil.
+func (l *layer) entry(w *who, q *Query) *entry {
+	if e := l.named(w, q.Model); e != nil {
+		return e
+	}
+	for _, name := range q.Fallback {
+		if e := l.named(w, name); e != nil {
+			return e
+		}
+	}
+	return nil
+}
+
+func (l *layer) named(w *who, name string) *entry {
+	if name == "" || len(name) > maxName {
+		return nil
+	}
+	if e, ok := l.cache.peek(layerKey{w, name}); ok {
+		return e
+	}
+	var e *entry
+	if w.listed != nil && w.listed.id == "aws" {
+		e = findBedrock(lower(name), func(name string) *entry { return l.find(w, name) })
+	} else {
+		e = l.find(w, lower(name))
+	}
+	return l.cache.keep(layerKey{w, strings.Clone(name)}, e)
+}
+
+// bedrockRegions are the prefixes of Bedrock's cross-region inference profiles.
+var bedrockRegions = []string{"us-gov.", "us.", "eu.", "apac.", "global.", "jp.", "au.", "ca.", "in."}
+
+// findBedrock looks for a Bedrock model id: as it is, without an ARN's head, without its region. The price of a regional
+// endpoint is never taken for a global one.
+func findBedrock(name string, find func(string) *entry) *entry {
+	if strings.HasPrefix(name, "arn:") {
+		name = name[strings.LastIndexByte(name, '/')+1:]
+	}
+	if e := find(name); e != nil {
+		return e
+	}
+	for _, region := range bedrockRegions {
+		if bare, ok := strings.CutPrefix(name, region); ok {
+			e := find(bare)
+			if e != nil && region == "global." && strings.HasPrefix(e.id, "regional.") {
+				return nil
+			}
+			return e
+		}
+	}
+	return nil
+}
+
+// findListed finds the entry in the embedded data.
+func (l *list) findListed(w *who, name string) *entry {
+	if w.listed != nil {
+		return l.find(w.listed, name)
+	}
+	if w.preset == "" {
+		if p := l.providerFor("", "", name); p != nil {
+			return l.find(p, name)
+		}
+	}
+	return nil
+}
+
+var compactDate = regexp.MustCompile(`-20\d{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])`)
+
+// dashDates writes each date such as -20260131, where it ends the name or is followed by a dash or a colon, as
+// -2026-01-31, as genai-prices does.
+func dashDates(name string) string {
+	at := compactDate.FindAllStringIndex(name, -1)
+	if at == nil {
+		return name
+	}
+	var b strings.Builder
+	last := 0
+	for _, m := range at {
+		date := name[m[0]+1 : m[1]]
+		_, err := time.Parse("20060102", date)
+		if err != nil || m[1] < len(name) && name[m[1]] != '-' && name[m[1]] != ':' {
+			continue
+		}
+		b.WriteString(name[last : m[0]+1])
+		b.WriteString(date[:4] + "-" + date[4:6] + "-" + date[6:])
+		last = m[1]
+	}
+	b.WriteString(name[last:])
+	return b.String()
+}

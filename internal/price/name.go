@@ -1,0 +1,164 @@
+package price
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/tollgate-llm/tollgate/internal/usage"
+)
+
+// slot is what a price is for: a kind of usage, or the call itself.
+type slot uint8
+
+// request is the slot of a price per call.
+const (
+	request  = slot(usage.NumKinds)
+	numSlots = usage.NumKinds + 1
+)
+
+// Unit is what a price is a price of.
+type Unit uint8
+
+// The units. A price is always stored in US dollars per one of these.
+const (
+	PerMillion Unit = iota // of tokens or characters
+	PerOne                 // call, search, image, page or search unit
+	PerHour                // of audio
+	PerMinute              // of audio
+	PerSecond              // of audio
+)
+
+// ratio returns mul and div, such that count * price in nano-USD * mul / div is an amount in 10^-15 USD. Time is counted
+// in milliseconds. Only hours and minutes need a division, and so a rounding.
+func (u Unit) ratio() (mul, div uint64) {
+	switch u {
+	case PerMillion:
+		return 1, 1
+	case PerOne:
+		return 1e6, 1
+	case PerHour:
+		return 5, 18 // 10^6 / 3,600,000 ms
+	case PerMinute:
+		return 50, 3 // 10^6 / 60,000 ms
+	case PerSecond:
+		return 1000, 1 // 10^6 / 1,000 ms
+	default:
+		return 0, 1
+	}
+}
+
+// String returns the unit in words.
+func (u Unit) String() string {
+	return [...]string{"million", "one", "hour", "minute", "second"}[u]
+}
+
+// names maps each price name that users write to its slot and unit. Token kinds and characters are added by their kind's
+// own name, in US dollars per million.
+var names = func() map[string]parsedName {
+	m := map[string]parsedName{
+		"request":       {slot: request, unit: PerOne},
+		"web_searches":  {slot: slot(usage.WebSearches), unit: PerOne},
+		"pages":         {slot: slot(usage.Pages), unit: PerOne},
+		"images":        {slot: slot(usage.Images), unit: PerOne},
+		"search_units":  {slot: slot(usage.SearchUnits), unit: PerOne},
+		"audio_hours":   {slot: slot(usage.Milliseconds), unit: PerHour},
+		"audio_minutes": {slot: slot(usage.Milliseconds), unit: PerMinute},
+		"audio_seconds": {slot: slot(usage.Milliseconds), unit: PerSecond},
+	}
+	for k := range usage.Kind(usage.NumKinds) {
+		if isToken(k) || k == usage.InputCharacters {
+			m[k.String()] = parsedName{slot: slot(k), unit: PerMillion}
+		}
+	}
+	return m
+}()
+
+// isToken reports whether the kind is counted in tokens.
+func isToken(k usage.Kind) bool { return k <= usage.OutputVideo || k == usage.Citations }
+
+// Names returns the price names, sorted, without tier and threshold.
+func Names() []string {
+	all := make([]string, 0, len(names))
+	for n := range names {
+		all = append(all, n)
+	}
+	slices.Sort(all)
+	return all
+}
+
+// parsedName is a price name taken apart: kind[@tier][>tokens].
+type parsedName struct {
+	slot  slot
+	unit  Unit
+	tier  string // canonical, empty for the standard price
+	above int64  // the price holds when the input has more tokens than this; zero for the base price
+}
+
+// parseName parses a price name such as input, input@flex, input>200000 or input@priority>272000.
+func parseName(text string) (parsedName, error) {
+	head, above, cliff := strings.Cut(text, ">")
+	head, tier, tiered := strings.Cut(head, "@")
+	n, ok := names[head]
+	if !ok {
+		return n, fmt.Errorf("unknown price name %.60q", text)
+	}
+	if tiered {
+		if n.tier = canonicalTier(tier); tier == "" {
+			return n, fmt.Errorf("price name %.60q has an empty tier", text)
+		}
+	}
+	if cliff {
+		v, err := strconv.ParseInt(above, 10, 64)
+		if err != nil || v <= 0 {
+			return n, fmt.Errorf("price name %.60q has no positive number of tokens after '>'", text)
+		}
+		n.above = v
+	}
+	return n, nil
+}
+
+// canonicalTier returns the tier's name in lower case, empty for every spelling of the standard tier. "auto" and
+// Anthropic's "standard_only" stand for no choice of another tier; an answer names the tier that really served.
+func canonicalTier(tier string) string {
+	t := lower(tier)
+	switch t {
+	case "", "standard", "default", "on_demand", "on-demand", "auto", "standard_only":
+		return ""
+	case "batches":
+		return "batch"
+	default:
+		return t
+	}
+}
+
+// Price is a price in 10^-9 US dollars per unit.
+type Price int64
+
+const priceDecimals = 9
+
+// ParsePrice parses the text of a price in US dollars, exactly: more than nine decimals are ErrInexact.
+func ParsePrice(text string) (Price, error) {
+	p, exact, err := parsePrice(text, 0)
+	if err == nil && !exact {
+		return 0, fmt.Errorf("%w: price %.60q has more than %d", ErrInexact, text, priceDecimals)
+	}
+	return p, err
+}
+
+// parsePrice parses the text of a price and multiplies it with 10^shift, rounding half to even beyond nine decimals.
+func parsePrice(text string, shift int) (p Price, exact bool, err error) {
+	a, exact, err := parseDecimal(text, priceDecimals+shift)
+	if errors.Is(err, ErrOverflow) || err == nil && (a.hi != 0 || a.lo > math.MaxInt64) {
+		return 0, false, fmt.Errorf("price %.60q: %w", text, ErrOverflow)
+	}
+	return Price(a.lo), exact, err //nolint:gosec // checked above
+}
+
+// String returns the price in US dollars as a plain decimal.
+func (p Price) String() string {
+	return string(Amount{lo: uint64(max(p, 0))}.appendDecimal(nil, priceDecimals))
+}

@@ -1,0 +1,213 @@
+package price
+
+import (
+	"fmt"
+	"math/bits"
+	"slices"
+	"time"
+)
+
+// rate is a price with its unit and its cliffs.
+type rate struct {
+	price  Price
+	unit   Unit
+	cliffs []cliff // ascending
+}
+
+// cliff replaces a price as a whole once the input has more tokens than above.
+type cliff struct {
+	above int64
+	price Price
+}
+
+// at returns the price that holds for a call with that many input tokens.
+func (r *rate) at(inputTokens int64) Price {
+	p := r.price
+	for _, c := range r.cliffs {
+		if inputTokens > c.above {
+			p = c.price
+		}
+	}
+	return p
+}
+
+// amount returns the exact amount for n units counted; hours and minutes are rounded half to even to 10^-15 USD.
+func amount(n int64, p Price, u Unit) (Amount, error) {
+	hi, lo := bits.Mul64(uint64(n), uint64(p)) //nolint:gosec // neither is ever negative
+	return Amount{hi, lo}.mulDiv(u.ratio())
+}
+
+// sheet holds the rates of one tier. Rates lie in the order of their slots, of which set has one bit each.
+type sheet struct {
+	set   uint32
+	rates []rate
+}
+
+// get returns the rate of a slot, or nil.
+func (s *sheet) get(k slot) *rate {
+	if s == nil || s.set&(1<<k) == 0 {
+		return nil
+	}
+	return &s.rates[bits.OnesCount32(s.set&(1<<k-1))]
+}
+
+// put adds a rate. A slot that is taken is an error.
+func (s *sheet) put(k slot, r rate) error {
+	if s.set&(1<<k) != 0 {
+		return twoPrices(k)
+	}
+	s.rates = slices.Insert(s.rates, bits.OnesCount32(s.set&(1<<k-1)), r)
+	s.set |= 1 << k
+	return nil
+}
+
+func twoPrices(k slot) error { return fmt.Errorf("two prices for %s", slotName(k)) }
+
+// pricing is one list of prices: the standard sheet and one per other tier.
+type pricing struct {
+	standard sheet
+	tiers    []tierSheet
+	free     bool // the list is empty because the model costs nothing
+}
+
+type tierSheet struct {
+	tier string
+	sheet
+}
+
+// sheet returns the sheet of a tier, or nil.
+func (p *pricing) sheet(tier string) *sheet {
+	if p == nil {
+		return nil
+	}
+	if tier == "" {
+		return &p.standard
+	}
+	for i := range p.tiers {
+		if p.tiers[i].tier == tier {
+			return &p.tiers[i].sheet
+		}
+	}
+	return nil
+}
+
+// named is one price with its parsed name.
+type named struct {
+	parsedName
+	text  string // the name as written, for errors
+	price Price
+}
+
+// newPricing sorts prices into sheets. A cliff without a base price is an error.
+func newPricing(prices []named) (*pricing, error) {
+	p := new(pricing)
+	// Base prices sort before their cliffs, and cliffs ascend.
+	slices.SortStableFunc(prices, func(a, b named) int {
+		switch {
+		case a.above < b.above:
+			return -1
+		case a.above > b.above:
+			return 1
+		default:
+			return 0
+		}
+	})
+	for _, n := range prices {
+		s := p.sheet(n.tier)
+		if s == nil {
+			p.tiers = append(p.tiers, tierSheet{tier: n.tier})
+			s = &p.tiers[len(p.tiers)-1].sheet
+		}
+		if n.above == 0 {
+			if err := s.put(n.slot, rate{price: n.price, unit: n.unit}); err != nil {
+				return nil, err
+			}
+			continue
+		}
+		r := s.get(n.slot)
+		if r == nil || r.unit != n.unit {
+			return nil, fmt.Errorf("price %q needs a price below its threshold too", n.text)
+		}
+		if last := len(r.cliffs) - 1; last >= 0 && r.cliffs[last].above == n.above {
+			return nil, fmt.Errorf("two prices named %q", n.text)
+		}
+		r.cliffs = append(r.cliffs, cliff{n.above, n.price})
+	}
+	return p, nil
+}
+
+// variant is a price list that holds under a condition.
+type variant struct {
+	from       int64 // Unix milliseconds from which it holds; zero: always
+	daily      bool  // it holds between two times of day only
+	start, end int64 // milliseconds of the UTC day; the window wraps midnight when end is before start
+	*pricing
+}
+
+const dayMillis = 24 * 60 * 60 * 1000
+
+// holds reports whether the variant is in force at a time in Unix milliseconds.
+func (v *variant) holds(ms int64) bool {
+	if ms < v.from {
+		return false
+	}
+	if !v.daily {
+		return true
+	}
+	day := ((ms % dayMillis) + dayMillis) % dayMillis
+	if v.end < v.start {
+		return day >= v.start || day < v.end
+	}
+	return day >= v.start && day < v.end
+}
+
+// parseDaily parses a daily window such as 16:30-00:30, in UTC, with seconds if need be.
+func (v *variant) parseDaily(from, to string) error {
+	parse := func(s string) (int64, error) {
+		for _, layout := range []string{"15:04", time.TimeOnly} {
+			if t, err := time.Parse(layout, s); err == nil {
+				return int64(t.Hour()*3600+t.Minute()*60+t.Second()) * 1000, nil
+			}
+		}
+		return 0, fmt.Errorf("%q is not a time of day such as 16:30", s)
+	}
+	var err error
+	if v.start, err = parse(from); err != nil {
+		return err
+	}
+	v.end, err = parse(to)
+	v.daily = true
+	return err
+}
+
+// parseFrom parses the date, in UTC, from which the variant holds.
+func (v *variant) parseFrom(date string) error {
+	t, err := time.Parse(time.DateOnly, date)
+	if err != nil {
+		return fmt.Errorf("%q is not a date such as 2027-01-31", date)
+	}
+	v.from = t.UnixMilli()
+	return nil
+}
+
+// entry is one model of a layer.
+type entry struct {
+	provider string
+	id       string
+	variants []variant
+	minAudio int64 // shorter audio is billed as this many milliseconds
+	replace  bool  // layers below do not add to this entry
+}
+
+// at returns the prices in force at a time: of the variants the last one that holds, else the first.
+func (e *entry) at(ms int64) *pricing {
+	for i := len(e.variants) - 1; i >= 0; i-- {
+		if e.variants[i].holds(ms) {
+			return e.variants[i].pricing
+		}
+	}
+	if len(e.variants) > 0 {
+		return e.variants[0].pricing
+	}
+	return nil
+}

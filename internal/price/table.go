@@ -1,0 +1,41 @@
+package price
+
+import (
+	"fmt"
+	"slices"
+	"sync"
+)
+
+// Table holds layers of price data. It is safe for concurrent use and never changes.
+type Table struct {
+	version        string
+	versionWritten string // with prices written in the configuration
+	ignored        []string
+	list           *list
+	layers         []*layer // the topmost first
+	whos           lookups[whoKey, *who]
+}
+
+// newTable returns a table over the embedded data with these layers.
+func newTable(version string, l *list, layers []*layer) *Table {
+	return &Table{version: version, versionWritten: version + " + configuration", list: l, layers: layers}
+}
+
+var loadDefault = sync.OnceValue(func() *Table {
+	l, err := parseList(dataText)
+	if err != nil {
+		// The data is part of the program and parsed by its tests.
+		panic(fmt.Sprintf("embedded price data: %v", err))
+	}
+	return newTable(l.version, l, []*layer{{find: l.findListed}})
+})
+
+// Default returns the table of the embedded data, which is parsed once, when first asked for.
+func Default() *Table { return loadDefault() }
+
+// Version names the data that prices come from, such as "genai-prices 0.1.8", followed by one " + name@hash" per price
+// file laid over it.
+func (t *Table) Version() string { return t.version }
+
+// Ignored returns the price keys of the table's price files that nothing the gateway meters is priced by, sorted.
+func (t *Table) Ignored() []string { return slices.Clone(t.ignored) }
