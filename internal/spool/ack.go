@@ -1,0 +1,154 @@
+package spool
+
+import (
+	"encoding/binary"
+	"errors"
+	"slices"
+	"time"
+)
+
+// Done notes that Lago has these records. It is idempotent.
+func (s *Spool) Done(seqs ...uint64) error {
+	for part := range slices.Chunk(seqs, maxListed) {
+		list, err := s.identify(part)
+		if err != nil {
+			return err
+		}
+		d := draft{frame: frame{kind: kindDone, time: millis(s.o.Now()), payload: appendFinished(nil, list)}, reserve: true}
+		d.written = func(place) {
+			for _, e := range list {
+				delete(s.claims, e.seq)
+				s.change(e.seq, StateDone, d.time)
+			}
+		}
+		if err := s.append(&d); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// identify finds the ids of records. Of those that this process claimed they are known; others are read.
+func (s *Spool) identify(seqs []uint64) ([]finished, error) {
+	list := make([]finished, len(seqs))
+	var missing []located
+	s.mu.Lock()
+	for i, seq := range seqs {
+		list[i] = finished{seq: seq, id: s.claims[seq]}
+		if list[i].id != (ID{}) {
+			continue
+		}
+		if g, r := s.find(seq); r != nil {
+			if _, err := s.acquire(g); err != nil {
+				s.mu.Unlock()
+				return nil, errors.Join(err, s.releaseAll(missing))
+			}
+			missing = append(missing, located{place: place{g, r.off, r.len()}, seq: seq, state: r.state()})
+		}
+	}
+	s.mu.Unlock()
+	if len(missing) == 0 {
+		return list, nil
+	}
+	ids := make(map[uint64]ID, len(missing))
+	// A record that cannot be read is finished without its id, which helps only where the record is damaged later.
+	err := read(missing, func(l located, r Record, err error) error {
+		if err == nil {
+			ids[l.seq] = r.ID
+		}
+		return nil
+	})
+	for i := range list {
+		if id, ok := ids[list[i].seq]; ok {
+			list[i].id = id
+		}
+	}
+	return list, errors.Join(err, s.releaseAll(missing))
+}
+
+// Reject sets a pending record aside with Lago's words, to be seen, mended and sent again.
+func (s *Spool) Reject(seq uint64, note []byte) error {
+	if len(note) > maxNote {
+		return ErrTooLarge
+	}
+	d := draft{frame: frame{kind: kindRejected, time: millis(s.o.Now())}, reserve: true}
+	d.payload = append(binary.LittleEndian.AppendUint64(make([]byte, 0, 8+len(note)), seq), note...)
+	d.written = func(at place) {
+		delete(s.claims, seq)
+		s.reject(seq, at, d.time)
+	}
+	return s.append(&d)
+}
+
+// reject applies a kindRejected frame.
+func (s *Spool) reject(seq uint64, at place, when int64) {
+	if _, r := s.find(seq); r == nil || r.state() == StateDone {
+		return // what Lago has is not sent again
+	}
+	s.change(seq, StateRejected, when)
+	s.notes[seq] = place{at.seg, at.off + frameHeader + 8, at.len - 8}
+}
+
+// Retry makes rejected records pending again, all of them when none is named. It returns how many.
+func (s *Spool) Retry(seqs ...uint64) (int, error) {
+	s.mu.Lock()
+	var found []uint64
+	if len(seqs) == 0 {
+		found = s.rejected()
+	}
+	for _, seq := range seqs {
+		if _, r := s.find(seq); r != nil && r.state() == StateRejected {
+			found = append(found, seq)
+		}
+	}
+	s.mu.Unlock()
+	return s.again(found)
+}
+
+func (s *Spool) rejected() []uint64 {
+	seqs := make([]uint64, 0, s.counts[StateRejected])
+	for _, g := range s.segments {
+		for _, r := range g.recs {
+			if r.state() == StateRejected {
+				seqs = append(seqs, g.first+uint64(r.delta))
+			}
+		}
+		for _, c := range g.carried {
+			if c.state() == StateRejected {
+				seqs = append(seqs, c.seq)
+			}
+		}
+	}
+	return seqs
+}
+
+// Replay makes finished records that match pending again, to be sent once more as they are. It returns how many. The
+// bounds are those of Scan.
+func (s *Spool) Replay(since, until time.Time, match func(Record) bool) (int, error) {
+	var seqs []uint64
+	err := s.Scan(since, until, func(r Record) error {
+		if r.State == StateDone && match(r) {
+			seqs = append(seqs, r.Seq)
+		}
+		return nil
+	})
+	n, aerr := s.again(seqs)
+	return n, errors.Join(err, aerr)
+}
+
+// again makes finished or rejected records pending.
+func (s *Spool) again(seqs []uint64) (n int, err error) {
+	for part := range slices.Chunk(seqs, maxListed) {
+		d := draft{frame: frame{kind: kindRetry, time: millis(s.o.Now()), payload: appendSeqs(nil, part)}, reserve: true}
+		d.written = func(place) {
+			for _, seq := range part {
+				s.change(seq, StatePending, d.time)
+			}
+		}
+		if err := s.append(&d); err != nil {
+			return n, err
+		}
+		n += len(part)
+	}
+	return n, nil
+}

@@ -1,0 +1,279 @@
+package spool
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+// An adoption is made of three files. ADOPTING in the other spool names it before anything is copied; adopted-NUMBER in
+// this spool is the moment from which the copies count, all at once; ADOPTED in the other spool ends it. Either of the
+// files in the other spool keeps it from being opened.
+const (
+	adoptingName  = "ADOPTING"
+	adoptedName   = "ADOPTED"
+	adoptedPrefix = "adopted-"
+)
+
+// adoption is the random number of an adoption.
+type adoption [adoptionBytes]byte
+
+func (a adoption) fileName() string { return adoptedPrefix + hex.EncodeToString(a[:]) }
+
+func adoptionOf(name string) (a adoption, ok bool) {
+	digits, ok := strings.CutPrefix(name, adoptedPrefix)
+	if !ok || len(digits) != 2*len(a) {
+		return a, false
+	}
+	_, err := hex.Decode(a[:], []byte(digits))
+	return a, err == nil
+}
+
+// adoption returns the number in front of an adopted record.
+func (f *frame) adoption() (a adoption, ok bool) {
+	if len(f.payload) < len(a) {
+		return a, false
+	}
+	return adoption(f.payload), true
+}
+
+// Adopt takes over the unfinished records of another spool, which no process may have open. Calls that were open there
+// are interrupted here. It returns how many it took. It is all or nothing, and may be called again after a crash: the
+// records are here once, and the other directory cannot be opened or adopted again (ErrAdopted).
+func (s *Spool) Adopt(dir string) (n int, err error) {
+	if s.o.ReadOnly {
+		return 0, ErrReadOnly
+	}
+	by, err := filepath.Abs(s.o.Dir)
+	if err != nil {
+		return 0, err
+	}
+	from, err := open(Options{Dir: dir, FS: s.o.FS, ReadOnly: true, Now: s.o.Now}, true)
+	if err != nil {
+		return 0, fmt.Errorf("spool %s: %w", dir, err)
+	}
+	defer func() { err = errors.Join(err, from.closeFiles()) }()
+	if from.has(adoptedName) {
+		return 0, fmt.Errorf("spool %s: %w", dir, ErrAdopted)
+	}
+	a, begun, err := from.begunAdoption(by)
+	if err != nil {
+		return 0, err
+	}
+	s.mu.Lock()
+	counts, doubt := begun && s.adopted[a], s.doubt
+	s.mu.Unlock()
+	switch {
+	case doubt:
+		return 0, fmt.Errorf("%w: whether an adoption counts is not known until the spool is opened again", ErrUnavailable)
+	case !counts:
+		// What an earlier try may have copied stays under its own number, and so never counts.
+		if a, err = from.nameAdoption(by, begun); err != nil {
+			return 0, err
+		}
+		if n, err = s.takeOver(from, a); err != nil {
+			return 0, err
+		}
+	}
+	return n, from.mark(adoptedName, []byte(by+"\n"))
+}
+
+func (s *Spool) has(name string) bool {
+	f, err := s.o.FS.Open(filepath.Join(s.o.Dir, name), true)
+	if err != nil {
+		return !errors.Is(err, fs.ErrNotExist)
+	}
+	return f.Close() == nil
+}
+
+// mark makes a durable file.
+func (s *Spool) mark(name string, content []byte) error {
+	f, err := s.o.FS.Create(filepath.Join(s.o.Dir, name))
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteAt(content, 0)
+	if err == nil {
+		err = f.Sync()
+	}
+	if err = errors.Join(err, f.Close()); err != nil {
+		return errors.Join(err, s.o.FS.Remove(filepath.Join(s.o.Dir, name)))
+	}
+	return s.o.FS.SyncDir(s.o.Dir)
+}
+
+// begunAdoption returns the adoption that was begun, if any. Only the spool that began it may go on with it: the copies
+// may count there already.
+func (s *Spool) begunAdoption(by string) (a adoption, begun bool, err error) {
+	f, err := s.o.FS.Open(filepath.Join(s.o.Dir, adoptingName), true)
+	if errors.Is(err, fs.ErrNotExist) {
+		return a, false, nil
+	} else if err != nil {
+		return a, false, err
+	}
+	content := make([]byte, 8<<10)
+	n, err := f.ReadAt(content, 0)
+	if errors.Is(err, io.EOF) {
+		err = nil
+	}
+	if err = errors.Join(err, f.Close()); err != nil {
+		return a, false, err
+	}
+	digits, owner, _ := strings.Cut(string(content[:n]), "\n")
+	a, valid := adoptionOf(adoptedPrefix + digits)
+	owner, ok := strings.CutSuffix(owner, "\n")
+	if !ok || !valid {
+		return a, true, nil // it was cut off while it was written, before anything was copied
+	}
+	if owner != by {
+		return a, false, fmt.Errorf("spool %s: %w: %s has begun to, and must go on with it", s.o.Dir, ErrAdopted, owner)
+	}
+	return a, true, nil
+}
+
+// nameAdoption names a new adoption in place of one that was begun and does not count.
+func (s *Spool) nameAdoption(by string, begun bool) (a adoption, err error) {
+	if begun {
+		if err := s.o.FS.Remove(filepath.Join(s.o.Dir, adoptingName)); err != nil {
+			return a, err
+		}
+	}
+	if _, err := rand.Read(a[:]); err != nil {
+		return a, err
+	}
+	return a, s.mark(adoptingName, []byte(hex.EncodeToString(a[:])+"\n"+by+"\n"))
+}
+
+// copied is the copy of a record that does not count yet.
+type copied struct {
+	at    place
+	seq   uint64
+	id    ID
+	state State
+	note  int
+}
+
+// takeOver copies the unfinished records and makes them count.
+func (s *Spool) takeOver(from *Spool, a adoption) (n int, err error) {
+	var live int64
+	for _, g := range from.segments {
+		live += g.live
+	}
+	s.mu.Lock()
+	full := s.bytes+live >= s.o.MaxBytes
+	s.mu.Unlock()
+	if full {
+		return 0, ErrFull
+	}
+	var list []copied
+	release := func() error {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		var err error
+		for _, c := range list {
+			err = errors.Join(err, s.release(c.at.seg))
+		}
+		return err
+	}
+	err = from.Scan(time.Time{}, time.Time{}, func(r Record) error {
+		if !r.State.keeps() {
+			return nil
+		}
+		c, err := s.copyOver(r, a)
+		if err == nil {
+			list = append(list, c)
+		}
+		return err
+	})
+	if err == nil {
+		err = s.Sync()
+	}
+	if err == nil && !s.allHere(list) {
+		err = fmt.Errorf("%w: copies were lost in a failed sync", ErrUnavailable)
+	}
+	if err == nil {
+		err = s.commit(a)
+	}
+	if err != nil {
+		return 0, errors.Join(err, release())
+	}
+	s.mu.Lock()
+	s.adopted[a] = true
+	for _, c := range list {
+		m := moved{seq: c.seq, state: c.state, note: make([]byte, c.note)}
+		s.addAdopted(&m, c.id, c.at)
+	}
+	s.mu.Unlock()
+	return len(list), release()
+}
+
+// commit makes an adoption count. After an error it does not, or that is in doubt.
+func (s *Spool) commit(a adoption) error {
+	err := s.mark(a.fileName(), nil)
+	if err == nil {
+		return nil
+	}
+	rerr := s.o.FS.Remove(filepath.Join(s.o.Dir, a.fileName()))
+	if errors.Is(rerr, fs.ErrNotExist) {
+		rerr = nil
+	}
+	if rerr = errors.Join(rerr, s.o.FS.SyncDir(s.o.Dir)); rerr != nil {
+		s.mu.Lock()
+		s.doubt = true
+		s.mu.Unlock()
+	}
+	return errors.Join(err, rerr)
+}
+
+// allHere reports whether no copy stands in the tail that a failed sync took away.
+func (s *Spool) allHere(list []copied) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, c := range list {
+		if c.at.end() > c.at.seg.size {
+			return false
+		}
+	}
+	return true
+}
+
+func (s *Spool) copyOver(r Record, a adoption) (c copied, err error) {
+	if r.State == StateOpen {
+		r.State = StateInterrupted
+	}
+	m := moved{time: millis(r.Time), state: r.State, note: r.Note, payload: r.Payload}
+	d := draft{frame: frame{kind: kindAdopted, time: millis(s.o.Now()), id: r.ID, payload: m.append(a[:len(a):len(a)])}}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.beginWrite(); err != nil {
+		return c, err
+	}
+	defer s.endWrite()
+	at, err := s.write(&d)
+	if err != nil {
+		return c, s.wentWrong(err)
+	}
+	return copied{at: at, seq: d.seq, id: r.ID, state: r.State, note: len(r.Note)}, nil
+}
+
+// addAdopted indexes an adopted record.
+func (s *Spool) addAdopted(m *moved, id ID, at place) {
+	if m.state == StateInterrupted || m.state == StateOpen {
+		if s.open[id] == nil {
+			s.addOpen(id, &openCall{seq: m.seq, at: at, state: StateInterrupted})
+		}
+		return
+	}
+	s.addRecord(at, m.seq, m.state)
+	if len(m.note) > 0 {
+		n := movedNote(at, len(m.note))
+		n.off += adoptionBytes
+		s.notes[m.seq] = n
+	}
+}

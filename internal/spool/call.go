@@ -1,0 +1,118 @@
+package spool
+
+import (
+	"fmt"
+	"time"
+)
+
+// probeEvery is how often a new call may try a disk that failed.
+const probeEvery = time.Second
+
+// Begin opens the record of a call that is about to be forwarded. ErrFull and ErrUnavailable mean that the call must be
+// refused.
+func (s *Spool) Begin(id ID, payload []byte) error {
+	if len(payload) > maxPayload {
+		return ErrTooLarge
+	}
+	if err := s.admit(len(payload)); err != nil {
+		return err
+	}
+	d := draft{frame: frame{kind: kindOpened, time: millis(s.o.Now()), id: id, payload: payload}}
+	d.compose = func() error {
+		if s.open[id] != nil {
+			return ErrOpen
+		}
+		return nil
+	}
+	d.durable = func(at place) { s.addOpen(id, &openCall{seq: d.seq, at: at, state: StateOpen}) }
+	return s.append(&d)
+}
+
+// admit says whether a new call may begin: there must be room for its settlement too, and for those of all that are
+// under way; and the disk must be well.
+func (s *Spool) admit(n int) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.closed:
+		return ErrClosed
+	case s.o.ReadOnly:
+		return ErrReadOnly
+	case s.full(n):
+		return ErrFull
+	case s.fault == nil && s.reserve:
+		return nil
+	}
+	now := s.o.Now()
+	if now.Sub(s.failedAt) < probeEvery {
+		return s.unavailable()
+	}
+	s.failedAt = now
+	if s.reserve {
+		return nil
+	}
+	s.mu.Unlock()
+	err := s.makeReserve()
+	s.mu.Lock()
+	if err != nil {
+		return s.wentWrong(err)
+	}
+	return nil
+}
+
+func (s *Spool) unavailable() error {
+	switch {
+	case s.fault != nil:
+		return fmt.Errorf("%w: %w", ErrUnavailable, s.fault)
+	case s.lastErr != nil:
+		return fmt.Errorf("%w: %w", ErrUnavailable, s.lastErr)
+	}
+	return ErrUnavailable
+}
+
+// full reports whether the spool has no room for one more call and n bytes.
+func (s *Spool) full(n int) bool {
+	return s.bytes+int64(frameHeader+n)+(s.counts[StateOpen]+1)*s.typical >= s.o.MaxBytes
+}
+
+// Settle writes the settled record of an open call; it is durable on return. deliver tells whether Lago is to get it;
+// else it is finished at once. ErrUnknown means that the call is not open: it was never, or it was settled before, and
+// nothing is written. After any other error the call is open still, and the record is not in the spool.
+func (s *Spool) Settle(id ID, payload []byte, deliver bool) error {
+	if len(payload) > maxPayload {
+		return ErrTooLarge
+	}
+	s.mu.Lock()
+	c := s.open[id]
+	if c == nil || c.settling {
+		s.mu.Unlock()
+		return ErrUnknown
+	}
+	c.settling = true
+	s.mu.Unlock()
+	d := draft{frame: frame{kind: kindLedger, time: millis(s.o.Now()), id: id, payload: payload}, reserve: true}
+	state := StateDone
+	if deliver {
+		d.kind, state = kindSettled, StatePending
+	}
+	d.durable = func(at place) {
+		s.dropOpen(id)
+		s.addRecord(at, d.seq, state)
+		s.typical += (frameHeader + int64(len(payload)) - s.typical) / 16
+		if !deliver {
+			at.seg.finished = max(at.seg.finished, d.time)
+		}
+	}
+	err := s.append(&d)
+	if err != nil {
+		s.mu.Lock()
+		c.settling = false
+		s.mu.Unlock()
+	}
+	return err
+}
+
+// ResolveInterrupted settles a call that an earlier process left open.
+func (s *Spool) ResolveInterrupted(id ID, payload []byte, deliver bool) error {
+	return s.Settle(id, payload, deliver)
+}

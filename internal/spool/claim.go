@@ -1,0 +1,119 @@
+package spool
+
+import (
+	"context"
+	"errors"
+	"fmt"
+)
+
+// Claim returns up to limit pending records that nobody has claimed, oldest first but for those that were amended or
+// copied forward. It waits until there is one, the context ends, or the spool closes (ErrClosed). A record that cannot
+// be read back is rejected with a note that says so, so that it keeps none behind it from being sent.
+func (s *Spool) Claim(ctx context.Context, limit int) ([]Record, error) {
+	for {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		s.mu.Lock()
+		if s.closed {
+			s.mu.Unlock()
+			return nil, ErrClosed
+		}
+		found, err := s.claim(limit)
+		if len(found) > 0 {
+			s.mu.Unlock()
+			return s.readClaimed(found)
+		}
+		if err != nil {
+			s.mu.Unlock()
+			return nil, err
+		}
+		s.waiting++
+		wake := s.wake
+		s.mu.Unlock()
+		select {
+		case <-wake:
+		case <-ctx.Done():
+		}
+	}
+}
+
+// claim marks records as claimed and acquires the segment of each.
+func (s *Spool) claim(limit int) (found []located, err error) {
+	if s.counts[StatePending] <= int64(len(s.claims)) {
+		return nil, nil
+	}
+	take := func(g *segment, seq uint64, r rec) error {
+		if _, taken := s.claims[seq]; taken || r.state() != StatePending {
+			return nil
+		}
+		if _, err := s.acquire(g); err != nil {
+			return err
+		}
+		s.claims[seq] = ID{}
+		found = append(found, located{place: place{g, r.off, r.len()}, seq: seq, state: StatePending})
+		return nil
+	}
+	for _, g := range s.segments {
+		if g.pending == 0 {
+			continue
+		}
+		for g.low < len(g.recs) && g.recs[g.low].state() != StatePending {
+			g.low++
+		}
+		for i := g.low; i < len(g.recs) && len(found) < limit && err == nil; i++ {
+			err = take(g, g.first+uint64(g.recs[i].delta), g.recs[i])
+		}
+		for i := 0; i < len(g.carried) && len(found) < limit && err == nil; i++ {
+			err = take(g, g.carried[i].seq, g.carried[i].rec)
+		}
+		if err != nil || len(found) >= limit {
+			break
+		}
+	}
+	return found, err
+}
+
+// readClaimed reads claimed records and releases their segments.
+func (s *Spool) readClaimed(found []located) ([]Record, error) {
+	records := make([]Record, 0, len(found))
+	unreadable := make(map[uint64]error)
+	err := read(found, func(l located, r Record, err error) error {
+		if err != nil {
+			unreadable[l.seq] = err
+			return nil
+		}
+		records = append(records, r)
+		return nil
+	})
+	s.mu.Lock()
+	for _, l := range found {
+		s.note(s.release(l.seg))
+	}
+	for _, r := range records {
+		if _, ok := s.claims[r.Seq]; ok {
+			s.claims[r.Seq] = r.ID
+		}
+	}
+	s.mu.Unlock()
+	for seq, cause := range unreadable {
+		s.o.OnFault(cause)
+		if rerr := s.Reject(seq, fmt.Appendf(nil, `{"error":"the record cannot be read back from disk","cause":%q}`, cause)); rerr != nil {
+			s.Release(seq)
+			err = errors.Join(err, cause, rerr)
+		}
+	}
+	return records, err
+}
+
+// Release gives claimed records back: they will be claimed again.
+func (s *Spool) Release(seqs ...uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, seq := range seqs {
+		if _, ok := s.claims[seq]; ok {
+			delete(s.claims, seq)
+			s.signal()
+		}
+	}
+}

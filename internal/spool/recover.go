@@ -1,0 +1,355 @@
+package spool
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// recover reads the segments into the index.
+func (s *Spool) recover() error {
+	start := s.o.Now()
+	// A writer may remove a segment, whose unfinished records it copied into a new one, while the names are being read.
+	err := s.recoverOnce()
+	for try := 0; s.o.ReadOnly && errors.Is(err, fs.ErrNotExist) && try < 100; try++ {
+		err = s.recoverOnce()
+	}
+	if err != nil {
+		return err
+	}
+	s.report.Took = s.o.Now().Sub(start)
+	return nil
+}
+
+func (s *Spool) recoverOnce() error {
+	s.segments, s.bytes, s.report, s.counts = nil, 0, Report{}, [stateGone + 1]int64{}
+	s.nextSeq, s.nextSeg = 1, 1
+	s.open, s.notes = make(map[ID]*openCall), make(map[uint64]place)
+	s.claims, s.adopted = make(map[uint64]ID), make(map[adoption]bool)
+	names, err := s.o.FS.ReadDir(s.o.Dir)
+	if err != nil {
+		return err
+	}
+	slices.Sort(names)
+	var segments []*segment
+	var infos []segmentInfo
+	for _, name := range names {
+		if a, ok := adoptionOf(name); ok {
+			s.adopted[a] = true
+		}
+		if !s.o.ReadOnly && (name == adoptingName || name == adoptedName) {
+			return ErrAdopted
+		}
+		number, ok := segmentNumber(name)
+		if !ok {
+			continue
+		}
+		s.nextSeg = max(s.nextSeg, number+1)
+		g := &segment{number: number}
+		segments = append(segments, g)
+		info, err := s.survey(g)
+		if err != nil {
+			return err
+		}
+		infos = append(infos, info)
+	}
+	s.segments = segments
+	if err := s.leaveOut(infos); err != nil {
+		return err
+	}
+	loading := s.segments
+	s.segments = nil
+	for i, g := range loading {
+		s.segments = append(s.segments, g)
+		if err := s.load(g, i == len(loading)-1); err != nil {
+			return err
+		}
+		s.bytes += g.size
+		g.recs, g.carried = slices.Clone(g.recs), slices.Clone(g.carried) // without the room they grew
+	}
+	for _, c := range s.open {
+		if c.state == StateOpen && !s.o.ReadOnly {
+			s.counts[StateOpen]--
+			s.counts[StateInterrupted]++
+			c.state = StateInterrupted
+		}
+	}
+	if len(s.adopted) > 0 && !s.o.ReadOnly {
+		// An adoption that counts must not be undone by the loss of power.
+		s.note(s.o.FS.SyncDir(s.o.Dir))
+	}
+	s.report.Interrupted = int(s.counts[StateInterrupted])
+	for st := StateOpen; st < stateGone; st++ {
+		s.report.Records += int(s.counts[st])
+	}
+	return nil
+}
+
+// survey reads a segment's size and header.
+func (s *Spool) survey(g *segment) (info segmentInfo, err error) {
+	f, err := s.acquire(g)
+	if err != nil {
+		return info, err
+	}
+	size, err := f.Size()
+	if s.o.Durability == Fsync && !s.o.ReadOnly {
+		// What a killed process left in the page cache counts as written, so it must not be lost with the power either.
+		s.note(f.Sync())
+	}
+	if err != nil {
+		return info, errors.Join(err, s.release(g))
+	}
+	g.size, g.synced = size, size
+	head := make([]byte, min(size, segmentHeader))
+	if err := readWhole(f, head, 0); err != nil {
+		return info, errors.Join(err, s.release(g))
+	}
+	info, ok, _ := parseSegmentInfo(head)
+	if !ok || info.number != g.number {
+		info = segmentInfo{}
+	}
+	return info, s.release(g)
+}
+
+// leaveOut takes out what the headers say is no part of the log: the tail behind the last good offset of a segment, and
+// files that a failed try to begin a segment left over.
+func (s *Spool) leaveOut(infos []segmentInfo) error {
+	var kept []*segment
+	for i, g := range s.segments {
+		void := false
+		for _, later := range infos[i+1:] {
+			if later.number == 0 {
+				continue
+			}
+			void = void || later.before < g.number
+			if later.before == g.number {
+				g.size = min(g.size, max(later.good, segmentHeader))
+				g.synced = g.size
+			}
+		}
+		// A file that holds no more than the beginning of a header was never written to.
+		void = void || (infos[i].number == 0 && g.size < segmentHeader)
+		if !void {
+			kept = append(kept, g)
+			continue
+		}
+		if !s.o.ReadOnly {
+			if err := s.o.FS.Remove(s.segmentPath(g)); err != nil {
+				return err
+			}
+		}
+	}
+	s.segments = kept
+	return nil
+}
+
+// readWhole fills b from off. Where the disk gives an error, what it cannot read stays zero: the checksums find it.
+func readWhole(f File, b []byte, off int64) error {
+	_, err := f.ReadAt(b, off)
+	if err == nil || errors.Is(err, io.EOF) {
+		return nil
+	}
+	if errors.Is(err, fs.ErrClosed) {
+		return err
+	}
+	const sector = 4096
+	for at := 0; at < len(b); at += sector {
+		part := b[at:min(at+sector, len(b))]
+		if _, err := f.ReadAt(part, off+int64(at)); err != nil && !errors.Is(err, io.EOF) {
+			clear(part)
+		}
+	}
+	return nil
+}
+
+// load reads one segment's frames. What no frame can be read from is set aside; the frames around it stand.
+func (s *Spool) load(g *segment, last bool) (err error) {
+	f, err := s.acquire(g)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, s.release(g)) }()
+	w := window{file: f, size: g.size}
+	head, err := w.at(0, segmentHeader)
+	if err != nil {
+		return err
+	}
+	info, ok, whole := parseSegmentInfo(head[:min(len(head), segmentHeader)])
+	if ok && info.number == g.number {
+		s.nextSeq = max(s.nextSeq, info.first)
+	}
+	g.first = s.nextSeq
+	if !whole {
+		s.setAside(g, f, 0, min(g.size, segmentHeader))
+	}
+	bad := int64(-1)
+	pos := int64(segmentHeader)
+	for pos < g.size {
+		b, err := w.at(pos, frameHeader)
+		if err != nil {
+			return err
+		}
+		fr, length, ok := parseHeader(b)
+		if ok = ok && pos+int64(frameHeader+length) <= g.size; ok {
+			if b, err = w.at(pos, frameHeader+length); err != nil {
+				return err
+			}
+			fr, ok = parseFrame(b, g.number, pos)
+		}
+		if !ok || fr.seq < s.nextSeq {
+			if bad < 0 {
+				bad = pos
+			}
+			pos += int64(1 + nextMagic(b[1:]))
+			continue
+		}
+		if bad >= 0 {
+			s.setAside(g, f, bad, pos-bad)
+			bad = -1
+		}
+		s.replay(&fr, place{g, uint32(pos), uint32(length)}) //nolint:gosec // segments stay below 4 GiB
+		pos += int64(frameHeader + length)
+	}
+	if bad >= 0 && !(s.o.ReadOnly && last) { // a writer may be in the middle of it
+		s.setAside(g, f, bad, g.size-bad)
+	}
+	return nil
+}
+
+// window reads a file from front to back in large steps.
+type window struct {
+	file File
+	size int64
+	base int64
+	buf  []byte
+}
+
+// at returns the file from pos on: n bytes or more, fewer at its end.
+func (w *window) at(pos int64, n int) ([]byte, error) {
+	const step = 1 << 20
+	if at := pos - w.base; at >= 0 && at+int64(n) <= int64(len(w.buf)) {
+		return w.buf[at:], nil
+	}
+	want := int(min(int64(max(n, step)), w.size-pos))
+	w.buf = slices.Grow(w.buf[:0], want)[:want]
+	w.base = pos
+	clear(w.buf)
+	return w.buf, readWhole(w.file, w.buf, pos)
+}
+
+// replay applies one frame to the index, as was done when it was written.
+func (s *Spool) replay(f *frame, at place) {
+	s.nextSeq = f.seq + 1
+	g := at.seg
+	if g.created == 0 {
+		g.created = f.time
+	}
+	g.newest = max(g.newest, f.time)
+	switch f.kind {
+	case kindOpened:
+		if s.open[f.id] != nil {
+			s.dropOpen(f.id)
+		}
+		s.addOpen(f.id, &openCall{seq: f.seq, at: at, state: StateOpen})
+	case kindSettled, kindLedger:
+		if s.open[f.id] != nil {
+			s.dropOpen(f.id)
+		}
+		if f.kind == kindSettled {
+			s.addRecord(at, f.seq, StatePending)
+			break
+		}
+		s.addRecord(at, f.seq, StateDone)
+		g.finished = max(g.finished, f.time)
+	case kindDone:
+		eachFinished(f.payload, func(seq uint64, id ID) {
+			if _, r := s.find(seq); r == nil && s.open[id] != nil {
+				s.dropOpen(id) // its settled record is damaged, but Lago has it
+			}
+			s.change(seq, StateDone, f.time)
+		})
+	case kindRetry:
+		eachSeq(f.payload, func(seq uint64) { s.change(seq, StatePending, f.time) })
+	case kindRejected:
+		if len(f.payload) >= 8 {
+			eachSeq(f.payload[:8], func(seq uint64) { s.reject(seq, at, f.time) })
+		}
+	case kindMoved:
+		if m, ok := f.record(); ok {
+			s.replaceWith(&m, f.id, at)
+		}
+	case kindAdopted:
+		if a, ok := f.adoption(); ok && s.adopted[a] {
+			if m, ok := f.record(); ok {
+				s.addAdopted(&m, f.id, at)
+			}
+		}
+	}
+}
+
+// replaceWith gives a record the place of its copy.
+func (s *Spool) replaceWith(m *moved, id ID, at place) {
+	if m.state == StateOpen || m.state == StateInterrupted {
+		if s.open[id] != nil {
+			s.dropOpen(id)
+		}
+		s.addOpen(id, &openCall{seq: m.seq, at: at, state: m.state})
+		return
+	}
+	delete(s.notes, m.seq)
+	s.remove(m.seq)
+	s.addCarried(at, m.seq, m.state)
+	if len(m.note) > 0 {
+		s.notes[m.seq] = movedNote(at, len(m.note))
+	}
+}
+
+// movedNote is where a copy of a rejected record has its note.
+func movedNote(at place, n int) place {
+	return place{at.seg, at.off + frameHeader + movedHead, uint32(n)} //nolint:gosec // bounded by maxNote
+}
+
+// setAside copies damaged bytes into a file of their own and reports them. It returns no error: what keeps the bytes
+// from being copied must not keep the spool from opening.
+func (s *Spool) setAside(g *segment, from File, off, n int64) {
+	name := segmentName(g.number)
+	d := Damage{Segment: name, Offset: off, Bytes: n}
+	if !s.o.ReadOnly {
+		d.File = fmt.Sprintf("%s.damaged-%d", strings.TrimSuffix(name, segmentSuffix), off)
+		known, err := s.copyAside(filepath.Join(s.o.Dir, d.File), from, off, n)
+		if d.Known = known; err != nil {
+			d.File = ""
+			s.lastErr = err
+		}
+	}
+	s.report.Damage = append(s.report.Damage, d)
+}
+
+func (s *Spool) copyAside(name string, from File, off, n int64) (known bool, err error) {
+	if f, err := s.o.FS.Open(name, true); err == nil {
+		size, err := f.Size()
+		if err = errors.Join(err, f.Close()); err == nil && size == n {
+			return true, nil
+		}
+		if err := s.o.FS.Remove(name); err != nil {
+			return false, err
+		}
+	}
+	to, err := s.o.FS.Create(name)
+	if err != nil {
+		return false, err
+	}
+	buf := make([]byte, min(n, 1<<20))
+	for done := int64(0); done < n && err == nil; done += int64(len(buf)) {
+		buf = buf[:min(int64(len(buf)), n-done)]
+		clear(buf)
+		if err = readWhole(from, buf, off+done); err == nil {
+			_, err = to.WriteAt(buf, done)
+		}
+	}
+	return false, errors.Join(err, to.Close())
+}

@@ -1,0 +1,169 @@
+// Package spool is the durable log of usage records: a segment log over a small file-system interface. A record is
+// opened before its call is forwarded and settled once; acknowledgements are records too. docs/spool.md specifies the
+// format on disk and what each durability mode survives.
+package spool
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"path/filepath"
+	"slices"
+	"sync"
+	"time"
+)
+
+// Spool is an open spool. Its methods may be called from many goroutines.
+type Spool struct {
+	o    Options
+	lock io.Closer
+
+	mu       sync.Mutex // held while writing, never while reading or, but for the end of a segment, syncing
+	changed  *sync.Cond // a sync ended, or the last write under way; with mu
+	segments []*segment
+	current  *segment // the segment that is written to; nil when the next append begins one
+	nextSeq  uint64
+	nextSeg  uint64
+	open     map[ID]*openCall
+	notes    map[uint64]place // why records were rejected
+	claims   map[uint64]ID
+	counts   [stateGone + 1]int64
+	bytes    int64
+	typical  int64 // bytes that a settled record takes, on average
+	reserve  bool  // the reserve file stands
+	fault    error // of the last write; nil when it went well
+	failedAt time.Time
+	lastErr  error // shown in Stats
+	writers  int   // appends under way
+	views    map[*view]struct{}
+	waiting  int           // how many wait for wake
+	wake     chan struct{} // closed and remade when a record becomes pending and somebody waits
+	closed   bool
+	report   Report
+	adopted  map[adoption]bool
+	doubt    bool // whether an adoption counts is not known until the spool is opened again
+	oldest   oldestTime
+	buf      []byte
+
+	moving    sync.Mutex // held while records change their places, so that each move sees the one before it
+	reserving sync.Mutex // one at a time makes the reserve
+	pruning   sync.Mutex // one Compact at a time
+	compactor chan struct{}
+	stop      context.CancelFunc
+	done      sync.WaitGroup
+}
+
+// Open opens the spool in o.Dir, making it where there is none. Damage never keeps it from opening: it is set aside and
+// told in the report. ErrLocked means that another process has it; ErrAdopted, that another spool took it over.
+func Open(o Options) (*Spool, error) {
+	s, err := open(o, !o.ReadOnly)
+	if err != nil {
+		return nil, fmt.Errorf("spool %s: %w", o.Dir, err)
+	}
+	if o.ReadOnly {
+		return s, nil
+	}
+	s.holdReserve()
+	if !o.manual {
+		ctx, cancel := context.WithCancel(context.Background())
+		s.stop = cancel
+		s.done.Go(func() { s.maintain(ctx) })
+	}
+	return s, nil
+}
+
+// open reads the spool. lock is taken for every opening but offline reading.
+func open(o Options, lock bool) (*Spool, error) {
+	o.defaults()
+	s := &Spool{o: o, wake: make(chan struct{}), compactor: make(chan struct{}, 1), typical: 2 << 10, views: make(map[*view]struct{})}
+	s.changed = sync.NewCond(&s.mu)
+	if lock {
+		if !o.ReadOnly {
+			if err := o.FS.MkdirAll(o.Dir); err != nil {
+				return nil, err
+			}
+		}
+		held, err := o.FS.Lock(filepath.Join(o.Dir, "LOCK"))
+		if err != nil {
+			return nil, err
+		}
+		s.lock = held
+	}
+	if err := s.recover(); err != nil {
+		return nil, errors.Join(err, s.closeFiles())
+	}
+	return s, nil
+}
+
+// Report returns what opening found, and damage that was found since.
+func (s *Spool) Report() Report {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	r := s.report
+	r.Damage = slices.Clone(r.Damage)
+	return r
+}
+
+// Close waits for the writes under way, ends background work and closes the files. Records stay as they are.
+func (s *Spool) Close() error {
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		return nil
+	}
+	s.closed = true
+	close(s.wake)
+	for s.writers > 0 {
+		s.changed.Wait()
+	}
+	s.mu.Unlock()
+	if s.stop != nil {
+		s.stop()
+		s.done.Wait()
+	}
+	// The spool is closed to everybody else, so that moves under way have ended or fail.
+	s.moving.Lock()
+	defer s.moving.Unlock()
+	return errors.Join(s.Sync(), s.closeFiles())
+}
+
+func (s *Spool) closeFiles() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var err error
+	if s.current != nil {
+		err = s.release(s.current)
+		s.current = nil
+	}
+	if s.lock != nil {
+		err = errors.Join(err, s.lock.Close())
+		s.lock = nil
+	}
+	return err
+}
+
+// Sync makes everything written so far survive the loss of power.
+func (s *Spool) Sync() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.o.ReadOnly {
+		return nil
+	}
+	for _, g := range s.segments {
+		if g.synced == g.size {
+			continue
+		}
+		if _, err := s.acquire(g); err != nil {
+			return err
+		}
+		err := s.syncTo(g, g.size)
+		if err = errors.Join(err, s.release(g)); err != nil {
+			return err
+		}
+	}
+	s.mu.Unlock()
+	err := s.o.FS.SyncDir(s.o.Dir)
+	s.mu.Lock()
+	return err
+}

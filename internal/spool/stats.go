@@ -1,0 +1,75 @@
+package spool
+
+import "time"
+
+// oldestTime remembers when the oldest pending record was settled, which stands on disk alone.
+type oldestTime struct {
+	seq uint64
+	at  time.Time
+}
+
+// Stats returns the spool's figures.
+func (s *Spool) Stats() Stats {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	st := Stats{
+		Open: s.counts[StateOpen], Interrupted: s.counts[StateInterrupted], Pending: s.counts[StatePending],
+		Claimed: int64(len(s.claims)), Rejected: s.counts[StateRejected], Finished: s.counts[StateDone],
+		Bytes: s.bytes, Segments: len(s.segments), Full: s.full(0),
+	}
+	if s.lastErr != nil {
+		st.LastError = s.lastErr.Error()
+	}
+	if l, ok := s.oldestPending(); ok {
+		if s.oldest.seq != l.seq {
+			s.oldest = oldestTime{seq: l.seq, at: s.settled(l)}
+		}
+		st.Oldest = s.oldest.at
+	}
+	return st
+}
+
+// oldestPending returns the pending record of the lowest sequence number.
+func (s *Spool) oldestPending() (l located, ok bool) {
+	for _, g := range s.segments {
+		if g.pending == 0 {
+			continue
+		}
+		if !ok {
+			for g.low < len(g.recs) && g.recs[g.low].state() != StatePending {
+				g.low++
+			}
+			if g.low < len(g.recs) {
+				r := g.recs[g.low]
+				l, ok = located{place{g, r.off, r.len()}, g.first + uint64(r.delta), StatePending}, true
+			}
+		}
+		for _, c := range g.carried {
+			if c.state() != StatePending {
+				continue
+			}
+			if !ok || c.seq < l.seq {
+				l, ok = located{place{g, c.off, c.len()}, c.seq, StatePending}, true
+			}
+			break
+		}
+	}
+	return l, ok
+}
+
+// settled reads when a record was settled. Where it cannot, the beginning of its segment has to do.
+func (s *Spool) settled(l located) time.Time {
+	at := fromMillis(l.seg.created)
+	if _, err := s.acquire(l.seg); err != nil {
+		return at
+	}
+	err := read([]located{l}, func(_ located, r Record, err error) error {
+		if err == nil {
+			at = r.Time
+		}
+		return nil
+	})
+	s.note(err)
+	s.note(s.release(l.seg))
+	return at
+}

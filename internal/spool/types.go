@@ -1,0 +1,165 @@
+package spool
+
+import (
+	"errors"
+	"fmt"
+	"time"
+)
+
+// ID is a call's UUIDv7.
+type ID [16]byte
+
+// Durability says what a record that was acknowledged survives.
+type Durability uint8
+
+// The durability modes.
+const (
+	Process Durability = iota // the end of the process at any instruction
+	Fsync                     // the loss of power: one sync serves all that wait
+)
+
+// State says where a record stands.
+type State uint8
+
+// The states of a record. Their numbers stand on disk.
+const (
+	StateOpen        State = iota + 1 // the call is under way
+	StatePending                      // settled, on its way to Lago
+	StateDone                         // Lago has it, or it is for the ledger alone
+	StateRejected                     // set aside with Lago's words
+	StateInterrupted                  // opened by a process that ended before it could settle
+	stateGone                         // its place is taken by a later frame
+)
+
+// String returns the state's name as it stands in tables and JSON.
+func (s State) String() string {
+	switch s {
+	case StateOpen:
+		return "open"
+	case StatePending:
+		return "pending"
+	case StateDone:
+		return "done"
+	case StateRejected:
+		return "rejected"
+	case StateInterrupted:
+		return "interrupted"
+	case stateGone:
+		return "gone"
+	}
+	return fmt.Sprintf("state %d", uint8(s))
+}
+
+// keeps reports whether a record in this state outlives its segment.
+func (s State) keeps() bool {
+	return s == StateOpen || s == StatePending || s == StateRejected || s == StateInterrupted
+}
+
+// Errors of the spool. Each means that nothing was written.
+var (
+	// ErrFull means that the spool has reached Options.MaxBytes.
+	ErrFull = errors.New("the spool is full")
+	// ErrUnavailable means that the disk is full or faulty; the cause is wrapped.
+	ErrUnavailable = errors.New("the spool cannot be written")
+	// ErrUnknown means that no record of that id, or in a state that allows the step, is there: it was never, or it was
+	// settled or finished before.
+	ErrUnknown = errors.New("no record of that id is open")
+	// ErrOpen means that a call of that id is open already.
+	ErrOpen = errors.New("a record of that id is open already")
+	// ErrClosed means that the spool was closed.
+	ErrClosed = errors.New("the spool is closed")
+	// ErrReadOnly means that the spool was opened for reading alone.
+	ErrReadOnly = errors.New("the spool is open for reading alone")
+	// ErrTooLarge means that a record is beyond 8 MiB, or a note beyond 1 MiB.
+	ErrTooLarge = errors.New("the record is too large")
+	// ErrLocked means that another process has the spool open.
+	ErrLocked = errors.New("the spool is in use by another process")
+	// ErrAdopted means that another spool has taken over, or begun to take over, the records of this one.
+	ErrAdopted = errors.New("the spool was adopted by another")
+)
+
+// Options of a spool.
+type Options struct {
+	Dir        string
+	FS         FS // default: the operating system's
+	Durability Durability
+	// MaxBytes is the size at which new calls are refused; those in flight still settle. Default: 10 GB.
+	MaxBytes int64
+	// Retain is how long finished records stay readable after they were finished. Default: 72h.
+	Retain time.Duration
+	// SegmentBytes is the size at which a segment ends. Default: 64 MiB; at most 1 GiB.
+	SegmentBytes int64
+	// ReserveBytes is disk space kept for calls in flight when the disk is full. Default: 4 MiB; negative: none.
+	ReserveBytes int64
+	Now          func() time.Time
+	// OnFault is told of faults in background work and of damage found in it; may be nil.
+	OnFault func(error)
+	// ReadOnly opens for offline reading: takes no lock and changes nothing, even while another process writes.
+	ReadOnly bool
+
+	manual bool // tests call Compact themselves
+}
+
+func (o *Options) defaults() {
+	if o.FS == nil {
+		o.FS = osFS{}
+	}
+	if o.MaxBytes == 0 {
+		o.MaxBytes = 10_000_000_000
+	}
+	if o.Retain == 0 {
+		o.Retain = 72 * time.Hour
+	}
+	if o.SegmentBytes == 0 {
+		o.SegmentBytes = 64 << 20
+	}
+	o.SegmentBytes = min(o.SegmentBytes, 1<<30)
+	if o.ReserveBytes == 0 {
+		o.ReserveBytes = 4 << 20
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.OnFault == nil {
+		o.OnFault = func(error) {}
+	}
+}
+
+// Record is one call's record as it stands.
+type Record struct {
+	Seq     uint64 // position: unique, ascending; a record keeps it for life
+	ID      ID
+	State   State
+	Time    time.Time // when it was settled; when it was opened, while it is open or interrupted
+	Payload []byte
+	Note    []byte // why it was rejected, in Lago's words
+}
+
+// Report says what opening found.
+type Report struct {
+	Records     int // that are readable, in any state
+	Interrupted int
+	Damage      []Damage
+	Took        time.Duration
+}
+
+// Damage is a stretch of a segment that no frame could be read from. A write that the end of the process cut off looks
+// the same; nobody was told that it had succeeded.
+type Damage struct {
+	Segment string
+	Offset  int64
+	Bytes   int64
+	File    string // in the spool's directory: where the bytes were set aside; empty when they could not be
+	Known   bool   // an earlier opening had set them aside
+}
+
+// Stats are a spool's figures.
+type Stats struct {
+	Open, Interrupted, Pending, Claimed, Rejected int64
+	Finished                                      int64     // finished records that are still readable
+	Oldest                                        time.Time // when the oldest pending record was settled
+	Bytes                                         int64
+	Segments                                      int
+	LastError                                     string // of the last write, or of background work since; empty when it went well
+	Full                                          bool   // new calls are refused for Options.MaxBytes
+}
