@@ -1,0 +1,2 @@
+// Package lago speaks Lago's HTTP API.
+package lago
