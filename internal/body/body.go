@@ -1,0 +1,71 @@
+// Package body reads the JSON body of a model call once: it makes sure that the gateway and the provider read the same,
+// notes where the members stand that routing, admission and billing need, and edits them by splicing bytes.
+package body
+
+import (
+	"strconv"
+)
+
+// MaxDepth is how deep a body may nest.
+const MaxDepth = 512
+
+// MaxName bounds the names of models and of users, in bytes.
+const MaxName = 255
+
+// Span is a stretch of the body, from Start up to End. The zero Span is an absent member.
+type Span struct{ Start, End int }
+
+// Present reports whether the member was there.
+func (s Span) Present() bool { return s.End > 0 }
+
+// Body is what one scan found.
+type Body struct {
+	Data []byte
+
+	Model         Span // the value of `model`, quotes included
+	ModelName     string
+	Stream        bool
+	StreamOptions Span   // the value of `stream_options`: an object or null
+	IncludeUsage  Span   // the value of its include_usage
+	UsageAsked    bool   // include_usage is true
+	User          string // `user`
+	LiteLLMUser   string // `user` of `litellm_metadata`
+	MetadataUser  string // `user_id` of `metadata`
+	SafetyUser    string // `safety_identifier`
+	Tier          string // `service_tier`, else `speed`
+	N             int64
+	MaxOutput     int64 // the largest of max_tokens, max_completion_tokens and max_output_tokens
+	Background    bool
+	Units         int64 // the text, in thousandths of a token, by the characters rule of package usage
+}
+
+// Error says what is wrong with a body, and where.
+type Error struct {
+	Param        string // the member at fault; empty when the JSON itself is
+	Problem      string
+	Line, Column int // from 1; a column is a character
+}
+
+// Error returns the problem with its place.
+func (e *Error) Error() string {
+	return e.Problem + " at line " + strconv.Itoa(e.Line) + ", column " + strconv.Itoa(e.Column)
+}
+
+// Parse scans data, which must be one JSON object. It keeps data. Errors are of type *Error.
+func Parse(data []byte) (*Body, error) {
+	p := parser{data: data, body: &Body{Data: data}}
+	p.space()
+	if len(data) == p.at {
+		return nil, p.fail("the body is empty: a JSON object is expected")
+	}
+	if p.peek() != '{' {
+		return nil, p.fail("a JSON object is expected")
+	}
+	if err := p.object(1, p.top); err != nil {
+		return nil, err
+	}
+	if p.space(); p.at < len(data) {
+		return nil, p.fail("the JSON object has ended, but more follows")
+	}
+	return p.body, nil
+}

@@ -1,0 +1,225 @@
+package body
+
+import (
+	"bytes"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+)
+
+// guarded are the members that decide where a call goes, what it costs and who pays. A second one, or one that differs in
+// case alone, might be read by a provider in another way than here.
+var guarded = []string{
+	"model", "stream", "stream_options", "user", "n", "max_tokens", "max_completion_tokens", "max_output_tokens",
+	"litellm_metadata", "metadata", "safety_identifier", "service_tier", "background", "speed",
+}
+
+// guard returns the guarded member of that name, and "" for any other.
+func (p *parser) guard(raw []byte, nameAt int) (string, error) {
+	name := raw
+	if bytes.IndexByte(raw, '\\') >= 0 {
+		name = []byte(unescape(raw))
+	}
+	for i, g := range guarded {
+		if string(name) == g {
+			if p.seen&(1<<i) != 0 {
+				return "", p.failAt(nameAt, g, `the member "`+g+`" stands twice: the second one is`)
+			}
+			p.seen |= 1 << i
+			return g, nil
+		}
+	}
+	for _, g := range guarded {
+		if sameFolded(name, g) {
+			return "", p.failAt(nameAt, g, `the member "`+g+`" must be written in lower case`)
+		}
+	}
+	return "", nil
+}
+
+// sameFolded reports whether name is g but for case. Folding follows Unicode as encoding/json does, where `ſ` is an s.
+func sameFolded(name []byte, g string) bool {
+	return len(name) >= len(g) && len(name) <= 3*len(g) && strings.EqualFold(string(name), g)
+}
+
+// top takes a member of the body itself.
+func (p *parser) top(raw []byte, nameAt, depth int) error {
+	name, err := p.guard(raw, nameAt)
+	if err != nil {
+		return err
+	}
+	b, at := p.body, p.at
+	switch name {
+	case "":
+		return p.value(depth)
+	case "model":
+		return p.model()
+	case "stream":
+		b.Stream, err = p.boolean(name)
+	case "background":
+		b.Background, err = p.boolean(name)
+	case "stream_options":
+		if p.peek() == '{' {
+			err = p.object(depth+1, p.streamOption)
+		} else if err = p.value(depth); err == nil && string(p.data[at:p.at]) != "null" {
+			err = p.failAt(at, name, "stream_options must be an object")
+		}
+		b.StreamOptions = Span{at, p.at}
+	case "user":
+		b.User, err = p.text(name)
+	case "safety_identifier":
+		b.SafetyUser, err = p.text(name)
+	case "service_tier":
+		b.Tier, err = p.text(name)
+	case "speed":
+		var speed string
+		if speed, err = p.text(name); b.Tier == "" {
+			b.Tier = speed
+		}
+	case "litellm_metadata":
+		err = p.inner(depth, "user", &b.LiteLLMUser)
+	case "metadata":
+		err = p.inner(depth, "user_id", &b.MetadataUser)
+	case "n":
+		b.N, err = p.whole(name)
+	default: // the max_* members
+		var n int64
+		n, err = p.whole(name)
+		b.MaxOutput = max(b.MaxOutput, n)
+	}
+	return err
+}
+
+// streamOption takes a member of stream_options.
+func (p *parser) streamOption(raw []byte, nameAt, depth int) error {
+	const name = "include_usage"
+	text := raw
+	if bytes.IndexByte(raw, '\\') >= 0 {
+		text = []byte(unescape(raw))
+	}
+	if !sameFolded(text, name) {
+		return p.value(depth)
+	}
+	if string(text) != name || p.opts {
+		return p.failAt(nameAt, "stream_options", "include_usage must stand once, in lower case")
+	}
+	p.opts = true
+	at := p.at
+	on, err := p.boolean("stream_options.include_usage")
+	p.body.IncludeUsage, p.body.UsageAsked = Span{at, p.at}, on
+	return err
+}
+
+// inner takes one member of an object, where that is a string. The value may be anything else.
+func (p *parser) inner(depth int, want string, into *string) error {
+	if p.peek() != '{' {
+		return p.value(depth)
+	}
+	found := false
+	return p.object(depth+1, func(raw []byte, nameAt, depth int) error {
+		text := raw
+		if bytes.IndexByte(raw, '\\') >= 0 {
+			text = []byte(unescape(raw))
+		}
+		if string(text) != want {
+			return p.value(depth)
+		}
+		if found {
+			return p.failAt(nameAt, want, `the member "`+want+`" stands twice: the second one is`)
+		}
+		found = true
+		if p.peek() != '"' {
+			return p.value(depth)
+		}
+		var err error
+		*into, err = p.text(want)
+		return err
+	})
+}
+
+// model takes the model's name.
+func (p *parser) model() (err error) {
+	const name = "model"
+	at := p.at
+	if p.peek() != '"' {
+		return p.failAt(at, name, "model must be a string")
+	}
+	if p.body.ModelName, err = p.text(name); err != nil {
+		return err
+	}
+	p.body.Model = Span{at, p.at}
+	if p.body.ModelName == "" {
+		return p.failAt(at, name, "model is empty")
+	}
+	return nil
+}
+
+// text takes a name: a string of at most MaxName bytes without control characters. Null is an empty name.
+func (p *parser) text(name string) (string, error) {
+	at := p.at
+	if p.peek() != '"' {
+		if err := p.value(1); err != nil {
+			return "", err
+		}
+		if string(p.data[at:p.at]) != "null" {
+			return "", p.failAt(at, name, name+" must be a string")
+		}
+		return "", nil
+	}
+	raw, escaped, err := p.str(false)
+	if err != nil {
+		return "", err
+	}
+	var s string
+	if escaped {
+		s = unescape(raw)
+	} else {
+		if len(raw) > MaxName {
+			return "", p.failAt(at, name, name+" is longer than "+strconv.Itoa(MaxName)+" bytes")
+		}
+		s = string(raw)
+	}
+	if len(s) > MaxName {
+		return "", p.failAt(at, name, name+" is longer than "+strconv.Itoa(MaxName)+" bytes")
+	}
+	for i := 0; i < len(s); i++ {
+		if s[i] < 0x20 || s[i] == 0x7f {
+			return "", p.failAt(at, name, name+" holds a control character")
+		}
+	}
+	if escaped && strings.ContainsRune(s, utf8.RuneError) {
+		return "", p.failAt(at, name, name+" holds half of a surrogate pair")
+	}
+	return s, nil
+}
+
+// boolean takes true, false or null, which is false.
+func (p *parser) boolean(name string) (bool, error) {
+	at := p.at
+	if err := p.value(1); err != nil {
+		return false, err
+	}
+	switch string(p.data[at:p.at]) {
+	case "true":
+		return true, nil
+	case "false", "null":
+		return false, nil
+	}
+	return false, p.failAt(at, name, name+" must be true or false")
+}
+
+// whole takes a whole number that is not negative. Null is none.
+func (p *parser) whole(name string) (int64, error) {
+	at := p.at
+	if err := p.value(1); err != nil {
+		return 0, err
+	}
+	if string(p.data[at:p.at]) == "null" {
+		return 0, nil
+	}
+	n, err := strconv.ParseInt(string(p.data[at:p.at]), 10, 64)
+	if err != nil || n < 0 {
+		return 0, p.failAt(at, name, name+" must be a whole number")
+	}
+	return n, nil
+}
