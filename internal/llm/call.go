@@ -1,0 +1,117 @@
+// Package llm holds what the three handlers know about one request: they meet in the Call, which each finds in the
+// request's context, and never import each other.
+package llm
+
+import (
+	"context"
+	"sync/atomic"
+	"time"
+
+	"github.com/google/uuid"
+)
+
+// Call is one request on its way through the gateway. keyauth, lagobilling and llmroute each fill their part of it, in
+// that order; llmroute then calls Admit and Open. Fields are written by the request's goroutine only; Target and
+// ClientGone may be read by others.
+type Call struct {
+	ID    string // UUIDv7, minted here; the response header x-litellm-call-id
+	Start time.Time
+
+	// Keyed is set by keyauth: the call passed an authentication. Identity is who called; nil without keyauth.
+	Keyed    bool
+	Identity *Identity
+	// Admit decides, in one atomic step, whether the identity may make this call. Nil means nothing to check.
+	Admit func(ctx context.Context, c *Call) *Error
+
+	// Metered is set by lagobilling: the answer passes a meter.
+	Metered bool
+	// Open decides who pays and writes the opened record. It is called once, after Admit and before the first byte goes
+	// upstream. An error means that nothing may be forwarded. Nil means nothing to open.
+	Open func(ctx context.Context, c *Call) *Error
+
+	// Endpoint and Request are set by llmroute before Admit.
+	Endpoint *Endpoint
+	Request  Request
+
+	target     atomic.Pointer[Target]
+	clientGone atomic.Bool
+	injected   atomic.Bool
+	attempts   atomic.Int32
+}
+
+// Request is what was read of the request's body and headers, once.
+type Request struct {
+	Asked        string // the model name as the client wrote it
+	Stream       bool
+	IncludeUsage bool   // the client itself asked for stream_options.include_usage
+	User         string // the end user that the request names, by LiteLLM's 2026 order; unverified
+	UserParam    string // the body's own `user` member alone
+	N            int64  // choices asked for; 0 when not stated
+	MaxOutput    int64  // max_tokens, max_completion_tokens or max_output_tokens; 0 when not stated
+	Tier         string // service_tier or speed asked for
+	BodyBytes    int64
+	// TextUnits estimates the input in thousandths of a token, by the characters rule of package usage.
+	TextUnits int64
+}
+
+// Target is where an attempt goes. It is immutable once set on a call.
+type Target struct {
+	Model    string // the configured model's name (never the client's text): safe as a metric label
+	Backend  string // the backend's name within the model, unique: safe as a metric label
+	Provider string // the provider preset: openai, anthropic, mock, ...
+	BaseURL  string // the backend's base URL, without credentials
+	Upstream string // the model name sent upstream
+	Flavour  API    // the API the backend speaks
+	// Drain is the preset's hang-up policy: true where the provider bills on after a client hung up, so that reading to
+	// the end costs nothing more and gives the exact usage.
+	Drain bool
+	// Prices are those written in the Caddyfile for this backend: kind or price name to USD per million tokens, as text.
+	Prices map[string]string
+}
+
+// SetTarget says which attempt is under way.
+func (c *Call) SetTarget(t *Target) {
+	c.attempts.Add(1)
+	c.target.Store(t)
+}
+
+// Attempts returns how many attempts were made.
+func (c *Call) Attempts() int { return int(c.attempts.Load()) }
+
+// Target returns the attempt under way, or the last one; nil before the first.
+func (c *Call) Target() *Target { return c.target.Load() }
+
+// SetClientGone says that the client hung up: no further attempt is worth making.
+func (c *Call) SetClientGone() { c.clientGone.Store(true) }
+
+// ClientGone reports whether the client hung up.
+func (c *Call) ClientGone() bool { return c.clientGone.Load() }
+
+// SetUsageInjected says whether the attempt under way carries a stream_options.include_usage that the client did not ask
+// for, so that the meter keeps the extra chunk from the client.
+func (c *Call) SetUsageInjected(on bool) { c.injected.Store(on) }
+
+// UsageInjected reports what SetUsageInjected said last.
+func (c *Call) UsageInjected() bool { return c.injected.Load() }
+
+type ctxKey struct{}
+
+// FromContext returns the call of a request, or nil.
+func FromContext(ctx context.Context) *Call {
+	c, _ := ctx.Value(ctxKey{}).(*Call)
+	return c
+}
+
+// Ensure returns the call of a request's context and a context that holds it, making both when there is none.
+func Ensure(ctx context.Context) (context.Context, *Call) {
+	if c := FromContext(ctx); c != nil {
+		return ctx, c
+	}
+	c := &Call{ID: NewID(), Start: time.Now()}
+	return context.WithValue(ctx, ctxKey{}, c), c
+}
+
+// NewID mints a UUIDv7.
+func NewID() string {
+	return uuid.Must(uuid.NewV7()).String()
+}

@@ -1,0 +1,141 @@
+package llm
+
+import (
+	"encoding/json"
+	"net/http"
+	"strconv"
+	"time"
+)
+
+// API is the shape in which a caller or a backend speaks: of requests, answers and errors.
+type API string
+
+// The APIs whose shapes the gateway knows.
+const (
+	OpenAI    API = "openai"
+	Anthropic API = "anthropic"
+	Gemini    API = "gemini"
+	Bedrock   API = "bedrock"
+	Cohere    API = "cohere"
+)
+
+// Error is a refusal by the gateway itself. It is written in the caller's own shape.
+type Error struct {
+	Status     int           // HTTP status
+	Type       string        // machine-readable type, as LiteLLM and OpenAI name it: invalid_request_error, auth_error, ...
+	Param      string        // the member or header at fault; empty when none is
+	Message    string        // says what to do; never holds a secret
+	RetryAfter time.Duration // sets Retry-After when positive
+	Err        error         // the cause, for the log; never shown to the client
+}
+
+// Error returns the message and the cause.
+func (e *Error) Error() string {
+	if e.Err != nil {
+		return e.Message + ": " + e.Err.Error()
+	}
+	return e.Message
+}
+
+// Unwrap returns the cause.
+func (e *Error) Unwrap() error { return e.Err }
+
+// WriteError writes e as the whole answer in the shape of the given API. The OpenAI shape is LiteLLM's envelope, whose
+// `code` is the status as a string.
+func WriteError(w http.ResponseWriter, api API, e *Error) error {
+	var body any
+	switch api {
+	case Anthropic:
+		body = map[string]any{"type": "error", "error": map[string]any{"type": anthropicType(e), "message": e.Message}}
+	case Gemini:
+		body = map[string]any{"error": map[string]any{"code": e.Status, "message": e.Message, "status": geminiStatus(e.Status)}}
+	case Bedrock, Cohere:
+		body = map[string]any{"message": e.Message}
+	default:
+		var param any
+		if e.Param != "" {
+			param = e.Param
+		}
+		body = map[string]any{"error": map[string]any{
+			"message": e.Message, "type": e.Type, "param": param, "code": strconv.Itoa(e.Status),
+		}}
+	}
+	b, err := json.Marshal(body)
+	if err != nil {
+		return err
+	}
+	h := w.Header()
+	h.Set("Content-Type", "application/json")
+	h.Set("Content-Length", strconv.Itoa(len(b)))
+	if api == Bedrock {
+		h.Set("X-Amzn-Errortype", bedrockType(e.Status))
+	}
+	if e.RetryAfter > 0 {
+		h.Set("Retry-After", strconv.Itoa(int((e.RetryAfter+time.Second-1)/time.Second)))
+	}
+	w.WriteHeader(e.Status)
+	_, err = w.Write(b)
+	return err
+}
+
+// anthropicType maps a status to the error types of Anthropic's API reference.
+func anthropicType(e *Error) string {
+	switch e.Status {
+	case http.StatusUnauthorized:
+		return "authentication_error"
+	case http.StatusForbidden:
+		return "permission_error"
+	case http.StatusNotFound:
+		return "not_found_error"
+	case http.StatusRequestEntityTooLarge:
+		return "request_too_large"
+	case http.StatusTooManyRequests:
+		return "rate_limit_error"
+	case http.StatusServiceUnavailable, 529:
+		return "overloaded_error"
+	}
+	if e.Status >= 500 {
+		return "api_error"
+	}
+	return "invalid_request_error"
+}
+
+// geminiStatus maps a status to the google.rpc.Code name that Google's APIs use for it.
+func geminiStatus(status int) string {
+	switch status {
+	case http.StatusUnauthorized:
+		return "UNAUTHENTICATED"
+	case http.StatusForbidden:
+		return "PERMISSION_DENIED"
+	case http.StatusNotFound:
+		return "NOT_FOUND"
+	case http.StatusTooManyRequests:
+		return "RESOURCE_EXHAUSTED"
+	case http.StatusServiceUnavailable:
+		return "UNAVAILABLE"
+	case http.StatusGatewayTimeout:
+		return "DEADLINE_EXCEEDED"
+	}
+	if status >= 500 {
+		return "INTERNAL"
+	}
+	return "INVALID_ARGUMENT"
+}
+
+// bedrockType maps a status to the exception names of Bedrock's runtime API.
+func bedrockType(status int) string {
+	switch status {
+	case http.StatusUnauthorized, http.StatusForbidden:
+		return "AccessDeniedException"
+	case http.StatusNotFound:
+		return "ResourceNotFoundException"
+	case http.StatusTooManyRequests:
+		return "ThrottlingException"
+	case http.StatusServiceUnavailable:
+		return "ServiceUnavailableException"
+	}
+	if status >= 500 {
+		return "InternalServerException"
+	}
+	return "ValidationException"
+}
