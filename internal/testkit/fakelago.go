@@ -1,0 +1,347 @@
+package testkit
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// The two stores of events that a Lago organisation can have.
+const (
+	LagoPostgres   = "postgres"
+	LagoClickHouse = "clickhouse"
+)
+
+// LagoOptions configure a fake Lago.
+type LagoOptions struct {
+	// Store is LagoPostgres (default) or LagoClickHouse.
+	Store string
+	// Key is the API key it takes. Default: "lago-test-key".
+	Key string
+	// BatchMax is LAGO_EVENTS_BATCH_MAX_LENGTH. Default: 100.
+	BatchMax int
+	// PartialStore makes it behave like a Lago before v1.39.0: a batch with a duplicate stores the others and answers 422.
+	PartialStore bool
+	// NoDeduplication leaves the organisation's clickhouse_deduplication_enabled off: every copy counts.
+	NoDeduplication bool
+	// Now is the server's clock. Default: time.Now.
+	Now func() time.Time
+}
+
+// LagoMetric is a billable metric.
+type LagoMetric struct {
+	Code        string
+	Aggregation string   // default: sum_agg
+	Field       string   // the property that is summed
+	Needs       []string // variables of its expression: an event without one fails the batch, in a plain string
+}
+
+// LagoSubscription is a subscription that events can be billed to.
+type LagoSubscription struct {
+	ExternalID  string
+	Customer    string // default: "cus_" and the external id
+	Plan        string // default: "plan"
+	Started     time.Time
+	Terminated  time.Time
+	PeriodStart time.Time // default: the first of this month
+	PeriodEnd   time.Time // default: the first of the next month
+}
+
+// LagoRequest is one request that was made.
+type LagoRequest struct {
+	Method, Path string
+	Status       int // 0 when no answer was sent
+	Events       int // of a batch
+}
+
+// Lago is a fake Lago that is strict where the real one is silent: it follows the events API of lago-api as its source
+// has it, in both store modes, and keeps account of what is stored, what would be billed, and what no careful sender
+// would do. Faults are added with Next, Always and Random.
+type Lago struct {
+	// URL is its base URL.
+	URL string
+
+	o      LagoOptions
+	server *httptest.Server
+	closed chan struct{}
+
+	mu            sync.Mutex
+	changed       chan struct{}
+	key           string
+	metrics       map[string]LagoMetric
+	subscriptions map[string]LagoSubscription
+	finalised     map[string]time.Time // by subscription: periods before this are closed for good
+	store         lagoStore
+	poison        func(LagoEvent) bool
+	queue         []LagoFault
+	always        func(*LagoCall) LagoFault
+	requests      []LagoRequest
+	total         int
+	seen          map[string][]byte // first body of each event, by code, subscription and id
+	violations    []string
+}
+
+// NewLago starts a fake Lago. It stops with the test; with a nil t the caller closes it.
+func NewLago(t testing.TB, o LagoOptions) *Lago {
+	o.Store = cmp.Or(o.Store, LagoPostgres)
+	o.Key = cmp.Or(o.Key, "lago-test-key")
+	o.BatchMax = cmp.Or(o.BatchMax, 100)
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	l := &Lago{
+		o: o, key: o.Key,
+		closed:        make(chan struct{}),
+		changed:       make(chan struct{}),
+		metrics:       make(map[string]LagoMetric),
+		subscriptions: make(map[string]LagoSubscription),
+		finalised:     make(map[string]time.Time),
+		seen:          make(map[string][]byte),
+		store:         lagoStore{byKey: make(map[string]int)},
+	}
+	l.server = httptest.NewServer(http.HandlerFunc(l.serve))
+	l.URL = l.server.URL
+	if t != nil {
+		t.Cleanup(l.Close)
+	}
+	return l
+}
+
+// Close ends hanging calls and stops it.
+func (l *Lago) Close() {
+	l.mu.Lock()
+	select {
+	case <-l.closed:
+		l.mu.Unlock()
+		return
+	default:
+		close(l.closed)
+	}
+	l.mu.Unlock()
+	l.server.CloseClientConnections()
+	l.server.Close()
+}
+
+// Key returns the API key it takes.
+func (l *Lago) Key() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.key
+}
+
+// SetKey changes the API key it takes: calls with the old one get 401.
+func (l *Lago) SetKey(key string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.key = key
+}
+
+// AddMetric adds a billable metric.
+func (l *Lago) AddMetric(m LagoMetric) {
+	m.Aggregation = cmp.Or(m.Aggregation, "sum_agg")
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.metrics[m.Code] = m
+}
+
+// AddSubscription adds a subscription. It is active at once, for events of any time when Started is zero.
+func (l *Lago) AddSubscription(s LagoSubscription) {
+	now := l.o.Now().UTC()
+	s.Customer = cmp.Or(s.Customer, "cus_"+s.ExternalID)
+	s.Plan = cmp.Or(s.Plan, "plan")
+	if s.PeriodStart.IsZero() {
+		s.PeriodStart = time.Date(now.Year(), now.Month(), 1, 0, 0, 0, 0, time.UTC)
+	}
+	if s.PeriodEnd.IsZero() {
+		s.PeriodEnd = s.PeriodStart.AddDate(0, 1, 0)
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.subscriptions[s.ExternalID] = s
+}
+
+// Finalise closes the subscription's billing period at that moment: its invoice is final, so that an event of before
+// that comes later is taken, and never billed.
+func (l *Lago) Finalise(subscription string, at time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.finalised[subscription] = at
+	if s, ok := l.subscriptions[subscription]; ok {
+		s.PeriodStart, s.PeriodEnd = at, at.AddDate(0, 1, 0)
+		l.subscriptions[subscription] = s
+	}
+}
+
+// Requests returns the requests made, the last 10,000 of them.
+func (l *Lago) Requests() []LagoRequest {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Clone(l.requests)
+}
+
+// RequestCount returns how many requests were made.
+func (l *Lago) RequestCount() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.total
+}
+
+// Violations returns what no careful sender would do, and what the real Lago takes without a word: members that it
+// drops, events without a timestamp, quantities that are not plain decimal strings, an event sent again with other bytes.
+func (l *Lago) Violations() []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Clone(l.violations)
+}
+
+func (l *Lago) violation(format string, args ...any) {
+	if len(l.violations) < 1000 {
+		l.violations = append(l.violations, fmt.Sprintf(format, args...))
+	}
+}
+
+// Await waits until cond holds, which is asked after every request, or ctx ends.
+func (l *Lago) Await(ctx context.Context, cond func() bool) error {
+	for {
+		l.mu.Lock()
+		changed := l.changed
+		l.mu.Unlock()
+		if cond() {
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return fmt.Errorf("waiting for the fake Lago: %w", ctx.Err())
+		}
+	}
+}
+
+func (l *Lago) serve(w http.ResponseWriter, r *http.Request) {
+	rec := LagoRequest{Method: r.Method, Path: r.URL.EscapedPath()}
+	sw := &statusWriter{ResponseWriter: w}
+	defer func() {
+		rec.Status = sw.status
+		l.mu.Lock()
+		l.total++
+		if len(l.requests) >= 10_000 {
+			l.requests = slices.Delete(l.requests, 0, 1000)
+		}
+		l.requests = append(l.requests, rec)
+		close(l.changed)
+		l.changed = make(chan struct{})
+		l.mu.Unlock()
+	}()
+	body, err := io.ReadAll(io.LimitReader(r.Body, 64<<20))
+	if err != nil {
+		panic(http.ErrAbortHandler)
+	}
+	call := &LagoCall{Request: r, lago: l, body: body}
+	rec.Events = call.count()
+	if fault := l.nextFault(call); fault != nil {
+		fault(sw, call)
+		return
+	}
+	call.process().send(sw)
+}
+
+// reply is an answer before it is sent.
+type reply struct {
+	status int
+	body   []byte
+}
+
+func (p reply) send(w http.ResponseWriter) {
+	w.Header().Set("Content-Type", "application/json; charset=utf-8")
+	w.Header().Set("Content-Length", strconv.Itoa(len(p.body)))
+	w.WriteHeader(p.status)
+	// The client may be gone; that is its business.
+	_, _ = w.Write(p.body)
+}
+
+func jsonReply(status int, v any) reply {
+	b, err := json.Marshal(v)
+	if err != nil {
+		panic(err)
+	}
+	return reply{status, b}
+}
+
+func errorReply(status int, text, code string) reply {
+	m := map[string]any{"status": status, "error": text}
+	if code != "" {
+		m["code"] = code
+	}
+	return jsonReply(status, m)
+}
+
+func detailsReply(details any) reply {
+	return jsonReply(http.StatusUnprocessableEntity, map[string]any{
+		"status": 422, "error": "Unprocessable Entity", "code": "validation_errors", "error_details": details,
+	})
+}
+
+// answer does what Lago does with a request.
+func (l *Lago) answer(r *http.Request, body []byte) reply {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.answerLocked(r, body)
+}
+
+func (l *Lago) answerLocked(r *http.Request, body []byte) reply {
+	path, ok := strings.CutPrefix(r.URL.EscapedPath(), "/api/v1/")
+	if !ok {
+		return reply{http.StatusNotFound, []byte(`<!DOCTYPE html><title>404</title>`)}
+	}
+	if r.Header.Get("Authorization") != "Bearer "+l.key {
+		return errorReply(http.StatusUnauthorized, "Unauthorized", "")
+	}
+	if r.Method == http.MethodPost {
+		if !strings.HasPrefix(r.Header.Get("Content-Type"), "application/json") {
+			l.violation("POST %s with content type %q", path, r.Header.Get("Content-Type"))
+			return errorReply(http.StatusBadRequest, "BadRequest: param is missing or the value is empty or invalid: event", "")
+		}
+		switch path {
+		case "events/batch":
+			return l.postBatch(body)
+		case "events":
+			return l.postEvent(body)
+		case "billable_metrics":
+			return l.postMetric(body)
+		}
+	}
+	if r.Method == http.MethodGet {
+		return l.getObject(path, r.URL.Query())
+	}
+	return errorReply(http.StatusNotFound, "Not Found", "")
+}
+
+// metricCodes returns the codes of the metrics in order.
+func (l *Lago) metricCodes() []string {
+	return slices.Sorted(maps.Keys(l.metrics))
+}
+
+type statusWriter struct {
+	http.ResponseWriter
+	status int
+}
+
+// WriteHeader notes the status.
+func (w *statusWriter) WriteHeader(status int) {
+	w.status = status
+	w.ResponseWriter.WriteHeader(status)
+}
+
+// Unwrap lets http.ResponseController reach the connection.
+func (w *statusWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }

@@ -1,0 +1,220 @@
+package testkit
+
+import (
+	"io"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/tidwall/gjson"
+)
+
+// LagoCall is a call that a fault decides about.
+type LagoCall struct {
+	// Request is the call. Its body is already read.
+	Request *http.Request
+
+	lago *Lago
+	body []byte
+}
+
+// Batch reports whether it is a batch of events.
+func (c *LagoCall) Batch() bool {
+	return c.Request.Method == http.MethodPost && c.Request.URL.Path == "/api/v1/events/batch"
+}
+
+// IDs returns the transaction ids of the batch.
+func (c *LagoCall) IDs() []string {
+	all := gjson.GetBytes(c.body, "events.#.transaction_id").Array()
+	ids := make([]string, 0, len(all))
+	for _, v := range all {
+		ids = append(ids, v.Str)
+	}
+	return ids
+}
+
+func (c *LagoCall) count() int {
+	if !c.Batch() {
+		return 0
+	}
+	return int(gjson.GetBytes(c.body, "events.#").Int())
+}
+
+// process does what Lago does with the call, and returns its answer.
+func (c *LagoCall) process() reply { return c.lago.answer(c.Request, c.body) }
+
+// LagoFault answers a call in another way than Lago would. It may process the call first.
+type LagoFault func(w http.ResponseWriter, c *LagoCall)
+
+// Next adds faults for the next batches, one each, in order. nil is none.
+func (l *Lago) Next(faults ...LagoFault) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.queue = append(l.queue, faults...)
+}
+
+// Always asks fn for a fault for every call, after those of Next. It may return nil. fn nil: no more faults.
+func (l *Lago) Always(fn func(c *LagoCall) LagoFault) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.always = fn
+}
+
+// Random gives that many of 1,000 batches a fault, each of those named with equal chance.
+func (l *Lago) Random(seed uint64, perMille int, faults ...LagoFault) {
+	var mu sync.Mutex
+	r := rand.New(rand.NewPCG(seed, seed)) //nolint:gosec // repeatable on purpose
+	l.Always(func(c *LagoCall) LagoFault {
+		mu.Lock()
+		defer mu.Unlock()
+		if !c.Batch() || r.IntN(1000) >= perMille {
+			return nil
+		}
+		return faults[r.IntN(len(faults))]
+	})
+}
+
+// Poison makes every request that holds an event that match takes fail with 500. nil ends that.
+func (l *Lago) Poison(match func(LagoEvent) bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.poison = match
+}
+
+func (l *Lago) nextFault(c *LagoCall) LagoFault {
+	l.mu.Lock()
+	if c.Batch() && len(l.queue) > 0 {
+		f := l.queue[0]
+		l.queue = l.queue[1:]
+		l.mu.Unlock()
+		return f
+	}
+	fn := l.always
+	l.mu.Unlock()
+	if fn == nil {
+		return nil
+	}
+	return fn(c)
+}
+
+const lagoPage = `<!DOCTYPE html><html><head><title>nginx</title></head><body><h1>An error occurred</h1></body></html>`
+
+// FaultStatus answers that status with that body and headers (name, value, ...), and processes nothing.
+func FaultStatus(status int, body string, header ...string) LagoFault {
+	return func(w http.ResponseWriter, _ *LagoCall) {
+		for i := 0; i+1 < len(header); i += 2 {
+			w.Header().Set(header[i], header[i+1])
+		}
+		w.WriteHeader(status)
+		_, _ = io.WriteString(w, body)
+	}
+}
+
+// FaultHTML answers that status as a proxy does, with a page; status 200 is a captive proxy's.
+func FaultHTML(status int) LagoFault {
+	return FaultStatus(status, lagoPage, "Content-Type", "text/html")
+}
+
+// FaultRateLimit answers 429 as Lago Cloud does.
+func FaultRateLimit(reset time.Duration) LagoFault {
+	return FaultStatus(http.StatusTooManyRequests, `{"status":429,"error":"Too Many Requests"}`,
+		"X-RateLimit-Limit", "500", "X-RateLimit-Remaining", "0", "X-RateLimit-Reset", strconv.Itoa(int(reset/time.Second)))
+}
+
+// FaultStringDetails answers 422 with a plain string for the event of that index.
+func FaultStringDetails(index int, words string) LagoFault {
+	return func(w http.ResponseWriter, _ *LagoCall) {
+		detailsReply(map[string]any{strconv.Itoa(index): words}).send(w)
+	}
+}
+
+// FaultReset resets the connection before anything is processed.
+func FaultReset(w http.ResponseWriter, _ *LagoCall) { drop(w) }
+
+// FaultCommitThenReset stores the events, and the answer is lost.
+func FaultCommitThenReset(w http.ResponseWriter, c *LagoCall) {
+	c.process()
+	drop(w)
+}
+
+// FaultCommitThen500 stores the events and answers 500, as Lago does when Redis is down.
+func FaultCommitThen500(w http.ResponseWriter, c *LagoCall) {
+	c.process()
+	reply{http.StatusInternalServerError, []byte(`{"status":500,"error":"Internal Server Error"}`)}.send(w)
+}
+
+// FaultTwice delivers the call twice, as a proxy that tries again does, and answers what the second one gave.
+func FaultTwice(w http.ResponseWriter, c *LagoCall) {
+	c.process()
+	c.process().send(w)
+}
+
+// FaultTruncated stores the events and cuts the answer in the middle.
+func FaultTruncated(w http.ResponseWriter, c *LagoCall) {
+	p := c.process()
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Content-Length", strconv.Itoa(len(p.body)))
+	w.WriteHeader(p.status)
+	_, _ = w.Write(p.body[:len(p.body)/2])
+	_ = http.NewResponseController(w).Flush()
+	drop(w)
+}
+
+// FaultLost answers 200 and stores nothing: a ClickHouse organisation whose message never reached the broker.
+func FaultLost(w http.ResponseWriter, c *LagoCall) {
+	l := c.lago
+	l.mu.Lock()
+	kept := l.store
+	l.store = lagoStore{byKey: make(map[string]int)}
+	p := l.answerLocked(c.Request, c.body)
+	l.store = kept
+	l.mu.Unlock()
+	p.send(w)
+}
+
+// FaultHang takes the call and never answers, until the client goes away or the fake Lago closes.
+func FaultHang(_ http.ResponseWriter, c *LagoCall) {
+	select {
+	case <-c.Request.Context().Done():
+	case <-c.lago.closed:
+	}
+	panic(http.ErrAbortHandler)
+}
+
+// FaultSlow stores the events and sends the answer in ten pieces over that time.
+func FaultSlow(over time.Duration) LagoFault {
+	return func(w http.ResponseWriter, c *LagoCall) {
+		p := c.process()
+		w.Header().Set("Content-Type", "application/json")
+		w.Header().Set("Content-Length", strconv.Itoa(len(p.body)))
+		w.WriteHeader(p.status)
+		for i := range 10 {
+			if _, err := w.Write(p.body[len(p.body)*i/10 : len(p.body)*(i+1)/10]); err != nil {
+				return
+			}
+			_ = http.NewResponseController(w).Flush()
+			select {
+			case <-time.After(over / 10):
+			case <-c.Request.Context().Done():
+				return
+			case <-c.lago.closed:
+				return
+			}
+		}
+	}
+}
+
+// drop resets the connection.
+func drop(w http.ResponseWriter) {
+	conn, _, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		panic(http.ErrAbortHandler)
+	}
+	if tcp, ok := conn.(*net.TCPConn); ok {
+		_ = tcp.SetLinger(0)
+	}
+	_ = conn.Close()
+}

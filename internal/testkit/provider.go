@@ -1,0 +1,393 @@
+package testkit
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"encoding/json"
+	"encoding/pem"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+)
+
+// ProviderOptions configure a fake provider.
+type ProviderOptions struct {
+	// Key is the API key it takes; calls with another, or none, get 401. Default: any call is taken.
+	Key string
+	// TLS serves HTTPS, over HTTP/1.1 and HTTP/2. The provider's CAFile holds the certificate to trust.
+	TLS bool
+	// Base is a path before that of each real API, such as "/openai". Default: none.
+	Base string
+	// Snapshots are the names under which models answer, by the name asked for, as when gpt-4o answers as gpt-4o-2024-08-06.
+	Snapshots map[string]string
+	// Keep is how many calls are kept for Calls, the latest. Default: 100,000. Totals count all of them.
+	Keep int
+}
+
+// ProviderUsage is what a call consumed. Input and Output are totals, the other counts are parts of them.
+type ProviderUsage struct {
+	Input        int64 // all input tokens
+	CacheRead    int64 // of Input
+	CacheWrite   int64 // of Input, to a five-minute cache
+	CacheWrite1h int64 // of Input, to a one-hour cache
+	Output       int64 // all output tokens
+	Reasoning    int64 // of Output
+}
+
+func (u *ProviderUsage) add(v ProviderUsage) {
+	u.Input += v.Input
+	u.CacheRead += v.CacheRead
+	u.CacheWrite += v.CacheWrite
+	u.CacheWrite1h += v.CacheWrite1h
+	u.Output += v.Output
+	u.Reasoning += v.Reasoning
+}
+
+// ProviderCall is one call that a fake provider had.
+type ProviderCall struct {
+	N            int    // 1 for the first call
+	ID           string // of the answer: in its body where the API has one there, and in its header X-Request-Id
+	Method, Path string
+	RawQuery     string
+	Proto        string // HTTP/1.1 or HTTP/2.0
+	Header       http.Header
+	Body         []byte
+	Model        string // as asked for
+	Stream       bool
+	AskedUsage   bool          // stream_options.include_usage
+	Planned      ProviderUsage // what an answer sent whole reports, or would if it was asked to
+
+	// The rest is known when Done.
+
+	Done     bool
+	Status   int            // 0 when no header was sent
+	Reported *ProviderUsage // nil when the answer did not get as far as its final usage, or has none
+	Frames   int            // pieces of the answer sent: events of a stream, 1 for a body
+	Whole    bool           // all of the answer was sent, and the client was there to the end
+}
+
+// ProviderTotals are sums over calls, for reconciliation.
+type ProviderTotals struct {
+	Calls    int // answered in any way
+	Whole    int // answers sent whole with status 200
+	Reported ProviderUsage
+}
+
+// Provider is a fake model provider that speaks the APIs of several: OpenAI's completions (chat and plain), embeddings
+// and responses, Anthropic's messages. It takes nothing that the real ones refuse, and records every call. What a call
+// consumes follows from its body's length, unless text in the body says it, such as
+// "tokens=in:12,out:34,cached:5 chunks=10 delay=5ms bytes=4096" (see providerPlan). Faults are added with Next, Always
+// and Random; Gate holds answers.
+type Provider struct {
+	// URL is its base URL, without a path.
+	URL string
+	// CAFile is the PEM file of its certificate, with TLS.
+	CAFile string
+
+	o       ProviderOptions
+	server  *httptest.Server
+	closed  chan struct{}
+	boot    int64 // makes ids differ between providers
+	answers answerCache
+	n       atomic.Int64
+
+	mu         sync.Mutex
+	changed    chan struct{}
+	calls      []*ProviderCall
+	open       int
+	totals     map[string]*ProviderTotals
+	queue      []ProviderFault
+	always     func(ProviderCall) ProviderFault
+	gate       *Gate
+	violations []string
+}
+
+// providerAPI is one API of a provider.
+type providerAPI struct {
+	// match reports whether the path is one of this API's; model is the one in the path, if the API has it there.
+	match func(path string) (model string, ok bool)
+	// key returns the API key of a call, "" for none, and a message when another header is missing.
+	key func(h http.Header) (key, missing string)
+	// check refuses what the real API refuses: the message of a 400, or "".
+	check func(b *providerBody) string
+	// build makes the answer to all calls that ask the same.
+	build func(q providerQuery) answer
+	// refusal is an error in the API's shape.
+	refusal func(status int, message string) []byte
+	// broken is the event of an error in the middle of a stream.
+	broken string
+}
+
+// providerAPIs are the APIs that a fake provider speaks.
+func providerAPIs() []*providerAPI {
+	return []*providerAPI{
+		&openAIChat, &openAICompletions, &openAIEmbeddings, &openAIResponses, &openAIResponseTools,
+		&anthropicMessages, &anthropicCountTokens,
+	}
+}
+
+var providersStarted atomic.Int64
+
+// NewProvider starts a fake provider. It stops with the test; with a nil t the caller closes it.
+func NewProvider(t testing.TB, o ProviderOptions) *Provider {
+	o.Keep = cmp.Or(o.Keep, 100_000)
+	p := &Provider{
+		o: o, boot: providersStarted.Add(1),
+		closed:  make(chan struct{}),
+		changed: make(chan struct{}),
+		totals:  make(map[string]*ProviderTotals),
+	}
+	p.server = httptest.NewUnstartedServer(http.HandlerFunc(p.serve))
+	if o.TLS {
+		p.server.EnableHTTP2 = true
+		p.server.StartTLS()
+	} else {
+		p.server.Start()
+	}
+	p.URL = p.server.URL
+	if t == nil {
+		return p
+	}
+	t.Cleanup(p.Close)
+	if o.TLS {
+		p.CAFile = filepath.Join(t.TempDir(), "provider-ca.pem")
+		block := &pem.Block{Type: "CERTIFICATE", Bytes: p.server.Certificate().Raw}
+		if err := os.WriteFile(p.CAFile, pem.EncodeToMemory(block), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return p
+}
+
+// Close ends open calls and stops it.
+func (p *Provider) Close() {
+	p.mu.Lock()
+	select {
+	case <-p.closed:
+		p.mu.Unlock()
+		return
+	default:
+		close(p.closed)
+	}
+	p.mu.Unlock()
+	p.server.CloseClientConnections()
+	p.server.Close()
+}
+
+// Client returns a client that trusts the provider's certificate.
+func (p *Provider) Client() *http.Client { return p.server.Client() }
+
+// Calls returns the calls so far, in the order in which they came.
+func (p *Provider) Calls() []ProviderCall {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	calls := make([]ProviderCall, len(p.calls))
+	for i, c := range p.calls {
+		calls[i] = *c
+	}
+	return calls
+}
+
+// Call returns the call whose answer has that id.
+func (p *Provider) Call(id string) (ProviderCall, bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, c := range slices.Backward(p.calls) {
+		if c.ID == id {
+			return *c, true
+		}
+	}
+	return ProviderCall{}, false
+}
+
+// Open returns how many calls are under way.
+func (p *Provider) Open() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.open
+}
+
+// Totals returns the sums of all calls that are done, by the model asked for.
+func (p *Provider) Totals() map[string]ProviderTotals {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	m := make(map[string]ProviderTotals, len(p.totals))
+	for model, t := range p.totals {
+		m[model] = *t
+	}
+	return m
+}
+
+// Violations returns what a careful gateway never sends, and real providers take without a word: credentials that are not
+// the provider's own, headers that name the client.
+func (p *Provider) Violations() []string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.Clone(p.violations)
+}
+
+// Await waits until cond holds, which is asked whenever a call begins or ends, or ctx ends.
+func (p *Provider) Await(ctx context.Context, cond func() bool) error {
+	for {
+		p.mu.Lock()
+		changed := p.changed
+		p.mu.Unlock()
+		if cond() {
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return fmt.Errorf("waiting for the fake provider: %w", ctx.Err())
+		}
+	}
+}
+
+// signal wakes those who wait. p.mu is held.
+func (p *Provider) signal() {
+	close(p.changed)
+	p.changed = make(chan struct{})
+}
+
+func (p *Provider) serve(w http.ResponseWriter, r *http.Request) {
+	n := int(p.n.Add(1))
+	id := hexID(p.boot, n)
+	x := &Exchange{Request: r, p: p, w: w, id: id, rec: &ProviderCall{
+		N: n, ID: string(id[:]), Method: r.Method, Path: r.URL.EscapedPath(), RawQuery: r.URL.RawQuery, Proto: r.Proto,
+		Header: r.Header,
+	}}
+	defer x.end()
+	body, err := io.ReadAll(io.LimitReader(r.Body, 64<<20))
+	x.rec.Body = body
+	api, model := p.findAPI(r)
+	x.api = api
+	if err == nil && api != nil {
+		x.ask(model)
+	}
+	fault := p.begin(x)
+	switch {
+	case err != nil: // the body did not come whole
+		panic(http.ErrAbortHandler)
+	case api == nil:
+		x.api = &openAIChat
+		x.refuse(http.StatusNotFound, fmt.Sprintf("Invalid URL (%s %s)", r.Method, r.URL.Path))
+	case x.refusal.status != 0:
+		x.refuse(x.refusal.status, x.refusal.message)
+	case fault != nil:
+		fault(x)
+	default:
+		x.SendAll()
+	}
+}
+
+// findAPI returns the API that a call is for; nil for none.
+func (p *Provider) findAPI(r *http.Request) (api *providerAPI, model string) {
+	path, ok := strings.CutPrefix(r.URL.Path, p.o.Base)
+	if !ok || r.Method != http.MethodPost {
+		return nil, ""
+	}
+	for _, a := range providerAPIs() {
+		if m, ok := a.match(path); ok {
+			return a, m
+		}
+	}
+	return nil, ""
+}
+
+// begin records a call and finds its fault and its gate.
+func (p *Provider) begin(x *Exchange) ProviderFault {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	defer p.signal()
+	c := x.rec
+	p.calls = append(p.calls, c)
+	if len(p.calls) > p.o.Keep {
+		p.calls = slices.Delete(p.calls, 0, max(1, p.o.Keep/10))
+	}
+	p.open++
+	x.begun = true
+	p.look(c)
+	if x.api == nil || x.refusal.status != 0 {
+		return nil
+	}
+	if g := p.gate; g != nil && (g.match == nil || g.match(*c)) {
+		x.gate = g
+	}
+	if len(p.queue) > 0 {
+		fault := p.queue[0]
+		p.queue = p.queue[1:]
+		return fault
+	}
+	if p.always != nil {
+		return p.always(*c)
+	}
+	return nil
+}
+
+// end records how a call went. It is deferred, as faults panic.
+func (p *Provider) end(c *ProviderCall, how outcome) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	defer p.signal()
+	c.Done, c.Status, c.Frames, c.Whole, c.Reported = true, how.status, how.frames, how.whole, how.reported
+	p.open--
+	t := p.totals[c.Model]
+	if t == nil {
+		t = new(ProviderTotals)
+		p.totals[c.Model] = t
+	}
+	t.Calls++
+	if c.Whole && c.Status == http.StatusOK {
+		t.Whole++
+	}
+	if c.Reported != nil {
+		t.Reported.add(*c.Reported)
+	}
+}
+
+// look notes what a careful gateway never sends. p.mu is held.
+func (p *Provider) look(c *ProviderCall) {
+	const most = 1000
+	note := func(what string) {
+		if len(p.violations) < most {
+			p.violations = append(p.violations, fmt.Sprintf("call %d, %s: %s", c.N, c.Path, what))
+		}
+	}
+	if p.o.Key != "" {
+		for _, name := range []string{"Authorization", "X-Api-Key", "Api-Key", "X-Goog-Api-Key"} {
+			for _, v := range c.Header[name] {
+				if v != p.o.Key && v != "Bearer "+p.o.Key {
+					note(name + " holds another credential than the provider's")
+				}
+			}
+		}
+		if q := "&" + c.RawQuery + "&"; strings.Contains(q, "&key=") && !strings.Contains(q, "&key="+p.o.Key+"&") {
+			note("the client's ?key= came through")
+		}
+	}
+	for _, name := range []string{"Cookie", "Openai-Organization", "Openai-Project", "Proxy-Authorization"} {
+		if _, ok := c.Header[name]; ok {
+			note("the client's " + name + " came through")
+		}
+	}
+}
+
+// mustJSON encodes v, which is made here and always can be.
+func mustJSON(v any) []byte {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	if err := e.Encode(v); err != nil {
+		panic(err)
+	}
+	return bytes.TrimSuffix(b.Bytes(), []byte("\n"))
+}

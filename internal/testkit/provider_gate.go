@@ -1,0 +1,112 @@
+package testkit
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"sync"
+)
+
+// Gate holds answers in the middle until a test lets them go on.
+type Gate struct {
+	after int
+	match func(ProviderCall) bool
+
+	mu      sync.Mutex
+	open    bool
+	passes  int // answers that may still pass
+	waiting int
+	changed chan struct{}
+}
+
+// Gate makes every answer that begins from now on stop after that many events of a stream (or before its last; a body,
+// and with 0 a stream too, stops before its header) until the gate lets it pass. match, which may be nil, chooses the
+// calls it holds. A new gate takes the place of the last, which goes on holding what it holds.
+func (p *Provider) Gate(after int, match func(c ProviderCall) bool) *Gate {
+	g := &Gate{after: after, match: match, changed: make(chan struct{})}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.gate = g
+	return g
+}
+
+// Await waits until n answers stand at the gate, or ctx ends.
+func (g *Gate) Await(ctx context.Context, n int) error {
+	for {
+		g.mu.Lock()
+		waiting, changed := g.waiting, g.changed
+		g.mu.Unlock()
+		if waiting >= n {
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return fmt.Errorf("%d of %d answers stand at the gate: %w", waiting, n, ctx.Err())
+		}
+	}
+}
+
+// Waiting returns how many answers stand at the gate.
+func (g *Gate) Waiting() int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.waiting
+}
+
+// Pass lets n more answers pass.
+func (g *Gate) Pass(n int) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.passes += n
+	g.signal()
+}
+
+// Open lets all answers pass, for good.
+func (g *Gate) Open() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.open = true
+	g.signal()
+}
+
+func (g *Gate) signal() {
+	close(g.changed)
+	g.changed = make(chan struct{})
+}
+
+// stand waits at the gate. It ends the call when the client is gone or the provider closes.
+func (x *Exchange) stand() {
+	g := x.gate
+	if x.status == 0 && g.after > 0 && x.query.stream {
+		x.header(http.StatusOK)
+	}
+	x.flush()
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.waiting++
+	g.signal()
+	defer func() {
+		g.waiting--
+		g.signal()
+	}()
+	for !g.open && g.passes == 0 {
+		changed := g.changed
+		g.mu.Unlock()
+		gone := false
+		select {
+		case <-changed:
+		case <-x.Request.Context().Done():
+			gone = true
+		case <-x.p.closed:
+			gone = true
+		}
+		g.mu.Lock()
+		if gone {
+			panic(http.ErrAbortHandler)
+		}
+	}
+	if !g.open {
+		g.passes--
+	}
+}

@@ -1,0 +1,111 @@
+package testkit
+
+import (
+	"bufio"
+	"cmp"
+	"net"
+	"os"
+	"os/exec"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// RedisServer is a real redis-server of a test, with its data in the test's directory. It is stopped when the test ends.
+type RedisServer struct {
+	Addr string // host:port, the same across Stop and Start
+
+	t    testing.TB
+	dir  string
+	args []string
+
+	mu  sync.Mutex
+	cmd *exec.Cmd // nil while it is stopped
+}
+
+// Redis starts redis-server, the one on PATH unless TOLLGATE_REDIS_SERVER names another, with the given further
+// arguments, such as "--requirepass", "secret", and returns when it accepts connections.
+func Redis(t testing.TB, args ...string) *RedisServer {
+	t.Helper()
+	s := &RedisServer{t: t, dir: t.TempDir(), args: args}
+	t.Cleanup(s.Stop)
+	const tries = 10 // another process may take a port between its choice and its use
+	for range tries {
+		ln, err := net.Listen("tcp", "127.0.0.1:0")
+		require.NoError(t, err)
+		s.Addr = ln.Addr().String()
+		require.NoError(t, ln.Close())
+		if s.start() {
+			return s
+		}
+	}
+	require.Fail(t, "redis-server does not start")
+	return nil
+}
+
+// Start starts a stopped server again, with the data it had.
+func (s *RedisServer) Start() {
+	s.t.Helper()
+	require.True(s.t, s.start(), "redis-server does not start again on %s", s.Addr)
+}
+
+func (s *RedisServer) start() bool {
+	s.t.Helper()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	host, port, err := net.SplitHostPort(s.Addr)
+	require.NoError(s.t, err)
+	args := append([]string{
+		"--bind", host, "--port", port, "--dir", s.dir, "--save", "", "--appendonly", "yes", "--daemonize", "no",
+	}, s.args...)
+	program := cmp.Or(os.Getenv("TOLLGATE_REDIS_SERVER"), "redis-server")
+	cmd := exec.Command(program, args...) // #nosec G204 G702 -- a test's own arguments
+	out, err := cmd.StdoutPipe()
+	require.NoError(s.t, err)
+	cmd.Stderr = os.Stderr
+	require.NoError(s.t, cmd.Start(), "redis-server is needed: ./test.sh gets one")
+	lines := bufio.NewScanner(out)
+	for lines.Scan() {
+		if strings.Contains(lines.Text(), "Ready to accept connections") {
+			s.cmd = cmd
+			go func() { // ends with the server, whose output it takes
+				for lines.Scan() {
+				}
+			}()
+			return true
+		}
+	}
+	_ = cmd.Wait() // it ended by itself: the port was taken
+	return false
+}
+
+// Stop ends the server as an operator would, keeping its data. A stopped server stays stopped.
+func (s *RedisServer) Stop() {
+	s.t.Helper()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.cmd == nil {
+		return
+	}
+	_ = s.cmd.Process.Signal(syscall.SIGCONT) // one that is paused could not end
+	require.NoError(s.t, s.cmd.Process.Signal(syscall.SIGTERM))
+	_ = s.cmd.Wait() // its exit status tells nothing
+	s.cmd = nil
+}
+
+// Pause makes the server hang: connections stay open and nothing answers, until Resume.
+func (s *RedisServer) Pause() { s.signal(syscall.SIGSTOP) }
+
+// Resume ends a Pause.
+func (s *RedisServer) Resume() { s.signal(syscall.SIGCONT) }
+
+func (s *RedisServer) signal(sig syscall.Signal) {
+	s.t.Helper()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	require.NotNil(s.t, s.cmd, "the server is stopped")
+	require.NoError(s.t, s.cmd.Process.Signal(sig))
+}
