@@ -1,0 +1,267 @@
+// Package app is the Caddy app `tollgate`: it owns what the handlers share and what outlives a reload. A handler asks for
+// a resource in Provision; the app opens it in Start, from a process-wide pool; calls in flight hold references of
+// their own, so that a resource is closed only when no configuration and no call uses it any more.
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+
+	"github.com/caddyserver/caddy/v2"
+)
+
+func init() {
+	caddy.RegisterModule(&App{})
+}
+
+// App holds the long-lived resources of one configuration.
+type App struct {
+	mu      sync.Mutex
+	refs    []*lease
+	shared  sync.Map
+	started chan struct{}
+	failed  chan struct{}
+}
+
+// Resource is something long-lived: a key store, a spool with its delivery.
+type Resource interface {
+	// Close releases it. It is called once, when neither a configuration nor a call uses it any more.
+	Close() error
+}
+
+// CaddyModule returns the Caddy module information.
+func (*App) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "tollgate", New: func() caddy.Module {
+		return &App{started: make(chan struct{}), failed: make(chan struct{})}
+	}}
+}
+
+// Load returns the app of a configuration, for use in Provision.
+func Load(ctx caddy.Context) (*App, error) {
+	m, err := ctx.App("tollgate")
+	if err != nil {
+		return nil, fmt.Errorf("loading the tollgate app: %w", err)
+	}
+	return m.(*App), nil
+}
+
+// Shared returns what stands under key for all handlers of this configuration: value, when it is the first, else what an
+// earlier handler put there. Handlers use it to find that two of them contradict each other. To be called in Provision.
+func (a *App) Shared(key string, value any) (actual any, there bool) {
+	return a.shared.LoadOrStore(key, value)
+}
+
+// Start opens every resource that was asked for.
+func (a *App) Start() error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for i, l := range a.refs {
+		if err := l.entry.acquire(); err != nil {
+			errs := make([]error, 0, i+1)
+			errs = append(errs, err)
+			for _, opened := range a.refs[:i] {
+				opened.held = false
+				errs = append(errs, opened.entry.release())
+			}
+			close(a.failed)
+			return errors.Join(errs...)
+		}
+		l.held = true
+	}
+	for _, l := range a.refs {
+		l.entry.apply(l)
+	}
+	close(a.started)
+	return nil
+}
+
+// Stop does nothing: the HTTP app may drain calls after this one was stopped. Cleanup drops the references.
+func (*App) Stop() error { return nil }
+
+// Cleanup drops the configuration's references.
+func (a *App) Cleanup() error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	var errs []error
+	for _, l := range a.refs {
+		if l.held {
+			l.entry.retract(l)
+			l.held = false
+			errs = append(errs, l.entry.release())
+		}
+	}
+	return errors.Join(errs...)
+}
+
+type lease struct {
+	entry     *entry
+	held      bool
+	configure func(Resource)
+}
+
+// Ref is a handler's way to a resource.
+type Ref[T Resource] struct {
+	app   *App
+	entry *entry
+}
+
+// Use asks for the resource of that key, which must tell apart resources of different identity (a store's address, a
+// spool's directory) and nothing else. open makes it, outside Provision. configure, which may be nil, applies this
+// configuration's settings to the live resource: when the app starts, and again when a later configuration that shares
+// the resource is taken back. To be called in Provision only.
+func Use[T Resource](a *App, key string, open func() (T, error), configure func(T)) *Ref[T] {
+	e := entryOf(key, func() (Resource, error) { return open() })
+	l := &lease{entry: e}
+	if configure != nil {
+		l.configure = func(r Resource) { configure(r.(T)) }
+	}
+	a.mu.Lock()
+	a.refs = append(a.refs, l)
+	a.mu.Unlock()
+	return &Ref[T]{app: a, entry: e}
+}
+
+// ErrNotStarted means that the configuration never came to run.
+var ErrNotStarted = errors.New("the tollgate app did not start")
+
+// Acquire waits until the app has started and returns the resource with a reference of the caller's own, which release
+// drops. It opens the resource again in the moment after a reload in which an old request finds it closed.
+func (r *Ref[T]) Acquire(ctx context.Context) (res T, release func(), err error) {
+	select {
+	case <-r.app.started:
+	default:
+		select {
+		case <-r.app.started:
+		case <-r.app.failed:
+			return res, nil, ErrNotStarted
+		case <-ctx.Done():
+			return res, nil, ctx.Err()
+		}
+	}
+	if err := r.entry.acquire(); err != nil {
+		return res, nil, err
+	}
+	return r.entry.res.(T), r.entry.releaseFunc, nil
+}
+
+// entry is a resource of the process-wide pool. Its lock is held while the resource opens and closes, so that the same
+// directory is never open twice.
+type entry struct {
+	mu          sync.Mutex
+	key         string
+	open        func() (Resource, error)
+	res         Resource
+	refs        int
+	settings    []*lease // of the configurations in force, oldest first
+	releaseFunc func()
+}
+
+var pool = struct {
+	sync.Mutex
+	entries map[string]*entry
+}{entries: make(map[string]*entry)}
+
+// entryOf returns the entry of that key. Entries are few (one a store or account ever configured) and stay.
+func entryOf(key string, open func() (Resource, error)) *entry {
+	pool.Lock()
+	defer pool.Unlock()
+	e := pool.entries[key]
+	if e == nil {
+		e = &entry{key: key, open: open}
+		e.releaseFunc = func() {
+			if err := e.release(); err != nil {
+				caddy.Log().Named("tollgate").Error("closing " + e.key + ": " + err.Error())
+			}
+		}
+		pool.entries[key] = e
+	}
+	e.mu.Lock()
+	if e.refs == 0 {
+		e.open = open
+	}
+	e.mu.Unlock()
+	return e
+}
+
+func (e *entry) acquire() error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.refs == 0 {
+		res, err := e.open()
+		if err != nil {
+			return err
+		}
+		e.res = res
+	}
+	e.refs++
+	return nil
+}
+
+// apply puts the settings of l in force.
+func (e *entry) apply(l *lease) {
+	if l.configure == nil {
+		return
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.settings = append(e.settings, l)
+	l.configure(e.res)
+}
+
+// retract takes back the settings of l: those of the latest configuration that remains are in force again.
+func (e *entry) retract(l *lease) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	at := slices.Index(e.settings, l)
+	if at < 0 {
+		return
+	}
+	e.settings = slices.Delete(e.settings, at, at+1)
+	if n := len(e.settings); n > 0 && at == n {
+		e.settings[n-1].configure(e.res)
+	}
+}
+
+func (e *entry) release() error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.refs--
+	if e.refs > 0 {
+		return nil
+	}
+	res := e.res
+	e.res = nil
+	return res.Close()
+}
+
+// Each calls fn for every resource of type T that is open, for the admin API and metrics. fn must not block.
+func Each[T Resource](fn func(key string, res T)) {
+	pool.Lock()
+	entries := make([]*entry, 0, len(pool.entries))
+	for _, e := range pool.entries {
+		entries = append(entries, e)
+	}
+	pool.Unlock()
+	for _, e := range entries {
+		e.mu.Lock()
+		res, ok := e.res.(T)
+		ok = ok && e.refs > 0
+		if ok {
+			e.refs++
+		}
+		e.mu.Unlock()
+		if ok {
+			fn(e.key, res)
+			e.releaseFunc()
+		}
+	}
+}
+
+// Interface guards.
+var (
+	_ caddy.App          = (*App)(nil)
+	_ caddy.CleanerUpper = (*App)(nil)
+)

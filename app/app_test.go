@@ -1,0 +1,127 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// thing counts how often it was opened and closed.
+type thing struct {
+	mu             *sync.Mutex
+	opened, closed *int
+	setting        string
+}
+
+func (t *thing) Close() error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	*t.closed++
+	return nil
+}
+
+type house struct {
+	mu             sync.Mutex
+	opened, closed int
+}
+
+func (h *house) open() (*thing, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.opened++
+	return &thing{mu: &h.mu, opened: &h.opened, closed: &h.closed}, nil
+}
+
+func newApp() *App { return (&App{}).CaddyModule().New().(*App) }
+
+func TestResourceOutlivesReload(t *testing.T) {
+	var h house
+	first, second := newApp(), newApp()
+	r1 := Use(first, t.Name(), h.open, nil)
+	require.NoError(t, first.Start())
+	res, release, err := r1.Acquire(context.Background())
+	require.NoError(t, err)
+
+	Use(second, t.Name(), h.open, nil)
+	require.NoError(t, second.Start())
+	require.NoError(t, first.Cleanup())
+	require.Equal(t, 1, h.opened, "a reload must not open the resource again")
+	require.NoError(t, second.Cleanup())
+	require.Zero(t, h.closed, "a call in flight still holds the resource")
+
+	again, release2, err := r1.Acquire(context.Background())
+	require.NoError(t, err)
+	require.Same(t, res, again)
+	release2()
+	release()
+	require.Equal(t, 1, h.closed)
+
+	// A request of the old configuration that comes after everything was closed finds it opened again.
+	_, release3, err := r1.Acquire(context.Background())
+	require.NoError(t, err)
+	require.Equal(t, 2, h.opened)
+	release3()
+	require.Equal(t, 2, h.closed)
+}
+
+func TestFailedStartClosesWhatItOpened(t *testing.T) {
+	var h house
+	a := newApp()
+	good := Use(a, t.Name()+" good", h.open, nil)
+	Use(a, t.Name()+" bad", func() (*thing, error) { return nil, errors.New("disk is gone") }, nil)
+	require.ErrorContains(t, a.Start(), "disk is gone")
+	require.NoError(t, a.Cleanup())
+	require.Equal(t, 1, h.opened)
+	require.Equal(t, 1, h.closed)
+	_, _, err := good.Acquire(context.Background())
+	require.ErrorIs(t, err, ErrNotStarted)
+}
+
+func TestAcquireWaitsForStart(t *testing.T) {
+	var h house
+	a := newApp()
+	r := Use(a, t.Name(), h.open, nil)
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	_, _, err := r.Acquire(ctx)
+	require.ErrorIs(t, err, context.Canceled)
+	require.Zero(t, h.opened, "provisioning opens nothing")
+
+	got := make(chan error, 1)
+	go func() {
+		_, release, err := r.Acquire(context.Background())
+		if err == nil {
+			release()
+		}
+		got <- err
+	}()
+	require.NoError(t, a.Start())
+	require.NoError(t, <-got)
+	require.NoError(t, a.Cleanup())
+	require.Equal(t, 1, h.closed)
+}
+
+func TestSettingsOfTheLatestConfiguration(t *testing.T) {
+	var h house
+	set := func(s string) func(*thing) { return func(th *thing) { th.setting = s } }
+	a, b, c := newApp(), newApp(), newApp()
+	r := Use(a, t.Name(), h.open, set("a"))
+	Use(b, t.Name(), h.open, set("b"))
+	Use(c, t.Name(), h.open, set("c"))
+	require.NoError(t, a.Start())
+	res, release, err := r.Acquire(context.Background())
+	require.NoError(t, err)
+	require.NoError(t, b.Start())
+	require.NoError(t, a.Cleanup())
+	require.Equal(t, "b", res.setting, "the old configuration's end must not touch the new one's settings")
+	require.NoError(t, c.Start())
+	require.Equal(t, "c", res.setting)
+	require.NoError(t, c.Cleanup())
+	require.Equal(t, "b", res.setting, "a configuration that is taken back gives way to the one before it")
+	release()
+	require.NoError(t, b.Cleanup())
+	require.Equal(t, 1, h.closed)
+}
