@@ -1,0 +1,33 @@
+-- Makes all changes or none. KEYS of change i (from 0): record, index, aliases at 3i+1. ARGV: the channel, then of each
+-- change: kind, id, old record, new record, old alias, new alias; an empty one stands for none.
+local n = #KEYS / 3
+local function arg(i, j) return ARGV[1 + 6 * i + j] end
+for i = 0, n - 1 do
+	if (redis.call('GET', KEYS[3 * i + 1]) or '') ~= arg(i, 3) then return 'changed' end
+end
+for i = 0, n - 1 do
+	local alias = arg(i, 6)
+	if alias ~= '' then -- free, or given up by another of these changes
+		local owner = redis.call('HGET', KEYS[3 * i + 3], alias)
+		local freed = false
+		for j = 0, n - 1 do
+			freed = freed or (KEYS[3 * j + 3] == KEYS[3 * i + 3] and arg(j, 5) == alias and arg(j, 2) == owner)
+		end
+		if owner and not freed then return 'alias' end
+	end
+end
+for i = 0, n - 1 do
+	if arg(i, 5) ~= '' then redis.call('HDEL', KEYS[3 * i + 3], arg(i, 5)) end
+end
+for i = 0, n - 1 do
+	if arg(i, 4) == '' then
+		redis.call('DEL', KEYS[3 * i + 1])
+		redis.call('ZREM', KEYS[3 * i + 2], arg(i, 2))
+	else
+		redis.call('SET', KEYS[3 * i + 1], arg(i, 4))
+		redis.call('ZADD', KEYS[3 * i + 2], 0, arg(i, 2))
+	end
+	if arg(i, 6) ~= '' then redis.call('HSET', KEYS[3 * i + 3], arg(i, 6), arg(i, 2)) end
+	redis.call('PUBLISH', ARGV[1], arg(i, 1) .. ':' .. arg(i, 2))
+end
+return 'ok'

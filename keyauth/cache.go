@@ -1,0 +1,140 @@
+package keyauth
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+const (
+	cacheShards = 64
+	cacheKeys   = 100_000 / cacheShards // known keys of a shard
+	cacheNone   = 16_384 / cacheShards  // unknown keys of a shard, kept apart so that a flood of them evicts no known key
+	evictAmong  = 8                     // entries of which the least recently confirmed one goes
+)
+
+// cached is what a store said of a key, and when.
+type cached struct {
+	state *keyState // nil: there is no such key
+	at    time.Time
+	epoch uint64
+}
+
+// cache holds what the store said of keys, bounded in number. An entry serves while it is fresh; afterwards it only
+// tells what was true last.
+type cache struct {
+	epoch  atomic.Uint64 // counts the times at which changes may have been missed
+	shards [cacheShards]cacheShard
+}
+
+type cacheShard struct {
+	mu      sync.RWMutex
+	changes uint64 // counts invalidations, so that an answer older than one of them is not kept
+	known   map[digest]cached
+	unknown map[digest]cached
+}
+
+func newCache() *cache {
+	c := new(cache)
+	for i := range c.shards {
+		c.shards[i].known = make(map[digest]cached)
+		c.shards[i].unknown = make(map[digest]cached)
+	}
+	return c
+}
+
+func (c *cache) shard(d digest) *cacheShard { return &c.shards[d[0]%cacheShards] }
+
+// get returns what is known of a key, however old, and whether nothing has called it in question since.
+func (c *cache) get(d digest) (entry cached, current, ok bool) {
+	s := c.shard(d)
+	s.mu.RLock()
+	entry, ok = s.known[d]
+	if !ok {
+		entry, ok = s.unknown[d]
+	}
+	s.mu.RUnlock()
+	return entry, ok && entry.epoch == c.epoch.Load(), ok
+}
+
+// ticket notes the state of the cache before the store is asked, for put.
+type ticket struct{ changes, epoch uint64 }
+
+func (c *cache) ticket(d digest) ticket {
+	s := c.shard(d)
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return ticket{changes: s.changes, epoch: c.epoch.Load()}
+}
+
+// put keeps the store's answer, unless an invalidation came between the question and the answer.
+func (c *cache) put(d digest, t ticket, state *keyState, at time.Time) {
+	s := c.shard(d)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.changes != t.changes {
+		return
+	}
+	in, out, limit := s.known, s.unknown, cacheKeys
+	if state == nil {
+		in, out, limit = s.unknown, s.known, cacheNone
+	}
+	delete(out, d)
+	if _, there := in[d]; !there && len(in) >= limit {
+		evict(in)
+	}
+	in[d] = cached{state: state, at: at, epoch: t.epoch}
+}
+
+// evict drops the least recently confirmed of a few entries.
+func evict(m map[digest]cached) {
+	var oldest digest
+	var at time.Time
+	n := 0
+	for d, e := range m {
+		if n == 0 || e.at.Before(at) {
+			oldest, at = d, e.at
+		}
+		if n++; n == evictAmong {
+			break
+		}
+	}
+	delete(m, oldest)
+}
+
+// drop forgets a key.
+func (c *cache) drop(d digest) {
+	s := c.shard(d)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.changes++
+	delete(s.known, d)
+	delete(s.unknown, d)
+}
+
+// dropTeam forgets the keys of a team.
+func (c *cache) dropTeam(id string) {
+	for i := range c.shards {
+		s := &c.shards[i]
+		s.mu.Lock()
+		s.changes++
+		for d, e := range s.known {
+			if e.state.identity.TeamID == id {
+				delete(s.known, d)
+			}
+		}
+		s.mu.Unlock()
+	}
+}
+
+// doubt makes every entry be asked for again before it serves, but keeps known keys for the case that the store is down.
+func (c *cache) doubt() {
+	c.epoch.Add(1)
+	for i := range c.shards {
+		s := &c.shards[i]
+		s.mu.Lock()
+		s.changes++
+		clear(s.unknown)
+		s.mu.Unlock()
+	}
+}

@@ -1,0 +1,233 @@
+package keyauth
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/tollgate-llm/tollgate/app"
+)
+
+// StoreConfig says where keys are kept: in exactly one of the two.
+type StoreConfig struct {
+	// File is the embedded store: one file, for one process.
+	File *FileConfig `json:"file,omitempty"`
+	// Redis is the store that several instances share.
+	Redis *RedisConfig `json:"redis,omitempty"`
+}
+
+// FileConfig configures the embedded store.
+type FileConfig struct {
+	// Dir is the directory of the file keys.db. Default: tollgate/keys in Caddy's data directory.
+	Dir string `json:"dir,omitempty"`
+}
+
+// RedisConfig configures the Redis store.
+type RedisConfig struct {
+	// Addresses are host:port of the server, of the sentinels, or of some nodes of a cluster: several addresses without
+	// Sentinel are a cluster.
+	Addresses []string `json:"addresses"`
+	// Username is that of an ACL user. Default: none.
+	Username string `json:"username,omitempty"`
+	// Password belongs to the user, or to the server when there is no user. Default: none.
+	Password string `json:"password,omitempty"`
+	// DB is the database's number; a cluster has only 0. Default: 0.
+	DB string `json:"db,omitempty"`
+	// Prefix begins the name of every Redis key. Default: "tollgate:".
+	Prefix string `json:"prefix,omitempty"`
+	// TLS encrypts the connection and verifies the server by the system's roots. Default: false.
+	TLS bool `json:"tls,omitempty"`
+	// Sentinel is the name under which sentinels know the master. Default: none.
+	Sentinel string `json:"sentinel,omitempty"`
+}
+
+const (
+	defaultPrefix = "tollgate:"
+	maxPrefix     = 100
+	maxDB         = 1<<16 - 1
+)
+
+// use asks the app for the directory of the configured store.
+func (c *StoreConfig) use(a *app.App) (*app.Ref[*Directory], error) {
+	switch {
+	case c == nil || (c.File == nil && c.Redis == nil):
+		return (&FileConfig{}).use(a)
+	case c.File != nil && c.Redis != nil:
+		return nil, errors.New("store: either file or redis, not both")
+	case c.File != nil:
+		return c.File.use(a)
+	}
+	options, secret, err := c.Redis.resolve()
+	if err != nil {
+		return nil, err
+	}
+	open := func() (*Directory, error) {
+		s := openRedisStore(*options)
+		s.authenticate(secret.username, secret.password)
+		return newDirectory(s, caddy.Log().Named("http.handlers.keyauth"), time.Now), nil
+	}
+	configure := func(d *Directory) { d.store.(*redisStore).authenticate(secret.username, secret.password) }
+	name := fmt.Sprintf("keyauth redis %q db %d prefix %q user %q tls %t sentinel %q",
+		options.addresses, options.db, options.prefix, secret.username, options.tls, options.sentinel)
+	return app.Use(a, name, open, configure), nil
+}
+
+func (c *FileConfig) use(a *app.App) (*app.Ref[*Directory], error) {
+	dir := filepath.Join(caddy.AppDataDir(), "tollgate", "keys")
+	if c.Dir != "" {
+		var err error
+		if dir, err = resolve("store file", c.Dir); err != nil {
+			return nil, err
+		}
+	}
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return nil, err
+	}
+	open := func() (*Directory, error) {
+		s, err := openFileStore(dir)
+		if err != nil {
+			return nil, err
+		}
+		return newDirectory(s, caddy.Log().Named("http.handlers.keyauth"), time.Now), nil
+	}
+	return app.Use(a, "keyauth file "+dir, open, nil), nil
+}
+
+func (c *RedisConfig) resolve() (*redisOptions, *redisSecret, error) {
+	o := &redisOptions{prefix: defaultPrefix, tls: c.TLS}
+	secret := new(redisSecret)
+	db := "0"
+	for _, v := range []struct {
+		name, written string
+		to            *string
+	}{
+		{"store redis username", c.Username, &secret.username},
+		{"store redis password", c.Password, &secret.password},
+		{"store redis prefix", c.Prefix, &o.prefix},
+		{"store redis sentinel", c.Sentinel, &o.sentinel},
+		{"store redis db", c.DB, &db},
+	} {
+		if v.written == "" {
+			continue
+		}
+		var err error
+		if *v.to, err = resolve(v.name, v.written); err != nil {
+			return nil, nil, err
+		}
+	}
+	if len(c.Addresses) == 0 {
+		return nil, nil, errors.New("store redis: at least one address is needed")
+	}
+	for _, written := range c.Addresses {
+		address, err := resolve("store redis address", written)
+		if err != nil {
+			return nil, nil, err
+		}
+		if err := checkAddress(address); err != nil {
+			return nil, nil, err
+		}
+		if slices.Contains(o.addresses, address) {
+			return nil, nil, fmt.Errorf("store redis: address %s is given twice", address)
+		}
+		o.addresses = append(o.addresses, address)
+	}
+	if err := checkPrefix(o.prefix); err != nil {
+		return nil, nil, err
+	}
+	var err error
+	if o.db, err = parseDB(db); err != nil {
+		return nil, nil, err
+	}
+	if o.cluster() && o.db != 0 {
+		return nil, nil, errors.New("store redis: a cluster (several addresses without sentinel) has only db 0")
+	}
+	if secret.username != "" && secret.password == "" {
+		return nil, nil, errors.New("store redis: username without password")
+	}
+	return o, secret, nil
+}
+
+// checkAddress never repeats what it refuses: a URL may hold a password.
+func checkAddress(address string) error {
+	host, port, err := net.SplitHostPort(address)
+	if err == nil && host != "" && !strings.ContainsAny(host, "/@") {
+		if n, err := strconv.ParseUint(port, 10, 16); err == nil && n > 0 {
+			return nil
+		}
+	}
+	return errors.New("store redis: an address is host:port, such as localhost:6379, and no URL")
+}
+
+func checkPrefix(prefix string) error {
+	if len(prefix) > maxPrefix || strings.ContainsAny(prefix, "{}") || hasControl(prefix) {
+		return fmt.Errorf("prefix: at most %d bytes without braces and control characters", maxPrefix)
+	}
+	return nil
+}
+
+func parseDB(s string) (int, error) {
+	n, err := strconv.Atoi(s)
+	if err != nil || n < 0 || n > maxDB {
+		return 0, fmt.Errorf("db: a number from 0 to %d, not %q", maxDB, s)
+	}
+	return n, nil
+}
+
+// resolve replaces placeholders. One that is unknown or empty is an error, and so is a value that is empty in the end.
+func resolve(name, written string) (string, error) {
+	value, err := caddy.NewReplacer().ReplaceOrErr(written, true, true)
+	if err != nil {
+		return "", fmt.Errorf("%s: %w", name, err)
+	}
+	if value == "" {
+		return "", fmt.Errorf("%s: %s resolves to nothing", name, written)
+	}
+	return value, nil
+}
+
+func resolveDuration(name, written string, byDefault, most time.Duration) (time.Duration, error) {
+	if written == "" {
+		return byDefault, nil
+	}
+	value, err := resolve(name, written)
+	if err != nil {
+		return 0, err
+	}
+	return parseDuration(name, value, most)
+}
+
+func parseDuration(name, value string, most time.Duration) (time.Duration, error) {
+	d, err := caddy.ParseDuration(value)
+	if err != nil {
+		return 0, fmt.Errorf("%s: %q is no duration such as 10s", name, value)
+	}
+	if d < 0 || d > most {
+		return 0, fmt.Errorf("%s: %s is out of range: 0s to %s", name, value, most)
+	}
+	return d, nil
+}
+
+// resolveMasterKey checks that the key can be sent in a header. Its errors do not hold it.
+func resolveMasterKey(written string) (string, error) {
+	key, err := resolve("master_key", written)
+	if err != nil {
+		return "", err
+	}
+	if key != strings.TrimSpace(key) || hasControl(key) || len(key) > maxKeyBytes {
+		return "", fmt.Errorf("master_key: at most %d bytes without control characters and surrounding spaces", maxKeyBytes)
+	}
+	return key, nil
+}
+
+// hasControl reports whether s holds control characters.
+func hasControl(s string) bool {
+	return strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r == 0x7f })
+}

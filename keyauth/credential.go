@@ -1,0 +1,127 @@
+package keyauth
+
+import (
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/hex"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"github.com/tollgate-llm/tollgate/internal/llm"
+)
+
+// keyPrefix begins every key but a master key, as LiteLLM's clients expect.
+const keyPrefix = "sk-"
+
+// maxKeyBytes bounds what is hashed as a key.
+const maxKeyBytes = 512
+
+// newKey makes a key with 128 random bits: sk- and 22 URL-safe characters.
+func newKey() string {
+	b := make([]byte, 16)
+	_, _ = rand.Read(b) // documented never to fail: it ends the process rather than return an error
+	return keyPrefix + base64.RawURLEncoding.EncodeToString(b)
+}
+
+// digest is the SHA-256 of a key, by which it is known everywhere but on its way in.
+type digest [sha256.Size]byte
+
+func digestOf(key string) digest { return sha256.Sum256([]byte(key)) }
+
+// String returns the id of the key's record.
+func (d digest) String() string { return hex.EncodeToString(d[:]) }
+
+// abbreviate names a key for people: sk-...abcd. A key too short to hide its rest shows nothing.
+func abbreviate(key string) string {
+	if len(key) < 16 {
+		return keyPrefix + "..."
+	}
+	return keyPrefix + "..." + key[len(key)-4:]
+}
+
+// The headers that may carry a key, first Authorization, then keyHeaders, in canonical form.
+const headerAuthorization = "Authorization"
+
+var keyHeaders = [...]string{"X-Api-Key", "Api-Key", "X-Goog-Api-Key"}
+
+// accountHeaders are credentials or account choices of the client that must not reach an upstream either.
+var accountHeaders = [...]string{"Cookie", "Openai-Organization", "Openai-Project"}
+
+// takeCredential returns the key that a request carries, and an error when its headers carry different ones. It removes
+// every credential of the client from the request, whatever it returns.
+func takeCredential(r *http.Request) (key string, refusal *llm.Error) {
+	var from string
+	consider := func(name, value string) {
+		value = strings.TrimSpace(value)
+		switch {
+		case value == "" || value == key:
+		case key == "":
+			key, from = value, name
+		case refusal == nil:
+			refusal = &llm.Error{
+				Status: http.StatusBadRequest, Type: "invalid_request_error", Param: name,
+				Message: "the request carries different API keys in " + from + " and " + name + ": send one",
+			}
+		}
+	}
+	for _, v := range r.Header[headerAuthorization] {
+		if scheme, token, ok := strings.Cut(strings.TrimSpace(v), " "); ok && strings.EqualFold(scheme, "Bearer") {
+			consider(headerAuthorization, token)
+		}
+	}
+	for _, name := range keyHeaders {
+		for _, v := range r.Header[name] {
+			consider(name, v)
+		}
+	}
+	delete(r.Header, headerAuthorization)
+	for _, name := range keyHeaders {
+		delete(r.Header, name)
+	}
+	for _, name := range accountHeaders {
+		delete(r.Header, name)
+	}
+	inQuery := stripQueryKey(r)
+	switch {
+	case refusal != nil:
+		return "", refusal
+	case key == "" && inQuery:
+		return "", authError("a key in the URL is not accepted, as URLs are logged: send it in a header, as `Authorization: Bearer sk-...` or `x-goog-api-key: sk-...`")
+	case key == "":
+		return "", authError("no API key was sent: send it as `Authorization: Bearer sk-...`")
+	case len(key) > maxKeyBytes:
+		return "", authError("the API key is too long to be one")
+	}
+	return key, nil
+}
+
+// stripQueryKey removes `key` parameters from the URL, leaving every other byte of the query, and reports whether any
+// was there. The handlers after this one, and Caddy's own request line, see the shorter URL.
+func stripQueryKey(r *http.Request) bool {
+	if !strings.Contains(r.URL.RawQuery, "=") && r.URL.RawQuery != "key" {
+		return false
+	}
+	found := false
+	kept := make([]string, 0, 4)
+	for part := range strings.SplitSeq(r.URL.RawQuery, "&") {
+		name, _, _ := strings.Cut(part, "=")
+		if unescaped, err := url.QueryUnescape(name); err == nil && strings.EqualFold(unescaped, "key") {
+			found = true
+			continue
+		}
+		kept = append(kept, part)
+	}
+	if found {
+		r.URL.RawQuery = strings.Join(kept, "&")
+		r.RequestURI = r.URL.RequestURI()
+	}
+	return found
+}
+
+// isPreflight reports whether a request is a browser's CORS preflight, which never carries a credential.
+func isPreflight(r *http.Request) bool {
+	return r.Method == http.MethodOptions && r.Header.Get("Origin") != "" &&
+		r.Header.Get("Access-Control-Request-Method") != ""
+}

@@ -1,0 +1,299 @@
+package keyauth
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/tollgate-llm/tollgate/internal/llm"
+	"github.com/tollgate-llm/tollgate/internal/testkit"
+)
+
+func TestChangesReachOtherInstancesAtOnce(t *testing.T) {
+	server := testkit.Redis(t)
+	a, _ := newTestDirectory(t, openRedis(server), time.Now)
+	b, heard := newTestDirectory(t, openRedis(server), time.Now)
+	ctx := t.Context()
+	untilHeard := func(what string) {
+		t.Helper()
+		await(t, heard.changed, time.Second, what)
+	}
+
+	key := generate(t, a, `{"team_id":"blue"}`)
+	untilHeard("the new key")
+	_, err := b.lookup(ctx, digestOf(key), testBounds)
+	require.NoError(t, err)
+
+	_, err = NewService(a).Block(ctx, key, true)
+	require.NoError(t, err)
+	untilHeard("the block")
+	st, err := b.lookup(ctx, digestOf(key), testBounds)
+	require.NoError(t, err)
+	require.True(t, st.blocked)
+
+	_, err = NewService(a).Block(ctx, key, false)
+	require.NoError(t, err)
+	untilHeard("the unblock")
+	_, err = NewService(a).NewTeam(ctx, fields(t, `{"team_id":"blue","models":["gpt-4o"],"metadata":{"lago_subscription_id":"sub-1"}}`))
+	require.NoError(t, err)
+	untilHeard("the team")
+	st, err = b.lookup(ctx, digestOf(key), testBounds)
+	require.NoError(t, err)
+	require.False(t, st.blocked)
+	require.Equal(t, "sub-1", st.identity.Subscription)
+	require.False(t, st.identity.Allows("o3"))
+
+	require.NoError(t, NewService(a).Delete(ctx, []string{key}, nil))
+	untilHeard("the deletion")
+	_, err = b.lookup(ctx, digestOf(key), testBounds)
+	require.ErrorIs(t, err, errUnknownKey)
+}
+
+func TestKeyMadeElsewhereWorksAlthoughItWasUnknown(t *testing.T) {
+	server := testkit.Redis(t)
+	a, _ := newTestDirectory(t, openRedis(server), time.Now)
+	b, heard := newTestDirectory(t, openRedis(server), time.Now)
+	const key = "sk-chosen-by-a-person"
+	_, err := b.lookup(t.Context(), digestOf(key), testBounds)
+	require.ErrorIs(t, err, errUnknownKey)
+	generate(t, a, `{"key":"`+key+`"}`)
+	await(t, heard.changed, time.Second, "the new key")
+	_, err = b.lookup(t.Context(), digestOf(key), testBounds)
+	require.NoError(t, err)
+}
+
+func TestOutageOfRedis(t *testing.T) {
+	server := testkit.Redis(t)
+	c := newClock()
+	d, o := newTestDirectory(t, openRedis(server), c.now)
+	ctx := t.Context()
+	known, other := generate(t, d, `{}`), generate(t, d, `{}`)
+	for range 2 { // its own announcements, which make it forget
+		await(t, o.changed, patience, "the announcement")
+	}
+	_, err := d.lookup(ctx, digestOf(known), testBounds)
+	require.NoError(t, err)
+
+	server.Stop()
+	require.Error(t, await(t, o.lost, patience, "the loss of the connection"))
+	c.forward(testBounds.Cache)
+	for range 3 {
+		_, err = d.lookup(ctx, digestOf(known), testBounds)
+		require.NoError(t, err, "a known key works while the store is down")
+		_, err = d.lookup(ctx, digestOf(other), testBounds)
+		require.ErrorIs(t, err, errStoreDown, "an unknown one cannot be judged")
+	}
+	c.forward(testBounds.Stale - testBounds.Cache - time.Nanosecond)
+	_, err = d.lookup(ctx, digestOf(known), testBounds)
+	require.NoError(t, err)
+	c.forward(time.Nanosecond)
+	_, err = d.lookup(ctx, digestOf(known), testBounds)
+	require.ErrorIs(t, err, errStoreDown, "stale_ttl is the end")
+
+	for len(o.missed) > 0 {
+		<-o.missed
+	}
+	server.Start()
+	await(t, o.missed, patience, "the new subscription")
+	for _, key := range []string{known, other} {
+		_, err = d.lookup(ctx, digestOf(key), testBounds)
+		require.NoError(t, err, "back without waiting for the next probe")
+	}
+}
+
+func TestChangeMissedInAnOutageOfTheWatch(t *testing.T) {
+	server := testkit.Redis(t)
+	d, o := newTestDirectory(t, openRedis(server), time.Now)
+	key := generate(t, d, `{}`)
+	await(t, o.changed, patience, "the announcement, which makes it forget")
+	_, err := d.lookup(t.Context(), digestOf(key), testBounds)
+	require.NoError(t, err)
+	server.Stop()
+	require.Error(t, await(t, o.lost, patience, "the loss of the connection"))
+	server.Start()
+
+	// The record is changed behind the back of everyone, as by an instance whose announcement was not heard.
+	raw := openRedis(server)
+	defer func() { require.NoError(t, raw.Close()) }()
+	require.NoError(t, raw.client.Del(t.Context(), raw.record(KeyKind, digestOf(key).String())).Err())
+	await(t, o.missed, patience, "the new subscription")
+	_, err = d.lookup(t.Context(), digestOf(key), testBounds)
+	require.ErrorIs(t, err, errUnknownKey, "what may have been missed is asked for again")
+}
+
+func TestHangingRedisDelaysOneCallASecond(t *testing.T) {
+	server := testkit.Redis(t)
+	c := newClock()
+	d, o := newTestDirectory(t, openRedis(server), c.now)
+	key := generate(t, d, `{}`)
+	await(t, o.changed, patience, "the announcement, which makes it forget")
+	_, err := d.lookup(t.Context(), digestOf(key), testBounds)
+	require.NoError(t, err)
+	server.Pause()
+	defer server.Resume()
+	c.forward(testBounds.Cache)
+	begin := time.Now()
+	_, err = d.lookup(t.Context(), digestOf(key), testBounds)
+	require.NoError(t, err)
+	require.Less(t, time.Since(begin), storeTimeout+time.Second, "the first call waits for one timeout")
+	gets := o.gets.Load()
+	for i := range 1000 {
+		_, err = d.lookup(t.Context(), digestOf(fmt.Sprint("sk-unknown-", i)), testBounds)
+		require.ErrorIs(t, err, errStoreDown)
+	}
+	require.Equal(t, gets, o.gets.Load(), "the others do not wait for a store that is down")
+}
+
+func TestFloodOfAnInvalidKeyAsksOnce(t *testing.T) {
+	d, o := newTestDirectory(t, openRedis(testkit.Redis(t)), time.Now)
+	var wg sync.WaitGroup
+	errs := make(chan error, 64*100)
+	for range 64 {
+		wg.Go(func() {
+			for range 100 {
+				_, err := d.lookup(context.Background(), digestOf("sk-nobody-has-this-one"), testBounds)
+				errs <- err
+			}
+		})
+	}
+	wg.Wait()
+	close(errs)
+	for err := range errs {
+		require.ErrorIs(t, err, errUnknownKey)
+	}
+	require.Equal(t, int64(1), o.gets.Load())
+}
+
+func TestUnknownKeysAreBoundedAndEvictNoKnownOne(t *testing.T) {
+	c := newCache()
+	now := time.Now()
+	for i := range 1000 {
+		d := digestOf(fmt.Sprint("known", i))
+		c.put(d, c.ticket(d), &keyState{identity: &llm.Identity{}}, now)
+	}
+	for i := range 40_000 {
+		d := digestOf(fmt.Sprint("unknown", i))
+		c.put(d, c.ticket(d), nil, now)
+	}
+	known, unknown := c.size()
+	require.Equal(t, 1000, known)
+	require.LessOrEqual(t, unknown, cacheNone*cacheShards)
+	for i := range 150_000 {
+		d := digestOf(fmt.Sprint("more", i))
+		c.put(d, c.ticket(d), &keyState{identity: &llm.Identity{}}, now)
+	}
+	known, _ = c.size()
+	require.LessOrEqual(t, known, cacheKeys*cacheShards)
+}
+
+func TestAnswerOlderThanAChangeIsNotKept(t *testing.T) {
+	d, o := fileDirectory(t, time.Now)
+	key := generate(t, d, `{}`)
+	read, goOn := make(chan struct{}), make(chan struct{})
+	var gated atomic.Bool
+	o.gate = func(Kind, string) {
+		if gated.CompareAndSwap(false, true) {
+			close(read)
+			<-goOn
+		}
+	}
+	first := make(chan error, 1)
+	go func() {
+		_, err := d.lookup(context.Background(), digestOf(key), testBounds)
+		first <- err
+	}()
+	await(t, read, patience, "the first lookup to read the old record")
+	_, err := NewService(d).Block(t.Context(), key, true)
+	require.NoError(t, err)
+	st, err := d.lookup(t.Context(), digestOf(key), testBounds)
+	require.NoError(t, err)
+	require.True(t, st.blocked, "a lookup after the change does not join one from before it")
+	close(goOn)
+	require.NoError(t, await(t, first, patience, "the first lookup"))
+	st, err = d.lookup(t.Context(), digestOf(key), testBounds)
+	require.NoError(t, err)
+	require.True(t, st.blocked, "the old answer must not overwrite the new one")
+}
+
+func TestCacheTTLBoundsWhatIsNotAnnounced(t *testing.T) {
+	c := newClock()
+	d, o := fileDirectory(t, c.now)
+	key := generate(t, d, `{}`)
+	_, err := d.lookup(t.Context(), digestOf(key), testBounds)
+	require.NoError(t, err)
+	gets := o.gets.Load()
+	c.forward(testBounds.Cache - 1)
+	_, err = d.lookup(t.Context(), digestOf(key), testBounds)
+	require.NoError(t, err)
+	require.Equal(t, gets, o.gets.Load(), "fresh: the store is not asked")
+	data, err := o.Store.Get(t.Context(), KeyKind, digestOf(key).String())
+	require.NoError(t, err)
+	require.NoError(t, o.Apply(t.Context(), Change{Kind: KeyKind, ID: digestOf(key).String(), Old: data}))
+	c.forward(1)
+	_, err = d.lookup(t.Context(), digestOf(key), testBounds)
+	require.ErrorIs(t, err, errUnknownKey)
+}
+
+func TestUnreadableRecordIsNoOutage(t *testing.T) {
+	d, o := fileDirectory(t, time.Now)
+	sum := digestOf("sk-something-broken")
+	require.NoError(t, o.Apply(t.Context(), Change{Kind: KeyKind, ID: sum.String(), New: []byte("{")}))
+	_, err := d.lookup(t.Context(), sum, testBounds)
+	require.ErrorIs(t, err, errBadRecord)
+	require.False(t, errors.Is(err, errStoreDown))
+}
+
+func TestConcurrentUseUnderChanges(t *testing.T) {
+	d, _ := newTestDirectory(t, openRedis(testkit.Redis(t)), time.Now)
+	keys := make([]string, 8)
+	for i := range keys {
+		keys[i] = generate(t, d, `{"team_id":"t"}`)
+	}
+	_, err := NewService(d).NewTeam(t.Context(), fields(t, `{"team_id":"t"}`))
+	require.NoError(t, err)
+	var wg sync.WaitGroup
+	for i, key := range keys {
+		wg.Go(func() {
+			for n := range 20 {
+				_, err := NewService(d).Update(context.Background(), Fields{"key": encodeText(key), "rpm_limit": []byte(fmt.Sprint(n))})
+				if err != nil {
+					t.Errorf("update: %v", err)
+				}
+				if i == 0 {
+					if _, err := NewService(d).UpdateTeam(context.Background(), Fields{"team_id": encodeText("t")}); err != nil {
+						t.Errorf("team: %v", err)
+					}
+				}
+				if _, err := d.lookup(context.Background(), digestOf(key), testBounds); err != nil {
+					t.Errorf("lookup: %v", err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	rec, err := NewService(d).Info(t.Context(), keys[3])
+	require.NoError(t, err)
+	require.Equal(t, json.RawMessage("19"), rec.Extra["rpm_limit"])
+}
+
+func BenchmarkLookup(b *testing.B) {
+	s, err := openFileStore(b.TempDir())
+	require.NoError(b, err)
+	d := newDirectory(s, nopLogger, time.Now)
+	defer func() { require.NoError(b, d.Close()) }()
+	_, key, err := NewService(d).Generate(b.Context(), Fields{})
+	require.NoError(b, err)
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := d.lookup(b.Context(), digestOf(key), testBounds); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

@@ -1,0 +1,303 @@
+package keyauth
+
+import (
+	"bytes"
+	"encoding/json"
+	"maps"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/tollgate-llm/tollgate/internal/llm"
+)
+
+// Fields are the members of a request to the key API, as they were written. A member that is absent leaves a field as it
+// is; one that is null clears it.
+type Fields map[string]json.RawMessage
+
+// maxName bounds ids, aliases and subscriptions, which become payers and event properties.
+const maxName = 255
+
+// A check tells what is wrong with the value of a field; empty when nothing is. It is not asked about null.
+type check func(raw json.RawMessage) string
+
+// keyFields are the fields of LiteLLM's key requests, see GenerateKeyRequest in litellm/proxy/_types.py.
+var keyFields = map[string]check{
+	"key_alias": name, "user_id": name, "team_id": name, "organization_id": name, "budget_id": name,
+	"duration": period, "budget_duration": period, "rotation_interval": period,
+	"models": texts, "guardrails": texts, "prompts": texts, "tags": texts, "enforced_params": texts,
+	"allowed_cache_controls": list, "allowed_routes": texts, "allowed_passthrough_routes": list,
+	"allowed_vector_store_indexes": list,
+	"metadata":                     metadata, "config": object, "permissions": object, "object_permission": object,
+	"model_max_budget": object, "model_rpm_limit": object, "model_tpm_limit": object, "aliases": textObject,
+	"max_parallel_requests": count, "tpm_limit": count, "rpm_limit": count,
+	"spend": amount, "max_budget": amount, "soft_budget": amount,
+	"blocked": boolean, "send_invite_email": boolean, "auto_rotate": boolean,
+	"rpm_limit_type": oneOf(limitTypes...), "tpm_limit_type": oneOf(limitTypes...),
+	"key_type": oneOf("llm_api", "management", "read_only", "default"),
+	"key":      text, "new_key": text,
+	"temp_budget_increase": amount, "temp_budget_expiry": text,
+}
+
+var limitTypes = []string{"guaranteed_throughput", "best_effort_throughput", "dynamic"}
+
+// teamFields are the fields of LiteLLM's team requests, see NewTeamRequest there.
+var teamFields = map[string]check{
+	"team_id": name, "team_alias": name, "organization_id": name, "metadata": metadata, "models": texts,
+	"model_aliases": textObject, "blocked": boolean, "members_with_roles": list, "tags": texts, "guardrails": texts,
+	"prompts": texts, "object_permission": object, "tpm_limit": count, "rpm_limit": count, "max_budget": amount,
+	"budget_duration": period, "model_rpm_limit": object, "model_tpm_limit": object, "team_member_budget": amount,
+	"team_member_rpm_limit": count, "team_member_tpm_limit": count, "team_member_key_duration": period,
+	"team_member_permissions": texts,
+}
+
+// folded are the fields that LiteLLM keeps, and gives back, within metadata.
+var folded = []string{"model_rpm_limit", "model_tpm_limit", "guardrails", "prompts", "tags", "enforced_params"}
+
+// validate refuses unknown fields and wrong values by name, so that no limit is lost to a slip of the pen.
+func (f Fields) validate(known map[string]check) *llm.Error {
+	names := make([]string, 0, len(f))
+	for n := range f {
+		names = append(names, n)
+	}
+	slices.Sort(names)
+	for _, n := range names {
+		c, ok := known[n]
+		if !ok {
+			return invalid(n, "unknown field")
+		}
+		if null(f[n]) {
+			continue
+		}
+		if fault := c(f[n]); fault != "" {
+			return invalid(n, fault)
+		}
+	}
+	return nil
+}
+
+// parseFields reads a request's body: a JSON object, or nothing.
+func parseFields(body []byte) (Fields, *llm.Error) {
+	f := Fields{}
+	if len(bytes.TrimSpace(body)) == 0 {
+		return f, nil
+	}
+	if err := json.Unmarshal(body, &f); err != nil || f == nil {
+		return nil, &llm.Error{
+			Status: http.StatusBadRequest, Type: "bad_request_error", Param: "body",
+			Message: "the request's body is not a JSON object" + where(err),
+		}
+	}
+	return f, nil
+}
+
+func where(err error) string {
+	if syntax, ok := err.(*json.SyntaxError); ok { //nolint:errorlint // Unmarshal returns it as it is
+		return ": " + syntax.Error() + " at byte " + strconv.FormatInt(syntax.Offset, 10)
+	}
+	return ""
+}
+
+func null(raw json.RawMessage) bool { return string(bytes.TrimSpace(raw)) == "null" }
+
+// text returns a text field's value, which was validated; empty when absent or null.
+func (f Fields) text(name string) string {
+	var s string
+	_ = json.Unmarshal(f[name], &s) // validated, absent or null
+	return s
+}
+
+// list returns the items of a list of texts, which was validated.
+func (f Fields) list(name string) []string {
+	var l []string
+	_ = json.Unmarshal(f[name], &l) // validated, absent or null
+	return l
+}
+
+func (f Fields) has(name string) bool { _, ok := f[name]; return ok }
+
+func text(raw json.RawMessage) string {
+	var s string
+	if json.Unmarshal(raw, &s) != nil {
+		return "must be a string"
+	}
+	return ""
+}
+
+// name checks a text that may become a payer or a property of an event.
+func name(raw json.RawMessage) string {
+	var s string
+	if json.Unmarshal(raw, &s) != nil {
+		return "must be a string"
+	}
+	if len(s) > maxName || hasControl(s) {
+		return "at most 255 bytes without control characters"
+	}
+	return ""
+}
+
+func boolean(raw json.RawMessage) string {
+	if s := string(bytes.TrimSpace(raw)); s != "true" && s != "false" {
+		return "must be true or false"
+	}
+	return ""
+}
+
+// count checks a whole number that is not negative.
+func count(raw json.RawMessage) string {
+	if n, err := strconv.ParseInt(string(bytes.TrimSpace(raw)), 10, 64); err != nil || n < 0 {
+		return "must be a whole number that is not negative"
+	}
+	return ""
+}
+
+// amount checks a number that is not negative. It is kept as it was written, so that no digit of it is lost.
+func amount(raw json.RawMessage) string {
+	s := bytes.TrimSpace(raw)
+	if len(s) == 0 || s[0] < '0' || s[0] > '9' {
+		return "must be a number that is not negative"
+	}
+	return ""
+}
+
+func list(raw json.RawMessage) string {
+	var l []json.RawMessage
+	if json.Unmarshal(raw, &l) != nil {
+		return "must be a list"
+	}
+	return ""
+}
+
+func texts(raw json.RawMessage) string {
+	var l []string
+	if json.Unmarshal(raw, &l) != nil {
+		return "must be a list of strings"
+	}
+	return ""
+}
+
+func object(raw json.RawMessage) string {
+	var m map[string]json.RawMessage
+	if json.Unmarshal(raw, &m) != nil {
+		return "must be an object"
+	}
+	return ""
+}
+
+func textObject(raw json.RawMessage) string {
+	var m map[string]string
+	if json.Unmarshal(raw, &m) != nil {
+		return "must be an object of strings"
+	}
+	return ""
+}
+
+func metadata(raw json.RawMessage) string {
+	var m map[string]json.RawMessage
+	if json.Unmarshal(raw, &m) != nil {
+		return "must be an object"
+	}
+	if v, ok := m[subscriptionMember]; ok {
+		if fault := name(v); fault != "" {
+			return subscriptionMember + " " + fault
+		}
+	}
+	if v, ok := m[fixedPayerMember]; ok {
+		if fault := boolean(v); fault != "" {
+			return fixedPayerMember + " " + fault
+		}
+	}
+	return ""
+}
+
+func oneOf(values ...string) check {
+	return func(raw json.RawMessage) string {
+		var s string
+		if json.Unmarshal(raw, &s) != nil || !slices.Contains(values, s) {
+			return "must be one of " + strings.Join(values, ", ")
+		}
+		return ""
+	}
+}
+
+const periodUnits = "a number and one of s, m, h, d, w, mo, such as 30d"
+
+func period(raw json.RawMessage) string {
+	var s string
+	if json.Unmarshal(raw, &s) != nil {
+		return "must be a string: " + periodUnits
+	}
+	if _, ok := addPeriod(time.Time{}, s); !ok && s != neverExpires {
+		return "must be " + periodUnits
+	}
+	return ""
+}
+
+// neverExpires is the duration by which LiteLLM's clients take an expiry away.
+const neverExpires = "-1"
+
+const maxPeriodYears = 100
+
+// addPeriod adds a duration in LiteLLM's writing to a time: 30s, 30m, 30h, 30d, 2w, 1mo. Months are the calendar's.
+func addPeriod(t time.Time, s string) (time.Time, bool) {
+	digits := strings.IndexFunc(s, func(r rune) bool { return r < '0' || r > '9' })
+	if digits <= 0 {
+		return t, false
+	}
+	n, err := strconv.ParseInt(s[:digits], 10, 32)
+	if err != nil || n <= 0 {
+		return t, false
+	}
+	const year = 366 * 24 * 3600
+	seconds := map[string]int64{"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400, "mo": 31 * 86400}[s[digits:]]
+	switch {
+	case seconds == 0 || n > maxPeriodYears*year/seconds:
+		return t, false
+	case s[digits:] == "mo":
+		return t.AddDate(0, int(n), 0), true
+	}
+	return t.Add(time.Duration(n*seconds) * time.Second), true
+}
+
+// merge returns the metadata that results from a request: `metadata` replaces what was there, but for what is folded
+// into it, which only its own fields change.
+func (f Fields) merge(old map[string]json.RawMessage, known map[string]check) map[string]json.RawMessage {
+	out := make(map[string]json.RawMessage, len(old))
+	for n, v := range old {
+		if !f.has("metadata") || slices.Contains(folded, n) {
+			out[n] = v
+		}
+	}
+	var given map[string]json.RawMessage
+	_ = json.Unmarshal(f["metadata"], &given) // validated, absent or null
+	maps.Copy(out, given)
+	for _, n := range folded {
+		if _, ok := known[n]; !ok || !f.has(n) {
+			continue
+		}
+		if null(f[n]) {
+			delete(out, n)
+		} else {
+			out[n] = f[n]
+		}
+	}
+	return out
+}
+
+// keep returns the fields that are stored as they were given: all but the named ones and what is folded into metadata.
+func (f Fields) keep(old map[string]json.RawMessage, own ...string) map[string]json.RawMessage {
+	out := make(map[string]json.RawMessage, len(old)+len(f))
+	maps.Copy(out, old)
+	for n, v := range f {
+		switch {
+		case slices.Contains(own, n) || slices.Contains(folded, n):
+		case null(v):
+			delete(out, n)
+		default:
+			out[n] = v
+		}
+	}
+	return out
+}

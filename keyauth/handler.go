@@ -1,0 +1,218 @@
+package keyauth
+
+import (
+	"context"
+	"crypto/subtle"
+	"errors"
+	"net/http"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/tollgate-llm/tollgate/app"
+	"github.com/tollgate-llm/tollgate/internal/llm"
+)
+
+func init() {
+	caddy.RegisterModule(Handler{})
+}
+
+// Handler lets calls through that carry a valid API key, and says whose it is to the handlers after it. The key comes
+// from `Authorization: Bearer`, `x-api-key`, `api-key` or `x-goog-api-key`; every credential of the client is removed
+// before the call goes on. All values may hold placeholders such as {env.X} or {file./path}.
+//
+// Placeholders set for the handlers after it and for logs: {http.auth.user.id} (the key's alias, or the beginning of
+// its hash), {http.tollgate.key_alias}, {http.tollgate.team_id}, {http.tollgate.user_id}.
+type Handler struct {
+	// Store says where keys are kept. Default: a file store in Caddy's data directory.
+	Store *StoreConfig `json:"store,omitempty"`
+
+	// MasterKey is the administrator's key. When it is set, the key API is served on the same site to those who send
+	// it, and calls that carry it may use every model. Default: none.
+	MasterKey string `json:"master_key,omitempty"`
+
+	// CacheTTL is how long a key serves before the store is asked for it again: the longest that a change made through
+	// another instance takes while its announcement is not heard. A duration from 0s to 24h. Default: 10s.
+	CacheTTL string `json:"cache_ttl,omitempty"`
+
+	// StaleTTL is how long a key goes on working while the store is down, since the store last confirmed it. A
+	// duration from 0s to 168h. Default: 10m.
+	StaleTTL string `json:"stale_ttl,omitempty"`
+
+	logger    *zap.Logger
+	directory *app.Ref[*Directory]
+	bounds    Bounds
+	master    *digest // nil without a master key
+}
+
+const (
+	defaultCacheTTL = 10 * time.Second
+	defaultStaleTTL = 10 * time.Minute
+	maxCacheTTL     = 24 * time.Hour
+	maxStaleTTL     = 7 * 24 * time.Hour
+)
+
+// CaddyModule returns the Caddy module information.
+func (Handler) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "http.handlers.keyauth", New: func() caddy.Module { return new(Handler) }}
+}
+
+// Provision resolves the configuration and asks the app for the store. It opens nothing.
+func (h *Handler) Provision(ctx caddy.Context) error {
+	h.logger = ctx.Logger()
+	var err error
+	if h.bounds.Cache, err = resolveDuration("cache_ttl", h.CacheTTL, defaultCacheTTL, maxCacheTTL); err != nil {
+		return err
+	}
+	if h.bounds.Stale, err = resolveDuration("stale_ttl", h.StaleTTL, defaultStaleTTL, maxStaleTTL); err != nil {
+		return err
+	}
+	if h.MasterKey != "" {
+		key, err := resolveMasterKey(h.MasterKey)
+		if err != nil {
+			return err
+		}
+		sum := digestOf(key)
+		h.master = &sum
+	}
+	if err := registerMetrics(ctx.GetMetricsRegistry()); err != nil {
+		return err
+	}
+	shared, err := app.Load(ctx)
+	if err != nil {
+		return err
+	}
+	h.directory, err = h.Store.use(shared)
+	return err
+}
+
+// ServeHTTP authenticates a call, or serves the key API.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+	ctx, call := llm.Ensure(r.Context())
+	r = r.WithContext(ctx)
+	operation := h.operation(r)
+	query := r.URL.RawQuery // before `key`, which is an argument of the key API, is taken for a credential
+	key, refusal := takeCredential(r)
+	if isPreflight(r) {
+		return next.ServeHTTP(w, r)
+	}
+	var identity *llm.Identity
+	if refusal == nil {
+		identity, refusal = h.authenticate(ctx, key)
+	}
+	if refusal != nil {
+		refusalsTotal.WithLabelValues(refusal.Type).Inc()
+		return h.refuse(w, r, refusal)
+	}
+	if operation != nil {
+		return h.serveAPI(w, r, operation, query, identity)
+	}
+	call.Keyed, call.Identity, call.Admit = true, identity, admit
+	publish(r, identity)
+	return next.ServeHTTP(w, r)
+}
+
+// authenticate judges a key as of now.
+func (h *Handler) authenticate(ctx context.Context, key string) (*llm.Identity, *llm.Error) {
+	sum := digestOf(key)
+	if h.master != nil && subtle.ConstantTimeCompare(sum[:], h.master[:]) == 1 {
+		return &masterIdentity, nil
+	}
+	if len(key) <= len(keyPrefix) || key[:len(keyPrefix)] != keyPrefix {
+		return nil, authError("the API key is not one of this gateway's: those begin with sk-")
+	}
+	directory, release, err := h.directory.Acquire(ctx)
+	if err != nil {
+		return nil, storeDown(err)
+	}
+	defer release()
+	state, err := directory.lookup(ctx, sum, h.bounds)
+	switch {
+	case errors.Is(err, errUnknownKey):
+		return nil, unknownKey(key)
+	case errors.Is(err, errBadRecord):
+		return nil, &llm.Error{
+			Status: http.StatusInternalServerError, Type: "internal_server_error",
+			Message: "the record of this API key cannot be read", Err: err,
+		}
+	case err != nil:
+		return nil, storeDown(err)
+	}
+	now := directory.now()
+	switch {
+	case state.blocked:
+		return nil, authError("Key is blocked. Update via `/key/unblock` if you're admin.")
+	case state.teamBlocked:
+		return nil, authError("Team=" + state.identity.TeamID + " is blocked. Update via `/team/update` if you're admin.")
+	case !state.expires.IsZero() && !now.Before(state.expires):
+		return nil, expiredKey(key, state.expires, now)
+	}
+	return state.identity, nil
+}
+
+// masterIdentity is who calls with the master key. Its hash is kept from records, as people choose master keys.
+var masterIdentity = llm.Identity{KeyHash: "master", KeyName: "master", KeyAlias: "master", Master: true}
+
+// refuse writes a refusal in the shape that callers of the path expect.
+func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, refusal *llm.Error) error {
+	if c := h.logger.Check(zap.DebugLevel, "refused"); c != nil {
+		c.Write(zap.Int("status", refusal.Status), zap.String("type", refusal.Type), zap.NamedError("cause", refusal.Err))
+	}
+	if refusal.Status == http.StatusUnauthorized {
+		w.Header().Set("WWW-Authenticate", "Bearer")
+	}
+	return llm.WriteError(w, llm.ShapeOf(r.URL.Path), refusal)
+}
+
+// admit decides whether a key may use the model asked for. A list may hold the name that the client wrote, the name that
+// the key's own alias stands for, or the configured model's name that an alias of the configuration stands for.
+func admit(_ context.Context, c *llm.Call) *llm.Error {
+	asked := c.Request.Asked
+	if asked == "" || c.Identity.Allows(asked) {
+		return nil
+	}
+	if meant, ok := c.Identity.Aliases[asked]; ok && c.Identity.Allows(meant) {
+		return nil
+	}
+	if t := c.Target(); t != nil && c.Identity.Allows(t.Model) {
+		return nil
+	}
+	keyAlone := llm.Identity{Models: c.Identity.Models}
+	if keyAlone.Allows(asked) {
+		return modelDenied("team", asked)
+	}
+	return modelDenied("key", asked)
+}
+
+// publish sets the placeholders.
+func publish(r *http.Request, id *llm.Identity) {
+	repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
+	if !ok {
+		return
+	}
+	user := id.KeyAlias
+	if user == "" {
+		user = id.KeyHash[:min(len(id.KeyHash), 12)]
+	}
+	repl.Set("http.auth.user.id", user)
+	repl.Map(func(name string) (any, bool) {
+		switch name {
+		case "http.tollgate.key_alias":
+			return id.KeyAlias, true
+		case "http.tollgate.team_id":
+			return id.TeamID, true
+		case "http.tollgate.user_id":
+			return id.UserID, true
+		}
+		return nil, false
+	})
+}
+
+// Interface guards.
+var (
+	_ caddy.Provisioner           = (*Handler)(nil)
+	_ caddyhttp.MiddlewareHandler = (*Handler)(nil)
+)

@@ -1,0 +1,57 @@
+package keyauth
+
+import (
+	"net/http"
+	"time"
+
+	"github.com/tollgate-llm/tollgate/internal/llm"
+)
+
+// Refusals have LiteLLM's types, parameters and words, with its status codes of 2026. None holds a key or its hash; an
+// unknown key is named by its last four characters, to the one who sent it.
+
+// noParam is what LiteLLM writes as the parameter of an auth_error: a string, not null.
+const noParam = "None"
+
+func authError(message string) *llm.Error {
+	return &llm.Error{
+		Status: http.StatusUnauthorized, Type: "auth_error", Param: noParam,
+		Message: "Authentication Error, " + message,
+	}
+}
+
+func unknownKey(key string) *llm.Error {
+	return &llm.Error{
+		Status: http.StatusUnauthorized, Type: "token_not_found_in_db", Param: "key",
+		Message: "Authentication Error, Invalid proxy server token passed. Received API Key = " + abbreviate(key) +
+			". Unable to find token in cache or in the key store",
+	}
+}
+
+func expiredKey(key string, expiry, now time.Time) *llm.Error {
+	return &llm.Error{
+		Status: http.StatusUnauthorized, Type: "expired_key", Param: abbreviate(key),
+		Message: "Authentication Error - Expired Key. Key Expiry time " + expiry.UTC().Format(time.RFC3339) +
+			" and current time " + now.UTC().Format(time.RFC3339),
+	}
+}
+
+func modelDenied(kind, model string) *llm.Error {
+	return &llm.Error{
+		Status: http.StatusForbidden, Type: kind + "_model_access_denied", Param: "model",
+		Message: "The requested model '" + model + "' is not available for this API key, or the model name is invalid. " +
+			"GET /v1/models lists the models that it may use.",
+	}
+}
+
+// storeDown is the answer while the key store cannot be asked: neither yes nor no, but later.
+func storeDown(err error) *llm.Error {
+	return &llm.Error{
+		Status: http.StatusServiceUnavailable, Type: "no_db_connection",
+		Message: "the key store is not available: try again", RetryAfter: probeEvery, Err: err,
+	}
+}
+
+func invalid(param, message string) *llm.Error {
+	return &llm.Error{Status: http.StatusBadRequest, Type: "bad_request_error", Param: param, Message: param + ": " + message}
+}

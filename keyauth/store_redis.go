@@ -1,0 +1,244 @@
+package keyauth
+
+import (
+	"context"
+	"crypto/tls"
+	_ "embed"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/maintnotifications"
+
+	"github.com/caddyserver/caddy/v2"
+)
+
+// redisStore keeps the records in Redis, where all instances share them. docs/keyauth.md describes the layout.
+type redisStore struct {
+	client  redis.UniversalClient
+	secret  *atomic.Pointer[redisSecret]
+	prefix  string
+	channel string
+}
+
+// redisSecret is what may change without making it another store: a rotated password serves the next connection.
+type redisSecret struct{ username, password string }
+
+// redisOptions identify a Redis store. All values are resolved.
+type redisOptions struct {
+	addresses []string
+	db        int
+	prefix    string
+	tls       bool
+	sentinel  string // the sentinels' name of the master; empty without sentinels
+}
+
+// cluster reports whether the addresses are seeds of a Redis Cluster.
+func (o *redisOptions) cluster() bool { return len(o.addresses) > 1 && o.sentinel == "" }
+
+const (
+	redisTimeout   = time.Second // to connect, to write and to read
+	watchIdle      = 5 * time.Second
+	watchBackoff   = 100 * time.Millisecond
+	watchBackoffTo = time.Second
+)
+
+// openRedisStore makes the client. It connects when it is first used: Redis need not be up.
+func openRedisStore(o redisOptions) *redisStore {
+	quietRedis()
+	s := &redisStore{secret: new(atomic.Pointer[redisSecret]), prefix: o.prefix}
+	if o.cluster() {
+		// One hash slot for all records, as a change touches a record, the index and the aliases in one step.
+		s.prefix = "{" + o.prefix + "}"
+	}
+	s.channel = s.prefix + "changed"
+	s.secret.Store(&redisSecret{})
+	u := &redis.UniversalOptions{
+		Addrs: o.addresses, DB: o.db, MasterName: o.sentinel,
+		CredentialsProvider: func() (string, string) {
+			c := s.secret.Load()
+			return c.username, c.password
+		},
+		MaxRetries: -1, DialerRetries: 1, // reads are tried again below; a change sent twice would undo what came between
+		DialTimeout: redisTimeout, ReadTimeout: redisTimeout, WriteTimeout: redisTimeout, PoolTimeout: redisTimeout,
+		ContextTimeoutEnabled:    true,
+		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
+	}
+	if o.tls {
+		u.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12}
+	}
+	s.client = redis.NewUniversalClient(u)
+	return s
+}
+
+// quietRedis moves what go-redis prints to standard error, a line for every attempt during an outage, to Caddy's log at
+// DEBUG. The faults themselves are returned as errors and logged by their consequence.
+var quietRedis = sync.OnceFunc(func() { redis.SetLogger(redisLog{}) })
+
+type redisLog struct{}
+
+func (redisLog) Printf(_ context.Context, format string, v ...any) {
+	caddy.Log().Named("redis").Debug(fmt.Sprintf(format, v...))
+}
+
+// authenticate gives the credentials of connections made from now on.
+func (s *redisStore) authenticate(username, password string) {
+	s.secret.Store(&redisSecret{username: username, password: password})
+}
+
+func (s *redisStore) record(kind Kind, id string) string { return s.prefix + string(kind) + ":" + id }
+func (s *redisStore) index(kind Kind) string             { return s.prefix + string(kind) + "s" }
+func (s *redisStore) aliases(kind Kind) string           { return s.prefix + string(kind) + "-aliases" }
+
+// Get returns a record.
+func (s *redisStore) Get(ctx context.Context, kind Kind, id string) ([]byte, error) {
+	data, err := s.client.Get(ctx, s.record(kind, id)).Bytes()
+	if err != nil && !errors.Is(err, redis.Nil) && ctx.Err() == nil {
+		// Once more on another connection: the server may have closed this one while it was idle.
+		data, err = s.client.Get(ctx, s.record(kind, id)).Bytes()
+	}
+	return data, notFound(err)
+}
+
+// ByAlias returns the id of the record with that alias.
+func (s *redisStore) ByAlias(ctx context.Context, kind Kind, alias string) (string, error) {
+	id, err := s.client.HGet(ctx, s.aliases(kind), alias).Result()
+	return id, notFound(err)
+}
+
+func notFound(err error) error {
+	if errors.Is(err, redis.Nil) {
+		return ErrNotFound
+	}
+	return err
+}
+
+//go:embed apply.lua
+var applySource string
+
+var applyScript = redis.NewScript(applySource)
+
+// Apply makes all changes in one script, which also publishes them.
+func (s *redisStore) Apply(ctx context.Context, changes ...Change) error {
+	keys := make([]string, 0, 3*len(changes))
+	args := make([]any, 0, 1+6*len(changes))
+	args = append(args, s.channel)
+	for _, c := range changes {
+		keys = append(keys, s.record(c.Kind, c.ID), s.index(c.Kind), s.aliases(c.Kind))
+		args = append(args, string(c.Kind), c.ID, c.Old, c.New, c.OldAlias, c.NewAlias)
+	}
+	answer, err := applyScript.Run(ctx, s.client, keys, args...).Text()
+	if err != nil {
+		return err
+	}
+	switch answer {
+	case "ok":
+		return nil
+	case "changed":
+		return ErrChanged
+	case "alias":
+		return ErrAliasTaken
+	}
+	return fmt.Errorf("unexpected answer %q of the script", answer)
+}
+
+// List returns records in the order of their ids. A record deleted meanwhile is left out; its page is filled up.
+func (s *redisStore) List(ctx context.Context, kind Kind, after string, limit int) ([]Row, error) {
+	rows := make([]Row, 0, limit)
+	for len(rows) < limit {
+		from := "-"
+		if after != "" {
+			from = "(" + after
+		}
+		ids, err := s.client.ZRangeByLex(ctx, s.index(kind),
+			&redis.ZRangeBy{Min: from, Max: "+", Count: int64(limit - len(rows))}).Result()
+		if err != nil {
+			return nil, err
+		}
+		if len(ids) == 0 {
+			break
+		}
+		names := make([]string, len(ids))
+		for i, id := range ids {
+			names[i] = s.record(kind, id)
+		}
+		values, err := s.client.MGet(ctx, names...).Result()
+		if err != nil {
+			return nil, err
+		}
+		for i, v := range values {
+			if data, ok := v.(string); ok {
+				rows = append(rows, Row{ID: ids[i], Data: []byte(data)})
+			}
+		}
+		after = ids[len(ids)-1]
+	}
+	return rows, nil
+}
+
+// Watch announces what is published. It subscribes again after an outage, and then says that changes may have gone by.
+func (s *redisStore) Watch(ctx context.Context, w Watcher) {
+	wait := watchBackoff
+	for ctx.Err() == nil {
+		err := s.subscribe(ctx, w, func() { wait = watchBackoff })
+		if ctx.Err() != nil {
+			return
+		}
+		w.Lost(err)
+		timer := time.NewTimer(wait)
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return
+		case <-timer.C:
+		}
+		wait = min(2*wait, watchBackoffTo)
+	}
+}
+
+// subscribe announces what is published until the connection fails. A connection that is silent for watchIdle is asked
+// for a sign of life, and given up when none comes in the same time.
+func (s *redisStore) subscribe(ctx context.Context, w Watcher, subscribed func()) error {
+	ps := s.client.Subscribe(ctx, s.channel)
+	closePS := context.AfterFunc(ctx, func() { _ = ps.Close() }) // a second Close is no fault
+	defer func() {
+		closePS()
+		_ = ps.Close() // nothing to save: the connection has failed or is not wanted any more
+	}()
+	asked := false
+	for {
+		msg, err := ps.ReceiveTimeout(ctx, watchIdle)
+		var timeout interface{ Timeout() bool }
+		if errors.As(err, &timeout) && timeout.Timeout() && !asked {
+			asked = true
+			if err = ps.Ping(ctx); err == nil {
+				continue
+			}
+		}
+		if err != nil {
+			return err
+		}
+		asked = false
+		switch m := msg.(type) {
+		case *redis.Subscription:
+			if m.Kind == "subscribe" {
+				subscribed()
+				w.Missed()
+			}
+		case *redis.Message:
+			if kind, id, ok := strings.Cut(m.Payload, ":"); ok {
+				w.Changed(Kind(kind), id)
+			}
+		}
+	}
+}
+
+// Close closes all connections.
+func (s *redisStore) Close() error { return s.client.Close() }
+
+// Interface guard.
+var _ Store = (*redisStore)(nil)
