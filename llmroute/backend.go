@@ -1,0 +1,228 @@
+package llmroute
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/big"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+
+	"github.com/tollgate-llm/tollgate/internal/llm"
+)
+
+// Backend is one place that serves a model: a provider's API at a base URL, with a reverse proxy of its own. All values are
+// text, in which placeholders such as {env.X} or {file./path} are replaced at start; a value that was written and resolves
+// to nothing is an error.
+type Backend struct {
+	// Provider is the preset: openai (also for any OpenAI-compatible URL), anthropic, deepseek, fireworks, groq, mistral,
+	// ollama, openrouter, perplexity, together, vllm, xai, or mock.
+	Provider string `json:"provider"`
+
+	// BaseURL is what the provider's own SDK calls its base URL: OpenAI's and its likes' end in /v1, Anthropic's has no path.
+	// Default: the preset's.
+	BaseURL string `json:"base_url,omitempty"`
+
+	// APIKey is the provider's key. It goes to this backend only, and into no log. Needed at the preset's own URL, but for
+	// ollama and mock.
+	APIKey string `json:"api_key,omitempty"`
+
+	// Model is the name sent upstream. A `*` in it stands for what the first `*` of the model's name matched. Default: the
+	// name asked for, after aliases.
+	Model string `json:"model,omitempty"`
+
+	// Weight is this backend's share of the calls among those of the same order, from 1 to 1000000. Default: 1.
+	Weight string `json:"weight,omitempty"`
+
+	// Order ranks the backends of a model, from 0 to 1000000: lower ones are tried first. Default: 1.
+	Order string `json:"order,omitempty"`
+
+	// Timeout is how long the first byte of the answer may take, from 1ms to 24h. Default: no bound.
+	Timeout string `json:"timeout,omitempty"`
+
+	// Prices are in USD per million units, by the kinds of docs/prices.md. Default: those of the price data.
+	Prices map[string]string `json:"prices,omitempty"`
+
+	// Response is the text that a mock backend answers with. Default: Hello from Tollgate.
+	Response string `json:"response,omitempty"`
+
+	// Delay is how long a mock backend takes to begin its answer, from 0s to 1h. Default: 0s.
+	Delay string `json:"delay,omitempty"`
+
+	// ReverseProxy holds further settings of the reverse_proxy handler that carries the calls, but those that would send a
+	// call elsewhere, repeat it, or hide its answer.
+	ReverseProxy json.RawMessage `json:"reverse_proxy,omitempty" caddy:"namespace=http.handlers inline_key=handler"`
+
+	preset   provider
+	name     string // unique within the model
+	base     *url.URL
+	upstream string
+	auth     []string // the value of the key's header; nil without a key
+	weight   int
+	order    int
+	timeout  time.Duration
+	prices   map[string]string
+	ownHost  bool // the configuration sets the Host header itself
+	mock     *mock
+	proxy    *reverseproxy.Handler
+}
+
+const (
+	maxShare   = 1_000_000
+	maxTimeout = 24 * time.Hour
+	maxDelay   = time.Hour
+)
+
+// provision resolves the settings and provisions the reverse proxy. It opens nothing.
+func (b *Backend) provision(ctx caddy.Context) error {
+	preset, ok := providers[b.Provider]
+	if !ok {
+		return fmt.Errorf("provider %q is not known: use one of %s", b.Provider, providerNames())
+	}
+	b.preset = preset
+	if err := b.resolve(); err != nil {
+		return err
+	}
+	if preset.mock {
+		if err := b.provisionMock(); err != nil {
+			return err
+		}
+	} else if b.Response != "" || b.Delay != "" {
+		return errors.New("response and delay belong to mock backends")
+	}
+	config, err := b.proxyConfig()
+	if err != nil {
+		return err
+	}
+	b.ReverseProxy = config
+	mod, err := ctx.LoadModule(b, "ReverseProxy")
+	if err != nil {
+		return err
+	}
+	b.proxy, ok = mod.(*reverseproxy.Handler)
+	if !ok {
+		return fmt.Errorf("the handler %T is not reverse_proxy", mod)
+	}
+	if b.auth == nil && b.BaseURL == "" && !preset.keyless && !setsHeader(b.proxy, preset.keyHeader) {
+		return errors.New("api_key is missing")
+	}
+	b.ownHost = setsHeader(b.proxy, "Host")
+	return nil
+}
+
+// resolve resolves the values that every backend has.
+func (b *Backend) resolve() error {
+	base, err := resolve("base URL", b.BaseURL)
+	if err != nil {
+		return err
+	}
+	if base == "" {
+		base = b.preset.base
+	}
+	if base == "" {
+		return fmt.Errorf("provider %s needs a base URL", b.Provider)
+	}
+	if b.base, err = parseBase(base); err != nil {
+		return err
+	}
+	key, err := resolve("api_key", b.APIKey)
+	if err != nil {
+		return err
+	}
+	if key != "" {
+		if strings.ContainsFunc(key, func(r rune) bool { return r <= ' ' || r == 0x7f }) {
+			return errors.New("api_key holds a space or a control character")
+		}
+		b.auth = []string{b.preset.keyPrefix + key}
+	}
+	if b.upstream, err = resolve("model", b.Model); err != nil {
+		return err
+	}
+	if b.weight, err = number("weight", b.Weight, 1, 1, maxShare); err != nil {
+		return err
+	}
+	if b.order, err = number("order", b.Order, 1, 0, maxShare); err != nil {
+		return err
+	}
+	if b.timeout, err = duration("timeout", b.Timeout, 0, time.Millisecond, maxTimeout); err != nil {
+		return err
+	}
+	b.prices = make(map[string]string, len(b.Prices))
+	for kind, amount := range b.Prices {
+		if b.prices[kind], err = resolve("price "+kind, amount); err != nil {
+			return err
+		}
+		if err := checkPrice(kind, b.prices[kind]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (b *Backend) provisionMock() (err error) {
+	b.mock = &mock{}
+	if b.mock.text, err = resolve("response", b.Response); err != nil {
+		return err
+	}
+	if b.mock.text == "" {
+		b.mock.text = defaultResponse
+	}
+	b.mock.delay, err = duration("delay", b.Delay, 0, 0, maxDelay)
+	return err
+}
+
+// checkPrice checks an amount, which is a plain decimal number that is not negative.
+func checkPrice(kind, amount string) error {
+	n, ok := new(big.Rat).SetString(amount)
+	if !ok || n.Sign() < 0 || strings.ContainsAny(amount, "/eExXpP_+-") {
+		return fmt.Errorf("price %s %s: a decimal number of USD per million is expected", kind, amount)
+	}
+	return nil
+}
+
+func parseBase(base string) (*url.URL, error) {
+	u, err := url.Parse(base)
+	switch {
+	case err != nil:
+		// The text of the error would show a password within the URL.
+		return nil, errors.New("the base URL cannot be parsed")
+	case u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "":
+		return nil, errors.New("the base URL must begin with http:// or https:// and name a host")
+	case u.User != nil || u.RawQuery != "" || u.ForceQuery || u.Fragment != "":
+		return nil, errors.New("the base URL may hold no credentials, no query and no fragment: a key belongs to api_key")
+	}
+	u.Path, u.RawPath = strings.TrimRight(u.Path, "/"), ""
+	return u, nil
+}
+
+// target describes an attempt at this backend.
+func (b *Backend) target(pattern, name string) *llm.Target {
+	return &llm.Target{
+		Model: pattern, Backend: b.name, Provider: b.Provider, BaseURL: b.base.String(), Upstream: b.upstreamModel(pattern, name),
+		Flavour: b.preset.flavour, Drain: b.preset.drain, Prices: b.prices,
+	}
+}
+
+// upstreamModel returns the name sent upstream for a name that the pattern matched.
+func (b *Backend) upstreamModel(pattern, name string) string {
+	if b.upstream == "" {
+		return name
+	}
+	head, tail, star := strings.Cut(b.upstream, "*")
+	if !star {
+		return b.upstream
+	}
+	before, after, wild := strings.Cut(pattern, "*")
+	if !wild {
+		return head + name + tail
+	}
+	name = strings.TrimPrefix(name, before)
+	if !strings.Contains(after, "*") {
+		name = strings.TrimSuffix(name, after)
+	}
+	return head + name + tail
+}

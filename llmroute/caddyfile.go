@@ -1,0 +1,297 @@
+package llmroute
+
+import (
+	"encoding/json"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+)
+
+func init() {
+	httpcaddyfile.RegisterHandlerDirective("llmroute", parseCaddyfile)
+	httpcaddyfile.RegisterDirectiveOrder("llmroute", httpcaddyfile.Before, "reverse_proxy")
+}
+
+func parseCaddyfile(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
+	handler := new(Handler)
+	if err := handler.UnmarshalCaddyfile(h.Dispenser); err != nil {
+		return nil, err
+	}
+	return handler, nil
+}
+
+// UnmarshalCaddyfile sets up the handler from Caddyfile tokens. Syntax:
+//
+//	llmroute [<matcher>] {
+//	    max_body <size>
+//	    anonymous
+//	    unmetered
+//	    end_user_header <names...>
+//	    model <names...> {
+//	        backend <provider> [<base URL>] {
+//	            api_key <key>
+//	            model <name>
+//	            weight <n>
+//	            order <n>
+//	            price <kind> <USD per million>
+//	            timeout <duration>
+//	            response <text>
+//	            delay <duration>
+//	            <subdirectives of reverse_proxy>
+//	        }
+//	        retries <n>
+//	        fallback <models...>
+//	    }
+//	    alias <name> <model>
+//	}
+func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	d.Next() // the directive's name
+	if d.NextArg() {
+		return d.ArgErr()
+	}
+	names := make(map[string]bool) // of models and aliases
+	seen := make(map[string]bool)
+	for nesting := d.Nesting(); d.NextBlock(nesting); {
+		var err error
+		switch word := d.Val(); word {
+		case "max_body":
+			err = single(d, seen, &h.MaxBody, func(s string) error { _, err := size(word, s); return err })
+		case "anonymous":
+			h.Anonymous, err = flag(d, seen)
+		case "unmetered":
+			h.Unmetered, err = flag(d, seen)
+		case "end_user_header":
+			err = several(d, &h.EndUserHeaders)
+		case "model":
+			err = h.unmarshalModel(d, names)
+		case "alias":
+			err = h.unmarshalAlias(d, names)
+		default:
+			err = d.Errf("unrecognized subdirective: %s", word)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (h *Handler) unmarshalAlias(d *caddyfile.Dispenser, names map[string]bool) error {
+	var name, target string
+	if !d.AllArgs(&name, &target) || name == "" || target == "" {
+		return d.ArgErr()
+	}
+	if names[name] {
+		return d.Errf("alias %s: that name is taken already", name)
+	}
+	names[name] = true
+	if h.Aliases == nil {
+		h.Aliases = make(map[string]string)
+	}
+	h.Aliases[name] = target
+	return nil
+}
+
+func (h *Handler) unmarshalModel(d *caddyfile.Dispenser, names map[string]bool) error {
+	m := new(Model)
+	if err := several(d, &m.Names); err != nil {
+		return err
+	}
+	for _, name := range m.Names {
+		if names[name] {
+			return d.Errf("model %s: that name is taken already", name)
+		}
+		names[name] = true
+	}
+	seen := make(map[string]bool)
+	for nesting := d.Nesting(); d.NextBlock(nesting); {
+		var err error
+		switch word := d.Val(); word {
+		case "backend":
+			var b *Backend
+			if b, err = unmarshalBackend(d); b != nil {
+				m.Backends = append(m.Backends, b)
+			}
+		case "retries":
+			err = single(d, seen, &m.Retries, func(s string) error { _, err := number(word, s, 0, 0, maxRetries); return err })
+		case "fallback":
+			err = several(d, &m.Fallback)
+		default:
+			err = d.Errf("unrecognized subdirective of model: %s", word)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if len(m.Backends) == 0 {
+		return d.Errf("model %s has no backend", m.Names[0])
+	}
+	h.Models = append(h.Models, m)
+	return nil
+}
+
+func unmarshalBackend(d *caddyfile.Dispenser) (*Backend, error) {
+	at := d.Token()
+	args := d.RemainingArgs()
+	if len(args) == 0 || len(args) > 2 {
+		return nil, d.ArgErr()
+	}
+	b := &Backend{Provider: args[0]}
+	preset, known := providers[b.Provider]
+	if !known {
+		return nil, d.Errf("provider %s is not known: use one of %s", b.Provider, providerNames())
+	}
+	switch {
+	case len(args) == 2:
+		b.BaseURL = args[1]
+		if err := written(b.BaseURL, func(s string) error { _, err := parseBase(s); return err }); err != nil {
+			return nil, d.WrapErr(err)
+		}
+	case preset.base == "":
+		return nil, d.Errf("provider %s needs a base URL", b.Provider)
+	}
+	var rest []caddyfile.Token
+	seen := make(map[string]bool)
+	for nesting := d.Nesting(); d.NextBlock(nesting); {
+		ours, err := b.unmarshalOwn(d, seen)
+		if err != nil {
+			return nil, err
+		}
+		if ours {
+			continue
+		}
+		if word := d.Val(); slices.Contains(refusedSubdirectives, word) || strings.HasPrefix(word, "@") {
+			return nil, d.Errf("%s cannot be used in a backend: %s", word, whyRefused)
+		}
+		rest = append(rest, d.NextSegment()...)
+	}
+	if len(rest) == 0 {
+		return b, nil
+	}
+	return b, b.unmarshalProxy(at, rest)
+}
+
+// unmarshalOwn takes a subdirective of the backend's own. It returns false for all others, which are reverse_proxy's.
+func (b *Backend) unmarshalOwn(d *caddyfile.Dispenser, seen map[string]bool) (bool, error) {
+	word := d.Val()
+	count := func(least int) func(string) error {
+		return func(s string) error { _, err := number(word, s, 0, least, maxShare); return err }
+	}
+	lasting := func(least, most time.Duration) func(string) error {
+		return func(s string) error { _, err := duration(word, s, 0, least, most); return err }
+	}
+	switch word {
+	case "response", "delay":
+		if !providers[b.Provider].mock {
+			return true, d.Errf("%s belongs to mock backends", word)
+		}
+	}
+	switch word {
+	case "api_key":
+		return true, single(d, seen, &b.APIKey, nil)
+	case "model":
+		return true, single(d, seen, &b.Model, nil)
+	case "response":
+		return true, single(d, seen, &b.Response, nil)
+	case "delay":
+		return true, single(d, seen, &b.Delay, lasting(0, maxDelay))
+	case "timeout":
+		return true, single(d, seen, &b.Timeout, lasting(time.Millisecond, maxTimeout))
+	case "weight":
+		return true, single(d, seen, &b.Weight, count(1))
+	case "order":
+		return true, single(d, seen, &b.Order, count(0))
+	case "price":
+		var kind, amount string
+		if !d.AllArgs(&kind, &amount) || kind == "" || amount == "" {
+			return true, d.ArgErr()
+		}
+		if _, twice := b.Prices[kind]; twice {
+			return true, d.Errf("price %s is given twice", kind)
+		}
+		if err := written(amount, func(s string) error { return checkPrice(kind, s) }); err != nil {
+			return true, d.WrapErr(err)
+		}
+		if b.Prices == nil {
+			b.Prices = make(map[string]string)
+		}
+		b.Prices[kind] = amount
+		return true, nil
+	}
+	return false, nil
+}
+
+// unmarshalProxy parses the subdirectives that are left as those of a reverse_proxy directive that stands where the
+// backend does.
+func (b *Backend) unmarshalProxy(at caddyfile.Token, rest []caddyfile.Token) error {
+	open, end := at, rest[len(rest)-1]
+	at.Text, open.Text, end.Text = "reverse_proxy", "{", "}"
+	end.Line++
+	tokens := append([]caddyfile.Token{at, open}, rest...)
+	rp := new(reverseproxy.Handler)
+	if err := rp.UnmarshalCaddyfile(caddyfile.NewDispenser(append(tokens, end))); err != nil {
+		return err
+	}
+	settings, err := json.Marshal(rp)
+	if err != nil {
+		return err
+	}
+	b.ReverseProxy = append([]byte(`{"handler":"reverse_proxy",`), settings[1:]...)
+	return nil
+}
+
+// single takes the one argument of a subdirective that may stand once.
+func single(d *caddyfile.Dispenser, seen map[string]bool, to *string, check func(string) error) error {
+	word := d.Val()
+	if seen[word] {
+		return d.Errf("%s is given twice", word)
+	}
+	seen[word] = true
+	if !d.AllArgs(to) || *to == "" {
+		return d.ArgErr()
+	}
+	if check == nil {
+		return nil
+	}
+	if err := written(*to, check); err != nil {
+		return d.WrapErr(err)
+	}
+	return nil
+}
+
+// written checks a value, unless it holds placeholders, which are resolved and checked when the configuration starts.
+func written(value string, check func(string) error) error {
+	if strings.Contains(value, "{") {
+		return nil
+	}
+	return check(value)
+}
+
+func flag(d *caddyfile.Dispenser, seen map[string]bool) (bool, error) {
+	word := d.Val()
+	if d.NextArg() {
+		return false, d.ArgErr()
+	}
+	if seen[word] {
+		return false, d.Errf("%s is given twice", word)
+	}
+	seen[word] = true
+	return true, nil
+}
+
+func several(d *caddyfile.Dispenser, to *[]string) error {
+	args := d.RemainingArgs()
+	if len(args) == 0 || slices.Contains(args, "") {
+		return d.ArgErr()
+	}
+	*to = append(*to, args...)
+	return nil
+}
+
+// Interface guard.
+var _ caddyfile.Unmarshaler = (*Handler)(nil)

@@ -1,0 +1,152 @@
+package llmroute
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/tollgate-llm/tollgate/internal/llm"
+)
+
+// catalog finds models by their names.
+type catalog struct {
+	exact   map[string]*entry
+	wild    []*entry // longest text before the `*` first
+	aliases map[string]string
+}
+
+// entry is one name or pattern of a model.
+type entry struct {
+	pattern string
+	model   *Model
+	targets []*llm.Target // by backend, for a name; nil for a pattern, whose targets depend on the name that it matches
+}
+
+// fallback is a model to go to when another one did not answer.
+type fallback struct {
+	name  string
+	entry *entry
+}
+
+// target describes an attempt at the backend of that index for a name that the entry's pattern matched.
+func (e *entry) target(backend int, name string) *llm.Target {
+	if e.targets != nil {
+		return e.targets[backend]
+	}
+	return e.model.Backends[backend].target(e.pattern, name)
+}
+
+// build takes the models and the aliases, whose values may hold placeholders.
+func (c *catalog) build(models []*Model, aliases map[string]string) error {
+	c.exact = make(map[string]*entry)
+	c.aliases = make(map[string]string, len(aliases))
+	for _, m := range models {
+		for _, written := range m.Names {
+			if err := c.add(m, written); err != nil {
+				return err
+			}
+		}
+	}
+	slices.SortStableFunc(c.wild, func(a, b *entry) int {
+		return cmp.Or(strings.IndexByte(b.pattern, '*')-strings.IndexByte(a.pattern, '*'), len(b.pattern)-len(a.pattern))
+	})
+	for written, to := range aliases {
+		name, err := modelName("alias", written)
+		if err != nil {
+			return err
+		}
+		if to, err = modelName("alias "+name, to); err != nil {
+			return err
+		}
+		switch {
+		case c.exact[name] != nil:
+			return fmt.Errorf("alias %s is also the name of a model", name)
+		case c.find(to) == nil:
+			return fmt.Errorf("alias %s: there is no model %s", name, to)
+		}
+		c.aliases[name] = to
+	}
+	for _, m := range models {
+		for _, written := range m.Fallback {
+			name, err := modelName("fallback", written)
+			if err != nil {
+				return err
+			}
+			if to, ok := c.aliases[name]; ok {
+				name = to
+			}
+			e := c.find(name)
+			if e == nil {
+				return fmt.Errorf("model %s: there is no fallback model %s", m.Names[0], name)
+			}
+			if e.model == m {
+				return fmt.Errorf("model %s: its fallback %s is the model itself", m.Names[0], name)
+			}
+			m.fallback = append(m.fallback, fallback{name, e})
+		}
+	}
+	return nil
+}
+
+func (c *catalog) add(m *Model, written string) error {
+	name, err := modelName("model", written)
+	if err != nil {
+		return err
+	}
+	e := &entry{pattern: name, model: m}
+	if strings.Contains(name, "*") {
+		for _, other := range c.wild {
+			if other.pattern == name {
+				return fmt.Errorf("model %s is configured twice", name)
+			}
+		}
+		c.wild = append(c.wild, e)
+		return nil
+	}
+	if c.exact[name] != nil {
+		return fmt.Errorf("model %s is configured twice", name)
+	}
+	for _, b := range m.Backends {
+		e.targets = append(e.targets, b.target(name, name))
+	}
+	c.exact[name] = e
+	return nil
+}
+
+// modelName resolves a name of a model.
+func modelName(what, written string) (string, error) {
+	name, err := resolve(what, written)
+	if err == nil && (name == "" || len(name) > 255) {
+		err = fmt.Errorf("%s: a name has from 1 to 255 bytes", what)
+	}
+	return name, err
+}
+
+// find returns the entry of a name: the name itself first, else the pattern with the longest text before its `*`.
+func (c *catalog) find(name string) *entry {
+	if e := c.exact[name]; e != nil {
+		return e
+	}
+	for _, e := range c.wild {
+		if llm.Match(e.pattern, name) {
+			return e
+		}
+	}
+	return nil
+}
+
+// resolve follows the key's own aliases, then the configuration's, and returns the name meant with its entry, which is nil
+// when there is no such model.
+func (c *catalog) resolve(asked string, id *llm.Identity) (string, *entry) {
+	name := asked
+	if id != nil {
+		if to, ok := id.Aliases[name]; ok {
+			name = to
+		}
+	}
+	if to, ok := c.aliases[name]; ok {
+		name = to
+	}
+	return name, c.find(name)
+}

@@ -1,0 +1,100 @@
+package llmroute
+
+import (
+	"context"
+	"math/rand/v2"
+	"net/http"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/tollgate-llm/tollgate/internal/body"
+	"github.com/tollgate-llm/tollgate/internal/llm"
+)
+
+const (
+	// statusClientGone is what nginx, and Caddy's reverse proxy after it, note for a client that hung up.
+	statusClientGone = 499
+	// longestPause bounds the wait before a backend is asked again.
+	longestPause = 5 * time.Second
+)
+
+var nothing = caddyhttp.HandlerFunc(func(http.ResponseWriter, *http.Request) error { return nil })
+
+// forward makes the attempts, one after the other, until one is answered. The target of the first is set already.
+func (h *Handler) forward(w http.ResponseWriter, r *http.Request, call *llm.Call, ep *endpoint, b *body.Body, tries []try) *llm.Error {
+	publish(r, call)
+	header := upstreamHeader(r.Header, ep.API)
+	a := new(attempt)
+	for i := range tries {
+		t := &tries[i]
+		if i > 0 {
+			if !h.wait(r.Context(), t.round, a.retryAfter) || call.ClientGone() {
+				return gone()
+			}
+			call.SetTarget(t.target())
+		}
+		target := call.Target()
+		backend := t.server()
+		ask := ep.streams && b.Stream && !b.UsageAsked && call.Metered && !backend.preset.noStreamOptions
+		call.SetUsageInjected(ask)
+		*a = attempt{backend: backend, payload: b.Edited(target.Upstream, ask), last: i == len(tries)-1}
+		err := backend.proxy.ServeHTTP(w, upstreamRequest(r, a, ep, header, target.Upstream), nothing)
+		if err == nil {
+			return nil
+		}
+		if c := h.logger.Check(zap.WarnLevel, "attempt failed"); c != nil {
+			c.Write(zap.String("model", target.Model), zap.String("backend", target.Backend), zap.Bool("last", a.last), zap.Error(err))
+		}
+		if a.last || a.answered {
+			return unanswered(err, target.Model)
+		}
+	}
+	return nil
+}
+
+// wait pauses before a backend is asked again, as long as its answer asked for if that is short. It returns false when the
+// client is gone.
+func (h *Handler) wait(ctx context.Context, round int, retryAfter time.Duration) bool {
+	if ctx.Err() != nil {
+		return false
+	}
+	if round == 0 {
+		return true
+	}
+	pause := min(h.pause<<min(round-1, 10), longestPause)
+	pause = pause/2 + rand.N(pause/2+1) //nolint:gosec // spreads load, nothing is kept secret
+	if retryAfter > 0 && retryAfter <= longestPause {
+		pause = max(pause, retryAfter)
+	}
+	timer := time.NewTimer(pause)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+func gone() *llm.Error {
+	return refusal(statusClientGone, "client_closed_request", "", "the client closed the connection")
+}
+
+// unanswered tells the client that the last backend gave no answer, without saying where it is.
+func unanswered(err error, model string) *llm.Error {
+	e := refusal(http.StatusBadGateway, "api_connection_error", "", "the backend of model "+model+" could not be reached")
+	e.Err = err
+	if f := failureOf(err); f != nil && f.timeout {
+		e.Status, e.Type = http.StatusGatewayTimeout, "timeout_error"
+		e.Message = "the backend of model " + model + " did not answer in time"
+		return e
+	}
+	if handlerError(err) == http.StatusServiceUnavailable {
+		e.Status, e.Type, e.RetryAfter = http.StatusServiceUnavailable, "service_unavailable", time.Second
+		e.Message = "no backend of model " + model + " is available at the moment"
+	}
+	return e
+}

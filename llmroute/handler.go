@@ -1,0 +1,136 @@
+package llmroute
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+)
+
+func init() {
+	caddy.RegisterModule(new(Handler))
+}
+
+// Handler sends model calls to backends, by the name of the model. It is the only reader of a call's body; it edits the
+// call by splicing bytes and hands it to the backend's own reverse proxy. A path that is not an endpoint of a model API is
+// not found: nothing goes on to the handlers after it.
+//
+// Every value is text, in which placeholders such as {env.X} or {file./path} are replaced at start; a value that was
+// written and resolves to nothing is an error.
+//
+// It sets the placeholders {http.tollgate.model}, {http.tollgate.backend} and {http.tollgate.provider}, for access logs.
+type Handler struct {
+	// MaxBody is the largest body of a call, from 1KB to 1GB. Larger ones are refused with 413. Default: 32MB.
+	MaxBody string `json:"max_body,omitempty"`
+
+	// Anonymous serves calls that passed no keyauth. Default: they are refused.
+	Anonymous bool `json:"anonymous,omitempty"`
+
+	// Unmetered serves calls that passed no lagobilling. Default: they are refused.
+	Unmetered bool `json:"unmetered,omitempty"`
+
+	// EndUserHeaders are request headers that name the end user, in this order, after x-litellm-customer-id and
+	// x-litellm-end-user-id and before what the body says. Default: none.
+	EndUserHeaders []string `json:"end_user_headers,omitempty"`
+
+	// Models are the models that may be called.
+	Models []*Model `json:"models,omitempty"`
+
+	// Aliases are further names of models.
+	Aliases map[string]string `json:"aliases,omitempty"`
+
+	logger  *zap.Logger
+	maxBody int64
+	pause   time.Duration // before a backend is asked again
+	catalog catalog
+	users   []string // canonical names of headers that name the end user
+}
+
+// Model is one model with its backends.
+type Model struct {
+	// Names are what clients ask for. `*` stands for any text; of several patterns that match, the one with the longest text
+	// before its `*` wins.
+	Names []string `json:"names"`
+
+	// Backends serve the model.
+	Backends []*Backend `json:"backends"`
+
+	// Retries is how many attempts may follow the first, from 0 to 100, with the backends in turn. Default: each further
+	// backend once.
+	Retries string `json:"retries,omitempty"`
+
+	// Fallback are the models to go to, in this order, when no backend of this one answered. Those that the caller's key
+	// may not use are left out; their own fallbacks do not count.
+	Fallback []string `json:"fallback,omitempty"`
+
+	retries  int // -1: each further backend once
+	fallback []fallback
+}
+
+const maxRetries = 100
+
+// defaultPause is the first wait before a backend is asked again; each further round doubles it.
+const defaultPause = 200 * time.Millisecond
+
+// CaddyModule returns the Caddy module information.
+func (*Handler) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "http.handlers.llmroute", New: func() caddy.Module { return new(Handler) }}
+}
+
+// Provision resolves the settings and sets up the backends. It opens nothing.
+func (h *Handler) Provision(ctx caddy.Context) (err error) {
+	h.logger = ctx.Logger()
+	h.pause = defaultPause
+	if h.maxBody, err = size("max_body", h.MaxBody); err != nil {
+		return err
+	}
+	h.users = []string{"X-Litellm-Customer-Id", "X-Litellm-End-User-Id"}
+	for _, name := range h.EndUserHeaders {
+		if name, err = resolve("end_user_header", name); err != nil {
+			return err
+		}
+		h.users = append(h.users, http.CanonicalHeaderKey(name))
+	}
+	for _, m := range h.Models {
+		if err := m.provision(ctx); err != nil {
+			return err
+		}
+	}
+	return h.catalog.build(h.Models, h.Aliases)
+}
+
+func (m *Model) provision(ctx caddy.Context) (err error) {
+	if len(m.Names) == 0 {
+		return errors.New("a model has no name")
+	}
+	label := m.Names[0]
+	if len(m.Backends) == 0 {
+		return fmt.Errorf("model %s has no backend", label)
+	}
+	if m.retries, err = number("retries", m.Retries, -1, 0, maxRetries); err != nil {
+		return fmt.Errorf("model %s: %w", label, err)
+	}
+	taken := make(map[string]int)
+	for _, b := range m.Backends {
+		taken[b.Provider]++
+		b.name = b.Provider
+		if n := taken[b.Provider]; n > 1 {
+			b.name = fmt.Sprintf("%s-%d", b.Provider, n)
+		}
+		if err := b.provision(ctx); err != nil {
+			return fmt.Errorf("model %s, backend %s: %w", label, b.name, err)
+		}
+	}
+	return nil
+}
+
+// Interface guards.
+var (
+	_ caddy.Provisioner           = (*Handler)(nil)
+	_ caddyhttp.MiddlewareHandler = (*Handler)(nil)
+)

@@ -1,0 +1,108 @@
+package llmroute
+
+import (
+	"encoding/json"
+	"io"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/tollgate-llm/tollgate/internal/body"
+	"github.com/tollgate-llm/tollgate/internal/llm"
+	"github.com/tollgate-llm/tollgate/internal/usage"
+)
+
+// defaultResponse is what a mock backend answers with when its configuration says nothing.
+const defaultResponse = "Hello from Tollgate"
+
+// mock answers calls without a provider, in place of a backend's transport. It counts tokens by the characters rule of
+// package usage, rounded up: of the request's text for the input, of its own for the output.
+type mock struct {
+	text  string
+	delay time.Duration
+}
+
+// RoundTrip answers in the API of the request's path.
+func (m *mock) RoundTrip(r *http.Request) (*http.Response, error) {
+	data, err := io.ReadAll(r.Body) // bounded, as it is the body that llmroute read
+	if err != nil {
+		return nil, err
+	}
+	b, err := body.Parse(data)
+	if err != nil {
+		return nil, err
+	}
+	if err := m.wait(r); err != nil {
+		return nil, err
+	}
+	ep, _ := lookup(r.URL.Path)
+	a := mockAnswer{
+		id: llm.NewID(), model: b.ModelName, text: m.text, in: mockTokens(b.Units), out: mockTokens(usage.Units(m.text)),
+		created: time.Now().Unix(), usage: b.UsageAsked,
+	}
+	resp := &http.Response{
+		StatusCode: http.StatusOK, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Request: r,
+		Header: http.Header{"Content-Type": {"application/json"}},
+	}
+	if events := a.stream(ep.Name); b.Stream && events != nil {
+		resp.Header.Set("Content-Type", "text/event-stream")
+		resp.ContentLength = -1
+		resp.Body = &eventBody{events: events}
+		return resp, nil
+	}
+	answer, err := json.Marshal(a.whole(ep.Name))
+	if err != nil {
+		return nil, err
+	}
+	p := wholeBody(answer)
+	resp.Header.Set("Content-Length", strconv.Itoa(len(answer)))
+	resp.ContentLength = int64(len(answer))
+	resp.Body = &p
+	return resp, nil
+}
+
+func (m *mock) wait(r *http.Request) error {
+	if m.delay == 0 {
+		return nil
+	}
+	timer := time.NewTimer(m.delay)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-r.Context().Done():
+		return r.Context().Err()
+	}
+}
+
+// mockTokens turns thousandths of a token into tokens.
+func mockTokens(units int64) int64 { return (units + 999) / 1000 }
+
+// wholeBody is an answer that comes at once.
+type wholeBody []byte
+
+func (b *wholeBody) Read(p []byte) (int, error) {
+	n := copy(p, *b)
+	if *b = (*b)[n:]; n == 0 && len(p) > 0 {
+		return 0, io.EOF
+	}
+	return n, nil
+}
+
+func (*wholeBody) Close() error { return nil }
+
+// eventBody is an answer that comes event by event.
+type eventBody struct{ events [][]byte }
+
+func (b *eventBody) Read(p []byte) (int, error) {
+	if len(b.events) == 0 {
+		return 0, io.EOF
+	}
+	n := copy(p, b.events[0])
+	if b.events[0] = b.events[0][n:]; len(b.events[0]) == 0 {
+		b.events = b.events[1:]
+	}
+	return n, nil
+}
+
+func (*eventBody) Close() error { return nil }

@@ -1,0 +1,86 @@
+package llmroute
+
+import (
+	"math/rand/v2"
+
+	"github.com/tollgate-llm/tollgate/internal/llm"
+)
+
+// try is one attempt that may be made.
+type try struct {
+	entry   *entry
+	name    string // the model's name as it was meant
+	backend int    // the index within the entry's model
+	round   int    // how often this backend was tried before
+}
+
+func (t *try) server() *Backend    { return t.entry.model.Backends[t.backend] }
+func (t *try) target() *llm.Target { return t.entry.target(t.backend, t.name) }
+
+// plan lists the attempts in the order in which they are made: with the model's own backends, then with those of its
+// fallback models that the caller may use. It is empty when none of them serves the endpoint.
+func plan(tries []try, e *entry, name string, ep *endpoint, id *llm.Identity) []try {
+	tries = e.plan(tries, name, ep)
+	for _, f := range e.model.fallback {
+		if id.Allows(f.name) {
+			tries = f.entry.plan(tries, f.name, ep)
+		}
+	}
+	return tries
+}
+
+// plan appends the attempts with one model: lower orders first, within an order by weighted chance without repetition,
+// and round again when there are more retries than backends.
+func (e *entry) plan(tries []try, name string, ep *endpoint) []try {
+	from := len(tries)
+	backends := e.model.Backends
+	for i, b := range backends {
+		if b.preset.serves(ep) {
+			tries = append(tries, try{entry: e, name: name, backend: i})
+		}
+	}
+	n := len(tries) - from
+	if n == 0 {
+		return tries
+	}
+	if n > 1 {
+		shuffle(tries[from:], backends)
+	}
+	wanted := n
+	if e.model.retries >= 0 {
+		wanted = 1 + e.model.retries
+	}
+	for i := n; i < wanted; i++ {
+		again := tries[from+i%n]
+		again.round = i / n
+		tries = append(tries, again)
+	}
+	return tries[:from+wanted]
+}
+
+// shuffle puts the attempts in order.
+func shuffle(tries []try, backends []*Backend) {
+	for i := range tries {
+		// The lowest order that is left, and the weight of all that have it.
+		order, total := -1, 0
+		for _, t := range tries[i:] {
+			switch b := backends[t.backend]; {
+			case order < 0 || b.order < order:
+				order, total = b.order, b.weight
+			case b.order == order:
+				total += b.weight
+			}
+		}
+		pick := rand.IntN(total) //nolint:gosec // load is shared, nothing is kept secret
+		for j := i; ; j++ {
+			b := backends[tries[j].backend]
+			if b.order != order {
+				continue
+			}
+			if pick -= b.weight; pick < 0 {
+				tries[i], tries[j] = tries[j], tries[i]
+				break
+			}
+		}
+	}
+}

@@ -1,0 +1,135 @@
+package llmroute
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/textproto"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+)
+
+// refusedSubdirectives are subdirectives of reverse_proxy that would send a call elsewhere, repeat it, or hide its answer.
+var refusedSubdirectives = []string{
+	"to", "dynamic", "health_upstream", "handle_response", "replace_status", "copy_response", "copy_response_headers", "method",
+	"rewrite", "response_buffers", "request_buffers", "lb_retries", "lb_try_duration", "lb_try_interval", "lb_retry_match", "trusted_proxies",
+}
+
+// checkProxy refuses settings that would send a call elsewhere, repeat it, or hide its answer.
+func checkProxy(rp *reverseproxy.Handler) error {
+	refused := map[string]bool{
+		"upstreams":         len(rp.Upstreams) > 0,
+		"dynamic_upstreams": len(rp.DynamicUpstreamsRaw) > 0,
+		"handle_response":   len(rp.HandleResponse) > 0,
+		"rewrite":           rp.Rewrite != nil,
+		"request_buffers":   rp.RequestBuffers != 0,
+		"response_buffers":  rp.ResponseBuffers != 0,
+		"trusted_proxies":   len(rp.TrustedProxies) > 0,
+	}
+	if lb := rp.LoadBalancing; lb != nil {
+		refused["load_balancing.retries"] = lb.Retries != 0
+		refused["load_balancing.try_duration"] = lb.TryDuration != 0
+		refused["load_balancing.try_interval"] = lb.TryInterval != 0
+		refused["load_balancing.retry_match"] = len(lb.RetryMatchRaw) > 0
+	}
+	if hc := rp.HealthChecks; hc != nil && hc.Active != nil {
+		refused["health_checks.active.upstream"] = hc.Active.Upstream != ""
+	}
+	for name, is := range refused {
+		if is {
+			return fmt.Errorf("reverse_proxy's %s cannot be set for a backend: %s", name, whyRefused)
+		}
+	}
+	return nil
+}
+
+const whyRefused = "it would send calls elsewhere, repeat them, or hide their answers"
+
+// proxyConfig completes the settings of the reverse proxy with the address of the base URL and with the transport.
+func (b *Backend) proxyConfig() (json.RawMessage, error) {
+	settings := make(map[string]json.RawMessage)
+	if len(b.ReverseProxy) > 0 {
+		if err := json.Unmarshal(b.ReverseProxy, &settings); err != nil {
+			return nil, fmt.Errorf("reverse_proxy: %w", err)
+		}
+	}
+	if handler, ok := settings["handler"]; ok && string(handler) != `"reverse_proxy"` {
+		return nil, errors.New("reverse_proxy: the handler must be reverse_proxy")
+	}
+	delete(settings, "handler")
+	rp := new(reverseproxy.Handler)
+	if plain, err := json.Marshal(settings); err != nil {
+		return nil, err
+	} else if err := strict(plain, rp); err != nil {
+		return nil, fmt.Errorf("reverse_proxy: %w", err)
+	}
+	if err := checkProxy(rp); err != nil {
+		return nil, err
+	}
+	inner, err := b.transportConfig(rp.TransportRaw)
+	if err != nil {
+		return nil, err
+	}
+	port := b.base.Port()
+	if port == "" {
+		port = map[string]string{"http": "80", "https": "443"}[b.base.Scheme]
+	}
+	for name, value := range map[string]any{
+		"handler":   "reverse_proxy",
+		"upstreams": []any{map[string]string{"dial": net.JoinHostPort(b.base.Hostname(), port)}},
+		"transport": map[string]any{"protocol": transportName, "inner": inner},
+	} {
+		if settings[name], err = json.Marshal(value); err != nil {
+			return nil, err
+		}
+	}
+	return json.Marshal(settings)
+}
+
+// transportConfig turns TLS on, as the base URL says.
+func (b *Backend) transportConfig(raw json.RawMessage) (map[string]any, error) {
+	inner := map[string]any{"protocol": "http"}
+	if len(raw) > 0 {
+		d := json.NewDecoder(bytes.NewReader(raw))
+		d.UseNumber()
+		if err := d.Decode(&inner); err != nil {
+			return nil, fmt.Errorf("transport: %w", err)
+		}
+	}
+	switch tls := inner["tls"] != nil; {
+	case inner["protocol"] != "http":
+		return nil, fmt.Errorf("transport %v cannot carry calls to a model: use http", inner["protocol"])
+	case b.base.Scheme == "https" && !tls:
+		inner["tls"] = map[string]any{}
+	case b.base.Scheme == "http" && tls:
+		return nil, errors.New("the base URL begins with http://, but the transport has TLS: write https://")
+	}
+	return inner, nil
+}
+
+func strict(data []byte, into any) error {
+	d := json.NewDecoder(bytes.NewReader(data))
+	d.DisallowUnknownFields()
+	return d.Decode(into)
+}
+
+// setsHeader reports whether the configuration itself sets or adds that request header.
+func setsHeader(rp *reverseproxy.Handler, name string) bool {
+	if rp.Headers == nil || rp.Headers.Request == nil {
+		return false
+	}
+	ops := rp.Headers.Request
+	for field := range ops.Set {
+		if textproto.CanonicalMIMEHeaderKey(field) == name {
+			return true
+		}
+	}
+	for field := range ops.Add {
+		if textproto.CanonicalMIMEHeaderKey(field) == name {
+			return true
+		}
+	}
+	return false
+}

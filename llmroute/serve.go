@@ -1,0 +1,186 @@
+package llmroute
+
+import (
+	"errors"
+	"net/http"
+	"strings"
+
+	"go.uber.org/zap"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/tollgate-llm/tollgate/internal/body"
+	"github.com/tollgate-llm/tollgate/internal/llm"
+)
+
+const invalidRequest = "invalid_request_error"
+
+func refusal(status int, kind, param, message string) *llm.Error {
+	return &llm.Error{Status: status, Type: kind, Param: param, Message: message}
+}
+
+func invalid(param, message string) *llm.Error {
+	return refusal(http.StatusBadRequest, invalidRequest, param, message)
+}
+
+// ServeHTTP answers a call, or refuses it in the caller's own shape.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
+	if isPreflight(r) {
+		preflight(w, r)
+		return nil
+	}
+	if r.Header.Get("Origin") != "" {
+		w.Header().Set("Access-Control-Allow-Origin", "*")
+		w.Header().Set("Access-Control-Expose-Headers", "*")
+	}
+	ctx, call := llm.Ensure(r.Context())
+	if ctx != r.Context() {
+		r = r.WithContext(ctx)
+	}
+	if refused := h.serve(w, r, call); refused != nil {
+		if c := h.logger.Check(zap.DebugLevel, "refused"); c != nil {
+			c.Write(zap.Int("status", refused.Status), zap.String("reason", refused.Message), zap.NamedError("cause", refused.Err))
+		}
+		return llm.WriteError(w, llm.ShapeOf(r.URL.Path), refused)
+	}
+	return nil
+}
+
+func (h *Handler) serve(w http.ResponseWriter, r *http.Request, call *llm.Call) *llm.Error {
+	ep, id, refused := h.route(r, call)
+	if refused != nil {
+		return refused
+	}
+	if ep == models {
+		return h.listModels(w, r, call, id)
+	}
+	b, refused := h.read(r, ep)
+	if refused != nil {
+		return refused
+	}
+	call.Endpoint = &ep.Endpoint
+	call.Request = llm.Request{
+		Asked: b.ModelName, Stream: b.Stream, IncludeUsage: b.UsageAsked, User: h.endUser(r, b), UserParam: b.User,
+		N: b.N, MaxOutput: b.MaxOutput, Tier: b.Tier, BodyBytes: int64(len(b.Data)), TextUnits: b.Units,
+	}
+	name, e := h.catalog.resolve(b.ModelName, call.Identity)
+	if e == nil {
+		return noModel(b.ModelName)
+	}
+	var space [4]try
+	tries := plan(space[:0], e, name, ep, call.Identity)
+	if len(tries) == 0 {
+		return invalid("model", "model "+b.ModelName+" is not served at "+r.URL.Path+": none of its backends speaks that API")
+	}
+	call.SetTarget(tries[0].target())
+	if call.Admit != nil {
+		if refused := call.Admit(r.Context(), call); refused != nil {
+			return refused
+		}
+	}
+	if call.Open != nil {
+		if refused := call.Open(r.Context(), call); refused != nil {
+			return refused
+		}
+	}
+	return h.forward(w, r, call, ep, b, tries)
+}
+
+// route finds the endpoint of a request and makes sure that it may be called this way. id is what stands behind `models/`.
+func (h *Handler) route(r *http.Request, call *llm.Call) (ep *endpoint, id string, refused *llm.Error) {
+	if upgrades(r) {
+		return nil, "", invalid("Upgrade", "a connection cannot be upgraded here: the usage of such calls is not metered")
+	}
+	ep, id = lookup(r.URL.Path)
+	method := http.MethodPost
+	if ep == models {
+		method = http.MethodGet
+	}
+	switch {
+	case ep == nil:
+		return nil, "", refusal(http.StatusNotFound, invalidRequest, "", "unknown path "+r.URL.Path+": it is not an endpoint of this gateway")
+	case r.Method != method:
+		return nil, "", refusal(http.StatusMethodNotAllowed, invalidRequest, "", r.URL.Path+" is called by "+method+", not by "+r.Method)
+	case !call.Keyed && !h.Anonymous:
+		return nil, "", refusal(http.StatusUnauthorized, "auth_error", "",
+			"no API key was checked for this call: the gateway's configuration needs `keyauth` before `llmroute`, or `anonymous` in it")
+	case ep == models:
+		return ep, id, nil
+	case !call.Metered && !h.Unmetered:
+		return nil, "", refusal(http.StatusServiceUnavailable, "service_unavailable", "",
+			"this call would not be metered: the gateway's configuration needs `lagobilling` before `llmroute`, or `unmetered` in it")
+	}
+	return ep, "", nil
+}
+
+// upgrades reports whether a request asks for another protocol. An offer to speak HTTP/2 is none: it may be ignored.
+func upgrades(r *http.Request) bool {
+	asked := r.Header.Get("Upgrade")
+	return asked != "" && !strings.EqualFold(asked, "h2c") || r.Method == http.MethodConnect
+}
+
+func noModel(name string) *llm.Error {
+	return refusal(http.StatusNotFound, "model_not_found", "model", "the model "+name+" does not exist: GET /v1/models lists those that there are")
+}
+
+// endUser finds for whom the call is made, in LiteLLM's order.
+func (h *Handler) endUser(r *http.Request, b *body.Body) string {
+	for _, name := range h.users {
+		if v := r.Header[name]; len(v) > 0 && v[0] != "" {
+			return v[0]
+		}
+	}
+	for _, v := range [...]string{b.User, b.LiteLLMUser, b.MetadataUser} {
+		if v != "" {
+			return v
+		}
+	}
+	return b.SafetyUser
+}
+
+// publish sets the placeholders. A metered call has them from lagobilling.
+func publish(r *http.Request, call *llm.Call) {
+	repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
+	if !ok || call.Metered {
+		return
+	}
+	repl.Map(func(key string) (any, bool) {
+		switch key {
+		case "http.tollgate.model":
+			return call.Target().Model, true
+		case "http.tollgate.backend":
+			return call.Target().Backend, true
+		case "http.tollgate.provider":
+			return call.Target().Provider, true
+		}
+		return nil, false
+	})
+}
+
+func isPreflight(r *http.Request) bool {
+	return r.Method == http.MethodOptions && r.Header.Get("Origin") != "" && r.Header.Get("Access-Control-Request-Method") != ""
+}
+
+// preflight answers a browser's question before a call. The call itself still needs its key.
+func preflight(w http.ResponseWriter, r *http.Request) {
+	h := w.Header()
+	h.Set("Access-Control-Allow-Origin", "*")
+	h.Set("Access-Control-Allow-Methods", "GET, POST, OPTIONS")
+	allowed := "Authorization, X-Api-Key, Api-Key, Content-Type, Anthropic-Version, Anthropic-Beta"
+	if asked := r.Header.Get("Access-Control-Request-Headers"); asked != "" {
+		allowed = asked
+	}
+	h.Set("Access-Control-Allow-Headers", allowed)
+	h.Set("Access-Control-Max-Age", "86400")
+	h.Set("Vary", "Access-Control-Request-Headers")
+	w.WriteHeader(http.StatusNoContent)
+}
+
+// handlerError returns the status of an error that a handler of Caddy gave, and 0 when it is none.
+func handlerError(err error) int {
+	if e, ok := errors.AsType[caddyhttp.HandlerError](err); ok && e.StatusCode >= 400 {
+		return e.StatusCode
+	}
+	return 0
+}

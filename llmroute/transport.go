@@ -1,0 +1,270 @@
+package llmroute
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/headers"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+
+	"github.com/tollgate-llm/tollgate/internal/body"
+)
+
+func init() {
+	caddy.RegisterModule(new(Transport))
+}
+
+// Transport is what llmroute puts around the transport of each backend's reverse proxy; it is of no use elsewhere. It adds
+// the provider's key to a copy of the request, so that no log line of the reverse proxy can hold it, and turns an answer
+// that calls for another attempt into an error, so that nothing of it reaches the client. Requests that are not attempts
+// of llmroute, such as those of health checks, pass as they are and without the key.
+type Transport struct {
+	// Inner is the transport that sends the request. Default: http.
+	Inner json.RawMessage `json:"inner,omitempty" caddy:"namespace=http.reverse_proxy.transport inline_key=protocol"`
+
+	next http.RoundTripper
+}
+
+// CaddyModule returns the Caddy module information.
+func (*Transport) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{
+		ID:  "http.reverse_proxy.transport." + transportName,
+		New: func() caddy.Module { return new(Transport) },
+	}
+}
+
+const transportName = "llmroute"
+
+// Provision loads the inner transport.
+func (t *Transport) Provision(ctx caddy.Context) error {
+	if len(t.Inner) == 0 {
+		t.Inner = json.RawMessage(`{"protocol":"http"}`)
+	}
+	mod, err := ctx.LoadModule(t, "Inner")
+	if err != nil {
+		return fmt.Errorf("loading transport: %w", err)
+	}
+	next, ok := mod.(http.RoundTripper)
+	if !ok {
+		return fmt.Errorf("transport %T sends no requests", mod)
+	}
+	t.next = next
+	return nil
+}
+
+const (
+	// drainMax bounds what is read of an answer that is not passed on, so that its connection can serve again.
+	drainMax = 64 << 10
+	// drainTime bounds how long that may take.
+	drainTime = time.Second
+)
+
+// attempt is what the RoundTrip of an attempt needs to know, and what it tells. One serves all attempts of a call, as they
+// follow each other.
+type attempt struct {
+	backend *Backend
+	payload *body.Payload
+	last    bool // whatever the answer is, it is passed on
+
+	answered   bool          // an answer was passed on
+	status     int           // the status of an answer that was not passed on; 0 when there was none
+	retryAfter time.Duration // what that answer asked to wait
+}
+
+type attemptKey struct{}
+
+func withAttempt(ctx context.Context, a *attempt) context.Context {
+	return context.WithValue(ctx, attemptKey{}, a)
+}
+
+// failure is the outcome of an attempt that nothing was passed on of. It hides a cancelled context, of which the reverse
+// proxy would conclude that the client hung up.
+type failure struct {
+	reason  string
+	timeout bool
+}
+
+func (f *failure) Error() string { return f.reason }
+
+// failureOf finds the failure within an error of the reverse proxy.
+func failureOf(err error) *failure {
+	f, _ := errors.AsType[*failure](err)
+	return f
+}
+
+var errTimeout = errors.New("no answer began within the backend's timeout")
+
+// RoundTrip sends an attempt's request.
+func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
+	a, ok := r.Context().Value(attemptKey{}).(*attempt)
+	if !ok {
+		return t.next.RoundTrip(r)
+	}
+	b := a.backend
+	ctx := r.Context()
+	var timer *time.Timer
+	if b.timeout > 0 {
+		var cancel context.CancelCauseFunc
+		ctx, cancel = context.WithCancelCause(ctx)
+		timer = time.AfterFunc(b.timeout, func() { cancel(errTimeout) })
+	}
+	out := r.WithContext(ctx)
+	out.Header = maps.Clone(r.Header)
+	if err := b.complete(out, a.payload); err != nil {
+		return nil, &failure{reason: err.Error()}
+	}
+	next := t.next
+	if b.mock != nil {
+		next = b.mock
+	}
+	resp, err := next.RoundTrip(out)
+	if timer != nil && !timer.Stop() && err == nil {
+		err = errors.Join(errTimeout, resp.Body.Close())
+	}
+	if err != nil {
+		if r.Context().Err() != nil {
+			return nil, err // the client hung up
+		}
+		return nil, failed(ctx, err)
+	}
+	return a.judge(resp)
+}
+
+// failed tells why a request got no answer.
+func failed(ctx context.Context, err error) *failure {
+	if cause := context.Cause(ctx); cause != nil {
+		err = cause
+	}
+	var net interface{ Timeout() bool }
+	return &failure{reason: err.Error(), timeout: errors.Is(err, errTimeout) || errors.As(err, &net) && net.Timeout()}
+}
+
+// judge passes an answer on, or keeps it back because another attempt is to be made.
+func (a *attempt) judge(resp *http.Response) (*http.Response, error) {
+	if resp.StatusCode == http.StatusSwitchingProtocols {
+		return nil, errors.Join(&failure{reason: "the backend switched protocols unasked"}, resp.Body.Close())
+	}
+	if a.last || !goesOn(resp.StatusCode) {
+		a.answered = true
+		for _, name := range kept {
+			delete(resp.Header, name)
+		}
+		return resp, nil
+	}
+	a.status = resp.StatusCode
+	a.retryAfter = retryAfter(resp.Header)
+	// Closing the body makes a read that takes too long return.
+	timer := time.AfterFunc(drainTime, func() { _ = resp.Body.Close() })
+	_, err := io.CopyN(io.Discard, resp.Body, drainMax)
+	timer.Stop()
+	if closed := resp.Body.Close(); err == nil || errors.Is(err, io.EOF) {
+		err = closed
+	}
+	reason := fmt.Sprintf("the backend answered %d", resp.StatusCode)
+	if err != nil {
+		reason += ": " + err.Error()
+	}
+	return nil, &failure{reason: reason}
+}
+
+// kept are headers of answers that are not for the client: the provider's cookies, the names of the operator's own account,
+// and answers about cross-origin calls, which the gateway gives itself.
+var kept = [...]string{
+	"Set-Cookie", "Openai-Organization", "Openai-Project", "Anthropic-Organization-Id", "Access-Control-Allow-Origin",
+	"Access-Control-Allow-Credentials", "Access-Control-Allow-Headers", "Access-Control-Allow-Methods", "Access-Control-Expose-Headers", "Alt-Svc",
+}
+
+// goesOn reports whether an answer calls for another attempt.
+func goesOn(status int) bool {
+	return status == http.StatusRequestTimeout || status == http.StatusTooManyRequests || status >= 500
+}
+
+// retryAfter reads a Retry-After in seconds, the only form that model providers send.
+func retryAfter(h http.Header) time.Duration {
+	d, err := time.ParseDuration(h.Get("Retry-After") + "s")
+	if err != nil || d < 0 {
+		return 0
+	}
+	return d
+}
+
+var identity = []string{"identity"}
+
+// complete makes the request what the provider is to get: without what the reverse proxy adds about the client, with the
+// provider's key.
+func (b *Backend) complete(r *http.Request, payload *body.Payload) error {
+	for _, name := range [...]string{"X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto"} {
+		if len(r.Header[name]) == 0 {
+			delete(r.Header, name)
+		}
+	}
+	if via := r.Header["Via"]; len(via) == 1 && strings.HasSuffix(via[0], " Caddy") {
+		delete(r.Header, "Via")
+	}
+	r.Header["Accept-Encoding"] = identity // usage cannot be read out of a compressed answer
+	if !b.ownHost {
+		r.Host = b.base.Host
+	}
+	if b.auth != nil {
+		r.Header[b.preset.keyHeader] = b.auth
+	}
+	if b.preset.sign == nil {
+		return nil
+	}
+	return b.preset.sign(r, payload)
+}
+
+// ProxyProtocolEnabled passes the question on.
+func (t *Transport) ProxyProtocolEnabled() bool {
+	p, ok := t.next.(reverseproxy.ProxyProtocolTransport)
+	return ok && p.ProxyProtocolEnabled()
+}
+
+// OverrideHealthCheckScheme passes the request on.
+func (t *Transport) OverrideHealthCheckScheme(base *url.URL, port string) {
+	if o, ok := t.next.(reverseproxy.HealthCheckSchemeOverriderTransport); ok {
+		o.OverrideHealthCheckScheme(base, port)
+	}
+}
+
+// RequiresContentLength passes the question on.
+func (t *Transport) RequiresContentLength() bool {
+	c, ok := t.next.(reverseproxy.ContentLengthRequiredTransport)
+	return ok && c.RequiresContentLength()
+}
+
+// DefaultBufferSizes passes the question on.
+func (t *Transport) DefaultBufferSizes() (request, response int64) {
+	if b, ok := t.next.(reverseproxy.BufferedTransport); ok {
+		return b.DefaultBufferSizes()
+	}
+	return 0, 0
+}
+
+// RequestHeaderOps passes the question on.
+func (t *Transport) RequestHeaderOps() *headers.HeaderOps {
+	if o, ok := t.next.(reverseproxy.RequestHeaderOpsTransport); ok {
+		return o.RequestHeaderOps()
+	}
+	return nil
+}
+
+// Interface guards.
+var (
+	_ caddy.Provisioner                                = (*Transport)(nil)
+	_ http.RoundTripper                                = (*Transport)(nil)
+	_ reverseproxy.ProxyProtocolTransport              = (*Transport)(nil)
+	_ reverseproxy.HealthCheckSchemeOverriderTransport = (*Transport)(nil)
+	_ reverseproxy.ContentLengthRequiredTransport      = (*Transport)(nil)
+	_ reverseproxy.BufferedTransport                   = (*Transport)(nil)
+	_ reverseproxy.RequestHeaderOpsTransport           = (*Transport)(nil)
+)
