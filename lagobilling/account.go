@@ -1,0 +1,198 @@
+package lagobilling
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/tollgate-llm/tollgate/app"
+	"github.com/tollgate-llm/tollgate/internal/lago"
+	"github.com/tollgate-llm/tollgate/internal/spool"
+)
+
+// How long closing an account waits for the batches on their way. What does not get through stays in the spool.
+const (
+	exitPatience   = 10 * time.Second
+	reloadPatience = 2 * time.Second
+)
+
+// Account is what the handlers of one Lago account share: the spool and its delivery. It outlives reloads, and each call
+// in flight holds a reference of its own.
+type Account struct {
+	name   string
+	dir    string
+	spool  *spool.Spool
+	logger *zap.Logger
+
+	delivers  atomic.Bool // there is a Lago to deliver to
+	drains    atomic.Int64
+	maxDrains atomic.Int64
+	resolved  int // interrupted calls that were billed by estimate at start
+
+	mu       sync.Mutex
+	settings settings
+	client   *lago.Client
+	delivery *delivery
+	payers   *payers
+	started  bool
+}
+
+// agree makes the handlers of one configuration agree on their accounts: one name has one set of settings, and one spool
+// has one account.
+func agree(a *app.App, s settings) error {
+	if earlier, there := a.Shared("lagobilling account "+s.name, s); there && earlier != s {
+		return fmt.Errorf("account %s is configured twice with different settings: one account has one Lago, one spool and one way to deliver; "+
+			"give the other one a name of its own", s.name)
+	}
+	if earlier, there := a.Shared("lagobilling spool "+s.dir, s.name); there && earlier != s.name {
+		return fmt.Errorf("accounts %s and %s have the same spool %s: each needs its own", earlier, s.name, s.dir)
+	}
+	return nil
+}
+
+// openAccount opens the spool of an account and settles, by policy, what the process before left open. h is a handler of
+// the configuration that opens it: an estimate has its prices and its shape of events.
+func openAccount(s settings, h *Handler, logger *zap.Logger) (*Account, error) {
+	logger = logger.With(zap.String("account", s.name))
+	durability := spool.Process
+	if s.durability == "fsync" {
+		durability = spool.Fsync
+	}
+	sp, err := spool.Open(spool.Options{
+		Dir: s.dir, Durability: durability, MaxBytes: s.spoolMax, Retain: s.retain,
+		OnFault: func(err error) { logger.Error("spool", zap.Error(err)) },
+	})
+	if err != nil {
+		return nil, fmt.Errorf("account %s: %w", s.name, err)
+	}
+	a := &Account{name: s.name, dir: s.dir, spool: sp, logger: logger}
+	a.delivery = newDelivery(sp, recordEvents, logger, nil)
+	a.payers = newPayers(nil)
+	a.configure(s)
+	report := sp.Report()
+	for _, d := range report.Damage {
+		logger.Error("damage in the spool was set aside",
+			zap.String("segment", d.Segment), zap.Int64("offset", d.Offset), zap.Int64("bytes", d.Bytes), zap.String("file", d.File))
+	}
+	if report.Interrupted > 0 {
+		if err := a.resolveInterrupted(h, s.interrupted); err != nil {
+			return nil, errors.Join(err, a.Close())
+		}
+	}
+	return a, nil
+}
+
+// resolveInterrupted bills the calls that the process before left open for what their requests held, or leaves them to
+// the operator.
+func (a *Account) resolveInterrupted(h *Handler, policy string) error {
+	left, err := a.spool.Interrupted()
+	if err != nil {
+		return err
+	}
+	if policy != "estimate" {
+		a.logger.Warn("calls were interrupted when the process before ended; they wait for the operator", zap.Int("calls", len(left)))
+		return nil
+	}
+	for _, r := range left {
+		opened, err := parseRecord(r.Payload)
+		if err != nil {
+			a.logger.Error("interrupted call cannot be estimated and waits for the operator", zap.Error(err))
+			continue
+		}
+		payload, deliver := h.estimateInterrupted(opened, time.Now())
+		if err := a.spool.ResolveInterrupted(r.ID, payload, deliver && a.delivers.Load()); err != nil {
+			return err
+		}
+		a.resolved++
+	}
+	a.logger.Warn("calls were interrupted when the process before ended; they are billed for their estimated input", zap.Int("calls", a.resolved))
+	return nil
+}
+
+// configure puts the settings of a configuration in force. Those of the spool itself are fixed while it is open.
+func (a *Account) configure(s settings) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	before := a.settings
+	a.settings = s
+	a.maxDrains.Store(int64(s.maxDrains))
+	if a.started && (s.durability != before.durability || s.spoolMax != before.spoolMax || s.retain != before.retain) {
+		a.logger.Warn("durability, spool_max and retain of an open spool stay as they were until the process starts again")
+	}
+	if a.started && s == before {
+		return
+	}
+	if s.apiBase != before.apiBase || s.apiKey != before.apiKey {
+		if a.client != nil {
+			a.client.CloseIdle()
+		}
+		a.client = nil
+		if s.apiBase != "" {
+			client, err := newClient(s)
+			if err != nil {
+				a.logger.Error("nothing is delivered", zap.Error(err))
+			}
+			a.client = client
+		}
+	}
+	a.delivers.Store(a.client != nil)
+	a.delivery.configure(deliveryConfig{
+		client: a.client, late: s.late, restamp: restamp, sentFile: filepath.Join(s.dir, "sent"),
+		onResult: theMetrics.delivered,
+	})
+	a.payers.configure(s.payerCheck, a.client)
+	a.started = true
+	if a.client != nil {
+		a.delivery.start()
+	}
+}
+
+func newClient(s settings) (*lago.Client, error) {
+	base, err := lago.ParseBase(s.apiBase)
+	if err != nil {
+		return nil, err
+	}
+	return lago.New(lago.Options{Base: base, Key: s.apiKey})
+}
+
+// settle writes a settled record. billed says that it holds events; without a Lago they stay in the ledger.
+func (a *Account) settle(id spool.ID, payload []byte, billed bool) error {
+	return a.spool.Settle(id, payload, billed && a.delivers.Load())
+}
+
+// claimDrain takes one of the slots for reading an answer on after its client hung up.
+func (a *Account) claimDrain() bool {
+	if a.drains.Add(1) > a.maxDrains.Load() {
+		a.drains.Add(-1)
+		return false
+	}
+	return true
+}
+
+func (a *Account) releaseDrain() { a.drains.Add(-1) }
+
+// Close ends the delivery and closes the spool. What was not delivered is on disk and goes on when it is opened again.
+func (a *Account) Close() error {
+	patience := reloadPatience
+	if caddy.Exiting() {
+		patience = exitPatience
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	a.delivery.stop(ctx)
+	a.payers.stop()
+	a.mu.Lock()
+	if a.client != nil {
+		a.client.CloseIdle()
+	}
+	a.mu.Unlock()
+	return a.spool.Close()
+}

@@ -1,0 +1,149 @@
+package lagobilling
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/require"
+	"go.uber.org/zap"
+
+	"github.com/tollgate-llm/tollgate/internal/llm"
+	"github.com/tollgate-llm/tollgate/internal/spool"
+	"github.com/tollgate-llm/tollgate/internal/testkit"
+	"github.com/tollgate-llm/tollgate/internal/usage"
+)
+
+func TestBilledThroughLago(t *testing.T) {
+	const calls = 25
+	lago := testkit.NewLago(t, testkit.LagoOptions{})
+	lago.AddMetric(testkit.LagoMetric{Code: "tokens", Field: "total_tokens"})
+	lago.AddSubscription(testkit.LagoSubscription{ExternalID: "sub-1", Started: time.Now().Add(-time.Hour)})
+	b := newBench(t, &Handler{APIBase: lago.URL, APIKey: lago.Key(), EventCode: "tokens"})
+	for range calls {
+		_, _, err := b.post(chatRoute(plain("application/json", jsonAnswer)))
+		require.NoError(t, err)
+		b.wait()
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	require.NoError(t, lago.Await(ctx, func() bool { return lago.EventCount() == calls }))
+	require.Empty(t, lago.Violations())
+	require.Eventually(t, func() bool { return b.account.spool.Stats().Finished == calls }, 10*time.Second, time.Millisecond)
+	st := b.account.status(time.Now())
+	require.EqualValues(t, calls, st.Delivered)
+	require.Zero(t, st.Pending)
+	for _, e := range b.records() {
+		var event struct {
+			TransactionID string `json:"transaction_id"`
+		}
+		require.NoError(t, json.Unmarshal(e.Events[0], &event))
+		require.Equal(t, 1, lago.BilledTimes(event.TransactionID))
+	}
+}
+
+func TestUnknownPayerIsRefused(t *testing.T) {
+	lago := testkit.NewLago(t, testkit.LagoOptions{})
+	lago.AddSubscription(testkit.LagoSubscription{ExternalID: "known", Started: time.Now().Add(-time.Hour)})
+	b := newBench(t, &Handler{APIBase: lago.URL, APIKey: lago.Key(), EventCode: "tokens", PayerCheck: "reject"})
+	for payer, status := range map[string]int{"known": http.StatusOK, "stranger": http.StatusForbidden} {
+		rt := chatRoute(plain("application/json", jsonAnswer))
+		rt.request.User = payer
+		res, body, err := b.post(rt)
+		require.NoError(t, err)
+		b.wait()
+		require.Equal(t, status, res.StatusCode, body)
+	}
+	require.Len(t, b.records(), 1)
+}
+
+// leaveOpen is a process that ends between the two records of a call.
+func leaveOpen(t *testing.T, dir string) string {
+	t.Helper()
+	sp, err := spool.Open(spool.Options{Dir: dir})
+	require.NoError(t, err)
+	rt := chatRoute(nil)
+	rt.identity = &llm.Identity{TeamID: "team-1", KeyAlias: "ci"}
+	call := newCall(rt)
+	target := *rt.target
+	target.Prices = map[string]string{"input": "1000000"}
+	call.SetTarget(&target)
+	r := openedRecord("default", call, "sub-1", byEndUser, []property{{"region", "eu"}})
+	require.NoError(t, sp.Begin(spool.ID(uuid.MustParse(call.ID)), r.append(nil, nil)))
+	require.NoError(t, sp.Close())
+	return call.ID
+}
+
+func TestInterruptedCallsAreHeld(t *testing.T) {
+	dir := t.TempDir()
+	id := leaveOpen(t, dir)
+	b := newBench(t, &Handler{Spool: dir})
+	require.EqualValues(t, 1, b.account.status(time.Now()).Interrupted)
+	all := b.records()
+	require.Len(t, all, 1)
+	require.Equal(t, id, all[0].ID)
+	require.Equal(t, "interrupted", all[0].State)
+	require.Empty(t, all[0].Events)
+}
+
+func TestInterruptedCallsAreEstimated(t *testing.T) {
+	dir := t.TempDir()
+	id := leaveOpen(t, dir)
+	b := newBench(t, &Handler{Spool: dir, Interrupted: "estimate", EventCode: "tokens"})
+	all := b.records()
+	require.Len(t, all, 1)
+	e := all[0]
+	require.Equal(t, id, e.ID)
+	require.Equal(t, "done", e.State)
+	require.Equal(t, outcomeInterrupted, e.Outcome)
+	require.Equal(t, usage.Estimated, e.Source)
+	require.NotEmpty(t, e.How)
+	require.EqualValues(t, 8, e.Counts.N(usage.Input))
+	require.Equal(t, "ci", e.KeyAlias)
+	require.Equal(t, "8", e.Cost, "at the price that the backend had when the call came")
+	require.Len(t, e.Events, 1)
+	var event struct {
+		Subscription string            `json:"external_subscription_id"`
+		Properties   map[string]string `json:"properties"`
+	}
+	require.NoError(t, json.Unmarshal(e.Events[0], &event))
+	require.Equal(t, "sub-1", event.Subscription)
+	require.Equal(t, "8", event.Properties["prompt_tokens"])
+	require.Equal(t, "eu", event.Properties["region"])
+	require.Equal(t, "estimated", event.Properties["usage"])
+}
+
+func TestSecondProcessIsRefused(t *testing.T) {
+	b := newBench(t, &Handler{})
+	_, err := openAccount(settings{name: "default", dir: b.account.dir}, b.handler, zap.NewNop())
+	require.ErrorContains(t, err, "account default")
+	require.ErrorContains(t, err, b.account.dir, "the operator must see which spool it is")
+}
+
+// TestRecordRoundTrip reads a record back as it was written, with text that JSON must escape.
+func TestRecordRoundTrip(t *testing.T) {
+	r := record{
+		V: recordVersion, ID: llm.NewID(), Account: "a", Opened: time.UnixMilli(1741219251590).UTC(), Settled: time.UnixMilli(1741219251999).UTC(),
+		Outcome: outcomeClientGone, Hangup: hangupDrained, Status: 200, Endpoint: "messages", Asked: "a\"b\\c\n\u2028é😀\x01", Model: "m",
+		Upstream: "u", Backend: "b", Provider: "p", ResponseModel: "rm", ResponseID: "ri", Tier: "flex", Stream: true, Attempts: 2,
+		Payer: "p", ChargeBy: byTeam, Key: "sk-...abcd", KeyHash: "0123456789ab", KeyAlias: "ka", Team: "t", User: "u", EndUser: "e",
+		InputUnits: 7, BaseURL: "https://x/v1", Written: map[string]string{"input": "1", "output": "2"}, Source: usage.Partial, How: "h", Cost: "0.1", BaseCost: "0.09", ProviderCost: "9e-2", Unpriced: "x",
+		Prices: "v1", PriceNote: "n", NotBilled: "nb", Bytes: 1, TTFT: 2, Duration: 3,
+		Events: []json.RawMessage{json.RawMessage(`{"a":1}`), json.RawMessage(`{"b":2}`)},
+	}
+	r.Counts.Set(usage.Input, 0)
+	r.Counts.Set(usage.Reasoning, 9)
+	got, err := parseRecord(r.append(nil, []byte(`{"a":1},{"b":2}`)))
+	require.NoError(t, err)
+	require.Equal(t, &r, got)
+	_, known := got.Counts.Get(usage.Input)
+	require.True(t, known, "zero is not absent")
+	_, known = got.Counts.Get(usage.Output)
+	require.False(t, known, "absent is not zero")
+	_, err = parseRecord([]byte(`{"v":99,"id":"x"}`))
+	require.ErrorContains(t, err, "newer")
+	require.True(t, json.Valid(appendString(nil, "\xff\xfe\x00")))
+}

@@ -1,0 +1,331 @@
+package lagobilling
+
+import (
+	"errors"
+	"fmt"
+	"math/big"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/dustin/go-humanize"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/tollgate-llm/tollgate/internal/lago"
+)
+
+// The bounds of the time that an answer is read on after its client hung up.
+const (
+	shortestDrain = time.Millisecond
+	longestDrain  = time.Hour
+)
+
+// settings are the resolved settings of an account: what its spool and its delivery need. Two handlers of one
+// configuration that name the same account must agree on all of them.
+type settings struct {
+	name        string
+	dir         string // absolute
+	durability  string
+	spoolMax    int64
+	retain      time.Duration
+	interrupted string
+	apiBase     string // empty: ledger only
+	apiKey      string
+	eventCode   string
+	late        string
+	payerCheck  string
+	maxDrains   int
+}
+
+// choices are the values that a setting may have, its default first.
+var choices = map[string][]string{
+	"missing_payer": {"reject", "default", "unbilled"},
+	"payer_check":   {payerCheckWarn, payerCheckOff, payerCheckReject},
+	"events":        {shapePerRequest, shapePerTokenType, shapeCost},
+	"token_counts":  {countsDisjoint, countsSDK},
+	"durability":    {"process", "fsync"},
+	"interrupted":   {"hold", "estimate"},
+	"late":          {lateKeep, lateRestamp},
+	"on_disconnect": {"auto", "drain", "cancel"},
+	"unpriced":      {"allow", "reject"},
+}
+
+var (
+	accountName  = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9._-]{0,63}$`)
+	propertyName = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}$`)
+	percentText  = regexp.MustCompile(`^\d{1,4}(\.\d{1,6})?%?$`)
+)
+
+// checkPropertyName checks the name of an operator's property.
+func checkPropertyName(name string) error {
+	if !propertyName.MatchString(name) {
+		return fmt.Errorf("property %q: a name has up to 64 letters, digits, dots, dashes and underscores", name)
+	}
+	if reserved[name] {
+		return fmt.Errorf("property %s: events have a property of that name already", name)
+	}
+	return nil
+}
+
+// choose resolves a setting that has a closed list of values.
+func choose(name, value string) (string, error) {
+	allowed := choices[name]
+	if value == "" {
+		return allowed[0], nil
+	}
+	value, err := resolve(name, value)
+	if err != nil {
+		return "", err
+	}
+	if !slices.Contains(allowed, value) {
+		return "", fmt.Errorf("%s is %q, but must be one of %s", name, value, strings.Join(allowed, ", "))
+	}
+	return value, nil
+}
+
+// resolve replaces the placeholders of a written value. One that resolves to nothing is an error, never a default.
+func resolve(name, value string) (string, error) {
+	if !strings.Contains(value, "{") {
+		return value, nil
+	}
+	out, err := caddy.NewReplacer().ReplaceOrErr(value, true, true)
+	if err != nil {
+		return "", fmt.Errorf("%s: %w", name, err)
+	}
+	if out = strings.TrimSpace(out); out == "" {
+		return "", fmt.Errorf("%s: %s resolves to nothing", name, value)
+	}
+	return out, nil
+}
+
+// resolveTemplate replaces those placeholders of a value that are known at start, {env.*} and {file.*}, and leaves the
+// others to each request.
+func resolveTemplate(name, value string) (string, error) {
+	if !strings.Contains(value, "{") {
+		return value, nil
+	}
+	out, err := caddy.NewReplacer().ReplaceFunc(value, func(key string, val any) (any, error) {
+		if !strings.HasPrefix(key, "env.") && !strings.HasPrefix(key, "file.") {
+			return "{" + key + "}", nil
+		}
+		s := strings.TrimSpace(caddy.ToString(val))
+		if s == "" {
+			return nil, fmt.Errorf("evaluated placeholder {%s} is empty", key)
+		}
+		return s, nil
+	})
+	if err != nil {
+		return "", fmt.Errorf("%s: %w", name, err)
+	}
+	return out, nil
+}
+
+// duration resolves a duration between low and high.
+func duration(name, value string, fallback, low, high time.Duration) (time.Duration, error) {
+	if value == "" {
+		return fallback, nil
+	}
+	value, err := resolve(name, value)
+	if err != nil {
+		return 0, err
+	}
+	d, err := caddy.ParseDuration(value)
+	if err != nil {
+		return 0, fmt.Errorf("%s: %q is not a duration", name, value)
+	}
+	if d < low || d > high {
+		return 0, fmt.Errorf("%s is %s, but must be between %s and %s", name, value, low, high)
+	}
+	return d, nil
+}
+
+// size resolves a number of bytes.
+func size(name, value string, fallback, low int64) (int64, error) {
+	if value == "" {
+		return fallback, nil
+	}
+	value, err := resolve(name, value)
+	if err != nil {
+		return 0, err
+	}
+	n, err := humanize.ParseBytes(value)
+	if err != nil || n > 1<<62 {
+		return 0, fmt.Errorf("%s: %q is not a size", name, value)
+	}
+	if int64(n) < low { //nolint:gosec // bounded above
+		return 0, fmt.Errorf("%s is %s, but must be at least %s", name, value, humanize.Bytes(uint64(low))) //nolint:gosec // low is positive
+	}
+	return int64(n), nil //nolint:gosec // bounded above
+}
+
+// count resolves a whole number between low and high.
+func count(name, value string, fallback, low, high int) (int, error) {
+	if value == "" {
+		return fallback, nil
+	}
+	value, err := resolve(name, value)
+	if err != nil {
+		return 0, err
+	}
+	n, err := strconv.Atoi(value)
+	if err != nil {
+		return 0, fmt.Errorf("%s: %q is not a number", name, value)
+	}
+	if n < low || n > high {
+		return 0, fmt.Errorf("%s is %d, but must be between %d and %d", name, n, low, high)
+	}
+	return n, nil
+}
+
+// accountSettings resolves what the account needs.
+func (h *Handler) accountSettings() (s settings, err error) {
+	set := func(to *string, name, value, fallback string) {
+		if err != nil {
+			return
+		}
+		if *to, err = resolve(name, value); err == nil && *to == "" {
+			*to = fallback
+		}
+	}
+	pick := func(to *string, name, value string) {
+		if err == nil {
+			*to, err = choose(name, value)
+		}
+	}
+	set(&s.name, "account", h.Account, "default")
+	if err == nil && !accountName.MatchString(s.name) {
+		err = fmt.Errorf("account %q: a name has up to 64 letters, digits, dots, dashes and underscores", s.name)
+	}
+	set(&s.dir, "spool", h.Spool, filepath.Join(caddy.AppDataDir(), "tollgate", "spool", s.name))
+	set(&s.apiBase, "api_base", h.APIBase, "")
+	set(&s.apiKey, "api_key", h.APIKey, "")
+	set(&s.eventCode, "event_code", h.EventCode, "")
+	pick(&s.durability, "durability", h.Durability)
+	pick(&s.interrupted, "interrupted", h.Interrupted)
+	pick(&s.late, "late", h.Late)
+	pick(&s.payerCheck, "payer_check", h.PayerCheck)
+	if err != nil {
+		return s, err
+	}
+	if s.retain, err = duration("retain", h.Retain, 72*time.Hour, time.Second, 10*365*24*time.Hour); err != nil {
+		return s, err
+	}
+	if s.spoolMax, err = size("spool_max", h.SpoolMax, 10_000_000_000, 64<<10); err != nil {
+		return s, err
+	}
+	if s.maxDrains, err = count("max_drains", h.MaxDrains, 1000, 0, 1_000_000); err != nil {
+		return s, err
+	}
+	if s.dir, err = filepath.Abs(s.dir); err != nil {
+		return s, fmt.Errorf("spool: %w", err)
+	}
+	if err := printable("event_code", s.eventCode); err != nil {
+		return s, err
+	}
+	if s.apiBase != "" {
+		if _, err := lago.ParseBase(s.apiBase); err != nil {
+			return s, fmt.Errorf("api_base: %w", err)
+		}
+	}
+	return s, nil
+}
+
+// consistent checks what settings demand of each other; it looks at what is written, not at what it resolves to.
+func (h *Handler) consistent() error {
+	if (h.APIBase == "") != (h.APIKey == "") {
+		return errors.New("api_base and api_key belong together: give both, or neither to keep records in the ledger alone")
+	}
+	perRequest := h.Events == "" || h.Events == shapePerRequest
+	if h.APIBase != "" && h.EventCode == "" && perRequest {
+		return errors.New("event_code is missing: the code of the billable metric that Lago is to count the events for")
+	}
+	if h.Events == shapeCost && h.Unpriced == "allow" {
+		return errors.New("events cost needs a price for every call: unpriced allow contradicts it")
+	}
+	if h.TokenCounts != "" && h.Events != shapePerTokenType && !strings.Contains(h.Events, "{") {
+		return errors.New("token_counts is an option of events per_token_type")
+	}
+	if h.MissingPayer == "default" && h.DefaultPayer == "" {
+		return errors.New("missing_payer default needs the subscription that pays")
+	}
+	if h.OnDisconnect == "drain" && h.DrainTimeout == "" {
+		return errors.New("on_disconnect drain needs the longest time that an answer is read on")
+	}
+	return nil
+}
+
+// factor is what a cost is multiplied with, exactly: 11/10 for a markup of ten percent.
+type factor struct{ num, den int64 }
+
+// parsePercent reads a percentage such as 12.5 or 12.5% and returns its exact value in millionths of a percent.
+func parsePercent(name, text string, highest int64) (int64, error) {
+	if !percentText.MatchString(text) {
+		return 0, fmt.Errorf("%s: %q is not a percentage with at most six decimals", name, text)
+	}
+	whole, frac, _ := strings.Cut(strings.TrimSuffix(text, "%"), ".")
+	n, err := strconv.ParseInt(whole+(frac + "000000")[:6], 10, 64)
+	if err != nil {
+		return 0, fmt.Errorf("%s: %q is not a percentage", name, text)
+	}
+	if n > highest*1_000_000 {
+		return 0, fmt.Errorf("%s is %s, but must be between 0 and %d percent", name, text, highest)
+	}
+	return n, nil
+}
+
+// factors resolves markups and discounts: per provider, with "" for all others. A provider's own markup replaces the
+// general one, and so does its discount; a markup and a discount that both apply are multiplied.
+func (h *Handler) factors() (map[string]factor, error) {
+	const hundred = 100 * 1_000_000
+	markups, err := percents("markup", h.Markup, 1000)
+	if err != nil {
+		return nil, err
+	}
+	discounts, err := percents("discount", h.Discount, 100)
+	if err != nil {
+		return nil, err
+	}
+	out := make(map[string]factor)
+	add := func(provider string) {
+		up, ok := markups[provider]
+		if !ok {
+			up = markups[""]
+		}
+		down, ok := discounts[provider]
+		if !ok {
+			down = discounts[""]
+		}
+		f := big.NewRat(hundred+up, hundred)
+		f.Mul(f, big.NewRat(hundred-down, hundred))
+		out[provider] = factor{f.Num().Int64(), f.Denom().Int64()}
+	}
+	add("")
+	for p := range markups {
+		add(p)
+	}
+	for p := range discounts {
+		add(p)
+	}
+	return out, nil
+}
+
+func percents(name string, list []Percent, highest int64) (map[string]int64, error) {
+	out := make(map[string]int64, len(list))
+	for _, p := range list {
+		if _, twice := out[p.Provider]; twice {
+			return nil, fmt.Errorf("%s is given twice for the same provider", name)
+		}
+		text, err := resolve(name, p.Percent)
+		if err != nil {
+			return nil, err
+		}
+		if out[p.Provider], err = parsePercent(name, text, highest); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}

@@ -1,0 +1,107 @@
+package lagobilling
+
+import (
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/tollgate-llm/tollgate/adapttest"
+)
+
+func TestCaddyfiles(t *testing.T) { adapttest.Run(t, filepath.Join("testdata", "adapt")) }
+
+// provision provisions handlers in one configuration.
+func provision(t *testing.T, handlers ...*Handler) error {
+	t.Helper()
+	ctx, err := caddy.ProvisionContext(&caddy.Config{Admin: &caddy.AdminConfig{Disabled: true}})
+	require.NoError(t, err)
+	for _, h := range handlers {
+		if err := h.Provision(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func TestValuesThatResolveToNothing(t *testing.T) {
+	t.Setenv("SOME_VALUE", "team_id")
+	t.Setenv("EMPTY_VALUE", "")
+	require.NoError(t, provision(t, &Handler{ChargeBy: "{env.SOME_VALUE}"}))
+	for name, h := range map[string]*Handler{
+		"api_base":   {APIBase: "{env.NO_SUCH}", APIKey: "k", EventCode: "c"},
+		"api_key":    {APIBase: "http://localhost", APIKey: "{env.EMPTY_VALUE}", EventCode: "c"},
+		"event_code": {APIBase: "http://localhost", APIKey: "k", EventCode: "{env.NO_SUCH}"},
+		"spool":      {Spool: "{env.NO_SUCH}"},
+		"account":    {Account: "{env.NO_SUCH}"},
+		"charge_by":  {ChargeBy: "{env.NO_SUCH}"},
+		"retain":     {Retain: "{env.NO_SUCH}"},
+		"events":     {Events: "{env.NO_SUCH}"},
+		"property x": {Properties: []Property{{Name: "x", Value: "a {env.NO_SUCH}"}}},
+		"markup":     {Markup: []Percent{{Percent: "{env.NO_SUCH}"}}},
+		"prices":     {Prices: "{file." + filepath.Join(t.TempDir(), "none") + "}"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			err := provision(t, h)
+			require.ErrorContains(t, err, name, "a written value that resolves to nothing is an error, never a default")
+		})
+	}
+}
+
+func TestValuesFromTheEnvironmentAreChecked(t *testing.T) {
+	t.Setenv("VALUE", "nonsense")
+	for _, h := range []*Handler{
+		{Events: "{env.VALUE}"},
+		{Retain: "{env.VALUE}"},
+		{SpoolMax: "{env.VALUE}"},
+		{MaxDrains: "{env.VALUE}"},
+		{ChargeBy: "{env.VALUE}"},
+		{Markup: []Percent{{Percent: "{env.VALUE}"}}},
+		{OnDisconnect: "{env.VALUE}"},
+	} {
+		require.ErrorContains(t, provision(t, h), "nonsense")
+	}
+	t.Setenv("VALUE", "cost")
+	require.ErrorContains(t, provision(t, &Handler{Events: "{env.VALUE}", Unpriced: "allow"}), "contradicts")
+}
+
+func TestAccountsThatContradictEachOther(t *testing.T) {
+	dir, other := t.TempDir(), t.TempDir()
+	require.NoError(t, provision(t, &Handler{Account: "a", Spool: dir}, &Handler{Account: "a", Spool: dir, ChargeBy: "team_id"}),
+		"what is a handler's own may differ")
+	require.ErrorContains(t, provision(t, &Handler{Account: "a", Spool: dir}, &Handler{Account: "a", Spool: other}), "different settings")
+	require.ErrorContains(t, provision(t, &Handler{Account: "a", Spool: dir}, &Handler{Account: "a", Spool: dir, Retain: "1h"}), "different settings")
+	require.ErrorContains(t, provision(t, &Handler{Account: "a", Spool: dir}, &Handler{Account: "b", Spool: dir + "/"}), "same spool")
+}
+
+func TestSecretsStayOutOfErrors(t *testing.T) {
+	const secret = "lago-secret-key"
+	err := provision(t,
+		&Handler{APIBase: "http://localhost:1", APIKey: secret, EventCode: "c", Spool: t.TempDir()},
+		&Handler{APIBase: "http://localhost:1", APIKey: secret + "2", EventCode: "c", Spool: t.TempDir()})
+	require.Error(t, err)
+	require.NotContains(t, err.Error(), secret)
+}
+
+func TestFactors(t *testing.T) {
+	h := &Handler{
+		Markup:   []Percent{{Percent: "10"}, {Provider: "anthropic", Percent: "12.5%"}},
+		Discount: []Percent{{Provider: "openai", Percent: "50"}, {Provider: "free", Percent: "100"}},
+	}
+	f, err := h.factors()
+	require.NoError(t, err)
+	require.Equal(t, map[string]factor{
+		"":          {11, 10},
+		"anthropic": {9, 8},
+		"openai":    {11, 20}, // the general markup and the provider's own discount
+		"free":      {0, 1},
+	}, f)
+	none, err := new(Handler).factors()
+	require.NoError(t, err)
+	require.Equal(t, map[string]factor{"": {1, 1}}, none)
+	smallest, err := (&Handler{Markup: []Percent{{Percent: "0.000001"}}}).factors()
+	require.NoError(t, err)
+	require.Equal(t, factor{100_000_001, 100_000_000}, smallest[""])
+}

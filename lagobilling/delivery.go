@@ -1,0 +1,380 @@
+package lagobilling
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"maps"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/tollgate-llm/tollgate/internal/lago"
+	"github.com/tollgate-llm/tollgate/internal/spool"
+)
+
+// Results of delivery, as metrics and the admin API name them. All count events but resultError, which counts calls.
+const (
+	resultAccepted  = "accepted"  // Lago has it by this call
+	resultDuplicate = "duplicate" // Lago had it already, by an earlier try whose answer was lost
+	resultRejected  = "rejected"  // set aside with Lago's words
+	resultRetried   = "retried"   // sent again, byte-identical
+	resultError     = "error"     // a call that failed or was refused as a whole
+)
+
+// What happens to a record that is first sent after its billing period has closed.
+const (
+	lateKeep    = "keep"
+	lateRestamp = "restamp"
+)
+
+// deliverySpool is what delivery needs of a spool.
+type deliverySpool interface {
+	Claim(ctx context.Context, max int) ([]spool.Record, error)
+	Release(seqs ...uint64)
+	Done(seqs ...uint64) error
+	Reject(seq uint64, note []byte) error
+	Amend(seq uint64, payload []byte) (uint64, error)
+}
+
+// deliveryConfig holds the settings that a reload may change.
+type deliveryConfig struct {
+	// client speaks to the account's Lago. nil: nothing is sent, records stay pending.
+	client *lago.Client
+	// maxInFlight is how many batches may be on their way at once. Default: 8.
+	maxInFlight int
+	// batchMax is the most events of one batch. Default: 100, which is Lago's.
+	batchMax int
+	// linger is how long a batch that is not full waits for more. Default: 100ms; negative: not at all.
+	linger time.Duration
+	// late is lateKeep (default) or lateRestamp.
+	late string
+	// restamp returns the payload with the timestamp of all its events changed. Needed for lateRestamp.
+	restamp func(payload []byte, at time.Time) ([]byte, error)
+	// sentFile is where lateRestamp notes up to which record sending may have begun. Default: lateRestamp restamps
+	// only records that were settled since the process started.
+	sentFile string
+	// onResult is told what came of events. It must not block. It may be nil.
+	onResult func(result string, n int)
+}
+
+// delivery is the worker that brings the records of one spool to one Lago account. It claims records, packs their events
+// into batches and keeps each until Lago has it or has refused it for good. It outlives reloads.
+type delivery struct {
+	spool  deliverySpool
+	events func(payload []byte) ([][]byte, error)
+	log    *zap.Logger
+	now    func() time.Time
+	sleep  func(ctx context.Context, d time.Duration, wake <-chan struct{})
+
+	pace   pacer
+	late   lateness
+	passed atomic.Int64 // calls that showed that Lago takes events
+	wake   broadcast    // cuts backoff short
+	tended broadcast    // the parked events changed
+	freed  broadcast    // a batch is through, or the settings changed
+
+	mu          sync.Mutex
+	cfg         deliveryConfig
+	batchLimit  int // learned from Lago, at most cfg.batchMax
+	streak      int // calls that passed since the limit was learned
+	outstanding int // batches
+	inFlight    int // events
+	parked      []piece
+	refusals    int // events rejected as poison since Lago last took one
+	failures    int // calls that failed since Lago last took one
+	trouble     string
+	status      deliveryStatus
+	asked       *lago.Client // whose events_store is in status, or being asked
+
+	soft, hard            context.Context //nolint:containedctx // the two lives of the worker: claiming, and calling
+	endClaiming, endCalls context.CancelFunc
+	running               sync.WaitGroup
+	started, stopped      bool
+}
+
+// deliveryStatus is what the admin API tells of delivery.
+type deliveryStatus struct {
+	EventsStore    string           `json:"events_store,omitempty"` // "postgres" or "clickhouse", once Lago has said so
+	Stopped        string           `json:"stopped,omitempty"`      // why nothing is sent until an operator has mended it
+	LastError      string           `json:"last_error,omitempty"`
+	LastErrorAt    time.Time        `json:"last_error_at,omitzero"`
+	LastSuccess    time.Time        `json:"last_success,omitzero"`
+	InFlight       int              `json:"in_flight"`      // events claimed and not yet through
+	Batches        int              `json:"batches"`        // batches claimed and not yet through
+	Concurrency    int              `json:"concurrency"`    // calls that may be made at once now
+	BatchLimit     int              `json:"batch_limit"`    // events a batch may hold now
+	Suspects       int              `json:"suspects"`       // single events that Lago fails on while others wait for none
+	Results        map[string]int64 `json:"results"`        // since the process started
+	RateRemaining  int              `json:"rate_remaining"` // calls left by Lago's rate limit, -1 when it does not say
+	LateRestamped  int64            `json:"late_restamped"` // records whose timestamp was moved into the open period
+	LateUndecided  int64            `json:"late_undecided"` // late records kept because they may have been sent before
+	DeliveryPaused time.Time        `json:"paused_until,omitzero"`
+}
+
+// newDelivery returns a worker that has not started. events returns the frozen Lago event bodies of a payload.
+func newDelivery(
+	sp deliverySpool, events func(payload []byte) ([][]byte, error), logger *zap.Logger, now func() time.Time,
+) *delivery {
+	if logger == nil {
+		logger = zap.NewNop()
+	}
+	if now == nil {
+		now = time.Now
+	}
+	d := &delivery{spool: sp, events: events, log: logger, now: now, sleep: sleep}
+	d.soft, d.endClaiming = context.WithCancel(context.Background())
+	d.hard, d.endCalls = context.WithCancel(context.Background())
+	d.status = deliveryStatus{Results: make(map[string]int64), RateRemaining: -1}
+	d.pace.d = d
+	d.late.d = d
+	d.configure(deliveryConfig{})
+	return d
+}
+
+// configure puts settings in force, at once and for batches on their way too. What was learned of an earlier Lago (a
+// wrong key, a batch limit) is forgotten.
+func (d *delivery) configure(cfg deliveryConfig) {
+	cfg.maxInFlight = cmp.Or(max(cfg.maxInFlight, 0), 8)
+	cfg.batchMax = cmp.Or(max(cfg.batchMax, 0), 100)
+	cfg.linger = cmp.Or(cfg.linger, 100*time.Millisecond)
+	cfg.late = cmp.Or(cfg.late, lateKeep)
+	d.mu.Lock()
+	d.cfg = cfg
+	d.batchLimit = cfg.batchMax
+	d.status.Stopped, d.trouble, d.refusals = "", "", 0
+	ask := d.started && !d.stopped && cfg.client != nil && d.asked != cfg.client
+	if ask {
+		d.asked = cfg.client
+		d.running.Go(func() { d.askStore(cfg.client) })
+	}
+	d.mu.Unlock()
+	d.pace.reset(cfg.maxInFlight)
+	d.late.configure(cfg)
+	d.kick()
+}
+
+// start begins to deliver.
+func (d *delivery) start() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.started || d.stopped {
+		return
+	}
+	d.started = true
+	d.running.Go(d.dispatch)
+	d.running.Go(d.tend)
+	if c := d.cfg.client; c != nil {
+		d.asked = c
+		d.running.Go(func() { d.askStore(c) })
+	}
+}
+
+// stop claims nothing more, lets the calls under way come to their end until ctx ends, and returns when all is still.
+// What did not get through stays pending in the spool.
+func (d *delivery) stop(ctx context.Context) {
+	d.mu.Lock()
+	d.stopped = true
+	d.mu.Unlock()
+	d.endClaiming()
+	cut := context.AfterFunc(ctx, d.endCalls)
+	d.running.Wait()
+	cut()
+	d.endCalls()
+	d.late.close()
+}
+
+// kick ends every backoff and pause, so that everything is tried now.
+func (d *delivery) kick() {
+	d.pace.resume()
+	d.wake.send()
+	d.tended.send()
+	d.freed.send()
+}
+
+// state returns the figures of delivery.
+func (d *delivery) state() deliveryStatus {
+	concurrency, until := d.pace.figures()
+	restamped, undecided := d.late.figures()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	st := d.status
+	st.Results = maps.Clone(d.status.Results)
+	st.InFlight, st.Batches, st.Suspects, st.BatchLimit = d.inFlight, d.outstanding, len(d.parked), d.batchLimit
+	st.Concurrency, st.LateRestamped, st.LateUndecided = concurrency, restamped, undecided
+	if until.After(d.now()) {
+		st.DeliveryPaused = until
+	}
+	return st
+}
+
+// dispatch claims records and sends their events off in batches, as many at once as the settings allow.
+func (d *delivery) dispatch() {
+	var carry []item
+	defer func() { d.abandon(carry) }()
+	for d.slot() {
+		batch, rest, err := d.fill(carry)
+		carry = rest
+		if err != nil {
+			d.unslot(0)
+			if errors.Is(err, spool.ErrClosed) || d.soft.Err() != nil {
+				return
+			}
+			d.note("reading the spool: "+err.Error(), false)
+			d.sleep(d.soft, backoff(3), d.wake.wait())
+			continue
+		}
+		d.mu.Lock()
+		d.inFlight += len(batch)
+		d.mu.Unlock()
+		d.running.Go(func() {
+			d.deliver(batch)
+			d.unslot(len(batch))
+		})
+	}
+}
+
+// slot waits until one more batch may be on its way, and Lago is not known to refuse all.
+func (d *delivery) slot() bool {
+	for {
+		freed := d.freed.wait()
+		d.mu.Lock()
+		ok := d.outstanding < d.cfg.maxInFlight && d.cfg.client != nil && d.status.Stopped == ""
+		if ok {
+			d.outstanding++
+		}
+		failing := d.failures > 0
+		d.mu.Unlock()
+		if ok {
+			if d.soft.Err() == nil {
+				return true
+			}
+			d.unslot(0)
+			return false
+		}
+		if failing {
+			d.late.stalled()
+		}
+		select {
+		case <-freed:
+		case <-d.soft.Done():
+			return false
+		}
+	}
+}
+
+func (d *delivery) unslot(events int) {
+	d.mu.Lock()
+	d.outstanding--
+	d.inFlight -= events
+	d.mu.Unlock()
+	d.freed.send()
+}
+
+// fill returns the next batch, and the items that did not fit. It waits for the first record, then briefly for more.
+func (d *delivery) fill(carry []item) (batch, rest []item, err error) {
+	d.mu.Lock()
+	limit, linger := d.batchLimit, d.cfg.linger
+	d.mu.Unlock()
+	items := carry
+	ctx := d.soft
+	var deadline time.Time
+	for len(items) < limit {
+		if len(items) > 0 {
+			if linger < 0 || d.soft.Err() != nil {
+				break
+			}
+			if deadline.IsZero() {
+				deadline = time.Now().Add(linger)
+				var cancel context.CancelFunc
+				ctx, cancel = context.WithDeadline(d.soft, deadline)
+				defer cancel()
+			}
+		}
+		began := d.now()
+		records, err := d.spool.Claim(ctx, limit-len(items))
+		d.late.claimed(records, d.now().Sub(began))
+		for _, r := range records {
+			items = append(items, d.unpack(r)...)
+		}
+		if err != nil {
+			if len(items) > 0 {
+				break // the deadline, or an error that the next claim repeats
+			}
+			return nil, nil, err
+		}
+	}
+	n := min(limit, len(items))
+	return items[:n:n], items[n:], nil
+}
+
+// unpack turns a record into the items of its events. A record that cannot be read is set aside: it must not stop others.
+func (d *delivery) unpack(r spool.Record) []item {
+	switch d.late.decide(r) {
+	case sendNow:
+	case sendLater:
+		return nil
+	case undecided:
+		d.spool.Release(r.Seq)
+		return nil
+	}
+	bodies, err := d.events(r.Payload)
+	if err != nil {
+		d.reject(r.Seq, noteOf("the record cannot be read: "+err.Error()))
+		d.count(resultRejected, 1)
+		return nil
+	}
+	if len(bodies) == 0 {
+		d.done([]uint64{r.Seq})
+		return nil
+	}
+	e := &entry{seq: r.Seq, settled: r.Time, left: len(bodies)}
+	items := make([]item, len(bodies))
+	for i, b := range bodies {
+		items[i] = item{entry: e, index: i, body: b}
+	}
+	return items
+}
+
+// askStore asks Lago once which store of events the account has; again only while it gives no answer.
+func (d *delivery) askStore(client *lago.Client) {
+	for tries := 1; ; tries++ {
+		org, err := client.Organization(d.soft)
+		d.mu.Lock()
+		current := d.asked == client
+		if current && err == nil {
+			d.status.EventsStore = org.EventsStore
+		}
+		d.mu.Unlock()
+		if !current || d.soft.Err() != nil {
+			return
+		}
+		if err == nil {
+			if org.EventsStore == lago.ClickHouse {
+				d.log.Info("this Lago keeps events in ClickHouse: its 200 is not durable, so delivered records are kept for replay; " +
+					"see that clickhouse_deduplication_enabled is on")
+			}
+			return
+		}
+		if tries == 1 {
+			d.log.Warn("asking Lago which store of events it has", zap.Error(err))
+		}
+		d.sleep(d.soft, min(backoff(tries)*2, time.Minute), d.wake.wait())
+	}
+}
+
+// count adds to the figures of a result.
+func (d *delivery) count(result string, n int) {
+	if n == 0 {
+		return
+	}
+	d.mu.Lock()
+	d.status.Results[result] += int64(n)
+	fn := d.cfg.onResult
+	d.mu.Unlock()
+	if fn != nil {
+		fn(result, n)
+	}
+}

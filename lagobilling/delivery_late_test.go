@@ -1,0 +1,182 @@
+package lagobilling
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/tollgate-llm/tollgate/internal/testkit"
+)
+
+var anyTimestamp = regexp.MustCompile(`"timestamp":"[^"]*"`)
+
+func restampForTest(payload []byte, at time.Time) ([]byte, error) {
+	return anyTimestamp.ReplaceAll(payload, fmt.Appendf(nil, `"timestamp":"%d.%03d"`, at.Unix(), at.UnixMilli()%1000)), nil
+}
+
+func lateRig(t *testing.T, store string) *rig {
+	r := newRig(t, testkit.LagoOptions{Store: store})
+	r.cfg.late, r.cfg.restamp, r.cfg.sentFile = lateRestamp, restampForTest, filepath.Join(r.dir, "sent")
+	r.cfg.maxInFlight = 2
+	r.d.configure(r.cfg)
+	r.clock.add(time.Minute)
+	return r
+}
+
+// closePeriod lets a month go by: what was settled before is late, and its invoice final.
+func (r *rig) closePeriod() {
+	r.clock.add(time.Hour)
+	r.lago.Finalise("sub", r.clock.now())
+	r.clock.add(time.Hour)
+}
+
+// Through an outage and a restart: what was never sent moves into the open period and is billed; what may have been
+// sent, and was in fact stored when its answers were lost, keeps its time and is not billed twice.
+func TestLateRecordsAreRestampedOnce(t *testing.T) {
+	for _, store := range bothStores {
+		for _, restart := range []bool{false, true} {
+			t.Run(fmt.Sprint(store, " restart ", restart), func(t *testing.T) {
+				r := lateRig(t, store)
+				r.lago.Always(func(c *testkit.LagoCall) testkit.LagoFault {
+					if c.Batch() {
+						return testkit.FaultCommitThenReset
+					}
+					return nil
+				})
+				for range 1000 { // settled over a quarter of an hour
+					r.records(1)
+					r.clock.add(time.Second)
+				}
+				r.d.start()
+				n := 0
+				require.NoError(t, r.lago.Await(t.Context(), func() bool { n++; return n > 30 }))
+				if restart {
+					r.close()
+				}
+				stored := r.lago.BilledCount("sub", "tokens")
+				assert.Positive(t, stored)
+				assert.LessOrEqual(t, stored, 200)
+				r.closePeriod()
+				if restart {
+					r.open()
+					r.d.start()
+				}
+				r.lago.Always(nil)
+				r.d.kick()
+				r.drained()
+				st := r.d.state()
+				assert.EqualValues(t, 800, st.LateRestamped)
+				if restart {
+					assert.EqualValues(t, 200, st.LateUndecided)
+				}
+				assert.Empty(t, r.lago.BilledTwice())
+				assert.Empty(t, r.lago.Violations())
+				assert.Equal(t, 800+stored, r.lago.BilledCount("sub", "tokens"))
+			})
+		}
+	}
+}
+
+func TestLateRecordsKeepTheirTimeByDefault(t *testing.T) {
+	r := newRig(t, testkit.LagoOptions{})
+	r.records(50)
+	r.closePeriod()
+	r.d.start()
+	r.drained()
+	assert.Equal(t, 50, r.lago.EventCount())
+	assert.Zero(t, r.lago.BilledCount("sub", "tokens"), "its invoice is final: that is what keep means")
+	assert.Zero(t, r.d.state().LateRestamped)
+}
+
+func TestRecordsInTimeAreNotRestamped(t *testing.T) {
+	r := lateRig(t, testkit.LagoPostgres)
+	r.records(50)
+	r.clock.add(3 * time.Hour) // an outage within the period
+	r.d.start()
+	r.drained()
+	r.billed()
+	assert.Zero(t, r.d.state().LateRestamped)
+	for _, e := range r.lago.Events() {
+		assert.Greater(t, r.clock.now().Sub(e.Time), 2*time.Hour)
+	}
+}
+
+// A rejected record was sent: when it is retried after its period has closed, it keeps its time.
+func TestRejectedRecordsAreNotRestamped(t *testing.T) {
+	r := lateRig(t, testkit.LagoClickHouse)
+	r.lago.AddMetric(testkit.LagoMetric{Code: "expr", Needs: []string{"b"}})
+	r.settle(r.event("sub", "tokens", "in", 5), r.event("sub", "expr", "bad", 5))
+	r.d.start()
+	r.drained()
+	require.EqualValues(t, 1, r.spool.Stats().Rejected)
+	r.closePeriod()
+	r.lago.AddMetric(testkit.LagoMetric{Code: "expr", Field: "value"})
+	_, err := r.spool.Retry()
+	require.NoError(t, err)
+	r.drained()
+	assert.Empty(t, r.lago.BilledTwice())
+	assert.Equal(t, 1, r.lago.BilledTimes("in"))
+	assert.Zero(t, r.d.state().LateRestamped)
+}
+
+// The mark must not outlive the mode: what is sent under keep is not marked.
+func TestKeepTakesTheMarkAway(t *testing.T) {
+	r := lateRig(t, testkit.LagoClickHouse)
+	r.records(1)
+	r.d.start()
+	r.drained()
+	assert.FileExists(t, r.cfg.sentFile)
+	r.cfg.late = lateKeep
+	r.d.configure(r.cfg)
+	assert.NoFileExists(t, r.cfg.sentFile)
+	r.lago.Always(func(c *testkit.LagoCall) testkit.LagoFault { return testkit.FaultCommitThenReset })
+	r.clock.add(time.Minute)
+	r.records(100)
+	n := 0
+	require.NoError(t, r.lago.Await(t.Context(), func() bool { n++; return n > 5 }))
+	r.close()
+	r.cfg.late = lateRestamp
+	r.clock.add(time.Minute)
+	r.open()
+	r.closePeriod()
+	r.lago.Always(nil)
+	r.d.start()
+	r.drained()
+	assert.Empty(t, r.lago.BilledTwice())
+	assert.Zero(t, r.d.state().LateRestamped)
+}
+
+func TestDamagedMarkTrustsNothing(t *testing.T) {
+	r := lateRig(t, testkit.LagoPostgres)
+	r.records(10)
+	r.close()
+	require.NoError(t, os.WriteFile(r.cfg.sentFile, []byte(`{"sent_`), 0o600))
+	r.closePeriod()
+	r.open()
+	r.d.start()
+	r.drained()
+	assert.Zero(t, r.d.state().LateRestamped)
+	assert.EqualValues(t, 10, r.d.state().LateUndecided)
+}
+
+// Restamping goes on while calls are opened and settled.
+func TestRestampUnderTraffic(t *testing.T) {
+	r := lateRig(t, testkit.LagoPostgres)
+	r.records(500)
+	r.closePeriod()
+	r.lago.AddSubscription(testkit.LagoSubscription{ExternalID: "now"})
+	r.d.start()
+	for i := range 1000 {
+		r.settle(r.event("now", "tokens", fmt.Sprint("n", i), 1))
+	}
+	r.want["now"] = 1000
+	r.drained()
+	r.billed()
+	assert.EqualValues(t, 500, r.d.state().LateRestamped)
+}

@@ -1,0 +1,194 @@
+package lagobilling
+
+import (
+	"encoding/json"
+	"errors"
+
+	"github.com/tidwall/gjson"
+	"go.uber.org/zap"
+
+	"github.com/tollgate-llm/tollgate/internal/lago"
+	"github.com/tollgate-llm/tollgate/internal/spool"
+)
+
+const (
+	passesToRegrow  = 1000 // calls after which a learned batch limit is tried anew
+	failuresToAlarm = 3    // failed calls in a row before a line is logged
+)
+
+// fate is what became of an event.
+type fate uint8
+
+const (
+	fateAccepted fate = iota
+	fateHad
+	fateRejected
+	fateAbandoned
+)
+
+// eventFault is why an event was rejected, as it stands in the note of its record.
+type eventFault struct {
+	Event         int             `json:"event"` // its place in the record
+	TransactionID string          `json:"transaction_id,omitempty"`
+	Status        int             `json:"status,omitempty"` // Lago's
+	Error         json.RawMessage `json:"error,omitempty"`  // Lago's words
+}
+
+// rejectionNote is the note of a rejected record.
+type rejectionNote struct {
+	Events []eventFault `json:"events,omitempty"`
+	Error  string       `json:"error,omitempty"` // why the record as a whole was rejected, in our words
+}
+
+func noteOf(text string) []byte {
+	b, err := json.Marshal(rejectionNote{Error: text})
+	if err != nil {
+		return []byte(`{}`)
+	}
+	return b
+}
+
+// settle notes what became of events, and finishes the records that have no event left. faults are those of rejected
+// items, in the same order.
+func (d *delivery) settle(items []item, f fate, faults []eventFault) {
+	if len(items) == 0 {
+		return
+	}
+	var done, released []uint64
+	var rejected []*entry
+	d.mu.Lock()
+	for i, it := range items {
+		e := it.entry
+		e.left--
+		switch f {
+		case fateAccepted, fateHad:
+		case fateRejected:
+			fault := eventFault{}
+			if i < len(faults) {
+				fault = faults[i]
+			}
+			fault.Event, fault.TransactionID = it.index, gjson.GetBytes(it.body, "transaction_id").String()
+			e.faults = append(e.faults, fault)
+		case fateAbandoned:
+			e.abandoned = true
+		}
+		if e.left > 0 {
+			continue
+		}
+		switch {
+		case e.abandoned:
+			released = append(released, e.seq)
+		case len(e.faults) > 0:
+			rejected = append(rejected, e)
+		default:
+			done = append(done, e.seq)
+		}
+	}
+	d.mu.Unlock()
+	switch f {
+	case fateAccepted:
+		d.count(resultAccepted, len(items))
+	case fateHad:
+		d.count(resultDuplicate, len(items))
+	case fateRejected:
+		d.count(resultRejected, len(items))
+	case fateAbandoned:
+	}
+	if len(released) > 0 {
+		d.spool.Release(released...)
+	}
+	for _, e := range rejected {
+		note, err := json.Marshal(rejectionNote{Events: e.faults})
+		if err != nil {
+			note = noteOf("Lago's words cannot be written as JSON: " + err.Error())
+		}
+		d.late.rejected(e.settled)
+		d.reject(e.seq, note)
+		d.log.Error("Lago refuses the events of a record; it is set aside", zap.Uint64("record", e.seq), zap.ByteString("why", note))
+	}
+	if len(done) > 0 {
+		d.done(done)
+	}
+}
+
+// abandon gives events up for now: their records stay pending.
+func (d *delivery) abandon(items []item) { d.settle(items, fateAbandoned, nil) }
+
+// done notes in the spool that Lago has the records. It tries until it is written: what is not noted is sent again.
+func (d *delivery) done(seqs []uint64) {
+	d.persist("noting delivered records", func() error { return d.spool.Done(seqs...) })
+}
+
+func (d *delivery) reject(seq uint64, note []byte) {
+	d.persist("setting a record aside", func() error { return d.spool.Reject(seq, note) })
+}
+
+func (d *delivery) persist(what string, write func() error) {
+	for tries := 1; ; tries++ {
+		err := write()
+		if err == nil {
+			return
+		}
+		d.note(what+": "+err.Error(), tries == 1)
+		if errors.Is(err, spool.ErrClosed) || d.soft.Err() != nil {
+			return
+		}
+		d.sleep(d.soft, backoff(tries), d.wake.wait())
+	}
+}
+
+// pass notes that Lago takes events.
+func (d *delivery) pass(out lago.Outcome) {
+	d.passed.Add(1)
+	d.pace.passed(out.Remaining, out.RetryAfter)
+	d.mu.Lock()
+	long := d.failures >= 2*d.cfg.maxInFlight
+	stopped := d.status.Stopped != ""
+	trouble := d.trouble
+	d.failures, d.refusals, d.trouble = 0, 0, ""
+	d.status.Stopped, d.status.LastSuccess, d.status.RateRemaining = "", d.now(), out.Remaining
+	d.streak++
+	if d.streak >= passesToRegrow && d.batchLimit < d.cfg.batchMax {
+		d.batchLimit, d.streak = min(2*d.batchLimit, d.cfg.batchMax), 0
+	}
+	d.mu.Unlock()
+	if trouble != "" {
+		d.log.Info("Lago takes events again")
+	}
+	if long || stopped { // all that wait for a Lago that was down need wait no longer
+		d.wake.send()
+		d.freed.send()
+	}
+}
+
+// fail notes that a call failed.
+func (d *delivery) fail(client *lago.Client, out lago.Outcome) {
+	d.count(resultError, 1)
+	d.mu.Lock()
+	d.failures++
+	alarm := d.failures >= failuresToAlarm
+	// An answer to a call with the settings of before does not stop those of now.
+	if out.Verdict == lago.Stop && client == d.cfg.client {
+		d.status.Stopped, alarm = out.Words, true
+	}
+	d.mu.Unlock()
+	d.note(out.Words, alarm)
+}
+
+// note keeps the last error, and logs it when it is time to and it is another than before.
+func (d *delivery) note(words string, alarm bool) {
+	d.mu.Lock()
+	d.status.LastError, d.status.LastErrorAt = words, d.now()
+	alarm = alarm && d.trouble != words
+	stopped := d.status.Stopped != ""
+	if alarm {
+		d.trouble = words
+	}
+	d.mu.Unlock()
+	switch {
+	case alarm && stopped:
+		d.log.Error("Lago refuses all events; they are kept until this is mended", zap.String("error", words))
+	case alarm:
+		d.log.Error("delivery to Lago", zap.String("error", words))
+	}
+}

@@ -1,0 +1,622 @@
+package lagobilling
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/url"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"github.com/tidwall/gjson"
+
+	"github.com/tollgate-llm/tollgate/internal/lago"
+	"github.com/tollgate-llm/tollgate/internal/spool"
+	"github.com/tollgate-llm/tollgate/internal/testkit"
+)
+
+var bothStores = []string{testkit.LagoPostgres, testkit.LagoClickHouse}
+
+// fakeTime is a clock that only sleeping moves: a backoff of minutes takes none.
+type fakeTime struct {
+	mu    sync.Mutex
+	t     time.Time
+	slept []time.Duration
+}
+
+func (c *fakeTime) now() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.t
+}
+
+func (c *fakeTime) add(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.t = c.t.Add(d)
+}
+
+func (c *fakeTime) sleep(_ context.Context, d time.Duration, _ <-chan struct{}) {
+	c.mu.Lock()
+	c.t = c.t.Add(d)
+	c.slept = append(c.slept, d)
+	c.mu.Unlock()
+	runtime.Gosched()
+}
+
+func (c *fakeTime) longest() time.Duration {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	longest := time.Duration(0)
+	for _, d := range c.slept {
+		longest = max(longest, d)
+	}
+	return longest
+}
+
+// watchedSpool tells when records are finished.
+type watchedSpool struct {
+	*spool.Spool
+	changed broadcast
+}
+
+func (w *watchedSpool) Done(seqs ...uint64) error {
+	defer w.changed.send()
+	return w.Spool.Done(seqs...)
+}
+
+func (w *watchedSpool) Reject(seq uint64, note []byte) error {
+	defer w.changed.send()
+	return w.Spool.Reject(seq, note)
+}
+
+// rig is a spool, a fake Lago and the worker between them.
+type rig struct {
+	t     *testing.T
+	dir   string
+	clock *fakeTime
+	lago  *testkit.Lago
+	spool *watchedSpool
+	d     *delivery
+	cfg   deliveryConfig
+	n     uint64
+	want  map[string]int // sum of quantities by subscription
+}
+
+func newRig(t *testing.T, o testkit.LagoOptions) *rig {
+	r := &rig{t: t, dir: t.TempDir(), clock: &fakeTime{t: time.Now().Truncate(time.Millisecond)}, want: make(map[string]int)}
+	o.Now = r.clock.now
+	r.lago = testkit.NewLago(t, o)
+	r.lago.AddMetric(testkit.LagoMetric{Code: "tokens", Field: "value"})
+	r.lago.AddSubscription(testkit.LagoSubscription{ExternalID: "sub"})
+	r.cfg = deliveryConfig{client: r.client(r.lago.Key()), linger: -1}
+	r.open()
+	t.Cleanup(func() { r.close() })
+	return r
+}
+
+func (r *rig) client(key string) *lago.Client {
+	u, err := url.Parse(r.lago.URL)
+	require.NoError(r.t, err)
+	tr := &http.Transport{MaxIdleConnsPerHost: 16}
+	r.t.Cleanup(tr.CloseIdleConnections)
+	c, err := lago.New(lago.Options{Base: u, Key: key, HTTP: &http.Client{Transport: tr}, Timeout: time.Second})
+	require.NoError(r.t, err)
+	return c
+}
+
+// open opens the spool with a worker that has not started, as a new process does.
+func (r *rig) open() {
+	sp, err := spool.Open(spool.Options{Dir: filepath.Join(r.dir, "spool"), Now: r.clock.now, Retain: 24 * 365 * time.Hour})
+	require.NoError(r.t, err)
+	r.spool = &watchedSpool{Spool: sp}
+	r.d = newDelivery(r.spool, eventsOf, nil, r.clock.now)
+	r.d.sleep = r.clock.sleep
+	r.d.configure(r.cfg)
+}
+
+// close stops the worker and closes the spool, as a process that ends does.
+func (r *rig) close() {
+	if r.d == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	r.d.stop(ctx)
+	require.NoError(r.t, r.spool.Close())
+	r.d = nil
+}
+
+// eventsOf reads the payload of these tests: a JSON list of events.
+func eventsOf(payload []byte) ([][]byte, error) {
+	if !gjson.ValidBytes(payload) {
+		return nil, fmt.Errorf("not JSON: %.20q", payload)
+	}
+	var out [][]byte
+	for _, e := range gjson.ParseBytes(payload).Array() {
+		out = append(out, []byte(e.Raw))
+	}
+	return out, nil
+}
+
+func (r *rig) event(sub, code, id string, value int) string {
+	return fmt.Sprintf(`{"transaction_id": "%s","external_subscription_id":%q,"code":%q,"timestamp":"%d.%03d","properties":{"value":"%d"}}`,
+		id, sub, code, r.clock.now().Unix(), r.clock.now().UnixMilli()%1000, value)
+}
+
+// settle writes a record of these events.
+func (r *rig) settle(events ...string) spool.ID {
+	r.n++
+	var id spool.ID
+	binary.BigEndian.PutUint64(id[8:], r.n)
+	require.NoError(r.t, r.spool.Begin(id, []byte(`[]`)))
+	require.NoError(r.t, r.spool.Settle(id, []byte("["+strings.Join(events, ",")+"]"), true))
+	return id
+}
+
+// records writes n records of one good event each.
+func (r *rig) records(n int) {
+	for range n {
+		r.settle(r.event("sub", "tokens", "id-"+strconv.FormatUint(r.n, 10), int(r.n)%97+1))
+		r.want["sub"] += int(r.n-1)%97 + 1
+	}
+}
+
+// until waits for the records of the spool to come to a state.
+func (r *rig) until(what string, cond func() bool) {
+	r.t.Helper()
+	ctx, cancel := context.WithTimeout(r.t.Context(), 30*time.Second)
+	defer cancel()
+	for {
+		changed := r.spool.changed.wait()
+		if cond() {
+			return
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			require.Failf(r.t, "did not come to pass", "%s: %+v %+v", what, r.spool.Stats(), r.d.state())
+		}
+	}
+}
+
+func (r *rig) drained() {
+	r.t.Helper()
+	r.until("drained", func() bool { return r.spool.Stats().Pending == 0 })
+}
+
+// billed checks that every event that should be billed is, once.
+func (r *rig) billed() {
+	r.t.Helper()
+	assert.Empty(r.t, r.lago.BilledTwice())
+	assert.Empty(r.t, r.lago.Violations())
+	for sub, sum := range r.want {
+		assert.Equal(r.t, strconv.Itoa(sum), r.lago.Billed(sub, "tokens", "value"), sub)
+	}
+}
+
+func TestDeliveryOverFaults(t *testing.T) {
+	html := testkit.FaultHTML
+	for name, faults := range map[string][]testkit.LagoFault{
+		"none":                   nil,
+		"connection reset":       {testkit.FaultReset, testkit.FaultReset},
+		"commit, answer lost":    {testkit.FaultCommitThenReset, nil, testkit.FaultCommitThenReset},
+		"commit, then 500":       {testkit.FaultCommitThen500, testkit.FaultCommitThen500},
+		"truncated 200":          {testkit.FaultTruncated},
+		"delivered twice":        {testkit.FaultTwice, testkit.FaultTwice},
+		"200 html":               {html(200), html(200), html(200)},
+		"502 html":               {html(502), html(502), html(502)},
+		"500 html":               {html(500), html(500), html(500), html(500)},
+		"503 empty":              {testkit.FaultStatus(503, ""), testkit.FaultStatus(503, "")},
+		"429":                    {testkit.FaultRateLimit(90 * time.Second)},
+		"408 and 425":            {testkit.FaultStatus(408, ""), testkit.FaultStatus(425, "")},
+		"hang":                   {testkit.FaultHang},
+		"slow body":              {testkit.FaultSlow(50 * time.Millisecond)},
+		"400 for once":           {html(400)},
+		"404 until repaired":     {html(404), html(404), html(404)},
+		"403 until repaired":     {testkit.FaultStatus(403, `{"status":403,"error":"Forbidden"}`)},
+		"redirect until repairs": {testkit.FaultStatus(302, "", "Location", "https://login.invalid/")},
+		"422 without sense":      {testkit.FaultStatus(422, `{"error_details":"what"}`)},
+	} {
+		for _, store := range bothStores {
+			t.Run(name+" "+store, func(t *testing.T) {
+				t.Parallel()
+				r := newRig(t, testkit.LagoOptions{Store: store})
+				r.lago.Next(faults...)
+				r.records(350)
+				r.d.start()
+				r.drained()
+				r.billed()
+				assert.Zero(t, r.spool.Stats().Rejected)
+				assert.Equal(t, 350, r.lago.BilledCount("sub", "tokens"))
+				st := r.d.state()
+				assert.EqualValues(t, 350, st.Results[resultAccepted]+st.Results[resultDuplicate])
+				assert.Empty(t, st.Stopped)
+				if name == "429" {
+					assert.GreaterOrEqual(t, r.clock.longest(), 89*time.Second)
+				}
+			})
+		}
+	}
+}
+
+func TestDeliveryUnderRandomFaults(t *testing.T) {
+	for _, o := range []testkit.LagoOptions{
+		{Store: testkit.LagoPostgres}, {Store: testkit.LagoPostgres, PartialStore: true}, {Store: testkit.LagoClickHouse},
+	} {
+		t.Run(fmt.Sprint(o.Store, o.PartialStore), func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t, o)
+			r.lago.Random(7, 400, testkit.FaultReset, testkit.FaultCommitThenReset, testkit.FaultCommitThen500, testkit.FaultTruncated,
+				testkit.FaultTwice, testkit.FaultHTML(200), testkit.FaultHTML(502), testkit.FaultRateLimit(time.Second), testkit.FaultStatus(503, ""))
+			r.records(3000)
+			r.d.start()
+			r.drained()
+			r.billed()
+			assert.Zero(t, r.spool.Stats().Rejected)
+		})
+	}
+}
+
+// Without deduplication in ClickHouse, what was stored when its answer was lost counts twice: that is what the fake Lago
+// is there to see.
+func TestLostAnswerWithoutDeduplication(t *testing.T) {
+	r := newRig(t, testkit.LagoOptions{Store: testkit.LagoClickHouse, NoDeduplication: true})
+	r.lago.Next(testkit.FaultCommitThenReset)
+	r.records(1)
+	r.d.start()
+	r.drained()
+	assert.Len(t, r.lago.BilledTwice(), 1)
+}
+
+func TestAcknowledgedThenLostIsReplayed(t *testing.T) {
+	r := newRig(t, testkit.LagoOptions{Store: testkit.LagoClickHouse})
+	r.lago.Next(nil, testkit.FaultLost, nil)
+	r.records(300)
+	r.d.start()
+	r.drained()
+	assert.Equal(t, 200, r.lago.BilledCount("sub", "tokens"))
+	n, err := r.spool.Replay(time.Time{}, r.clock.now().Add(time.Hour), func(spool.Record) bool { return true })
+	require.NoError(t, err)
+	assert.Equal(t, 300, n)
+	r.drained()
+	r.billed()
+	assert.Equal(t, 300, r.lago.BilledCount("sub", "tokens"))
+	assert.Equal(t, testkit.LagoClickHouse, r.d.state().EventsStore)
+}
+
+func TestDeliveryStopsAndResumes(t *testing.T) {
+	for _, store := range bothStores {
+		r := newRig(t, testkit.LagoOptions{Store: store})
+		good := r.lago.Key()
+		r.lago.SetKey("rotated")
+		r.records(250)
+		r.d.start()
+		require.NoError(t, r.lago.Await(t.Context(), func() bool { return r.d.state().Stopped != "" }))
+		assert.Contains(t, r.d.state().Stopped, "API key")
+		assert.NotContains(t, r.d.state().Stopped, good)
+		assert.Zero(t, r.lago.EventCount())
+
+		r.cfg.client = r.client("rotated") // the operator's reload
+		r.d.configure(r.cfg)
+		r.drained()
+		r.billed()
+		assert.Empty(t, r.d.state().Stopped)
+		assert.Zero(t, r.spool.Stats().Rejected)
+	}
+}
+
+func TestKeyRepairedAtLago(t *testing.T) {
+	r := newRig(t, testkit.LagoOptions{})
+	good := r.lago.Key()
+	r.lago.SetKey("wrong")
+	r.records(20)
+	r.d.start()
+	n := 0
+	require.NoError(t, r.lago.Await(t.Context(), func() bool { n++; return n > 20 }))
+	assert.GreaterOrEqual(t, r.clock.longest(), 30*time.Second, "probes come up to a minute apart")
+	r.lago.SetKey(good)
+	r.drained()
+	r.billed()
+}
+
+func TestRejectedEventsAreSetAsideAlone(t *testing.T) {
+	for _, store := range bothStores {
+		r := newRig(t, testkit.LagoOptions{Store: store})
+		r.lago.AddMetric(testkit.LagoMetric{Code: "expr", Needs: []string{"b"}})
+		r.records(40)
+		badTime := strings.Replace(r.event("sub", "tokens", "bad-time", 1), `"timestamp":"`, `"timestamp":"x`, 1)
+		r.settle(badTime)
+		r.settle(r.event("sub", "tokens", "two-in", 5), r.event("sub", "expr", "two-expr", 5), r.event("sub", "tokens", "two-out", 6))
+		r.want["sub"] += 11
+		r.settle("not JSON")
+		r.records(57)
+		r.d.start()
+		r.drained()
+		r.billed()
+		assert.EqualValues(t, 3, r.spool.Stats().Rejected)
+		notes := make(map[string]string)
+		require.NoError(t, r.spool.Scan(time.Time{}, r.clock.now().Add(time.Hour), func(rec spool.Record) error {
+			if rec.State == spool.StateRejected {
+				notes[string(rec.Payload)] = string(rec.Note)
+			}
+			return nil
+		}))
+		assert.JSONEq(t, `{"events":[{"event":0,"transaction_id":"bad-time","status":422,"error":{"timestamp":["invalid_format"]}}]}`, notes["["+badTime+"]"])
+		for payload, note := range notes {
+			if strings.Contains(payload, "two-expr") {
+				assert.JSONEq(t, `{"events":[{"event":1,"transaction_id":"two-expr","status":422,
+					"error":"expression_evaluation_failed: Variable: b not found"}]}`, note)
+			}
+			if strings.Contains(payload, "not JSON") {
+				assert.Contains(t, note, "cannot be read")
+			}
+		}
+		assert.EqualValues(t, 3, r.d.state().Results[resultRejected])
+	}
+}
+
+func TestPoisonIsFoundByBisection(t *testing.T) {
+	for _, store := range bothStores {
+		r := newRig(t, testkit.LagoOptions{Store: store})
+		r.lago.Poison(func(e testkit.LagoEvent) bool { return strings.HasPrefix(e.TransactionID, "poison") })
+		r.records(30)
+		r.settle(r.event("sub", "tokens", "poison-1", 1))
+		r.records(50)
+		r.settle(r.event("sub", "tokens", "poison-2", 1))
+		r.records(200)
+		r.d.start()
+		r.drained()
+		r.billed()
+		assert.EqualValues(t, 2, r.spool.Stats().Rejected)
+		assert.Equal(t, 280, r.lago.BilledCount("sub", "tokens"))
+
+		// Mended at Lago's side, they go again on the operator's word.
+		r.lago.Poison(nil)
+		_, err := r.spool.Retry()
+		require.NoError(t, err)
+		r.want["sub"] += 2
+		r.drained()
+		r.billed()
+	}
+}
+
+func TestPoisonDoesNotStopOthers(t *testing.T) {
+	r := newRig(t, testkit.LagoOptions{})
+	r.lago.Poison(func(e testkit.LagoEvent) bool { return strings.HasPrefix(e.TransactionID, "poison") })
+	for i := range 30 { // more than there are batches in flight
+		r.settle(r.event("sub", "tokens", fmt.Sprint("poison-", i), 1))
+	}
+	r.records(5000)
+	r.d.start()
+	r.drained()
+	r.billed()
+	assert.EqualValues(t, 30, r.spool.Stats().Rejected)
+}
+
+// A lone event that Lago fails on, with nothing else to send, may meet a Lago that fails on all: it is kept.
+func TestLoneFailureIsKept(t *testing.T) {
+	r := newRig(t, testkit.LagoOptions{})
+	r.lago.Poison(func(testkit.LagoEvent) bool { return true })
+	r.settle(r.event("sub", "tokens", "lonely", 1))
+	r.d.start()
+	n := 0
+	require.NoError(t, r.lago.Await(t.Context(), func() bool { n++; return n > 50 }))
+	assert.Zero(t, r.spool.Stats().Rejected)
+	r.lago.Poison(nil)
+	r.want["sub"] = 1
+	r.drained()
+	r.billed()
+}
+
+// A Lago that fails on everything for long costs no record, and is not called in a tight loop.
+func TestLongOutageRejectsNothing(t *testing.T) {
+	for name, fault := range map[string]testkit.LagoFault{
+		"500": testkit.FaultHTML(500), "502": testkit.FaultHTML(502), "reset": testkit.FaultReset,
+		"lost": testkit.FaultCommitThenReset,
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t, testkit.LagoOptions{})
+			r.lago.Always(func(*testkit.LagoCall) testkit.LagoFault { return fault })
+			r.records(1500)
+			began := r.clock.now()
+			r.d.start()
+			n := 0
+			require.NoError(t, r.lago.Await(t.Context(), func() bool { n++; return n > 600 }))
+			assert.Greater(t, r.clock.now().Sub(began), 10*time.Minute, "600 calls")
+			assert.Zero(t, r.spool.Stats().Rejected)
+			assert.LessOrEqual(t, r.d.state().Batches, 8)
+			r.lago.Always(nil)
+			r.drained()
+			r.billed()
+			assert.Zero(t, r.spool.Stats().Rejected)
+		})
+	}
+}
+
+// A proxy that refuses every body must not move the whole queue to the rejected records.
+func TestRefusalOfEverythingIsHeld(t *testing.T) {
+	r := newRig(t, testkit.LagoOptions{})
+	r.lago.Always(func(*testkit.LagoCall) testkit.LagoFault { return testkit.FaultHTML(400) })
+	r.records(300)
+	r.d.start()
+	n := 0
+	require.NoError(t, r.lago.Await(t.Context(), func() bool { n++; return n > 3000 }))
+	assert.LessOrEqual(t, r.spool.Stats().Rejected, int64(refusalsInARow+8))
+	r.lago.Always(nil)
+	r.drained()
+	_, err := r.spool.Retry()
+	require.NoError(t, err)
+	r.drained()
+	r.billed()
+}
+
+func TestBatchLimitIsLearned(t *testing.T) {
+	r := newRig(t, testkit.LagoOptions{BatchMax: 10})
+	r.records(500)
+	r.d.start()
+	r.drained()
+	r.billed()
+	assert.LessOrEqual(t, r.d.state().BatchLimit, 10)
+	assert.Zero(t, r.spool.Stats().Rejected)
+}
+
+func TestBodyLimitIsBisected(t *testing.T) {
+	r := newRig(t, testkit.LagoOptions{})
+	r.lago.Always(func(c *testkit.LagoCall) testkit.LagoFault {
+		if c.Request.ContentLength > 5000 {
+			return testkit.FaultHTML(413)
+		}
+		return nil
+	})
+	r.records(300)
+	r.settle(r.event("sub", "tokens", strings.Repeat("huge", 2000), 1))
+	r.d.start()
+	r.drained()
+	r.billed()
+	assert.EqualValues(t, 1, r.spool.Stats().Rejected)
+}
+
+func TestManyEventsARecord(t *testing.T) {
+	r := newRig(t, testkit.LagoOptions{})
+	for i := range 90 {
+		events := make([]string, i%13)
+		for j := range events {
+			events[j] = r.event("sub", "tokens", fmt.Sprintf("r%d-%d", i, j), 1)
+		}
+		r.want["sub"] += len(events)
+		r.settle(events...)
+	}
+	r.lago.Next(testkit.FaultCommitThenReset, nil, testkit.FaultHTML(500))
+	r.d.start()
+	r.drained()
+	r.billed()
+	for _, q := range r.lago.Requests() {
+		assert.LessOrEqual(t, q.Events, 100)
+	}
+}
+
+func TestStopAndStartAgain(t *testing.T) {
+	for _, store := range bothStores {
+		r := newRig(t, testkit.LagoOptions{Store: store})
+		r.lago.Random(3, 500, testkit.FaultCommitThenReset, testkit.FaultReset, testkit.FaultHTML(503))
+		for range 10 {
+			r.records(300)
+			r.d.start()
+			require.NoError(t, r.lago.Await(t.Context(), func() bool { return r.spool.Stats().Pending < 300 }))
+			r.close()
+			r.open()
+		}
+		r.d.start()
+		r.drained()
+		r.billed()
+	}
+}
+
+// Stopping waits for the answer of a call under way, and gives what hangs back when its time is up.
+func TestStopBoundsItsWait(t *testing.T) {
+	r := newRig(t, testkit.LagoOptions{})
+	under := make(chan struct{}, 100)
+	r.lago.Always(func(c *testkit.LagoCall) testkit.LagoFault {
+		if c.Batch() {
+			under <- struct{}{}
+		}
+		return testkit.FaultHang
+	})
+	r.cfg.client = func() *lago.Client {
+		u, err := url.Parse(r.lago.URL)
+		require.NoError(t, err)
+		c, err := lago.New(lago.Options{Base: u, Key: r.lago.Key(), Timeout: time.Hour})
+		require.NoError(t, err)
+		return c
+	}()
+	r.d.configure(r.cfg)
+	r.records(10)
+	r.d.start()
+	<-under
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	r.d.stop(ctx)
+	st := r.spool.Stats()
+	assert.EqualValues(t, 10, st.Pending)
+	assert.Zero(t, st.Claimed)
+}
+
+// A spool that cannot note a delivery for a while is asked again: the records are not sent again meanwhile.
+func TestSpoolFaultsAreOutlived(t *testing.T) {
+	r := newRig(t, testkit.LagoOptions{Store: testkit.LagoClickHouse, NoDeduplication: true})
+	f := &failingSpool{watchedSpool: r.spool, left: 5}
+	r.d.spool = f
+	r.records(50)
+	r.d.start()
+	r.drained()
+	r.billed()
+	assert.Zero(t, f.left)
+}
+
+type failingSpool struct {
+	*watchedSpool
+	mu   sync.Mutex
+	left int
+}
+
+func (f *failingSpool) Done(seqs ...uint64) error {
+	f.mu.Lock()
+	fail := f.left > 0
+	if fail {
+		f.left--
+	}
+	f.mu.Unlock()
+	if fail {
+		return spool.ErrUnavailable
+	}
+	return f.watchedSpool.Done(seqs...)
+}
+
+func TestResultsAreTold(t *testing.T) {
+	r := newRig(t, testkit.LagoOptions{})
+	var mu sync.Mutex
+	told := make(map[string]int)
+	r.cfg.onResult = func(result string, n int) {
+		mu.Lock()
+		defer mu.Unlock()
+		told[result] += n
+	}
+	r.cfg.maxInFlight = 1
+	r.d.configure(r.cfg)
+	r.lago.Next(testkit.FaultCommitThenReset)
+	r.records(100)
+	r.d.start()
+	r.drained()
+	mu.Lock()
+	defer mu.Unlock()
+	assert.Equal(t, map[string]int{resultError: 1, resultRetried: 100, resultDuplicate: 100}, told)
+	b, err := json.Marshal(r.d.state())
+	require.NoError(t, err)
+	assert.Contains(t, string(b), `"last_error":"no answer`)
+	assert.False(t, bytes.Contains(b, []byte(r.lago.Key())))
+}
+
+func TestNothingIsSentWithoutLago(t *testing.T) {
+	r := newRig(t, testkit.LagoOptions{})
+	client := r.cfg.client
+	r.cfg.client = nil
+	r.d.configure(r.cfg)
+	r.records(10)
+	r.d.start()
+	assert.Zero(t, r.spool.Stats().Claimed)
+	r.cfg.client = client
+	r.d.configure(r.cfg)
+	r.drained()
+	r.billed()
+}

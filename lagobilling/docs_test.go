@@ -1,0 +1,45 @@
+package lagobilling
+
+import (
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/tollgate-llm/tollgate/internal/usage"
+)
+
+// TestDocsNameEverything keeps the reference pages complete.
+func TestDocsNameEverything(t *testing.T) {
+	page := func(name string) string {
+		b, err := os.ReadFile(filepath.Join("..", "docs", name)) // #nosec G304 -- a page of this repository
+		require.NoError(t, err)
+		return string(b)
+	}
+	directive, records := page("lagobilling.md"), page("records.md")
+	for name, values := range choices {
+		require.Contains(t, directive, "`"+name+"`")
+		for _, v := range values {
+			require.Contains(t, directive, v, name)
+		}
+	}
+	for field := range reflect.TypeFor[record]().Fields() {
+		name, _, _ := strings.Cut(field.Tag.Get("json"), ",")
+		require.Contains(t, records, "`"+name+"`", "a record's member")
+	}
+	for k := range usage.Kind(usage.NumKinds) {
+		require.Contains(t, records, "`"+k.String()+"`", "a kind")
+		if tokenCodes[k] != "" && !strings.HasSuffix(tokenCodes[k], "image_input_tokens") && !strings.HasSuffix(tokenCodes[k], "video_input_tokens") {
+			require.Contains(t, directive, "`"+tokenCodes[k]+"`")
+		}
+		require.NotEmpty(t, tokenCodes[k], "every kind has a code")
+		require.True(t, requestProperties[k] != "" || k == usage.Input || k == usage.Output, "every kind but the plain ones has a property")
+	}
+	for _, o := range []string{outcomeCompleted, outcomeCut, outcomeClientGone, outcomeError, outcomeInterrupted} {
+		require.Contains(t, directive, "`"+o+"`")
+		require.Contains(t, records, "`"+o+"`")
+	}
+}

@@ -1,0 +1,340 @@
+package lagobilling
+
+import (
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/tidwall/gjson"
+
+	"github.com/tollgate-llm/tollgate/internal/llm"
+	"github.com/tollgate-llm/tollgate/internal/usage"
+)
+
+// The shapes of events.
+const (
+	shapePerRequest   = "per_request"
+	shapePerTokenType = "per_token_type" //nolint:gosec // a setting, no credential
+	shapeCost         = "cost"
+)
+
+// How events per token type count.
+const (
+	countsDisjoint = "disjoint"
+	countsSDK      = "sdk"
+)
+
+// Codes of billable metrics where the configuration names none.
+const (
+	defaultCode     = "llm_usage"
+	defaultCostCode = "llm_cost"
+)
+
+// shape is how the events of a handler look.
+type shape struct {
+	kind   string
+	counts string
+	code   string
+}
+
+// bill is a settled record on its way to events.
+type bill struct {
+	*record
+	target *llm.Target
+	unsent bool // the provider never got the call
+	charge charge
+}
+
+// take takes over what the answer said of its own usage.
+func (b *bill) take(res *usage.Result) {
+	b.Counts = counts{res.Counts}
+	b.Source, b.How = res.Source, res.How
+	// The tier is what the answer says. One that the client asked for and nobody confirmed would let the client choose its
+	// own price.
+	b.ResponseModel, b.ResponseID, b.Tier = clip(res.Model), clip(res.ID), clip(res.Tier)
+	if b.NotBilled != "" {
+		return
+	}
+	switch {
+	case b.Outcome == outcomeError:
+		b.NotBilled = notBilledError
+	case b.unsent:
+		b.NotBilled = notBilledUnsent
+	case res.Counts.Empty():
+		b.NotBilled = notBilledUsage
+	case b.Payer == "":
+		b.NotBilled = notBilledPayer
+	}
+}
+
+// clip makes a provider's text fit for a record.
+func clip(s string) string {
+	if len(s) > maxValue || printable("", s) != nil {
+		return ""
+	}
+	return s
+}
+
+// upstream is the model name sent upstream, or the one asked for while no attempt was made.
+func (b *bill) upstream() string {
+	if b.Upstream != "" {
+		return b.Upstream
+	}
+	return b.Asked
+}
+
+// appendEvents appends the record's events, comma-separated, and says in the record why there are none.
+func (h *Handler) appendEvents(dst []byte, b *bill) []byte {
+	if b.NotBilled != "" {
+		return dst
+	}
+	switch h.shape.kind {
+	case shapePerTokenType:
+		dst = h.perTokenType(dst, b)
+	case shapeCost:
+		dst = h.perCost(dst, b)
+	default:
+		dst = h.perRequest(dst, b)
+	}
+	if len(dst) == 0 && b.NotBilled == "" {
+		b.NotBilled = notBilledUsage
+	}
+	return dst
+}
+
+// event begins an event: its identity, and the object of its properties.
+func (b *bill) event(dst []byte, code, cents string) (event, properties object) {
+	if len(dst) > 0 {
+		dst = append(dst, ',')
+	}
+	o := openObject(dst)
+	o.str("transaction_id", llm.NewID())
+	o.str("external_subscription_id", b.Payer)
+	o.str("code", code)
+	o.key("timestamp")
+	o.b = append(o.b, '"')
+	o.b = append(appendTimestamp(o.b, b.Settled), '"')
+	if cents != "" {
+		o.str("precise_total_amount_cents", cents)
+	}
+	o.key("properties")
+	return o, openObject(o.b)
+}
+
+// end closes properties and event. The operator's own properties come last; none has a name of ours.
+func (b *bill) end(p object) []byte {
+	p.str("provider", b.Provider)
+	p.opt("key_alias", b.KeyAlias)
+	p.opt("team_id", b.Team)
+	p.opt("user_id", b.User)
+	p.str("call_id", b.ID)
+	p.str("usage", string(b.Source))
+	for _, own := range b.Properties {
+		p.str(own.Name, own.Value)
+	}
+	return append(p.close(), '}')
+}
+
+// requestProperties names, for events per request, the properties of kinds that are counted within the totals. They are
+// those of Lago's agent SDK without its prefix.
+var requestProperties = [usage.NumKinds]string{
+	usage.CacheRead:       "cached_input_tokens",
+	usage.CacheReadAudio:  "cached_audio_input_tokens",
+	usage.CacheReadImage:  "cached_image_input_tokens",
+	usage.CacheReadVideo:  "cached_video_input_tokens",
+	usage.CacheWrite:      "cache_creation_tokens",
+	usage.CacheWrite5m:    "cache_write_5m_tokens",
+	usage.CacheWrite1h:    "cache_write_1h_tokens",
+	usage.InputAudio:      "audio_input_tokens",
+	usage.InputImage:      "image_input_tokens",
+	usage.InputVideo:      "video_input_tokens",
+	usage.Reasoning:       "reasoning_tokens",
+	usage.OutputAudio:     "audio_output_tokens",
+	usage.OutputImage:     "image_output_tokens",
+	usage.OutputVideo:     "video_output_tokens",
+	usage.Citations:       "citation_tokens",
+	usage.WebSearches:     "web_searches",
+	usage.InputCharacters: "input_characters",
+	usage.Milliseconds:    "audio_seconds",
+	usage.Pages:           "pages",
+	usage.Images:          "images",
+	usage.SearchUnits:     "search_units",
+}
+
+// reserved are the names of our own properties, which an operator's property may not have: a member stands once.
+var reserved = func() map[string]bool {
+	names := map[string]bool{}
+	for _, n := range requestProperties {
+		if n != "" {
+			names[n] = true
+		}
+	}
+	for _, n := range []string{
+		"model", "model_group", "response_cost", "prompt_tokens", "completion_tokens", "total_tokens", "input_tokens",
+		"output_tokens", "provider", "key_alias", "team_id", "user_id", "call_id", "usage", "value", "api", "token_type",
+		"unit", "unit_price", "unit_price_per", "base_cost", "price_source",
+	} {
+		names[n] = true
+	}
+	return names
+}()
+
+// perRequest appends the one event of LiteLLM's callback: the totals under the names that it sends and under those that
+// its documentation gives, and the kinds within them.
+func (h *Handler) perRequest(dst []byte, b *bill) []byte {
+	_, p := b.event(dst, h.shape.code, "")
+	p.str("model", b.upstream())
+	p.str("model_group", b.Asked)
+	p.opt("response_cost", b.Cost)
+	in, out := b.Counts.InputTokens(), b.Counts.OutputTokens()
+	p.quoted("prompt_tokens", in)
+	p.quoted("completion_tokens", out)
+	p.quoted("total_tokens", in+out)
+	p.quoted("input_tokens", in)
+	p.quoted("output_tokens", out)
+	for k, name := range requestProperties {
+		if n, ok := b.Counts.Get(usage.Kind(k)); ok && name != "" {
+			p.quantity(name, usage.Kind(k), n)
+		}
+	}
+	return b.end(p)
+}
+
+// quantity appends a count as a plain decimal string: milliseconds as seconds, everything else as it is.
+func (o *object) quantity(name string, k usage.Kind, n int64) {
+	o.key(name)
+	o.b = append(o.b, '"')
+	o.b = append(appendQuantity(o.b, k, n), '"')
+}
+
+func appendQuantity(b []byte, k usage.Kind, n int64) []byte {
+	if k != usage.Milliseconds {
+		return strconv.AppendInt(b, n, 10)
+	}
+	b = strconv.AppendInt(b, n/1000, 10)
+	rest := n % 1000
+	return append(b, '.', byte('0'+rest/100), byte('0'+rest/10%10), byte('0'+rest%10))
+}
+
+// tokenCodes are the billable metrics of events per token type. Those that Lago's agent SDK has are named as it does; the
+// others follow its habit.
+var tokenCodes = [usage.NumKinds]string{
+	usage.Input:           "llm_input_tokens",
+	usage.Output:          "llm_output_tokens",
+	usage.CacheRead:       "llm_cached_input_tokens",
+	usage.CacheWrite:      "llm_cache_creation_tokens",
+	usage.CacheWrite5m:    "llm_cache_write_5m_tokens",
+	usage.CacheWrite1h:    "llm_cache_write_1h_tokens",
+	usage.Reasoning:       "llm_reasoning_tokens",
+	usage.InputImage:      "llm_image_input_tokens",
+	usage.InputAudio:      "llm_audio_input_tokens",
+	usage.OutputAudio:     "llm_audio_output_tokens",
+	usage.InputVideo:      "llm_video_input_tokens",
+	usage.CacheReadAudio:  "llm_cached_audio_input_tokens",
+	usage.CacheReadImage:  "llm_cached_image_input_tokens",
+	usage.CacheReadVideo:  "llm_cached_video_input_tokens",
+	usage.OutputImage:     "llm_image_output_tokens",
+	usage.OutputVideo:     "llm_video_output_tokens",
+	usage.Citations:       "llm_citation_tokens",
+	usage.WebSearches:     "llm_web_searches",
+	usage.InputCharacters: "llm_input_characters",
+	usage.Milliseconds:    "llm_audio_seconds",
+	usage.Pages:           "llm_pages",
+	usage.Images:          "llm_images",
+	usage.SearchUnits:     "llm_search_units",
+}
+
+// perTokenType appends one event for each kind that is not zero, in the convention of Lago's agent SDK.
+func (h *Handler) perTokenType(dst []byte, b *bill) []byte {
+	c := b.Counts.Counts
+	if h.shape.counts == countsSDK {
+		c = overlapping(c, b.target.Flavour, b.Provider)
+	}
+	for k := range usage.Kind(usage.NumKinds) {
+		n := c.N(k)
+		if n == 0 {
+			continue
+		}
+		_, p := b.event(dst, tokenCodes[k], "")
+		p.quantity("value", k, n)
+		p.str("model", b.upstream())
+		p.str("model_group", b.Asked)
+		p.str("api", b.Endpoint)
+		dst = b.end(p)
+	}
+	return dst
+}
+
+// overlapping turns disjoint counts into those that Lago's agent SDK sends, whose providers disagree on what contains
+// what: OpenAI and its likes count cached and media tokens within the input and reasoning within the output; Gemini
+// counts reasoning apart; Anthropic and Bedrock count everything apart.
+func overlapping(c usage.Counts, flavour llm.API, provider string) usage.Counts {
+	if flavour == llm.Anthropic || flavour == llm.Bedrock || provider == "anthropic" || provider == "bedrock" {
+		return c
+	}
+	out := c
+	if _, ok := c.Get(usage.Input); ok || c.InputTokens() > 0 {
+		out.Set(usage.Input, c.InputTokens())
+	}
+	total := c.OutputTokens() - c.N(usage.Citations)
+	if flavour == llm.Gemini || provider == "gemini" || provider == "vertex" {
+		total -= c.N(usage.Reasoning)
+	}
+	if _, ok := c.Get(usage.Output); ok || total > 0 {
+		out.Set(usage.Output, total)
+	}
+	return out
+}
+
+// perCost appends one event for each priced kind, with its exact amount for Lago's dynamic charge.
+func (h *Handler) perCost(dst []byte, b *bill) []byte {
+	if !b.charge.known {
+		b.NotBilled = notBilledPrice
+		return dst
+	}
+	if len(b.charge.lines) == 0 {
+		b.NotBilled = notBilledNothing
+		return dst
+	}
+	for _, l := range b.charge.lines {
+		_, p := b.event(dst, h.shape.code, l.cents)
+		p.str("token_type", l.kind)
+		p.str("unit", l.count)
+		p.str("value", l.count)
+		p.opt("unit_price", l.price)
+		p.opt("unit_price_per", l.per)
+		p.str("base_cost", l.base)
+		p.str("price_source", b.charge.source)
+		p.str("model", b.upstream())
+		p.str("model_group", b.Asked)
+		p.str("api", b.Endpoint)
+		dst = b.end(p)
+	}
+	return dst
+}
+
+// restamp moves the events of a payload to another time, before they are first sent. The record says that it was done.
+func restamp(payload []byte, at time.Time) ([]byte, error) {
+	stamp := string(appendTimestamp(nil, at))
+	out := make([]byte, 0, len(payload)+64)
+	from := 0
+	n := int(gjson.GetBytes(payload, "events.#").Int())
+	for i := range n {
+		r := gjson.GetBytes(payload, "events."+strconv.Itoa(i)+".timestamp")
+		if r.Type != gjson.String || r.Index <= 0 {
+			return nil, fmt.Errorf("event %d has no timestamp", i)
+		}
+		out = append(out, payload[from:r.Index]...)
+		out = append(out, '"')
+		out = append(out, stamp...)
+		out = append(out, '"')
+		from = r.Index + len(r.Raw)
+	}
+	if n == 0 || payload[len(payload)-1] != '}' {
+		return nil, fmt.Errorf("the record has no events")
+	}
+	out = append(out, payload[from:len(payload)-1]...)
+	o := object{b: out}
+	o.time("restamped", at)
+	return o.close(), nil
+}

@@ -1,0 +1,290 @@
+package lagobilling
+
+import (
+	"encoding/json"
+	"flag"
+	"math/big"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/require"
+
+	"github.com/tollgate-llm/tollgate/internal/llm"
+	"github.com/tollgate-llm/tollgate/internal/usage"
+)
+
+var (
+	updateEvents = flag.Bool("update-events", false, "write the events as they are now into the goldens")
+	anyUUID      = regexp.MustCompile(`[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}`)
+)
+
+// priceable is a record as it stands before its events are made.
+func priceable(provider string, flavour llm.API, counts map[usage.Kind]int64) (*bill, *usage.Result) {
+	r := &record{
+		ID: "01960000-0000-7000-8000-000000000000", Account: "main", Payer: "sub-1", ChargeBy: byTeam, Endpoint: "chat/completions",
+		Opened: time.Unix(1741219250, 0), Settled: time.UnixMilli(1741219251590), Outcome: outcomeCompleted, Status: 200, Attempts: 1,
+		Asked: "gpt-4", Model: "gpt-4", Upstream: "gpt-4o-2024-08-06", Backend: "main", Provider: provider,
+		KeyAlias: "ci", Team: "team-1", User: "user-1",
+		Properties: []property{{"region", "eu \"west\""}},
+	}
+	b := &bill{record: r, target: &llm.Target{
+		Provider: provider, Upstream: r.Upstream, Flavour: flavour,
+		Prices: map[string]string{"input": "2.50", "output": "10", "cache_read": "1.25", "reasoning": "10", "cache_write_5m": "3.125", "input_audio": "40", "audio_minutes": "0.006"},
+	}}
+	res := &usage.Result{Source: usage.Reported}
+	for k, n := range counts {
+		res.Counts.Set(k, n)
+	}
+	return b, res
+}
+
+func TestEvents(t *testing.T) {
+	openai := map[usage.Kind]int64{usage.Input: 1000, usage.CacheRead: 400, usage.Output: 50, usage.Reasoning: 30, usage.InputAudio: 0}
+	anthropic := map[usage.Kind]int64{usage.Input: 10, usage.CacheRead: 4000, usage.CacheWrite5m: 200, usage.Output: 5}
+	cases := []struct {
+		name     string
+		handler  Handler
+		provider string
+		flavour  llm.API
+		counts   map[usage.Kind]int64
+	}{
+		{"per_request", Handler{EventCode: "tokens"}, "openai", llm.OpenAI, openai},
+		{"per_request_markup", Handler{EventCode: "tokens", Markup: []Percent{{Percent: "10"}}}, "openai", llm.OpenAI, openai},
+		{"per_request_transcription", Handler{}, "openai", llm.OpenAI, map[usage.Kind]int64{usage.Milliseconds: 12_340}},
+		{"per_token_type", Handler{Events: shapePerTokenType}, "openai", llm.OpenAI, openai},
+		{"per_token_type_sdk_openai", Handler{Events: shapePerTokenType, TokenCounts: countsSDK}, "openai", llm.OpenAI, openai},
+		{"per_token_type_sdk_gemini", Handler{Events: shapePerTokenType, TokenCounts: countsSDK}, "gemini", llm.Gemini, openai},
+		{"per_token_type_sdk_anthropic", Handler{Events: shapePerTokenType, TokenCounts: countsSDK}, "anthropic", llm.Anthropic, anthropic},
+		{"cost", Handler{Events: shapeCost}, "openai", llm.OpenAI, openai},
+		{"cost_discount", Handler{Events: shapeCost, EventCode: "ai_cost", Discount: []Percent{{Provider: "openai", Percent: "33.3"}}}, "openai", llm.OpenAI, openai},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			h := c.handler
+			require.NoError(t, provision(t, &h))
+			b, res := priceable(c.provider, c.flavour, c.counts)
+			b.take(res)
+			h.price(b, res)
+			require.Empty(t, b.Unpriced)
+			events := h.appendEvents(nil, b)
+			payload := b.append(nil, events)
+
+			bodies, err := recordEvents(payload)
+			require.NoError(t, err)
+			require.NotEmpty(t, bodies)
+			ids := make(map[string]bool)
+			var out strings.Builder
+			for _, body := range bodies {
+				var e struct {
+					TransactionID string            `json:"transaction_id"`
+					Properties    map[string]string `json:"properties"`
+				}
+				require.NoError(t, json.Unmarshal(body, &e), "every property is a string: %s", body)
+				id, err := uuid.Parse(e.TransactionID)
+				require.NoError(t, err)
+				require.EqualValues(t, 7, id.Version())
+				require.NotEqual(t, b.ID, e.TransactionID, "the id is minted for the event")
+				require.False(t, ids[e.TransactionID], "one id an event")
+				ids[e.TransactionID] = true
+				require.NoError(t, duplicateMembers(body))
+				out.Write(anyUUID.ReplaceAll(body, []byte("<id>")))
+				out.WriteByte('\n')
+			}
+			golden := filepath.Join("testdata", "events", c.name+".ndjson")
+			if *updateEvents {
+				require.NoError(t, os.MkdirAll(filepath.Dir(golden), 0o750))
+				require.NoError(t, os.WriteFile(golden, []byte(out.String()), 0o600))
+			}
+			want, err := os.ReadFile(golden) // #nosec G304 -- a golden
+			require.NoError(t, err)
+			require.Equal(t, string(want), out.String())
+		})
+	}
+}
+
+// duplicateMembers reports a member that stands twice in one object.
+func duplicateMembers(body []byte) error {
+	d := json.NewDecoder(strings.NewReader(string(body)))
+	var stack []map[string]bool
+	key := false
+	for {
+		tok, err := d.Token()
+		if err != nil {
+			return nil //nolint:nilerr // the end
+		}
+		switch v := tok.(type) {
+		case json.Delim:
+			if v == '{' {
+				stack = append(stack, map[string]bool{})
+				key = true
+				continue
+			}
+			stack = stack[:len(stack)-1]
+			key = true
+			continue
+		case string:
+			if key {
+				top := stack[len(stack)-1]
+				if top[v] {
+					return &json.SyntaxError{Offset: d.InputOffset()}
+				}
+				top[v] = true
+				key = false
+				continue
+			}
+		}
+		key = true
+	}
+}
+
+func TestDisjointKindsSumToTheTotal(t *testing.T) {
+	h := &Handler{Events: shapePerTokenType}
+	require.NoError(t, provision(t, h))
+	b, res := priceable("openai", llm.OpenAI, map[usage.Kind]int64{
+		usage.Input: 3, usage.CacheRead: 5, usage.InputAudio: 7, usage.Output: 11, usage.Reasoning: 13, usage.OutputAudio: 17,
+	})
+	b.take(res)
+	bodies, err := recordEvents(b.append(nil, h.appendEvents(nil, b)))
+	require.NoError(t, err)
+	sum := new(big.Int)
+	for _, body := range bodies {
+		var e struct {
+			Properties struct {
+				Value string `json:"value"`
+			} `json:"properties"`
+		}
+		require.NoError(t, json.Unmarshal(body, &e))
+		n, ok := new(big.Int).SetString(e.Properties.Value, 10)
+		require.True(t, ok)
+		sum.Add(sum, n)
+	}
+	require.EqualValues(t, 3+5+7+11+13+17, sum.Int64())
+}
+
+// TestMoneyIsExact prices random usage with random percentages and compares every amount with rational arithmetic.
+func TestMoneyIsExact(t *testing.T) {
+	rnd := rand.New(rand.NewPCG(1, 2))
+	for range 300 {
+		percent := rnd.Int64N(1_000_000_000) // in millionths: up to 1000
+		text := big.NewRat(percent, 1_000_000).FloatString(6)
+		h := &Handler{Events: shapeCost, Markup: []Percent{{Percent: text}}}
+		require.NoError(t, provision(t, h))
+		in, out := rnd.Int64N(10_000_000)+1, rnd.Int64N(1_000_000)+1
+		b, res := priceable("openai", llm.OpenAI, map[usage.Kind]int64{usage.Input: in, usage.Output: out})
+		b.take(res)
+		h.price(b, res)
+		require.Empty(t, b.Unpriced)
+		bodies, err := recordEvents(b.append(nil, h.appendEvents(nil, b)))
+		require.NoError(t, err)
+		require.Len(t, bodies, 2)
+		sum := new(big.Rat)
+		for i, exact := range []*big.Rat{big.NewRat(in*25, 10_000_000), big.NewRat(out, 100_000)} {
+			exact.Mul(exact, big.NewRat(100_000_000+percent, 100_000_000))
+			var e struct {
+				Cents string `json:"precise_total_amount_cents"`
+			}
+			require.NoError(t, json.Unmarshal(bodies[i], &e))
+			require.Regexp(t, `^\d+(\.\d+)?$`, e.Cents)
+			billed, ok := new(big.Rat).SetString(e.Cents)
+			require.True(t, ok)
+			billed.Quo(billed, big.NewRat(100, 1))
+			off := new(big.Rat).Sub(billed, exact)
+			require.LessOrEqual(t, off.Abs(off).Cmp(big.NewRat(1, 2_000_000_000_000_000)), 0,
+				"%s tokens at %s percent: billed %s USD, exact %s", exact, text, billed.FloatString(20), exact.FloatString(20))
+			sum.Add(sum, billed)
+		}
+		total, ok := new(big.Rat).SetString(b.Cost)
+		require.True(t, ok)
+		require.Zero(t, total.Cmp(sum), "the record's cost is what its events add up to")
+	}
+}
+
+func TestProvidersOwnCostIsPreferred(t *testing.T) {
+	h := &Handler{Markup: []Percent{{Percent: "100"}}}
+	require.NoError(t, provision(t, h))
+	for unit, text := range map[string]string{"usd": "0.00123", "usd_ticks": "12300000"} {
+		b, res := priceable("openrouter", llm.OpenAI, map[usage.Kind]int64{usage.Input: 10, usage.Output: 1})
+		b.target.Prices = nil
+		res.Cost, res.CostUnit = text, unit
+		b.take(res)
+		h.price(b, res)
+		require.Equal(t, "0.00246", b.Cost, unit)
+		require.Equal(t, "0.00123", b.BaseCost)
+		require.Equal(t, text, b.ProviderCost)
+	}
+	// What the operator wrote wins, and an unknown unit is no price.
+	b, res := priceable("openrouter", llm.OpenAI, map[usage.Kind]int64{usage.Input: 1_000_000, usage.Output: 0})
+	res.Cost, res.CostUnit = "99", "usd"
+	b.take(res)
+	h.price(b, res)
+	require.Equal(t, "5", b.Cost)
+	b, res = priceable("openrouter", llm.OpenAI, map[usage.Kind]int64{usage.Input: 1_000_000, usage.Output: 0})
+	b.target.Prices = nil
+	res.Cost, res.CostUnit = "99", "credits"
+	b.take(res)
+	h.price(b, res)
+	require.NotEqual(t, "198", b.Cost)
+}
+
+func TestUnpriced(t *testing.T) {
+	h := &Handler{}
+	require.NoError(t, provision(t, h))
+	b, res := priceable("openai", llm.OpenAI, map[usage.Kind]int64{usage.Input: 10, usage.Output: 1})
+	b.Upstream, b.target.Prices = "a-model-nobody-knows", nil
+	b.take(res)
+	h.price(b, res)
+	require.NotEmpty(t, b.Unpriced)
+	events := string(h.appendEvents(nil, b))
+	require.Contains(t, events, `"prompt_tokens":"10"`, "tokens are billed without an amount")
+	require.NotContains(t, events, "response_cost")
+
+	strict := &Handler{Events: shapeCost}
+	require.NoError(t, provision(t, strict))
+	b.Unpriced = ""
+	strict.price(b, res)
+	require.Empty(t, strict.appendEvents(nil, b))
+	require.Equal(t, notBilledPrice, b.NotBilled, "a call that cannot be billed says so")
+
+	rt := chatRoute(nil)
+	call := newCall(rt)
+	call.SetTarget(&llm.Target{Provider: "openai", Upstream: "a-model-nobody-knows"})
+	refusal := strict.checkPriced(call)
+	require.NotNil(t, refusal)
+	require.Equal(t, 400, refusal.Status)
+	require.Equal(t, "unpriced_model", refusal.Type)
+	require.Contains(t, refusal.Message, "gpt-4")
+	require.Nil(t, h.checkPriced(call), "unpriced allow lets it pass")
+}
+
+func TestRestamp(t *testing.T) {
+	for _, shape := range []string{shapePerRequest, shapeCost, shapePerTokenType} {
+		h := &Handler{Events: shape}
+		require.NoError(t, provision(t, h))
+		b, res := priceable("openai", llm.OpenAI, map[usage.Kind]int64{usage.Input: 10, usage.Output: 1})
+		b.Payer = `"timestamp":"1"`
+		b.take(res)
+		h.price(b, res)
+		before := b.append(nil, h.appendEvents(nil, b))
+		after, err := restamp(before, time.UnixMilli(1800000000007))
+		require.NoError(t, err)
+		require.True(t, json.Valid(after))
+		require.Equal(t, strings.Count(string(before), `"1741219251.590"`), strings.Count(string(after), `"1800000000.007"`))
+		require.NotContains(t, string(after), `"1741219251.590"`)
+		require.Contains(t, string(after), `"restamped":"2027-01-15T08:00:00.007Z"`)
+		old, err := recordEvents(before)
+		require.NoError(t, err)
+		moved, err := recordEvents(after)
+		require.NoError(t, err)
+		for i := range old {
+			require.Equal(t, string(old[i]), strings.Replace(string(moved[i]), `"1800000000.007"`, `"1741219251.590"`, 1), "nothing else moves")
+		}
+	}
+	_, err := restamp([]byte(`{"v":1}`), time.Now())
+	require.Error(t, err)
+}

@@ -1,0 +1,304 @@
+package lagobilling
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/tollgate-llm/tollgate/app"
+	"github.com/tollgate-llm/tollgate/internal/llm"
+	"github.com/tollgate-llm/tollgate/internal/price"
+)
+
+func init() {
+	caddy.RegisterModule(new(Handler))
+}
+
+// Handler meters the answers of model calls, writes a usage record for each to a durable spool before the client has the
+// last byte, and bills the payer through Lago. It stands in front of llmroute.
+//
+// Every value is text, in which `{env.*}` and `{file.*}` are replaced at start; one that resolves to nothing is an error.
+//
+// It sets these placeholders once a call is settled, for access logs: `{http.tollgate.id}`, `outcome`, `payer`, `model`,
+// `upstream`, `backend`, `provider`, `cost`, `usage` (reported, partial or estimated), `input_tokens`, `output_tokens`,
+// `total_tokens`, and each kind of docs/records.md as `{http.tollgate.kinds.<kind>}`.
+type Handler struct {
+	// The name of this Lago account: part of every record and of the spool's default directory. Letters, digits, dots,
+	// dashes and underscores. Default: default.
+	Account string `json:"account,omitempty"`
+
+	// The base URL of Lago's API, such as `https://api.getlago.com`. Without it, records stay in the local ledger and
+	// nothing is sent.
+	APIBase string `json:"api_base,omitempty"`
+
+	// The API key of the Lago organization. Needed with `api_base`.
+	APIKey string `json:"api_key,omitempty"`
+
+	// The code of the billable metric. Needed with `api_base` for events per request; default for events `cost`:
+	// llm_cost; not used by events per token type, whose codes are those of Lago's agent SDK.
+	EventCode string `json:"event_code,omitempty"`
+
+	// What names the Lago subscription that pays: `end_user_id`, `user_id`, `team_id`, `key_alias`, or a text with
+	// placeholders that are evaluated for each request. A `lago_subscription_id` in the metadata of the key or of its
+	// team wins over it. Default: end_user_id.
+	ChargeBy string `json:"charge_by,omitempty"`
+
+	// What happens to a call that nobody pays for: `reject` answers 403, `default` charges `default_payer`, `unbilled`
+	// serves it and records it as not billed. Default: reject.
+	MissingPayer string `json:"missing_payer,omitempty"`
+
+	// The subscription that pays when `missing_payer` is `default`.
+	DefaultPayer string `json:"default_payer,omitempty"`
+
+	// What happens to a payer that Lago does not know, for which Lago would accept events and bill nothing: `warn` counts
+	// and lists it, `reject` also refuses its calls, `off` does not ask. Default: warn.
+	PayerCheck string `json:"payer_check,omitempty"`
+
+	// The shape of the events: `per_request`, `per_token_type` or `cost`. Default: per_request.
+	Events string `json:"events,omitempty"`
+
+	// For events per token type, whether the counts are `disjoint`, or overlap as those of Lago's agent SDK do: `sdk`.
+	// Default: disjoint.
+	TokenCounts string `json:"token_counts,omitempty"`
+
+	// Properties that are added to every event. Values may hold placeholders, which are evaluated for each request; a
+	// property whose value is empty is left out.
+	Properties []Property `json:"properties,omitempty"`
+
+	// The directory of the spool. Each account has its own. Default: Caddy's data directory, then
+	// `tollgate/spool/<account>`.
+	Spool string `json:"spool,omitempty"`
+
+	// The size of the spool at which new calls are refused. Default: 10GB.
+	SpoolMax string `json:"spool_max,omitempty"`
+
+	// What a record that was acknowledged survives: `process` the end of the process at any instruction, `fsync` also the
+	// loss of power. Default: process.
+	Durability string `json:"durability,omitempty"`
+
+	// How long finished records stay readable. Default: 72h.
+	Retain string `json:"retain,omitempty"`
+
+	// What happens at start to the calls that were under way when the process before ended: `hold` keeps them for the
+	// operator, `estimate` bills the input that the request held. Default: hold.
+	Interrupted string `json:"interrupted,omitempty"`
+
+	// What happens to the timestamp of a record that is first sent after its billing period has closed: `keep` or
+	// `restamp`. Default: keep.
+	Late string `json:"late,omitempty"`
+
+	// What happens when the client hangs up: `cancel` the upstream and bill what it used so far, `drain` the answer to its
+	// end for at most `drain_timeout`, or `auto`, which does what costs nothing more at that provider. Default: auto.
+	OnDisconnect string `json:"on_disconnect,omitempty"`
+
+	// The longest that an answer is read on after its client hung up. Default: 30s.
+	DrainTimeout string `json:"drain_timeout,omitempty"`
+
+	// How many answers of the account are read on at the same time; those beyond are cancelled. Default: 1000.
+	MaxDrains string `json:"max_drains,omitempty"`
+
+	// What happens to a call whose model has no price: `allow` bills its tokens without an amount, `reject` refuses it
+	// before it is forwarded. Default: allow; with events `cost`, reject.
+	Unpriced string `json:"unpriced,omitempty"`
+
+	// A file of prices that are laid over the built-in ones, in the format of docs/prices.md or in LiteLLM's.
+	Prices string `json:"prices,omitempty"`
+
+	// What is added to the cost, in percent.
+	Markup []Percent `json:"markup,omitempty"`
+
+	// What is taken off the cost, in percent.
+	Discount []Percent `json:"discount,omitempty"`
+
+	missing      string
+	defaultPayer string
+	chargeBy     payerRule
+	shape        shape
+	properties   []template
+	disconnect   string
+	drain        time.Duration
+	rejectPrice  bool
+	prices       *price.Table
+	scale        map[string]factor
+	app          *app.App
+	account      *app.Ref[*Account]
+	logger       *zap.Logger
+	metrics      *callMetrics
+}
+
+// Property is an extra property of events.
+type Property struct {
+	Name  string `json:"name"`
+	Value string `json:"value"`
+}
+
+// Percent is a percentage with at most six decimals, for one provider or, without one, for all that have none of their
+// own.
+type Percent struct {
+	Provider string `json:"provider,omitempty"`
+	Percent  string `json:"percent"`
+}
+
+// CaddyModule returns the Caddy module information.
+func (*Handler) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "http.handlers.lagobilling", New: func() caddy.Module { return new(Handler) }}
+}
+
+// Provision resolves the settings. It opens nothing: the app does when it starts.
+func (h *Handler) Provision(ctx caddy.Context) error {
+	h.logger = ctx.Logger()
+	h.metrics = theMetrics
+	if err := registerMetrics(ctx.GetMetricsRegistry()); err != nil {
+		return err
+	}
+	if err := h.consistent(); err != nil {
+		return err
+	}
+	s, err := h.accountSettings()
+	if err != nil {
+		return err
+	}
+	if err := h.resolveRest(s); err != nil {
+		return err
+	}
+	if h.app, err = app.Load(ctx); err != nil {
+		return err
+	}
+	if err := agree(h.app, s); err != nil {
+		return err
+	}
+	logger := h.logger
+	h.account = app.Use(h.app, "lagobilling "+s.dir,
+		func() (*Account, error) { return openAccount(s, h, logger) },
+		func(a *Account) { a.configure(s) })
+	return nil
+}
+
+// resolveRest resolves what is the handler's own.
+func (h *Handler) resolveRest(s settings) (err error) {
+	if h.missing, err = choose("missing_payer", h.MissingPayer); err != nil {
+		return err
+	}
+	if h.defaultPayer, err = resolve("missing_payer default", h.DefaultPayer); err != nil {
+		return err
+	}
+	if err := printable("missing_payer default", h.defaultPayer); err != nil {
+		return err
+	}
+	if h.chargeBy, err = parsePayerRule(h.ChargeBy); err != nil {
+		return err
+	}
+	if h.disconnect, err = choose("on_disconnect", h.OnDisconnect); err != nil {
+		return err
+	}
+	if h.drain, err = duration("on_disconnect drain", h.DrainTimeout, 30*time.Second, shortestDrain, longestDrain); err != nil {
+		return err
+	}
+	if h.scale, err = h.factors(); err != nil {
+		return err
+	}
+	if err := h.resolveShape(s); err != nil {
+		return err
+	}
+	return h.loadPrices()
+}
+
+// resolveShape resolves how events look.
+func (h *Handler) resolveShape(s settings) (err error) {
+	if h.shape.kind, err = choose("events", h.Events); err != nil {
+		return err
+	}
+	if h.shape.counts, err = choose("token_counts", h.TokenCounts); err != nil {
+		return err
+	}
+	unpriced, err := choose("unpriced", h.Unpriced)
+	if err != nil {
+		return err
+	}
+	if h.shape.kind == shapeCost && h.Unpriced != "" && unpriced == "allow" {
+		return errors.New("events cost needs a price for every call: unpriced allow contradicts it")
+	}
+	h.rejectPrice = unpriced == "reject" || h.shape.kind == shapeCost
+	h.shape.code = s.eventCode
+	if h.shape.code == "" {
+		if h.shape.code = defaultCode; h.shape.kind == shapeCost {
+			h.shape.code = defaultCostCode
+		}
+	}
+	for _, p := range h.Properties {
+		if err := checkPropertyName(p.Name); err != nil {
+			return err
+		}
+		t, err := newTemplate("property "+p.Name, p.Value)
+		if err != nil {
+			return err
+		}
+		t.name = p.Name
+		h.properties = append(h.properties, t)
+	}
+	return nil
+}
+
+// loadPrices lays the price file, if there is one, over the built-in prices.
+func (h *Handler) loadPrices() error {
+	h.prices = price.Default()
+	if h.Prices == "" {
+		return nil
+	}
+	name, err := resolve("prices", h.Prices)
+	if err != nil {
+		return err
+	}
+	f, err := os.Open(name) //nolint:gosec // the operator names the file
+	if err != nil {
+		return fmt.Errorf("prices: %w", err)
+	}
+	table, err := h.prices.Overlay(f, name)
+	if err := errors.Join(err, f.Close()); err != nil {
+		return fmt.Errorf("prices: %w", err)
+	}
+	h.prices = table
+	return nil
+}
+
+// ServeHTTP meters what the next handlers answer.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+	ctx, call := llm.Ensure(r.Context())
+	if call.Metered {
+		return caddyhttp.Error(http.StatusInternalServerError, errors.New("lagobilling: a call may pass it only once"))
+	}
+	w.Header().Set(callIDHeader, call.ID)
+	account, release, err := h.account.Acquire(ctx)
+	if err != nil {
+		h.logger.Error("spool is not available", zap.Error(err))
+		h.metrics.requests.WithLabelValues("", "", outcomeRefused).Inc()
+		return llm.WriteError(w, llm.ShapeOf(r.URL.Path), unavailable(err))
+	}
+	defer release()
+	m := newMeter(h, account, call, w, r)
+	defer m.finish()
+	err = next.ServeHTTP(m, m.attach(ctx, r))
+	m.returned(err)
+	return err
+}
+
+// unavailable is the refusal of a call whose record could not be kept.
+func unavailable(err error) *llm.Error {
+	return &llm.Error{
+		Status: http.StatusServiceUnavailable, Type: "service_unavailable", RetryAfter: 5 * time.Second, Err: err,
+		Message: "usage records cannot be written at the moment, so calls are refused; try again later",
+	}
+}
+
+// Interface guards.
+var (
+	_ caddy.Provisioner           = (*Handler)(nil)
+	_ caddyhttp.MiddlewareHandler = (*Handler)(nil)
+)

@@ -1,0 +1,116 @@
+package lagobilling
+
+import (
+	"context"
+	"net/http"
+	"net/http/httptrace"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// What a hang-up led to.
+const (
+	hangupDrained   = "drained"   // the answer was read on after the client was gone
+	hangupCancelled = "cancelled" // the upstream was cancelled
+)
+
+// hangup keeps a call apart from its client's connection, so that a client that hangs up does not take the call's usage
+// with it. The upstream's request has a context of its own, which ends by policy and not by itself.
+type hangup struct {
+	cancel context.CancelFunc
+	stop   func() bool
+
+	gone      atomic.Bool
+	cancelled atomic.Bool
+	sent      atomic.Bool // a request was written upstream, whole
+
+	mu    sync.Mutex
+	over  bool // the handlers have returned
+	slot  bool // a drain slot is held
+	timer *time.Timer
+}
+
+// attach returns the request with the context that the upstream is to have.
+func (m *meter) attach(ctx context.Context, r *http.Request) *http.Request {
+	own, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	m.cancel = cancel
+	m.stop = context.AfterFunc(ctx, m.hangUp)
+	// A call whose client hung up before any answer is billed if the provider has it, and only then.
+	return r.WithContext(httptrace.WithClientTrace(own, &httptrace.ClientTrace{WroteRequest: m.wrote}))
+}
+
+func (h *hangup) wrote(info httptrace.WroteRequestInfo) {
+	if info.Err == nil {
+		h.sent.Store(true)
+	}
+}
+
+// clientGone reports whether the client hung up.
+func (h *hangup) clientGone() bool { return h.gone.Load() }
+
+// hangUp is called when the client has hung up. The drain slot is claimed now and not at the next byte: a burst of
+// hang-ups before the first byte must not hold more connections than there are slots.
+func (m *meter) hangUp() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.over || m.gone.Swap(true) {
+		return
+	}
+	m.call.SetClientGone()
+	if !m.drains() || !m.account.claimDrain() {
+		m.cutOff()
+		return
+	}
+	m.slot = true
+	m.timer = time.AfterFunc(m.h.drain, m.cutOff)
+}
+
+// drains says whether the policy is to read the answer to its end. A call that was not forwarded yet is not worth it.
+func (m *meter) drains() bool {
+	t := m.call.Target()
+	if t == nil {
+		return false
+	}
+	switch m.h.disconnect {
+	case "drain":
+		return true
+	case "cancel":
+		return false
+	}
+	return t.Drain
+}
+
+// cutOff cancels the upstream.
+func (h *hangup) cutOff() {
+	h.cancelled.Store(true)
+	h.cancel()
+}
+
+// detach ends the watch: the handlers have returned.
+func (m *meter) detach() {
+	m.stop()
+	m.mu.Lock()
+	m.over = true
+	if m.timer != nil {
+		m.timer.Stop()
+	}
+	slot := m.slot
+	m.slot = false
+	m.mu.Unlock()
+	if slot {
+		m.account.releaseDrain()
+	}
+	m.cancel()
+}
+
+// label says what the hang-up led to; empty while the client is there.
+func (h *hangup) label() string {
+	switch {
+	case !h.gone.Load():
+		return ""
+	case h.cancelled.Load():
+		return hangupCancelled
+	}
+	return hangupDrained
+}

@@ -1,0 +1,137 @@
+package lagobilling
+
+import (
+	"strconv"
+	"time"
+	"unicode/utf8"
+)
+
+// object appends the members of one JSON object to a buffer. Records are written for every call, so they are put together
+// by hand: no reflection, no allocation but the buffer's own growth.
+type object struct {
+	b     []byte
+	empty bool
+}
+
+// openObject begins an object at the end of b.
+func openObject(b []byte) object { return object{b: append(b, '{'), empty: true} }
+
+// close ends the object and returns the buffer.
+func (o *object) close() []byte { return append(o.b, '}') }
+
+// key appends a member's name. Names are ours and need no escaping, but for those that the operator chose.
+func (o *object) key(name string) {
+	if !o.empty {
+		o.b = append(o.b, ',')
+	}
+	o.empty = false
+	o.b = append(appendString(o.b, name), ':')
+}
+
+// str appends a string member, also an empty one.
+func (o *object) str(name, value string) {
+	o.key(name)
+	o.b = appendString(o.b, value)
+}
+
+// opt appends a string member unless it is empty.
+func (o *object) opt(name, value string) {
+	if value != "" {
+		o.str(name, value)
+	}
+}
+
+// num appends a number.
+func (o *object) num(name string, n int64) {
+	o.key(name)
+	o.b = strconv.AppendInt(o.b, n, 10)
+}
+
+// optNum appends a number unless it is zero.
+func (o *object) optNum(name string, n int64) {
+	if n != 0 {
+		o.num(name, n)
+	}
+}
+
+// quoted appends a number as a decimal string, as Lago wants its quantities.
+func (o *object) quoted(name string, n int64) {
+	o.key(name)
+	o.b = append(o.b, '"')
+	o.b = strconv.AppendInt(o.b, n, 10)
+	o.b = append(o.b, '"')
+}
+
+// flag appends true, or nothing.
+func (o *object) flag(name string, on bool) {
+	if on {
+		o.key(name)
+		o.b = append(o.b, "true"...)
+	}
+}
+
+// time appends a time in UTC with milliseconds.
+func (o *object) time(name string, t time.Time) {
+	if t.IsZero() {
+		return
+	}
+	o.key(name)
+	o.b = append(o.b, '"')
+	o.b = t.UTC().AppendFormat(o.b, timeFormat)
+	o.b = append(o.b, '"')
+}
+
+// timeFormat is RFC 3339 with milliseconds.
+const timeFormat = "2006-01-02T15:04:05.000Z07:00"
+
+const hexDigits = "0123456789abcdef"
+
+// appendString appends s as a JSON string. What is not valid UTF-8 becomes U+FFFD.
+func appendString(b []byte, s string) []byte {
+	b = append(b, '"')
+	from := 0
+	for i := 0; i < len(s); {
+		c := s[i]
+		if c >= utf8.RuneSelf {
+			r, n := utf8.DecodeRuneInString(s[i:])
+			if r == utf8.RuneError && n == 1 {
+				b = append(b, s[from:i]...)
+				b = append(b, "\ufffd"...)
+				i++
+				from = i
+				continue
+			}
+			i += n
+			continue
+		}
+		if c >= ' ' && c != '"' && c != '\\' {
+			i++
+			continue
+		}
+		b = append(b, s[from:i]...)
+		switch c {
+		case '"', '\\':
+			b = append(b, '\\', c)
+		case '\n':
+			b = append(b, '\\', 'n')
+		case '\t':
+			b = append(b, '\\', 't')
+		case '\r':
+			b = append(b, '\\', 'r')
+		default:
+			b = append(b, '\\', 'u', '0', '0', hexDigits[c>>4], hexDigits[c&0xf])
+		}
+		i++
+		from = i
+	}
+	b = append(b, s[from:]...)
+	return append(b, '"')
+}
+
+// appendTimestamp appends t as Lago takes timestamps: Unix seconds with milliseconds, as a decimal number.
+func appendTimestamp(b []byte, t time.Time) []byte {
+	ms := t.UnixMilli()
+	b = strconv.AppendInt(b, ms/1000, 10)
+	rest := ms % 1000
+	return append(b, '.', byte('0'+rest/100), byte('0'+rest/10%10), byte('0'+rest%10))
+}

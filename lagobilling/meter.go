@@ -1,0 +1,356 @@
+package lagobilling
+
+import (
+	"errors"
+	"io"
+	"mime"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/tollgate-llm/tollgate/internal/llm"
+	"github.com/tollgate-llm/tollgate/internal/usage"
+)
+
+const (
+	callIDHeader = "X-Litellm-Call-Id"
+	costHeader   = "X-Litellm-Response-Cost"
+
+	// maxHeld bounds the part of an event that is kept back while it may turn out to be the usage chunk that the client
+	// did not ask for.
+	maxHeld = 16 << 10
+	// maxWhole is the longest unstreamed answer that is kept back until it is whole, so that its cost can stand in its
+	// header.
+	maxWhole = 32 << 10
+)
+
+var errUnsettled = errors.New("the usage record could not be written: the answer is cut short")
+
+var wholeBodies = sync.Pool{New: func() any { b := make([]byte, 0, maxWhole); return &b }}
+
+// meter is the response writer between the client and the handlers that answer it. Bytes pass at once; a reader of usage
+// sees them beside. Only the bytes that complete the answer wait until the call is settled, so that no client has a
+// whole answer whose record is not in the spool.
+//
+// Its methods are called by the request's goroutine, but for hangUp and cutOff.
+type meter struct {
+	*caddyhttp.ResponseWriterWrapper
+	h       *Handler
+	account *Account
+	call    *llm.Call
+	repl    *caddy.Replacer
+	settlement
+	hangup
+
+	reader  *usage.Reader
+	encoded string // the Content-Encoding that keeps usage from being read
+	left    int64  // what Content-Length still promises; -1 when it says nothing
+	head    bool   // the answer has no body, whatever its header says
+
+	wroteHeader bool
+	strip       bool    // an include_usage chunk that the client did not ask for is kept from it
+	held        []byte  // the beginning of an event that may be that chunk
+	passed      bool    // the beginning of the event under way has gone to the client
+	whole       *[]byte // the answer so far, while it is kept back until it is whole
+	keep        bool    // header and body are kept back until the answer is whole
+	aborted     bool    // the record could not be written: the client must not get the end of its answer
+}
+
+func newMeter(h *Handler, account *Account, call *llm.Call, w http.ResponseWriter, r *http.Request) *meter {
+	m := &meter{
+		ResponseWriterWrapper: &caddyhttp.ResponseWriterWrapper{ResponseWriter: w},
+		h:                     h,
+		account:               account,
+		call:                  call,
+		head:                  r.Method == http.MethodHead,
+		left:                  -1,
+	}
+	if repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer); ok {
+		m.repl = repl
+		repl.Map(m.placeholder)
+	} else {
+		m.repl = caddy.NewEmptyReplacer()
+	}
+	call.Metered = true
+	call.Open = m.open
+	return m
+}
+
+// WriteHeader takes the status. A 1xx is not the answer's own and passes.
+func (m *meter) WriteHeader(status int) {
+	if status >= 100 && status < 200 && status != http.StatusSwitchingProtocols {
+		if !m.clientGone() {
+			m.ResponseWriter.WriteHeader(status)
+		}
+		return
+	}
+	if m.wroteHeader {
+		return
+	}
+	m.wroteHeader = true
+	m.status = status
+	m.Header()[callIDHeader] = []string{m.call.ID}
+	if m.opened {
+		m.prepare(status, m.Header())
+	}
+	if !m.keep && !m.aborted {
+		m.sendHeader()
+	}
+}
+
+func (m *meter) sendHeader() {
+	if !m.clientGone() {
+		m.ResponseWriter.WriteHeader(m.status)
+	}
+}
+
+// prepare decides, with the answer's header known, how its body is read.
+func (m *meter) prepare(status int, header http.Header) {
+	if text := header.Get("Content-Length"); text != "" {
+		if n, err := strconv.ParseInt(text, 10, 64); err == nil && n >= 0 {
+			m.left = n
+		}
+	}
+	if m.head || status == http.StatusNoContent || status == http.StatusNotModified || m.left == 0 {
+		m.settle(ended)
+		return
+	}
+	if status >= 400 || m.call.Endpoint == nil || m.call.Endpoint.Billing != llm.Billable || m.call.Endpoint.Reader == usage.NotBillable {
+		return
+	}
+	if e := header.Get("Content-Encoding"); e != "" && !strings.EqualFold(e, "identity") {
+		m.encoded = e
+		return
+	}
+	contentType := header.Get("Content-Type")
+	media, _, err := mime.ParseMediaType(contentType)
+	if err != nil {
+		media = ""
+	}
+	m.framed = media == "text/event-stream" || strings.HasSuffix(media, "json")
+	m.reader = usage.NewReader(usage.Options{
+		API: m.call.Endpoint.Reader, Provider: m.target().Provider, Status: status, ContentType: contentType,
+	})
+	m.strip = m.call.UsageInjected() && status == http.StatusOK && media == "text/event-stream"
+	if m.strip && m.left >= 0 {
+		header.Del("Content-Length")
+		m.left = -1
+	}
+	m.keep = status == http.StatusOK && m.left > 0 && m.left <= maxWhole && media == "application/json"
+}
+
+// Write reads usage out of p and passes it on. It says that all was written also when the client is gone: the upstream is
+// then read for its usage alone, until that is complete or hangup cancels it.
+func (m *meter) Write(p []byte) (int, error) {
+	if !m.wroteHeader {
+		m.WriteHeader(http.StatusOK)
+	}
+	if m.aborted {
+		return 0, errUnsettled
+	}
+	if m.bytes == 0 && len(p) > 0 {
+		m.first = time.Now()
+	}
+	m.bytes += int64(len(p))
+	if m.strip {
+		return m.writeStripped(p)
+	}
+	m.scan(p)
+	if m.left >= 0 {
+		if m.left -= int64(len(p)); m.left <= 0 {
+			m.settle(ended)
+		}
+	}
+	if m.aborted {
+		return 0, errUnsettled
+	}
+	if m.keep {
+		return m.writeWhole(p)
+	}
+	return m.forward(p)
+}
+
+// scan shows p to the reader and settles where the answer ends in it.
+func (m *meter) scan(p []byte) {
+	for m.reader != nil && !m.settled && len(p) > 0 {
+		n, mark := m.reader.Next(p)
+		if mark == usage.End {
+			m.settle(ended)
+			return
+		}
+		if n <= 0 || mark == usage.More {
+			return
+		}
+		p = p[n:]
+	}
+}
+
+// forward passes p to the client. A client that takes no more bytes has hung up.
+func (m *meter) forward(p []byte) (int, error) {
+	if len(p) == 0 || m.clientGone() {
+		return len(p), nil
+	}
+	n, err := m.ResponseWriter.Write(p) //nolint:gosec // a proxy passes on what its upstream answers
+	if err == nil || errors.Is(err, http.ErrBodyNotAllowed) || errors.Is(err, http.ErrContentLength) {
+		return n, err
+	}
+	m.hangUp()
+	return len(p), nil
+}
+
+// writeWhole keeps p back until the answer is whole, and then sends header and body. An answer that comes in one piece,
+// as most do, is not copied.
+func (m *meter) writeWhole(p []byte) (int, error) {
+	if m.left > 0 {
+		if m.whole == nil {
+			m.whole = wholeBodies.Get().(*[]byte)
+		}
+		*m.whole = append(*m.whole, p...)
+		return len(p), nil
+	}
+	if cost := m.record.Cost; cost != "" {
+		m.Header()[costHeader] = []string{cost}
+	}
+	if _, err := m.release(); err != nil {
+		return 0, err
+	}
+	return m.forward(p)
+}
+
+// release sends what was kept back.
+func (m *meter) release() (int, error) {
+	if !m.keep {
+		return 0, nil
+	}
+	m.keep = false
+	m.sendHeader()
+	if m.whole == nil {
+		return 0, nil
+	}
+	n, err := m.forward(*m.whole)
+	*m.whole = (*m.whole)[:0]
+	wholeBodies.Put(m.whole)
+	m.whole = nil
+	return n, err
+}
+
+// writeStripped passes a stream on without the usage chunk that the gateway asked for and the client did not.
+func (m *meter) writeStripped(p []byte) (int, error) {
+	from, at := 0, 0 // p[from:at] may pass
+	for at < len(p) && !m.settled {
+		n, mark := m.reader.Next(p[at:])
+		if n <= 0 {
+			n, mark = len(p)-at, usage.More
+		}
+		event := p[at : at+n]
+		at += n
+		switch {
+		case mark == usage.UsageOnly && !m.passed:
+			if _, err := m.forward(p[from : at-n]); err != nil {
+				return 0, err
+			}
+			m.held, from = m.held[:0], at
+			continue
+		case mark == usage.More && !m.passed && m.reader.Holding() && len(m.held)+n <= maxHeld:
+			if _, err := m.forward(p[from : at-n]); err != nil {
+				return 0, err
+			}
+			m.held, from = append(m.held, event...), at
+			continue
+		case mark == usage.End:
+			if m.settle(ended); m.aborted {
+				return 0, errUnsettled
+			}
+		}
+		m.passed = mark == usage.More
+		if len(m.held) > 0 {
+			if _, err := m.forward(m.held); err != nil {
+				return 0, err
+			}
+			m.held = m.held[:0]
+		}
+	}
+	if _, err := m.forward(p[from:]); err != nil {
+		return 0, err
+	}
+	return len(p), nil
+}
+
+// ReadFrom copies through Write: a copy that went around the meter would not be metered.
+func (m *meter) ReadFrom(r io.Reader) (int64, error) {
+	return io.Copy(struct{ io.Writer }{m}, r)
+}
+
+// FlushError sends what was written so far to the client.
+func (m *meter) FlushError() error {
+	if !m.wroteHeader {
+		m.WriteHeader(http.StatusOK)
+	}
+	if m.aborted || m.clientGone() {
+		return nil
+	}
+	if _, err := m.release(); err != nil {
+		return err
+	}
+	err := http.NewResponseController(m.ResponseWriter).Flush()
+	if err == nil || errors.Is(err, http.ErrNotSupported) || errors.Is(err, caddyhttp.ErrNotImplemented) {
+		return err
+	}
+	// The connection is broken: the upstream is read on, or cancelled, as after a failed write.
+	m.hangUp()
+	return nil
+}
+
+// Flush is FlushError for callers that know http.Flusher alone.
+func (m *meter) Flush() {
+	// http.Flusher has no way to tell an error; the next write meets it again.
+	_ = m.FlushError()
+}
+
+// returned says that the handlers answered to the end, with or without an error.
+func (m *meter) returned(err error) {
+	m.handlerErr = err
+	m.how = answered
+}
+
+// finish settles on every way out, before the server sends what ends an answer of unstated length. A panic of the handlers
+// passes on by itself, as nothing is recovered here.
+func (m *meter) finish() {
+	m.detach()
+	m.settle(m.how)
+	m.countUnopened()
+	if m.reader != nil {
+		m.reader.Close()
+	}
+	if m.aborted {
+		if m.how == answered {
+			panic(http.ErrAbortHandler)
+		}
+		return
+	}
+	m.finishHeld()
+}
+
+// finishHeld sends what a handler left behind by returning early.
+func (m *meter) finishHeld() {
+	if len(m.held) > 0 && m.how == answered {
+		held := m.held
+		m.held = nil
+		// The client's connection tells its own faults; nothing more is written here.
+		_, _ = m.forward(held)
+	}
+	_, _ = m.release()
+}
+
+// Interface guards.
+var (
+	_ http.ResponseWriter                       = (*meter)(nil)
+	_ http.Flusher                              = (*meter)(nil)
+	_ io.ReaderFrom                             = (*meter)(nil)
+	_ interface{ Unwrap() http.ResponseWriter } = (*meter)(nil)
+)

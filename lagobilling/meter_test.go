@@ -1,0 +1,356 @@
+package lagobilling
+
+import (
+	"bytes"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/tollgate-llm/tollgate/internal/llm"
+	"github.com/tollgate-llm/tollgate/internal/usage"
+)
+
+func itoa(n int) string { return strconv.Itoa(n) }
+
+const (
+	jsonAnswer = `{"id":"chatcmpl-1","object":"chat.completion","model":"gpt-4o-2024-08-06","choices":[{"index":0,"message":{"role":"assistant",` +
+		`"content":"Hello"},"finish_reason":"stop"}],"usage":{"prompt_tokens":1000,"completion_tokens":50,"total_tokens":1050,` +
+		`"prompt_tokens_details":{"cached_tokens":400}}}` + "\n"
+
+	sseStart = `data: {"id":"chatcmpl-1","object":"chat.completion.chunk","model":"gpt-4o","choices":[{"index":0,"delta":{"role":"assistant","content":"Hel"}}]}` + "\n\n" +
+		`data: {"id":"chatcmpl-1","object":"chat.completion.chunk","model":"gpt-4o","choices":[{"index":0,"delta":{"content":"lo"},"finish_reason":"stop"}]}` + "\n\n"
+	sseUsage = `data: {"id":"chatcmpl-1","object":"chat.completion.chunk","model":"gpt-4o","choices":[],"usage":{"prompt_tokens":1000,"completion_tokens":50,"total_tokens":1050}}` + "\n\n"
+	sseDone  = "data: [DONE]\n\n"
+	stream   = "text/event-stream; charset=utf-8"
+)
+
+// watch is the client's side of a meter: it looks, at each write, whether the call is settled.
+type watch struct {
+	http.ResponseWriter
+	got     bytes.Buffer
+	settled func() bool
+	at      int // bytes that had gone out when the call was first seen settled; -1 while it was not
+}
+
+func (w *watch) Write(p []byte) (int, error) {
+	if w.at < 0 && w.settled() {
+		w.at = w.got.Len()
+	}
+	w.got.Write(p)
+	return w.ResponseWriter.Write(p)
+}
+
+func (w *watch) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+// cut2 is body in two pieces.
+func cut2(body string, at int) []string { return []string{body[:at], body[at:]} }
+
+func TestSettledBeforeTheLastBytes(t *testing.T) {
+	cases := []struct {
+		name  string
+		body  string
+		last  int // the bytes before this one do not make a whole answer
+		route func(body string, at int) route
+	}{
+		{
+			"json of stated length", jsonAnswer, len(jsonAnswer) - 1,
+			func(body string, at int) route {
+				return chatRoute(func(w http.ResponseWriter, _ *http.Request) {
+					w.Header().Set("Content-Type", "application/json")
+					w.Header().Set("Content-Length", itoa(len(body)))
+					for _, p := range cut2(body, at) {
+						_, _ = io.WriteString(w, p)
+					}
+				})
+			},
+		},
+		{
+			"json without a length", jsonAnswer, strings.LastIndexByte(jsonAnswer, '}'),
+			func(body string, at int) route { return chatRoute(chunked("application/json", cut2(body, at)...)) },
+		},
+		{
+			"binary of stated length", "RIFFxxxx", 7,
+			func(body string, at int) route {
+				rt := chatRoute(func(w http.ResponseWriter, _ *http.Request) {
+					w.Header().Set("Content-Type", "audio/wav")
+					w.Header().Set("Content-Length", itoa(len(body)))
+					for _, p := range cut2(body, at) {
+						_, _ = io.WriteString(w, p)
+					}
+				})
+				rt.endpoint = llm.Endpoint{Name: "audio/speech", API: llm.OpenAI, Reader: usage.OpenAISpeech}
+				return rt
+			},
+		},
+		{
+			"stream", sseStart + sseUsage + sseDone, strings.LastIndex(sseStart+sseUsage+sseDone, "\n\n"),
+			func(body string, at int) route { return chatRoute(chunked(stream, cut2(body, at)...)) },
+		},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			b := newBench(t, &Handler{})
+			for at := range len(c.body) {
+				var w *watch
+				before := b.account.spool.Stats().Finished
+				b.wrap = func(rw http.ResponseWriter) http.ResponseWriter {
+					w = &watch{ResponseWriter: rw, at: -1, settled: func() bool { return b.account.spool.Stats().Finished == before+1 }}
+					return w
+				}
+				_, body, err := b.post(c.route(c.body, at))
+				require.NoError(t, err)
+				b.wait()
+				require.Equal(t, c.body, body, "cut at %d", at)
+				require.GreaterOrEqual(t, w.at, 0, "cut at %d: the whole answer went out before the record was settled", at)
+				require.LessOrEqual(t, w.at, c.last, "cut at %d: the answer's end went out before the record was settled", at)
+			}
+		})
+	}
+}
+
+func TestNoEndWithoutARecord(t *testing.T) {
+	gone := func(answer http.HandlerFunc, b **bench) http.HandlerFunc {
+		return func(w http.ResponseWriter, r *http.Request) {
+			require.NoError(t, (*b).account.spool.Close())
+			answer(w, r)
+		}
+	}
+	for name, answer := range map[string]http.HandlerFunc{
+		"json of stated length":   plain("application/json", jsonAnswer),
+		"json without a length":   chunked("application/json", jsonAnswer[:40], jsonAnswer[40:]),
+		"stream":                  chunked(stream, sseStart, sseUsage, sseDone),
+		"binary without a length": chunked("audio/wav", "RIFF", "xxxx"),
+		"no body": func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Length", "0")
+			w.WriteHeader(http.StatusOK)
+		},
+	} {
+		for version, start := range map[string]func(*testing.T, *Handler) *bench{"1.1": newBench, "2": newBench2} {
+			t.Run(name+", HTTP/"+version, func(t *testing.T) {
+				b := start(t, &Handler{})
+				_, body, err := b.post(chatRoute(gone(answer, &b)))
+				require.Error(t, err, "the connection is cut, so that the client cannot take the answer for a whole one")
+				require.NotContains(t, body, "[DONE]")
+				b.wait()
+			})
+		}
+	}
+}
+
+func TestUsageIsRecorded(t *testing.T) {
+	for name, answer := range map[string]http.HandlerFunc{
+		"json":                    plain("application/json", jsonAnswer),
+		"json, chunked":           chunked("application/json", jsonAnswer[:40], jsonAnswer[40:]),
+		"json, longer than a buf": plain("application/json", strings.Replace(jsonAnswer, "Hello", strings.Repeat("x", 3*maxWhole), 1)),
+		"json, via ReadFrom": func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "application/json")
+			_, err := w.(io.ReaderFrom).ReadFrom(strings.NewReader(jsonAnswer))
+			require.NoError(t, err)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(t, &Handler{})
+			res, _, err := b.post(chatRoute(answer))
+			require.NoError(t, err)
+			e := b.only()
+			require.Equal(t, res.Header.Get("x-litellm-call-id"), e.ID)
+			require.Equal(t, "done", e.State, "without a Lago the ledger has it and nothing is sent")
+			require.Equal(t, outcomeCompleted, e.Outcome)
+			require.Equal(t, usage.Reported, e.Source)
+			require.EqualValues(t, 600, e.Counts.N(usage.Input))
+			require.EqualValues(t, 400, e.Counts.N(usage.CacheRead))
+			require.EqualValues(t, 50, e.Counts.N(usage.Output))
+			require.Equal(t, "sub-1", e.Payer)
+			require.Equal(t, "gpt-4o", e.Upstream)
+			require.Equal(t, "gpt-4o-2024-08-06", e.ResponseModel)
+			require.Len(t, e.Events, 1)
+		})
+	}
+}
+
+func TestExtraUsageChunkIsKeptFromTheClient(t *testing.T) {
+	whole := sseStart + sseUsage + sseDone
+	b := newBench(t, &Handler{})
+	for at := range len(whole) {
+		rt := chatRoute(chunked(stream, cut2(whole, at)...))
+		rt.injected = true
+		_, body, err := b.post(rt)
+		require.NoError(t, err)
+		require.Equal(t, sseStart+sseDone, body, "cut at %d", at)
+		b.wait()
+	}
+	for _, e := range b.records() {
+		require.EqualValues(t, 1050, e.Counts.InputTokens()+e.Counts.OutputTokens())
+		require.Equal(t, usage.Reported, e.Source)
+	}
+	// The client that asked for it gets it.
+	_, body, err := b.post(chatRoute(chunked(stream, whole)))
+	require.NoError(t, err)
+	require.Equal(t, whole, body)
+	b.wait()
+	// A stated length would be wrong for what is left.
+	rt := chatRoute(plain(stream, whole))
+	rt.injected = true
+	res, body, err := b.post(rt)
+	require.NoError(t, err)
+	require.Equal(t, sseStart+sseDone, body)
+	require.NotEqualValues(t, len(whole), res.ContentLength)
+}
+
+func TestCostHeader(t *testing.T) {
+	b := newBench(t, &Handler{Markup: []Percent{{Percent: "10"}}})
+	for name, answer := range map[string]http.HandlerFunc{
+		"one piece": plain("application/json", jsonAnswer),
+		"many": func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "application/json")
+			w.Header().Set("Content-Length", itoa(len(jsonAnswer)))
+			for i := range len(jsonAnswer) {
+				_, _ = w.Write([]byte{jsonAnswer[i]})
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			res, body, err := b.post(chatRoute(answer))
+			require.NoError(t, err)
+			require.Equal(t, jsonAnswer, body)
+			b.wait()
+			all := b.records()
+			require.NotEmpty(t, all[len(all)-1].Cost)
+			require.Equal(t, all[len(all)-1].Cost, res.Header.Get("x-litellm-response-cost"))
+		})
+	}
+	// A flush means now: the header goes without the cost.
+	res, body, err := b.post(chatRoute(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		w.Header().Set("Content-Length", itoa(len(jsonAnswer)))
+		_, _ = io.WriteString(w, jsonAnswer[:10])
+		require.NoError(t, http.NewResponseController(w).Flush())
+		_, _ = io.WriteString(w, jsonAnswer[10:])
+	}))
+	require.NoError(t, err)
+	require.Equal(t, jsonAnswer, body)
+	require.Empty(t, res.Header.Get("x-litellm-response-cost"))
+}
+
+func TestOutcomes(t *testing.T) {
+	cases := []struct {
+		name      string
+		route     route
+		outcome   string
+		source    usage.Source
+		notBilled string
+		broken    bool // the client sees the connection cut
+	}{
+		{name: "provider error", outcome: outcomeError, notBilled: notBilledError, route: chatRoute(func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "application/json")
+			w.WriteHeader(http.StatusTooManyRequests)
+			_, _ = io.WriteString(w, `{"error":{"message":"slow down"},"usage":{"prompt_tokens":5,"completion_tokens":5}}`)
+		})},
+		{name: "cut stream", outcome: outcomeCut, source: usage.Estimated, broken: true, route: chatRoute(func(w http.ResponseWriter, r *http.Request) {
+			chunked(stream, sseStart)(w, r)
+			panic(http.ErrAbortHandler)
+		})},
+		{name: "stream without its end", outcome: outcomeCut, source: usage.Estimated, route: chatRoute(chunked(stream, sseStart))},
+		{name: "stream cut after its usage", outcome: outcomeCut, source: usage.Reported, broken: true, route: chatRoute(func(w http.ResponseWriter, r *http.Request) {
+			chunked(stream, sseStart, sseUsage)(w, r)
+			panic(http.ErrAbortHandler)
+		})},
+		{name: "no usage", outcome: outcomeCompleted, source: usage.Estimated, route: chatRoute(plain("application/json", `{"choices":[{"message":{"content":"Hi"}}]}`))},
+		{name: "compressed", outcome: outcomeCompleted, source: usage.Estimated, route: chatRoute(func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "application/json")
+			w.Header().Set("Content-Encoding", "br")
+			_, _ = io.WriteString(w, "\x01\x02\x03")
+		})},
+		{name: "free endpoint", outcome: outcomeCompleted, notBilled: notBilledFree, route: func() route {
+			rt := chatRoute(plain("application/json", `{"input_tokens":12}`))
+			rt.endpoint = llm.Endpoint{Name: "messages/count_tokens", API: llm.Anthropic, Reader: usage.NotBillable, Billing: llm.Free}
+			return rt
+		}()},
+		{name: "panic before the answer", outcome: outcomeError, notBilled: notBilledError, broken: true, route: chatRoute(func(http.ResponseWriter, *http.Request) {
+			panic(http.ErrAbortHandler)
+		})},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			b := newBench(t, &Handler{})
+			_, _, err := b.post(c.route)
+			if c.broken {
+				require.Error(t, err)
+			} else {
+				require.NoError(t, err)
+			}
+			e := b.only()
+			require.Equal(t, c.outcome, e.Outcome)
+			require.Equal(t, c.source, e.Source)
+			require.Equal(t, c.notBilled, e.NotBilled)
+			if c.notBilled != "" {
+				require.Empty(t, e.Events)
+				require.Empty(t, e.Cost, "what is not billed has no cost")
+				return
+			}
+			require.Len(t, e.Events, 1)
+			require.Positive(t, e.Counts.InputTokens())
+			if c.source == usage.Estimated {
+				require.NotEmpty(t, e.How)
+				require.EqualValues(t, 8, e.Counts.N(usage.Input), "7,400 thousandths of a token")
+			}
+		})
+	}
+}
+
+func TestInformationalAnswersAreNotFinal(t *testing.T) {
+	b := newBench(t, &Handler{})
+	res, body, err := b.post(chatRoute(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Link", "</x>; rel=preload")
+		w.WriteHeader(http.StatusEarlyHints)
+		plain("application/json", jsonAnswer)(w, r)
+	}))
+	require.NoError(t, err)
+	require.Equal(t, http.StatusOK, res.StatusCode)
+	require.Equal(t, jsonAnswer, body)
+	require.Equal(t, http.StatusOK, b.only().Status)
+}
+
+func TestTrailersPass(t *testing.T) {
+	b := newBench(t, &Handler{})
+	res, _, err := b.post(chatRoute(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Trailer", "X-Sum")
+		chunked("application/json", jsonAnswer)(w, r)
+		w.Header().Set("X-Sum", "1")
+	}))
+	require.NoError(t, err)
+	require.Equal(t, "1", res.Trailer.Get("X-Sum"))
+	require.Equal(t, outcomeCompleted, b.only().Outcome)
+}
+
+func TestCallsThatAreNotModelCallsPass(t *testing.T) {
+	b := newBench(t, &Handler{})
+	res, body, err := b.post(route{endpoint: llm.Endpoint{Name: "models", Billing: llm.Local}, answer: plain("text/html", "<p>hi")})
+	require.NoError(t, err)
+	require.Equal(t, "<p>hi", body)
+	require.NotEmpty(t, res.Header.Get("x-litellm-call-id"))
+	b.wait()
+	require.Empty(t, b.records())
+}
+
+func TestRefusedWhileTheSpoolIsFull(t *testing.T) {
+	b := newBench(t, &Handler{SpoolMax: "64KiB"})
+	rt := chatRoute(plain("application/json", jsonAnswer))
+	for range 500 {
+		res, body, err := b.post(rt)
+		require.NoError(t, err)
+		b.wait()
+		if res.StatusCode == http.StatusOK {
+			continue
+		}
+		require.Equal(t, http.StatusServiceUnavailable, res.StatusCode)
+		require.NotEmpty(t, res.Header.Get("Retry-After"))
+		require.Contains(t, body, `"error"`)
+		return
+	}
+	t.Fatal("a full spool refused nothing")
+}

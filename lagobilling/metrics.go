@@ -1,0 +1,145 @@
+package lagobilling
+
+import (
+	"errors"
+	"strconv"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/tollgate-llm/tollgate/app"
+	"github.com/tollgate-llm/tollgate/internal/usage"
+)
+
+// callMetrics are the figures of all handlers of the process. They outlive reloads; each configuration registers them in its
+// own registry. Labels are configured names and closed lists, never a key, a payer or a client's text.
+type callMetrics struct {
+	requests  *prometheus.CounterVec
+	tokens    *prometheus.CounterVec
+	cost      *prometheus.CounterVec
+	firstByte *prometheus.HistogramVec
+	duration  *prometheus.HistogramVec
+	unpriced  *prometheus.CounterVec
+	events    *prometheus.CounterVec
+	unsettled prometheus.Counter
+}
+
+const (
+	metricsNamespace = "caddy"
+	metricsSubsystem = "tollgate"
+)
+
+var theMetrics = newCallMetrics()
+
+func newCallMetrics() *callMetrics {
+	call := []string{"model", "backend", "outcome"}
+	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
+		return prometheus.NewCounterVec(prometheus.CounterOpts{
+			Namespace: metricsNamespace, Subsystem: metricsSubsystem, Name: name, Help: help,
+		}, labels)
+	}
+	histogram := func(name, help string, buckets []float64) *prometheus.HistogramVec {
+		return prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Namespace: metricsNamespace, Subsystem: metricsSubsystem, Name: name, Help: help, Buckets: buckets,
+		}, call)
+	}
+	return &callMetrics{
+		requests:  counter("requests_total", "Model calls by configured model, backend and outcome.", call...),
+		tokens:    counter("tokens_total", "Quantities used, by disjoint kind.", "model", "backend", "outcome", "kind"),
+		cost:      counter("cost_usd_total", "Cost in USD as billed. The ledger holds the exact amounts.", call...),
+		unpriced:  counter("unpriced_total", "Calls served without a price.", "model", "backend"),
+		events:    counter("lago_events_total", "Events by what came of them at Lago.", "result"),
+		firstByte: histogram("time_to_first_token_seconds", "Time until the first byte of the answer's body.", []float64{.05, .1, .25, .5, 1, 2, 4, 8, 16, 32, 64}),
+		duration:  histogram("request_duration_seconds", "Time until a call was settled.", []float64{.1, .25, .5, 1, 2, 4, 8, 16, 32, 64, 128, 256, 512}),
+		unsettled: prometheus.NewCounter(prometheus.CounterOpts{
+			Namespace: metricsNamespace, Subsystem: metricsSubsystem, Name: "unsettled_total",
+			Help: "Calls whose usage record could not be written; their answers were cut short.",
+		}),
+	}
+}
+
+// registerMetrics registers the metrics in a configuration's registry.
+func registerMetrics(registry *prometheus.Registry) error {
+	m := theMetrics
+	for _, c := range []prometheus.Collector{
+		m.requests, m.tokens, m.cost, m.firstByte, m.duration, m.unpriced, m.events, m.unsettled, spoolCollector{},
+	} {
+		if err := registry.Register(c); err != nil {
+			if _, twice := errors.AsType[prometheus.AlreadyRegisteredError](err); !twice {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// observe counts a settled call.
+func (m *callMetrics) observe(b *bill, took, firstByte time.Duration) {
+	m.requests.WithLabelValues(b.Model, b.Backend, b.Outcome).Inc()
+	m.duration.WithLabelValues(b.Model, b.Backend, b.Outcome).Observe(took.Seconds())
+	if firstByte >= 0 {
+		m.firstByte.WithLabelValues(b.Model, b.Backend, b.Outcome).Observe(firstByte.Seconds())
+	}
+	for k := range usage.Kind(usage.NumKinds) {
+		if n := b.Counts.N(k); n > 0 {
+			m.tokens.WithLabelValues(b.Model, b.Backend, b.Outcome, k.String()).Add(float64(n)) // a metric, not a bill
+		}
+	}
+	if b.Unpriced != "" {
+		m.unpriced.WithLabelValues(b.Model, b.Backend).Inc()
+	}
+	if b.Cost != "" {
+		// Prometheus knows no other numbers; the exact amount is in the record.
+		if usd, err := strconv.ParseFloat(b.Cost, 64); err == nil {
+			m.cost.WithLabelValues(b.Model, b.Backend, b.Outcome).Add(usd)
+		}
+	}
+}
+
+// delivered counts what came of events at Lago.
+func (m *callMetrics) delivered(result string, n int) {
+	m.events.WithLabelValues(result).Add(float64(n))
+}
+
+// spoolCollector reads the figures of every open spool when it is asked.
+type spoolCollector struct{}
+
+var (
+	spoolRecords = prometheus.NewDesc("caddy_tollgate_spool_records", "Records in the spool by state.", []string{"account", "state"}, nil)
+	spoolOldest  = prometheus.NewDesc("caddy_tollgate_spool_oldest_seconds", "Age of the oldest record that Lago does not have yet.", []string{"account"}, nil)
+	spoolBytes   = prometheus.NewDesc("caddy_tollgate_spool_bytes", "Size of the spool on disk.", []string{"account"}, nil)
+)
+
+// Describe sends the descriptions of the spool's metrics.
+func (spoolCollector) Describe(ch chan<- *prometheus.Desc) {
+	ch <- spoolRecords
+	ch <- spoolOldest
+	ch <- spoolBytes
+}
+
+// Collect sends the figures of every open spool.
+func (spoolCollector) Collect(ch chan<- prometheus.Metric) {
+	now := time.Now()
+	seen := make(map[string]bool)
+	app.Each(func(_ string, a *Account) {
+		if seen[a.name] { // the same name stands on two spools for the moment of a reload that moves it
+			return
+		}
+		seen[a.name] = true
+		st := a.spool.Stats()
+		gauge := func(desc *prometheus.Desc, v float64, labels ...string) {
+			ch <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, v, labels...)
+		}
+		gauge(spoolRecords, float64(st.Open), a.name, "open")
+		gauge(spoolRecords, float64(st.Interrupted), a.name, "interrupted")
+		gauge(spoolRecords, float64(st.Pending), a.name, "pending")
+		gauge(spoolRecords, float64(st.Rejected), a.name, "rejected")
+		gauge(spoolRecords, float64(st.Finished), a.name, "finished")
+		oldest := 0.0
+		if !st.Oldest.IsZero() {
+			oldest = max(0, now.Sub(st.Oldest).Seconds())
+		}
+		gauge(spoolOldest, oldest, a.name)
+		gauge(spoolBytes, float64(st.Bytes), a.name)
+	})
+}

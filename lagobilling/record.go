@@ -1,0 +1,238 @@
+package lagobilling
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/tollgate-llm/tollgate/internal/usage"
+)
+
+// recordVersion is the version of the payload format. docs/records.md specifies it.
+const recordVersion = 1
+
+// Outcomes of a call. They are the values of the label `outcome`, and so a closed list.
+const (
+	outcomeCompleted   = "completed"   // the answer's own end was seen
+	outcomeError       = "error"       // the provider or the gateway answered with an error: never priced
+	outcomeCut         = "cut"         // the upstream ended the answer before its end
+	outcomeClientGone  = "client_gone" // the client hung up
+	outcomeInterrupted = "interrupted" // the gateway's process ended before the call did
+	outcomeRefused     = "refused"     // nothing was forwarded; there is no record
+	outcomeLocal       = "local"       // answered by the gateway itself; there is no record
+)
+
+// record is the payload of a usage record: what one call used, what it cost, who pays, and the frozen events that Lago
+// gets. The opened payload of a call under way holds the members that are known by then.
+type record struct {
+	V             int       `json:"v"`
+	ID            string    `json:"id"`
+	Account       string    `json:"account"`
+	Opened        time.Time `json:"opened"`
+	Settled       time.Time `json:"settled,omitzero"`
+	Outcome       string    `json:"outcome,omitempty"`
+	Hangup        string    `json:"hangup,omitempty"` // what a hang-up led to: drained, cancelled
+	Status        int       `json:"status,omitempty"`
+	Endpoint      string    `json:"endpoint"`
+	Asked         string    `json:"asked"`              // the model name as the client wrote it
+	Model         string    `json:"model,omitempty"`    // the configured model
+	Upstream      string    `json:"upstream,omitempty"` // the model name sent upstream
+	Backend       string    `json:"backend,omitempty"`
+	Provider      string    `json:"provider,omitempty"`
+	ResponseModel string    `json:"response_model,omitempty"`
+	ResponseID    string    `json:"response_id,omitempty"`
+	Tier          string    `json:"tier,omitempty"`
+	Stream        bool      `json:"stream,omitempty"`
+	Attempts      int       `json:"attempts,omitempty"`
+
+	Payer    string `json:"payer,omitempty"`
+	ChargeBy string `json:"charge_by,omitempty"` // where the payer comes from
+	Key      string `json:"key,omitempty"`       // the key's abbreviation
+	KeyHash  string `json:"key_hash,omitempty"`  // the first twelve digits of the key's SHA-256
+	KeyAlias string `json:"key_alias,omitempty"`
+	Team     string `json:"team,omitempty"`
+	User     string `json:"user,omitempty"`
+	EndUser  string `json:"end_user,omitempty"`
+
+	// What an estimate of an opened record is priced by.
+	BaseURL string            `json:"base_url,omitempty"`
+	Written map[string]string `json:"written_prices,omitempty"`
+
+	InputUnits int64        `json:"input_units,omitempty"` // the request's text in thousandths of a token; opened records
+	Counts     counts       `json:"counts,omitzero"`
+	Source     usage.Source `json:"source,omitempty"`
+	How        string       `json:"how,omitempty"`
+
+	Cost         string `json:"cost,omitempty"`          // USD, what is billed
+	BaseCost     string `json:"base_cost,omitempty"`     // USD, before markup and discount, when they change it
+	ProviderCost string `json:"provider_cost,omitempty"` // as the provider reported it
+	Unpriced     string `json:"unpriced,omitempty"`      // why there is no cost
+	Prices       string `json:"prices,omitempty"`        // version of the price data
+	PriceNote    string `json:"price_note,omitempty"`    // which price stood in for a missing one, and the like
+	NotBilled    string `json:"not_billed,omitempty"`    // why there are no events
+
+	Bytes    int64 `json:"bytes,omitempty"`
+	TTFT     int64 `json:"ttft_ms,omitempty"`
+	Duration int64 `json:"duration_ms,omitempty"`
+
+	Properties []property        `json:"properties,omitempty"`
+	Events     []json.RawMessage `json:"events,omitempty"`
+}
+
+// counts are a record's quantities by kind.
+type counts struct{ usage.Counts }
+
+// IsZero reports whether no kind was set.
+func (c counts) IsZero() bool { return c.Empty() }
+
+// UnmarshalJSON reads an object of kinds.
+func (c *counts) UnmarshalJSON(b []byte) error {
+	var m map[string]int64
+	if err := json.Unmarshal(b, &m); err != nil {
+		return err
+	}
+	for name, n := range m {
+		k, ok := usage.KindByName(name)
+		if !ok {
+			return fmt.Errorf("unknown kind %q", name)
+		}
+		c.Set(k, n)
+	}
+	return nil
+}
+
+// property is an event property with its value.
+type property struct {
+	Name  string `json:"name"`
+	Value string `json:"value"`
+}
+
+// parseRecord reads a payload.
+func parseRecord(payload []byte) (*record, error) {
+	var r record
+	if err := json.Unmarshal(payload, &r); err != nil {
+		return nil, fmt.Errorf("unreadable record: %w", err)
+	}
+	if r.V > recordVersion {
+		return nil, fmt.Errorf("record %s has version %d, newer than this program knows (%d)", r.ID, r.V, recordVersion)
+	}
+	return &r, nil
+}
+
+// recordEvents returns the frozen event bodies of a payload, for the delivery.
+func recordEvents(payload []byte) ([][]byte, error) {
+	var r struct {
+		Events []json.RawMessage `json:"events"`
+	}
+	if err := json.Unmarshal(payload, &r); err != nil {
+		return nil, fmt.Errorf("unreadable record: %w", err)
+	}
+	out := make([][]byte, len(r.Events))
+	for i, e := range r.Events {
+		out[i] = e
+	}
+	return out, nil
+}
+
+// append appends the record. events is the text of its events, comma-separated; the Events member is for readers.
+func (r *record) append(b, events []byte) []byte {
+	o := openObject(b)
+	o.num("v", recordVersion)
+	o.str("id", r.ID)
+	o.str("account", r.Account)
+	o.time("opened", r.Opened)
+	o.time("settled", r.Settled)
+	o.opt("outcome", r.Outcome)
+	o.opt("hangup", r.Hangup)
+	o.optNum("status", int64(r.Status))
+	o.str("endpoint", r.Endpoint)
+	o.str("asked", r.Asked)
+	o.opt("model", r.Model)
+	o.opt("upstream", r.Upstream)
+	o.opt("backend", r.Backend)
+	o.opt("provider", r.Provider)
+	o.opt("response_model", r.ResponseModel)
+	o.opt("response_id", r.ResponseID)
+	o.opt("tier", r.Tier)
+	o.flag("stream", r.Stream)
+	o.optNum("attempts", int64(r.Attempts))
+	o.opt("payer", r.Payer)
+	o.opt("charge_by", r.ChargeBy)
+	o.opt("key", r.Key)
+	o.opt("key_hash", r.KeyHash)
+	o.opt("key_alias", r.KeyAlias)
+	o.opt("team", r.Team)
+	o.opt("user", r.User)
+	o.opt("end_user", r.EndUser)
+	o.opt("base_url", r.BaseURL)
+	r.appendWritten(&o)
+	o.optNum("input_units", r.InputUnits)
+	r.appendCounts(&o)
+	o.opt("source", string(r.Source))
+	o.opt("how", r.How)
+	o.opt("cost", r.Cost)
+	o.opt("base_cost", r.BaseCost)
+	o.opt("provider_cost", r.ProviderCost)
+	o.opt("unpriced", r.Unpriced)
+	o.opt("prices", r.Prices)
+	o.opt("price_note", r.PriceNote)
+	o.opt("not_billed", r.NotBilled)
+	o.optNum("bytes", r.Bytes)
+	o.optNum("ttft_ms", r.TTFT)
+	o.optNum("duration_ms", r.Duration)
+	r.appendProperties(&o)
+	if len(events) > 0 {
+		o.key("events")
+		o.b = append(o.b, '[')
+		o.b = append(o.b, events...)
+		o.b = append(o.b, ']')
+	}
+	return o.close()
+}
+
+func (r *record) appendCounts(o *object) {
+	if r.Counts.Empty() {
+		return
+	}
+	o.key("counts")
+	kinds := openObject(o.b)
+	for k := range usage.Kind(usage.NumKinds) {
+		if n, ok := r.Counts.Get(k); ok {
+			kinds.num(k.String(), n)
+		}
+	}
+	o.b = kinds.close()
+}
+
+func (r *record) appendWritten(o *object) {
+	if len(r.Written) == 0 {
+		return
+	}
+	o.key("written_prices")
+	prices := openObject(o.b)
+	for _, name := range slices.Sorted(maps.Keys(r.Written)) {
+		prices.str(name, r.Written[name])
+	}
+	o.b = prices.close()
+}
+
+// appendProperties appends the evaluated properties of an opened record. A settled record has them in its events.
+func (r *record) appendProperties(o *object) {
+	if len(r.Properties) == 0 || !r.Settled.IsZero() {
+		return
+	}
+	o.key("properties")
+	o.b = append(o.b, '[')
+	for i, p := range r.Properties {
+		if i > 0 {
+			o.b = append(o.b, ',')
+		}
+		one := openObject(o.b)
+		one.str("name", p.Name)
+		one.str("value", p.Value)
+		o.b = one.close()
+	}
+	o.b = append(o.b, ']')
+}

@@ -1,0 +1,283 @@
+package lagobilling
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+	"go.uber.org/zap"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/tollgate-llm/tollgate/internal/llm"
+	"github.com/tollgate-llm/tollgate/internal/spool"
+	"github.com/tollgate-llm/tollgate/internal/usage"
+)
+
+// ending says how an answer came to the point at which it is settled.
+type ending uint8
+
+const (
+	broken   ending = iota // the handlers panicked: the upstream or the client broke off
+	answered               // the handlers returned
+	ended                  // the answer's own end, or the end of its stated length, was seen
+)
+
+// settlement is the part of a meter that ends as a usage record.
+type settlement struct {
+	id         spool.ID
+	opened     bool
+	settled    bool
+	how        ending
+	handlerErr error
+	status     int
+	bytes      int64
+	first      time.Time // when the first byte of the body came
+	framed     bool      // the answer's format has an end of its own
+	record     record
+}
+
+var noTarget llm.Target
+
+// target returns the attempt that is under way or served the call.
+func (m *meter) target() *llm.Target {
+	if t := m.call.Target(); t != nil {
+		return t
+	}
+	return &noTarget
+}
+
+var payloads = sync.Pool{New: func() any { b := make([]byte, 0, 4<<10); return &b }}
+
+// open is the call's Open step: it decides who pays and writes the opened record. After an error nothing may be forwarded.
+func (m *meter) open(ctx context.Context, c *llm.Call) *llm.Error {
+	if m.opened {
+		return nil
+	}
+	if m.clientGone() {
+		return &llm.Error{Status: statusClientGone, Type: "client_closed_request", Message: "the client hung up before the call was forwarded"}
+	}
+	payer, by, refusal := m.h.payer(c, m.repl)
+	if refusal != nil {
+		return refusal
+	}
+	if payer != "" && !m.account.payers.allowed(ctx, payer) {
+		return &llm.Error{
+			Status: http.StatusForbidden, Type: "unknown_payer",
+			Message: "nobody pays for this call: Lago knows no active subscription " + payer,
+		}
+	}
+	if err := printable("model", c.Request.Asked); err != nil {
+		return &llm.Error{Status: http.StatusBadRequest, Type: "invalid_request_error", Param: "model", Message: err.Error()}
+	}
+	properties, refusal := m.h.evaluate(m.repl)
+	if refusal != nil {
+		return refusal
+	}
+	if refusal := m.h.checkPriced(c); refusal != nil {
+		return refusal
+	}
+	id, err := uuid.Parse(c.ID)
+	if err != nil {
+		return &llm.Error{Status: http.StatusInternalServerError, Type: "internal_server_error", Message: "the call has no valid id", Err: err}
+	}
+	m.id = spool.ID(id)
+	m.record = openedRecord(m.account.name, c, payer, by, properties)
+	buf := payloads.Get().(*[]byte)
+	*buf = m.record.append((*buf)[:0], nil)
+	err = m.account.spool.Begin(m.id, *buf)
+	payloads.Put(buf)
+	if err != nil {
+		if logged := m.h.logger.Check(zap.ErrorLevel, "call refused: its usage record cannot be opened"); logged != nil {
+			logged.Write(zap.String("account", m.account.name), zap.Error(err))
+		}
+		return unavailable(err)
+	}
+	m.opened = true
+	return nil
+}
+
+// openedRecord is what is known of a call before it is forwarded: enough to bill an estimate if this process should end
+// before the call does.
+func openedRecord(account string, c *llm.Call, payer, by string, properties []property) record {
+	r := record{
+		ID: c.ID, Account: account, Opened: c.Start, Asked: c.Request.Asked, Stream: c.Request.Stream,
+		Payer: payer, EndUser: c.Request.User, InputUnits: c.Request.TextUnits, Properties: properties,
+	}
+	if payer != "" {
+		r.ChargeBy = by
+	}
+	if c.Endpoint != nil {
+		r.Endpoint = c.Endpoint.Name
+		if c.Endpoint.Billing != llm.Billable {
+			r.NotBilled = notBilledFree
+		}
+	}
+	if t := c.Target(); t != nil {
+		r.setTarget(t)
+		r.BaseURL, r.Written = t.BaseURL, t.Prices
+	}
+	if id := c.Identity; id != nil {
+		r.Key, r.KeyAlias, r.Team, r.User = id.KeyName, id.KeyAlias, id.TeamID, id.UserID
+		r.KeyHash = id.KeyHash[:min(len(id.KeyHash), 12)]
+	}
+	r.EndUser = clip(r.EndUser)
+	return r
+}
+
+// forgetOpened drops what only an estimate needs.
+func (r *record) forgetOpened() {
+	r.InputUnits, r.BaseURL, r.Written = 0, "", nil
+}
+
+func (r *record) setTarget(t *llm.Target) {
+	r.Model, r.Upstream, r.Backend, r.Provider = t.Model, t.Upstream, t.Backend, t.Provider
+}
+
+// Why a call is not billed.
+const (
+	notBilledFree   = "free endpoint"
+	notBilledError  = "the answer is an error"
+	notBilledPayer  = "nobody pays"
+	notBilledUnsent = "nothing was sent upstream"
+	notBilledUsage  = "no usage is known"
+	notBilledPrice  = "no price is known"
+
+	notBilledNothing = "it costs nothing"
+)
+
+// settle writes the settled record, once, with its events frozen in it. If it cannot be written, the meter aborts the
+// answer: the client must not get its end.
+func (m *meter) settle(how ending) {
+	if !m.opened || m.settled {
+		return
+	}
+	m.settled = true
+	now := time.Now()
+	r := &m.record
+	r.Settled = now
+	r.Hangup = m.label()
+	r.Status = m.answerStatus()
+	r.Attempts = m.call.Attempts()
+	r.forgetOpened()
+	if t := m.call.Target(); t != nil {
+		r.setTarget(t)
+	}
+	res := m.result()
+	r.Outcome = m.outcome(how, &res)
+	r.Bytes = m.bytes
+	r.Duration = now.Sub(m.call.Start).Milliseconds()
+	if !m.first.IsZero() {
+		r.TTFT = m.first.Sub(m.call.Start).Milliseconds()
+	}
+	b := bill{record: r, target: m.target(), unsent: !m.wasSent()}
+	b.take(&res)
+	m.h.price(&b, &res)
+	buf, evs := payloads.Get().(*[]byte), payloads.Get().(*[]byte)
+	*evs = m.h.appendEvents((*evs)[:0], &b)
+	*buf = r.append((*buf)[:0], *evs)
+	err := m.account.settle(m.id, *buf, len(*evs) > 0)
+	payloads.Put(buf)
+	payloads.Put(evs)
+	if err != nil {
+		m.aborted = true
+		m.h.metrics.unsettled.Inc()
+		m.h.logger.Error("usage record could not be written; the answer is cut short",
+			zap.String("account", m.account.name), zap.String("id", r.ID), zap.String("outcome", r.Outcome), zap.Error(err))
+	}
+	m.h.metrics.observe(&b, now.Sub(m.call.Start), m.first.Sub(m.call.Start))
+}
+
+// countUnopened counts a call that has no record because nothing was forwarded.
+func (m *meter) countUnopened() {
+	if m.opened || m.call.Endpoint == nil {
+		return
+	}
+	outcome := outcomeRefused
+	if m.call.Endpoint.Billing == llm.Local && m.status < 400 {
+		outcome = outcomeLocal
+	}
+	m.h.metrics.requests.WithLabelValues("", "", outcome).Inc()
+}
+
+// wasSent reports whether the provider has the call: an answer came, or the transport wrote the whole request.
+func (m *meter) wasSent() bool { return m.record.Status != 0 || m.sent.Load() }
+
+var noEndpoint llm.Endpoint
+
+func (m *meter) endpoint() *llm.Endpoint {
+	if m.call.Endpoint != nil {
+		return m.call.Endpoint
+	}
+	return &noEndpoint
+}
+
+// statusClientGone is what the route answers when its upstream was cancelled because the client had hung up.
+const statusClientGone = 499
+
+// answerStatus is the status of the answer: what was written, or the error that a handler returned instead; 0 when no
+// answer came before the client hung up.
+func (m *meter) answerStatus() int {
+	status := m.status
+	if status == 0 && m.handlerErr != nil {
+		status = http.StatusInternalServerError
+		if e, ok := errors.AsType[caddyhttp.HandlerError](m.handlerErr); ok && e.StatusCode != 0 {
+			status = e.StatusCode
+		}
+	}
+	if status == statusClientGone && m.clientGone() {
+		return 0
+	}
+	return status
+}
+
+// outcome names how the call went.
+func (m *meter) outcome(how ending, res *usage.Result) string {
+	status := m.record.Status
+	seen := res.Source == usage.Reported || res.Source == usage.Partial || (m.reader != nil && m.reader.OutputUnits() > 0)
+	switch {
+	case m.clientGone() && status < 400:
+		return outcomeClientGone
+	case status >= 400, status == 0, res.Error && !seen:
+		return outcomeError
+	case res.Error:
+		return outcomeCut
+	case how == ended:
+		return outcomeCompleted
+	case how == answered && m.handlerErr == nil && m.left <= 0 && (res.Complete || !m.framed):
+		return outcomeCompleted
+	}
+	return outcomeCut
+}
+
+// result returns the usage of the answer as far as it came. Without a reader, what the request held is all there is.
+func (m *meter) result() usage.Result {
+	if m.reader != nil {
+		return m.reader.Result(usage.Estimate{InputUnits: m.call.Request.TextUnits})
+	}
+	var res usage.Result
+	status := m.record.Status
+	if status >= 400 || m.endpoint().Billing != llm.Billable || !m.wasSent() || (status == 0 && !m.clientGone()) {
+		return res
+	}
+	estimateInput(&res, m.call.Request.TextUnits)
+	switch {
+	case m.encoded != "":
+		res.How = "the answer is compressed (" + strings.ToLower(m.encoded[:min(len(m.encoded), 16)]) + "): input counted from the request, output unread"
+	case status == 0:
+		res.How = "no answer had come when the client hung up: input counted from the request"
+	default:
+		res.How = "the answer was not read: input counted from the request"
+	}
+	return res
+}
+
+// estimateInput counts the text of a request by the characters rule of package usage.
+func estimateInput(res *usage.Result, units int64) {
+	res.Source = usage.Estimated
+	res.Counts.Set(usage.Input, (units+999)/1000)
+}
