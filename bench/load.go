@@ -1,0 +1,138 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"slices"
+	"sync"
+	"time"
+)
+
+// sample is what one load of one target measured.
+type sample struct {
+	Calls     int           `json:"calls"`
+	PerSecond float64       `json:"calls_per_second"`
+	P50       time.Duration `json:"p50_ns"`
+	P99       time.Duration `json:"p99_ns"`
+	First     time.Duration `json:"first_byte_p50_ns"` // to the first byte of the answer's body
+	CPU       time.Duration `json:"cpu_ns_per_call"`   // user and system time of the target's process, delivery included
+	Peak      int64         `json:"peak_bytes"`        // VmHWM, since the load began
+	Lag       time.Duration `json:"delivery_lag_ns"`   // from the last answer until Lago had every event
+}
+
+// timing is how long one call took.
+type timing struct{ first, whole time.Duration }
+
+// loader keeps that many calls under way over kept-alive connections of HTTP/1.1, each with the next call as soon as
+// the last one is answered.
+type loader struct {
+	addr        string
+	requests    [][]byte // taken in turn
+	concurrency int
+	tail        []byte // how a whole answer ends
+}
+
+// run loads the target for that long. Any answer that is not whole is an error: a benchmark of failures means nothing.
+func (l *loader) run(ctx context.Context, duration time.Duration) ([]timing, time.Duration, error) {
+	begun := time.Now()
+	end := begun.Add(duration)
+	all := make([][]timing, l.concurrency)
+	errs := make([]error, l.concurrency)
+	var wg sync.WaitGroup
+	for i := range l.concurrency {
+		wg.Go(func() { all[i], errs[i] = l.client(ctx, i, end) })
+	}
+	wg.Wait()
+	return slices.Concat(all...), time.Since(begun), errors.Join(errs...)
+}
+
+// client makes calls one after the other on one connection.
+func (l *loader) client(ctx context.Context, i int, end time.Time) (timings []timing, err error) {
+	conn, err := new(net.Dialer).DialContext(ctx, "tcp", l.addr)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, conn.Close()) }()
+	r := bufio.NewReaderSize(conn, 16<<10)
+	buf := make([]byte, 16<<10)
+	for n := i; time.Now().Before(end) && ctx.Err() == nil; n++ {
+		if err := conn.SetDeadline(time.Now().Add(30 * time.Second)); err != nil {
+			return timings, err
+		}
+		t, err := l.call(conn, r, buf, l.requests[n%len(l.requests)])
+		if err != nil {
+			return timings, err
+		}
+		timings = append(timings, t)
+	}
+	return timings, ctx.Err()
+}
+
+func (l *loader) call(conn net.Conn, r *bufio.Reader, buf, request []byte) (t timing, err error) {
+	begun := time.Now()
+	if _, err := conn.Write(request); err != nil {
+		return t, err
+	}
+	res, err := http.ReadResponse(r, nil)
+	if err != nil {
+		return t, err
+	}
+	defer func() { err = errors.Join(err, res.Body.Close()) }()
+	if res.StatusCode != http.StatusOK {
+		words, err := io.ReadAll(io.LimitReader(res.Body, 1<<10))
+		return t, errors.Join(fmt.Errorf("status %d: %s", res.StatusCode, words), err)
+	}
+	var last [32]byte // the end of what was read
+	for {
+		n, err := res.Body.Read(buf)
+		if n > 0 && t.first == 0 {
+			t.first = time.Since(begun)
+		}
+		if n >= len(last) {
+			copy(last[:], buf[n-len(last):n])
+		} else if n > 0 {
+			copy(last[:], last[n:])
+			copy(last[len(last)-n:], buf[:n])
+		}
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return t, err
+		}
+	}
+	t.whole = time.Since(begun)
+	if !bytes.HasSuffix(last[:], l.tail) {
+		return t, fmt.Errorf("an answer is not whole: it ends with %q", last)
+	}
+	return t, nil
+}
+
+// summarise turns timings into the figures of a sample.
+func summarise(timings []timing, took time.Duration) sample {
+	whole := make([]time.Duration, len(timings))
+	first := make([]time.Duration, len(timings))
+	for i, t := range timings {
+		whole[i], first[i] = t.whole, t.first
+	}
+	slices.Sort(whole)
+	slices.Sort(first)
+	return sample{
+		Calls: len(timings), PerSecond: float64(len(timings)) / took.Seconds(),
+		P50: percentile(whole, 50), P99: percentile(whole, 99), First: percentile(first, 50),
+	}
+}
+
+// percentile returns the value below which p percent of the sorted values are.
+func percentile(sorted []time.Duration, p int) time.Duration {
+	if len(sorted) == 0 {
+		return 0
+	}
+	return sorted[min(len(sorted)-1, len(sorted)*p/100)]
+}

@@ -1,0 +1,141 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// process is a program that runs for the benchmark.
+type process struct {
+	name   string
+	cmd    *exec.Cmd
+	stdin  io.WriteCloser
+	lines  chan string // of its standard output; closed when it ends
+	output lockedTail  // the end of all that it printed, for when it fails
+}
+
+// start runs a program. It is killed when ctx ends, if stop did not end it before.
+func start(ctx context.Context, name string, env []string, program string, args ...string) (*process, error) {
+	p := &process{name: name, lines: make(chan string, 64)}
+	p.cmd = exec.CommandContext(ctx, program, args...) //nolint:gosec // programs of this benchmark
+	p.cmd.Env = append(os.Environ(), env...)
+	p.cmd.Stderr = &p.output
+	var err error
+	if p.stdin, err = p.cmd.StdinPipe(); err != nil {
+		return nil, err
+	}
+	out, err := p.cmd.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	if err := p.cmd.Start(); err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	go func() { // ends with the program's output
+		defer close(p.lines)
+		lines := bufio.NewScanner(out)
+		for lines.Scan() {
+			_, _ = p.output.Write(append(lines.Bytes(), '\n')) // never fails
+			select {
+			case p.lines <- lines.Text():
+			default: // nobody reads them any more
+			}
+		}
+	}()
+	return p, nil
+}
+
+// await waits for a line of its output that holds the text, and returns what follows.
+func (p *process) await(text string) (string, error) {
+	timeout := time.NewTimer(30 * time.Second)
+	defer timeout.Stop()
+	for {
+		select {
+		case line, ok := <-p.lines:
+			if !ok {
+				return "", fmt.Errorf("%s ended: %s", p.name, p.output.String())
+			}
+			if _, after, found := strings.Cut(line, text); found {
+				return after, nil
+			}
+		case <-timeout.C:
+			return "", fmt.Errorf("%s does not start: %s", p.name, p.output.String())
+		}
+	}
+}
+
+// stop ends the program as an operator would.
+func (p *process) stop() error {
+	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		return fmt.Errorf("%s: %w", p.name, err)
+	}
+	err := p.cmd.Wait()
+	if _, exited := errors.AsType[*exec.ExitError](err); exited || errors.Is(err, context.Canceled) {
+		return nil // the signal's own doing
+	}
+	return err
+}
+
+// cpu returns the user and system time that the process has used.
+func (p *process) cpu() (time.Duration, error) {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.cmd.Process.Pid))
+	if err != nil {
+		return 0, err
+	}
+	// The second field is the program's name in brackets, which may hold spaces. utime and stime are the 14th and 15th.
+	_, after, _ := bytes.Cut(b[bytes.LastIndexByte(b, ')'):], []byte(" "))
+	fields := strings.Fields(string(after))
+	if len(fields) < 13 {
+		return 0, fmt.Errorf("/proc/%d/stat has %d fields", p.cmd.Process.Pid, len(fields))
+	}
+	var ticks int64
+	for _, f := range fields[11:13] {
+		n, err := strconv.ParseInt(f, 10, 64)
+		if err != nil {
+			return 0, err
+		}
+		ticks += n
+	}
+	const perSecond = 100 // USER_HZ, the same on every Linux that Go supports
+	return time.Duration(ticks) * time.Second / perSecond, nil
+}
+
+// resetPeak makes the peak of its memory what it uses now.
+func (p *process) resetPeak() error {
+	return os.WriteFile(fmt.Sprintf("/proc/%d/clear_refs", p.cmd.Process.Pid), []byte("5"), 0o200)
+}
+
+// peak returns the most memory it had since resetPeak, in bytes.
+func (p *process) peak() (int64, error) {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
+	if err != nil {
+		return 0, err
+	}
+	_, after, found := strings.Cut(string(b), "VmHWM:")
+	fields := strings.Fields(after)
+	if !found || len(fields) == 0 {
+		return 0, errors.New("no VmHWM in /proc/PID/status")
+	}
+	kb, err := strconv.ParseInt(fields[0], 10, 64)
+	return kb << 10, err
+}
+
+// freeAddr returns an address of this machine that nothing listens on.
+func freeAddr(ctx context.Context) (string, error) {
+	ln, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	return ln.Addr().String(), ln.Close()
+}

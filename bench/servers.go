@@ -1,0 +1,69 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/tollgate-llm/tollgate/internal/testkit"
+)
+
+// The servers print the URL they serve at, serve until their standard input ends, and then print their account.
+
+const lagoMetric, lagoKey = "tokens", "lago-bench"
+
+// providerAccount is what the fake provider says at the end, over all models.
+type providerAccount struct {
+	Calls, Whole int
+	Violations   []string
+}
+
+func serveProvider() {
+	p := testkit.NewProvider(nil, testkit.ProviderOptions{Keep: 1})
+	fmt.Println("URL", p.URL)
+	waitForEnd()
+	var a providerAccount
+	for _, t := range p.Totals() {
+		a.Calls += t.Calls
+		a.Whole += t.Whole
+	}
+	a.Violations = p.Violations()
+	p.Close()
+	account(a)
+}
+
+// lagoAccount is what the fake Lago says at the end.
+type lagoAccount struct {
+	Events     int
+	Twice      []string
+	Violations []string
+}
+
+func serveLago() {
+	l := testkit.NewLago(nil, testkit.LagoOptions{Key: lagoKey})
+	l.AddMetric(testkit.LagoMetric{Code: lagoMetric, Field: "total_tokens"})
+	for i := range teams {
+		l.AddSubscription(testkit.LagoSubscription{ExternalID: team(i)})
+	}
+	fmt.Println("URL", l.URL)
+	waitForEnd()
+	a := lagoAccount{Events: l.EventCount(), Twice: l.BilledTwice(), Violations: l.Violations()}
+	l.Close()
+	account(a)
+}
+
+func waitForEnd() {
+	if _, err := io.Copy(io.Discard, os.Stdin); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+	}
+}
+
+func account(v any) {
+	b, err := json.Marshal(v)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	fmt.Println("ACCOUNT", string(b))
+}

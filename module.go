@@ -1,0 +1,10 @@
+// Package tollgate registers the Caddy modules of a metered LLM gateway: keyauth says who is calling, llmroute sends the
+// call to a model backend, lagobilling measures what it used and bills it through Lago.
+package tollgate
+
+import (
+	_ "github.com/tollgate-llm/tollgate/app"
+	_ "github.com/tollgate-llm/tollgate/keyauth"
+	_ "github.com/tollgate-llm/tollgate/lagobilling"
+	_ "github.com/tollgate-llm/tollgate/llmroute"
+)

@@ -1,0 +1,151 @@
+#!/usr/bin/env bash
+# The one test command. It gets what the tests need and says what it installs.
+#
+#   ./test.sh                       every test, with the race detector
+#   ./test.sh PACKAGE... [FLAG...]  the tests of these packages
+#   ./test.sh soak [TIME]           the test that nothing is lost and nothing billed twice, for TIME (default 10m)
+#   ./test.sh fuzz [TIME]           each fuzz test for TIME (default 30s)
+#   ./test.sh bench [FLAG...]       the load test against plain reverse_proxy; see docs/performance.md
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")"
+cache=$PWD/.cache
+
+say() { echo "test.sh: $*" >&2; }
+
+command -v go >/dev/null || {
+	say "Go 1.26 or newer is needed: https://go.dev/dl"
+	exit 1
+}
+# A working tree of another user is not for this one's git to read.
+export GOFLAGS="-buildvcs=false ${GOFLAGS:-}"
+
+is_root() { [ "$(id -u)" = 0 ]; }
+
+# apt runs apt-get; its package lists are fetched first when there are none.
+apt() {
+	[ -n "$(find /var/lib/apt/lists -name '*_Packages*' -print -quit 2>/dev/null)" ] || apt-get update -qq
+	# RUNLEVEL=1 keeps packages from starting servers of their own.
+	DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get -qq "$@" >/dev/null
+}
+
+# install installs, for the whole system, the first of the packages named after the package manager that exists.
+# Its arguments are pairs of a package manager and the packages it is to install.
+install() {
+	local manager packages
+	while [ $# -gt 0 ]; do
+		manager=$1 packages=$2
+		shift 2
+		command -v "$manager" >/dev/null || continue
+		case $manager in
+		brew) ;; # refuses to run as root, and needs none
+		*) is_root || continue ;;
+		esac
+		say "installing $packages with $manager ..."
+		# shellcheck disable=SC2086
+		case $manager in
+		apt-get) apt install -y --no-install-recommends $packages ;;
+		dnf) dnf install -y -q $packages >/dev/null ;;
+		apk) apk add -q $packages ;;
+		brew) brew install --quiet $packages ;;
+		esac
+		return
+	done
+	return 1
+}
+
+# unpack_redis puts redis-server and the libraries it needs into the cache, for users who may not install packages.
+unpack_redis() {
+	command -v apt-get >/dev/null && command -v dpkg >/dev/null || return 1
+	say "unpacking redis-server into $cache/redis (no root, nothing is installed) ..."
+	local to=$cache/redis
+	rm -rf "$to"
+	mkdir -p "$to/deb" "$to/lists/partial" "$to/archives/partial" "$to/root"
+	local options=(-qq -o "Dir::State::lists=$to/lists" -o "Dir::Cache=$to/archives" -o Debug::NoLocking=true)
+	(
+		cd "$to/deb"
+		apt-get "${options[@]}" update
+		# What redis-server needs, but for what every Debian system has. A name in angle brackets is virtual.
+		packages=$(apt-cache "${options[@]}" depends --recurse --no-recommends --no-suggests --no-conflicts --no-breaks \
+			--no-replaces --no-enhances redis-server | grep -E '^(redis|lib(jemalloc|lua|lzf|hiredis|systemd|ssl|atomic|cap|lz4))' | sort -u)
+		# shellcheck disable=SC2086
+		apt-get "${options[@]}" download $packages
+		for deb in *.deb; do dpkg -x "$deb" "$to/root"; done
+	)
+	# The libraries are for this program alone.
+	{
+		echo '#!/bin/sh'
+		echo "LD_LIBRARY_PATH='$(find "$to/root" -name '*.so*' -printf '%h\n' | sort -u | paste -sd:)'"
+		echo 'export LD_LIBRARY_PATH'
+		echo "exec '$to/root/usr/bin/redis-server' \"\$@\""
+	} >"$to/redis-server.new"
+	chmod +x "$to/redis-server.new"
+	"$to/redis-server.new" --version >/dev/null || {
+		say "the unpacked redis-server does not run"
+		return 1
+	}
+	mv "$to/redis-server.new" "$to/redis-server"
+	rm -rf "$to/deb" "$to/lists" "$to/archives"
+}
+
+# need_redis finds a redis-server or gets one.
+need_redis() {
+	[ -z "${TOLLGATE_REDIS_SERVER:-}" ] || return 0
+	command -v redis-server >/dev/null && return
+	if [ ! -x "$cache/redis/redis-server" ]; then
+		if install apt-get redis-server dnf redis apk redis brew redis && command -v redis-server >/dev/null; then
+			return
+		fi
+		unpack_redis || {
+			say "redis-server is needed and could not be had; put one on PATH"
+			exit 1
+		}
+	fi
+	export TOLLGATE_REDIS_SERVER=$cache/redis/redis-server
+}
+
+# race is the flag of the race detector, which needs a C compiler.
+race=
+need_race() {
+	if command -v "$(go env CC)" >/dev/null ||
+		install apt-get "gcc libc6-dev" dnf gcc apk "gcc musl-dev" && command -v "$(go env CC)" >/dev/null; then
+		race=-race
+		export CGO_ENABLED=1
+	else
+		say "no C compiler: the tests run without the race detector"
+	fi
+}
+
+case ${1:-} in
+bench)
+	shift
+	need_redis
+	exec go run ./bench "$@"
+	;;
+soak)
+	need_redis
+	need_race
+	test=TestNothingLostNothingTwice
+	file=$(grep -rl --include='*_test.go' "^func $test(" .) || {
+		say "no package has a $test"
+		exit 1
+	}
+	export TOLLGATE_SOAK=${2:-10m}
+	say "$test runs for $TOLLGATE_SOAK"
+	exec go test $race -run "^$test\$" -v -count=1 -timeout 0 "$(dirname "$file")"
+	;;
+fuzz)
+	need_redis
+	for package in $(go list ./...); do
+		for name in $(go test -list '^Fuzz' "$package" | grep '^Fuzz' || true); do
+			say "fuzzing $package $name for ${2:-30s}"
+			go test -run '^$' -fuzz "^$name\$" -fuzztime "${2:-30s}" "$package"
+		done
+	done
+	;;
+*)
+	need_redis
+	need_race
+	[ $# -gt 0 ] || set -- ./...
+	exec go test $race -shuffle=on -timeout 15m "$@"
+	;;
+esac
