@@ -281,6 +281,43 @@ func TestLagoTrouble(t *testing.T) {
 	w.settled(151)
 }
 
+// TestOneBadEventOfAHundred holds delivery against a batch of a hundred events, one of which Lago refuses: the others arrive
+// once, and the one is set aside with Lago's words.
+func TestOneBadEventOfAHundred(t *testing.T) {
+	w := newWorld(t, testkit.LagoOptions{})
+	w.lago.AddMetric(testkit.LagoMetric{Code: "llm", Field: "total_tokens", Needs: []string{"region"}})
+	w.gateway = start(t, "", w.directives(t.TempDir(), "property region {http.request.header.X-Region}"))
+	key := w.newKey(`{"team_id":"` + payer + `"}`)
+	w.lago.Always(func(c *testkit.LagoCall) testkit.LagoFault { return testkit.FaultStatus(http.StatusServiceUnavailable, "") })
+	var bad string
+	for i := range 100 {
+		region := []string{"X-Region", "eu"}
+		if i == 42 {
+			region = nil
+		}
+		a := w.must(http.StatusOK, http.MethodPost, "/v1/chat/completions", key, chat("gpt-4o", "tokens=in:1,out:1", false), region...)
+		if i == 42 {
+			bad = a.Header.Get("X-Litellm-Call-Id")
+		}
+	}
+	w.lago.Always(nil)
+	w.settled(99)
+	require.Equal(t, "198", w.lago.Billed(payer, "llm", "total_tokens"))
+	admin := &gateway{t: t, addr: w.admin}
+	require.Eventually(t, func() bool {
+		a, err := admin.do(http.MethodGet, "/tollgate/billing", "", "")
+		return err == nil && strings.Contains(a.Body, `"rejected":1`) && strings.Contains(a.Body, `"pending":0`)
+	}, 10*time.Second, 20*time.Millisecond)
+	a, err := admin.do(http.MethodGet, "/tollgate/billing/events", "", "")
+	require.NoError(t, err)
+	for line := range strings.Lines(a.Body) {
+		if strings.Contains(line, bad) {
+			require.Contains(t, line, `"state":"rejected"`)
+			require.Contains(t, line, "Variable: region not found")
+		}
+	}
+}
+
 // TestReloadUnderStreams reloads ten times while a hundred streams are open.
 func TestReloadUnderStreams(t *testing.T) {
 	w := setUp(t, testkit.LagoOptions{Store: testkit.LagoClickHouse})

@@ -27,7 +27,6 @@ type options struct {
 	chunks      int
 	delay       time.Duration
 	askUsage    bool
-	limits      bool
 	profile     string
 	json        bool
 	check       bool
@@ -59,7 +58,6 @@ func main() {
 	flag.IntVar(&o.chunks, "chunks", 20, "content events of a stream")
 	flag.DurationVar(&o.delay, "delay", 2*time.Millisecond, "the provider's pause before each event of a stream")
 	flag.BoolVar(&o.askUsage, "ask-usage", false, "clients ask for usage in streams themselves")
-	flag.BoolVar(&o.limits, "limits", false, "keys have a budget and a rate limit, which each call reserves in Redis")
 	flag.StringVar(&o.profile, "profile", "", "write CPU profiles of the gateway's last loads to this file name with .unstreamed and .streamed")
 	flag.BoolVar(&o.json, "json", false, "print JSON")
 	flag.BoolVar(&o.check, "check", false, fmt.Sprintf("fail above %.2f times the CPU of reverse_proxy for a call, %.2f for a stream",

@@ -121,7 +121,7 @@ func startStage(ctx context.Context, o *options, dir string) (s *stage, err erro
 		return s, err
 	}
 	s.proxy.keys = []string{"sk-any"}
-	return s, s.makeKeys(ctx, o)
+	return s, s.makeKeys(ctx)
 }
 
 func (s *stage) run(ctx context.Context, name string, env []string, program string, args ...string) (*process, error) {
@@ -198,13 +198,9 @@ func poll(ctx context.Context, every time.Duration, ask func() error, words func
 }
 
 // makeKeys makes a key for each team.
-func (s *stage) makeKeys(ctx context.Context, o *options) error {
+func (s *stage) makeKeys(ctx context.Context) error {
 	for i := range teams {
-		key := map[string]any{"team_id": team(i)}
-		if o.limits {
-			key["max_budget"], key["rpm_limit"] = 1e9, 1e9
-		}
-		body, err := json.Marshal(key)
+		body, err := json.Marshal(map[string]string{"team_id": team(i)})
 		if err != nil {
 			return err
 		}
