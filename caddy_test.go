@@ -288,7 +288,9 @@ func TestOneBadEventOfAHundred(t *testing.T) {
 	w.lago.AddMetric(testkit.LagoMetric{Code: "llm", Field: "total_tokens", Needs: []string{"region"}})
 	w.gateway = start(t, "", w.directives(t.TempDir(), "property region {http.request.header.X-Region}"))
 	key := w.newKey(`{"team_id":"` + payer + `"}`)
-	w.lago.Always(func(c *testkit.LagoCall) testkit.LagoFault { return testkit.FaultStatus(http.StatusServiceUnavailable, "") })
+	w.lago.Always(func(c *testkit.LagoCall) testkit.LagoFault {
+		return testkit.FaultStatus(http.StatusServiceUnavailable, "")
+	})
 	var bad string
 	for i := range 100 {
 		region := []string{"X-Region", "eu"}

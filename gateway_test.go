@@ -94,10 +94,18 @@ func run(t testing.TB, directives string) *gateway {
 	require.NoError(t, err)
 	g := &gateway{t: t, addr: freeAddr(t), admin: freeAddr(t)}
 	g.caddyfile = site(g.addr, g.admin, "", directives)
+	g.launch(bin)
+	return g
+}
+
+// launch runs the binary with the gateway's Caddyfile, until the test ends.
+func (g *gateway) launch(bin string) {
+	t := g.t
+	t.Helper()
 	file := filepath.Join(t.TempDir(), "Caddyfile")
 	require.NoError(t, os.WriteFile(file, []byte(g.caddyfile), 0o600))
 	cmd := exec.Command(bin, "run", "--config", file, "--adapter", "caddyfile")
-	cmd.Env = append(os.Environ(), "HOME="+t.TempDir())
+	cmd.Env = append(os.Environ(), "HOME="+t.TempDir(), "XDG_DATA_HOME="+t.TempDir())
 	var log bytes.Buffer
 	cmd.Stderr = &log
 	require.NoError(t, cmd.Start())
@@ -115,7 +123,6 @@ func run(t testing.TB, directives string) *gateway {
 		}
 		return resp.Body.Close() == nil
 	}, 20*time.Second, 20*time.Millisecond, "the gateway does not answer")
-	return g
 }
 
 func (g *gateway) url(path string) string { return "http://" + g.addr + path }
