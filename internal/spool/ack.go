@@ -102,7 +102,7 @@ func (s *Spool) Retry(seqs ...uint64) (int, error) {
 		}
 	}
 	s.mu.Unlock()
-	return s.again(found)
+	return s.again(found, StateRejected)
 }
 
 func (s *Spool) rejected() []uint64 {
@@ -132,23 +132,39 @@ func (s *Spool) Replay(since, until time.Time, match func(Record) bool) (int, er
 		}
 		return nil
 	})
-	n, aerr := s.again(seqs)
+	n, aerr := s.again(seqs, StateDone)
 	return n, errors.Join(err, aerr)
 }
 
-// again makes finished or rejected records pending.
-func (s *Spool) again(seqs []uint64) (n int, err error) {
+// errNone means that none of the records is in the state that the step is for.
+var errNone = errors.New("no record is in that state any more")
+
+// again makes those of the records pending that are in state was still.
+func (s *Spool) again(seqs []uint64, was State) (n int, err error) {
 	for part := range slices.Chunk(seqs, maxListed) {
-		d := draft{frame: frame{kind: kindRetry, time: millis(s.o.Now()), payload: appendSeqs(nil, part)}, reserve: true}
-		d.written = func(place) {
+		d := draft{frame: frame{kind: kindRetry, time: millis(s.o.Now())}, bound: 8 * len(part), reserve: true}
+		var list []uint64
+		d.compose = func() error {
+			list = list[:0]
 			for _, seq := range part {
+				if _, r := s.find(seq); r != nil && r.state() == was {
+					list = append(list, seq)
+				}
+			}
+			if d.payload = appendSeqs(d.payload[:0], list); len(list) == 0 {
+				return errNone
+			}
+			return nil
+		}
+		d.written = func(place) {
+			for _, seq := range list {
 				s.change(seq, StatePending, d.time)
 			}
 		}
-		if err := s.append(&d); err != nil {
+		if err := s.append(&d); err != nil && !errors.Is(err, errNone) {
 			return n, err
 		}
-		n += len(part)
+		n += len(list)
 	}
 	return n, nil
 }

@@ -5,9 +5,11 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io"
 	"io/fs"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -61,6 +63,9 @@ func (s *Spool) Adopt(dir string) (n int, err error) {
 	defer func() { err = errors.Join(err, from.closeFiles()) }()
 	if from.has(adoptedName) {
 		return 0, fmt.Errorf("spool %s: %w", dir, ErrAdopted)
+	}
+	for _, d := range from.report.Damage {
+		s.o.OnFault(fmt.Errorf("spool %s: %d bytes at offset %d of %s hold no readable record and stay there", dir, d.Bytes, d.Offset, d.Segment))
 	}
 	a, begun, err := from.begunAdoption(by)
 	if err != nil {
@@ -117,7 +122,7 @@ func (s *Spool) begunAdoption(by string) (a adoption, begun bool, err error) {
 	} else if err != nil {
 		return a, false, err
 	}
-	content := make([]byte, 8<<10)
+	content := make([]byte, 64<<10)
 	n, err := f.ReadAt(content, 0)
 	if errors.Is(err, io.EOF) {
 		err = nil
@@ -125,16 +130,34 @@ func (s *Spool) begunAdoption(by string) (a adoption, begun bool, err error) {
 	if err = errors.Join(err, f.Close()); err != nil {
 		return a, false, err
 	}
-	digits, owner, _ := strings.Cut(string(content[:n]), "\n")
-	a, valid := adoptionOf(adoptedPrefix + digits)
-	owner, ok := strings.CutSuffix(owner, "\n")
-	if !ok || !valid {
-		return a, true, nil // it was cut off while it was written, before anything was copied
-	}
-	if owner != by {
+	a, owner, ok := parseAdopting(string(content[:n]))
+	if ok && owner != by {
 		return a, false, fmt.Errorf("spool %s: %w: %s has begun to, and must go on with it", s.o.Dir, ErrAdopted, owner)
 	}
-	return a, true, nil
+	return a, true, nil // without a whole line it was cut off while it was written, before anything was copied
+}
+
+// adoptingFile is the content of ADOPTING: two equal lines, so that one damaged byte cannot start an adoption over that
+// counts already. A line is the CRC32C of what follows the space behind it, the number and the adopter's directory.
+func adoptingFile(a adoption, by string) []byte {
+	line := hex.EncodeToString(a[:]) + " " + strconv.Quote(by)
+	line = fmt.Sprintf("%08x %s\n", crc32.Checksum([]byte(line), castagnoli), line)
+	return []byte(line + line)
+}
+
+func parseAdopting(content string) (a adoption, by string, ok bool) {
+	for line := range strings.Lines(content) {
+		sum, rest, _ := strings.Cut(strings.TrimSuffix(line, "\n"), " ")
+		if sum != fmt.Sprintf("%08x", crc32.Checksum([]byte(rest), castagnoli)) {
+			continue
+		}
+		digits, quoted, _ := strings.Cut(rest, " ")
+		owner, err := strconv.Unquote(quoted)
+		if a, ok = adoptionOf(adoptedPrefix + digits); ok && err == nil {
+			return a, owner, true
+		}
+	}
+	return adoption{}, "", false
 }
 
 // nameAdoption names a new adoption in place of one that was begun and does not count.
@@ -147,7 +170,7 @@ func (s *Spool) nameAdoption(by string, begun bool) (a adoption, err error) {
 	if _, err := rand.Read(a[:]); err != nil {
 		return a, err
 	}
-	return a, s.mark(adoptingName, []byte(hex.EncodeToString(a[:])+"\n"+by+"\n"))
+	return a, s.mark(adoptingName, adoptingFile(a, by))
 }
 
 // copied is the copy of a record that does not count yet.

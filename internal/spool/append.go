@@ -28,7 +28,11 @@ func (s *Spool) append(d *draft) error {
 	}
 	defer s.endWrite()
 	var errs error
-	for range 2 {
+	for try := range 3 {
+		// A file system that finds room for what was written when it syncs tells then that there is none.
+		if try == 2 && (!d.reserve || !s.dropReserve(errs)) {
+			break
+		}
 		at, err := s.write(d)
 		if d.refused {
 			return err
@@ -155,12 +159,9 @@ func (s *Spool) writable(n int64) (*segment, error) {
 				continue
 			}
 			if last.synced < last.size {
-				if err := last.file.Sync(); err != nil {
-					s.note(s.failSync(last, err))
-				} else {
-					last.synced = last.size
+				if err := s.syncLast(last); err != nil {
+					return nil, err
 				}
-				s.changed.Broadcast()
 				continue
 			}
 		}
@@ -169,6 +170,22 @@ func (s *Spool) writable(n int64) (*segment, error) {
 		}
 		return s.newSegment()
 	}
+}
+
+// syncLast syncs the segment that is about to end. Nobody may wait for it by then but those that syncTo will tell.
+func (s *Spool) syncLast(g *segment) error {
+	f, err := s.acquire(g)
+	if err != nil {
+		return err
+	}
+	if err := f.Sync(); err != nil {
+		s.note(s.failSync(g, err))
+	} else {
+		g.synced = g.size
+	}
+	s.changed.Broadcast()
+	s.note(s.release(g))
+	return nil
 }
 
 // seal ends the segment at its last good offset after a write failed. One without a frame is taken out of the log.

@@ -14,25 +14,39 @@ func (s *Spool) Begin(id ID, payload []byte) error {
 	if len(payload) > maxPayload {
 		return ErrTooLarge
 	}
-	if err := s.admit(len(payload)); err != nil {
+	if err := s.admit(id, len(payload)); err != nil {
 		return err
 	}
 	d := draft{frame: frame{kind: kindOpened, time: millis(s.o.Now()), id: id, payload: payload}}
-	d.compose = func() error {
-		if s.open[id] != nil {
-			return ErrOpen
-		}
-		return nil
+	d.durable = func(at place) {
+		delete(s.opening, id)
+		s.addOpen(id, &openCall{seq: d.seq, at: at, state: StateOpen})
 	}
-	d.durable = func(at place) { s.addOpen(id, &openCall{seq: d.seq, at: at, state: StateOpen}) }
-	return s.append(&d)
+	err := s.append(&d)
+	if err != nil {
+		s.mu.Lock()
+		delete(s.opening, id)
+		s.mu.Unlock()
+	}
+	return err
 }
 
-// admit says whether a new call may begin: there must be room for its settlement too, and for those of all that are
-// under way; and the disk must be well.
-func (s *Spool) admit(n int) error {
+// admit says whether a new call may begin, and reserves its id: there must be room for its settlement too, and for those
+// of all that are under way; and the disk must be well.
+func (s *Spool) admit(id ID, n int) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if err := s.admitted(n); err != nil {
+		return err
+	}
+	if _, begun := s.opening[id]; begun || s.open[id] != nil {
+		return ErrOpen
+	}
+	s.opening[id] = struct{}{}
+	return nil
+}
+
+func (s *Spool) admitted(n int) error {
 	switch {
 	case s.closed:
 		return ErrClosed
@@ -98,6 +112,11 @@ func (s *Spool) Settle(id ID, payload []byte, deliver bool) error {
 	d.durable = func(at place) {
 		s.dropOpen(id)
 		s.addRecord(at, d.seq, state)
+		for v := range s.views {
+			if d.seq < v.limit { // it was seen as an open call
+				v.skip[d.seq] = struct{}{}
+			}
+		}
 		s.typical += (frameHeader + int64(len(payload)) - s.typical) / 16
 		if !deliver {
 			at.seg.finished = max(at.seg.finished, d.time)

@@ -54,7 +54,11 @@ func (s *Spool) claim(limit int) (found []located, err error) {
 		found = append(found, located{place: place{g, r.off, r.len()}, seq: seq, state: StatePending})
 		return nil
 	}
+	var unreachable error
 	for _, g := range s.segments {
+		if len(found) >= limit {
+			break
+		}
 		if g.pending == 0 {
 			continue
 		}
@@ -67,11 +71,10 @@ func (s *Spool) claim(limit int) (found []located, err error) {
 		for i := 0; i < len(g.carried) && len(found) < limit && err == nil; i++ {
 			err = take(g, g.carried[i].seq, g.carried[i].rec)
 		}
-		if err != nil || len(found) >= limit {
-			break
-		}
+		// A segment that cannot be opened keeps none behind it from being sent.
+		unreachable, err = errors.Join(unreachable, err), nil
 	}
-	return found, err
+	return found, unreachable
 }
 
 // readClaimed reads claimed records and releases their segments.

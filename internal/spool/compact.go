@@ -172,6 +172,10 @@ func (s *Spool) prune(g *segment) (bool, error) {
 		return false, err
 	}
 	s.mu.Lock()
+	if err := s.keepOne(); err != nil {
+		s.mu.Unlock()
+		return false, err
+	}
 	if s.closed || g.kept > 0 || g.refs > 0 || s.segments[0] != g {
 		s.mu.Unlock()
 		return false, nil
@@ -194,4 +198,23 @@ func (s *Spool) prune(g *segment) (bool, error) {
 	}
 	s.mu.Unlock()
 	return true, s.o.FS.SyncDir(s.o.Dir)
+}
+
+// keepOne sees to it that a segment stays when one is removed: its header keeps numbers from being given out again. On a
+// full disk it takes the room of the reserve, as what is removed next gives more.
+func (s *Spool) keepOne() error {
+	var errs error
+	for try := range 2 {
+		if s.closed || len(s.segments) > 1 {
+			return nil
+		}
+		_, err := s.newSegment()
+		if err == nil {
+			return nil
+		}
+		if errs = errors.Join(errs, err); try == 0 && !s.dropReserve(err) {
+			break
+		}
+	}
+	return errs
 }

@@ -10,7 +10,8 @@ type FS interface {
 	ReadDir(dir string) ([]string, error)
 	// Create makes a new file for reading and writing; one that exists is an error (fs.ErrExist).
 	Create(name string) (File, error)
-	// Open opens a file for reading and, unless readOnly, for writing. One that is missing is fs.ErrNotExist.
+	// Open opens a file for reading and, unless readOnly, for writing. One that is missing is fs.ErrNotExist. On a file
+	// system that is read-only it opens for reading, and the writes fail.
 	Open(name string, readOnly bool) (File, error)
 	Remove(name string) error
 	// SyncDir makes the names in dir durable.

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 )
 
 // osFS is the operating system's file system.
@@ -72,6 +73,9 @@ func (osFS) Open(name string, readOnly bool) (File, error) {
 		flag = os.O_RDONLY
 	}
 	f, err := os.OpenFile(filepath.Clean(name), flag, 0)
+	if !readOnly && errors.Is(err, syscall.EROFS) {
+		f, err = os.Open(filepath.Clean(name))
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -82,6 +86,9 @@ func (osFS) Remove(name string) error { return os.Remove(name) }
 
 func (osFS) Lock(name string) (io.Closer, error) {
 	f, err := os.OpenFile(filepath.Clean(name), os.O_RDWR|os.O_CREATE, 0o600)
+	if errors.Is(err, syscall.EROFS) {
+		f, err = os.Open(filepath.Clean(name))
+	}
 	if err != nil {
 		return nil, err
 	}

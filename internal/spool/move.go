@@ -99,7 +99,7 @@ func (s *Spool) copyForward(m *move) error {
 		body.note = s.readNote(m.seq)
 	}
 	m.noteLen = len(body.note)
-	d := draft{frame: frame{kind: kindMoved, time: millis(s.o.Now()), id: m.id}, reserve: true}
+	d := draft{frame: frame{kind: kindMoved, time: millis(s.o.Now()), id: m.id}, reserve: m.replaced != nil}
 	d.bound = movedHead + len(body.note) + len(body.payload)
 	d.compose = func() error {
 		now, ok := s.locateMove(m)

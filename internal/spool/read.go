@@ -88,8 +88,9 @@ func (s *Spool) releaseAll(list []located) error {
 
 // view is a Scan under way.
 type view struct {
-	at   uint64              // number of the segment that was reached
-	skip map[uint64]struct{} // records that were moved ahead after they were seen
+	at    uint64              // number of the segment that was reached
+	limit uint64              // sequence numbers from here on came later
+	skip  map[uint64]struct{} // records that were moved ahead, or settled, after they were seen
 }
 
 // Scan calls fn for every record that is still readable and was settled (opened, for an open one) within [since, until):
@@ -116,7 +117,7 @@ func (s *Spool) Scan(since, until time.Time, fn func(Record) error) error {
 	}
 	v := &view{skip: make(map[uint64]struct{})}
 	s.mu.Lock()
-	limit := s.nextSeq
+	v.limit = s.nextSeq
 	s.views[v] = struct{}{}
 	calls, err := s.openCalls()
 	s.mu.Unlock()
@@ -142,7 +143,7 @@ func (s *Spool) Scan(since, until time.Time, fn func(Record) error) error {
 			break
 		}
 		v.at = g.number
-		list := g.list(limit, v.skip)
+		list := g.list(v.limit, v.skip)
 		if _, err = s.acquire(g); err != nil {
 			s.mu.Unlock()
 			break

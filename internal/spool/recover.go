@@ -1,6 +1,7 @@
 package spool
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -15,19 +16,25 @@ func (s *Spool) recover() error {
 	start := s.o.Now()
 	// A writer may remove a segment, whose unfinished records it copied into a new one, while the names are being read.
 	err := s.recoverOnce()
-	for try := 0; s.o.ReadOnly && errors.Is(err, fs.ErrNotExist) && try < 100; try++ {
+	for try := 0; s.o.ReadOnly && (errors.Is(err, fs.ErrNotExist) || errors.Is(err, errChanged)) && try < 100; try++ {
 		err = s.recoverOnce()
 	}
-	if err != nil {
+	if err != nil && !errors.Is(err, errChanged) {
 		return err
 	}
 	s.report.Took = s.o.Now().Sub(start)
 	return nil
 }
 
+// errChanged means that segments came or went while they were read.
+var errChanged = errors.New("the segments changed while they were read")
+
 func (s *Spool) recoverOnce() error {
+	if err := s.letGo(); err != nil {
+		return err
+	}
 	s.segments, s.bytes, s.report, s.counts = nil, 0, Report{}, [stateGone + 1]int64{}
-	s.nextSeq, s.nextSeg = 1, 1
+	s.nextSeq, s.nextSeg, s.lostSeq = 1, 1, 0
 	s.open, s.notes = make(map[ID]*openCall), make(map[uint64]place)
 	s.claims, s.adopted = make(map[uint64]ID), make(map[adoption]bool)
 	names, err := s.o.FS.ReadDir(s.o.Dir)
@@ -58,9 +65,7 @@ func (s *Spool) recoverOnce() error {
 		infos = append(infos, info)
 	}
 	s.segments = segments
-	if err := s.leaveOut(infos); err != nil {
-		return err
-	}
+	s.leaveOut(infos)
 	loading := s.segments
 	s.segments = nil
 	for i, g := range loading {
@@ -71,6 +76,7 @@ func (s *Spool) recoverOnce() error {
 		s.bytes += g.size
 		g.recs, g.carried = slices.Clone(g.recs), slices.Clone(g.carried) // without the room they grew
 	}
+	s.nextSeq = max(s.nextSeq, s.lostSeq)
 	for _, c := range s.open {
 		if c.state == StateOpen && !s.o.ReadOnly {
 			s.counts[StateOpen]--
@@ -78,15 +84,29 @@ func (s *Spool) recoverOnce() error {
 			c.state = StateInterrupted
 		}
 	}
-	if len(s.adopted) > 0 && !s.o.ReadOnly {
-		// An adoption that counts must not be undone by the loss of power.
+	if !s.o.ReadOnly && (len(s.adopted) > 0 || s.o.Durability == Fsync) {
+		// What counts now, an adoption or a segment of a killed process, must not be undone by the loss of power.
 		s.note(s.o.FS.SyncDir(s.o.Dir))
 	}
 	s.report.Interrupted = int(s.counts[StateInterrupted])
 	for st := StateOpen; st < stateGone; st++ {
 		s.report.Records += int(s.counts[st])
 	}
+	if s.o.ReadOnly {
+		now, err := s.o.FS.ReadDir(s.o.Dir)
+		if slices.Sort(now); err == nil && !slices.Equal(segmentsAmong(names), segmentsAmong(now)) {
+			err = errChanged
+		}
+		return err
+	}
 	return nil
+}
+
+func segmentsAmong(names []string) []string {
+	return slices.DeleteFunc(slices.Clone(names), func(name string) bool {
+		_, ok := segmentNumber(name)
+		return !ok
+	})
 }
 
 // survey reads a segment's size and header.
@@ -117,7 +137,7 @@ func (s *Spool) survey(g *segment) (info segmentInfo, err error) {
 
 // leaveOut takes out what the headers say is no part of the log: the tail behind the last good offset of a segment, and
 // files that a failed try to begin a segment left over.
-func (s *Spool) leaveOut(infos []segmentInfo) error {
+func (s *Spool) leaveOut(infos []segmentInfo) {
 	var kept []*segment
 	for i, g := range s.segments {
 		void := false
@@ -138,13 +158,11 @@ func (s *Spool) leaveOut(infos []segmentInfo) error {
 			continue
 		}
 		if !s.o.ReadOnly {
-			if err := s.o.FS.Remove(s.segmentPath(g)); err != nil {
-				return err
-			}
+			// A file that stays is harmless: the next header leaves it out too.
+			s.note(s.o.FS.Remove(s.segmentPath(g)))
 		}
 	}
 	s.segments = kept
-	return nil
 }
 
 // readWhole fills b from off. Where the disk gives an error, what it cannot read stays zero: the checksums find it.
@@ -172,7 +190,11 @@ func (s *Spool) load(g *segment, last bool) (err error) {
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, s.release(g)) }()
+	defer func() {
+		if g.held = s.o.ReadOnly && err == nil; !g.held {
+			err = errors.Join(err, s.release(g))
+		}
+	}()
 	w := window{file: f, size: g.size}
 	head, err := w.at(0, segmentHeader)
 	if err != nil {
@@ -214,7 +236,12 @@ func (s *Spool) load(g *segment, last bool) (err error) {
 		s.replay(&fr, place{g, uint32(pos), uint32(length)}) //nolint:gosec // segments stay below 4 GiB
 		pos += int64(frameHeader + length)
 	}
-	if bad >= 0 && !(s.o.ReadOnly && last) { // a writer may be in the middle of it
+	if bad < 0 {
+		return nil
+	}
+	// Frames that stood here had sequence numbers, which nobody gets again.
+	s.lostSeq = max(s.lostSeq, s.nextSeq+uint64(g.size-bad)/frameHeader+1) //nolint:gosec // not negative
+	if !s.o.ReadOnly || !last {                                            // a writer may be in the middle of it
 		s.setAside(g, f, bad, g.size-bad)
 	}
 	return nil
@@ -331,8 +358,8 @@ func (s *Spool) setAside(g *segment, from File, off, n int64) {
 
 func (s *Spool) copyAside(name string, from File, off, n int64) (known bool, err error) {
 	if f, err := s.o.FS.Open(name, true); err == nil {
-		size, err := f.Size()
-		if err = errors.Join(err, f.Close()); err == nil && size == n {
+		same, err := sameBytes(f, from, off, n)
+		if err = errors.Join(err, f.Close()); err == nil && same {
 			return true, nil
 		}
 		if err := s.o.FS.Remove(name); err != nil {
@@ -343,13 +370,47 @@ func (s *Spool) copyAside(name string, from File, off, n int64) (known bool, err
 	if err != nil {
 		return false, err
 	}
+	err = eachPart(from, off, n, func(part []byte, at int64) error {
+		_, err := to.WriteAt(part, at)
+		return err
+	})
+	if err == nil {
+		err = to.Sync() // the segment may go before anybody looks
+	}
+	if err = errors.Join(err, to.Close()); err != nil {
+		return false, errors.Join(err, s.o.FS.Remove(name))
+	}
+	return false, nil
+}
+
+// sameBytes reports whether f holds just the n bytes that stand at off of the other file.
+func sameBytes(f, of File, off, n int64) (bool, error) {
+	size, err := f.Size()
+	same := err == nil && size == n
+	if !same {
+		return false, err
+	}
+	err = eachPart(of, off, n, func(part []byte, at int64) error {
+		have := make([]byte, len(part))
+		err := readWhole(f, have, at)
+		same = same && bytes.Equal(part, have)
+		return err
+	})
+	return same && err == nil, err
+}
+
+// eachPart reads n bytes of a file from off on, piece by piece. fn gets each, and its distance from off.
+func eachPart(f File, off, n int64, fn func(part []byte, at int64) error) error {
 	buf := make([]byte, min(n, 1<<20))
-	for done := int64(0); done < n && err == nil; done += int64(len(buf)) {
-		buf = buf[:min(int64(len(buf)), n-done)]
+	for at := int64(0); at < n; at += int64(len(buf)) {
+		buf = buf[:min(int64(len(buf)), n-at)]
 		clear(buf)
-		if err = readWhole(from, buf, off+done); err == nil {
-			_, err = to.WriteAt(buf, done)
+		if err := readWhole(f, buf, off+at); err != nil {
+			return err
+		}
+		if err := fn(buf, at); err != nil {
+			return err
 		}
 	}
-	return false, errors.Join(err, to.Close())
+	return nil
 }

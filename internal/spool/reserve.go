@@ -25,19 +25,36 @@ func (s *Spool) makeReserve() error {
 	defer s.reserving.Unlock()
 	s.mu.Lock()
 	have := s.reserve
+	s.making, s.yield = !have, false
 	s.mu.Unlock()
 	if have {
 		return nil
 	}
+	var err error
 	if s.o.ReserveBytes > 0 {
-		if err := s.writeReserve(); err != nil {
-			return err
-		}
+		err = s.writeReserve()
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.making = false
+	s.changed.Broadcast()
+	if err != nil {
+		return err
+	}
 	s.reserve = true
 	s.lastErr = s.fault
+	return nil
+}
+
+// errYield ends the making of the reserve.
+var errYield = errors.New("the room for the reserve was needed by a call in flight")
+
+func (s *Spool) mustYield() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.yield {
+		return errYield
+	}
 	return nil
 }
 
@@ -67,7 +84,9 @@ func (s *Spool) writeReserve() error {
 		chunk[i] = byte(x) //nolint:gosec // the low bits are wanted
 	}
 	for off := int64(0); off < s.o.ReserveBytes && err == nil; off += int64(len(chunk)) {
-		_, err = f.WriteAt(chunk[:min(int64(len(chunk)), s.o.ReserveBytes-off)], off)
+		if err = s.mustYield(); err == nil {
+			_, err = f.WriteAt(chunk[:min(int64(len(chunk)), s.o.ReserveBytes-off)], off)
+		}
 	}
 	if err = errors.Join(err, f.Close()); err != nil {
 		return errors.Join(err, s.o.FS.Remove(name))
@@ -75,13 +94,20 @@ func (s *Spool) writeReserve() error {
 	return nil
 }
 
-// dropReserve gives the reserve's room to calls in flight. cause is shown for as long as it is missing.
+// dropReserve gives the reserve's room to calls in flight, and reports whether it did. cause is shown for as long as it
+// is missing. Where the reserve is just being made, it may be what took the room: then this lets go of the lock until
+// that has ended.
 func (s *Spool) dropReserve(cause error) bool {
-	if !s.reserve || s.o.ReserveBytes < 0 {
-		return false
+	made := s.making
+	for s.making {
+		s.yield = true
+		s.changed.Wait()
 	}
-	if s.o.FS.Remove(s.reserveName()) != nil {
-		return false
+	if !s.reserve || s.o.ReserveBytes < 0 {
+		return made
+	}
+	if err := s.o.FS.Remove(s.reserveName()); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return made
 	}
 	s.reserve, s.lastErr, s.failedAt = false, cause, s.o.Now()
 	return true

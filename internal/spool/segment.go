@@ -29,6 +29,7 @@ type segment struct {
 	failed   error  // the sync that failed and sealed the segment
 	file     File   // open while refs > 0
 	refs     int    // the writer, readers, and writes that are not durable yet
+	held     bool   // by offline reading, until it closes
 	created  int64  // Unix milliseconds of the first frame
 	newest   int64  // and of the newest
 	finished int64  // when the last of its records was finished
@@ -143,6 +144,18 @@ func (s *Spool) release(g *segment) error {
 	f := g.file
 	g.file = nil
 	return f.Close()
+}
+
+// letGo closes the files that offline reading keeps open, so that its picture stays whole while a writer removes segments.
+func (s *Spool) letGo() error {
+	var err error
+	for _, g := range s.segments {
+		if g.held {
+			g.held = false
+			err = errors.Join(err, s.release(g))
+		}
+	}
+	return err
 }
 
 // retire ends the current segment: nothing is written to it again.

@@ -25,13 +25,17 @@ type Spool struct {
 	current  *segment // the segment that is written to; nil when the next append begins one
 	nextSeq  uint64
 	nextSeg  uint64
+	lostSeq  uint64 // frames in damaged tails may have had numbers below it
 	open     map[ID]*openCall
+	opening  map[ID]struct{}  // calls whose opened record is being written
 	notes    map[uint64]place // why records were rejected
 	claims   map[uint64]ID
 	counts   [stateGone + 1]int64
 	bytes    int64
 	typical  int64 // bytes that a settled record takes, on average
 	reserve  bool  // the reserve file stands
+	making   bool  // somebody makes it
+	yield    bool  // whoever makes it must leave the room to a call in flight
 	fault    error // of the last write; nil when it went well
 	failedAt time.Time
 	lastErr  error // shown in Stats
@@ -76,7 +80,8 @@ func Open(o Options) (*Spool, error) {
 // open reads the spool. lock is taken for every opening but offline reading.
 func open(o Options, lock bool) (*Spool, error) {
 	o.defaults()
-	s := &Spool{o: o, wake: make(chan struct{}), compactor: make(chan struct{}, 1), typical: 2 << 10, views: make(map[*view]struct{})}
+	s := &Spool{o: o, wake: make(chan struct{}), compactor: make(chan struct{}, 1), typical: 2 << 10}
+	s.views, s.opening = make(map[*view]struct{}), make(map[ID]struct{})
 	s.changed = sync.NewCond(&s.mu)
 	if lock {
 		if !o.ReadOnly {
@@ -114,6 +119,7 @@ func (s *Spool) Close() error {
 	}
 	s.closed = true
 	close(s.wake)
+	s.waiting = 0 // nobody waits for another one
 	for s.writers > 0 {
 		s.changed.Wait()
 	}
@@ -136,6 +142,7 @@ func (s *Spool) closeFiles() error {
 		err = s.release(s.current)
 		s.current = nil
 	}
+	err = errors.Join(err, s.letGo())
 	if s.lock != nil {
 		err = errors.Join(err, s.lock.Close())
 		s.lock = nil
@@ -150,8 +157,9 @@ func (s *Spool) Sync() error {
 	if s.o.ReadOnly {
 		return nil
 	}
-	for _, g := range s.segments {
-		if g.synced == g.size {
+	for _, g := range slices.Clone(s.segments) {
+		// Compact may remove a segment while another one is synced.
+		if g.synced == g.size || !slices.Contains(s.segments, g) {
 			continue
 		}
 		if _, err := s.acquire(g); err != nil {
