@@ -26,24 +26,37 @@ func TestCrashAtEveryChange(t *testing.T) {
 		for seed := range seeds(t, 4) {
 			t.Run(fmt.Sprintf("%v/%d", [...]string{"process", "fsync"}[d], seed), func(t *testing.T) {
 				m := newModel(t, seed, d)
-				points := 0
-				crash := func(op string) {
-					points++
-					deep := points%5 == 0
-					m.verify(m.fs.killed(), op, false, deep)
-					for range 2 * int(d) {
-						m.verify(m.fs.lostPower(m.r), op, true, deep)
-					}
-				}
-				m.fs.before, m.fs.torn = crash, crash
+				crashAtEveryChange(m)
 				m.open()
-				for range 90 {
+				for range 90 + 210*(1-int(d)) { // a crash of the process leaves one disk, so there is time for more
 					m.step()
 				}
-				m.fs.before, m.fs.torn = nil, nil
-				require.NoError(t, m.s.Close())
-				t.Logf("%d crash points, %d disks checked, %d calls", points, m.checks, len(m.calls))
+				m.end()
 			})
 		}
 	}
+}
+
+// crashAtEveryChange makes the model's disk crash before each change and in the middle of each write.
+func crashAtEveryChange(m *model) {
+	points := 0
+	crash := func(op string) {
+		points++
+		deep := points%5 == 0
+		m.verify(m.fs.killed(), op, false, deep)
+		for range 2 * int(m.o.Durability) {
+			m.verify(m.fs.lostPower(m.r), op, true, deep)
+		}
+	}
+	m.fs.before, m.fs.torn = crash, crash
+	m.t.Cleanup(func() { m.t.Logf("%d crash points, %d disks checked, %d calls", points, m.checks, len(m.calls)) })
+}
+
+// end closes the spool on a disk that is well.
+func (m *model) end() {
+	m.fs.before, m.fs.torn, m.fs.fault, m.fs.limit = nil, nil, nil, 0
+	require.NoError(m.t, m.s.Close())
+	m.open()
+	m.check(scan(m.t, m.s), "the end", false)
+	require.NoError(m.t, m.s.Close())
 }

@@ -244,6 +244,11 @@ func (f *simFile) WriteAt(b []byte, off int64) (int, error) {
 		f.fs.mu.Unlock()
 		f.fs.torn("half of a write to " + filepath.Base(f.name))
 	} else if err := f.fs.change("write", f.name); err != nil {
+		if errors.Is(err, errLanded) {
+			f.fs.mu.Lock()
+			defer f.fs.mu.Unlock()
+			f.part(b, off)
+		}
 		return 0, err
 	}
 	f.fs.mu.Lock()
@@ -401,4 +406,8 @@ func (s *simFS) content(name string) []byte {
 	return nil
 }
 
-var errDisk = errors.New("the simulated disk is broken")
+// errDisk is a fault. errLanded is that of a write whose bytes are on disk all the same.
+var (
+	errDisk   = errors.New("the simulated disk is broken")
+	errLanded = fmt.Errorf("%w after it has written", errDisk)
+)
