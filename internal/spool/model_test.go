@@ -77,8 +77,12 @@ func scan(t testing.TB, s *Spool) map[ID]Record {
 	found := map[ID]Record{}
 	seqs := map[uint64]ID{}
 	err := s.Scan(time.Time{}, time.Time{}, func(r Record) error {
-		require.NotContains(t, found, r.ID, "a call has two records")
-		require.NotContains(t, seqs, r.Seq, "a sequence number is there twice")
+		if first, twice := found[r.ID]; twice {
+			t.Errorf("call %x has two records: %q and %q", r.ID[8:], stateOf(first), stateOf(r))
+		}
+		if _, twice := seqs[r.Seq]; twice {
+			t.Errorf("sequence number %d is there twice", r.Seq)
+		}
 		found[r.ID], seqs[r.Seq] = r, r.ID
 		return nil
 	})

@@ -327,6 +327,9 @@ func (s *Spool) replaceWith(m *moved, id ID, at place) {
 		s.addOpen(id, &openCall{seq: m.seq, at: at, state: m.state})
 		return
 	}
+	if s.open[id] != nil {
+		s.dropOpen(id) // its settled frame is damaged, and the copy stands for it
+	}
 	delete(s.notes, m.seq)
 	s.remove(m.seq)
 	s.addCarried(at, m.seq, m.state)
