@@ -146,7 +146,8 @@ func adoptingFile(a adoption, by string) []byte {
 }
 
 func parseAdopting(content string) (a adoption, by string, ok bool) {
-	for line := range strings.Lines(content) {
+	half := len(content) / 2
+	for _, line := range []string{content[:half], content[half:]} {
 		sum, rest, _ := strings.Cut(strings.TrimSuffix(line, "\n"), " ")
 		if sum != fmt.Sprintf("%08x", crc32.Checksum([]byte(rest), castagnoli)) {
 			continue
