@@ -1,0 +1,206 @@
+package spool
+
+import (
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// gather holds the first sync of a segment back until n frames are written, so that all but the first wait for one.
+type gather struct {
+	once    sync.Once
+	written chan struct{}
+	left    atomic.Int64
+	armed   atomic.Bool
+}
+
+func newGather(fs *simFS, n int) *gather {
+	g := &gather{written: make(chan struct{})}
+	g.left.Store(int64(n))
+	fs.before = func(op string) {
+		if !g.armed.Load() || !strings.HasSuffix(op, segmentSuffix) {
+			return
+		}
+		switch {
+		case strings.HasPrefix(op, "write"):
+			if g.left.Add(-1) == 0 {
+				close(g.written)
+			}
+		case strings.HasPrefix(op, "sync"):
+			g.once.Do(func() { <-g.written })
+		}
+	}
+	return g
+}
+
+// TestOneSyncServesAllThatWait settles 64 calls at once: two syncs are enough, that of the first and one for the rest.
+func TestOneSyncServesAllThatWait(t *testing.T) {
+	const n = 64
+	fs := newSimFS()
+	s := mustOpen(t, Options{Dir: modelDir, FS: fs, Durability: Fsync, ReserveBytes: -1, manual: true})
+	for i := range n {
+		require.NoError(t, s.Begin(testID(i), []byte("opened")))
+	}
+	g := newGather(fs, n)
+	g.armed.Store(true)
+	before := fs.syncs
+	settleAll(t, s, n)
+	require.Equal(t, 2, fs.syncs-before)
+	require.EqualValues(t, n, s.Stats().Pending)
+	require.Len(t, scan(t, mustOpen(t, Options{Dir: modelDir, FS: fs.lostPower(newModel(t, 1, Fsync).r), ReadOnly: true})), n)
+}
+
+func settleAll(t *testing.T, s *Spool, n int) {
+	var wg sync.WaitGroup
+	errs := make([]error, n)
+	for i := range n {
+		wg.Go(func() { errs[i] = s.Settle(testID(i), []byte("settled"), true) })
+	}
+	wg.Wait()
+	for _, err := range errs {
+		require.NoError(t, err)
+	}
+}
+
+// TestFailedSyncMovesAllThatWait fails the sync that 64 calls wait for: each is written again behind a new header, and
+// none is there twice, whatever of the first try has reached the disk.
+func TestFailedSyncMovesAllThatWait(t *testing.T) {
+	const n = 64
+	fs := newSimFS()
+	o := Options{Dir: modelDir, FS: fs, Durability: Fsync, ReserveBytes: -1, manual: true}
+	s := mustOpen(t, o)
+	for i := range n {
+		require.NoError(t, s.Begin(testID(i), []byte("opened")))
+	}
+	var failed atomic.Int64
+	first := modelDir + "/" + segmentName(1)
+	fs.fault = func(op, name string) error {
+		if op == "sync" && name == first {
+			failed.Add(1)
+			return errDisk
+		}
+		return nil
+	}
+	g := newGather(fs, n)
+	g.armed.Store(true)
+	settleAll(t, s, n)
+	require.EqualValues(t, 1, failed.Load(), "a later sync would say nothing about what the failed one lost")
+	require.EqualValues(t, n, s.Stats().Pending)
+	for seed := range uint64(20) {
+		o.FS = fs.lostPower(newModel(t, seed, Fsync).r)
+		other := mustOpen(t, o)
+		require.Len(t, scan(t, other), n)
+		require.EqualValues(t, n, other.Stats().Pending)
+	}
+}
+
+// TestDiskFullAtSync has the file system find out that it is full when it syncs, as those do that allocate late: a call
+// in flight settles from the reserve.
+func TestDiskFullAtSync(t *testing.T) {
+	fs, now := newSimFS(), time.UnixMilli(1_800_000_000_000)
+	o := Options{Dir: modelDir, FS: fs, Durability: Fsync, ReserveBytes: 600, manual: true, Now: func() time.Time { return now }}
+	s := mustOpen(t, o)
+	require.NoError(t, s.Begin(testID(1), []byte("opened")))
+	room := fs.used()
+	fs.fault = func(op, name string) error {
+		if op == "sync" && strings.HasSuffix(name, segmentSuffix) && fs.used() > room+segmentHeader {
+			return errDisk
+		}
+		return nil
+	}
+	settled := strings.Repeat("settled", 30)
+	require.NoError(t, s.Settle(testID(1), []byte(settled), true))
+	require.False(t, s.reserve)
+	require.ErrorIs(t, s.Begin(testID(2), []byte("opened")), ErrUnavailable)
+	fs.fault, now = nil, now.Add(probeEvery)
+	require.NoError(t, s.Begin(testID(2), []byte("opened")))
+	require.Equal(t, map[ID]string{testID(1): "pending " + settled, testID(2): "open opened"}, stateMap(scan(t, s)))
+}
+
+// TestCloseWhileOthersWork closes a spool while a worker waits for records and a settlement waits for its sync.
+func TestCloseWhileOthersWork(t *testing.T) {
+	fs := newSimFS()
+	o := Options{Dir: modelDir, FS: fs, Durability: Fsync, ReserveBytes: -1, manual: true}
+	s := mustOpen(t, o)
+	require.NoError(t, s.Begin(testID(1), []byte("opened")))
+	claimed := make(chan error)
+	go func() {
+		_, err := s.Claim(t.Context(), 1)
+		claimed <- err
+	}()
+	require.Eventually(t, func() bool {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return s.waiting == 1
+	}, 10*time.Second, time.Millisecond)
+	syncing, resume := make(chan struct{}), make(chan struct{})
+	var once sync.Once
+	fs.before = func(op string) {
+		if strings.HasPrefix(op, "sync ") {
+			once.Do(func() { close(syncing); <-resume })
+		}
+	}
+	settled, closed := make(chan error), make(chan error)
+	go func() { settled <- s.Settle(testID(1), []byte("settled"), true) }()
+	<-syncing
+	go func() { closed <- s.Close() }()
+	require.ErrorIs(t, <-claimed, ErrClosed)
+	close(resume)
+	require.NoError(t, <-settled, "it was under way")
+	require.NoError(t, <-closed)
+	require.ErrorIs(t, s.Begin(testID(2), nil), ErrClosed)
+	require.Equal(t, map[ID]string{testID(1): "pending settled"}, stateMap(scan(t, mustOpen(t, o))))
+}
+
+// TestOneCallOpensOnce opens a call twice while the first opening waits for its sync.
+func TestOneCallOpensOnce(t *testing.T) {
+	fs := newSimFS()
+	s := mustOpen(t, Options{Dir: modelDir, FS: fs, Durability: Fsync, ReserveBytes: -1, manual: true})
+	var second error
+	var once sync.Once
+	fs.before = func(op string) {
+		if strings.HasPrefix(op, "sync "+segmentName(1)) && fs.changes > 4 {
+			once.Do(func() { second = s.Begin(testID(1), []byte("opened")) })
+		}
+	}
+	require.NoError(t, s.Begin(testID(1), []byte("opened")))
+	require.ErrorIs(t, second, ErrOpen)
+	require.Len(t, scan(t, s), 1)
+	require.ErrorIs(t, s.Begin(testID(1), []byte("opened")), ErrOpen)
+	require.NoError(t, s.Settle(testID(1), []byte("settled"), true))
+	require.Zero(t, s.Stats().Open)
+}
+
+// TestScanSeesACallOnce scans while a settlement that stands in the log waits for its sync.
+func TestScanSeesACallOnce(t *testing.T) {
+	fs := newSimFS()
+	s := mustOpen(t, Options{Dir: modelDir, FS: fs, Durability: Fsync, ReserveBytes: -1, manual: true})
+	require.NoError(t, s.Begin(testID(1), []byte("opened")))
+	var seen []string
+	scanning, resume, done := make(chan struct{}), make(chan struct{}), make(chan error, 1)
+	var once sync.Once
+	fs.before = func(op string) {
+		if strings.HasPrefix(op, "sync ") {
+			once.Do(func() {
+				go func() {
+					done <- s.Scan(time.Time{}, time.Time{}, func(r Record) error {
+						if seen = append(seen, stateOf(r)); len(seen) == 1 {
+							close(scanning)
+							<-resume
+						}
+						return nil
+					})
+				}()
+				<-scanning
+			})
+		}
+	}
+	require.NoError(t, s.Settle(testID(1), []byte("settled"), true))
+	close(resume)
+	require.NoError(t, <-done)
+	require.Equal(t, []string{"open opened"}, seen)
+}
