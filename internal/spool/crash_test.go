@@ -25,6 +25,7 @@ func TestCrashAtEveryChange(t *testing.T) {
 	for _, d := range []Durability{Process, Fsync} {
 		for seed := range seeds(t, 4) {
 			t.Run(fmt.Sprintf("%v/%d", [...]string{"process", "fsync"}[d], seed), func(t *testing.T) {
+				t.Parallel()
 				m := newModel(t, seed, d)
 				crashAtEveryChange(m)
 				m.open()

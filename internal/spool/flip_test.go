@@ -119,7 +119,7 @@ func TestFlippedBits(t *testing.T) {
 	flips := 0
 	for _, e := range frames {
 		for at := e.from; at < e.to; at++ {
-			for _, mask := range []byte{0x01, 0x80, 0xff} {
+			for _, mask := range []byte{0x01, 0x80} {
 				disk := fs.killed()
 				disk.content(modelDir + "/" + e.file)[at] ^= mask
 				damaged(t, disk, o, e, want, fmt.Sprintf("byte %d of %s ^ %#x", at, e.file, mask))

@@ -15,6 +15,7 @@ import (
 func TestDiskFullAtEveryByte(t *testing.T) {
 	for _, d := range []Durability{Process, Fsync} {
 		t.Run([...]string{"process", "fsync"}[d], func(t *testing.T) {
+			t.Parallel()
 			refused, reserved := 0, 0
 			for limit := int64(1); ; limit++ {
 				fs, now := newSimFS(), time.UnixMilli(1_800_000_000_000)
@@ -92,6 +93,7 @@ func TestCrashOnFullDisk(t *testing.T) {
 	for _, d := range []Durability{Process, Fsync} {
 		for seed := range seeds(t, 3) {
 			t.Run(fmt.Sprintf("%v/%d", [...]string{"process", "fsync"}[d], seed), func(t *testing.T) {
+				t.Parallel()
 				m := newModel(t, seed, d)
 				m.faulty = true
 				crashAtEveryChange(m)
@@ -124,6 +126,7 @@ func TestCrashOnFaultyDisk(t *testing.T) {
 	for _, d := range []Durability{Process, Fsync} {
 		for seed := range seeds(t, 3) {
 			t.Run(fmt.Sprintf("%v/%d", [...]string{"process", "fsync"}[d], seed), func(t *testing.T) {
+				t.Parallel()
 				m := newModel(t, seed, d)
 				m.faulty, m.insist, m.haunted = true, true, true
 				crashAtEveryChange(m)
