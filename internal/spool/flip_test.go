@@ -261,4 +261,46 @@ func TestNumbersOfDamagedRecordsAreNotReused(t *testing.T) {
 	b[len(b)-1] ^= 1
 	s = mustOpen(t, o)
 	require.Equal(t, map[ID]string{testID(1): "pending record 1", testID(2): "pending record 2"}, stateMap(scan(t, s)))
+	require.Empty(t, s.Report().Damage)
+}
+
+// FuzzOpen opens segments that hold anything: bytes as they are, and frames whose checksums are right and whose payloads
+// are not. Opening succeeds, finds the same again, and the spool takes records.
+func FuzzOpen(f *testing.F) {
+	f.Add(false, []byte("TGSPOOL1"))
+	fs := newSimFS()
+	s := mustOpen(f, Options{Dir: modelDir, FS: fs, ReserveBytes: -1, manual: true})
+	settle(f, s, 1)
+	f.Add(false, bytes.Clone(fs.content(modelDir+"/"+segmentName(1))))
+	f.Add(true, []byte("\x00\x10\x01\x01\x10\x01\x06\x20\x00\x03\x18\x00\x07\x28\x01"))
+	f.Fuzz(func(t *testing.T, frames bool, data []byte) {
+		image := data
+		if frames {
+			h := segmentInfo{number: 1, first: 1}
+			image = h.encode()
+			for seq := uint64(1); len(data) >= 3; seq++ {
+				n := min(int(data[1]), len(data)-3)
+				fr := frame{kind: kind(data[0]%8) + 1, seq: seq, id: testID(int(data[2] % 4)), payload: data[3 : 3+n]}
+				image = appendFrame(image, &fr, 1, int64(len(image)))
+				data = data[3+n:]
+			}
+		}
+		fs := newSimFS()
+		require.NoError(t, fs.MkdirAll(modelDir))
+		file, err := fs.Create(modelDir + "/" + segmentName(1))
+		require.NoError(t, err)
+		_, err = file.WriteAt(image, 0)
+		require.NoError(t, err)
+		o := Options{Dir: modelDir, FS: fs, ReserveBytes: -1, manual: true}
+		s, err := Open(o)
+		require.NoError(t, err)
+		before := s.Stats()
+		require.NoError(t, s.Close())
+		s, err = Open(o)
+		require.NoError(t, err)
+		require.Equal(t, before.Pending, s.Stats().Pending)
+		settle(t, s, 1000)
+		require.Equal(t, before.Pending+1, s.Stats().Pending)
+		require.NoError(t, s.Close())
+	})
 }

@@ -71,6 +71,72 @@ func TestDiskFullAtEveryByte(t *testing.T) {
 	}
 }
 
+// TestAcknowledgementsOnFullDisk gives every step of a record's life every amount of room that is too small for all of
+// them. A step that is refused changes nothing, one that succeeds stays.
+func TestAcknowledgementsOnFullDisk(t *testing.T) {
+	for _, d := range []Durability{Process, Fsync} {
+		image, o, _ := smallSpool(t, d)
+		now := o.Now().Add(o.Retain + 1000*time.Hour)
+		o.Now = func() time.Time { return now }
+		refused := 0
+		for room := int64(1); ; room += 3 {
+			disk := image.killed()
+			o.FS = disk
+			s, err := Open(o)
+			require.NoError(t, err)
+			want := stateMap(scan(t, s))
+			disk.limit = disk.used() + room
+			failed := 0
+			step := func(id ID, state string, err error) {
+				if err != nil {
+					require.ErrorIs(t, err, ErrUnavailable)
+					failed++
+				} else {
+					want[id] = state
+				}
+				require.Equal(t, want, stateMap(scan(t, s)), "with room for %d bytes", room)
+			}
+			seq := map[ID]uint64{}
+			for id, r := range scan(t, s) {
+				seq[id] = r.Seq
+			}
+			step(testID(4), "done record 4", s.Done(seq[testID(4)]))
+			step(testID(5), "rejected record 5 because words", s.Reject(seq[testID(5)], []byte("words")))
+			_, err = s.Retry(seq[testID(2)])
+			step(testID(2), "pending amended", err)
+			step(testID(6), "pending settled", s.ResolveInterrupted(testID(6), []byte("settled"), true))
+			_, err = s.Amend(seq[testID(3)], []byte("amended too"))
+			step(testID(3), "pending amended too", err)
+			_, err = s.Replay(time.Time{}, time.Time{}, func(r Record) bool { return r.ID == testID(0) })
+			step(testID(0), "pending record 0", err)
+			for _, other := range crashed(disk, d) {
+				o := o
+				o.FS = other
+				again, err := Open(o)
+				require.NoError(t, err)
+				require.Equal(t, want, stateMap(scan(t, again)), "with room for %d bytes, after a crash", room)
+				require.NoError(t, again.Close())
+			}
+			if err := s.Compact(); err != nil {
+				require.ErrorIs(t, err, syscall.ENOSPC)
+			}
+			for id, state := range stateMap(scan(t, s)) {
+				require.Equal(t, want[id], state)
+				delete(want, id)
+			}
+			for _, state := range want {
+				require.Contains(t, state, "done ", "what is unfinished stays")
+			}
+			require.NoError(t, s.Close())
+			refused += failed
+			if failed == 0 {
+				break
+			}
+		}
+		require.Greater(t, refused, 50)
+	}
+}
+
 // crashed returns disks that a crash now may leave.
 func crashed(fs *simFS, d Durability) []*simFS {
 	disks := []*simFS{fs.killed()}

@@ -98,6 +98,34 @@ func TestFailedSyncMovesAllThatWait(t *testing.T) {
 	}
 }
 
+// TestRefusedRecordStaysAway fails two syncs in a row, so that a settlement is refused, and then loses the power at some
+// time after another record was acknowledged. Whatever the failed syncs left on disk, what was refused is not there.
+func TestRefusedRecordStaysAway(t *testing.T) {
+	for seed := range 400 {
+		fs, now := newSimFS(), time.UnixMilli(1_800_000_000_000)
+		fs.changes = seed * 1000 // decides what a failed sync leaves on disk
+		o := Options{Dir: modelDir, FS: fs, Durability: Fsync, ReserveBytes: -1, manual: true, Now: func() time.Time { return now }}
+		s := mustOpen(t, o)
+		settle(t, s, 1)
+		require.NoError(t, s.Begin(testID(2), []byte("opened")))
+		fails := 0
+		fs.fault = func(op, name string) error {
+			// The header of the next segment is synced well, its first frame is not.
+			if op == "sync" && fails < 2 && len(fs.names[name].data) > segmentHeader {
+				fails++
+				return errDisk
+			}
+			return nil
+		}
+		require.ErrorIs(t, s.Settle(testID(2), []byte("refused"), true), ErrUnavailable)
+		now = now.Add(probeEvery)
+		require.NoError(t, s.Begin(testID(3), []byte("opened")))
+		o.FS = fs.lostPower(newModel(t, uint64(seed), Fsync).r)
+		want := map[ID]string{testID(1): "pending record 1", testID(2): "open opened", testID(3): "open opened"}
+		require.Equal(t, want, stateMap(scan(t, mustOpen(t, o))), "seed %d", seed)
+	}
+}
+
 // TestDiskFullAtSync has the file system find out that it is full when it syncs, as those do that allocate late: a call
 // in flight settles from the reserve.
 func TestDiskFullAtSync(t *testing.T) {
