@@ -49,9 +49,17 @@ func (f *frame) adoption() (a adoption, ok bool) {
 // are interrupted here. It returns how many it took. It is all or nothing, and may be called again after a crash: the
 // records are here once, and the other directory cannot be opened or adopted again (ErrAdopted).
 func (s *Spool) Adopt(dir string) (n int, err error) {
-	if s.o.ReadOnly {
-		return 0, ErrReadOnly
+	s.mu.Lock()
+	err = s.beginWrite() // so that Close waits: the adoption must not begin to count when another process has the spool
+	s.mu.Unlock()
+	if err != nil {
+		return 0, err
 	}
+	defer func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.endWrite()
+	}()
 	by, err := filepath.Abs(s.o.Dir)
 	if err != nil {
 		return 0, err

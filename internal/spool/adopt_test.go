@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"testing"
 	"time"
 
@@ -297,4 +298,34 @@ func TestAdoptionTellsDamage(t *testing.T) {
 	require.Len(t, told, 1)
 	require.ErrorContains(t, told[0], segmentName(1))
 	require.GreaterOrEqual(t, n, len(w.take)-1)
+}
+
+// TestCloseWaitsForAdoption closes a spool just before an adoption begins to count: nobody else may have the spool then.
+func TestCloseWaitsForAdoption(t *testing.T) {
+	w := newAdoptionWorld(t, Process)
+	s, err := Open(w.o)
+	require.NoError(t, err)
+	closed := make(chan error, 1)
+	w.fs.before = func(op string) {
+		if !strings.HasPrefix(op, "create "+adoptedPrefix) {
+			return
+		}
+		go func() { closed <- s.Close() }()
+		require.Eventually(t, func() bool {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			return s.closed
+		}, 10*time.Second, time.Millisecond)
+		_, err := Open(w.o)
+		require.ErrorIs(t, err, ErrLocked)
+		require.Empty(t, closed)
+	}
+	n, err := s.Adopt("/dead")
+	require.NoError(t, err)
+	require.Len(t, w.take, n)
+	require.NoError(t, <-closed)
+	w.fs.before = nil
+	_, err = s.Adopt("/dead")
+	require.ErrorIs(t, err, ErrClosed)
+	require.Equal(t, w.all(), stateMap(scan(t, mustOpen(t, w.o))))
 }
