@@ -241,7 +241,8 @@ func (s *Spool) load(g *segment, last bool) (err error) {
 	}
 	// Frames that stood here had sequence numbers, which nobody gets again.
 	s.lostSeq = max(s.lostSeq, s.nextSeq+uint64(g.size-bad)/frameHeader+1) //nolint:gosec // not negative
-	if !s.o.ReadOnly || !last {                                            // a writer may be in the middle of it
+	// While another process writes, the end of the last segment may be in the middle of a write.
+	if !s.o.ReadOnly || !last {
 		s.setAside(g, f, bad, g.size-bad)
 	}
 	return nil

@@ -55,7 +55,8 @@ func (s State) keeps() bool {
 	return s == StateOpen || s == StatePending || s == StateRejected || s == StateInterrupted
 }
 
-// Errors of the spool. Each means that nothing was written.
+// Errors of the spool. Each means that nothing was written; but an acknowledgement that ErrUnavailable refuses after a
+// failed sync counts in this process, and must be called again to count in the next.
 var (
 	// ErrFull means that the spool has reached Options.MaxBytes.
 	ErrFull = errors.New("the spool is full")
