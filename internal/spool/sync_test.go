@@ -126,6 +126,76 @@ func TestRefusedRecordStaysAway(t *testing.T) {
 	}
 }
 
+// TestKilledThenPowerLost kills a process between a write and its sync. What the next process finds counts, so it must
+// not go when the power is lost afterwards.
+func TestKilledThenPowerLost(t *testing.T) {
+	fs := newSimFS()
+	o := Options{Dir: modelDir, FS: fs, Durability: Fsync, ReserveBytes: -1, manual: true}
+	s := mustOpen(t, o)
+	require.NoError(t, s.Begin(testID(1), []byte("opened")))
+	var disk *simFS
+	fs.before = func(op string) {
+		if disk == nil && strings.HasPrefix(op, "sync ") {
+			disk = fs.killed()
+		}
+	}
+	require.NoError(t, s.Settle(testID(1), []byte("settled"), true))
+	o.FS = disk
+	s = mustOpen(t, o)
+	got, err := s.Claim(t.Context(), 1)
+	require.NoError(t, err)
+	require.NoError(t, s.Reject(got[0].Seq, []byte("words")))
+	for seed := range uint64(40) {
+		o.FS = disk.lostPower(newModel(t, seed, Fsync).r)
+		require.Equal(t, map[ID]string{testID(1): "rejected settled because words"}, stateMap(scan(t, mustOpen(t, o))))
+	}
+}
+
+// TestSegmentEndsWhereItIsSynced needs a new segment while a sync of the one before is under way, which then fails. The
+// new header must not say that what was lost is part of the log: it is written again.
+func TestSegmentEndsWhereItIsSynced(t *testing.T) {
+	for seed := range 60 {
+		fs := newSimFS()
+		o := Options{Dir: modelDir, FS: fs, Durability: Fsync, SegmentBytes: 400, ReserveBytes: -1, manual: true}
+		s := mustOpen(t, o)
+		require.NoError(t, s.Begin(testID(1), []byte("opened")))
+		require.NoError(t, s.Begin(testID(2), []byte("opened")))
+		fs.changes = seed * 1000 // decides what the failed sync leaves on disk
+		first := modelDir + "/" + segmentName(1)
+		failed, began := false, make(chan struct{})
+		second := make(chan error, 1)
+		fs.fault = func(op, name string) error {
+			if op == "sync" && name == first && !failed {
+				failed = true
+				return errDisk
+			}
+			return nil
+		}
+		var sync, create sync.Once
+		fs.before = func(op string) {
+			switch op {
+			case "sync " + segmentName(1):
+				sync.Do(func() {
+					go func() { second <- s.Settle(testID(2), make([]byte, 200), true) }()
+					select { // it has to wait, which nobody can see
+					case <-began:
+					case <-time.After(5 * time.Millisecond):
+					}
+				})
+			case "create " + segmentName(2):
+				create.Do(func() { close(began) })
+			}
+		}
+		require.NoError(t, s.Settle(testID(1), []byte("settled"), true))
+		require.NoError(t, <-second)
+		fs.before, fs.fault = nil, nil
+		o.FS = fs.lostPower(newModel(t, uint64(seed), Fsync).r)
+		found := scan(t, mustOpen(t, o))
+		require.Len(t, found, 2)
+		require.Equal(t, "pending settled", stateOf(found[testID(1)]))
+	}
+}
+
 // TestDiskFullAtSync has the file system find out that it is full when it syncs, as those do that allocate late: a call
 // in flight settles from the reserve.
 func TestDiskFullAtSync(t *testing.T) {
