@@ -32,7 +32,12 @@ const (
 type payerRule struct {
 	by   string   // one of the names above; empty for a text with placeholders
 	text template // evaluated for each request
+	own  bool     // the text's placeholders all tell of the key, so that no client can choose what they say
 }
+
+// ownPlaceholders are those that keyauth sets from a key's record.
+var ownPlaceholders = strings.NewReplacer("{http.tollgate.user_id}", "", "{http.tollgate.team_id}", "",
+	"{http.tollgate.key_alias}", "", "{http.auth.user.id}", "")
 
 // parsePayerRule resolves `charge_by`.
 func parsePayerRule(value string) (payerRule, error) {
@@ -50,7 +55,7 @@ func parsePayerRule(value string) (payerRule, error) {
 	if !t.live {
 		return payerRule{}, fmt.Errorf("charge_by is %q, but must be one of %s, %s, %s, %s, or hold a placeholder", t.text, byEndUser, byUser, byTeam, byKeyAlias)
 	}
-	return payerRule{text: t}, nil
+	return payerRule{text: t, own: !strings.Contains(ownPlaceholders.Replace(t.text), "{")}, nil
 }
 
 // template is a configured text whose request placeholders are evaluated for each request.
@@ -132,14 +137,13 @@ func (h *Handler) named(call *llm.Call, repl *caddy.Replacer) (payer, by string)
 		return id.Subscription, fromSubscription
 	}
 	by = h.chargeBy.by
-	switch by {
-	case "":
+	switch {
+	case h.ownPayer(call):
+		return id.UserID, byUser
+	case by == "":
 		return strings.TrimSpace(h.chargeBy.text.eval(repl)), "charge_by"
-	case byEndUser:
-		if id == nil || !id.FixedPayer {
-			return call.Request.User, by
-		}
-		return id.UserID, by
+	case by == byEndUser:
+		return call.Request.User, by
 	}
 	if id == nil {
 		return "", by
@@ -153,8 +157,15 @@ func (h *Handler) named(call *llm.Call, repl *caddy.Replacer) (payer, by string)
 	return id.KeyAlias, by
 }
 
+// ownPayer reports whether the call is charged to its key's own user although charge_by lets requests name the payer: the
+// key forbids that.
+func (h *Handler) ownPayer(call *llm.Call) bool {
+	named := h.chargeBy.by == byEndUser || h.chargeBy.by == "" && !h.chargeBy.own
+	return named && call.Identity != nil && call.Identity.FixedPayer
+}
+
 func (h *Handler) missingParam(call *llm.Call) string {
-	if h.chargeBy.by == byEndUser && (call.Identity == nil || !call.Identity.FixedPayer) {
+	if h.chargeBy.by == byEndUser && !h.ownPayer(call) {
 		return "user"
 	}
 	return ""
@@ -164,11 +175,11 @@ func (h *Handler) missingParam(call *llm.Call) string {
 func (h *Handler) missingText(call *llm.Call) string {
 	const orSubscription = ", or a lago_subscription_id in its metadata"
 	keyed := call.Identity != nil
+	if h.ownPayer(call) {
+		return "nobody pays for this call: the key may not name an end user; give the key a user_id" + orSubscription
+	}
 	switch h.chargeBy.by {
 	case byEndUser:
-		if keyed && call.Identity.FixedPayer {
-			return "nobody pays for this call: the key may not name an end user; give the key a user_id" + orSubscription
-		}
 		return "nobody pays for this call: it names no end user; send the member `user` in the body or the header x-litellm-end-user-id"
 	case "":
 		return "nobody pays for this call: what charge_by names is empty for it"

@@ -1,6 +1,7 @@
 package llmroute
 
 import (
+	"cmp"
 	"errors"
 	"net/http"
 	"strings"
@@ -59,9 +60,13 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, call *llm.Call) 
 	if refused != nil {
 		return refused
 	}
+	user, refused := h.endUser(r, b)
+	if refused != nil {
+		return refused
+	}
 	call.Endpoint = &ep.Endpoint
 	call.Request = llm.Request{
-		Asked: b.ModelName, Stream: b.Stream, IncludeUsage: b.UsageAsked, User: h.endUser(r, b), UserParam: b.User,
+		Asked: b.ModelName, Stream: b.Stream, IncludeUsage: b.UsageAsked, User: user, UserParam: b.User,
 		N: b.N, MaxOutput: b.MaxOutput, Tier: b.Tier, BodyBytes: int64(len(b.Data)), TextUnits: b.Units,
 	}
 	name, e := h.catalog.resolve(b.ModelName, call.Identity)
@@ -124,19 +129,22 @@ func noModel(name string) *llm.Error {
 	return refusal(http.StatusNotFound, "model_not_found", "model", "the model "+name+" does not exist: GET /v1/models lists those that there are")
 }
 
-// endUser finds for whom the call is made, in LiteLLM's order.
-func (h *Handler) endUser(r *http.Request, b *body.Body) string {
+// endUser finds for whom the call is made, in LiteLLM's order of 2026. A header that stands twice with different values is
+// refused, as a second `user` in the body is: another reader might take the other one.
+func (h *Handler) endUser(r *http.Request, b *body.Body) (string, *llm.Error) {
 	for _, name := range h.users {
-		if v := r.Header[name]; len(v) > 0 && v[0] != "" {
-			return v[0]
+		var user string
+		for _, v := range r.Header[name] {
+			if user != "" && v != "" && v != user {
+				return "", invalid(name, "the header "+name+" stands twice with different values: send one")
+			}
+			user = cmp.Or(user, v)
+		}
+		if user != "" {
+			return user, nil
 		}
 	}
-	for _, v := range [...]string{b.User, b.LiteLLMUser, b.MetadataUser} {
-		if v != "" {
-			return v
-		}
-	}
-	return b.SafetyUser
+	return cmp.Or(b.User, b.LiteLLMUser, b.MetadataUser, b.SafetyUser), nil
 }
 
 // publish sets the placeholders. A metered call has them from lagobilling.

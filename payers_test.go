@@ -1,0 +1,147 @@
+package tollgate_test
+
+import (
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/tollgate-llm/tollgate/internal/testkit"
+)
+
+// chargedBy configures a gateway with a lagobilling for each rule, chosen by the header X-Case, which is the rule's index.
+func (w *world) chargedBy(spool string, rules ...string) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "keyauth {\n store redis %s\n master_key %s\n}\n", w.redis.Addr, masterKey)
+	for i, rule := range rules {
+		fmt.Fprintf(&b, "@case%[1]d header X-Case %[1]d\nlagobilling @case%[1]d {\n api_base %[2]s\n api_key %[3]s\n event_code llm\n charge_by %[4]s\n payer_check off\n spool %[5]s\n}\n",
+			i, w.lago.URL, w.lago.Key(), rule, spool)
+	}
+	fmt.Fprintf(&b, "llmroute {\n end_user_header X-Mapped X-Named\n model gpt-4o {\n backend openai %s/v1 {\n api_key %s\n }\n }\n}\n", w.provider.URL, providerKey)
+	return b.String()
+}
+
+// TestEndUserSources names the end user in each way that LiteLLM knows, alone and in every pair: the first one pays.
+func TestEndUserSources(t *testing.T) {
+	sources := []struct{ header, member string }{
+		{header: "X-Litellm-Customer-Id"},
+		{header: "X-Litellm-End-User-Id"},
+		{header: "X-Mapped"},
+		{header: "X-Named"},
+		{member: `"user":%q`},
+		{member: `"litellm_metadata":{"user":%q}`},
+		{member: `"metadata":{"user_id":%q}`},
+		{member: `"safety_identifier":%q`},
+	}
+	w := newWorld(t, testkit.LagoOptions{})
+	w.gateway = start(t, "", w.chargedBy(t.TempDir(), "end_user_id"))
+	key := w.newKey(`{"user_id":"owner","team_id":"team"}`)
+	name := func(i int) string { return fmt.Sprintf("end-user-%d", i) }
+	call := func(named ...int) {
+		header := []string{"X-Case", "0"}
+		members := ""
+		// The body's members stand in the order opposite to their rank, so that it is not their place which decides.
+		for _, i := range slices.Backward(named) {
+			if s := sources[i]; s.header != "" {
+				header = append(header, s.header, name(i))
+			} else {
+				members += fmt.Sprintf(s.member, name(i)) + ","
+			}
+		}
+		w.must(http.StatusOK, http.MethodPost, "/v1/chat/completions", key,
+			`{`+members+`"model":"gpt-4o","messages":[{"role":"user","content":"tokens=in:1,out:1"}]}`, header...)
+	}
+	calls := 0
+	for i := range sources {
+		w.lago.AddSubscription(testkit.LagoSubscription{ExternalID: name(i)})
+		call(i)
+		calls++
+		for j := i + 1; j < len(sources); j++ {
+			call(i, j)
+			calls++
+		}
+	}
+	w.settled(calls)
+	for i := range sources {
+		// Alone once, and once before each of those behind it. A rank that is wrong anywhere shows in the first of the two.
+		require.Equal(t, len(sources)-i, w.lago.BilledCount(name(i), "llm"), "%v", sources[i])
+	}
+
+	a := w.must(http.StatusForbidden, http.MethodPost, "/v1/chat/completions", key, chat("gpt-4o", "hi", false), "X-Case", "0")
+	require.Contains(t, a.Body, "missing_payer")
+	req, err := http.NewRequestWithContext(timeout(t, time.Minute), http.MethodPost, w.url("/v1/chat/completions"), strings.NewReader(chat("gpt-4o", "hi", false)))
+	require.NoError(t, err)
+	req.Header = http.Header{
+		"Authorization": {"Bearer " + key}, "X-Case": {"0"}, "Content-Type": {"application/json"},
+		"X-Litellm-Customer-Id": {name(0), name(1)},
+	}
+	resp, err := http.DefaultClient.Do(req)
+	require.NoError(t, err)
+	require.NoError(t, resp.Body.Close())
+	require.Equal(t, http.StatusBadRequest, resp.StatusCode, "two end users in one header")
+	require.Equal(t, calls, w.lago.EventCount())
+}
+
+// TestFixedPayer calls with keys that may not name another payer, by every rule that lets a request name one and by those
+// that do not: the victim never pays.
+func TestFixedPayer(t *testing.T) {
+	rules := []string{
+		"end_user_id", "user_id", "team_id", "key_alias", "{http.request.header.X-Victim}",
+		"{http.tollgate.team_id}{http.request.header.X-Victim}", "{http.tollgate.team_id}",
+	}
+	payers := []string{"owner", "owner", "team", "alias", "owner", "owner", "team"}
+	w := newWorld(t, testkit.LagoOptions{})
+	w.gateway = start(t, "", w.chargedBy(t.TempDir(), rules...))
+	for _, id := range []string{"owner", "team", "alias", "victim", "sub-of-key"} {
+		w.lago.AddSubscription(testkit.LagoSubscription{ExternalID: id})
+	}
+	const body = `{"model":"gpt-4o","user":"victim","litellm_metadata":{"user":"victim"},"metadata":{"user_id":"victim"},"safety_identifier":"victim",
+		"messages":[{"role":"user","content":"tokens=in:1,out:1"}]}`
+	call := func(status int, key string, rule int) answer {
+		return w.must(status, http.MethodPost, "/v1/chat/completions", key, body, "X-Case", fmt.Sprint(rule), "X-Victim", "victim",
+			"X-Litellm-Customer-Id", "victim", "X-Litellm-End-User-Id", "victim", "X-Mapped", "victim", "X-Named", "victim")
+	}
+	fixed := w.newKey(`{"user_id":"owner","team_id":"team","key_alias":"alias","metadata":{"fixed_payer":true}}`)
+	subscribed := w.newKey(`{"user_id":"owner","team_id":"team","metadata":{"fixed_payer":true,"lago_subscription_id":"sub-of-key"}}`)
+	w.must(http.StatusOK, http.MethodPost, "/team/new", masterKey, `{"team_id":"strict","metadata":{"fixed_payer":true}}`)
+	ofTeam := w.newKey(`{"user_id":"owner","team_id":"strict"}`)
+	want := map[string]int{}
+	calls := 0
+	for rule := range rules {
+		call(http.StatusOK, fixed, rule)
+		want[payers[rule]]++
+		call(http.StatusOK, subscribed, rule)
+		want["sub-of-key"]++
+		calls += 2
+	}
+	call(http.StatusOK, ofTeam, 0)
+	want["owner"]++
+	calls++
+	nobody := w.newKey(`{"metadata":{"fixed_payer":true}}`)
+	for _, rule := range []int{0, 1, 4} {
+		require.Contains(t, call(http.StatusForbidden, nobody, rule).Body, "give ")
+	}
+	free := w.newKey(`{"user_id":"owner"}`)
+	call(http.StatusOK, free, 0)
+	call(http.StatusOK, free, 4)
+	want["victim"] += 2
+	calls += 2
+	w.settled(calls)
+	got := map[string]int{}
+	for id := range want {
+		got[id] = w.lago.BilledCount(id, "llm")
+	}
+	require.Equal(t, want, got)
+
+	// The option is the administrator's: it is checked when it is set, and taken off by an update.
+	w.must(http.StatusBadRequest, http.MethodPost, "/key/generate", masterKey, `{"metadata":{"fixed_payer":"yes"}}`)
+	w.must(http.StatusForbidden, http.MethodPost, "/key/update", fixed, `{"key":"`+fixed+`","metadata":{}}`)
+	w.must(http.StatusOK, http.MethodPost, "/key/update", masterKey, `{"key":"`+fixed+`","metadata":{"fixed_payer":false}}`)
+	call(http.StatusOK, fixed, 0)
+	w.settled(calls + 1)
+	require.Equal(t, 3, w.lago.BilledCount("victim", "llm"))
+}
