@@ -240,7 +240,17 @@ func keyInfo(ctx context.Context, c *apiCall) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return map[string]any{"key": asked, "info": rec.row()}, nil
+	info := rec.row()
+	if id := rawText(rec.Extra["budget_id"]); id != "" {
+		budget, err := c.service.budget(ctx, id)
+		if err != nil {
+			return nil, err
+		}
+		if budget != nil {
+			info["litellm_budget_table"] = budget
+		}
+	}
+	return map[string]any{"key": asked, "info": info}, nil
 }
 
 const (

@@ -2,18 +2,18 @@
 -- change: kind, id, old record, new record, old alias, new alias; an empty one stands for none.
 local n = #KEYS / 3
 local function arg(i, j) return ARGV[1 + 6 * i + j] end
+local freed, taken = {}, {} -- aliases that these changes give up and take: aliases key and alias to id
 for i = 0, n - 1 do
 	if (redis.call('GET', KEYS[3 * i + 1]) or '') ~= arg(i, 3) then return 'changed' end
+	if arg(i, 5) ~= '' then freed[KEYS[3 * i + 3] .. '\n' .. arg(i, 5)] = arg(i, 2) end
 end
 for i = 0, n - 1 do
 	local alias = arg(i, 6)
-	if alias ~= '' then -- free, or given up by another of these changes
+	if alias ~= '' then
+		local name = KEYS[3 * i + 3] .. '\n' .. alias
 		local owner = redis.call('HGET', KEYS[3 * i + 3], alias)
-		local freed = false
-		for j = 0, n - 1 do
-			freed = freed or (KEYS[3 * j + 3] == KEYS[3 * i + 3] and arg(j, 5) == alias and arg(j, 2) == owner)
-		end
-		if owner and not freed then return 'alias' end
+		if taken[name] or owner and freed[name] ~= owner then return 'alias' end
+		taken[name] = true
 	end
 end
 for i = 0, n - 1 do

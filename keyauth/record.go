@@ -30,7 +30,8 @@ type Key struct {
 	CreatedAt time.Time                  `json:"created_at"`
 	UpdatedAt time.Time                  `json:"updated_at"`
 	// Extra holds the other fields of LiteLLM's key, as they were given: limits, budgets and the like.
-	Extra map[string]json.RawMessage `json:"extra,omitempty"`
+	Extra    map[string]json.RawMessage `json:"extra,omitempty"`
+	Imported string                     `json:"imported,omitempty"` // the mark of the import that made it
 }
 
 // Team is the record of a team, which keys name by its id.
@@ -43,11 +44,12 @@ type Team struct {
 	Blocked   bool                       `json:"blocked,omitempty"`
 	CreatedAt time.Time                  `json:"created_at"`
 	UpdatedAt time.Time                  `json:"updated_at"`
-	Extra     map[string]json.RawMessage `json:"extra,omitempty"` // as of Key
+	Extra     map[string]json.RawMessage `json:"extra,omitempty"`    // as of Key
+	Imported  string                     `json:"imported,omitempty"` // as of Key
 }
 
 // decode reads a record of a store. A record that cannot be read is a fault of the store's content, not an outage.
-func decode[T Key | Team](data []byte) (*T, error) {
+func decode[T Key | Team | Entry](data []byte) (*T, error) {
 	rec := new(T)
 	if err := json.Unmarshal(data, rec); err != nil {
 		return nil, fmt.Errorf("%w: %w", errBadRecord, err)
@@ -110,54 +112,27 @@ func trueMember(m map[string]json.RawMessage, name string) bool {
 
 // row returns the fields of a key as LiteLLM's clients read them, without its token.
 func (k *Key) row() map[string]any {
-	row := map[string]any{
-		"spend": 0, "max_budget": nil, "max_parallel_requests": nil, "tpm_limit": nil, "rpm_limit": nil,
-		"budget_duration": nil, "budget_reset_at": nil, "config": struct{}{}, "permissions": struct{}{},
-		"model_spend": struct{}{}, "model_max_budget": struct{}{}, "allowed_cache_controls": []string{},
-		"allowed_routes": []string{}, "litellm_budget_table": nil, "organization_id": nil,
+	row := toAny(k.litellmRow())
+	delete(row, "token")
+	if _, ok := row["litellm_budget_table"]; !ok {
+		row["litellm_budget_table"] = nil
 	}
-	for name, value := range k.Extra {
-		row[name] = value
-	}
-	row["key_name"] = k.Name
-	row["key_alias"] = orNull(k.Alias)
-	row["user_id"] = orNull(k.UserID)
-	row["team_id"] = orNull(k.TeamID)
-	row["models"] = orEmptyList(k.Models)
-	row["aliases"] = orEmptyObject(k.Aliases)
-	row["metadata"] = orEmptyObject(k.Metadata)
-	row["blocked"] = k.Blocked
-	row["expires"] = k.Expires
-	row["created_at"] = k.CreatedAt
-	row["updated_at"] = k.UpdatedAt
 	return row
 }
 
 // row returns the fields of a team as LiteLLM's clients read them.
 func (t *Team) row() map[string]any {
-	row := map[string]any{
-		"spend": 0, "max_budget": nil, "tpm_limit": nil, "rpm_limit": nil, "budget_duration": nil,
-		"organization_id": nil, "members_with_roles": []string{},
-	}
-	for name, value := range t.Extra {
-		row[name] = value
-	}
-	row["team_id"] = t.ID
-	row["team_alias"] = orNull(t.Alias)
-	row["models"] = orEmptyList(t.Models)
+	row := toAny(t.litellmRow())
 	row["model_aliases"] = orEmptyObject(t.Aliases)
-	row["metadata"] = orEmptyObject(t.Metadata)
-	row["blocked"] = t.Blocked
-	row["created_at"] = t.CreatedAt
-	row["updated_at"] = t.UpdatedAt
 	return row
 }
 
-func orNull(s string) any {
-	if s == "" {
-		return nil
+func toAny(row map[string]json.RawMessage) map[string]any {
+	out := make(map[string]any, len(row)+1)
+	for n, v := range row {
+		out[n] = v
 	}
-	return s
+	return out
 }
 
 func orEmptyList(l []string) []string {

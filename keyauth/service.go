@@ -22,8 +22,10 @@ type Service struct {
 // NewService returns the service of a directory, which must stay open while the service is used.
 func NewService(d *Directory) *Service { return &Service{directory: d} }
 
-// serviceTimeout bounds an operation on one record.
-const serviceTimeout = 5 * time.Second
+const (
+	serviceTimeout = 5 * time.Second  // bounds an operation on one record
+	importTimeout  = 30 * time.Second // bounds an import of many at once
+)
 
 // Generate makes a key by the fields of LiteLLM's /key/generate and returns its record and the key itself, which nobody
 // can tell again.
@@ -173,7 +175,7 @@ func (s *Service) Regenerate(ctx context.Context, f Fields) (*Key, string, error
 		if refusal := rec.apply(f, now); refusal != nil {
 			return nil, refusal
 		}
-		rec.Token, rec.Name, rec.UpdatedAt = token, abbreviate(plain), stamp(now)
+		rec.Token, rec.Name, rec.UpdatedAt, rec.Imported = token, abbreviate(plain), stamp(now), ""
 		return []Change{keyChange(old, before, nil), keyChange(nil, nil, rec)}, nil
 	})
 	if err != nil {
@@ -287,7 +289,7 @@ func (s *Service) List(ctx context.Context, f Filter, skip, limit int) (keys []*
 }
 
 // each calls fn for every record of a kind, page by page.
-func each[T Key | Team](ctx context.Context, s *Service, kind Kind, fn func(*T) error) error {
+func each[T Key | Team | Entry](ctx context.Context, s *Service, kind Kind, fn func(*T) error) error {
 	for after := ""; ; {
 		pageCtx, cancel := context.WithTimeout(ctx, serviceTimeout)
 		rows, err := s.directory.store.List(pageCtx, kind, after, listPage)
@@ -367,7 +369,7 @@ func keyChange(old []byte, before, rec *Key) Change {
 	return c
 }
 
-func encode[T Key | Team](rec *T) []byte {
+func encode[T Key | Team | Entry](rec *T) []byte {
 	data, err := json.Marshal(rec)
 	if err != nil {
 		panic("keyauth: encoding a record: " + err.Error()) // its raw members were validated as JSON

@@ -12,7 +12,14 @@ type Kind string
 const (
 	KeyKind  Kind = "key"  // id: the hex SHA-256 of the key
 	TeamKind Kind = "team" // id: the team_id
+	// The rest of what LiteLLM knows is kept to be shown and given back; no call is judged by it.
+	UserKind    Kind = "user"     // id: the user_id
+	EndUserKind Kind = "end-user" // id: the user_id
+	BudgetKind  Kind = "budget"   // id: the budget_id
 )
+
+// kinds are all kinds of records.
+var kinds = []Kind{KeyKind, TeamKind, UserKind, EndUserKind, BudgetKind}
 
 // Errors of a store, besides those of its medium.
 var (
@@ -50,11 +57,13 @@ type Watcher interface {
 	Lost(err error)
 }
 
-// Store keeps the records of keys and teams. Any error other than those above means that the store is down.
+// Store keeps the records of keys, teams and what else LiteLLM knows. Any error other than those above means that the store is down.
 // Implementations are safe for concurrent use and hold no plain key.
 type Store interface {
 	// Get returns a record, or ErrNotFound.
 	Get(ctx context.Context, kind Kind, id string) ([]byte, error)
+	// GetAll returns records in the order of their ids; nil where there is none.
+	GetAll(ctx context.Context, kind Kind, ids []string) ([][]byte, error)
 	// ByAlias returns the id of the record with that alias, or ErrNotFound.
 	ByAlias(ctx context.Context, kind Kind, alias string) (string, error)
 	// Apply makes all changes or none, and announces each to every Watcher of the store, on any instance.

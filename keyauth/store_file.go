@@ -13,8 +13,8 @@ import (
 	bolterrors "go.etcd.io/bbolt/errors"
 )
 
-// fileStore keeps the records in one bbolt file, which one process holds at a time. Buckets: `key` and `team` (id to
-// JSON record), `key-alias` and `team-alias` (alias to id).
+// fileStore keeps the records in one bbolt file, which one process holds at a time. Each kind has two buckets, such as `key`
+// (id to JSON record) and `key-alias` (alias to id).
 type fileStore struct {
 	db *bbolt.DB
 }
@@ -38,7 +38,7 @@ func openFileStore(dir string) (*fileStore, error) {
 		return nil, fmt.Errorf("key store: opening %s: %w", path, err)
 	}
 	err = db.Update(func(tx *bbolt.Tx) error {
-		for _, kind := range []Kind{KeyKind, TeamKind} {
+		for _, kind := range kinds {
 			for _, bucket := range [][]byte{recordBucket(kind), aliasBucket(kind)} {
 				if _, err := tx.CreateBucketIfNotExists(bucket); err != nil {
 					return err
@@ -59,6 +59,19 @@ func aliasBucket(kind Kind) []byte  { return []byte(kind + "-alias") }
 // Get returns a record.
 func (s *fileStore) Get(_ context.Context, kind Kind, id string) (data []byte, err error) {
 	return s.read(recordBucket(kind), id)
+}
+
+// GetAll returns records in the order of their ids.
+func (s *fileStore) GetAll(_ context.Context, kind Kind, ids []string) ([][]byte, error) {
+	all := make([][]byte, len(ids))
+	err := s.db.View(func(tx *bbolt.Tx) error {
+		b := tx.Bucket(recordBucket(kind))
+		for i, id := range ids {
+			all[i] = bytes.Clone(b.Get([]byte(id)))
+		}
+		return nil
+	})
+	return all, err
 }
 
 // ByAlias returns the id of the record with that alias.

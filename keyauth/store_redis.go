@@ -104,6 +104,28 @@ func (s *redisStore) Get(ctx context.Context, kind Kind, id string) ([]byte, err
 	return data, notFound(err)
 }
 
+// GetAll returns records in the order of their ids.
+func (s *redisStore) GetAll(ctx context.Context, kind Kind, ids []string) ([][]byte, error) {
+	all := make([][]byte, len(ids))
+	if len(ids) == 0 {
+		return all, nil
+	}
+	names := make([]string, len(ids))
+	for i, id := range ids {
+		names[i] = s.record(kind, id)
+	}
+	values, err := s.client.MGet(ctx, names...).Result()
+	if err != nil {
+		return nil, err
+	}
+	for i, v := range values {
+		if data, ok := v.(string); ok {
+			all[i] = []byte(data)
+		}
+	}
+	return all, nil
+}
+
 // ByAlias returns the id of the record with that alias.
 func (s *redisStore) ByAlias(ctx context.Context, kind Kind, alias string) (string, error) {
 	id, err := s.client.HGet(ctx, s.aliases(kind), alias).Result()
@@ -162,17 +184,13 @@ func (s *redisStore) List(ctx context.Context, kind Kind, after string, limit in
 		if len(ids) == 0 {
 			break
 		}
-		names := make([]string, len(ids))
-		for i, id := range ids {
-			names[i] = s.record(kind, id)
-		}
-		values, err := s.client.MGet(ctx, names...).Result()
+		all, err := s.GetAll(ctx, kind, ids)
 		if err != nil {
 			return nil, err
 		}
-		for i, v := range values {
-			if data, ok := v.(string); ok {
-				rows = append(rows, Row{ID: ids[i], Data: []byte(data)})
+		for i, data := range all {
+			if data != nil {
+				rows = append(rows, Row{ID: ids[i], Data: data})
 			}
 		}
 		after = ids[len(ids)-1]
