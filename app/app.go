@@ -260,6 +260,24 @@ func Each[T Resource](fn func(key string, res T)) {
 	}
 }
 
+// Hold returns the open resource of that key with a reference, which release drops; false when none is open. It is for the
+// admin API, which belongs to no configuration.
+func Hold[T Resource](key string) (res T, release func(), ok bool) {
+	pool.Lock()
+	e := pool.entries[key]
+	pool.Unlock()
+	if e == nil {
+		return res, nil, false
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if res, ok = e.res.(T); !ok || e.refs == 0 {
+		return res, nil, false
+	}
+	e.refs++
+	return res, e.releaseFunc, true
+}
+
 // Interface guards.
 var (
 	_ caddy.App          = (*App)(nil)

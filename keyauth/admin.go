@@ -1,0 +1,240 @@
+package keyauth
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/tollgate-llm/tollgate/app"
+	"github.com/tollgate-llm/tollgate/internal/llm"
+)
+
+func init() {
+	caddy.RegisterModule(Admin{})
+}
+
+// Admin serves the operator's side of the key stores in use, below /tollgate/keys of Caddy's admin API. It is what
+// `caddy tollgate keys` talks to, as a file store is held by the running process.
+type Admin struct{}
+
+// CaddyModule returns the Caddy module information.
+func (Admin) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "admin.api.tollgate_keys", New: func() caddy.Module { return new(Admin) }}
+}
+
+// Routes returns the routes. Each takes `store`, the name of a store, when several are in use.
+func (Admin) Routes() []caddy.AdminRoute {
+	return []caddy.AdminRoute{
+		{Pattern: "/tollgate/keys", Handler: admin(http.MethodGet, serveStores)},
+		{Pattern: "/tollgate/keys/list", Handler: admin(http.MethodGet, withStore(serveList))},
+		{Pattern: "/tollgate/keys/info", Handler: admin(http.MethodPost, withStore(serveInfo))},
+		{Pattern: "/tollgate/keys/export", Handler: admin(http.MethodGet, withStore(serveExport))},
+		{Pattern: "/tollgate/keys/import", Handler: admin(http.MethodPost, withStore(serveImport))},
+	}
+}
+
+func admin(method string, serve caddy.AdminHandlerFunc) caddy.AdminHandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		if r.Method != method {
+			return caddy.APIError{HTTPStatus: http.StatusMethodNotAllowed, Err: errors.New("use " + method)}
+		}
+		err := serve(w, r)
+		if refusal, ok := errors.AsType[*llm.Error](err); ok {
+			return caddy.APIError{HTTPStatus: refusal.Status, Err: refusal}
+		}
+		return err
+	}
+}
+
+// storePrefix begins the app's name of a key store.
+const storePrefix = "keyauth "
+
+func storeNames() []string {
+	names := []string{}
+	app.Each(func(key string, _ *Directory) { names = append(names, strings.TrimPrefix(key, storePrefix)) })
+	slices.Sort(names)
+	return names
+}
+
+// serveStores lists the stores in use.
+func serveStores(w http.ResponseWriter, _ *http.Request) error {
+	w.Header().Set("Content-Type", "application/json")
+	return json.NewEncoder(w).Encode(map[string]any{"stores": storeNames()})
+}
+
+// withStore finds the store that a request names, or the only one, and holds it open while the request is served.
+func withStore(serve func(w http.ResponseWriter, r *http.Request, s *Service) error) caddy.AdminHandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		names := storeNames()
+		name := r.URL.Query().Get("store")
+		switch {
+		case name == "" && len(names) == 1:
+			name = names[0]
+		case len(names) == 0:
+			return caddy.APIError{HTTPStatus: http.StatusNotFound, Err: errors.New("no key store is in use: the configuration has no keyauth")}
+		case !slices.Contains(names, name):
+			return caddy.APIError{HTTPStatus: http.StatusBadRequest, Err: fmt.Errorf("name the store, one of: %s", strings.Join(names, "; "))}
+		}
+		d, release, ok := app.Hold[*Directory](storePrefix + name)
+		if !ok {
+			return caddy.APIError{HTTPStatus: http.StatusNotFound, Err: errors.New("the store was closed meanwhile")}
+		}
+		defer release()
+		return serve(w, r, NewService(d))
+	}
+}
+
+// maxImportBody bounds a request of rows.
+const maxImportBody = 16 << 20
+
+// serveImport takes at most maxImport rows, one a line as {"table", "row"}, and answers what became of each, one a line. With
+// dry_run it changes nothing; with overwrite it replaces records that were changed here since their import.
+func serveImport(w http.ResponseWriter, r *http.Request, s *Service) error {
+	q := r.URL.Query()
+	o := ImportOptions{DryRun: q.Get("dry_run") == "true", Overwrite: q.Get("overwrite") == "true"}
+	dec := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxImportBody))
+	rows := make([]ImportRow, 0, maxImport)
+	for {
+		var row ImportRow
+		err := dec.Decode(&row)
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if _, tooLong := errors.AsType[*http.MaxBytesError](err); tooLong || len(rows) == maxImport {
+			return caddy.APIError{
+				HTTPStatus: http.StatusRequestEntityTooLarge,
+				Err:        fmt.Errorf("at most %d rows and %d MB at once", maxImport, maxImportBody>>20),
+			}
+		}
+		if err != nil {
+			return caddy.APIError{HTTPStatus: http.StatusBadRequest, Err: fmt.Errorf("row %d is not an object of table and row", len(rows)+1)}
+		}
+		rows = append(rows, row)
+	}
+	results, err := s.Import(r.Context(), rows, o)
+	if err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/x-ndjson")
+	out := json.NewEncoder(w)
+	for _, result := range results {
+		if err := out.Encode(result); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// serveExport writes the rows of a table, one a line. The hashes of keys are among them.
+func serveExport(w http.ResponseWriter, r *http.Request, s *Service) error {
+	t := tableByName(r.URL.Query().Get("table"))
+	if t == nil {
+		return caddy.APIError{HTTPStatus: http.StatusBadRequest, Err: errors.New("table: one of " + tableNames())}
+	}
+	return stream(w, func(write func(any) error) error {
+		return s.Export(r.Context(), t.Name, func(row map[string]json.RawMessage) error { return write(row) })
+	})
+}
+
+// serveList writes keys, one a line, without their hashes.
+func serveList(w http.ResponseWriter, r *http.Request, s *Service) error {
+	q := r.URL.Query()
+	f := Filter{UserID: q.Get("user_id"), TeamID: q.Get("team_id"), KeyAlias: q.Get("key_alias")}
+	return stream(w, func(write func(any) error) error {
+		return each(r.Context(), s, KeyKind, func(k *Key) error {
+			if !f.matches(k) {
+				return nil
+			}
+			return write(k.shownRow())
+		})
+	})
+}
+
+// shownRow is a key as operators see it, with the beginning of its hash as id.
+func (k *Key) shownRow() map[string]any {
+	row := k.row()
+	row["id"] = k.Token[:min(len(k.Token), shownToken)]
+	return row
+}
+
+// stream writes values, one a line. An error after the first cannot be told by a status: the answer is broken off.
+func stream(w http.ResponseWriter, produce func(write func(any) error) error) error {
+	out := bufio.NewWriterSize(w, 64<<10)
+	enc := json.NewEncoder(out)
+	begun := false
+	err := produce(func(v any) error {
+		if !begun {
+			begun = true
+			w.Header().Set("Content-Type", "application/x-ndjson")
+		}
+		return enc.Encode(v)
+	})
+	if err == nil {
+		err = out.Flush()
+	}
+	if err != nil && begun {
+		panic(http.ErrAbortHandler)
+	}
+	return err
+}
+
+// serveInfo answers one key's record. The body names it: {"key": a key, its hash, the first digits of that, or an alias}.
+func serveInfo(w http.ResponseWriter, r *http.Request, s *Service) error {
+	var asked struct {
+		Key string `json:"key"`
+	}
+	if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, 4096)).Decode(&asked); err != nil || asked.Key == "" {
+		return caddy.APIError{HTTPStatus: http.StatusBadRequest, Err: errors.New("the body must be an object with the member key")}
+	}
+	k, err := s.find(r.Context(), asked.Key)
+	if err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	return json.NewEncoder(w).Encode(k.shownRow())
+}
+
+// minShortToken is how many digits of a hash may name a key.
+const minShortToken = 8
+
+// find returns the key that is named by itself, its hash, its alias or the first digits of its hash.
+func (s *Service) find(ctx context.Context, named string) (*Key, error) {
+	if _, refusal := keyID(named); refusal == nil {
+		return s.Info(ctx, named)
+	}
+	ctx, cancel := context.WithTimeout(ctx, serviceTimeout)
+	defer cancel()
+	id, err := s.directory.store.ByAlias(ctx, KeyKind, named)
+	if err == nil {
+		return s.get(ctx, id)
+	}
+	if !errors.Is(err, ErrNotFound) {
+		return nil, s.fault(err)
+	}
+	named = strings.ToLower(named)
+	if len(named) < minShortToken {
+		return nil, noKey()
+	}
+	rows, err := s.directory.store.List(ctx, KeyKind, named, 2)
+	if err != nil {
+		return nil, s.fault(err)
+	}
+	switch {
+	case len(rows) == 0 || !strings.HasPrefix(rows[0].ID, named):
+		return nil, noKey()
+	case len(rows) > 1 && strings.HasPrefix(rows[1].ID, named):
+		return nil, invalid("key", "several keys begin so: give more digits")
+	}
+	return s.get(ctx, rows[0].ID)
+}
+
+// Interface guard.
+var _ caddy.AdminRouter = Admin{}

@@ -1,0 +1,364 @@
+package keyauth
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"os"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tollgate-llm/tollgate/app"
+)
+
+func init() {
+	app.AddCommand(keysCommand)
+}
+
+// keysCommand is `caddy tollgate keys`.
+func keysCommand() *cobra.Command {
+	cmd := &cobra.Command{Use: "keys", Short: "Shows keys, and brings them from LiteLLM and back"}
+	cmd.PersistentFlags().String("store", "", "Which key store, when the configuration has several, such as 'file /var/lib/keys'")
+	cmd.AddCommand(importCommand(), exportCommand(), listCommand(), infoCommand())
+	return cmd
+}
+
+// adminURI adds the flag --store to a query.
+func adminURI(cmd *cobra.Command, path string, q url.Values) (string, error) {
+	store, err := cmd.Flags().GetString("store")
+	if err != nil {
+		return "", err
+	}
+	if store != "" {
+		q.Set("store", store)
+	}
+	return path + "?" + q.Encode(), nil
+}
+
+func askAdmin(cmd *cobra.Command, method, path string, q url.Values, body io.Reader) (io.ReadCloser, error) {
+	uri, err := adminURI(cmd, path, q)
+	if err != nil {
+		return nil, err
+	}
+	return app.Admin(cmd, method, uri, body)
+}
+
+// eachLine decodes an answer's lines. An answer that breaks off is an error.
+func eachLine[T any](r io.Reader, fn func(T) error) error {
+	dec := json.NewDecoder(r)
+	for {
+		var v T
+		err := dec.Decode(&v)
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("the instance's answer breaks off: %w", err)
+		}
+		if err := fn(v); err != nil {
+			return err
+		}
+	}
+}
+
+func exportCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "export [FILE]", Short: "Writes all keys, teams, users, end users and budgets as LiteLLM's tables", Args: cobra.MaximumNArgs(1),
+		Long: "Writes one JSON object with LiteLLM's tables as members, a row a line, to FILE or to standard output;\n" +
+			"`import` reads it. With --csv and --table it writes one table as COPY ... CSV HEADER reads it.\n" +
+			"The hashes of all keys are in it in full: keep it as you keep the key store.",
+		RunE: func(cmd *cobra.Command, args []string) (err error) {
+			table, err := cmd.Flags().GetString("table")
+			if err != nil {
+				return err
+			}
+			asCSV, err := cmd.Flags().GetBool("csv")
+			if err != nil {
+				return err
+			}
+			tables := litellmTables
+			if table != "" {
+				t := tableByName(table)
+				if t == nil {
+					return fmt.Errorf("unknown table %s: one of %s", table, tableNames())
+				}
+				tables = []*litellmTable{t}
+			} else if asCSV {
+				return errors.New("CSV holds one table: name it with --table, one of " + tableNames())
+			}
+			out := cmd.OutOrStdout()
+			if len(args) == 1 && args[0] != "-" {
+				f, err := os.OpenFile(args[0], os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600) // #nosec G304 -- the operator names it
+				if err != nil {
+					return err
+				}
+				defer func() { err = errors.Join(err, f.Close()) }()
+				out = f
+			}
+			w := bufio.NewWriter(out)
+			if asCSV {
+				err = exportCSV(cmd, w, tables[0])
+			} else {
+				err = exportJSON(cmd, w, tables)
+			}
+			if err := errors.Join(err, w.Flush()); err != nil {
+				return err
+			}
+			if slices.ContainsFunc(tables, func(t *litellmTable) bool { return t.kind == KeyKind }) {
+				cmd.PrintErrln("This export holds the hashes of all keys in full: keep it as you keep the key store.")
+			}
+			return nil
+		},
+	}
+	cmd.Flags().String("table", "", "Only this table")
+	cmd.Flags().Bool("csv", false, "Write the table as CSV")
+	return cmd
+}
+
+func exportRows(cmd *cobra.Command, t *litellmTable, fn func(map[string]json.RawMessage) error) error {
+	body, err := askAdmin(cmd, http.MethodGet, "/tollgate/keys/export", url.Values{"table": {t.Name}}, nil)
+	if err != nil {
+		return err
+	}
+	return errors.Join(eachLine(body, fn), body.Close())
+}
+
+func exportJSON(cmd *cobra.Command, w *bufio.Writer, tables []*litellmTable) error {
+	open := "{\n"
+	for _, t := range tables {
+		fmt.Fprintf(w, "%s%q: [", open, t.Name) // errors of a bufio.Writer stay until Flush
+		open = ",\n"
+		comma := "\n"
+		err := exportRows(cmd, t, func(row map[string]json.RawMessage) error {
+			_, err := w.WriteString(comma + string(encodeValue(row)))
+			comma = ",\n"
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		fmt.Fprint(w, "]")
+	}
+	_, err := w.WriteString("\n}\n")
+	return err
+}
+
+// exportCSV writes a table's own columns and those that its rows have besides, which it looks for first.
+func exportCSV(cmd *cobra.Command, w *bufio.Writer, t *litellmTable) error {
+	columns := make([]string, 0, len(t.columns))
+	for _, c := range t.columns {
+		columns = append(columns, c.name)
+	}
+	var more []string
+	err := exportRows(cmd, t, func(row map[string]json.RawMessage) error {
+		for n := range row {
+			if !slices.Contains(columns, n) && !slices.Contains(more, n) {
+				more = append(more, n)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	slices.Sort(more)
+	columns = append(columns, more...)
+	write := func(cells []string) error {
+		_, err := w.WriteString(strings.Join(cells, ",") + "\n")
+		return err
+	}
+	cells := make([]string, len(columns))
+	for i, n := range columns {
+		cells[i] = quoteCSV(n)
+	}
+	if err := write(cells); err != nil {
+		return err
+	}
+	return exportRows(cmd, t, func(row map[string]json.RawMessage) error {
+		for i, n := range columns {
+			typ, known := t.typeOf(n)
+			if !known {
+				typ = textColumn
+			}
+			cells[i] = typ.toCSV(row[n])
+		}
+		return write(cells)
+	})
+}
+
+// toCSV writes a value as PostgreSQL reads it in CSV, where nothing at all is NULL.
+func (typ columnType) toCSV(raw json.RawMessage) string {
+	if len(raw) == 0 || string(raw) == "null" {
+		return ""
+	}
+	switch typ {
+	case textsColumn:
+		var l []string
+		_ = json.Unmarshal(raw, &l) // normalized when it was imported
+		for i, s := range l {
+			l[i] = `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(s) + `"`
+		}
+		return quoteCSV("{" + strings.Join(l, ",") + "}")
+	case timeColumn, textColumn:
+		if raw[0] == '"' {
+			return quoteCSV(rawText(raw))
+		}
+	case numberColumn, wholeColumn, boolColumn, jsonColumn:
+	}
+	return quoteCSV(string(raw))
+}
+
+// quoteCSV quotes a cell where it must be, and an empty one, which would be NULL otherwise.
+func quoteCSV(s string) string {
+	if s == "" || strings.ContainsAny(s, "\",\r\n") || s != strings.TrimSpace(s) || s == `\.` {
+		return `"` + strings.ReplaceAll(s, `"`, `""`) + `"`
+	}
+	return s
+}
+
+func listCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "list", Short: "Lists keys", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			q := url.Values{}
+			for flag, name := range map[string]string{"user": "user_id", "team": "team_id", "alias": "key_alias"} {
+				if v, err := cmd.Flags().GetString(flag); err != nil {
+					return err
+				} else if v != "" {
+					q.Set(name, v)
+				}
+			}
+			body, err := askAdmin(cmd, http.MethodGet, "/tollgate/keys/list", q, nil)
+			if err != nil {
+				return err
+			}
+			if asJSON(cmd) {
+				_, err = io.Copy(cmd.OutOrStdout(), body)
+			} else {
+				err = printKeys(cmd.OutOrStdout(), body)
+			}
+			return errors.Join(err, body.Close())
+		},
+	}
+	cmd.Flags().String("user", "", "Only keys of this user_id")
+	cmd.Flags().String("team", "", "Only keys of this team_id")
+	cmd.Flags().String("alias", "", "Only the key with this alias")
+	cmd.Flags().Bool("json", false, "Print the records as they are, one a line")
+	return cmd
+}
+
+func asJSON(cmd *cobra.Command) bool {
+	on, err := cmd.Flags().GetBool("json")
+	return err == nil && on
+}
+
+// shownKey is what a table tells of a key.
+type shownKey struct {
+	ID      string          `json:"id"`
+	Name    string          `json:"key_name"`
+	Alias   string          `json:"key_alias"`
+	UserID  string          `json:"user_id"`
+	TeamID  string          `json:"team_id"`
+	Models  []string        `json:"models"`
+	Spend   json.RawMessage `json:"spend"`
+	Blocked bool            `json:"blocked"`
+	Expires *time.Time      `json:"expires"`
+}
+
+func (k *shownKey) state(now time.Time) string {
+	switch {
+	case k.Blocked:
+		return "blocked"
+	case k.Expires != nil && !now.Before(*k.Expires):
+		return "expired"
+	}
+	return "active"
+}
+
+func printKeys(w io.Writer, body io.Reader) error {
+	table := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
+	fmt.Fprintln(table, "ID\tNAME\tALIAS\tUSER\tTEAM\tMODELS\tSPEND\tEXPIRES\tSTATE") // its error comes again with Flush
+	n := 0
+	now := time.Now()
+	err := eachLine(body, func(k shownKey) error {
+		expires := "never"
+		if k.Expires != nil {
+			expires = k.Expires.Local().Format("2006-01-02 15:04")
+		}
+		models := strings.Join(k.Models, ",")
+		if models == "" {
+			models = "all"
+		}
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", k.ID, orDash(k.Name), orDash(k.Alias), orDash(k.UserID), orDash(k.TeamID),
+			models, k.Spend, expires, k.state(now))
+		if n++; n%1000 == 0 { // the table is not held in memory
+			return table.Flush()
+		}
+		return nil
+	})
+	return errors.Join(err, table.Flush())
+}
+
+func orDash(s string) string {
+	if s == "" {
+		return "-"
+	}
+	return s
+}
+
+func infoCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "info KEY", Short: "Shows a key's record", Args: cobra.ExactArgs(1),
+		Long: "KEY is a key, its hash, its alias, or the first digits of its hash as `list` shows them.",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			asked := encodeValue(map[string]string{"key": args[0]})
+			body, err := askAdmin(cmd, http.MethodPost, "/tollgate/keys/info", url.Values{}, bytes.NewReader(asked))
+			if err != nil {
+				return err
+			}
+			if asJSON(cmd) {
+				_, err = io.Copy(cmd.OutOrStdout(), body)
+			} else {
+				err = printKey(cmd.OutOrStdout(), body)
+			}
+			return errors.Join(err, body.Close())
+		},
+	}
+	cmd.Flags().Bool("json", false, "Print the record as it is")
+	return cmd
+}
+
+// printKey prints the fields of a record that say something.
+func printKey(w io.Writer, body io.Reader) error {
+	var row map[string]json.RawMessage
+	if err := json.NewDecoder(body).Decode(&row); err != nil {
+		return fmt.Errorf("reading the record: %w", err)
+	}
+	names := make([]string, 0, len(row))
+	for n, v := range row {
+		switch string(v) {
+		case "null", "[]", "{}":
+		default:
+			names = append(names, n)
+		}
+	}
+	slices.Sort(names)
+	table := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
+	for _, n := range names {
+		value := string(row[n])
+		if text := rawText(row[n]); text != "" {
+			value = text
+		}
+		fmt.Fprintf(table, "%s\t%s\n", n, value) // its error comes again with Flush
+	}
+	return table.Flush()
+}

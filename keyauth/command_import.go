@@ -1,0 +1,392 @@
+package keyauth
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash/maphash"
+	"io"
+	"net/http"
+	"net/url"
+	"os"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/dustin/go-humanize"
+	"github.com/spf13/cobra"
+)
+
+func importCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "import FILE...", Short: "Brings keys, teams, users, end users and budgets from LiteLLM", Args: cobra.MinimumNArgs(1),
+		Long: "Reads dumps of LiteLLM's tables: " + tableNames() + ".\n\n" +
+			"A dump is CSV as \\copy \"LiteLLM_VerificationToken\" TO 'LiteLLM_VerificationToken.csv' CSV HEADER writes it, or JSON: an array of\n" +
+			"rows (SELECT json_agg(t)), a row a line, or one object with the tables' names as members. The table is told by\n" +
+			"--table, by the file's name or by the columns. Old keys go on working, as their hashes are what is kept.\n\n" +
+			"All files are read to their end before anything changes. A row that cannot be taken is refused and listed,\n" +
+			"and the exit status is 1. What is imported again changes nothing.",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			im, err := newImporter(cmd, args)
+			if err != nil {
+				return err
+			}
+			err = im.run()
+			if err == nil || im.report.begun {
+				err = errors.Join(err, im.print())
+			}
+			return err
+		},
+	}
+	cmd.Flags().String("table", "", "The table that the files hold, when neither their names nor their columns tell")
+	cmd.Flags().Bool("dry-run", false, "Show what would change, and change nothing")
+	cmd.Flags().Bool("overwrite", false, "Replace records that were made or changed here and differ from the dump")
+	cmd.Flags().Bool("json", false, "Print the report as JSON")
+	return cmd
+}
+
+const (
+	progressEvery = 2 * time.Second
+	batchBytes    = 8 << 20 // of rows sent at once, at most
+	listedRows    = 10_000  // refused or changed rows that a report lists, of each
+	printedRows   = 50      // of those, how many are printed for people
+)
+
+// importReport is what came of an import.
+type importReport struct {
+	DryRun     bool           `json:"dry_run"`
+	Tables     []*tableReport `json:"tables"`
+	Changed    []reportedRow  `json:"changed"`
+	Refused    []reportedRow  `json:"refused"`
+	Unenforced map[string]int `json:"kept_without_effect"` // table and column to rows
+	Truncated  bool           `json:"truncated,omitempty"` // more rows were changed or refused than are listed
+
+	begun bool // something was sent to the instance
+}
+
+type tableReport struct {
+	Table   string `json:"table"`
+	Rows    int    `json:"rows"`
+	Added   int    `json:"added"`
+	Changed int    `json:"changed"`
+	Same    int    `json:"same"`
+	Refused int    `json:"refused"`
+}
+
+// reportedRow is a row that is listed, with its place.
+type reportedRow struct {
+	File    string   `json:"file"`
+	Line    int      `json:"line"`
+	Row     int      `json:"row"`
+	Table   string   `json:"table"`
+	ID      string   `json:"id,omitempty"`
+	Columns []string `json:"columns,omitempty"`
+	Column  string   `json:"column,omitempty"`
+	Reason  string   `json:"reason,omitempty"`
+}
+
+func (r *importReport) table(name string) *tableReport {
+	for _, t := range r.Tables {
+		if t.Table == name {
+			return t
+		}
+	}
+	t := &tableReport{Table: name}
+	r.Tables = append(r.Tables, t)
+	return t
+}
+
+// list adds a row to a list of bounded length.
+func (r *importReport) list(to *[]reportedRow, row reportedRow) {
+	if len(*to) >= listedRows {
+		r.Truncated = true
+		return
+	}
+	*to = append(*to, row)
+}
+
+// importer brings files to the running instance in batches, so that neither side holds more than one.
+type importer struct {
+	cmd    *cobra.Command
+	dumps  []*dump
+	query  url.Values
+	report importReport
+	seed   maphash.Seed
+	seen   map[uint64]bool // ids and aliases of the dumps, hashed
+	batch  []*dumpRow
+	files  []string // of the rows of batch
+	size   int
+	shown  time.Time // when progress was last shown
+	total  int       // rows in all files
+	sent   int
+}
+
+func newImporter(cmd *cobra.Command, files []string) (*importer, error) {
+	im := &importer{
+		cmd: cmd, query: url.Values{}, seed: maphash.MakeSeed(), seen: make(map[uint64]bool), shown: time.Now(),
+		report: importReport{Tables: []*tableReport{}, Changed: []reportedRow{}, Refused: []reportedRow{}, Unenforced: map[string]int{}},
+	}
+	var err error
+	if im.report.DryRun, err = cmd.Flags().GetBool("dry-run"); err != nil {
+		return nil, err
+	}
+	overwrite, err := cmd.Flags().GetBool("overwrite")
+	if err != nil {
+		return nil, err
+	}
+	if im.report.DryRun {
+		im.query.Set("dry_run", "true")
+	}
+	if overwrite {
+		im.query.Set("overwrite", "true")
+	}
+	name, err := cmd.Flags().GetString("table")
+	if err != nil {
+		return nil, err
+	}
+	table := tableByName(name)
+	if name != "" && table == nil {
+		return nil, fmt.Errorf("unknown table %s: one of %s", name, tableNames())
+	}
+	for _, f := range files {
+		im.dumps = append(im.dumps, &dump{name: f, table: table})
+	}
+	return im, nil
+}
+
+// run reads all files once to see that they can be read, and then imports them: keys last, so that no key works before what
+// restricts it is there.
+func (im *importer) run() error {
+	refused := make(map[int]bool) // rows, in the order of the files
+	for _, d := range im.dumps {
+		err := im.eachRow(d, func(row *dumpRow) error {
+			im.total++
+			t := im.report.table(row.Table)
+			t.Rows++
+			if r := im.check(row); r != nil {
+				t.Refused++
+				refused[im.total] = true
+				im.report.list(&im.report.Refused, d.reported(row, r))
+			}
+			return nil
+		})
+		if err != nil {
+			return fmt.Errorf("nothing was imported: %w", err)
+		}
+	}
+	im.seen = nil
+	for _, keys := range []bool{false, true} {
+		n := 0
+		for _, d := range im.dumps {
+			err := im.eachRow(d, func(row *dumpRow) error {
+				if n++; (row.Table == keyTable) != keys || refused[n] {
+					return nil
+				}
+				return im.add(d, row)
+			})
+			if err != nil {
+				return err
+			}
+		}
+		if err := im.send(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (im *importer) eachRow(d *dump, fn func(*dumpRow) error) error {
+	f, err := os.Open(d.name)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.each(f, fn), f.Close())
+}
+
+func (d *dump) reported(row *dumpRow, r *ImportResult) reportedRow {
+	return reportedRow{
+		File: d.name, Line: row.Line, Row: row.N, Table: row.Table, ID: r.ID, Columns: r.Columns, Column: r.Column, Reason: r.Reason,
+	}
+}
+
+// check finds what is wrong with a row whatever the store holds.
+func (im *importer) check(row *dumpRow) *ImportResult {
+	if row.Fault != nil {
+		return &ImportResult{Column: row.Fault.column, Reason: row.Fault.reason}
+	}
+	rec, refused := (*Service)(nil).read(&row.ImportRow)
+	if refused != nil {
+		return refused
+	}
+	if im.twice("id", row.Table, rec.id) {
+		return &ImportResult{ID: rec.label, Column: rec.table.id, Reason: "stands twice in the dump"}
+	}
+	if rec.alias != "" && im.twice("alias", row.Table, rec.alias) {
+		return &ImportResult{ID: rec.label, Column: "key_alias", Reason: "another key of the dump has this alias: rename one of them"}
+	}
+	for _, c := range rec.table.unenforced(row.Row) {
+		im.report.Unenforced[row.Table+"."+c]++
+	}
+	return nil
+}
+
+func (im *importer) twice(what ...string) bool {
+	sum := maphash.String(im.seed, strings.Join(what, "\x00"))
+	was := im.seen[sum]
+	im.seen[sum] = true
+	return was
+}
+
+// add puts a row into the batch, and sends that when it is full.
+func (im *importer) add(d *dump, row *dumpRow) error {
+	size := 0
+	for n, v := range row.Row {
+		size += len(n) + len(v) + 4
+	}
+	if len(im.batch) == maxImport || im.size+size > batchBytes {
+		if err := im.send(); err != nil {
+			return err
+		}
+	}
+	im.batch, im.files, im.size = append(im.batch, row), append(im.files, d.name), im.size+size
+	return nil
+}
+
+// send imports the batch and notes what became of its rows.
+func (im *importer) send() error {
+	if len(im.batch) == 0 {
+		return nil
+	}
+	im.report.begun = true
+	var body bytes.Buffer
+	enc := json.NewEncoder(&body)
+	enc.SetEscapeHTML(false) // which would make it longer
+	for _, row := range im.batch {
+		if err := enc.Encode(row.ImportRow); err != nil {
+			return err
+		}
+	}
+	answer, err := askAdmin(im.cmd, http.MethodPost, "/tollgate/keys/import", im.query, &body)
+	n := 0
+	if err == nil {
+		err = errors.Join(eachLine(answer, func(r ImportResult) error {
+			if n < len(im.batch) {
+				im.note(n, &r)
+			}
+			n++
+			return nil
+		}), answer.Close())
+	}
+	if err == nil && n != len(im.batch) {
+		err = errors.New("the instance's answer breaks off")
+	}
+	if err != nil {
+		first := im.batch[0]
+		return fmt.Errorf("stopped at %s:%d (row %d of %s), %d of %d rows are done; importing again goes on from there: %w",
+			im.files[0], first.Line, first.N, first.Table, im.sent, im.total, err)
+	}
+	im.sent += n
+	im.batch, im.files, im.size = im.batch[:0], im.files[:0], 0
+	if now := time.Now(); now.Sub(im.shown) >= progressEvery {
+		im.shown = now
+		im.cmd.PrintErrf("%s of %s rows\n", humanize.Comma(int64(im.sent)), humanize.Comma(int64(im.total)))
+	}
+	return nil
+}
+
+func (im *importer) note(i int, r *ImportResult) {
+	row := im.batch[i]
+	t := im.report.table(row.Table)
+	at := (&dump{name: im.files[i]}).reported(row, r)
+	switch r.Action {
+	case rowAdded:
+		t.Added++
+	case rowChanged:
+		t.Changed++
+		im.report.list(&im.report.Changed, at)
+	case rowSame:
+		t.Same++
+	default:
+		t.Refused++
+		im.report.list(&im.report.Refused, at)
+	}
+}
+
+// errRefused makes the exit status say that not every row was taken.
+var errRefused = errors.New("some rows were refused")
+
+func (im *importer) print() error {
+	r := &im.report
+	refused := 0
+	for _, t := range r.Tables {
+		refused += t.Refused
+	}
+	var err error
+	if asJSON(im.cmd) {
+		err = json.NewEncoder(im.cmd.OutOrStdout()).Encode(r)
+	} else {
+		err = r.print(im.cmd.OutOrStdout())
+	}
+	if err == nil && refused > 0 {
+		err = errRefused
+	}
+	return err
+}
+
+// print writes the report for people.
+func (r *importReport) print(w io.Writer) error {
+	table := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0) // its errors come again with Flush
+	fmt.Fprintln(table, "TABLE\tROWS\tADDED\tCHANGED\tSAME\tREFUSED")
+	for _, t := range r.Tables {
+		fmt.Fprintf(table, "%s\t%d\t%d\t%d\t%d\t%d\n", t.Table, t.Rows, t.Added, t.Changed, t.Same, t.Refused)
+	}
+	if err := table.Flush(); err != nil {
+		return err
+	}
+	var b strings.Builder
+	printRows(&b, "changed", r.Changed)
+	printRows(&b, "refused", r.Refused)
+	if len(r.Unenforced) > 0 {
+		b.WriteString("\nKept and shown, but no call is refused by them here:\n")
+		names := make([]string, 0, len(r.Unenforced))
+		for n := range r.Unenforced {
+			names = append(names, n)
+		}
+		slices.Sort(names)
+		for _, n := range names {
+			fmt.Fprintf(&b, "  %s in %d rows\n", n, r.Unenforced[n])
+		}
+	}
+	if r.DryRun {
+		b.WriteString("\nThis was a dry run: nothing was changed.\n")
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+func printRows(b *strings.Builder, title string, rows []reportedRow) {
+	for i, row := range rows {
+		if i == 0 {
+			b.WriteString("\n")
+		}
+		if i == printedRows {
+			fmt.Fprintf(b, "... and %d more %s rows: --json lists them\n", len(rows)-i, title)
+			break
+		}
+		fmt.Fprintf(b, "%s  %s:%d (row %d)", title, row.File, row.Line, row.Row)
+		for _, s := range []string{row.ID, strings.Join(row.Columns, ", ")} {
+			if s != "" {
+				b.WriteString("  " + s)
+			}
+		}
+		if row.Column != "" {
+			b.WriteString("  " + row.Column + ":")
+		}
+		if row.Reason != "" {
+			b.WriteString(" " + row.Reason)
+		}
+		b.WriteString("\n")
+	}
+}
