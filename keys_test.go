@@ -1,0 +1,178 @@
+package tollgate_test
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/tollgate-llm/tollgate/internal/testkit"
+)
+
+// keys runs `caddy tollgate keys` against a gateway.
+func (g *gateway) keys(args ...string) (stdout, stderr string, err error) {
+	g.t.Helper()
+	bin, err := buildOnce()
+	require.NoError(g.t, err)
+	cmd := exec.Command(bin, append([]string{"tollgate", "keys", "--address", g.admin}, args...)...)
+	var out, errs bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	err = cmd.Run()
+	return out.String(), errs.String(), err
+}
+
+func keyHash(key string) string {
+	sum := sha256.Sum256([]byte(key))
+	return hex.EncodeToString(sum[:])
+}
+
+// TestImportFromLiteLLM moves from LiteLLM by the command line: dumps as psql writes them, a dry run, the import, a call with
+// an old key, the same import again, and everything out of one store and into another.
+func TestImportFromLiteLLM(t *testing.T) {
+	provider := testkit.NewProvider(t, testkit.ProviderOptions{Key: providerKey})
+	directives := func(store string) string {
+		return fmt.Sprintf("keyauth {\n store %s\n master_key %s\n}\nlagobilling {\n spool %s\n charge_by team_id\n}\nllmroute {\n model gpt-4o {\n backend openai %s/v1 {\n api_key %s\n }\n }\n}\n",
+			store, masterKey, t.TempDir(), provider.URL, providerKey)
+	}
+	g := run(t, directives("file "+t.TempDir()))
+
+	const old, blocked, expired = "sk-an-old-key-of-litellm", "sk-a-blocked-key-of-litellm", "sk-an-expired-key-of-litellm"
+	dir := t.TempDir()
+	file := func(name, text string) string {
+		path := filepath.Join(dir, name)
+		require.NoError(t, os.WriteFile(path, []byte(text), 0o600))
+		return path
+	}
+	keys := "token,key_name,key_alias,soft_budget_cooldown,spend,expires,models,aliases,config,user_id,team_id,permissions,max_parallel_requests,metadata,blocked,tpm_limit,rpm_limit,max_budget,budget_duration,budget_id,created_at,created_by\n" +
+		keyHash(old) + `,sk-...tllm,ann,f,0.0000123,2099-01-01 00:00:00,{gpt-4o},{},{},ann@example.com,blue,{},,"{""lago_subscription_id"": ""sub-ann""}",f,1000,,10.50,30d,gold,2024-05-06 07:08:09.123,admin` + "\n" +
+		keyHash(blocked) + ",sk-...tllm,bob,f,0,,{},{},{},,,{},,{},t,,,,,,2024-05-06 07:08:09.123,admin\n" +
+		keyHash(expired) + ",sk-...tllm,eve,f,0,2024-06-01 00:00:00,{},{},{},,,{},,{},,,,,,,2024-05-06 07:08:09.123,admin\n" +
+		"not-a-hash,sk-...tllm,,f,0,,{},{},{},,,{},,{},,,,,,,2024-05-06 07:08:09.123,admin\n"
+	files := []string{
+		file("LiteLLM_VerificationToken.csv", keys),
+		file("rest.json", `{"LiteLLM_BudgetTable":[{"budget_id":"gold","max_budget":100}],
+			"LiteLLM_TeamTable":[{"team_id":"blue","team_alias":"Blue","spend":1.25,"models":["gpt-*"]}]}`),
+		file("users.json", `{"user_id":"ann@example.com","user_email":"ann@example.com","user_role":"internal_user","spend":1.5}`+"\n"),
+		file("LiteLLM_EndUserTable.json", `[{"user_id":"customer","spend":2,"blocked":true}]`),
+	}
+	args := append([]string{"import"}, files...)
+	call := func(g *gateway, key string) int {
+		a, err := g.do(http.MethodPost, "/v1/chat/completions", key, chat("gpt-4o", "hi", false))
+		require.NoError(t, err)
+		return a.Status
+	}
+
+	out, stderr, err := g.keys(append(args, "--dry-run")...)
+	require.Error(t, err, "a row is refused")
+	require.Contains(t, stderr, "some rows were refused")
+	require.Regexp(t, `LiteLLM_VerificationToken +4 +3 +0 +0 +1\n`, out)
+	require.Contains(t, out, files[0]+":5 (row 4)  token: is not the SHA-256 of a key")
+	require.Contains(t, out, "LiteLLM_VerificationToken.max_budget in 1 rows", "what LiteLLM enforced and is only kept here is said")
+	require.Contains(t, out, "LiteLLM_EndUserTable.blocked in 1 rows")
+	require.Contains(t, out, "nothing was changed")
+	require.Equal(t, http.StatusUnauthorized, call(g, old))
+
+	out, _, err = g.keys(append(args, "--json")...)
+	require.Error(t, err)
+	var report struct {
+		Tables []struct {
+			Table                         string
+			Added, Changed, Same, Refused int
+		}
+		Refused []struct{ File, Column, Reason string }
+	}
+	require.NoError(t, json.Unmarshal([]byte(out), &report))
+	require.Len(t, report.Tables, 5)
+	require.Equal(t, "token", report.Refused[0].Column)
+	require.Equal(t, http.StatusOK, call(g, old), "an old key works")
+	require.Equal(t, http.StatusUnauthorized, call(g, blocked))
+	require.Equal(t, http.StatusUnauthorized, call(g, expired))
+
+	info := g.must(http.StatusOK, http.MethodGet, "/key/info?key="+old, masterKey, "").Body
+	for _, want := range []string{
+		`"user_id":"ann@example.com"`, `"team_id":"blue"`, `"models":["gpt-4o"]`, `"spend":0.0000123`, `"max_budget":10.50`, `"tpm_limit":1000`,
+		`"metadata":{"lago_subscription_id":"sub-ann"}`, `"key_alias":"ann"`, `"expires":"2099-01-01T00:00:00Z"`, `"budget_duration":"30d"`,
+		`"created_at":"2024-05-06T07:08:09.123Z"`, `"created_by":"admin"`, `"max_budget":100,`,
+	} {
+		require.Contains(t, info, want)
+	}
+
+	out, _, _ = g.keys(args...)
+	require.Regexp(t, `LiteLLM_VerificationToken +4 +0 +0 +3 +1\n`, out, "the same dump again changes nothing")
+	require.Regexp(t, `LiteLLM_TeamTable +1 +0 +0 +1 +0\n`, out)
+
+	listed, _, err := g.keys("list")
+	require.NoError(t, err)
+	require.Regexp(t, keyHash(old)[:12]+` +sk-...tllm +ann +ann@example.com +blue +gpt-4o +0.0000123 +2099-01-01 .* active`, listed)
+	require.Regexp(t, `bob .* blocked`, listed)
+	for _, by := range []string{"ann", keyHash(old)[:12], keyHash(old), old} {
+		shown, _, err := g.keys("info", by)
+		require.NoError(t, err)
+		require.Regexp(t, `spend +0.0000123\n`, shown)
+		require.NotContains(t, shown, keyHash(old))
+	}
+	_, stderr, err = g.keys("info", "nobody")
+	require.Error(t, err)
+	require.Contains(t, stderr, "Key not found")
+	for _, text := range []string{listed, out, stderr} {
+		require.NotRegexp(t, `[0-9a-f]{64}`, text, "hashes are shown by export alone")
+	}
+
+	export, stderr, err := g.keys("export")
+	require.NoError(t, err)
+	require.Contains(t, stderr, "holds the hashes of all keys in full")
+	other := run(t, directives("redis "+testkit.Redis(t).Addr))
+	back := file("export.json", export)
+	out, stderr, err = other.keys("import", back)
+	require.NoError(t, err, stderr)
+	require.Regexp(t, `LiteLLM_VerificationToken +3 +3 +0 +0 +0\n`, out)
+	again, _, err := other.keys("export")
+	require.NoError(t, err)
+	require.Equal(t, export, again)
+	require.Equal(t, http.StatusOK, call(other, old))
+
+	text, _, err := other.keys("export", "--csv", "--table", "VerificationToken")
+	require.NoError(t, err)
+	require.Contains(t, text, `,{},,"{""lago_subscription_id"":""sub-ann""}",`)
+	out, stderr, err = g.keys("import", "--table", "LiteLLM_VerificationToken", file("any-name", text))
+	require.NoError(t, err, stderr)
+	require.Regexp(t, `LiteLLM_VerificationToken +3 +0 +0 +3 +0\n`, out)
+
+	// A file that breaks off imports nothing, of no file.
+	good := file("good.csv", "token\n"+keyHash("sk-another-old-key")+"\n")
+	_, stderr, err = g.keys("import", good, file("broken.json", `[{"token":"`+keyHash("sk-x")+`"},`))
+	require.Error(t, err)
+	require.Contains(t, stderr, "nothing was imported: "+filepath.Join(dir, "broken.json")+":1: the JSON ends in the middle")
+	require.Equal(t, http.StatusUnauthorized, call(g, "sk-another-old-key"))
+}
+
+// TestImportOfManyKeys brings more keys than a batch holds, and finds each.
+func TestImportOfManyKeys(t *testing.T) {
+	g := run(t, "keyauth {\n store file "+t.TempDir()+"\n master_key "+masterKey+"\n}\nllmroute {\n unmetered\n model m {\n backend mock\n }\n}\n")
+	const n = 20_000
+	var text strings.Builder
+	text.WriteString("token,key_name,key_alias,spend,models,metadata\n")
+	for i := range n {
+		fmt.Fprintf(&text, "%s,sk-...%04d,alias-%d,0.25,{m},{}\n", keyHash(fmt.Sprintf("sk-number-%d", i)), i%10_000, i)
+	}
+	path := filepath.Join(t.TempDir(), "LiteLLM_VerificationToken.csv")
+	require.NoError(t, os.WriteFile(path, []byte(text.String()), 0o600))
+	out, stderr, err := g.keys("import", path)
+	require.NoError(t, err, stderr)
+	require.Regexp(t, fmt.Sprintf(`LiteLLM_VerificationToken +%[1]d +%[1]d +0 +0 +0\n`, n), out)
+	for _, i := range []int{0, 199, 200, n - 1} {
+		g.must(http.StatusOK, http.MethodPost, "/v1/chat/completions", fmt.Sprintf("sk-number-%d", i), chat("m", "hi", false))
+	}
+	out, stderr, err = g.keys("import", path)
+	require.NoError(t, err, stderr)
+	require.Regexp(t, fmt.Sprintf(`LiteLLM_VerificationToken +%[1]d +0 +0 +%[1]d +0\n`, n), out)
+}
