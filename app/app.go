@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 )
@@ -23,8 +24,13 @@ type App struct {
 	refs    []*lease
 	shared  sync.Map
 	started chan struct{}
-	failed  chan struct{}
+	failed  chan struct{} // closed when it will not start
+	wait    time.Duration // how long Acquire waits for the start
 }
+
+// startWait is how long a call waits for the app: far longer than a start takes, and an end when another app has kept this
+// one from starting, which it is not told.
+const startWait = 30 * time.Second
 
 // Resource is something long-lived: a key store, a spool with its delivery.
 type Resource interface {
@@ -35,7 +41,7 @@ type Resource interface {
 // CaddyModule returns the Caddy module information.
 func (*App) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{ID: "tollgate", New: func() caddy.Module {
-		return &App{started: make(chan struct{}), failed: make(chan struct{})}
+		return &App{started: make(chan struct{}), failed: make(chan struct{}), wait: startWait}
 	}}
 }
 
@@ -59,7 +65,7 @@ func (a *App) Start() error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for i, l := range a.refs {
-		if err := l.entry.acquire(); err != nil {
+		if err := l.entry.acquire(l, false); err != nil {
 			errs := make([]error, 0, i+1)
 			errs = append(errs, err)
 			for _, opened := range a.refs[:i] {
@@ -85,6 +91,12 @@ func (*App) Stop() error { return nil }
 func (a *App) Cleanup() error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	select {
+	case <-a.started:
+	case <-a.failed:
+	default:
+		close(a.failed) // it never came to run
+	}
 	var errs []error
 	for _, l := range a.refs {
 		if l.held {
@@ -96,16 +108,19 @@ func (a *App) Cleanup() error {
 	return errors.Join(errs...)
 }
 
+// lease is what one handler of one configuration asked for. Each opens the resource in its own way, should it be the one to
+// open it, as what another configuration knew (a password, an address) may be outdated.
 type lease struct {
 	entry     *entry
 	held      bool
-	configure func(Resource)
+	open      func() (Resource, error)
+	configure func(Resource) // nil: nothing to configure
 }
 
 // Ref is a handler's way to a resource.
 type Ref[T Resource] struct {
 	app   *App
-	entry *entry
+	lease *lease
 }
 
 // Use asks for the resource of that key, which must tell apart resources of different identity (a store's address, a
@@ -113,15 +128,14 @@ type Ref[T Resource] struct {
 // configuration's settings to the live resource: when the app starts, and again when a later configuration that shares
 // the resource is taken back. To be called in Provision only.
 func Use[T Resource](a *App, key string, open func() (T, error), configure func(T)) *Ref[T] {
-	e := entryOf(key, func() (Resource, error) { return open() })
-	l := &lease{entry: e}
+	l := &lease{entry: entryOf(key), open: func() (Resource, error) { return open() }}
 	if configure != nil {
 		l.configure = func(r Resource) { configure(r.(T)) }
 	}
 	a.mu.Lock()
 	a.refs = append(a.refs, l)
 	a.mu.Unlock()
-	return &Ref[T]{app: a, entry: e}
+	return &Ref[T]{app: a, lease: l}
 }
 
 // ErrNotStarted means that the configuration never came to run.
@@ -133,18 +147,29 @@ func (r *Ref[T]) Acquire(ctx context.Context) (res T, release func(), err error)
 	select {
 	case <-r.app.started:
 	default:
-		select {
-		case <-r.app.started:
-		case <-r.app.failed:
-			return res, nil, ErrNotStarted
-		case <-ctx.Done():
-			return res, nil, ctx.Err()
+		if err := r.app.awaitStart(ctx); err != nil {
+			return res, nil, err
 		}
 	}
-	if err := r.entry.acquire(); err != nil {
+	e := r.lease.entry
+	if err := e.acquire(r.lease, true); err != nil {
 		return res, nil, err
 	}
-	return r.entry.res.(T), r.entry.releaseFunc, nil
+	return e.res.(T), e.releaseFunc, nil
+}
+
+func (a *App) awaitStart(ctx context.Context) error {
+	patience := time.NewTimer(a.wait)
+	defer patience.Stop()
+	select {
+	case <-a.started:
+		return nil
+	case <-a.failed:
+	case <-patience.C:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	return ErrNotStarted
 }
 
 // entry is a resource of the process-wide pool. Its lock is held while the resource opens and closes, so that the same
@@ -152,7 +177,6 @@ func (r *Ref[T]) Acquire(ctx context.Context) (res T, release func(), err error)
 type entry struct {
 	mu          sync.Mutex
 	key         string
-	open        func() (Resource, error)
 	res         Resource
 	refs        int
 	settings    []*lease // of the configurations in force, oldest first
@@ -165,12 +189,12 @@ var pool = struct {
 }{entries: make(map[string]*entry)}
 
 // entryOf returns the entry of that key. Entries are few (one a store or account ever configured) and stay.
-func entryOf(key string, open func() (Resource, error)) *entry {
+func entryOf(key string) *entry {
 	pool.Lock()
 	defer pool.Unlock()
 	e := pool.entries[key]
 	if e == nil {
-		e = &entry{key: key, open: open}
+		e = &entry{key: key}
 		e.releaseFunc = func() {
 			if err := e.release(); err != nil {
 				caddy.Log().Named("tollgate").Error("closing " + e.key + ": " + err.Error())
@@ -178,23 +202,23 @@ func entryOf(key string, open func() (Resource, error)) *entry {
 		}
 		pool.entries[key] = e
 	}
-	e.mu.Lock()
-	if e.refs == 0 {
-		e.open = open
-	}
-	e.mu.Unlock()
 	return e
 }
 
-func (e *entry) acquire() error {
+// acquire takes a reference, and opens the resource by l when nobody has it open. A call that finds it closed also puts the
+// settings of its configuration in force, which Start does by itself.
+func (e *entry) acquire(l *lease, call bool) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.refs == 0 {
-		res, err := e.open()
+		res, err := l.open()
 		if err != nil {
 			return err
 		}
 		e.res = res
+		if call && l.configure != nil {
+			l.configure(res)
+		}
 	}
 	e.refs++
 	return nil

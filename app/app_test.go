@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -124,4 +126,90 @@ func TestSettingsOfTheLatestConfiguration(t *testing.T) {
 	release()
 	require.NoError(t, b.Cleanup())
 	require.Equal(t, 1, h.closed)
+}
+
+// TestReopenedByItsOwnConfiguration shares a resource between two configurations. A call of the second that comes after all
+// is closed must find it as the second one opens and configures it, not as the first did, whose password may be outdated.
+func TestReopenedByItsOwnConfiguration(t *testing.T) {
+	var h house
+	by := func(name string) func() (*thing, error) {
+		return func() (*thing, error) {
+			th, err := h.open()
+			th.setting = "opened by " + name
+			return th, err
+		}
+	}
+	a, b := newApp(), newApp()
+	Use(a, t.Name(), by("a"), nil)
+	require.NoError(t, a.Start())
+	r := Use(b, t.Name(), by("b"), func(th *thing) { th.setting += ", configured by b" })
+	require.NoError(t, b.Start())
+	require.NoError(t, a.Cleanup())
+	require.NoError(t, b.Cleanup())
+	require.Equal(t, 1, h.closed)
+	res, release, err := r.Acquire(context.Background())
+	require.NoError(t, err)
+	require.Equal(t, "opened by b, configured by b", res.setting)
+	release()
+	require.Equal(t, 2, h.closed)
+}
+
+// TestCallsOfAConfigurationThatNeverStarts must come to an end: when the configuration is given up, or after a while.
+func TestCallsOfAConfigurationThatNeverStarts(t *testing.T) {
+	var h house
+	a := newApp()
+	r := Use(a, t.Name(), h.open, nil)
+	got := make(chan error, 1)
+	go func() {
+		_, _, err := r.Acquire(context.Background())
+		got <- err
+	}()
+	require.NoError(t, a.Cleanup())
+	require.ErrorIs(t, <-got, ErrNotStarted)
+	b := newApp()
+	b.wait = time.Millisecond
+	_, _, err := Use(b, t.Name(), h.open, nil).Acquire(context.Background())
+	require.ErrorIs(t, err, ErrNotStarted)
+	require.Zero(t, h.opened)
+}
+
+// TestManyCallsAcrossReloads has calls come and go while configurations do: none sees a closed resource, and in the end
+// nothing is open.
+func TestManyCallsAcrossReloads(t *testing.T) {
+	var h house
+	open := func() (*thing, error) { return h.open() }
+	current := newApp()
+	ref := Use(current, t.Name(), open, nil)
+	require.NoError(t, current.Start())
+	var latest atomic.Pointer[Ref[*thing]]
+	latest.Store(ref)
+	ctx, stop := context.WithCancel(context.Background())
+	var calls sync.WaitGroup
+	for range 8 {
+		calls.Go(func() {
+			for ctx.Err() == nil {
+				res, release, err := latest.Load().Acquire(context.Background())
+				if err != nil || res == nil {
+					t.Error("a call without its resource: ", err)
+					return
+				}
+				release()
+			}
+		})
+	}
+	for range 200 {
+		next := newApp()
+		r := Use(next, t.Name(), open, nil)
+		require.NoError(t, next.Start())
+		latest.Store(r)
+		require.NoError(t, current.Cleanup())
+		current = next
+	}
+	require.Equal(t, 1, h.opened, "never closed in between")
+	stop()
+	calls.Wait()
+	require.NoError(t, current.Cleanup())
+	require.Equal(t, h.opened, h.closed)
+	_, _, ok := Hold[*thing](t.Name())
+	require.False(t, ok)
 }

@@ -262,10 +262,11 @@ func (j *jsonDump) rows(t *litellmTable) error {
 	for j.dec.More() {
 		j.in.bound()
 		var row map[string]json.RawMessage
-		if err := j.dec.Decode(&row); err != nil || row == nil {
-			if _, syntax := errors.AsType[*json.SyntaxError](err); !syntax && !errors.Is(err, io.ErrUnexpectedEOF) && !errors.Is(err, errRowTooLong) {
-				err = errors.New("a row must be an object with the columns as members")
-			}
+		err := j.dec.Decode(&row)
+		if _, other := errors.AsType[*json.UnmarshalTypeError](err); other || err == nil && row == nil {
+			err = errors.New("a row must be an object with the columns as members")
+		}
+		if err != nil {
 			return j.fail(err)
 		}
 		if err := j.row(t, row); err != nil {
