@@ -7,6 +7,7 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -220,6 +221,40 @@ func TestWrongRequestsNameTheField(t *testing.T) {
 	}
 	status, _ = g.do("POST", "/key/update", testMaster, `{"key":"sk-nobody-has-this-one","blocked":true}`)
 	require.Equal(t, 404, status)
+}
+
+// TestEveryFieldIsKept makes a key with every field of LiteLLM's request and reads each back.
+func TestEveryFieldIsKept(t *testing.T) {
+	eachGate(t, func(t *testing.T, g *gate) {
+		own := `{"key_alias":"ann","user_id":"u","team_id":"t","organization_id":"o","budget_id":"b","budget_duration":"30d","rotation_interval":"90d",
+			"models":["gpt-4o"],"allowed_cache_controls":["no-cache"],"allowed_routes":["/chat/completions"],"allowed_passthrough_routes":["/x"],
+			"allowed_vector_store_indexes":[{"index_name":"i"}],"config":{"a":1},"permissions":{"p":true},"object_permission":{"vector_stores":["v"]},
+			"model_max_budget":{"gpt-4o":{"budget_limit":0.01,"time_period":"1d"}},"aliases":{"best":"gpt-4o"},"max_parallel_requests":3,"tpm_limit":1000,
+			"rpm_limit":10,"spend":1.5,"max_budget":12.5,"soft_budget":10,"blocked":false,"auto_rotate":true,"rpm_limit_type":"dynamic",
+			"tpm_limit_type":"best_effort_throughput","key_type":"llm_api","policies":["p"],"access_group_ids":["g"],"router_settings":{"num_retries":1},
+			"agent_id":"a","project_id":"pr","budget_limits":[{"model":"gpt-4o"}]}`
+		inMetadata := `{"guardrails":["g"],"prompts":["p"],"tags":["t"],"enforced_params":["user"],"model_rpm_limit":{"gpt-4o":5},"model_tpm_limit":{"gpt-4o":50}}`
+		all := strings.TrimSuffix(own, "}") + "," + strings.TrimPrefix(strings.TrimSuffix(inMetadata, "}"), "{") +
+			`,"metadata":{"note":"n"},"duration":"30d","send_invite_email":false,"key":"sk-chosen-with-all-fields"}`
+		covered := fields(t, all)
+		for name := range keyFields {
+			if !slices.Contains([]string{"new_key", "temp_budget_increase", "temp_budget_expiry"}, name) {
+				require.Contains(t, covered, name, "this test must cover every field")
+			}
+		}
+		key := g.generate(all)
+		_, m := g.do("GET", "/key/info?key="+key, testMaster, "")
+		info := m["info"].(map[string]any)
+		var want, meta map[string]any
+		require.NoError(t, json.Unmarshal([]byte(own), &want))
+		require.NoError(t, json.Unmarshal([]byte(inMetadata), &meta))
+		for name, value := range want {
+			require.Equal(t, value, info[name], name)
+		}
+		meta["note"] = "n"
+		require.Equal(t, meta, info["metadata"])
+		require.NotNil(t, info["expires"])
+	})
 }
 
 func TestTeams(t *testing.T) {

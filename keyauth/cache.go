@@ -32,6 +32,7 @@ type cacheShard struct {
 	changes uint64 // counts invalidations, so that an answer older than one of them is not kept
 	known   map[digest]cached
 	unknown map[digest]cached
+	teams   map[string]int // teams of known keys to how many: most teams have none here, and need no search
 }
 
 func newCache() *cache {
@@ -39,6 +40,7 @@ func newCache() *cache {
 	for i := range c.shards {
 		c.shards[i].known = make(map[digest]cached)
 		c.shards[i].unknown = make(map[digest]cached)
+		c.shards[i].teams = make(map[string]int)
 	}
 	return c
 }
@@ -75,19 +77,41 @@ func (c *cache) put(d digest, t ticket, state *keyState, at time.Time) {
 	if s.changes != t.changes {
 		return
 	}
-	in, out, limit := s.known, s.unknown, cacheKeys
+	s.forget(d)
+	entry := cached{state: state, at: at, epoch: t.epoch}
 	if state == nil {
-		in, out, limit = s.unknown, s.known, cacheNone
+		if len(s.unknown) >= cacheNone {
+			s.forget(oldest(s.unknown))
+		}
+		s.unknown[d] = entry
+		return
 	}
-	delete(out, d)
-	if _, there := in[d]; !there && len(in) >= limit {
-		evict(in)
+	if len(s.known) >= cacheKeys {
+		s.forget(oldest(s.known))
 	}
-	in[d] = cached{state: state, at: at, epoch: t.epoch}
+	s.known[d] = entry
+	if team := state.identity.TeamID; team != "" {
+		s.teams[team]++
+	}
 }
 
-// evict drops the least recently confirmed of a few entries.
-func evict(m map[digest]cached) {
+// forget drops an entry, if it is there. The shard is locked.
+func (s *cacheShard) forget(d digest) {
+	delete(s.unknown, d)
+	e, there := s.known[d]
+	if !there {
+		return
+	}
+	delete(s.known, d)
+	if team := e.state.identity.TeamID; team != "" {
+		if s.teams[team]--; s.teams[team] == 0 {
+			delete(s.teams, team)
+		}
+	}
+}
+
+// oldest returns the least recently confirmed of a few entries.
+func oldest(m map[digest]cached) digest {
 	var oldest digest
 	var at time.Time
 	n := 0
@@ -99,7 +123,7 @@ func evict(m map[digest]cached) {
 			break
 		}
 	}
-	delete(m, oldest)
+	return oldest
 }
 
 // drop forgets a key.
@@ -108,8 +132,7 @@ func (c *cache) drop(d digest) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.changes++
-	delete(s.known, d)
-	delete(s.unknown, d)
+	s.forget(d)
 }
 
 // dropTeam forgets the keys of a team.
@@ -118,9 +141,11 @@ func (c *cache) dropTeam(id string) {
 		s := &c.shards[i]
 		s.mu.Lock()
 		s.changes++
-		for d, e := range s.known {
-			if e.state.identity.TeamID == id {
-				delete(s.known, d)
+		if s.teams[id] > 0 {
+			for d, e := range s.known {
+				if e.state.identity.TeamID == id {
+					s.forget(d)
+				}
 			}
 		}
 		s.mu.Unlock()

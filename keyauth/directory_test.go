@@ -193,6 +193,35 @@ func TestUnknownKeysAreBoundedAndEvictNoKnownOne(t *testing.T) {
 	require.LessOrEqual(t, known, cacheKeys*cacheShards)
 }
 
+// TestManyTeamsChangeBesideAFullCache holds what an import of teams, or the announcement of one, costs: nothing that would
+// keep the news of a revoked key waiting.
+func TestManyTeamsChangeBesideAFullCache(t *testing.T) {
+	c := newCache()
+	now := time.Now()
+	for i := range 100_000 {
+		d := digestOf(fmt.Sprint(i))
+		c.put(d, c.ticket(d), &keyState{identity: &llm.Identity{TeamID: fmt.Sprint("team", i%100)}}, now)
+	}
+	known, _ := c.size()
+	require.Greater(t, known, 90_000)
+	begin := time.Now()
+	for i := range 10_000 {
+		c.dropTeam(fmt.Sprint("other", i))
+	}
+	require.Less(t, time.Since(begin), 2*time.Second)
+	c.dropTeam("team7")
+	after, _ := c.size()
+	require.InDelta(t, known-known/100, after, 100)
+	for i := range 100 {
+		c.dropTeam(fmt.Sprint("team", i))
+	}
+	left, _ := c.size()
+	require.Zero(t, left)
+	for i := range c.shards {
+		require.Empty(t, c.shards[i].teams)
+	}
+}
+
 func TestAnswerOlderThanAChangeIsNotKept(t *testing.T) {
 	d, o := fileDirectory(t, time.Now)
 	key := generate(t, d, `{}`)

@@ -39,6 +39,8 @@ var keyFields = map[string]check{
 	"key_type": oneOf("llm_api", "management", "read_only", "default"),
 	"key":      text, "new_key": text,
 	"temp_budget_increase": amount, "temp_budget_expiry": text,
+	"policies": texts, "access_group_ids": texts, "router_settings": object, "agent_id": name, "project_id": name,
+	"budget_limits": list,
 }
 
 var limitTypes = []string{"guaranteed_throughput", "best_effort_throughput", "dynamic"}
