@@ -176,3 +176,43 @@ func TestImportOfManyKeys(t *testing.T) {
 	require.NoError(t, err, stderr)
 	require.Regexp(t, fmt.Sprintf(`LiteLLM_VerificationToken +%[1]d +0 +0 +%[1]d +0\n`, n), out)
 }
+
+// TestKeysOfSeveralStores names the store, as there are two, and says which there are when none is named.
+func TestKeysOfSeveralStores(t *testing.T) {
+	one, two := t.TempDir(), t.TempDir()
+	routes := "llmroute {\n unmetered\n model m {\n backend mock\n }\n}\n"
+	g := run(t, fmt.Sprintf("@two header X-Store two\nroute @two {\n keyauth {\n store file %s\n }\n %s}\nroute {\n keyauth {\n store file %s\n }\n %s}\n", two, routes, one, routes))
+	path := filepath.Join(t.TempDir(), "keys.csv")
+	require.NoError(t, os.WriteFile(path, []byte("token\n"+keyHash("sk-of-store-two")+"\n"), 0o600))
+	_, stderr, err := g.keys("import", path)
+	require.Error(t, err)
+	require.Contains(t, stderr, "name the store, one of: ")
+	require.Contains(t, stderr, "file "+one)
+	_, stderr, err = g.keys("import", "--store", "file "+two, path)
+	require.NoError(t, err, stderr)
+	body := chat("m", "hi", false)
+	g.must(http.StatusOK, http.MethodPost, "/v1/chat/completions", "sk-of-store-two", body, "X-Store", "two")
+	g.must(http.StatusUnauthorized, http.MethodPost, "/v1/chat/completions", "sk-of-store-two", body)
+	none := run(t, "llmroute {\n anonymous\n unmetered\n model m {\n backend mock\n }\n}\n")
+	_, stderr, err = none.keys("list")
+	require.Error(t, err)
+	require.Contains(t, stderr, "the configuration has no keyauth")
+}
+
+// TestValidateNeedsNoStore validates a configuration whose Redis is not there, in each of its three forms, and starts it.
+func TestValidateNeedsNoStore(t *testing.T) {
+	bin, err := buildOnce()
+	require.NoError(t, err)
+	nobody, other := freeAddr(t), freeAddr(t)
+	for _, store := range []string{"redis " + nobody, "redis " + nobody + " " + other, "redis " + nobody + " {\n sentinel keys\n }"} {
+		directives := "keyauth {\n store " + store + "\n master_key " + masterKey + "\n}\nllmroute {\n unmetered\n model m {\n backend mock\n }\n}\n"
+		file := filepath.Join(t.TempDir(), "Caddyfile")
+		require.NoError(t, os.WriteFile(file, []byte(site(freeAddr(t), freeAddr(t), "", directives)), 0o600))
+		out, err := exec.Command(bin, "validate", "--config", file, "--adapter", "caddyfile").CombinedOutput()
+		require.NoError(t, err, "%s", out)
+		g := run(t, directives)
+		a := g.must(http.StatusServiceUnavailable, http.MethodPost, "/v1/chat/completions", "sk-any-key-that-nobody-knows", chat("m", "hi", false))
+		require.NotEmpty(t, a.Header.Get("Retry-After"))
+		g.must(http.StatusOK, http.MethodPost, "/v1/chat/completions", masterKey, chat("m", "hi", false))
+	}
+}
