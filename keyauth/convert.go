@@ -1,6 +1,7 @@
 package keyauth
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -36,8 +37,9 @@ func (t *litellmTable) fromRow(row map[string]json.RawMessage) (*imported, *colu
 	if fault != nil {
 		return nil, fault
 	}
-	for n, v := range t.blank() {
-		if string(row[n]) == string(v) {
+	blank := blankRows[t]
+	for n, v := range row {
+		if empty, known := blank[n]; known && bytes.Equal(v, empty) {
 			delete(row, n) // what a row says that says nothing
 		}
 	}
@@ -259,7 +261,17 @@ func (e *Entry) litellmRow(t *litellmTable) map[string]json.RawMessage {
 }
 
 // blank is a row that says nothing: nulls, and empty values where LiteLLM's code expects those.
-func (t *litellmTable) blank() map[string]json.RawMessage {
+func (t *litellmTable) blank() map[string]json.RawMessage { return maps.Clone(blankRows[t]) }
+
+var blankRows = func() map[*litellmTable]map[string]json.RawMessage {
+	rows := make(map[*litellmTable]map[string]json.RawMessage, len(litellmTables))
+	for _, t := range litellmTables {
+		rows[t] = t.newBlank()
+	}
+	return rows
+}()
+
+func (t *litellmTable) newBlank() map[string]json.RawMessage {
 	row := make(map[string]json.RawMessage, len(t.columns))
 	for _, c := range t.columns {
 		row[c.name] = json.RawMessage("null")

@@ -1,6 +1,7 @@
 package keyauth
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -135,9 +136,17 @@ func (r *importing) decide(old []byte, o ImportOptions) error {
 		r.result.Action = rowAdded
 		return nil
 	}
+	if bytes.Equal(old, r.data) {
+		r.result.Action = rowSame
+		return nil
+	}
 	was, err := r.table.readStored(old)
 	if err != nil {
 		return err
+	}
+	if was.fingerprint == r.mark || was.mark == r.mark && !o.Overwrite {
+		r.result.Action = rowSame
+		return nil
 	}
 	is, err := r.table.readStored(r.data)
 	if err != nil {
@@ -145,8 +154,6 @@ func (r *importing) decide(old []byte, o ImportOptions) error {
 	}
 	r.change.OldAlias = was.alias
 	switch {
-	case was.fingerprint == r.mark, was.mark == r.mark && !o.Overwrite:
-		r.result.Action = rowSame
 	case was.mark == was.fingerprint, o.Overwrite:
 		r.result.Action, r.result.Columns = rowChanged, differences(was.row, is.row)
 	default:
