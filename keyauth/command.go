@@ -135,7 +135,7 @@ func exportRows(cmd *cobra.Command, t *litellmTable, fn func(map[string]json.Raw
 func exportJSON(cmd *cobra.Command, w *bufio.Writer, tables []*litellmTable) error {
 	open := "{\n"
 	for _, t := range tables {
-		fmt.Fprintf(w, "%s%q: [", open, t.Name) // errors of a bufio.Writer stay until Flush
+		_, _ = fmt.Fprintf(w, "%s%q: [", open, t.Name) // errors of a bufio.Writer stay until Flush
 		open = ",\n"
 		comma := "\n"
 		err := exportRows(cmd, t, func(row map[string]json.RawMessage) error {
@@ -146,7 +146,7 @@ func exportJSON(cmd *cobra.Command, w *bufio.Writer, tables []*litellmTable) err
 		if err != nil {
 			return err
 		}
-		fmt.Fprint(w, "]")
+		_, _ = fmt.Fprint(w, "]")
 	}
 	_, err := w.WriteString("\n}\n")
 	return err
@@ -286,7 +286,7 @@ func (k *shownKey) state(now time.Time) string {
 
 func printKeys(w io.Writer, body io.Reader) error {
 	table := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
-	fmt.Fprintln(table, "ID\tNAME\tALIAS\tUSER\tTEAM\tMODELS\tSPEND\tEXPIRES\tSTATE") // its error comes again with Flush
+	_, _ = fmt.Fprintln(table, "ID\tNAME\tALIAS\tUSER\tTEAM\tMODELS\tSPEND\tEXPIRES\tSTATE") // its error comes again with Flush
 	n := 0
 	now := time.Now()
 	err := eachLine(body, func(k shownKey) error {
@@ -298,7 +298,7 @@ func printKeys(w io.Writer, body io.Reader) error {
 		if models == "" {
 			models = "all"
 		}
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", k.ID, orDash(k.Name), orDash(k.Alias), orDash(k.UserID), orDash(k.TeamID),
+		_, _ = fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", k.ID, orDash(k.Name), orDash(k.Alias), orDash(k.UserID), orDash(k.TeamID),
 			models, k.Spend, expires, k.state(now))
 		if n++; n%1000 == 0 { // the table is not held in memory
 			return table.Flush()
@@ -358,7 +358,7 @@ func printKey(w io.Writer, body io.Reader) error {
 		if text := rawText(row[n]); text != "" {
 			value = text
 		}
-		fmt.Fprintf(table, "%s\t%s\n", n, value) // its error comes again with Flush
+		_, _ = fmt.Fprintf(table, "%s\t%s\n", n, value) // its error comes again with Flush
 	}
 	return table.Flush()
 }

@@ -338,9 +338,9 @@ func (im *importer) print() error {
 // print writes the report for people.
 func (r *importReport) print(w io.Writer) error {
 	table := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0) // its errors come again with Flush
-	fmt.Fprintln(table, "TABLE\tROWS\tADDED\tCHANGED\tSAME\tREFUSED")
+	_, _ = fmt.Fprintln(table, "TABLE\tROWS\tADDED\tCHANGED\tSAME\tREFUSED")
 	for _, t := range r.Tables {
-		fmt.Fprintf(table, "%s\t%d\t%d\t%d\t%d\t%d\n", t.Table, t.Rows, t.Added, t.Changed, t.Same, t.Refused)
+		_, _ = fmt.Fprintf(table, "%s\t%d\t%d\t%d\t%d\t%d\n", t.Table, t.Rows, t.Added, t.Changed, t.Same, t.Refused)
 	}
 	if err := table.Flush(); err != nil {
 		return err

@@ -32,7 +32,7 @@ type imported struct {
 // changes nothing, whatever became of the record here; a record that still has its mark's fingerprint was not changed here.
 
 // fromRow builds the record of a row, whose values it checks as the key API does.
-func (t *litellmTable) fromRow(row map[string]json.RawMessage) (*imported, *columnFault) {
+func (t *litellmTable) fromRow(row map[string]json.RawMessage) (*imported, *columnError) {
 	row, fault := t.normalize(row)
 	if fault != nil {
 		return nil, fault
@@ -50,7 +50,7 @@ func (t *litellmTable) fromRow(row map[string]json.RawMessage) (*imported, *colu
 	}
 	id := rawText(take(t.id))
 	if id == "" {
-		return nil, &columnFault{t.id, "is missing"}
+		return nil, &columnError{t.id, "is missing"}
 	}
 	var rec *imported
 	switch t.kind {
@@ -69,7 +69,7 @@ func (t *litellmTable) fromRow(row map[string]json.RawMessage) (*imported, *colu
 	if t.kind == KeyKind {
 		rec.id = strings.ToLower(id)
 	} else if reason := name(encodeText(id)); reason != "" {
-		return nil, &columnFault{t.id, reason}
+		return nil, &columnError{t.id, reason}
 	}
 	return rec, nil
 }
@@ -82,12 +82,12 @@ func markEntry(e *Entry) *imported {
 	return r
 }
 
-func keyOfRow(token string, row map[string]json.RawMessage, take func(string) json.RawMessage) (*imported, *columnFault) {
+func keyOfRow(token string, row map[string]json.RawMessage, take func(string) json.RawMessage) (*imported, *columnError) {
 	if strings.HasPrefix(token, keyPrefix) {
-		return nil, &columnFault{"token", "is a key in clear, not the hash of one: LiteLLM keeps hashes"}
+		return nil, &columnError{"token", "is a key in clear, not the hash of one: LiteLLM keeps hashes"}
 	}
 	if b, err := hex.DecodeString(token); err != nil || len(b) != len(digest{}) {
-		return nil, &columnFault{"token", "is not the SHA-256 of a key, 64 hex digits"}
+		return nil, &columnError{"token", "is not the SHA-256 of a key, 64 hex digits"}
 	}
 	k := &Key{Token: strings.ToLower(token)}
 	for _, c := range []struct {
@@ -99,7 +99,7 @@ func keyOfRow(token string, row map[string]json.RawMessage, take func(string) js
 			continue
 		}
 		if reason := name(raw); reason != "" {
-			return nil, &columnFault{c.name, reason}
+			return nil, &columnError{c.name, reason}
 		}
 		*c.to = rawText(raw)
 	}
@@ -128,11 +128,11 @@ func keyOfRow(token string, row map[string]json.RawMessage, take func(string) js
 // shownToken is how many digits of a key's hash are shown.
 const shownToken = 12
 
-func teamOfRow(id string, row map[string]json.RawMessage, take func(string) json.RawMessage) (*imported, *columnFault) {
+func teamOfRow(id string, row map[string]json.RawMessage, take func(string) json.RawMessage) (*imported, *columnError) {
 	t := &Team{ID: id}
 	if raw := take("team_alias"); raw != nil {
 		if reason := name(raw); reason != "" {
-			return nil, &columnFault{"team_alias", reason}
+			return nil, &columnError{"team_alias", reason}
 		}
 		t.Alias = rawText(raw)
 	}
@@ -147,7 +147,7 @@ func teamOfRow(id string, row map[string]json.RawMessage, take func(string) json
 // takeCommon reads the columns that keys and teams have in common.
 func takeCommon(take func(string) json.RawMessage, aliasColumn string, models *[]string, aliases *map[string]string,
 	meta *map[string]json.RawMessage, blocked *bool, created, updated *time.Time,
-) *columnFault {
+) *columnError {
 	if raw := take("models"); raw != nil {
 		_ = json.Unmarshal(raw, models) // normalized: a list of texts
 	}
@@ -156,13 +156,13 @@ func takeCommon(take func(string) json.RawMessage, aliasColumn string, models *[
 	}
 	if raw := take(aliasColumn); raw != nil && string(raw) != "{}" {
 		if reason := textObject(raw); reason != "" {
-			return &columnFault{aliasColumn, reason}
+			return &columnError{aliasColumn, reason}
 		}
 		_ = json.Unmarshal(raw, aliases) // checked
 	}
 	if raw := take("metadata"); raw != nil && string(raw) != "{}" {
 		if reason := metadata(raw); reason != "" {
-			return &columnFault{"metadata", reason}
+			return &columnError{"metadata", reason}
 		}
 		_ = json.Unmarshal(raw, meta) // checked
 	}

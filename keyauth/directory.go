@@ -207,6 +207,7 @@ func (d *Directory) Changed(kind Kind, id string) {
 	case TeamKind:
 		d.cache.dropTeam(id)
 		d.flights.Store(new(singleflight.Group))
+	case UserKind, EndUserKind, BudgetKind: // no call is judged by them
 	}
 }
 

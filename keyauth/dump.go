@@ -20,7 +20,7 @@ type dumpRow struct {
 	ImportRow
 	Line  int          // where the row begins in CSV and ends in JSON, from 1
 	N     int          // from 1, within its table in the file
-	Fault *columnFault // a value that is none of its column's type
+	Fault *columnError // a value that is none of its column's type
 }
 
 // dump reads a file of rows. Formats: CSV with a header, as PostgreSQL's COPY writes it; JSON: an array of rows, as json_agg
@@ -141,7 +141,7 @@ func (d *dump) eachCSV(br *bufio.Reader, in *lineReader, begin int, fn func(*dum
 			value, reason := types[i].fromText(strings.Clone(s))
 			if reason != "" {
 				line, _ := r.FieldPos(i)
-				row.Line, row.Fault = line+begin, &columnFault{header[i], reason}
+				row.Line, row.Fault = line+begin, &columnError{header[i], reason}
 				break
 			}
 			row.Row[header[i]] = value

@@ -136,7 +136,7 @@ func TestWrongValuesNameTheColumn(t *testing.T) {
 		require.NotContains(t, fault.Error(), "in-clear")
 	}
 	rows := readDump(t, "x.csv", "token,spend,models\n"+hash+",1,{a\n")
-	require.Equal(t, &columnFault{"models", `must be a list such as {gpt-4o,"claude 4"}`}, rows[0].Fault)
+	require.Equal(t, &columnError{"models", `must be a list such as {gpt-4o,"claude 4"}`}, rows[0].Fault)
 }
 
 func long(n int) string { return strings.Repeat("x", n) }

@@ -146,14 +146,14 @@ func tableNames() string {
 	return strings.Join(names, ", ")
 }
 
-// columnFault says what is wrong with a value of a row. It holds no value, as that may be a secret.
-type columnFault struct{ column, reason string }
+// columnError says what is wrong with a value of a row. It holds no value, as that may be a secret.
+type columnError struct{ column, reason string }
 
-func (f *columnFault) Error() string { return f.column + ": " + f.reason }
+func (f *columnError) Error() string { return f.column + ": " + f.reason }
 
 // normalize brings the values of a row of JSON into the one form in which they are kept, so that dumps of either format give
 // the same records. Members that are null are left out.
-func (t *litellmTable) normalize(row map[string]json.RawMessage) (map[string]json.RawMessage, *columnFault) {
+func (t *litellmTable) normalize(row map[string]json.RawMessage) (map[string]json.RawMessage, *columnError) {
 	out := make(map[string]json.RawMessage, len(row))
 	names := make([]string, 0, len(row))
 	for n := range row {
@@ -168,7 +168,7 @@ func (t *litellmTable) normalize(row map[string]json.RawMessage) (map[string]jso
 		typ, _ := t.typeOf(n)
 		value, fault := typ.normalize(raw)
 		if fault != "" {
-			return nil, &columnFault{n, fault}
+			return nil, &columnError{n, fault}
 		}
 		out[n] = value
 	}
