@@ -55,20 +55,23 @@ func Units[T ~string | ~[]byte](text T) int64 { return units([]byte(text)) }
 
 func units(p []byte) int64 {
 	var n int64
-	for len(p) >= 8 {
+	for ; len(p) >= 8; p = p[8:] {
 		if binary.LittleEndian.Uint64(p)&highBits == 0 {
 			n += 8 * asciiUnits
 		} else {
-			for _, b := range p[:8] {
-				n += int64(leadUnits[b])
-			}
+			n += units8((*[8]byte)(p))
 		}
-		p = p[8:]
 	}
 	for _, b := range p {
 		n += int64(leadUnits[b])
 	}
 	return n
+}
+
+// units8 is units of eight bytes.
+func units8(b *[8]byte) int64 {
+	return int64(leadUnits[b[0]]) + int64(leadUnits[b[1]]) + int64(leadUnits[b[2]]) + int64(leadUnits[b[3]]) +
+		int64(leadUnits[b[4]]) + int64(leadUnits[b[5]]) + int64(leadUnits[b[6]]) + int64(leadUnits[b[7]])
 }
 
 // jsonText counts the text of one JSON string, given in pieces that may be cut inside an escape.
@@ -80,26 +83,20 @@ type jsonText struct {
 // add returns the units of a piece.
 func (t *jsonText) add(p []byte) int64 {
 	var n int64
-	for len(p) > 0 {
-		if t.esc > 0 {
-			n += t.escaped(p[0])
-			p = p[1:]
-			continue
-		}
-		if len(p) < 8 {
-			if p[0] == '\\' {
-				t.esc = 1
-			} else {
-				n += int64(leadUnits[p[0]])
-			}
-			p = p[1:]
-			continue
-		}
+	for t.esc > 0 && len(p) > 0 {
+		n += t.escaped(p[0])
+		p = p[1:]
+	}
+	for len(p) >= 8 {
 		w := binary.LittleEndian.Uint64(p)
 		x := w ^ backslashes
 		escapes := (x - lowBits) &^ x & highBits
-		if (w|escapes)&highBits == 0 {
-			n += 8 * asciiUnits
+		if escapes == 0 {
+			if w&highBits == 0 {
+				n += 8 * asciiUnits
+			} else {
+				n += units8((*[8]byte)(p))
+			}
 			p = p[8:]
 			continue
 		}
@@ -107,18 +104,26 @@ func (t *jsonText) add(p []byte) int64 {
 		if w&(escapes&-escapes-1)&highBits == 0 {
 			n += int64(end) * asciiUnits
 		} else {
-			for _, b := range p[:end] {
-				n += int64(leadUnits[b])
-			}
+			n += units(p[:end])
 		}
-		switch p = p[end:]; {
-		case end == 8:
-		case len(p) > 1 && p[1] != 'u':
+		if p = p[end:]; len(p) > 1 && p[1] != 'u' {
 			n += asciiUnits
 			p = p[2:]
-		default:
+			continue
+		}
+		t.esc = 1
+		for p = p[1:]; t.esc > 0 && len(p) > 0; p = p[1:] {
+			n += t.escaped(p[0])
+		}
+	}
+	for _, c := range p {
+		switch {
+		case t.esc > 0:
+			n += t.escaped(c)
+		case c == '\\':
 			t.esc = 1
-			p = p[1:]
+		default:
+			n += int64(leadUnits[c])
 		}
 	}
 	return n
