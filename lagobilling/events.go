@@ -266,22 +266,44 @@ func (h *Handler) perTokenType(dst []byte, b *bill) []byte {
 }
 
 // overlapping turns disjoint counts into those that Lago's agent SDK sends, whose providers disagree on what contains
-// what: OpenAI and its likes count cached and media tokens within the input and reasoning within the output; Gemini
-// counts reasoning apart; Anthropic and Bedrock count everything apart.
+// what: OpenAI and its likes count cached, written and media tokens within the input and reasoning within the output;
+// Gemini counts reasoning apart; Anthropic and Bedrock count the cache apart, the writes' total beside its two parts, and
+// reasoning within the output without naming it. Kinds that the SDK does not send of a provider become zero.
 func overlapping(c usage.Counts, flavour llm.API, provider string) usage.Counts {
-	if flavour == llm.Anthropic || flavour == llm.Bedrock || provider == "anthropic" || provider == "bedrock" {
-		return c
-	}
 	out := c
-	if _, ok := c.Get(usage.Input); ok || c.InputTokens() > 0 {
-		out.Set(usage.Input, c.InputTokens())
+	sum := func(to usage.Kind, kinds ...usage.Kind) {
+		total, set := int64(0), false
+		for _, k := range kinds {
+			n, ok := c.Get(k)
+			total += n
+			set = set || ok
+		}
+		if set {
+			out.Set(to, total)
+		}
 	}
-	total := c.OutputTokens() - c.N(usage.Citations)
-	if flavour == llm.Gemini || provider == "gemini" || provider == "vertex" {
-		total -= c.N(usage.Reasoning)
+	zero := func(kinds ...usage.Kind) {
+		for _, k := range kinds {
+			out.Set(k, 0)
+		}
 	}
-	if _, ok := c.Get(usage.Output); ok || total > 0 {
-		out.Set(usage.Output, total)
+	if flavour == llm.Anthropic || flavour == llm.Bedrock || provider == "anthropic" || provider == "bedrock" {
+		sum(usage.CacheWrite, usage.CacheWrite, usage.CacheWrite5m, usage.CacheWrite1h)
+		sum(usage.Output, usage.Output, usage.Reasoning)
+		zero(usage.Reasoning)
+		return out
+	}
+	if n := c.InputTokens(); n > 0 {
+		out.Set(usage.Input, n)
+	}
+	sum(usage.CacheRead, usage.CacheRead, usage.CacheReadAudio, usage.CacheReadImage, usage.CacheReadVideo)
+	sum(usage.InputAudio, usage.InputAudio, usage.CacheReadAudio)
+	sum(usage.InputImage, usage.InputImage, usage.CacheReadImage)
+	sum(usage.InputVideo, usage.InputVideo, usage.CacheReadVideo)
+	zero(usage.CacheReadAudio, usage.CacheReadImage, usage.CacheReadVideo, usage.CacheWrite, usage.CacheWrite5m, usage.CacheWrite1h)
+	sum(usage.Output, usage.Output, usage.OutputAudio, usage.OutputImage, usage.OutputVideo)
+	if flavour != llm.Gemini && provider != "gemini" && provider != "vertex" {
+		out.Set(usage.Output, out.N(usage.Output)+c.N(usage.Reasoning))
 	}
 	return out
 }

@@ -46,7 +46,11 @@ func priceable(provider string, flavour llm.API, counts map[usage.Kind]int64) (*
 
 func TestEvents(t *testing.T) {
 	openai := map[usage.Kind]int64{usage.Input: 1000, usage.CacheRead: 400, usage.Output: 50, usage.Reasoning: 30, usage.InputAudio: 0}
-	anthropic := map[usage.Kind]int64{usage.Input: 10, usage.CacheRead: 4000, usage.CacheWrite5m: 200, usage.Output: 5}
+	anthropic := map[usage.Kind]int64{usage.Input: 10, usage.CacheRead: 4000, usage.CacheWrite5m: 200, usage.CacheWrite1h: 30, usage.Output: 5, usage.Reasoning: 7}
+	media := map[usage.Kind]int64{
+		usage.Input: 1, usage.CacheRead: 2, usage.CacheWrite: 4, usage.InputAudio: 8, usage.CacheReadAudio: 16,
+		usage.Output: 32, usage.Reasoning: 64, usage.OutputAudio: 128,
+	}
 	cases := []struct {
 		name     string
 		handler  Handler
@@ -61,6 +65,7 @@ func TestEvents(t *testing.T) {
 		{"per_token_type_sdk_openai", Handler{Events: shapePerTokenType, TokenCounts: countsSDK}, "openai", llm.OpenAI, openai},
 		{"per_token_type_sdk_gemini", Handler{Events: shapePerTokenType, TokenCounts: countsSDK}, "gemini", llm.Gemini, openai},
 		{"per_token_type_sdk_anthropic", Handler{Events: shapePerTokenType, TokenCounts: countsSDK}, "anthropic", llm.Anthropic, anthropic},
+		{"per_token_type_sdk_media", Handler{Events: shapePerTokenType, TokenCounts: countsSDK}, "openai", llm.OpenAI, media},
 		{"cost", Handler{Events: shapeCost}, "openai", llm.OpenAI, openai},
 		{"cost_discount", Handler{Events: shapeCost, EventCode: "ai_cost", Discount: []Percent{{Provider: "openai", Percent: "33.3"}}}, "openai", llm.OpenAI, openai},
 	}

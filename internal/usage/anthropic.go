@@ -94,6 +94,7 @@ func compacted(r *Reader) {
 	if !r.sums.has(flag) {
 		return
 	}
+	r.cur.rejected = r.cur.rejected || r.sums.rejected
 	for _, s := range iterated {
 		if r.sums.has(s) {
 			r.cur.put(s, r.sums.n[s])

@@ -72,8 +72,9 @@ func cohereCounts(r *Reader, m *mapped) {
 		m.Add(InputImage, t.n[inImage])
 	}
 	out, okOut := t.first(outTotal, completion)
+	// What is billed by something else than tokens has no input of its own.
+	m.in, m.out = okIn || !okOut && !t.rejected && !m.Empty(), okOut
 	if okOut {
 		m.Set(Output, out)
 	}
-	m.in, m.out = okIn || !m.Empty(), okOut
 }

@@ -58,7 +58,7 @@ func (r *Reader) sniff(p []byte) int {
 	}
 	switch {
 	case p[i] == 0x1f && !spoken: // gzip; other codings look like nothing
-		r.framing, r.broken = opaque, "the answer is compressed"
+		r.framing, r.broken, r.compressed = opaque, "the answer is compressed", true
 	case r.framing == opaque && !spoken:
 		r.broken = "the answer is neither JSON nor an event stream"
 	}

@@ -21,6 +21,7 @@ type golden struct {
 	Provider    string `json:"provider"`
 	ContentType string `json:"content_type"`
 	Status      int    `json:"status"`
+	HeaderTier  string `json:"header_tier"` // the tier that a header of the answer names
 
 	// The answer, in one of five forms.
 	JSON   json.RawMessage   `json:"json"`   // a JSON body, as it stands here
@@ -132,7 +133,7 @@ func (g *golden) bytes(t testing.TB) []byte {
 }
 
 func (g *golden) options() Options {
-	return Options{API: g.API, Provider: g.Provider, Status: g.Status, ContentType: g.ContentType}
+	return Options{API: g.API, Provider: g.Provider, Status: g.Status, ContentType: g.ContentType, Tier: g.HeaderTier}
 }
 
 func (g *golden) estimate() Estimate {

@@ -38,8 +38,8 @@ func openAIUsageFields() fields {
 		"citation_tokens":           count(citations),      // Perplexity
 		"num_search_queries":        count(searches),       // Perplexity
 		"server_tool_use":           object(fields{"web_search_requests": count(searches)}),
-		"prompt_audio_seconds":      millis(length),                                               // Mistral
-		"cost":                      price(toCost).with(fields{"total_cost": price(toTotalCost)}), // OpenRouter: a number; Perplexity: an object
+		"prompt_audio_seconds":      millis(length),                                                                             // Mistral
+		"cost":                      price(toCost).with(fields{"total_cost": price(toTotalCost), "currency": text(toCurrency)}), // OpenRouter: a number; Perplexity: an object
 		"cost_details":              object(fields{"upstream_inference_cost": price(toUpstreamCost)}),
 		"is_byok":                   isTrue(flag),
 		"cost_in_usd_ticks":         price(toTicks), // xAI

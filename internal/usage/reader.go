@@ -33,6 +33,9 @@ type Options struct {
 	Provider    string // provider preset, for habits that the format alone does not show: xai, perplexity, ...
 	Status      int    // HTTP status; an answer of 400 or more is never priced
 	ContentType string
+	// Tier is the service tier that a header of the answer names, as Bedrock's X-Amzn-Bedrock-Service-Tier does; one that
+	// the body names goes before it.
+	Tier string
 }
 
 // Mark says what ended at the position that Next returned.
@@ -77,16 +80,17 @@ type Reader struct {
 	itemType, action            name // of the element of a list under way
 	searches                    int64
 
-	event    event
-	units    [numClasses]int64 // text passed so far
-	atUsage  int64             // text that had passed when the kept usage came
-	failed   bool              // an error was seen
-	finished bool              // the answer said that it is finished, short of its own end
-	final    bool              // the kept usage is for the whole answer
-	ended    bool              // End was given
-	complete bool
-	broken   string // why the bytes could not be read
-	open     bool
+	event      event
+	units      [numClasses]int64 // text passed so far
+	atUsage    int64             // text that had passed when the kept usage came
+	failed     bool              // an error was seen
+	finished   bool              // the answer said that it is finished, short of its own end
+	final      bool              // the kept usage is for the whole answer
+	ended      bool              // End was given
+	complete   bool
+	broken     string // why the bytes could not be read
+	compressed bool   // which is that they are compressed: an answer all the same
+	open       bool
 
 	inArray bool
 	delta   bool // the usage that ends an answer was seen (Anthropic)
@@ -117,6 +121,7 @@ func NewReader(o Options) *Reader {
 		f = formats[NotBillable]
 	}
 	r.o, r.f, r.open = o, f, true
+	r.tier.put([]byte(o.Tier))
 	r.begin()
 	return r
 }

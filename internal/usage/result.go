@@ -121,7 +121,7 @@ func (r *Reader) Result(e Estimate) Result {
 			res.Source = Partial
 			m.note("the stream ended in an error: only what was reported")
 		}
-	case r.broken != "" && !reported && text == 0:
+	case r.broken != "" && !r.compressed && !reported && text == 0:
 		// What came is no answer of this API: there is nothing to go by.
 	default:
 		r.estimate(&m, e, since, final)
@@ -152,7 +152,7 @@ func (r *Reader) estimate(m *mapped, e Estimate, since int64, final bool) {
 		m.Set(Input, tokens(e.InputUnits))
 		m.note("input estimated" + rule)
 	}
-	if !r.f.output || since == 0 && m.Empty() {
+	if !r.f.output || r.compressed || since == 0 && m.Empty() {
 		return
 	}
 	switch {
@@ -183,7 +183,7 @@ func (r *Reader) cost(res *Result) {
 	switch {
 	case t.costKind == toTicks:
 		res.Cost, res.CostUnit = text, "usd_ticks"
-	case t.costKind == toTotalCost && r.o.Provider == "perplexity":
+	case t.costKind == toTotalCost && r.o.Provider == "perplexity" && !t.foreign:
 		res.Cost, res.CostUnit = text, "usd"
 	case t.costKind == toCost && r.o.Provider == "openrouter":
 		res.Cost, res.CostUnit = text, "usd"

@@ -170,7 +170,7 @@ func (s *scanner) value(r *Reader, p []byte, i int) int {
 			s.st = stFirst
 		}
 		return i + 1
-	case c >= '0' && c <= '9' || c == '-' || c == 't' || c == 'f' || c == 'n':
+	case literalStart[c]:
 		s.st, s.valLen, s.over = stLiteral, 0, false
 		return s.literal(r, p, i)
 	}
@@ -233,7 +233,7 @@ func (s *scanner) members(p []byte, i int) int {
 			if end == j+1 || p[end-2] == '\\' {
 				end = j
 			}
-		} else {
+		} else if literalStart[p[j]] {
 			for end < len(p) && literalByte[p[end]] {
 				end++
 			}
@@ -368,13 +368,15 @@ func (s *scanner) literal(r *Reader, p []byte, i int) int {
 // tooLong stands for a number that does not fit: it is refused as a count and as a cost.
 var tooLong = []byte("9e99")
 
-// literalByte holds the bytes that numbers, true, false and null are made of.
-var literalByte = func() (t [256]bool) {
-	for _, c := range "0123456789+-.eEtrufalsn" {
+// literalStart and literalByte hold the bytes that numbers, true, false and null begin with and are made of.
+var literalStart, literalByte = byteSet("0123456789-tfn"), byteSet("0123456789+-.eEtrufalsn")
+
+func byteSet(s string) (t [256]bool) {
+	for _, c := range []byte(s) {
 		t[c] = true
 	}
 	return t
-}()
+}
 
 const (
 	lowBits  = 0x0101010101010101

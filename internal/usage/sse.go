@@ -42,7 +42,7 @@ const doneMarker = "[DONE]"
 
 // mayStrip reports whether the event's lines so far leave it possible to drop the event as a whole.
 func (s *sse) mayStrip() bool {
-	return s.line != lineComment && s.line != lineRaw && s.marker == 0 && !s.glued
+	return (s.line != lineComment || s.fields) && s.line != lineRaw && s.marker == 0 && !s.glued
 }
 
 // nextSSE reads server-sent events.

@@ -60,6 +60,7 @@ const (
 	toTotalCost // a cost as a member total_cost
 	toTicks     // a cost in 10^-10 USD
 	toUpstreamCost
+	toCurrency // the currency of a total_cost, US dollars when it names none
 )
 
 // class is what a piece of the answer's text counts as.

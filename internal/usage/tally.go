@@ -49,6 +49,7 @@ type tally struct {
 	n        [numSlots]int64
 	set      uint64
 	rejected bool // a number was negative, too large, or had a fraction
+	foreign  bool // the cost is in another currency than US dollars
 	costKind dest
 	cost     short
 	upstream short
@@ -74,7 +75,14 @@ func (t *tally) put(s slot, n int64) {
 	t.set |= 1 << s
 }
 
-func (t *tally) add(s slot, n int64) { t.put(s, t.n[s]+n) }
+// add adds to a slot. A sum that is not believed is refused as a count of that size is.
+func (t *tally) add(s slot, n int64) {
+	if n += t.n[s]; n > maxCount {
+		t.rejected = true
+		return
+	}
+	t.put(s, n)
+}
 
 // first returns the first of the slots that is set.
 func (t *tally) first(slots ...slot) (n int64, ok bool) {
@@ -95,6 +103,8 @@ func (t *tally) zero() bool {
 	}
 	return true
 }
+
+var dollars = []byte("USD")
 
 // name holds a short text: a model, an id, a tier. A longer one is left out.
 type name struct {
@@ -259,6 +269,8 @@ func (r *Reader) name(d dest, b []byte) {
 		r.itemType.put(b)
 	case toAction:
 		r.action.put(b)
+	case toCurrency:
+		r.cur.foreign = !bytes.EqualFold(b, dollars)
 	default: // costs are numbers
 	}
 }
