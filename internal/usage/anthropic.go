@@ -98,6 +98,8 @@ func compacted(r *Reader) {
 	for _, s := range iterated {
 		if r.sums.has(s) {
 			r.cur.put(s, r.sums.n[s])
+		} else if r.sums.beyond&(1<<s) != 0 {
+			r.cur.drop(s)
 		}
 	}
 	r.sums = tally{}

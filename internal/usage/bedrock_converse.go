@@ -35,8 +35,7 @@ func bedrockUsageFields() fields {
 	})
 	detail.onDone(func(r *Reader) {
 		n := r.cur.n[listed]
-		r.cur.n[listed] = 0
-		r.cur.set &^= 1 << listed
+		r.cur.drop(listed)
 		switch string(r.itemType.bytes()) {
 		case "5m":
 			r.cur.add(written5m, n)

@@ -33,7 +33,7 @@ func (r *Reader) sniff(p []byte) int {
 		return 0
 	}
 	i := 0
-	for i < len(p) && (p[i] == ' ' || p[i] == '\n' || p[i] == '\r' || p[i] == '\t' || bytes.IndexByte(bom, p[i]) >= 0) {
+	for i < len(p) && (white(p[i]) || bytes.IndexByte(bom, p[i]) >= 0) {
 		i++
 	}
 	if i == len(p) {
@@ -64,6 +64,9 @@ func (r *Reader) sniff(p []byte) int {
 	}
 	return i
 }
+
+// white reports whether c is JSON's white space.
+func white(c byte) bool { return c == ' ' || c == '\n' || c == '\r' || c == '\t' }
 
 // bom is the byte order mark that may come before a stream or a body.
 var bom = []byte("\xef\xbb\xbf")
@@ -96,6 +99,10 @@ func (r *Reader) nextLine(p []byte) (int, Mark) {
 				return i, EventEnd
 			}
 		default:
+			if r.sc.st == stValue && r.sc.top == 0 && p[i] != '{' && !white(p[i]) {
+				r.sc.st = stBad
+				continue
+			}
 			i += r.sc.run(r, p[i:])
 			if r.sc.st == stDone && r.f.ends != nil && r.f.ends(r) {
 				r.final = true
@@ -118,7 +125,7 @@ func (r *Reader) nextElement(p []byte) (int, Mark) {
 		for ; i < len(p); i++ {
 			if p[i] == '[' && !r.inArray {
 				r.inArray = true
-			} else if p[i] != ' ' && p[i] != '\n' && p[i] != '\r' && p[i] != '\t' && p[i] != ',' {
+			} else if !white(p[i]) && p[i] != ',' {
 				break
 			}
 		}

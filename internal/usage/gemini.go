@@ -51,8 +51,7 @@ func geminiModalities(audio, image, video slot) *node {
 	})
 	element.onDone(func(r *Reader) {
 		n := r.cur.n[listed]
-		r.cur.n[listed] = 0
-		r.cur.set &^= 1 << listed
+		r.cur.drop(listed)
 		switch string(r.itemType.bytes()) {
 		case "AUDIO":
 			r.cur.add(audio, n)

@@ -63,7 +63,10 @@ func openAIItems(item *node) *node {
 
 func openAIResponsesEnd(r *Reader) bool {
 	switch string(r.kind.bytes()) {
-	case "response.completed", "response.incomplete", "response.failed":
+	case "response.completed", "response.incomplete":
+		return true
+	case "response.failed":
+		r.failed = true
 		return true
 	}
 	return false
@@ -78,8 +81,6 @@ func openAIResponsesEvent(r *Reader) {
 		r.units[asDelta] = 0
 	case bytes.HasSuffix(kind, []byte("audio.delta")):
 		r.units[asDelta] = 0
-	case string(kind) == "response.failed":
-		r.failed = true
 	}
 }
 

@@ -86,14 +86,15 @@ func (m *mapped) split(all int64, rest Kind, parts ...part) {
 // text since, input that was reported early and the text that passed, or the request's and the answer's text. It may be
 // called at any time and any number of times. An answer that is an error, or not billable, has no counts.
 func (r *Reader) Result(e Estimate) Result {
+	failed := r.failed || r.failing()
 	res := Result{
 		Model:    string(r.model.bytes()),
 		ID:       string(r.id.bytes()),
 		Tier:     r.tierName(),
-		Error:    r.failed || r.failedStatus(),
+		Error:    failed || r.failedStatus(),
 		Complete: r.complete || r.f.closes && (r.finished || r.event.finish),
 	}
-	if r.o.API == NotBillable || r.failedStatus() || r.failed && r.framing == body {
+	if r.o.API == NotBillable || r.failedStatus() || failed && r.framing == body {
 		return res
 	}
 	var m mapped
@@ -110,13 +111,13 @@ func (r *Reader) Result(e Estimate) Result {
 	if r.event.kept {
 		since = 0
 	}
-	final := r.complete && !r.failed || r.framing == body || since <= 0 &&
+	final := r.complete && !failed || r.framing == body || since <= 0 &&
 		(r.final || r.finished || r.event.kept && (!r.event.choice || r.event.finish))
 	switch {
 	case reported && m.in && (m.out && final || !r.f.output):
 		res.Source = Reported
 		r.cost(&res)
-	case r.failed:
+	case failed:
 		if reported {
 			res.Source = Partial
 			m.note("the stream ended in an error: only what was reported")

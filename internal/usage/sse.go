@@ -261,14 +261,17 @@ func (r *Reader) sseEvent() Mark {
 	return m
 }
 
+// failing reports whether the event under way is an error by its name: servers may leave its last line end out.
+func (r *Reader) failing() bool {
+	return r.framing == events && r.sse.data && string(r.kind.bytes()) == "error"
+}
+
 // glue ends an event whose end was seen too late to give it a mark of its own.
 func (r *Reader) glue() {
 	s := &r.sse
 	s.glued = s.fields || s.glued
 	if s.fields {
-		if string(r.kind.bytes()) == "error" {
-			r.failed = true
-		}
+		r.failed = r.failed || r.failing()
 		r.eventDone()
 	}
 	s.fields, s.data, s.marker = false, false, 0

@@ -48,8 +48,9 @@ const (
 type tally struct {
 	n        [numSlots]int64
 	set      uint64
-	rejected bool // a number was negative, too large, or had a fraction
-	foreign  bool // the cost is in another currency than US dollars
+	beyond   uint64 // sums that grew beyond what is believed
+	rejected bool   // a number was negative, too large, or had a fraction
+	foreign  bool   // the cost is in another currency than US dollars
 	costKind dest
 	cost     short
 	upstream short
@@ -75,13 +76,23 @@ func (t *tally) put(s slot, n int64) {
 	t.set |= 1 << s
 }
 
-// add adds to a slot. A sum that is not believed is refused as a count of that size is.
+// add adds to a slot. A sum beyond what is believed is refused, as a count of that size is: the slot stays absent.
 func (t *tally) add(s slot, n int64) {
-	if n += t.n[s]; n > maxCount {
+	switch n += t.n[s]; {
+	case t.beyond&(1<<s) != 0:
+	case n > maxCount:
 		t.rejected = true
-		return
+		t.beyond |= 1 << s
+		t.drop(s)
+	default:
+		t.put(s, n)
 	}
-	t.put(s, n)
+}
+
+// drop makes a slot absent.
+func (t *tally) drop(s slot) {
+	t.n[s] = 0
+	t.set &^= 1 << s
 }
 
 // first returns the first of the slots that is set.
