@@ -24,7 +24,7 @@ const (
 	// maxHeld bounds the part of an event that is kept back while it may turn out to be the usage chunk that the client
 	// did not ask for.
 	maxHeld = 16 << 10
-	// maxWhole is the longest unstreamed answer that is kept back until it is whole, so that its cost can stand in its
+	// maxWhole is the longest unstreamed JSON answer that is kept back until it is whole, so that its cost can stand in its
 	// header.
 	maxWhole = 32 << 10
 )
@@ -135,13 +135,14 @@ func (m *meter) prepare(status int, header http.Header) {
 	m.framed = media == "text/event-stream" || strings.HasSuffix(media, "json")
 	m.reader = usage.NewReader(usage.Options{
 		API: m.call.Endpoint.Reader, Provider: m.target().Provider, Status: status, ContentType: contentType,
+		Tier: header.Get("X-Amzn-Bedrock-Service-Tier"), // invoke says it nowhere else
 	})
 	m.strip = m.call.UsageInjected() && status == http.StatusOK && media == "text/event-stream"
 	if m.strip && m.left >= 0 {
 		header.Del("Content-Length")
 		m.left = -1
 	}
-	m.keep = status == http.StatusOK && m.left > 0 && m.left <= maxWhole && media == "application/json"
+	m.keep = status == http.StatusOK && m.left <= maxWhole && media == "application/json" && (m.left > 0 || !m.call.Request.Stream)
 }
 
 // Write reads usage out of p and passes it on. It says that all was written also when the client is gone: the upstream is
@@ -206,15 +207,12 @@ func (m *meter) forward(p []byte) (int, error) {
 // writeWhole keeps p back until the answer is whole, and then sends header and body. An answer that comes in one piece,
 // as most do, is not copied.
 func (m *meter) writeWhole(p []byte) (int, error) {
-	if m.left > 0 {
+	if m.waits(p) {
 		if m.whole == nil {
 			m.whole = wholeBodies.Get().(*[]byte)
 		}
 		*m.whole = append(*m.whole, p...)
 		return len(p), nil
-	}
-	if cost := m.record.Cost; cost != "" {
-		m.Header()[costHeader] = []string{cost}
 	}
 	if _, err := m.release(); err != nil {
 		return 0, err
@@ -222,12 +220,27 @@ func (m *meter) writeWhole(p []byte) (int, error) {
 	return m.forward(p)
 }
 
-// release sends what was kept back.
+// waits reports whether the answer is not whole with p. One of unstated length is given up when it grows too long, or when
+// it begins with anything but an object: white space keeps a connection alive, and a list is a stream.
+func (m *meter) waits(p []byte) bool {
+	if m.left >= 0 || m.settled {
+		return m.left > 0
+	}
+	if m.whole == nil {
+		return len(p) == 0 || p[0] == '{' && len(p) <= maxWhole
+	}
+	return len(*m.whole)+len(p) <= maxWhole
+}
+
+// release sends what was kept back, with the call's cost if that is known.
 func (m *meter) release() (int, error) {
 	if !m.keep {
 		return 0, nil
 	}
 	m.keep = false
+	if cost := m.record.Cost; cost != "" && m.settled {
+		m.Header()[costHeader] = []string{cost}
+	}
 	m.sendHeader()
 	if m.whole == nil {
 		return 0, nil
@@ -291,8 +304,8 @@ func (m *meter) FlushError() error {
 	if !m.wroteHeader {
 		m.WriteHeader(http.StatusOK)
 	}
-	if m.aborted || m.clientGone() {
-		return nil
+	if m.aborted || m.clientGone() || m.keep && m.left < 0 {
+		return nil // an answer of unstated length is flushed at every write, whether that matters or not
 	}
 	if _, err := m.release(); err != nil {
 		return err

@@ -223,6 +223,37 @@ func TestCostHeader(t *testing.T) {
 			require.Equal(t, all[len(all)-1].Cost, res.Header.Get("x-litellm-response-cost"))
 		})
 	}
+	// Most providers state no length, and the proxy then flushes at every write.
+	for name, pieces := range map[string][]string{
+		"one piece": {jsonAnswer}, "two": cut2(jsonAnswer, 40), "last byte": cut2(jsonAnswer, len(jsonAnswer)-2), "empty": {"", jsonAnswer},
+	} {
+		t.Run("unstated length, "+name, func(t *testing.T) {
+			res, body, err := b.post(chatRoute(chunked("application/json", pieces...)))
+			require.NoError(t, err)
+			require.Equal(t, jsonAnswer, body)
+			b.wait()
+			all := b.records()
+			require.NotEmpty(t, all[len(all)-1].Cost)
+			require.Equal(t, all[len(all)-1].Cost, res.Header.Get("x-litellm-response-cost"))
+		})
+	}
+	// White space keeps the client's connection alive, a long answer does not fit, and a stream is one: none is kept back.
+	long := strings.Replace(jsonAnswer, "Hello", strings.Repeat("x", maxWhole), 1)
+	streamed := chatRoute(chunked("application/json", jsonAnswer))
+	streamed.request.Stream = true
+	for name, rt := range map[string]route{
+		"white space": chatRoute(chunked("application/json", "\n", jsonAnswer)),
+		"long":        chatRoute(chunked("application/json", long[:100], long[100:len(long)-10], long[len(long)-10:])),
+		"stream":      streamed,
+	} {
+		t.Run("not kept back, "+name, func(t *testing.T) {
+			res, body, err := b.post(rt)
+			require.NoError(t, err)
+			require.True(t, strings.HasSuffix(body, jsonAnswer[len(jsonAnswer)-100:]))
+			require.Empty(t, res.Header.Get("x-litellm-response-cost"))
+			b.wait()
+		})
+	}
 	// A flush means now: the header goes without the cost.
 	res, body, err := b.post(chatRoute(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/json")

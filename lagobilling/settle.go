@@ -257,7 +257,7 @@ func (m *meter) outcome(how ending, res *usage.Result) string {
 // result returns the usage of the answer as far as it came. Without a reader, what the request held is all there is.
 func (m *meter) result() usage.Result {
 	if m.reader != nil {
-		return m.reader.Result(usage.Estimate{InputUnits: m.call.Request.TextUnits})
+		return m.reader.Result(usage.Estimate{InputUnits: m.call.Request.TextUnits, InputCharacters: m.call.Request.InputCharacters})
 	}
 	var res usage.Result
 	status := m.record.Status

@@ -13,6 +13,7 @@ import (
 
 	"github.com/tollgate-llm/tollgate/internal/body"
 	"github.com/tollgate-llm/tollgate/internal/llm"
+	"github.com/tollgate-llm/tollgate/internal/usage"
 )
 
 const invalidRequest = "invalid_request_error"
@@ -68,6 +69,9 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, call *llm.Call) 
 	call.Request = llm.Request{
 		Asked: b.ModelName, Stream: b.Stream, IncludeUsage: b.UsageAsked, User: user, UserParam: b.User,
 		N: b.N, MaxOutput: b.MaxOutput, Tier: b.Tier, BodyBytes: int64(len(b.Data)), TextUnits: b.Units,
+	}
+	if ep.Reader == usage.OpenAISpeech {
+		call.Request.InputCharacters = b.InputCharacters()
 	}
 	name, e := h.catalog.resolve(b.ModelName, call.Identity)
 	if e == nil {

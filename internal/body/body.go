@@ -4,6 +4,7 @@ package body
 
 import (
 	"strconv"
+	"unicode/utf8"
 )
 
 // MaxDepth is how deep a body may nest.
@@ -36,7 +37,16 @@ type Body struct {
 	N             int64
 	MaxOutput     int64 // the largest of max_tokens, max_completion_tokens and max_output_tokens
 	Background    bool
+	Input         Span  // the value of `input`, quotes included, where it is a string
 	Units         int64 // the text, in thousandths of a token, by the characters rule of package usage
+}
+
+// InputCharacters returns the length of `input` in characters, where it is a string: speech is billed by it.
+func (b *Body) InputCharacters() int64 {
+	if !b.Input.Present() {
+		return 0
+	}
+	return int64(utf8.RuneCountInString(unescape(b.Data[b.Input.Start+1 : b.Input.End-1])))
 }
 
 // Error says what is wrong with a body, and where.

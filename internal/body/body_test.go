@@ -135,6 +135,25 @@ func TestEdits(t *testing.T) {
 	}
 }
 
+// TestInputCharacters counts the text to be spoken as the provider does: characters, however they are written.
+func TestInputCharacters(t *testing.T) {
+	for text, want := range map[string]int64{
+		`{"model":"tts-1","input":"Hello","voice":"alloy"}`:          5,
+		`{"model":"tts-1","input":"größe 你好 😀"}`:                     10,
+		`{"model":"tts-1","input":"gr\u00f6\u00dfe \ud83d\ude00\n"}`: 8,
+		`{"model":"tts-1","in\u0070ut":"Hello"}`:                     5,
+		`{"model":"tts-1","input":""}`:                               0,
+		`{"model":"tts-1","input":["Hello"]}`:                        0,
+		`{"model":"tts-1","x":{"input":"Hello"}}`:                    0,
+		`{"model":"tts-1","input":"a","input":"Hello"}`:              5,
+		`{"model":"tts-1"}`:                                          0,
+	} {
+		b, err := Parse([]byte(text))
+		require.NoError(t, err, text)
+		require.Equal(t, want, b.InputCharacters(), text)
+	}
+}
+
 func TestUnits(t *testing.T) {
 	units := func(value string) int64 {
 		b, err := Parse([]byte(`{"a":` + value + `}`))

@@ -51,7 +51,9 @@ func (p *parser) top(raw []byte, nameAt, depth int) error {
 	b, at := p.body, p.at
 	switch name {
 	case "":
-		return p.value(depth)
+		if err = p.value(depth); isInput(raw) && p.data[at] == '"' {
+			b.Input = Span{at, p.at}
+		}
 	case "model":
 		return p.model()
 	case "stream":
@@ -88,6 +90,14 @@ func (p *parser) top(raw []byte, nameAt, depth int) error {
 		b.MaxOutput = max(b.MaxOutput, n)
 	}
 	return err
+}
+
+// isInput reports whether a member is the `input`. Of several the last one counts, as JSON parsers have it.
+func isInput(raw []byte) bool {
+	if bytes.IndexByte(raw, '\\') >= 0 {
+		return unescape(raw) == "input"
+	}
+	return string(raw) == "input"
 }
 
 // streamOption takes a member of stream_options.

@@ -52,6 +52,8 @@ type Request struct {
 	BodyBytes    int64
 	// TextUnits estimates the input in thousandths of a token, by the characters rule of package usage.
 	TextUnits int64
+	// InputCharacters is the length of the text to be spoken, in characters; 0 where nothing is.
+	InputCharacters int64
 }
 
 // Target is where an attempt goes. It is immutable once set on a call.

@@ -116,9 +116,10 @@ var unchargedNotes, standardNotes = func() (u, s [numSlots]string) {
 }()
 
 const (
-	noteFree   = "the price data lists this model as free of charge"
-	noteImages = "images not charged: the answer counts output tokens"
-	noteAudio  = "audio is shorter than the billed minimum"
+	noteFree       = "the price data lists this model as free of charge"
+	noteImages     = "images not charged: the answer counts output tokens"
+	noteCharacters = "characters not charged: the model is priced by tokens"
+	noteAudio      = "audio is shorter than the billed minimum"
 )
 
 // tokenSlots has the bits of the token kinds.
@@ -206,6 +207,10 @@ func (a *applied) price(cost *Cost, c *usage.Counts) error {
 		}
 		if k == usage.Images && (c.N(usage.OutputImage) > 0 || c.N(usage.Output) > 0) {
 			cost.Notes = append(cost.Notes, noteImages)
+			continue
+		}
+		if k == usage.InputCharacters && c.N(usage.Input) > 0 && a.set&(1<<usage.Input) != 0 {
+			cost.Notes = append(cost.Notes, noteCharacters)
 			continue
 		}
 		r, note, ok := a.rate(slot(k))

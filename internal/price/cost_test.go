@@ -281,6 +281,20 @@ func TestImagesOrTokens(t *testing.T) {
 	require.Equal(t, "0.04", total(t, Default(), q, counts("images", 2, "output_image", 1000)))
 }
 
+// TestCharactersOrTokens checks that a text to be spoken, which is counted in both, is charged once.
+func TestCharactersOrTokens(t *testing.T) {
+	c := counts("input", 1000, "input_characters", 4000)
+	q := Query{Provider: "vllm", Model: "x", Written: map[string]string{"input_characters": "15"}}
+	require.Equal(t, "0.06", total(t, Default(), q, c))
+	q.Written = map[string]string{"input": "2"}
+	require.Equal(t, "0.002", total(t, Default(), q, c))
+	q.Written = map[string]string{"input": "2", "input_characters": "15"}
+	cost, err := Default().Cost(q, c)
+	require.NoError(t, err)
+	require.Equal(t, "0.002", cost.Total.String())
+	require.Equal(t, []string{"characters not charged: the model is priced by tokens"}, cost.Notes)
+}
+
 func TestLookupsAreBounded(t *testing.T) {
 	table := newTable("test", Default().list, []*layer{{find: Default().list.findListed}})
 	w := table.identify("openai", "")

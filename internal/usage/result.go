@@ -144,12 +144,12 @@ func (r *Reader) Result(e Estimate) Result {
 // estimate fills in what was not reported, by the characters rule.
 func (r *Reader) estimate(m *mapped, e Estimate, since int64, final bool) {
 	const rule = " by the characters rule"
-	switch {
-	case m.in:
-	case r.f.spoken && e.InputCharacters > 0:
+	if !m.in && r.f.spoken && e.InputCharacters > 0 {
+		// Some speech models are priced by characters, others by tokens.
 		m.Set(InputCharacters, e.InputCharacters)
 		m.note("characters of the request")
-	case e.InputUnits > 0:
+	}
+	if !m.in && e.InputUnits > 0 {
 		m.Set(Input, tokens(e.InputUnits))
 		m.note("input estimated" + rule)
 	}
