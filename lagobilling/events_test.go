@@ -293,3 +293,54 @@ func TestRestamp(t *testing.T) {
 	_, err := restamp([]byte(`{"v":1}`), time.Now())
 	require.Error(t, err)
 }
+
+// TestOverflowIsNoBill has a price and a count whose product does not fit: the record says so, and no amount is billed.
+func TestOverflowIsNoBill(t *testing.T) {
+	huge := map[string]string{"input": "1", "output": "1", "web_searches": "9000000000"}
+	for _, shape := range []string{shapePerRequest, shapePerTokenType, shapeCost} {
+		h := &Handler{Events: shape}
+		require.NoError(t, provision(t, h))
+		b, res := priceable("openai", llm.OpenAI, map[usage.Kind]int64{usage.Input: 10, usage.Output: 1, usage.WebSearches: 1 << 53})
+		b.target.Prices = huge
+		b.take(res)
+		h.price(b, res)
+		require.Contains(t, b.Unpriced, "overflows", "the record says why there is no amount")
+		require.Empty(t, b.Cost)
+		events := h.appendEvents(nil, b)
+		payload := b.append(nil, events)
+		require.NotContains(t, string(payload), "response_cost")
+		require.NotContains(t, string(payload), "precise_total_amount_cents")
+		if shape == shapeCost {
+			require.Empty(t, events)
+			require.Equal(t, notBilledPrice, b.NotBilled)
+			continue
+		}
+		require.NotEmpty(t, events, "what was counted is billed all the same")
+	}
+	// A markup may be what makes it too large, and so may the sum of two amounts that fit.
+	for _, markup := range []string{"0", "1000"} {
+		h := &Handler{Markup: []Percent{{Percent: markup}}}
+		require.NoError(t, provision(t, h))
+		b, res := priceable("openai", llm.OpenAI, map[usage.Kind]int64{usage.Input: 1, usage.WebSearches: 1 << 45})
+		b.target.Prices = map[string]string{"input": "1", "web_searches": "9000000000"}
+		b.take(res)
+		h.price(b, res)
+		if markup == "0" {
+			require.Empty(t, b.Unpriced)
+			require.Equal(t, "316659348799488000000000.000001", b.Cost)
+		} else {
+			require.Contains(t, b.Unpriced, "overflows")
+			require.Empty(t, b.Cost)
+		}
+	}
+	h := &Handler{}
+	require.NoError(t, provision(t, h))
+	b, res := priceable("openrouter", llm.OpenAI, map[usage.Kind]int64{usage.Input: 1, usage.Output: 1})
+	b.target.Prices, b.Upstream = nil, "no-such-model"
+	res.Cost, res.CostUnit = "1e30", "usd"
+	b.take(res)
+	h.price(b, res)
+	require.Empty(t, b.Cost, "nor does a provider's own cost that does not fit become another one")
+	require.Equal(t, "1e30", b.ProviderCost)
+	require.NotEmpty(t, b.Unpriced)
+}
