@@ -45,6 +45,7 @@ func (h *Handler) price(b *bill, res *usage.Result) {
 	if !ok {
 		f = h.scale[""]
 	}
+	b.Prices = h.prices.Version()
 	err := h.providerCharge(b, res, f)
 	if err == nil && !b.charge.known {
 		err = h.tableCharge(b, res, f)

@@ -74,6 +74,7 @@ func TestListPrices(t *testing.T) {
 		"free model":                  {Query{Provider: "openai", Model: "omni-moderation-latest"}, counts("input", 100), "0"},
 		"fallback name":               {Query{Provider: "openai", Model: "my-deployment", Fallback: []string{"", "gpt-4o-mini"}}, counts("input", 1_000_000), "0.15"},
 		"nothing counted":             {Query{Provider: "openai", Model: "gpt-4o-mini"}, counts(), "0"},
+		"vertex names the standard":   {Query{Provider: "openai", Model: "gpt-4o-mini", Tier: "ON_DEMAND"}, counts("input", 1_000_000), "0.15"},
 		"no price in the tier's name": {Query{Provider: "openai", Model: "gpt-4o-mini", Tier: "Default"}, counts("input", 1_000_000), "0.15"},
 	} {
 		require.Equal(t, c.want, total(t, Default(), c.q, c.c), name)
@@ -91,6 +92,9 @@ func TestUnpriced(t *testing.T) {
 		"flex":                {Provider: "openai", Model: "gpt-4o", Tier: "flex"},
 		"priority":            {Provider: "openai", Model: "gpt-4o", Tier: "priority"},
 		"batch":               {Provider: "anthropic", Model: "claude-sonnet-4-5", Tier: "batch"},
+		"vertex, provisioned": {Provider: "vertex", Model: "gemini-2.5-pro", Tier: "PROVISIONED_THROUGHPUT"},
+		"vertex, priority":    {Provider: "vertex", Model: "gemini-2.5-pro", Tier: "ON_DEMAND_PRIORITY"},
+		"tier and region":     {Provider: "anthropic", Model: "claude-sonnet-4-5", Tier: "standard+geo-us"},
 		"region":              {Provider: "anthropic", Model: "claude-sonnet-4-5", Tier: "us"},
 		"free with a tier":    {Provider: "openrouter", Model: "deepcoder-14b-preview:free", Tier: "flex"},
 		"tier of a fee only":  {Provider: "mock", Model: "x", Tier: "flex", Written: map[string]string{"request": "1"}},
@@ -195,6 +199,14 @@ func TestWrittenPrices(t *testing.T) {
 	// The price of a tier that the list does not have.
 	q = Query{Provider: "openai", Model: "gpt-4o", Tier: "flex", Written: map[string]string{"input@flex": "1.25", "output@flex": "5"}}
 	require.Equal(t, "6.25", total(t, Default(), q, counts("input", 1_000_000, "output", 1_000_000)))
+	// A place of inference has its own price, whatever the standard tier is called beside it.
+	q = Query{Provider: "anthropic", Model: "claude-sonnet-4-5", Tier: "standard+geo-us", Written: map[string]string{"input@geo-us": "3.3", "input@priority+geo-us": "4"}}
+	require.Equal(t, "3.3", total(t, Default(), q, counts("input", 1_000_000)))
+	q.Tier = "Priority+geo-us"
+	require.Equal(t, "4", total(t, Default(), q, counts("input", 1_000_000)))
+	q.Tier = "priority"
+	require.ErrorIs(t, Default().Priced(q), ErrUnpriced)
+	q = Query{Provider: "openai", Model: "gpt-4o", Tier: "flex", Written: map[string]string{"input@flex": "1.25", "output@flex": "5"}}
 	// Part of a tier is not enough for all of the call.
 	q.Written = map[string]string{"input@flex": "1.25"}
 	_, err = Default().Cost(q, counts("input", 10, "output", 10))

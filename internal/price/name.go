@@ -121,11 +121,26 @@ func parseName(text string) (parsedName, error) {
 	return n, nil
 }
 
-// canonicalTier returns the tier's name in lower case, empty for every spelling of the standard tier. "auto" and
-// Anthropic's "standard_only" stand for no choice of another tier; an answer names the tier that really served.
+// canonicalTier returns the tier's name in lower case, empty for every spelling of the standard tier. Several things that
+// change a price are joined by "+", of which those that do not are left out.
 func canonicalTier(tier string) string {
 	t := lower(tier)
-	switch t {
+	if !strings.Contains(t, "+") {
+		return canonicalPart(t)
+	}
+	var parts []string
+	for part := range strings.SplitSeq(t, "+") {
+		if part = canonicalPart(part); part != "" {
+			parts = append(parts, part)
+		}
+	}
+	return strings.Join(parts, "+")
+}
+
+// canonicalPart is canonicalTier for one thing. "auto" and Anthropic's "standard_only" stand for no choice of another tier;
+// an answer names the tier that really served. Vertex names its tiers as kinds of on-demand traffic.
+func canonicalPart(t string) string {
+	switch t = strings.TrimPrefix(t, "on_demand_"); t {
 	case "", "standard", "default", "on_demand", "on-demand", "auto", "standard_only":
 		return ""
 	case "batches":

@@ -1,0 +1,52 @@
+package price
+
+import (
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// TestNoFloats reads the code on money's way, from a price's text to an event's amount: none of it handles a float. The one
+// function that makes a float is for metrics.
+func TestNoFloats(t *testing.T) {
+	files, err := filepath.Glob("*.go")
+	require.NoError(t, err)
+	for _, name := range []string{"pricing.go", "events.go", "record.go", "json.go", "config.go", "placeholder.go"} {
+		files = append(files, filepath.Join("..", "..", "lagobilling", name))
+	}
+	more, err := filepath.Glob("../usage/*.go")
+	require.NoError(t, err)
+	read := 0
+	for _, file := range slices.Concat(files, more) {
+		if strings.HasSuffix(file, "_test.go") {
+			continue
+		}
+		source, err := os.ReadFile(file) // #nosec G304 -- a file of this repository
+		require.NoError(t, err)
+		set := token.NewFileSet()
+		f, err := parser.ParseFile(set, file, source, parser.SkipObjectResolution)
+		require.NoError(t, err)
+		read++
+		ast.Inspect(f, func(n ast.Node) bool {
+			if fn, ok := n.(*ast.FuncDecl); ok && fn.Name.Name == "Float64" && file == "amount.go" {
+				return false
+			}
+			if id, ok := n.(*ast.Ident); ok {
+				require.NotContains(t, []string{"float32", "float64", "ParseFloat", "FormatFloat", "Float64", "Float"}, id.Name, set.Position(id.Pos()))
+			}
+			if lit, ok := n.(*ast.BasicLit); ok && lit.Kind == token.FLOAT {
+				// A constant such as 1e6 is a whole number.
+				require.NotContains(t, lit.Value, ".", set.Position(lit.Pos()))
+			}
+			return true
+		})
+	}
+	require.Greater(t, read, 30)
+}
