@@ -67,6 +67,17 @@ func meter(t *testing.T, answer http.HandlerFunc, billing string) *metered {
 		model claude-sonnet-4-5 {
 			backend anthropic %[5]s
 		}
+		model mixed {
+			backend openai %[5]s/v1 {
+				price input 1
+				price output 1
+			}
+			backend vllm %[5]s/v1 {
+				model house-model
+			}
+			fallback house-model
+			retries 5
+		}
 	}`, m.log, appended.String(), t.TempDir(), billing, provider.URL))
 	return m
 }
@@ -260,6 +271,22 @@ func TestUnpriced(t *testing.T) {
 			require.Len(t, m.ledger(1), 1)
 		})
 	}
+}
+
+// TestFailoverStaysPriced has the one backend with a price fail: the call does not go on to one without.
+func TestFailoverStaysPriced(t *testing.T) {
+	m := meter(t, func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		status := http.StatusServiceUnavailable
+		if strings.Contains(string(body), "house-model") {
+			status = http.StatusOK
+		}
+		answerJSON(status, answered)(w, r)
+	}, "events cost")
+	m.must(http.StatusServiceUnavailable, http.MethodPost, "/v1/chat/completions", "", chat("mixed", "hi", false))
+	e := m.ledger(1)[0]
+	require.Equal(t, "error", e.Outcome)
+	require.Positive(t, m.upstream.Load())
 }
 
 // TestTierOfTheAnswer has a provider serve another tier than the standard one: it is never billed at the standard price.

@@ -97,7 +97,7 @@ func (h *Handler) appendEvents(dst []byte, b *bill) []byte {
 		dst = h.perRequest(dst, b)
 	}
 	if len(dst) == 0 && b.NotBilled == "" {
-		b.NotBilled = notBilledUsage
+		b.NotBilled = notBilledNothing // all counts are zero, which is not the same as unknown
 	}
 	return dst
 }

@@ -294,6 +294,31 @@ func TestRestamp(t *testing.T) {
 	require.Error(t, err)
 }
 
+// TestZeroIsNotAbsent has a provider report zero tokens: the record does not say that nothing is known.
+func TestZeroIsNotAbsent(t *testing.T) {
+	for shape, want := range map[string]string{shapePerTokenType: notBilledNothing, shapeCost: notBilledNothing, shapePerRequest: ""} {
+		for _, counts := range []map[usage.Kind]int64{{usage.Input: 0, usage.Output: 0}, nil} {
+			h := &Handler{Events: shape}
+			require.NoError(t, provision(t, h))
+			b, res := priceable("openai", llm.OpenAI, counts)
+			b.take(res)
+			h.price(b, res)
+			payload := string(b.append(nil, h.appendEvents(nil, b)))
+			if counts == nil {
+				require.Equal(t, notBilledUsage, b.NotBilled, shape)
+				require.NotContains(t, payload, `"counts"`)
+				continue
+			}
+			require.Equal(t, want, b.NotBilled, shape)
+			require.Contains(t, payload, `"counts":{"input":0,"output":0}`)
+			if shape == shapePerRequest {
+				require.Contains(t, payload, `"total_tokens":"0"`)
+				require.Contains(t, payload, `"response_cost":"0"`)
+			}
+		}
+	}
+}
+
 // TestOverflowIsNoBill has a price and a count whose product does not fit: the record says so, and no amount is billed.
 func TestOverflowIsNoBill(t *testing.T) {
 	huge := map[string]string{"input": "1", "output": "1", "web_searches": "9000000000"}

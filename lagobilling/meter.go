@@ -78,6 +78,9 @@ func newMeter(h *Handler, account *Account, call *llm.Call, w http.ResponseWrite
 	}
 	call.Metered = true
 	call.Open = m.open
+	if h.rejectPrice {
+		call.Priced = h.priced
+	}
 	return m
 }
 

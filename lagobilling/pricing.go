@@ -149,14 +149,25 @@ func (h *Handler) query(t *llm.Target, upstream, answered, tier string, at time.
 	return q
 }
 
+// findPrice returns why there is no price for the call at a target. Calls that are not billed need none.
+func (h *Handler) findPrice(c *llm.Call, t *llm.Target) error {
+	if c.Endpoint != nil && c.Endpoint.Billing != llm.Billable {
+		return nil
+	}
+	return h.prices.Priced(h.query(t, t.Upstream, "", c.Request.Tier, c.Start))
+}
+
+// priced is the call's Priced: a call does not go on to a backend or a fallback model without a price either.
+func (h *Handler) priced(c *llm.Call, t *llm.Target) bool { return h.findPrice(c, t) == nil }
+
 // checkPriced refuses, where the configuration says so, a call whose model has no price. It knows the backend when the
 // route has chosen one.
 func (h *Handler) checkPriced(c *llm.Call) *llm.Error {
 	t := c.Target()
-	if !h.rejectPrice || t == nil || (c.Endpoint != nil && c.Endpoint.Billing != llm.Billable) {
+	if !h.rejectPrice || t == nil {
 		return nil
 	}
-	err := h.prices.Priced(h.query(t, t.Upstream, "", c.Request.Tier, c.Start))
+	err := h.findPrice(c, t)
 	if err == nil {
 		return nil
 	}

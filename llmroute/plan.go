@@ -29,6 +29,23 @@ func plan(tries []try, e *entry, name string, ep *endpoint, id *llm.Identity) []
 	return tries
 }
 
+// priced leaves out the attempts that could not be billed. Where none could, they stay, and Open refuses the call.
+func priced(tries []try, call *llm.Call) []try {
+	if call.Priced == nil {
+		return tries
+	}
+	kept := make([]try, 0, len(tries))
+	for i := range tries {
+		if call.Priced(call, tries[i].target()) {
+			kept = append(kept, tries[i])
+		}
+	}
+	if len(kept) == 0 {
+		return tries
+	}
+	return kept
+}
+
 // plan appends the attempts with one model: lower orders first, within an order by weighted chance without repetition,
 // and round again when there are more retries than backends.
 func (e *entry) plan(tries []try, name string, ep *endpoint) []try {

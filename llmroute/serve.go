@@ -82,6 +82,7 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, call *llm.Call) 
 	if len(tries) == 0 {
 		return invalid("model", "model "+b.ModelName+" is not served at "+r.URL.Path+": none of its backends speaks that API")
 	}
+	tries = priced(tries, call)
 	call.SetTarget(tries[0].target())
 	if call.Admit != nil {
 		if refused := call.Admit(r.Context(), call); refused != nil {

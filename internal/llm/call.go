@@ -29,6 +29,10 @@ type Call struct {
 	// upstream. An error means that nothing may be forwarded. Nil means nothing to open.
 	Open func(ctx context.Context, c *Call) *Error
 
+	// Priced says whether the call could be billed at a target. Targets where it could not are left out while there are
+	// others. Nil means that all of them will do.
+	Priced func(c *Call, t *Target) bool
+
 	// Endpoint and Request are set by llmroute before Admit.
 	Endpoint *Endpoint
 	Request  Request
