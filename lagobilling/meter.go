@@ -229,7 +229,7 @@ func (m *meter) waits(p []byte) bool {
 	if m.left >= 0 || m.settled {
 		return m.left > 0
 	}
-	if m.whole == nil {
+	if m.whole == nil || len(*m.whole) == 0 {
 		return len(p) == 0 || p[0] == '{' && len(p) <= maxWhole
 	}
 	return len(*m.whole)+len(p) <= maxWhole

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"compress/gzip"
 	"encoding/base64"
+	"encoding/json"
 	"fmt"
 	"math/rand/v2"
 	"runtime"
@@ -129,4 +130,77 @@ func TestMemoryPerStream(t *testing.T) {
 	for _, r := range open {
 		r.Close()
 	}
+}
+
+// randomJSON makes a value in which the names that matter stand at every place.
+func randomJSON(r *rand.Rand, depth int) any {
+	names := []string{"usage", "choices", "prompt_tokens", "completion_tokens", "prompt_tokens_details", "cached_tokens", "model", "id", "error", "x", "delta", "message", "content", "usage "}
+	texts := []string{"", "a", `"usage":{"prompt_tokens":9}`, `\`, "\n", "你好", `\"`, "}]", strings.Repeat(`\"`, 40), "\u2028", "😀"}
+	switch n := r.IntN(10); {
+	case depth > 0 && n < 4:
+		o := map[string]any{}
+		for range r.IntN(6) {
+			o[names[r.IntN(len(names))]] = randomJSON(r, depth-1)
+		}
+		return o
+	case depth > 0 && n < 6:
+		a := []any{}
+		for range r.IntN(4) {
+			a = append(a, randomJSON(r, depth-1))
+		}
+		return a
+	case n < 7:
+		return texts[r.IntN(len(texts))]
+	case n < 8:
+		return []any{nil, true, false, -1.5, 1e300, 0.25}[r.IntN(6)]
+	}
+	return r.Int64N(1 << r.IntN(50))
+}
+
+// TestBodiesAgainstOracle reads random bodies as encoding/json does, which holds all of them: usage is what stands at the
+// root, and nothing else.
+func TestBodiesAgainstOracle(t *testing.T) {
+	r := rand.New(rand.NewPCG(8, 9))
+	seen := 0
+	for range 20_000 {
+		root := map[string]any{"choices": randomJSON(r, 3), "tools": randomJSON(r, 4)}
+		for range r.IntN(3) {
+			root[[]string{"usage", "x", "metadata", "model"}[r.IntN(4)]] = randomJSON(r, 4)
+		}
+		if r.IntN(2) == 0 {
+			u := map[string]any{"prompt_tokens": r.Int64N(1000) + 1, "completion_tokens": r.Int64N(1000)}
+			if r.IntN(2) == 0 {
+				u["x"] = randomJSON(r, 3)
+			}
+			root["usage"] = u
+		}
+		answer, err := json.Marshal(root)
+		require.NoError(t, err)
+		if r.IntN(2) == 0 {
+			answer, err = json.MarshalIndent(root, " \t", "\r\n ")
+			require.NoError(t, err)
+		}
+		var parsed map[string]any
+		require.NoError(t, json.Unmarshal(answer, &parsed))
+		read := NewReader(Options{API: OpenAIChat, Status: 200, ContentType: "application/json"})
+		var ended bool
+		for p := answer; len(p) > 0; {
+			n, m := read.Next(p[:min(len(p), 1+r.IntN(60))])
+			ended = ended || m == End
+			p = p[n:]
+		}
+		require.True(t, ended, "%s", answer)
+		usage, _ := parsed["usage"].(map[string]any)
+		for name, s := range map[string]slot{"prompt_tokens": prompt, "completion_tokens": completion} {
+			want, isNumber := usage[name].(float64)
+			isCount := isNumber && want >= 0 && want == float64(int64(want)) && want <= maxCount
+			require.Equal(t, isCount, read.kept.has(s), "%s of %s", name, answer)
+			if isCount {
+				require.EqualValues(t, want, read.kept.n[s], "%s of %s", name, answer)
+				seen++
+			}
+		}
+		read.Close()
+	}
+	require.Greater(t, seen, 10_000)
 }
