@@ -124,7 +124,8 @@ func TestQuickStart(t *testing.T) {
 	require.NotContains(t, a.Body, `"choices":[]`, "the client did not ask for usage")
 	a = g.must(http.StatusOK, http.MethodGet, "/v1/models", key, "")
 	require.Contains(t, a.Body, `"demo"`)
-	g.must(http.StatusUnauthorized, http.MethodPost, "/v1/chat/completions", "sk-unknown-unknown-unknown", chat("demo", "hi", false))
+	a = g.must(http.StatusUnauthorized, http.MethodPost, "/v1/chat/completions", "sk-unknown-unknown-unknown", chat("demo", "hi", false))
+	require.NotEmpty(t, a.Header.Get("X-Litellm-Call-Id"), "refusals have an id too")
 
 	status, err := (&gateway{t: t, addr: g.admin}).do(http.MethodGet, "/tollgate/billing", "", "")
 	require.NoError(t, err)

@@ -154,6 +154,7 @@ func TestNotBillableIsNotBilled(t *testing.T) {
 	} {
 		a := m.must(http.StatusNotFound, poll[0], poll[1], "", "")
 		require.Contains(t, a.Body, "unknown path", poll[1])
+		require.NotEmpty(t, a.Header.Get("X-Litellm-Call-Id"))
 	}
 	a := m.must(http.StatusBadRequest, http.MethodPost, "/v1/responses", "", `{"model":"gpt-4o","input":"hi","background":true}`)
 	require.Contains(t, a.Body, "background")

@@ -161,6 +161,9 @@ func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, refusal *llm.Er
 	if c := h.logger.Check(zap.DebugLevel, "refused"); c != nil {
 		c.Write(zap.Int("status", refusal.Status), zap.String("type", refusal.Type), zap.NamedError("cause", refusal.Err))
 	}
+	if call := llm.FromContext(r.Context()); call != nil {
+		w.Header()[llm.CallIDHeader] = []string{call.ID}
+	}
 	if refusal.Status == http.StatusUnauthorized {
 		w.Header().Set("WWW-Authenticate", "Bearer")
 	}

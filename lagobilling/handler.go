@@ -274,7 +274,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	if call.Metered {
 		return caddyhttp.Error(http.StatusInternalServerError, errors.New("lagobilling: a call may pass it only once"))
 	}
-	w.Header().Set(callIDHeader, call.ID)
+	w.Header().Set(llm.CallIDHeader, call.ID)
 	account, release, err := h.account.Acquire(ctx)
 	if err != nil {
 		h.logger.Error("spool is not available", zap.Error(err))

@@ -18,8 +18,7 @@ import (
 )
 
 const (
-	callIDHeader = "X-Litellm-Call-Id"
-	costHeader   = "X-Litellm-Response-Cost"
+	costHeader = "X-Litellm-Response-Cost"
 
 	// maxHeld bounds the part of an event that is kept back while it may turn out to be the usage chunk that the client
 	// did not ask for.
@@ -97,7 +96,7 @@ func (m *meter) WriteHeader(status int) {
 	}
 	m.wroteHeader = true
 	m.status = status
-	m.Header()[callIDHeader] = []string{m.call.ID}
+	m.Header()[llm.CallIDHeader] = []string{m.call.ID}
 	if m.opened {
 		m.prepare(status, m.Header())
 	}

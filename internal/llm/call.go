@@ -10,11 +10,14 @@ import (
 	"github.com/google/uuid"
 )
 
+// CallIDHeader is the response header that holds a call's id, also where the call was refused.
+const CallIDHeader = "X-Litellm-Call-Id"
+
 // Call is one request on its way through the gateway. keyauth, lagobilling and llmroute each fill their part of it, in
 // that order; llmroute then calls Admit and Open. Fields are written by the request's goroutine only; Target and
 // ClientGone may be read by others.
 type Call struct {
-	ID    string // UUIDv7, minted here; the response header x-litellm-call-id
+	ID    string // UUIDv7, minted here; see CallIDHeader
 	Start time.Time
 
 	// Keyed is set by keyauth: the call passed an authentication. Identity is who called; nil without keyauth.
