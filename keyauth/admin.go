@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/caddyserver/caddy/v2"
@@ -98,8 +99,22 @@ const maxImportBody = 16 << 20
 // serveImport takes at most maxImport rows, one a line as {"table", "row"}, and answers what became of each, one a line. With
 // dry_run it changes nothing; with overwrite it replaces records that were changed here since their import.
 func serveImport(w http.ResponseWriter, r *http.Request, s *Service) error {
-	q := r.URL.Query()
-	o := ImportOptions{DryRun: q.Get("dry_run") == "true", Overwrite: q.Get("overwrite") == "true"}
+	var o ImportOptions
+	for name, values := range r.URL.Query() {
+		var err error
+		switch name {
+		case "store":
+		case "dry_run":
+			o.DryRun, err = strconv.ParseBool(values[0])
+		case "overwrite":
+			o.Overwrite, err = strconv.ParseBool(values[0])
+		default:
+			err = errors.New("unknown")
+		}
+		if err != nil { // what was meant as a dry run must not become an import
+			return caddy.APIError{HTTPStatus: http.StatusBadRequest, Err: errors.New("parameter " + name + ": only store, dry_run and overwrite, of which the latter are true or false")}
+		}
+	}
 	dec := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxImportBody))
 	rows := make([]ImportRow, 0, maxImport)
 	for {

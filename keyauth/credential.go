@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 
 	"github.com/tollgate-llm/tollgate/internal/llm"
@@ -100,14 +101,14 @@ func takeCredential(r *http.Request) (key string, refusal *llm.Error) {
 // stripQueryKey removes `key` parameters from the URL, leaving every other byte of the query, and reports whether any
 // was there. The handlers after this one, and Caddy's own request line, see the shorter URL.
 func stripQueryKey(r *http.Request) bool {
-	if !strings.Contains(r.URL.RawQuery, "=") && r.URL.RawQuery != "key" {
+	if r.URL.RawQuery == "" {
 		return false
 	}
 	found := false
 	kept := make([]string, 0, 4)
 	for part := range strings.SplitSeq(r.URL.RawQuery, "&") {
-		name, _, _ := strings.Cut(part, "=")
-		if unescaped, err := url.QueryUnescape(name); err == nil && strings.EqualFold(unescaped, "key") {
+		// Some servers take `;` for `&`: a part in which it hides a key goes as a whole.
+		if slices.ContainsFunc(strings.Split(part, ";"), isQueryKey) {
 			found = true
 			continue
 		}
@@ -118,6 +119,13 @@ func stripQueryKey(r *http.Request) bool {
 		r.RequestURI = r.URL.RequestURI()
 	}
 	return found
+}
+
+// isQueryKey reports whether a parameter of a query is named key.
+func isQueryKey(parameter string) bool {
+	name, _, _ := strings.Cut(parameter, "=")
+	unescaped, err := url.QueryUnescape(name)
+	return err == nil && strings.EqualFold(unescaped, "key")
 }
 
 // isPreflight reports whether a request is a browser's CORS preflight, which never carries a credential.

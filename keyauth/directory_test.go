@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -268,6 +269,36 @@ func TestCacheTTLBoundsWhatIsNotAnnounced(t *testing.T) {
 	c.forward(1)
 	_, err = d.lookup(t.Context(), digestOf(key), testBounds)
 	require.ErrorIs(t, err, errUnknownKey)
+}
+
+// TestDirectoriesLeaveNothingRunning opens and closes stores as reloads do, some while their Redis is down.
+func TestDirectoriesLeaveNothingRunning(t *testing.T) {
+	server := testkit.Redis(t)
+	use := func(open func() Store) {
+		d := newDirectory(open(), nopLogger, time.Now)
+		for i := range 10 {
+			_, _ = d.lookup(t.Context(), digestOf(fmt.Sprint("sk-", i)), testBounds) // whatever it says
+		}
+		require.NoError(t, d.Close())
+	}
+	inRedis := func() Store { return openRedis(server) }
+	inFile := func() Store {
+		s, err := openFileStore(t.TempDir())
+		require.NoError(t, err)
+		return s
+	}
+	use(inRedis) // what the first use starts for good is not counted
+	before := runtime.NumGoroutine()
+	for range 10 {
+		use(inRedis)
+		use(inFile)
+	}
+	server.Stop()
+	for range 3 {
+		use(inRedis)
+	}
+	require.Eventually(t, func() bool { return runtime.NumGoroutine() <= before }, patience, 10*time.Millisecond,
+		"goroutines of closed stores")
 }
 
 func TestUnreadableRecordIsNoOutage(t *testing.T) {

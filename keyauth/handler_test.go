@@ -103,7 +103,7 @@ func TestKeyFromAnyHeaderAndNoCredentialGoesOn(t *testing.T) {
 	for name, value := range map[string]string{
 		"Authorization": "bearer " + key, "X-Api-Key": key, "Api-Key": key, "X-Goog-Api-Key": key,
 	} {
-		r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/v1/x?a=1&key=sk-other&%6Bey=sk-third&b=%202", nil)
+		r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/v1/x?a=1&key=sk-other&%6Bey=sk-third&b=%202&c=3;KEY=sk-fourth&key", nil)
 		r.Header.Set(name, value)
 		r.Header.Set("Cookie", "session=secret")
 		r.Header.Set("OpenAI-Organization", "org")

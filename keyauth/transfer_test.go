@@ -2,11 +2,17 @@ package keyauth
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/caddyserver/caddy/v2"
 
 	"github.com/tollgate-llm/tollgate/internal/testkit"
 )
@@ -233,4 +239,30 @@ func TestExportToCSVAndBack(t *testing.T) {
 	again, fault := table.fromRow(rows[0].Row)
 	require.Nil(t, fault)
 	require.Equal(t, string(rec.data), string(again.data))
+}
+
+// TestAdminRefusesWhatItDoesNotUnderstand: what was meant as a dry run must not become an import.
+func TestAdminRefusesWhatItDoesNotUnderstand(t *testing.T) {
+	d, _ := fileDirectory(t, time.Now)
+	row := `{"table":"LiteLLM_VerificationToken","row":{"token":"` + hashOf("k") + `"}}`
+	post := func(query, body string) error {
+		r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/tollgate/keys/import?"+query, strings.NewReader(body))
+		return serveImport(httptest.NewRecorder(), r, NewService(d))
+	}
+	for query, status := range map[string]int{"dry_run=yes": 400, "dryrun=true": 400, "overwrite=": 400} {
+		refusal, ok := errors.AsType[caddy.APIError](post(query, row))
+		require.True(t, ok, query)
+		require.Equal(t, status, refusal.HTTPStatus)
+	}
+	require.NoError(t, post("dry_run=1", row))
+	require.Empty(t, records(t, d))
+	refusal, ok := errors.AsType[caddy.APIError](post("", strings.Repeat(row+"\n", maxImport+1)))
+	require.True(t, ok)
+	require.Equal(t, http.StatusRequestEntityTooLarge, refusal.HTTPStatus)
+	refusal, ok = errors.AsType[caddy.APIError](post("", row+"[]"))
+	require.True(t, ok)
+	require.Equal(t, http.StatusBadRequest, refusal.HTTPStatus)
+	require.Empty(t, records(t, d), "of a request that cannot be read nothing is taken")
+	require.NoError(t, post("", row))
+	require.Len(t, records(t, d), 1)
 }
