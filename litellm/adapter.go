@@ -1,13 +1,18 @@
-// Package litellm is a Caddy config adapter for the YAML file of LiteLLM's proxy: what the file says becomes a Caddyfile
-// and from there Caddy's JSON. Every field that is not carried over is a warning with its line; one that would change
-// who pays, how much, or who may call is an error.
+// Package litellm is a Caddy config adapter for the YAML file of LiteLLM's proxy: what the file says becomes a Caddyfile,
+// and from there Caddy's JSON. Every field that is not carried over is a warning with its line; one that would change who
+// pays, how much, or who may call is an error.
 package litellm
 
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
 
 	"go.yaml.in/yaml/v3"
 
@@ -18,115 +23,235 @@ func init() {
 	caddyconfig.RegisterAdapter("litellm", Adapter{})
 }
 
-// Adapter adapts LiteLLM's config.yaml to Caddy JSON.
+// Adapter adapts LiteLLM's config.yaml to Caddy's JSON. It reads the environment, as LiteLLM does when it starts: PORT, HOST,
+// LITELLM_MASTER_KEY, LAGO_API_CHARGE_BY, and which keys of providers are there. Secrets stay placeholders.
 type Adapter struct{}
 
-// Adapt converts body. The option "filename" names the file in messages and is where `include` starts from.
+// made names the Caddyfile that stands between, in errors of its directives.
+const made = "Caddyfile-made-of-the-YAML"
+
+// Adapt converts body. The option "filename" names the file in messages, and `include` starts from its directory.
 func (Adapter) Adapt(body []byte, options map[string]any) ([]byte, []caddyconfig.Warning, error) {
 	filename, _ := options["filename"].(string)
 	if filename == "" {
 		filename = "config.yaml"
 	}
-	text, warnings, err := Caddyfile(body, filename)
+	c := newConverter(filename)
+	text, err := c.convert(body)
 	if err != nil {
-		return nil, warnings, err
+		return nil, c.warnings, err
 	}
 	adapter := caddyconfig.GetAdapter("caddyfile")
 	if adapter == nil {
-		return nil, warnings, errors.New("the caddyfile adapter is not part of this build")
+		return nil, c.warnings, errors.New("the caddyfile adapter is not part of this build")
 	}
-	result, _, err := adapter.Adapt(text, map[string]any{"filename": filename})
+	result, warnings, err := adapter.Adapt(text.Bytes(), map[string]any{"filename": made})
 	if err != nil {
-		return nil, warnings, fmt.Errorf("the Caddyfile made of %s: %w", filename, err)
+		return nil, c.warnings, text.blame(filename, err)
 	}
-	return result, warnings, nil
+	for _, w := range warnings {
+		if !strings.Contains(w.Message, "not formatted") {
+			c.warn(text.place(w.Line), w.Message)
+		}
+	}
+	return result, c.warnings, nil
 }
 
-// Caddyfile converts LiteLLM's YAML to the Caddyfile that means the same, with a warning for each field that is left
-// out. Errors name file and line.
+// Caddyfile returns the Caddyfile that means the same as LiteLLM's YAML, with a warning for each field that is left out.
+// Errors name file and line.
 func Caddyfile(body []byte, filename string) ([]byte, []caddyconfig.Warning, error) {
-	c := &converter{
-		file:      filename,
-		lookupEnv: os.LookupEnv,
-		declared:  make(map[string]field),
-		aliases:   make(map[string]string),
-		fallbacks: make(map[string][]string),
-	}
-	if err := c.file1(body, filename, 0); err != nil {
+	c := newConverter(filename)
+	text, err := c.convert(body)
+	if err != nil {
 		return nil, c.warnings, err
+	}
+	return text.Bytes(), c.warnings, nil
+}
+
+var blamed = regexp.MustCompile(`(?s)^(?:parsing caddyfile tokens for '[^']*': )?(.*?),? at ` + made + `:(\d+)`)
+
+// blame says in which line of the YAML the cause of an error stands that a directive gave.
+func (w *caddyfile) blame(filename string, err error) error {
+	m := blamed.FindStringSubmatch(err.Error())
+	if m == nil {
+		return fmt.Errorf("%s: %w", filename, err)
+	}
+	n, _ := strconv.Atoi(m[2]) // the expression matched digits
+	f := w.place(n)
+	if !f.present() {
+		return fmt.Errorf("%s: %s: %s", filename, f.path, m[1])
+	}
+	return fmt.Errorf("%s:%d: %s: %s", f.file, f.line(), f.path, m[1])
+}
+
+// converter collects what the files say.
+type converter struct {
+	file      string
+	lookupEnv func(string) (string, bool)
+	declared  map[string]field // environment_variables
+	used      map[string]bool  // variables that something refers to
+	warnings  []caddyconfig.Warning
+	errs      []error
+
+	entry       *deployment // that is being read
+	models      []*model
+	credentials map[string]field // credential_list: the values by name
+	aliases     map[string]word
+	aliasAt     []field
+
+	lite, router reliability
+	cooldownsOff bool
+	redis        redisConfig
+	cache        field
+	cacheParams  field
+	lago         field
+	metrics      bool
+	adjustments  []adjustment
+
+	masterKey   word
+	keyHeader   word
+	userHeaders []word // of user_header_mappings
+	userHeader  word   // of user_header_name, which LiteLLM looks at last
+	enforceUser field
+	maxBody     word
+	cacheTTL    word
+}
+
+func newConverter(filename string) *converter {
+	return &converter{
+		file: filename, lookupEnv: os.LookupEnv, declared: make(map[string]field), used: make(map[string]bool),
+		credentials: make(map[string]field), aliases: make(map[string]word),
+	}
+}
+
+// convert reads the file and those that it includes, and writes the Caddyfile.
+func (c *converter) convert(body []byte) (*caddyfile, error) {
+	root, err := readYAML(body, c.file)
+	if err != nil {
+		return nil, err
+	}
+	sections, err := c.sections(root)
+	if err != nil {
+		return nil, err
+	}
+	for _, f := range sections {
+		switch f.key {
+		case "environment_variables":
+			for _, v := range f.members() {
+				c.declared[v.key] = v
+			}
+		case "credential_list":
+			for _, cred := range f.items() {
+				c.credentials[cred.get("credential_name").raw()] = cred.get("credential_values")
+			}
+		}
+	}
+	for _, f := range sections {
+		if r, ok := topRules[f.key]; ok {
+			c.apply(f, r)
+		} else if !f.off() {
+			c.warn(f, "is not known here, and is left out")
+		}
 	}
 	c.finish()
 	if len(c.errs) > 0 {
-		return nil, c.warnings, errors.Join(c.errs...)
+		return nil, errors.Join(c.errs...)
 	}
-	return c.write(), c.warnings, nil
+	text := c.write()
+	if len(c.errs) > 0 {
+		return nil, errors.Join(c.errs...)
+	}
+	return text, nil
 }
 
-// maxIncludes bounds how deep `include` may nest, so that a file that includes itself ends.
-const maxIncludes = 8
-
-// file1 reads one file and those that it includes.
-func (c *converter) file1(body []byte, filename string, depth int) error {
-	if depth > maxIncludes {
-		return fmt.Errorf("%s: include nests deeper than %d files", filename, maxIncludes)
-	}
+func readYAML(body []byte, filename string) (field, error) {
 	var doc yaml.Node
 	if err := yaml.Unmarshal(body, &doc); err != nil {
-		return fmt.Errorf("%s: %w", filename, err)
+		return field{}, fmt.Errorf("%s: %w", filename, err)
 	}
-	if len(doc.Content) == 0 {
-		return nil
+	root := field{file: filename, node: &yaml.Node{Kind: yaml.MappingNode}}
+	if len(doc.Content) > 0 {
+		root.node = doc.Content[0]
 	}
-	root := field{file: filename, path: "", node: doc.Content[0]}
-	if root.node.Kind != yaml.MappingNode {
-		return fmt.Errorf("%s:%d: a mapping of settings is expected", filename, root.node.Line)
+	if root.null() {
+		root.node = &yaml.Node{Kind: yaml.MappingNode}
 	}
-	c.environment(root)
-	for f := range root.members() {
-		switch f.key {
-		case "include":
-			for item := range f.items() {
-				path := item.node.Value
-				if !filepath.IsAbs(path) {
-					path = filepath.Join(filepath.Dir(filename), path)
-				}
-				inner, err := os.ReadFile(path)
-				if err != nil {
-					return fmt.Errorf("%s:%d: include: %w", filename, item.node.Line, err)
-				}
-				if err := c.file1(inner, path, depth+1); err != nil {
-					return err
-				}
-			}
-		case "environment_variables":
-		case "model_list":
-			for item := range f.items() {
-				c.model(item)
-			}
-		case "litellm_settings":
-			c.litellmSettings(f)
-		case "router_settings":
-			c.routerSettings(f)
-		case "general_settings":
-			c.generalSettings(f)
-		case "callback_settings", "guardrails", "vector_store_registry", "mcp_servers", "mcp_aliases", "search_tools", "prompts",
-			"credential_list", "assistant_settings", "finetune_settings", "files_settings":
-			c.dropped(f, "has no counterpart")
-		default:
-			c.dropped(f, "is not known")
-		}
+	if !root.isMapping() {
+		return root, fmt.Errorf("%s:%d: a mapping of sections is expected here, such as model_list", filename, root.line())
 	}
-	return nil
+	return root, checkNode(filename, root.node, 0)
 }
 
-// environment notes what environment_variables declares: `os.environ/X` then means that value.
-func (c *converter) environment(root field) {
-	for f := range root.members() {
-		if f.key != "environment_variables" {
+// maxIncludes bounds how many files are read.
+const maxIncludes = 64
+
+// sections returns the sections of the file with those of the files that it includes. As in LiteLLM, a list goes on where
+// the one before it ended, and any other section takes the place of the one before it; files are sought beside the first.
+func (c *converter) sections(root field) ([]field, error) {
+	sections := make(map[string][]field)
+	var order []string
+	queue := root.get("include").items()
+	add := func(f field) {
+		before := sections[f.key]
+		if len(before) == 0 {
+			order = append(order, f.key)
+		}
+		if f.isList() && len(before) > 0 {
+			sections[f.key] = append(before, f)
+			return
+		}
+		for _, old := range before {
+			c.warn(old, fmt.Sprintf("is replaced as a whole by the same section of %s, as in LiteLLM", f.file))
+		}
+		sections[f.key] = []field{f}
+	}
+	for _, f := range root.members() {
+		if f.key != "include" {
+			add(f)
+		}
+	}
+	seen := make(map[string]bool)
+	for i := 0; i < len(queue); i++ {
+		item := queue[i]
+		path := item.raw()
+		if !filepath.IsAbs(path) {
+			path = filepath.Join(filepath.Dir(c.file), path)
+		}
+		if seen[path] {
 			continue
 		}
-		for v := range f.members() {
-			c.declared[v.key] = v
+		seen[path] = true
+		if len(seen) > maxIncludes {
+			return nil, fmt.Errorf("%s:%d: include: more than %d files", item.file, item.line(), maxIncludes)
+		}
+		body, err := os.ReadFile(path) // #nosec G304 -- the operator's own configuration names it
+		if err != nil {
+			return nil, fmt.Errorf("%s:%d: include: %w", item.file, item.line(), err)
+		}
+		inner, err := readYAML(body, path)
+		if err != nil {
+			return nil, err
+		}
+		for _, f := range inner.members() {
+			if f.key == "include" {
+				queue = append(queue, f.items()...)
+			} else {
+				add(f)
+			}
+		}
+	}
+	var all []field
+	for _, key := range order {
+		all = append(all, sections[key]...)
+	}
+	return all, nil
+}
+
+// unusedVariables warns of variables of the file that nothing refers to: they are not put into the environment.
+func (c *converter) unusedVariables() {
+	for _, name := range slices.Sorted(maps.Keys(c.declared)) {
+		if f := c.declared[name]; !c.used[name] && !f.off() {
+			c.warn(f, "nothing here refers to this variable: set it in the environment of the process if something else needs it")
 		}
 	}
 }

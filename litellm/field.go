@@ -2,17 +2,13 @@ package litellm
 
 import (
 	"fmt"
-	"iter"
-	"math/big"
-	"strconv"
+	"slices"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
-
-	"github.com/caddyserver/caddy/v2/caddyconfig"
 )
 
-// field is a place in the file: what stands there, and how to name it in a message.
+// field is a place in a file: what stands there, and how to name it in a message. The zero field is no place.
 type field struct {
 	file string
 	path string // dotted path from the root
@@ -20,50 +16,45 @@ type field struct {
 	node *yaml.Node
 }
 
-// members yields the members of a mapping, in order, following YAML aliases and merge keys; nothing for anything else.
-func (f field) members() iter.Seq[field] {
-	return func(yield func(field) bool) {
-		n := resolve(f.node)
-		if n.Kind != yaml.MappingNode {
-			return
-		}
-		for i := 0; i+1 < len(n.Content); i += 2 {
-			key, value := n.Content[i], n.Content[i+1]
-			if key.Tag == "!!merge" {
-				for m := range (field{file: f.file, path: f.path, node: value}).members() {
-					if !yield(m) {
-						return
-					}
-				}
-				continue
-			}
-			path := key.Value
-			if f.path != "" {
-				path = f.path + "." + key.Value
-			}
-			if !yield(field{file: f.file, path: path, key: key.Value, node: value}) {
-				return
-			}
-		}
+// present reports whether the field is written.
+func (f field) present() bool { return f.node != nil }
+
+// line returns the field's line; 0 when it has none.
+func (f field) line() int {
+	if f.node == nil {
+		return 0
 	}
+	return f.node.Line
 }
 
-// items yields the items of a list; a lone scalar counts as a list of one, as LiteLLM takes it.
-func (f field) items() iter.Seq[field] {
-	return func(yield func(field) bool) {
-		n := resolve(f.node)
-		if n.Kind != yaml.SequenceNode {
-			if n.Kind == yaml.ScalarNode && n.Tag != "!!null" {
-				yield(f)
+// maxNesting bounds how deep a file may nest, and how far merges of mappings may lead.
+const maxNesting = 64
+
+// checkNode refuses what means different things to different readers of YAML: a member that is written twice, a member
+// whose name is no text, and nesting without end.
+func checkNode(file string, n *yaml.Node, depth int) error {
+	if depth > maxNesting {
+		return fmt.Errorf("%s:%d: this nests deeper than %d levels", file, n.Line, maxNesting)
+	}
+	if n.Kind == yaml.MappingNode {
+		seen := make(map[string]bool)
+		for i := 0; i+1 < len(n.Content); i += 2 {
+			key := n.Content[i]
+			if key.Kind != yaml.ScalarNode {
+				return fmt.Errorf("%s:%d: the name of a member must be text", file, key.Line)
 			}
-			return
-		}
-		for i, item := range n.Content {
-			if !yield(field{file: f.file, path: fmt.Sprintf("%s[%d]", f.path, i), key: f.key, node: item}) {
-				return
+			if seen[key.Value] {
+				return fmt.Errorf("%s:%d: %s is written twice", file, key.Line, key.Value)
 			}
+			seen[key.Value] = true
 		}
 	}
+	for _, inner := range n.Content {
+		if err := checkNode(file, inner, depth+1); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func resolve(n *yaml.Node) *yaml.Node {
@@ -73,177 +64,105 @@ func resolve(n *yaml.Node) *yaml.Node {
 	return n
 }
 
-// null reports whether the field says nothing.
-func (f field) null() bool {
-	n := resolve(f.node)
-	return n.Kind == yaml.ScalarNode && n.Tag == "!!null"
+// members returns the members of a mapping: its own in order, then those that it merges in; none of anything else.
+func (f field) members() []field {
+	var list []field
+	f.collect(&list, 0)
+	return list
 }
 
-// raw returns a scalar's text as written.
-func (f field) raw() string { return resolve(f.node).Value }
-
-// isTrue reports whether the field is a boolean that is on.
-func (f field) isTrue() bool {
-	on, err := strconv.ParseBool(strings.ToLower(f.raw()))
-	return err == nil && on
-}
-
-// off reports whether the field is written but changes nothing: null, false, or empty.
-func (f field) off() bool {
-	n := resolve(f.node)
-	switch n.Kind {
-	case yaml.ScalarNode:
-		return n.Tag == "!!null" || n.Value == "" || (n.Tag == "!!bool" && !f.isTrue())
-	case yaml.MappingNode, yaml.SequenceNode:
-		return len(n.Content) == 0
-	default:
-		return false
-	}
-}
-
-// converter collects what the files say.
-type converter struct {
-	file      string
-	lookupEnv func(string) (string, bool)
-	declared  map[string]field // environment_variables
-	warnings  []caddyconfig.Warning
-	errs      []error
-
-	models    []*model
-	aliases   map[string]string
-	aliasKeys []string
-	fallbacks map[string][]string
-	defaults  []string // default_fallbacks
-
-	lago             bool
-	retries          string // router_settings wins over litellm_settings
-	routerRetries    string
-	timeout          string
-	routerTimeout    string
-	cooldown         string
-	allowedFails     string
-	cooldownsOff     bool
-	discounts        []adjustment
-	markups          []adjustment
-	masterKey        string
-	endUserHeaders   []string
-	redis            map[string]string
-	maxBody          string
-	disableEndUser   bool
-	cacheTTL         string
-	enforceUserParam bool
-}
-
-// adjustment is a discount or a markup: of one provider, or of all.
-type adjustment struct{ provider, percent string }
-
-// dropped notes a field that is not carried over.
-func (c *converter) dropped(f field, why string) {
-	if f.off() {
+func (f field) collect(list *[]field, depth int) {
+	if !f.present() || depth > maxNesting {
 		return
 	}
-	c.warn(f, why+", and is left out")
-}
-
-func (c *converter) warn(f field, msg string) {
-	c.warnings = append(c.warnings, caddyconfig.Warning{File: f.file, Line: f.node.Line, Directive: f.path, Message: msg})
-}
-
-// fail notes a field that cannot be left out without changing who pays, how much, or who may call.
-func (c *converter) fail(f field, msg string) {
-	c.errs = append(c.errs, fmt.Errorf("%s:%d: %s: %s", f.file, f.node.Line, f.path, msg))
-}
-
-// value returns a scalar as it stands in a Caddyfile: `os.environ/X` becomes what environment_variables declares for X,
-// else a placeholder that is resolved at start.
-func (c *converter) value(f field) string {
 	n := resolve(f.node)
-	if n.Kind != yaml.ScalarNode {
-		c.fail(f, "one value is expected")
-		return ""
-	}
-	return c.text(f, n.Value, 0)
-}
-
-func (c *converter) text(f field, s string, depth int) string {
-	name, env := strings.CutPrefix(s, "os.environ/")
-	if !env {
-		if strings.ContainsAny(s, "{}`\n") {
-			c.fail(f, "braces, backquotes and line ends cannot be carried over; put the value into an environment variable")
-			return ""
+	if n.Kind == yaml.SequenceNode && depth > 0 { // `<<: [*a, *b]`
+		for _, item := range n.Content {
+			field{file: f.file, path: f.path, node: item}.collect(list, depth+1)
 		}
-		return s
 	}
-	if d, ok := c.declared[name]; ok && depth < maxIncludes {
-		return c.text(d, d.raw(), depth+1)
+	if n.Kind != yaml.MappingNode {
+		return
 	}
-	if strings.ContainsAny(name, "{} \t`") || name == "" {
-		c.fail(f, "this names no environment variable")
-		return ""
-	}
-	return "{env." + name + "}"
-}
-
-// env returns what an environment variable holds now, by environment_variables first, as LiteLLM does.
-func (c *converter) env(name string) string {
-	if d, ok := c.declared[name]; ok {
-		if inner, isEnv := strings.CutPrefix(d.raw(), "os.environ/"); isEnv {
-			v, _ := c.lookupEnv(inner)
-			return v
+	var merged []*yaml.Node
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		key, value := n.Content[i], n.Content[i+1]
+		if key.Tag == "!!merge" {
+			merged = append(merged, value)
+			continue
 		}
-		return d.raw()
+		if !slices.ContainsFunc(*list, func(m field) bool { return m.key == key.Value }) {
+			*list = append(*list, f.member(key.Value, value))
+		}
 	}
-	v, _ := c.lookupEnv(name)
-	return v
+	for _, value := range merged {
+		field{file: f.file, path: f.path, node: value}.collect(list, depth+1)
+	}
 }
 
-// envRef returns how a Caddyfile names that variable.
-func (c *converter) envRef(name string) string {
-	if d, ok := c.declared[name]; ok {
-		return c.text(d, d.raw(), 0)
+func (f field) member(key string, value *yaml.Node) field {
+	path := key
+	if f.path != "" {
+		path = f.path + "." + key
 	}
-	return "{env." + name + "}"
+	return field{file: f.file, path: path, key: key, node: value}
 }
 
-// seconds returns a duration of so many seconds, which may have decimals.
-func (c *converter) seconds(f field) string {
-	s := f.raw()
-	r, ok := new(big.Rat).SetString(s)
-	if !ok || r.Sign() < 0 {
-		c.fail(f, fmt.Sprintf("a number of seconds is expected, not %q", s))
+// get returns the member of that name; the zero field when there is none.
+func (f field) get(key string) field {
+	for _, m := range f.members() {
+		if m.key == key {
+			return m
+		}
+	}
+	return field{}
+}
+
+// items returns the items of a list. Anything else that says something counts as a list of one, as LiteLLM takes it.
+func (f field) items() []field {
+	if !f.present() {
+		return nil
+	}
+	n := resolve(f.node)
+	if n.Kind != yaml.SequenceNode {
+		if f.null() {
+			return nil
+		}
+		return []field{f}
+	}
+	list := make([]field, len(n.Content))
+	for i, item := range n.Content {
+		list[i] = field{file: f.file, path: fmt.Sprintf("%s[%d]", f.path, i), key: f.key, node: item}
+	}
+	return list
+}
+
+func (f field) isMapping() bool { return f.present() && resolve(f.node).Kind == yaml.MappingNode }
+func (f field) isList() bool    { return f.present() && resolve(f.node).Kind == yaml.SequenceNode }
+func (f field) isScalar() bool  { return f.present() && resolve(f.node).Kind == yaml.ScalarNode }
+
+// null reports whether the field says nothing.
+func (f field) null() bool {
+	return !f.present() || f.isScalar() && resolve(f.node).Tag == "!!null"
+}
+
+// raw returns a scalar's text as written; nothing of anything else.
+func (f field) raw() string {
+	if f.null() || !f.isScalar() {
 		return ""
 	}
-	if r.Sign() == 0 {
-		return ""
-	}
-	return decimal(r) + "s"
+	return resolve(f.node).Value
 }
 
-// count returns a whole number that is not negative.
-func (c *converter) count(f field) string {
-	n, err := strconv.ParseUint(f.raw(), 10, 31)
-	if err != nil {
-		c.fail(f, fmt.Sprintf("a whole number is expected, not %q", f.raw()))
-		return ""
-	}
-	return strconv.FormatUint(n, 10)
+// isTrue reports whether the field is a boolean that is on, in the spellings of YAML 1.1, which LiteLLM reads.
+func (f field) isTrue() bool {
+	return slices.Contains([]string{"true", "yes", "on", "1"}, strings.ToLower(f.raw()))
 }
 
-// scaled returns a number times factor, exactly, as a plain decimal.
-func (c *converter) scaled(f field, factor int64) string {
-	r, ok := new(big.Rat).SetString(f.raw())
-	if !ok || strings.ContainsAny(f.raw(), "/_") {
-		c.fail(f, fmt.Sprintf("a number is expected, not %q", f.raw()))
-		return ""
+// off reports whether the field is written but says nothing: null, empty, or a boolean that is off.
+func (f field) off() bool {
+	if f.isScalar() {
+		return slices.Contains([]string{"", "false", "no", "off", "none"}, strings.ToLower(f.raw()))
 	}
-	return decimal(r.Mul(r, big.NewRat(factor, 1)))
-}
-
-// decimal writes r, whose denominator has no prime factors but 2 and 5, in full.
-func decimal(r *big.Rat) string {
-	if r.IsInt() {
-		return r.Num().String()
-	}
-	n, _ := r.FloatPrec()
-	return r.FloatString(n)
+	return !f.present() || len(resolve(f.node).Content) == 0
 }

@@ -2,303 +2,456 @@ package litellm
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
+
+	"github.com/tollgate-llm/tollgate/internal/llm"
+	"github.com/tollgate-llm/tollgate/internal/price"
 )
 
-// model is what several entries of model_list with one name make: deployments that share the load.
+// model is what the entries of model_list with one name make: deployments that share the load.
 type model struct {
-	name        string
+	name        word
 	deployments []*deployment
 }
 
 // deployment is one entry of model_list.
 type deployment struct {
-	provider string
-	base     string
-	lines    [][]string // subdirectives of the backend
-	weight   string
-	rpm, tpm string
+	at           field
+	prefix       string // LiteLLM's provider
+	mode         string // of its model: chat, embedding, ...
+	base         word
+	key          word
+	model        word   // sent upstream; empty for the name asked for
+	lines        []line // further subdirectives of the backend
+	weight       word
+	rpm, tpm     word
+	order        word
+	timeout      word
+	retries      word
+	environments []string // in which it is there; empty: in all
+	orgs         []word
+	skipped      bool
 }
 
-// preset is what a provider prefix of LiteLLM stands for here.
-type preset struct {
-	name     string
-	needBase bool // the preset has no URL of its own
+// line is one directive, with the field that it comes from.
+type line struct {
+	at    field
+	words []string
 }
 
-// prefixes maps LiteLLM's provider prefixes to presets.
-var prefixes = map[string]preset{
-	"openai":                 {name: "openai"},
-	"text-completion-openai": {name: "openai"},
-	"openai_like":            {name: "openai", needBase: true},
-	"custom_openai":          {name: "openai", needBase: true},
-	"litellm_proxy":          {name: "openai", needBase: true},
-	"lm_studio":              {name: "openai", needBase: true},
-	"llamafile":              {name: "openai", needBase: true},
-	"azure":                  {name: "azure", needBase: true},
-	"anthropic":              {name: "anthropic"},
-	"gemini":                 {name: "gemini"},
-	"vertex_ai":              {name: "vertex"},
-	"bedrock":                {name: "bedrock"},
-	"mistral":                {name: "mistral"},
-	"groq":                   {name: "groq"},
-	"deepseek":               {name: "deepseek"},
-	"xai":                    {name: "xai"},
-	"together_ai":            {name: "together"},
-	"fireworks_ai":           {name: "fireworks"},
-	"openrouter":             {name: "openrouter"},
-	"perplexity":             {name: "perplexity"},
-	"cohere":                 {name: "cohere"},
-	"cohere_chat":            {name: "cohere"},
-	"ollama":                 {name: "ollama"},
-	"ollama_chat":            {name: "ollama"},
-	"hosted_vllm":            {name: "vllm", needBase: true},
-	"vllm":                   {name: "vllm", needBase: true},
+func (d *deployment) add(at field, words ...string) { d.lines = append(d.lines, line{at, words}) }
+
+// has reports whether a line of that name is there.
+func (d *deployment) has(name string) bool {
+	return slices.ContainsFunc(d.lines, func(l line) bool { return l.words[0] == name })
 }
 
-// families are beginnings of well-known model names that LiteLLM takes without a prefix.
-var families = []struct{ prefix, provider string }{
-	{"gpt-", "openai"},
-	{"chatgpt-", "openai"},
-	{"o1", "openai"},
-	{"o3", "openai"},
-	{"o4", "openai"},
-	{"text-embedding-", "openai"},
-	{"dall-e", "openai"},
-	{"whisper-", "openai"},
-	{"tts-", "openai"},
-	{"omni-moderation", "openai"},
-	{"claude-", "anthropic"},
-	{"command", "cohere"},
-	{"deepseek-", "deepseek"},
-	{"gemini-", "vertex_ai"},
+var entryRules = rules{
+	"model_name":     carry(nil),
+	"litellm_params": carry(nil),
+	"model_info":     carry(nil),
 }
 
-// prices maps LiteLLM's price fields, in USD per unit, to the names of `price` lines, in USD per million units.
-var prices = map[string]string{
-	"input_cost_per_token":                          "input",
-	"output_cost_per_token":                         "output",
-	"cache_read_input_token_cost":                   "cache_read",
-	"cache_creation_input_token_cost":               "cache_write_5m",
-	"cache_creation_input_token_cost_above_1hr":     "cache_write_1h",
-	"input_cost_per_audio_token":                    "input_audio",
-	"output_cost_per_audio_token":                   "output_audio",
-	"output_cost_per_reasoning_token":               "reasoning",
-	"input_cost_per_image_token":                    "input_image",
-	"output_cost_per_image_token":                   "output_image",
-	"input_cost_per_token_flex":                     "input@flex",
-	"output_cost_per_token_flex":                    "output@flex",
-	"cache_read_input_token_cost_flex":              "cache_read@flex",
-	"input_cost_per_token_priority":                 "input@priority",
-	"output_cost_per_token_priority":                "output@priority",
-	"cache_read_input_token_cost_priority":          "cache_read@priority",
-	"input_cost_per_token_batches":                  "input@batch",
-	"output_cost_per_token_batches":                 "output@batch",
-	"cache_creation_input_token_cost_flex":          "cache_write_5m@flex",
-	"cache_creation_input_token_cost_priority":      "cache_write_5m@priority",
-	"cache_creation_input_audio_token_cost":         "",
-	"input_cost_per_character":                      "input_characters",
-	"output_cost_per_image":                         "images",
-	"input_cost_per_query":                          "search_units",
-	"ocr_cost_per_page":                             "pages",
-	"cache_read_input_audio_token_cost":             "cache_read_audio",
-	"input_cost_per_audio_token_cached":             "cache_read_audio",
-	"input_cost_per_video_token":                    "input_video",
-	"output_cost_per_video_token":                   "output_video",
-	"input_cost_per_token_above_200k_tokens":        "",
-	"output_cost_per_token_above_200k_tokens":       "",
-	"input_cost_per_token_above_128k_tokens":        "",
-	"output_cost_per_token_above_128k_tokens":       "",
-	"cache_read_input_token_cost_above_200k_tokens": "",
-}
+// paramRules are the members of litellm_params that are read one by one; prices come on top.
+var paramRules = rules{
+	"model":                   carry(func(*converter, field) {}),
+	"custom_llm_provider":     carry(func(*converter, field) {}),
+	"litellm_credential_name": carry(func(*converter, field) {}),
+	"api_base":                carry(func(c *converter, f field) { c.entry.base = c.value(f) }),
+	"base_url":                carry(func(c *converter, f field) { c.entry.base = c.value(f) }),
+	"api_key":                 carry(func(c *converter, f field) { c.entry.key = c.value(f) }),
+	"api_version":             carry((*converter).apiVersion),
+	"weight":                  carry(func(c *converter, f field) { c.entry.weight = c.amount(f) }),
+	"rpm":                     carry(func(c *converter, f field) { c.entry.rpm = c.amount(f) }),
+	"tpm":                     carry(func(c *converter, f field) { c.entry.tpm = c.amount(f) }),
+	"order":                   carry(func(c *converter, f field) { c.entry.order = c.count(f) }),
+	"timeout":                 carry(func(c *converter, f field) { c.entry.timeout = c.seconds(f) }),
+	"num_retries":             carry(func(c *converter, f field) { c.entry.retries = c.count(f) }),
+	"max_retries":             carry(func(c *converter, f field) { c.entry.retries = first(c.entry.retries, c.count(f)) }),
+	"organization":            carry((*converter).organization),
+	"extra_headers":           carry((*converter).headers),
+	"headers":                 carry((*converter).headers),
+	"aws_region_name":         carry(func(c *converter, f field) { c.cloud(f, "bedrock", "region") }),
+	"vertex_project":          carry(func(c *converter, f field) { c.cloud(f, "vertex_ai", "project") }),
+	"vertex_location":         carry(func(c *converter, f field) { c.cloud(f, "vertex_ai", "location") }),
+	"aws_access_key_id":       carry((*converter).cloudCredential),
+	"aws_secret_access_key":   carry((*converter).cloudCredential),
+	"aws_session_token":       carry((*converter).cloudCredential),
+	"aws_profile_name":        carry((*converter).cloudCredential),
+	"vertex_credentials":      carry((*converter).cloudCredential),
+	"max_budget":              refuse("a deployment's budget is not enforced here: give the keys budgets, and take this out"),
+	"budget_duration":         refuse("a deployment's budget is not enforced here: give the keys budgets, and take this out"),
+	"stream_timeout":          warn("is left out: timeout holds for streams too, up to the first byte"),
+	"max_parallel_requests":   warn("is left out: how many calls a deployment has at a time is not bounded"),
+	"tags":                    warn("is left out: calls are not routed by tags"),
+	"region_name":             warn("is left out: calls are not routed by region"),
+	"drop_params":             warn("is left out: parameters go upstream as the client wrote them"),
+	"allowed_openai_params":   warn("is left out: parameters go upstream as the client wrote them"),
+	"additional_drop_params":  warn("is left out: parameters go upstream as the client wrote them"),
+	"configurable_clientside_auth_params": refuse("clients cannot bring a base URL or a key of their own: such a call would go to a server that nobody " +
+		"meters"),
+	"mock_response":       warn("is left out: for a built-in answer write `backend mock` in a Caddyfile"),
+	"use_in_pass_through": warn("is left out: pass-through endpoints are not metered, so they are not served"),
+}.each(refuse("the credentials of a cloud come from its own chain (environment, profile, role of the machine): set them up there, and take this out"),
+	"aws_role_name", "aws_session_name", "aws_web_identity_token", "aws_sts_endpoint", "aws_external_id", "azure_ad_token", "tenant_id", "client_id", "client_secret",
+	"azure_username", "azure_password").
+	each(warn("is left out: a request goes upstream as the client wrote it, nothing is put into it"),
+		"temperature", "max_tokens", "max_completion_tokens", "top_p", "n", "seed", "stop", "user", "frequency_penalty", "presence_penalty", "response_format",
+		"reasoning_effort", "thinking", "extra_body", "cache_control_injection_points", "merge_reasoning_content_in_choices", "initial_prompt_value", "roles",
+		"final_prompt_value", "bos_token", "eos_token")
 
-// model reads one entry of model_list.
-func (c *converter) model(entry field) {
-	var name, params field
-	var info []field
-	for f := range entry.members() {
-		switch f.key {
-		case "model_name":
-			name = f
-		case "litellm_params":
-			params = f
-		case "model_info":
-			for m := range f.members() {
-				info = append(info, m)
-			}
-		default:
-			c.dropped(f, "is not known")
+// infoRules are the members of model_info; prices come on top.
+var infoRules = rules{
+	"mode":                   carry(func(*converter, field) {}),
+	"supported_environments": carry((*converter).environments),
+	"id":                     warn("is left out: backends have names of their own"),
+	"base_model":             warn("is left out: the price is that of the model that the answer names"),
+	"access_groups":          refuse("access groups are not known here: name the models themselves in `models` of each key, and take this out"),
+	"team_id":                refuse("a model of one team alone is not known here: name it in `models` of the team's keys, and take this out"),
+	"team_public_model_name": refuse("a model of one team alone is not known here: name it in `models` of the team's keys, and take this out"),
+}.each(warn("is left out: nothing is decided by it"),
+	"version", "description", "litellm_provider", "max_tokens", "max_input_tokens", "max_output_tokens", "db_model", "created_at", "updated_at",
+	"created_by", "updated_by", "custom_tokenizer", "health_check_model", "disable_background_health_check", "supports_vision", "supports_function_calling",
+	"supports_system_messages", "supports_response_schema", "supports_reasoning", "supports_prompt_caching")
+
+// modelEntry reads one entry of model_list.
+func (c *converter) modelEntry(entry field) {
+	if !entry.isMapping() {
+		c.fail(entry, "a mapping with model_name and litellm_params is expected here")
+		return
+	}
+	for _, m := range entry.members() {
+		if _, ok := entryRules[m.key]; !ok && !m.off() {
+			c.warn(m, "is not known here, and is left out")
 		}
 	}
-	if name.node == nil || name.raw() == "" {
+	name, params, info := entry.get("model_name"), entry.get("litellm_params"), entry.get("model_info")
+	switch {
+	case name.null():
 		c.fail(entry, "an entry of model_list needs a model_name")
 		return
-	}
-	if params.node == nil {
-		c.fail(entry, "an entry of model_list needs litellm_params")
+	case !params.isMapping() || params.get("model").null():
+		c.fail(entry, "an entry of model_list needs litellm_params with a model")
 		return
 	}
-	d := &deployment{}
-	public := c.value(name)
-	var upstream field
-	var base, custom string
-	var rest []field
-	for f := range params.members() {
-		switch f.key {
-		case "model":
-			upstream = f
-		case "api_base", "base_url":
-			base = strings.TrimRight(c.value(f), "/")
-		case "custom_llm_provider":
-			custom = f.raw()
-		default:
-			rest = append(rest, f)
-		}
+	d := &deployment{at: entry}
+	c.entry = d
+	members := params.members()
+	if cred := params.get("litellm_credential_name"); !cred.null() {
+		members = append(members, c.credential(cred, params)...)
 	}
-	if upstream.node == nil {
-		c.fail(params, "litellm_params needs a model")
+	if m := info.get("mode"); !m.null() {
+		d.mode = c.plain(m)
+	}
+	public := word{c.plain(name), name}
+	upstream := params.get("model")
+	written := c.plain(upstream)
+	custom := ""
+	if f := params.get("custom_llm_provider"); !f.null() {
+		custom = c.plain(f)
+	}
+	hasBase := slices.ContainsFunc(members, func(m field) bool { return (m.key == "api_base" || m.key == "base_url") && !m.null() })
+	if written == "*" && custom == "" && !hasBase {
+		c.everyProvider(d, public, params, info)
 		return
 	}
-	p, sent, err := providerOf(c.value(upstream), custom, base)
+	base := ""
+	if hasBase {
+		base = "given"
+	}
+	prefix, sent, err := providerOf(written, custom, base)
 	if err != nil {
 		c.fail(upstream, err.Error())
 		return
 	}
-	if p.needBase && base == "" {
-		c.fail(params, fmt.Sprintf("provider %s needs an api_base", p.name))
+	d.prefix = prefix
+	c.params(members, info.members())
+	c.complete(d, params)
+	if sent != public.text {
+		d.model = word{sent, upstream}
+	}
+	if strings.Count(sent, "*") > 1 && sent != public.text {
+		c.fail(upstream, "a name with several `*` must be the same in model_name and model")
+	}
+	c.place(public, d)
+}
+
+// params reads the members of litellm_params and of model_info.
+func (c *converter) params(params, info []field) {
+	for i, list := range [][]field{params, info} {
+		known := paramRules
+		if i == 1 {
+			known = infoRules
+		}
+		for _, m := range list {
+			r, ok := known[m.key]
+			switch {
+			case ok:
+				c.apply(m, r)
+			case price.IsLiteLLMPrice(m.key):
+				c.price(m)
+			case !m.off():
+				c.warn(m, "is not known here, and is left out")
+			}
+		}
+	}
+}
+
+// complete fills in what LiteLLM takes from the environment.
+func (c *converter) complete(d *deployment, params field) {
+	p := providers[d.prefix]
+	given := d.base.set()
+	if !given {
+		if d.base = c.firstEnv(p.bases...); !d.base.set() && p.base != "" {
+			d.base = word{p.base, params}
+		}
+	}
+	if d.base.set() {
+		d.base.text = baseFor(d.prefix, d.base.text)
+	} else if p.needBase {
+		c.fail(params, "provider "+d.prefix+" needs an api_base")
+	}
+	switch {
+	case d.key.set() || len(p.keys) == 0:
+	case given && !p.keyless:
+		if name := c.firstEnv(p.keys...); name.set() {
+			c.warn(params, "there is no api_key: LiteLLM would send "+name.at.path+" to this api_base, here no key is sent. Write api_key: os.environ/NAME if one belongs there")
+		}
+	default:
+		if d.key = c.firstEnv(p.keys...); !d.key.set() && !p.keyless {
+			d.key = c.envWord(p.keys[0])
+			c.warn(params, "there is no api_key, and "+p.keys[0]+" is not set: the gateway does not start without it")
+		}
+	}
+	switch d.prefix {
+	case "azure":
+		if v := c.firstEnv("AZURE_API_VERSION"); v.set() && !d.has("api_version") {
+			d.add(v.at, "api_version", v.text)
+		}
+	case "bedrock":
+		if v := c.firstEnv("AWS_REGION_NAME", "AWS_REGION", "AWS_DEFAULT_REGION"); v.set() && !d.has("region") {
+			d.add(v.at, "region", v.text)
+		}
+	case "vertex_ai":
+		for _, pair := range [][2]string{{"VERTEXAI_PROJECT", "project"}, {"VERTEXAI_LOCATION", "location"}} {
+			if v := c.firstEnv(pair[0]); v.set() && !d.has(pair[1]) {
+				d.add(v.at, pair[1], v.text)
+			}
+		}
+	}
+	switch {
+	case p.compat != "" && !d.base.set():
+		c.warn(params, "calls to chat/completions go to the provider's own API in OpenAI's manner, as nothing is translated here; its native API is served as well")
+	case p.preset == "bedrock" || p.preset == "vertex" || p.compat != "":
+		c.warn(params, "the model is served by the provider's own API: calls to chat/completions are not translated here, and are refused")
+	}
+}
+
+// place adds a deployment to the model of that name, once for each of its organizations.
+func (c *converter) place(public word, d *deployment) {
+	if env := c.env("LITELLM_ENVIRONMENT"); len(d.environments) > 0 && env != "" && !slices.Contains(d.environments, env) {
 		return
 	}
-	d.provider, d.base = p.name, base
-	if sent != public {
-		d.lines = append(d.lines, []string{"model", sent})
+	list := []*deployment{d}
+	if len(d.orgs) > 0 {
+		list = nil
+		for _, org := range d.orgs {
+			copied := *d
+			copied.lines = append(slices.Clone(d.lines), line{org.at, []string{"header_up", "OpenAI-Organization", org.text}})
+			list = append(list, &copied)
+		}
 	}
-	for _, f := range append(rest, info...) {
-		c.param(d, f)
-	}
-	d.weigh()
 	for _, m := range c.models {
-		if m.name == public {
-			m.deployments = append(m.deployments, d)
+		if m.name.text == public.text {
+			m.deployments = append(m.deployments, list...)
 			return
 		}
 	}
-	c.models = append(c.models, &model{name: public, deployments: []*deployment{d}})
+	c.models = append(c.models, &model{name: public, deployments: list})
 }
 
-// providerOf tells LiteLLM's provider prefix from the name sent upstream.
-func providerOf(name, custom, base string) (preset, string, error) {
-	if custom != "" {
-		p, ok := prefixes[custom]
-		if !ok {
-			return preset{}, "", fmt.Errorf("provider %q is not known", custom)
-		}
-		return p, strings.TrimPrefix(name, custom+"/"), nil
+// everyProvider reads the entry `model: "*"`, which stands for every provider whose key is in the environment.
+func (c *converter) everyProvider(d *deployment, public word, params, info field) {
+	if public.text != "*" {
+		c.fail(params.get("model"), "`*` alone stands for every provider only where model_name is `*` too: write provider/*")
+		return
 	}
-	if prefix, rest, ok := strings.Cut(name, "/"); ok {
-		if p, known := prefixes[prefix]; known {
-			if prefix == "bedrock" {
-				rest = strings.TrimPrefix(strings.TrimPrefix(rest, "converse/"), "invoke/")
-			}
-			return p, rest, nil
+	any := false
+	serve := func(prefix, name, sent string) {
+		one := &deployment{at: d.at, prefix: prefix, mode: d.mode}
+		c.entry = one
+		c.params(params.members(), info.members())
+		c.complete(one, params)
+		if sent != name {
+			one.model = word{sent, params.get("model")}
 		}
-		if base == "" {
-			return preset{}, "", fmt.Errorf("provider %q is not known; for an OpenAI-compatible server write openai/%s and its api_base", prefix, rest)
+		c.place(word{name, public.at}, one)
+		any = true
+	}
+	warnings := c.warnings
+	for _, prefix := range slices.Sorted(maps.Keys(providers)) {
+		if p := providers[prefix]; !p.needBase && len(p.keys) > 0 && c.firstEnv(p.keys...).set() && prefix != "text-completion-openai" && prefix != "cohere_chat" {
+			serve(prefix, prefix+"/*", "*")
 		}
 	}
 	for _, f := range families {
-		if strings.HasPrefix(name, f.prefix) {
-			return prefixes[f.provider], name, nil
+		if c.firstEnv(providers[f.provider].keys...).set() {
+			serve(f.provider, f.prefix+"*", f.prefix+"*")
 		}
 	}
-	if base != "" {
-		return prefixes["openai"], name, nil
+	c.warnings = warnings // one for each provider would say the same many times
+	if !any {
+		c.fail(params.get("model"), "`*` stands for every provider whose key is in the environment, and there is none, such as OPENAI_API_KEY")
+		return
 	}
-	return preset{}, "", fmt.Errorf("the name %q does not say which provider serves it; write provider/%s", name, name)
+	c.warn(params.get("model"), "`*` stands for the providers whose keys are in the environment now: a new one needs a reload")
 }
 
-// param reads one member of litellm_params or model_info.
-func (c *converter) param(d *deployment, f field) {
+// credential returns what a named credential adds to the parameters.
+func (c *converter) credential(name, params field) []field {
+	values, ok := c.credentials[c.plain(name)]
+	if !ok {
+		c.fail(name, "credential_list has no credential of that name")
+		return nil
+	}
+	var add []field
+	for _, m := range values.members() {
+		if params.get(m.key).null() {
+			add = append(add, m)
+		}
+	}
+	return add
+}
+
+func (c *converter) apiVersion(f field) {
+	if c.entry.prefix != "azure" {
+		c.warn(f, "is left out: it belongs to azure alone")
+		return
+	}
+	c.entry.add(f, "api_version", c.value(f).text)
+}
+
+// cloud adds a line that belongs to one provider.
+func (c *converter) cloud(f field, prefix, name string) {
+	if c.entry.prefix != prefix {
+		c.warn(f, "is left out: it belongs to "+prefix+" alone")
+		return
+	}
+	c.entry.add(f, name, c.value(f).text)
+}
+
+// chains are the variables that the clouds' own chains read.
+var chains = map[string]string{
+	"aws_access_key_id":     "AWS_ACCESS_KEY_ID",
+	"aws_secret_access_key": "AWS_SECRET_ACCESS_KEY",
+	"aws_session_token":     "AWS_SESSION_TOKEN",
+	"aws_profile_name":      "AWS_PROFILE",
+	"vertex_credentials":    "GOOGLE_APPLICATION_CREDENTIALS",
+}
+
+// cloudCredential takes a credential that the cloud's own chain finds as well. Any other would be another payer's.
+func (c *converter) cloudCredential(f field) {
+	name := chains[f.key]
+	if _, declared := c.declared[name]; f.raw() == environ+name && !declared {
+		c.used[name] = true
+		return
+	}
+	c.fail(f, "the credentials of a cloud come from its own chain: set "+name+" in the environment, and write os.environ/"+name+" here or take this out")
+}
+
+func (c *converter) organization(f field) {
+	if f.isList() {
+		for _, item := range f.items() {
+			c.entry.orgs = append(c.entry.orgs, c.value(item))
+		}
+		return
+	}
+	c.entry.add(f, "header_up", "OpenAI-Organization", c.value(f).text)
+}
+
+func (c *converter) headers(f field) {
+	if !f.isMapping() {
+		c.fail(f, "a mapping of headers is expected here")
+		return
+	}
+	for _, h := range f.members() {
+		if !isToken(h.key) {
+			c.fail(h, "this is no name of a header")
+			continue
+		}
+		if v := c.value(h); v.set() {
+			c.entry.add(h, "header_up", h.key, v.text)
+		}
+	}
+}
+
+func (c *converter) environments(f field) {
+	for _, item := range f.items() {
+		c.entry.environments = append(c.entry.environments, c.plain(item))
+	}
+}
+
+// price adds the price lines of a field. What it says is exact, read from the file's text.
+func (c *converter) price(f field) {
 	if f.null() {
 		return
 	}
-	add := func(line ...string) { d.lines = append(d.lines, line) }
-	switch f.key {
-	case "api_key":
-		add("api_key", c.value(f))
-	case "weight":
-		d.weight = c.count(f)
-	case "rpm":
-		d.rpm = c.count(f)
-	case "tpm":
-		d.tpm = c.count(f)
-	case "order":
-		add("order", c.count(f))
-	case "timeout":
-		c.timeoutLine(d, f)
-	case "stream_timeout":
-		c.dropped(f, "is not told apart from timeout, which runs to the first byte of the answer")
-	case "api_version":
-		if d.provider == "azure" {
-			add("api_version", c.value(f))
-			return
+	if !f.isScalar() {
+		c.fail(f, "prices by range and by size have no `price` line: put the model into a price file, in LiteLLM's own format")
+		return
+	}
+	name, amount, err := price.LiteLLMLine(f.key, c.plain(f), c.entry.prefix, c.entry.mode)
+	if err != nil {
+		c.fail(f, err.Error())
+		return
+	}
+	names := []string{name}
+	if rest, ok := strings.CutPrefix(name, "cache_write"); ok && !strings.HasPrefix(rest, "_") {
+		// LiteLLM bills writes of unknown and of short life alike; a list price of the latter must not go before this one.
+		names = append(names, "cache_write_5m"+rest)
+	}
+	for _, name := range names {
+		same := slices.IndexFunc(c.entry.lines, func(l line) bool { return l.words[0] == "price" && l.words[1] == name })
+		switch {
+		case same < 0:
+			c.entry.add(f, "price", name, amount)
+		case c.entry.lines[same].words[2] != amount:
+			c.fail(f, fmt.Sprintf("this price is given twice, also in line %d", c.entry.lines[same].at.line()))
 		}
-		c.dropped(f, "belongs to azure alone")
-	case "aws_region_name", "vertex_location", "region_name":
-		add("region", c.value(f))
-	case "vertex_project":
-		add("project", c.value(f))
-	case "vertex_credentials":
-		add("credentials", c.value(f))
-	case "aws_access_key_id":
-		add("access_key_id", c.value(f))
-	case "aws_secret_access_key":
-		add("secret_access_key", c.value(f))
-	case "aws_session_token":
-		add("session_token", c.value(f))
-	case "aws_profile_name":
-		add("profile", c.value(f))
-	case "max_budget", "budget_duration":
-		c.fail(f, "a deployment's budget is not enforced here; take the field out to go on without it")
-	case "max_parallel_requests":
-		add("max_conns_per_host", c.count(f)) // placed in the transport block by write
-	case "access_groups":
-		c.fail(f, "access groups are not known here; name the models in each key's models")
-	case "id", "mode", "base_model", "max_tokens", "max_input_tokens", "max_output_tokens", "litellm_provider", "description", "team_id",
-		"team_public_model_name", "db_model", "created_at", "updated_at":
-		if f.key == "team_id" {
-			c.fail(f, "a team's own models are not known here; name the models in the team's keys")
-			return
-		}
-		c.dropped(f, "is not needed")
-	case "tags":
-		c.dropped(f, "tag routing has no counterpart")
-	case "max_retries", "num_retries":
-		c.dropped(f, "is set for all models, by router_settings.num_retries")
-	default:
-		if target, isPrice := prices[f.key]; isPrice && target != "" {
-			add("price", target, c.scaled(f, 1_000_000))
-			return
-		}
-		if strings.Contains(f.key, "cost") || f.key == "tiered_pricing" {
-			c.fail(f, "this price has no `price` line; put the model into a price file (`prices`) in LiteLLM's own format")
-			return
-		}
-		c.dropped(f, "has no counterpart")
 	}
 }
 
-func (c *converter) timeoutLine(d *deployment, f field) {
-	if s := c.seconds(f); s != "" {
-		d.lines = append(d.lines, []string{"timeout", s})
+// deployments returns those of all models.
+func (c *converter) deployments() (all []*deployment) {
+	for _, m := range c.models {
+		all = append(all, m.deployments...)
 	}
+	return all
 }
 
-// weigh settles the weight as LiteLLM's simple-shuffle does: weight, else rpm, else tpm.
-func (d *deployment) weigh() {
-	for _, w := range []string{d.weight, d.rpm, d.tpm} {
-		if w != "" && w != "0" {
-			d.lines = append(d.lines, []string{"weight", w})
-			return
+// find returns the model that a name leads to, by its alias, itself or a pattern; nil when there is none.
+func (c *converter) find(name string) *model {
+	if to, ok := c.aliases[name]; ok {
+		name = to.text
+	}
+	var best *model
+	for _, m := range c.models {
+		if m.name.text == name {
+			return m
+		}
+		if strings.Contains(m.name.text, "*") && llm.Match(m.name.text, name) &&
+			(best == nil || strings.IndexByte(m.name.text, '*') > strings.IndexByte(best.name.text, '*')) {
+			best = m
 		}
 	}
+	return best
+}
+
+// isToken reports whether a name can be that of a header.
+func isToken(name string) bool {
+	return name != "" && !strings.ContainsFunc(name, func(r rune) bool {
+		return r <= ' ' || r >= 0x7f || strings.ContainsRune(`()<>@,;:\"/[]?={}`, r)
+	})
 }

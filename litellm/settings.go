@@ -2,274 +2,302 @@ package litellm
 
 import (
 	"fmt"
+	"net"
+	"net/url"
 	"slices"
 	"strings"
-
-	"go.yaml.in/yaml/v3"
 )
 
-// chargeBy are the values that LiteLLM takes for LAGO_API_CHARGE_BY.
-var chargeBy = []string{"end_user_id", "user_id", "team_id"}
+// reliability is what both litellm_settings and router_settings may say; router_settings goes first.
+type reliability struct {
+	retries, timeout, cooldown, allowedFails word
+	fallbacks                                map[string][]word
+	fallbackAt                               map[string]field
+	defaults                                 []word
+}
 
-func (c *converter) litellmSettings(section field) {
-	for f := range section.members() {
-		switch f.key {
-		case "callbacks", "success_callback":
-			for cb := range f.items() {
-				switch cb.raw() {
-				case "lago":
-					c.lago = true
-				case "prometheus":
-					c.warn(cb, "Caddy's own metrics take its place; see docs/lagobilling.md")
-				default:
-					c.warn(cb, fmt.Sprintf("callback %q has no counterpart, and is left out", cb.raw()))
-				}
-			}
-		case "num_retries":
-			c.retries = c.count(f)
-		case "request_timeout":
-			c.timeout = c.seconds(f)
-		case "fallbacks":
-			c.fallbackList(f)
-		case "default_fallbacks":
-			for item := range f.items() {
-				c.defaults = append(c.defaults, c.value(item))
-			}
-		case "cost_discount_config":
-			for p := range f.members() {
-				c.discounts = append(c.discounts, adjustment{c.providerName(p), c.scaled(p, 100)})
-			}
-		case "cost_margin_config":
-			for p := range f.members() {
-				if resolve(p.node).Kind != yaml.ScalarNode {
-					c.fail(p, "a fixed amount cannot be added to a price; write a percentage")
-					continue
-				}
-				c.markups = append(c.markups, adjustment{c.providerName(p), c.scaled(p, 100)})
-			}
-		case "model_alias_map":
-			c.aliasMap(f)
-		case "disable_end_user_cost_tracking":
-			c.disableEndUser = f.isTrue()
-			if c.disableEndUser {
-				c.fail(f, "this would bill nobody for end users; set LAGO_API_CHARGE_BY to team_id or user_id instead")
-			}
-		case "context_window_fallbacks", "content_policy_fallbacks":
-			c.dropped(f, "needs the answer's error text, on which nothing is decided here: fallbacks follow 408, 429, 5xx and lost connections")
-		case "max_budget", "budget_duration", "max_end_user_budget", "max_end_user_budget_id", "max_internal_user_budget",
-			"internal_user_budget_duration", "default_internal_user_params", "default_team_params", "max_user_budget":
-			if !f.off() {
-				c.fail(f, "this budget is not enforced here; take the field out to go on without it")
-			}
-		case "upperbound_key_generate_params", "key_generation_settings", "default_key_generate_params":
-			if !f.off() {
-				c.fail(f, "limits on new keys are not enforced here; only the master key makes keys")
-			}
-		case "drop_params", "modify_params":
-			c.dropped(f, "is not needed: parameters pass as the client wrote them")
+// adjustment is a discount or a markup: of one provider, or of all.
+type adjustment struct {
+	directive, prefix string
+	percent           word
+}
+
+const noErrorText = "is left out: fallbacks follow lost connections, 408, 429 and 5xx, not what an error says"
+
+const newKeys = "what new keys may be is not bounded here; only the master key makes keys. Take this out"
+
+const budgets = "this budget is not enforced here: give the keys or teams budgets, and take this out"
+
+var litellmRules = rules{
+	"callbacks":            carry((*converter).callbacks),
+	"success_callback":     carry((*converter).callbacks),
+	"num_retries":          carry(func(c *converter, f field) { c.lite.retries = c.count(f) }),
+	"request_timeout":      carry(func(c *converter, f field) { c.lite.timeout = c.seconds(f) }),
+	"allowed_fails":        carry(func(c *converter, f field) { c.lite.allowedFails = c.count(f) }),
+	"cooldown_time":        carry(func(c *converter, f field) { c.lite.cooldown = c.seconds(f) }),
+	"fallbacks":            carry(func(c *converter, f field) { c.fallbacks(&c.lite, f) }),
+	"default_fallbacks":    carry(func(c *converter, f field) { c.lite.defaults = c.words(f) }),
+	"cost_discount_config": carry((*converter).discounts),
+	"cost_margin_config":   carry((*converter).margins),
+	"cache":                carry(func(c *converter, f field) { c.cache = f }),
+	"cache_params": carry(func(c *converter, f field) {
+		c.cacheParams = f
+		c.section(f, cacheRules)
+	}),
+	"context_window_fallbacks":         warn(noErrorText),
+	"content_policy_fallbacks":         warn(noErrorText),
+	"disable_end_user_cost_tracking":   warn("is left out: every call has a record that names who pays"),
+	"model_alias_map":                  warn("is left out: router_settings.model_group_alias names models in another way"),
+	"service_callback":                 warn("is left out: /metrics of the admin API shows the store and the delivery to Lago"),
+	"failure_callback":                 warn("is left out: failed calls are records in the ledger, and metrics"),
+	"default_team_settings":            warn("is left out: callbacks of one team are not known here"),
+	"max_budget":                       refuse(budgets),
+	"budget_duration":                  refuse(budgets),
+	"max_end_user_budget":              refuse(budgets),
+	"max_end_user_budget_id":           refuse(budgets),
+	"max_user_budget":                  refuse(budgets),
+	"max_internal_user_budget":         refuse(budgets),
+	"default_max_internal_user_budget": refuse(budgets),
+	"internal_user_budget_duration":    refuse(budgets),
+	"default_internal_user_params":     refuse(newKeys),
+	"default_team_params":              refuse(newKeys),
+	"upperbound_key_generate_params":   refuse(newKeys),
+	"default_key_generate_params":      refuse(newKeys),
+	"key_generation_settings":          warn("is left out: only the master key makes keys"),
+	"overwrite_user_with_key_hash":     refuse("the end user would be the key: set LAGO_API_CHARGE_BY to user_id or team_id, and take this out"),
+}.each(warn("is left out: parameters go upstream as the client wrote them"),
+	"drop_params", "modify_params", "add_function_to_prompt", "disable_stop_sequence_limit", "enable_preview_features", "route_all_chat_openai_to_responses",
+	"use_chat_completions_url_for_anthropic_messages", "enable_json_schema_validation").
+	each(warn("is left out: Caddy has its own logging and TLS settings"),
+		"set_verbose", "json_logs", "request_correlation_in_logs", "turn_off_message_logging", "redact_user_api_key_info", "log_raw_request_response",
+		"langfuse_default_tags", "ssl_verify", "telemetry", "store_audit_logs", "force_ipv4", "disable_aiohttp_transport", "http2").
+	each(warn("is left out: it has no counterpart"),
+		"return_response_headers", "forward_traceparent_to_llm_provider", "enable_redis_auth_cache", "enable_end_user_cost_tracking_prometheus_only",
+		"disable_hf_tokenizer_download", "enable_key_alias_format_validation", "require_managed_files", "user_url_validation", "user_url_allowed_hosts",
+		"budget_reset_time", "max_ui_session_budget", "mcp_aliases", "guardrails", "enable_loadbalancing_on_batch_endpoints", "num_retries_per_request",
+		"disable_add_transform_inline_image_block", "skip_system_message_in_guardrail", "skip_tool_message_in_guardrail", "disable_copilot_system_to_assistant")
+
+// cacheRules are the members of cache_params: of a response cache in Redis, where that Redis is.
+var cacheRules = rules{}.each(carry(func(*converter, field) {}), "type", "host", "port", "username", "password", "db", "ssl").
+	each(warn("is left out: answers are not cached"),
+		"namespace", "max_connections", "ttl", "mode", "supported_call_types", "similarity_threshold", "default_in_memory_ttl", "default_in_redis_ttl",
+		"s3_bucket_name", "s3_region_name", "s3_aws_access_key_id", "s3_aws_secret_access_key", "s3_endpoint_url", "gcs_bucket_name",
+		"gcs_path_service_account", "gcs_path", "qdrant_semantic_cache_embedding_model", "qdrant_collection_name", "qdrant_quantization_config",
+		"qdrant_semantic_cache_vector_size").
+	each(warn("is left out: write `store redis` with several addresses or `sentinel` in a Caddyfile"), "redis_startup_nodes", "service_name", "sentinel_nodes").
+	each(warn("is left out: the server's certificate is verified by the system's roots"), "ssl_cert_reqs", "ssl_check_hostname", "gcp_service_account", "gcp_ssl_ca_certs")
+
+var routerRules = rules{
+	"routing_strategy":  carry((*converter).strategy),
+	"num_retries":       carry(func(c *converter, f field) { c.router.retries = c.count(f) }),
+	"timeout":           carry(func(c *converter, f field) { c.router.timeout = c.seconds(f) }),
+	"allowed_fails":     carry(func(c *converter, f field) { c.router.allowedFails = c.count(f) }),
+	"cooldown_time":     carry(func(c *converter, f field) { c.router.cooldown = c.seconds(f) }),
+	"disable_cooldowns": carry(func(c *converter, f field) { c.cooldownsOff = f.isTrue() }),
+	"model_group_alias": carry((*converter).aliasMap),
+	"fallbacks":         carry(func(c *converter, f field) { c.fallbacks(&c.router, f) }),
+	"default_fallbacks": carry(func(c *converter, f field) { c.router.defaults = c.words(f) }),
+	"redis_host":        carry(func(c *converter, f field) { c.redis.host = c.value(f) }),
+	"redis_port":        carry(func(c *converter, f field) { c.redis.port = c.value(f) }),
+	"redis_password":    carry(func(c *converter, f field) { c.redis.password = c.value(f) }),
+	"redis_username":    carry(func(c *converter, f field) { c.redis.username = c.value(f) }),
+	"redis_db":          carry(func(c *converter, f field) { c.redis.db = c.value(f) }),
+	"redis_ssl":         carry(func(c *converter, f field) { c.redis.tls = f.isTrue() }),
+	"redis_url":         carry((*converter).redisURL),
+
+	"context_window_fallbacks": warn(noErrorText),
+	"content_policy_fallbacks": warn(noErrorText),
+	"provider_budget_config":   refuse("a provider's budget is not enforced here: give the keys budgets, and take this out"),
+	"enable_tag_filtering":     refuse("calls are not routed by tags: every key that may use a model would reach all its deployments. Make models of them, and take this out"),
+	"tag_filtering_match_any":  warn("is left out: calls are not routed by tags"),
+	"tag_routing_prefix":       warn("is left out: calls are not routed by tags"),
+	"stream_timeout":           warn("is left out: timeout holds for streams too, up to the first byte"),
+	"max_fallbacks":            warn("is left out: all models of the list are tried"),
+	"retry_policy":             warn("is left out: lost connections, 408, 429 and 5xx are tried again, as often as num_retries says"),
+	"model_group_retry_policy": warn("is left out: lost connections, 408, 429 and 5xx are tried again, as often as num_retries says"),
+	"allowed_fails_policy":     warn("is left out: allowed_fails counts lost connections, 408, 429 and 5xx alike"),
+	"retry_after":              warn("is left out: a backend is asked again after 0.2s, doubled each round, or when its Retry-After says"),
+	"enable_pre_call_checks":   warn("is left out: the provider itself refuses what is too long"),
+	"enable_pre_call_check":    warn("is left out: the provider itself refuses what is too long"),
+	"default_litellm_params":   warn("is left out: a request goes upstream as the client wrote it, nothing is put into it"),
+	"cache_responses":          warn("is left out: answers are not cached, so that each call goes upstream and is billed"),
+}.each(warn("is left out: it has no counterpart"),
+	"optional_pre_call_checks", "routing_strategy_args", "routing_groups", "enable_weighted_failover", "default_max_parallel_requests", "default_priority",
+	"polling_interval", "debug_level", "set_verbose", "client_ttl", "cache_kwargs", "caching_groups", "alerting_config", "assistants_config",
+	"router_general_settings", "ignore_invalid_deployments", "search_tools", "guardrail_list", "enable_health_check_routing", "health_check_staleness_threshold",
+	"health_check_ignore_transient_errors", "deployment_affinity_ttl_seconds", "model_group_affinity_config", "ttft_timeout", "stream_idle_timeout",
+	"keepalive_seconds")
+
+// callbacks takes the callback lago, and Prometheus' metrics.
+func (c *converter) callbacks(f field) {
+	for _, cb := range f.items() {
+		switch name := cb.raw(); name {
+		case "lago":
+			c.lago = cb
+		case "prometheus":
+			c.metrics = true
+			c.warn(cb, "metrics are at /metrics of Caddy's admin API (localhost:2019), under other names: docs/lagobilling.md")
 		default:
-			c.dropped(f, "has no counterpart")
+			c.warn(cb, fmt.Sprintf("callback %q has no counterpart, and is left out", name))
 		}
 	}
 }
 
-// providerName returns the preset a provider key of a discount or margin stands for; empty for "global".
-func (c *converter) providerName(f field) string {
-	if f.key == "global" {
-		return ""
+func (c *converter) words(f field) (list []word) {
+	for _, item := range f.items() {
+		if item.isMapping() {
+			c.warn(item, "is left out: a fallback is the name of a model, without parameters of its own")
+			continue
+		}
+		if w := c.value(item); w.set() {
+			list = append(list, w)
+		}
 	}
-	if p, ok := prefixes[f.key]; ok {
-		return p.name
-	}
-	c.fail(f, "this provider is not known")
-	return ""
+	return list
 }
 
-// fallbackList reads `[{model: [others]}]`.
-func (c *converter) fallbackList(f field) {
-	for item := range f.items() {
-		for m := range item.members() {
-			var names []string
-			for other := range m.items() {
-				names = append(names, c.value(other))
-			}
+// fallbacks reads `[{model: [others]}]`. The entry of `*` is for the models that have none.
+func (c *converter) fallbacks(r *reliability, f field) {
+	if r.fallbacks == nil {
+		r.fallbacks, r.fallbackAt = make(map[string][]word), make(map[string]field)
+	}
+	for _, item := range f.items() {
+		if !item.isMapping() {
+			c.fail(item, "a mapping from a model to its fallbacks is expected here")
+			continue
+		}
+		for _, m := range item.members() {
+			list := c.words(m)
 			if m.key == "*" {
-				c.defaults = append(c.defaults, names...)
-				continue
+				r.defaults = append(r.defaults, list...)
+			} else if _, twice := r.fallbacks[m.key]; !twice { // LiteLLM takes the first
+				r.fallbacks[m.key], r.fallbackAt[m.key] = list, m
 			}
-			c.fallbacks[m.key] = append(c.fallbacks[m.key], names...)
 		}
 	}
 }
 
 // aliasMap reads `{name: model}` or `{name: {model: model, hidden: bool}}`.
 func (c *converter) aliasMap(f field) {
-	for m := range f.members() {
+	for _, m := range f.members() {
 		target := m
-		for inner := range m.members() {
-			if inner.key == "model" {
-				target = inner
-			}
-		}
-		if _, ok := c.aliases[m.key]; !ok {
-			c.aliasKeys = append(c.aliasKeys, m.key)
-		}
-		c.aliases[m.key] = c.value(target)
-	}
-}
-
-func (c *converter) routerSettings(section field) {
-	c.redis = orMap(c.redis)
-	for f := range section.members() {
-		switch f.key {
-		case "routing_strategy":
-			if s := f.raw(); s != "simple-shuffle" && !f.off() {
-				c.warn(f, fmt.Sprintf("strategy %q has no counterpart: backends share by weight, as simple-shuffle does", s))
-			}
-		case "num_retries":
-			c.routerRetries = c.count(f)
-		case "timeout":
-			c.routerTimeout = c.seconds(f)
-		case "allowed_fails":
-			c.allowedFails = c.count(f)
-		case "cooldown_time":
-			c.cooldown = c.seconds(f)
-		case "disable_cooldowns":
-			c.cooldownsOff = f.isTrue()
-		case "model_group_alias":
-			c.aliasMap(f)
-		case "fallbacks":
-			c.fallbackList(f)
-		case "default_fallbacks":
-			for item := range f.items() {
-				c.defaults = append(c.defaults, c.value(item))
-			}
-		case "redis_host", "redis_port", "redis_password", "redis_username", "redis_db", "redis_ssl", "redis_url":
-			if f.key == "redis_ssl" && !f.isTrue() {
+		if m.isMapping() {
+			if target = m.get("model"); target.null() {
+				c.fail(m, "an alias needs a model")
 				continue
 			}
-			c.redis[strings.TrimPrefix(f.key, "redis_")] = c.value(f)
-		case "provider_budget_config":
-			if !f.off() {
-				c.fail(f, "a provider's budget is not enforced here; take the field out to go on without it")
+			if hidden := m.get("hidden"); hidden.isTrue() {
+				c.warn(hidden, "is left out: GET /v1/models lists this alias")
 			}
-		case "context_window_fallbacks", "content_policy_fallbacks":
-			c.dropped(f, "needs the answer's error text, on which nothing is decided here: fallbacks follow 408, 429, 5xx and lost connections")
-		case "enable_tag_filtering":
-			c.dropped(f, "tag routing has no counterpart")
-		default:
-			c.dropped(f, "has no counterpart")
 		}
+		c.aliases[m.key] = word{c.plain(target), target}
+		c.aliasAt = append(c.aliasAt, m)
 	}
 }
 
-func (c *converter) generalSettings(section field) {
-	for f := range section.members() {
-		switch f.key {
-		case "master_key":
-			if !f.null() {
-				c.masterKey = c.value(f)
-			}
-		case "user_header_mappings":
-			for item := range f.items() {
-				c.headerMapping(item)
-			}
-		case "user_header_name":
-			c.endUserHeaders = append(c.endUserHeaders, c.value(f))
-		case "enforce_user_param":
-			c.enforceUserParam = f.isTrue()
-		case "max_request_size_mb":
-			if n := c.count(f); n != "" {
-				c.maxBody = n + "MB"
-			}
-		case "user_api_key_cache_ttl":
-			c.cacheTTL = c.seconds(f)
-		case "database_url", "database_connection_pool_limit", "database_connection_timeout", "store_model_in_db", "use_redis_transaction_buffer":
-			c.dropped(f, "has no counterpart: keys live in Redis or in a file. Bring LiteLLM's with `caddy tollgate keys import`")
-		case "allow_requests_on_db_unavailable":
-			if f.isTrue() {
-				c.fail(f, "the door is never left open: while the key store is down, known keys work for stale_ttl and unknown ones are refused")
-			}
-		case "litellm_key_header_name":
-			c.fail(f, "keys come in Authorization, x-api-key, api-key or x-goog-api-key; another header is not read")
-		case "custom_auth", "custom_auth_run_common_checks", "enable_jwt_auth", "litellm_jwtauth", "enable_oauth2_auth", "enable_oauth2_proxy_auth",
-			"allowed_ips", "allowed_routes", "admin_only_routes", "public_routes", "enforced_params", "role_permissions", "role_mappings",
-			"max_parallel_requests", "global_max_parallel_requests", "custom_key_generate", "user_mcp_management_mode":
-			if !f.off() && f.raw() != "0" {
-				c.fail(f, "this decides who may call, and has no counterpart here; Caddy's own matchers and handlers (remote_ip, forward_auth, ...) go in front of keyauth in a Caddyfile")
-			}
-		case "pass_through_endpoints":
-			if !f.off() {
-				c.fail(f, "pass-through endpoints are not metered, so they are not served; use reverse_proxy in a Caddyfile, beside the gateway")
-			}
-		case "always_include_stream_usage":
-			c.dropped(f, "is not needed: usage is always asked for, and kept from clients that did not ask")
-		case "disable_spend_logs", "disable_error_logs", "proxy_batch_write_at", "proxy_budget_rescheduler_min_time", "proxy_budget_rescheduler_max_time":
-			c.dropped(f, "is not needed: every call has a record on disk")
-		default:
-			c.dropped(f, "has no counterpart")
-		}
+func (c *converter) strategy(f field) {
+	if s := f.raw(); s != "simple-shuffle" {
+		c.warn(f, fmt.Sprintf("strategy %q has no counterpart: deployments share by weight, as simple-shuffle does", s))
 	}
 }
 
-// headerMapping reads one of user_header_mappings: only the role of a customer says who pays.
-func (c *converter) headerMapping(item field) {
-	var header, role field
-	for f := range item.members() {
-		switch f.key {
-		case "header_name":
-			header = f
-		case "litellm_user_role":
-			role = f
-		}
-	}
-	switch {
-	case header.node == nil || role.node == nil:
-		c.fail(item, "header_name and litellm_user_role are needed")
-	case role.raw() == "customer":
-		c.endUserHeaders = append(c.endUserHeaders, c.value(header))
-	default:
-		c.fail(role, fmt.Sprintf("role %q would let a header say who the internal user is; only customer is taken from a header", role.raw()))
+// discounts reads `{provider: share}`.
+func (c *converter) discounts(f field) {
+	for _, p := range f.members() {
+		c.adjust("discount", p, p)
 	}
 }
 
-// finish settles what depends on several sections and on the environment.
-func (c *converter) finish() {
-	here := field{file: c.file, path: "environment", node: zeroNode}
-	if len(c.models) == 0 && len(c.errs) == 0 {
-		c.fail(field{file: c.file, path: "model_list", node: zeroNode}, "no model is configured")
-	}
-	if c.masterKey == "" && c.env("LITELLM_MASTER_KEY") != "" {
-		c.masterKey = c.envRef("LITELLM_MASTER_KEY")
-	}
-	if by := c.env("LAGO_API_CHARGE_BY"); c.lago && by != "" && !slices.Contains(chargeBy, by) {
-		here.path = "LAGO_API_CHARGE_BY"
-		c.fail(here, fmt.Sprintf("%q is none of %s", by, strings.Join(chargeBy, ", ")))
-	}
-	if c.lago {
-		var missing []string
-		for _, name := range []string{"LAGO_API_BASE", "LAGO_API_KEY", "LAGO_API_EVENT_CODE"} {
-			if c.env(name) == "" {
-				missing = append(missing, name)
+// margins reads `{provider or global: share, or {percentage: share, fixed_amount: USD}}`.
+func (c *converter) margins(f field) {
+	for _, p := range f.members() {
+		share := p
+		if p.isMapping() {
+			if fixed := p.get("fixed_amount"); !fixed.null() && fixed.raw() != "0" {
+				c.fail(fixed, "a fixed amount cannot be added to what a call costs: write a share, such as 0.05")
+				continue
+			}
+			if share = p.get("percentage"); share.null() {
+				c.fail(p, "a share is expected here, such as 0.05")
+				continue
 			}
 		}
-		if len(missing) > 0 {
-			here.path = "callbacks"
-			c.fail(here, "the callback lago needs "+strings.Join(missing, ", ")+" in the environment")
-		}
-	}
-	for name, others := range c.fallbacks {
-		if !c.has(name) && len(c.errs) == 0 {
-			here.path = "fallbacks"
-			c.warn(here, fmt.Sprintf("model %q, which has fallbacks (%s), is not in model_list", name, strings.Join(others, ", ")))
-		}
-	}
-	if c.masterKey == "" {
-		here.path = "general_settings.master_key"
-		c.warn(here, "no master key: ANYONE who reaches this port may call every model; it listens on "+c.host()+" only")
+		c.adjust("markup", p, share)
 	}
 }
 
-func (c *converter) has(name string) bool {
-	return slices.ContainsFunc(c.models, func(m *model) bool { return m.name == name })
+func (c *converter) adjust(directive string, provider, share field) {
+	prefix := provider.key
+	if prefix == "global" && directive == "markup" {
+		prefix = ""
+	} else if _, ok := providers[prefix]; !ok {
+		c.fail(provider, "this provider is not known here")
+		return
+	}
+	if w := c.percent(share); w.set() {
+		c.adjustments = append(c.adjustments, adjustment{directive, prefix, w})
+	}
+}
+
+// redisConfig says where the Redis is that instances share.
+type redisConfig struct {
+	host, port, username, password, db word
+	tls                                bool
+}
+
+// redisURL takes a URL apart. No message repeats it: it may hold a password.
+func (c *converter) redisURL(f field) {
+	if strings.HasPrefix(f.raw(), environ) {
+		c.fail(f, "the parts of a URL are needed here: write redis_host, redis_port and redis_password")
+		return
+	}
+	u, err := url.Parse(f.raw())
+	if err != nil || u.Hostname() == "" || !slices.Contains([]string{"redis", "rediss"}, u.Scheme) {
+		c.fail(f, "redis://host:port or rediss://host:port is expected here")
+		return
+	}
+	at := func(s string) word { return word{c.text(f, s, 0), f} }
+	c.redis.host, c.redis.port, c.redis.username = at(u.Hostname()), at(u.Port()), at(u.User.Username())
+	password, _ := u.User.Password()
+	c.redis.password, c.redis.db, c.redis.tls = at(password), at(strings.Trim(u.Path, "/")), u.Scheme == "rediss"
+}
+
+// cacheRedis takes the Redis of the response cache, in which LiteLLM keeps limits and budgets too, where the router has none.
+func (c *converter) cacheRedis() {
+	if !c.cache.isTrue() {
+		return
+	}
+	c.warn(c.cache, "answers are not cached: each call goes upstream and is billed")
+	kind := c.cacheParams.get("type").raw()
+	if kind != "" && kind != "redis" || c.redis.host.set() {
+		return
+	}
+	take := func(to *word, key, env string) {
+		if f := c.cacheParams.get(key); !f.null() {
+			*to = c.value(f)
+		} else {
+			*to = c.firstEnv(env)
+		}
+	}
+	take(&c.redis.host, "host", "REDIS_HOST")
+	if !c.redis.host.set() {
+		return
+	}
+	take(&c.redis.port, "port", "REDIS_PORT")
+	take(&c.redis.username, "username", "REDIS_USERNAME")
+	take(&c.redis.password, "password", "REDIS_PASSWORD")
+	take(&c.redis.db, "db", "REDIS_DB")
+	c.redis.tls = c.cacheParams.get("ssl").isTrue()
+}
+
+// address returns host:port.
+func (r *redisConfig) address() string {
+	port := r.port.text
+	if port == "" {
+		port = "6379"
+	}
+	if strings.Contains(r.host.text, "{") {
+		return r.host.text + ":" + port
+	}
+	return net.JoinHostPort(r.host.text, port)
 }

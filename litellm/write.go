@@ -2,48 +2,50 @@ package litellm
 
 import (
 	"bytes"
-	"net"
+	"math/big"
 	"slices"
+	"strconv"
 	"strings"
-
-	"go.yaml.in/yaml/v3"
 )
 
-// LiteLLM's own defaults, of its constants.py: what holds where the file says nothing.
+// What LiteLLM's constants.py has for what a file does not say.
 const (
-	defaultPort     = "4000"
-	defaultRetries  = "2"
-	defaultCooldown = "5s"
+	defaultRetries      = "2"
+	defaultCooldown     = "5s"
+	defaultAllowedFails = "3"
 )
 
-var zeroNode = &yaml.Node{}
-
-func orMap(m map[string]string) map[string]string {
-	if m == nil {
-		return make(map[string]string)
-	}
-	return m
-}
-
-// host returns the address to listen on: every address as LiteLLM does, but only the loopback where anyone may call.
-func (c *converter) host() string {
-	if h := c.env("HOST"); h != "" {
-		return h
-	}
-	if c.masterKey == "" {
-		return "127.0.0.1"
-	}
-	return ""
-}
-
-// caddyfile writes Caddyfile text.
+// caddyfile writes the text of a Caddyfile, and remembers of each line where it comes from.
 type caddyfile struct {
 	bytes.Buffer
-	depth int
+	depth  int
+	places []field
 }
 
 // line writes one directive with its arguments.
-func (w *caddyfile) line(words ...string) {
+func (w *caddyfile) line(at field, words ...string) {
+	w.begin(at, words)
+	w.WriteByte('\n')
+}
+
+// open writes a directive that begins a block.
+func (w *caddyfile) open(at field, words ...string) {
+	w.begin(at, words)
+	if len(words) > 0 {
+		w.WriteByte(' ')
+	}
+	w.WriteString("{\n")
+	w.depth++
+}
+
+func (w *caddyfile) end() {
+	w.depth--
+	w.begin(field{}, nil)
+	w.WriteString("}\n")
+}
+
+func (w *caddyfile) begin(at field, words []string) {
+	w.places = append(w.places, at)
 	w.WriteString(strings.Repeat("\t", w.depth))
 	for i, word := range words {
 		if i > 0 {
@@ -51,24 +53,18 @@ func (w *caddyfile) line(words ...string) {
 		}
 		w.WriteString(quote(word))
 	}
-	w.WriteByte('\n')
 }
 
-// open writes a directive that begins a block.
-func (w *caddyfile) open(words ...string) {
-	w.line(words...)
-	w.Truncate(w.Len() - 1)
-	w.WriteString(" {\n")
-	w.depth++
+// place returns where a line of the Caddyfile, from 1 on, comes from.
+func (w *caddyfile) place(n int) field {
+	if n < 1 || n > len(w.places) {
+		return field{}
+	}
+	return w.places[n-1]
 }
 
-func (w *caddyfile) end() {
-	w.depth--
-	w.WriteString(strings.Repeat("\t", w.depth) + "}\n")
-}
-
-// quote quotes a word where the Caddyfile needs it. Backquotes, which the Caddyfile takes as they are, hold no escapes;
-// values with a backquote were refused when they were read.
+// quote quotes a word where the Caddyfile needs it. Between backquotes everything stands as it is; a value with a backquote
+// was refused when it was read.
 func quote(word string) string {
 	if word == "" || strings.ContainsAny(word, " \t\"#\\") || strings.HasPrefix(word, "<<") {
 		return "`" + word + "`"
@@ -77,149 +73,213 @@ func quote(word string) string {
 }
 
 // write returns the Caddyfile.
-func (c *converter) write() []byte {
+func (c *converter) write() *caddyfile {
 	w := &caddyfile{}
-	w.open()
-	w.line("auto_https", "off")
+	none := field{}
+	w.open(none)
+	w.line(none, "auto_https", "off")
+	w.line(none, "grace_period", "5m")
+	if c.metrics {
+		w.line(none, "metrics")
+	}
+	c.writeLog(w)
 	w.end()
-	port := c.env("PORT")
-	if port == "" {
-		port = defaultPort
+	w.line(none)
+	w.open(field{path: "PORT"}, "http://:"+c.port())
+	if h := c.host(); h != "" {
+		w.line(field{path: "HOST"}, "bind", h)
 	}
-	w.open("http://:" + port)
-	if h := c.host(); h != "" && net.ParseIP(h) != nil && !net.ParseIP(h).IsUnspecified() || h == "localhost" {
-		w.line("bind", h)
-	}
+	w.open(none, "route")
+	w.line(none, "respond", "/health/liveliness", `"I'm alive!"`)
+	w.line(none, "respond", "/health/liveness", `"I'm alive!"`)
+	w.line(none, "respond", "/health/readiness", `{"status":"healthy"}`)
 	c.writeKeyauth(w)
 	c.writeBilling(w)
 	c.writeRoutes(w)
 	w.end()
-	return bytes.TrimPrefix(w.Bytes(), []byte(" "))
+	w.end()
+	return w
+}
+
+// writeLog keeps keys out of the log: Caddy itself knows Authorization and Cookie alone.
+func (c *converter) writeLog(w *caddyfile) {
+	none := field{}
+	w.open(none, "log", "default")
+	w.open(none, "format", "filter")
+	headers := []string{"Authorization", "X-Api-Key", "Api-Key", "X-Goog-Api-Key", "Cookie"}
+	if c.keyHeader.set() {
+		headers = append(headers, c.keyHeader.text)
+	}
+	for _, h := range headers {
+		w.line(none, "request>headers>"+h, "delete")
+	}
+	w.open(none, "request>uri", "query")
+	w.line(none, "delete", "key")
+	w.end()
+	w.end()
+	w.end()
 }
 
 func (c *converter) writeKeyauth(w *caddyfile) {
-	if c.masterKey == "" {
+	if !c.masterKey.set() {
 		return
 	}
-	w.open("keyauth")
-	if host := c.redis["host"]; host != "" {
-		port := c.redis["port"]
-		if port == "" {
-			port = "6379"
+	if h := c.keyHeader; h.set() {
+		// LiteLLM reads the key from that header alone, with or without "Bearer ".
+		for _, other := range []string{"-X-Api-Key", "-Api-Key", "-X-Goog-Api-Key"} {
+			w.line(h.at, "request_header", other)
 		}
-		w.open("store", "redis", net.JoinHostPort(host, port))
-		for _, f := range []string{"username", "password", "db"} {
-			if v := c.redis[f]; v != "" {
-				w.line(f, v)
+		w.line(h.at, "request_header", h.text, "^(?i:bearer) +", "")
+		w.line(h.at, "request_header", "Authorization", "Bearer {http.request.header."+h.text+"}")
+		w.line(h.at, "request_header", "-"+h.text)
+	}
+	w.open(c.masterKey.at, "keyauth")
+	if r := &c.redis; r.host.set() {
+		w.open(r.host.at, "store", "redis", r.address())
+		for _, l := range []struct {
+			name string
+			word word
+		}{{"username", r.username}, {"password", r.password}, {"db", r.db}} {
+			if l.word.set() {
+				w.line(l.word.at, l.name, l.word.text)
 			}
 		}
-		if c.redis["ssl"] != "" {
-			w.line("tls")
+		if r.tls {
+			w.line(r.host.at, "tls")
 		}
 		w.end()
 	}
-	w.line("master_key", c.masterKey)
-	if c.cacheTTL != "" {
-		w.line("cache_ttl", c.cacheTTL)
+	w.line(c.masterKey.at, "master_key", c.masterKey.text)
+	if c.cacheTTL.set() {
+		w.line(c.cacheTTL.at, "cache_ttl", c.cacheTTL.text)
 	}
 	w.end()
 }
 
 func (c *converter) writeBilling(w *caddyfile) {
-	w.open("lagobilling")
-	if c.lago {
-		w.line("api_base", c.envRef("LAGO_API_BASE"))
-		w.line("api_key", c.envRef("LAGO_API_KEY"))
-		w.line("event_code", c.envRef("LAGO_API_EVENT_CODE"))
-		by := c.env("LAGO_API_CHARGE_BY")
-		if by == "" {
-			by = chargeBy[0]
+	w.open(c.lago, "lagobilling")
+	if c.lago.present() {
+		for _, l := range [][2]string{{"api_base", "LAGO_API_BASE"}, {"api_key", "LAGO_API_KEY"}, {"event_code", "LAGO_API_EVENT_CODE"}} {
+			v := c.envWord(l[1])
+			w.line(v.at, l[0], v.text)
 		}
-		w.line("charge_by", by)
-	} else if !c.enforceUserParam {
-		w.line("missing_payer", "unbilled")
+		w.line(field{path: "LAGO_API_CHARGE_BY"}, "charge_by", c.chargeBy())
+	} else if !c.enforceUser.isTrue() {
+		w.line(field{}, "missing_payer", "unbilled")
 	}
-	for _, d := range c.discounts {
-		w.line(nonEmpty("discount", d.provider, d.percent)...)
-	}
-	for _, m := range c.markups {
-		w.line(nonEmpty("markup", m.provider, m.percent)...)
+	for _, a := range c.adjustments {
+		words := []string{a.directive}
+		if a.prefix != "" {
+			words = append(words, providers[a.prefix].preset)
+		}
+		w.line(a.percent.at, append(words, a.percent.text)...)
 	}
 	w.end()
-}
-
-func nonEmpty(words ...string) []string {
-	return slices.DeleteFunc(words, func(s string) bool { return s == "" })
 }
 
 func (c *converter) writeRoutes(w *caddyfile) {
-	w.open("llmroute")
-	if c.masterKey == "" {
-		w.line("anonymous")
+	w.open(field{path: "model_list"}, "llmroute")
+	if !c.masterKey.set() {
+		w.line(field{path: "general_settings.master_key"}, "anonymous")
 	}
-	if c.maxBody != "" {
-		w.line("max_body", c.maxBody)
+	if c.maxBody.set() {
+		w.line(c.maxBody.at, "max_body", c.maxBody.text)
 	}
-	for _, h := range c.endUserHeaders {
-		w.line("end_user_header", h)
+	for _, h := range append(slices.Clone(c.userHeaders), c.userHeader) {
+		if h.set() {
+			w.line(h.at, "end_user_header", h.text)
+		}
 	}
+	c.checkFallbacks()
+	groups := c.addresses()
 	for _, m := range c.models {
-		c.writeModel(w, m)
+		c.share(m)
+		c.writeModel(w, m, groups)
 	}
-	for _, name := range c.aliasKeys {
-		w.line("alias", name, c.aliases[name])
+	for _, at := range c.aliasAt {
+		to := c.aliases[at.key]
+		w.line(at, "alias", at.key, to.text)
+		if c.find(to.text) == nil {
+			c.fail(to.at, "model_list has no model "+to.text)
+		}
 	}
 	w.end()
 }
 
-func (c *converter) writeModel(w *caddyfile, m *model) {
-	w.open("model", m.name)
+func (c *converter) writeModel(w *caddyfile, m *model, groups map[string]int) {
+	w.open(m.name.at, "model", m.name.text)
+	cooldown := first(c.router.cooldown, c.lite.cooldown)
+	fails := first(c.router.allowedFails, c.lite.allowedFails)
+	cool := word{}
+	// LiteLLM leaves a deployment out for a while only where another one can take its place.
+	if len(m.deployments) > 1 && !c.cooldownsOff && (cooldown.set() || fails.set()) {
+		if cool = first(cooldown, word{defaultCooldown, fails.at}); !c.cools(m, groups) {
+			c.warn(cool.at, "is left out for "+m.name.text+": failures are counted by address, and its deployments share theirs. They follow each other at once")
+			cool = word{}
+		}
+	}
 	for _, d := range m.deployments {
-		words := nonEmpty("backend", d.provider, d.base)
-		w.open(words...)
-		var conns string
-		timed := false
-		for _, line := range d.lines {
-			switch line[0] {
-			case "max_conns_per_host":
-				conns = line[1]
-				continue
-			case "timeout":
-				timed = true
-			}
-			w.line(line...)
+		p := providers[d.prefix]
+		c.writeBackend(w, d, p.preset, d.base, cool, fails)
+		if p.compat == "" || d.base.set() {
+			continue
 		}
-		if t := first(c.routerTimeout, c.timeout); t != "" && !timed {
-			w.line("timeout", t)
+		if c.adjusted("openai") || c.adjusted(p.preset) {
+			c.warn(d.at, "calls to chat/completions are refused: the provider's API in OpenAI's manner would count as openai in cost_discount_config and cost_margin_config")
+			continue
 		}
-		// LiteLLM cools a deployment down only where another one can take its place.
-		if len(m.deployments) > 1 && !c.cooldownsOff && (c.cooldown != "" || c.allowedFails != "") {
-			w.line("fail_duration", first(c.cooldown, defaultCooldown))
-			if c.allowedFails != "" {
-				w.line("max_fails", c.allowedFails)
-			}
-		}
-		if conns != "" {
-			w.open("transport", "http")
-			w.line("max_conns_per_host", conns)
-			w.end()
-		}
-		w.end()
+		c.writeBackend(w, d, "openai", word{p.compat, d.at}, word{}, fails)
 	}
-	w.line("retries", first(c.routerRetries, c.retries, defaultRetries))
-	others := append(slices.Clone(c.fallbacks[m.name]), c.defaults...)
-	others = slices.DeleteFunc(others, func(s string) bool { return s == m.name })
-	if len(others) > 0 {
-		w.line(append([]string{"fallback"}, slices.Compact(others)...)...)
+	retries := first(c.router.retries, c.lite.retries, word{defaultRetries, m.name.at})
+	for _, d := range m.deployments {
+		if d.retries.set() {
+			retries = d.retries
+		}
+	}
+	for _, d := range m.deployments {
+		if d.retries.set() && d.retries.text != retries.text {
+			c.warn(d.retries.at, "is left out: retries are one number for a model, here "+retries.text)
+		}
+	}
+	w.line(retries.at, "retries", retries.text)
+	if at, names := c.fallbacksOf(m); len(names) > 0 {
+		w.line(at, append([]string{"fallback"}, names...)...)
 	}
 	w.end()
 }
 
-func first(values ...string) string {
-	for _, v := range values {
-		if v != "" {
-			return v
+func (c *converter) writeBackend(w *caddyfile, d *deployment, preset string, base, cool, fails word) {
+	words := []string{"backend", preset}
+	if base.set() {
+		words = append(words, base.text)
+	}
+	w.open(d.at, words...)
+	for _, l := range []struct {
+		name string
+		word word
+	}{
+		{"api_key", d.key}, {"model", d.model}, {"weight", d.weight}, {"order", d.order},
+		{"timeout", first(d.timeout, c.router.timeout, c.lite.timeout)},
+	} {
+		if l.word.set() {
+			w.line(l.word.at, l.name, l.word.text)
 		}
 	}
-	return ""
+	for _, l := range d.lines {
+		w.line(l.at, l.words...)
+	}
+	if cool.set() {
+		w.line(cool.at, "fail_duration", cool.text)
+		w.line(cool.at, "max_fails", oneMore(first(fails, word{text: defaultAllowedFails}).text))
+	}
+	w.end()
+}
+
+// oneMore returns n+1: LiteLLM allows so many failures, Caddy counts the first that is too many.
+func oneMore(n string) string {
+	r, ok := new(big.Int).SetString(n, 10)
+	if !ok {
+		return n
+	}
+	return strconv.FormatInt(r.Int64()+1, 10)
 }
