@@ -94,18 +94,18 @@ func run(t testing.TB, directives string) *gateway {
 	require.NoError(t, err)
 	g := &gateway{t: t, addr: freeAddr(t), admin: freeAddr(t)}
 	g.caddyfile = site(g.addr, g.admin, "", directives)
-	g.launch(bin)
+	g.launch(bin, "caddyfile")
 	return g
 }
 
-// launch runs the binary with the gateway's Caddyfile, until the test ends.
-func (g *gateway) launch(bin string) {
+// launch runs the binary with the gateway's configuration, which that adapter reads, until the test ends.
+func (g *gateway) launch(bin, adapter string, env ...string) {
 	t := g.t
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "Caddyfile")
 	require.NoError(t, os.WriteFile(file, []byte(g.caddyfile), 0o600))
-	cmd := exec.Command(bin, "run", "--config", file, "--adapter", "caddyfile")
-	cmd.Env = append(os.Environ(), "HOME="+t.TempDir(), "XDG_DATA_HOME="+t.TempDir())
+	cmd := exec.Command(bin, "run", "--config", file, "--adapter", adapter)
+	cmd.Env = append(append(os.Environ(), "HOME="+t.TempDir(), "XDG_DATA_HOME="+t.TempDir()), env...)
 	var log bytes.Buffer
 	cmd.Stderr = &log
 	require.NoError(t, cmd.Start())

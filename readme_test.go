@@ -24,7 +24,7 @@ func TestReadme(t *testing.T) {
 	config := strings.ReplaceAll(string(example), ":4000", ":"+port)
 	config = strings.Replace(config, "\n{\n", "\n{\n\tadmin "+admin+"\n\tpersist_config off\n", 1)
 	g := &gateway{t: t, addr: "localhost:" + port, admin: admin, caddyfile: config}
-	g.launch(bin)
+	g.launch(bin, "caddyfile")
 
 	key := ""
 	run := func(command string) string {

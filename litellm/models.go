@@ -202,27 +202,28 @@ func (c *converter) params(params, info []field) {
 // complete fills in what LiteLLM takes from the environment.
 func (c *converter) complete(d *deployment, params field) {
 	p := providers[d.prefix]
+	at := params.get("model")
 	given := d.base.set()
 	if !given {
 		if d.base = c.firstEnv(p.bases...); !d.base.set() && p.base != "" {
-			d.base = word{p.base, params}
+			d.base = word{p.base, at}
 		}
 	}
 	if d.base.set() {
 		d.base.text = baseFor(d.prefix, d.base.text)
 	} else if p.needBase {
-		c.fail(params, "provider "+d.prefix+" needs an api_base")
+		c.fail(at, "provider "+d.prefix+" needs an api_base")
 	}
 	switch {
 	case d.key.set() || len(p.keys) == 0:
 	case given && !p.keyless:
 		if name := c.firstEnv(p.keys...); name.set() {
-			c.warn(params, "there is no api_key: LiteLLM would send "+name.at.path+" to this api_base, here no key is sent. Write api_key: os.environ/NAME if one belongs there")
+			c.warn(at, "there is no api_key: LiteLLM would send "+name.at.path+" to this api_base, here no key is sent. Write api_key: os.environ/NAME if one belongs there")
 		}
 	default:
 		if d.key = c.firstEnv(p.keys...); !d.key.set() && !p.keyless {
 			d.key = c.envWord(p.keys[0])
-			c.warn(params, "there is no api_key, and "+p.keys[0]+" is not set: the gateway does not start without it")
+			c.warn(at, "there is no api_key, and "+p.keys[0]+" is not set: the gateway does not start without it")
 		}
 	}
 	switch d.prefix {
@@ -243,9 +244,9 @@ func (c *converter) complete(d *deployment, params field) {
 	}
 	switch {
 	case p.compat != "" && !d.base.set():
-		c.warn(params, "calls to chat/completions go to the provider's own API in OpenAI's manner, as nothing is translated here; its native API is served as well")
+		c.warn(at, "calls to chat/completions go to the provider's own API in OpenAI's manner, as nothing is translated here; its native API is served as well")
 	case p.preset == "bedrock" || p.preset == "vertex" || p.compat != "":
-		c.warn(params, "the model is served by the provider's own API: calls to chat/completions are not translated here, and are refused")
+		c.warn(at, "the model is served by the provider's own API: calls to chat/completions are not translated here, and are refused")
 	}
 }
 
