@@ -161,6 +161,12 @@ func (c *converter) convert(body []byte) (*caddyfile, error) {
 	if len(c.errs) > 0 {
 		return nil, errors.Join(c.errs...)
 	}
+	slices.SortStableFunc(c.warnings, func(a, b caddyconfig.Warning) int {
+		if a.File != b.File {
+			return 0
+		}
+		return a.Line - b.Line
+	})
 	return text, nil
 }
 
@@ -210,7 +216,7 @@ func (c *converter) sections(root field) ([]field, error) {
 			add(f)
 		}
 	}
-	seen := make(map[string]bool)
+	seen := map[string]bool{filepath.Clean(c.file): true}
 	for i := 0; i < len(queue); i++ {
 		item := queue[i]
 		path := item.raw()
@@ -221,7 +227,7 @@ func (c *converter) sections(root field) ([]field, error) {
 			continue
 		}
 		seen[path] = true
-		if len(seen) > maxIncludes {
+		if len(seen) > maxIncludes+1 {
 			return nil, fmt.Errorf("%s:%d: include: more than %d files", item.file, item.line(), maxIncludes)
 		}
 		body, err := os.ReadFile(path) // #nosec G304 -- the operator's own configuration names it

@@ -234,7 +234,7 @@ func (c *converter) share(m *model) {
 		}
 		break
 	}
-	highest := int64(0)
+	highest := int64(1) // what a backend has that says nothing
 	ordered := slices.ContainsFunc(m.deployments, func(d *deployment) bool { return d.order.set() })
 	for _, d := range m.deployments {
 		if n, err := strconv.ParseInt(d.order.text, 10, 64); err == nil {
@@ -245,7 +245,7 @@ func (c *converter) share(m *model) {
 	for i, d := range m.deployments {
 		switch {
 		case ordered && !d.order.set(), weights != nil && weights[i] == 0 && !ordered:
-			d.order = word{strconv.FormatInt(highest+2, 10), d.at}
+			d.order = word{strconv.FormatInt(highest+1, 10), d.at}
 		}
 		if weights != nil && weights[i] > 0 {
 			d.weight = word{strconv.FormatInt(weights[i], 10), first(d.weight, d.rpm, d.tpm, word{"-", d.at}).at}

@@ -1,5 +1,7 @@
 package litellm
 
+import "strings"
+
 // fate is what becomes of a field that the adapter knows. A field that it does not know is a warning.
 type fate string
 
@@ -14,6 +16,8 @@ type rule struct {
 	fate fate
 	why  string                  // of a field that is not carried over
 	take func(*converter, field) // reads a field that is
+	// nothing is the value that says no more than the field's absence. Default: null, empty, or a boolean that is off.
+	nothing string
 }
 
 type rules map[string]rule
@@ -21,6 +25,20 @@ type rules map[string]rule
 func carry(take func(*converter, field)) rule { return rule{fate: carried, take: take} }
 func warn(why string) rule                    { return rule{fate: warned, why: why} }
 func refuse(why string) rule                  { return rule{fate: refused, why: why} }
+
+// unless returns the rule of a field for which another value than usual says nothing.
+func (r rule) unless(nothing string) rule {
+	r.nothing = nothing
+	return r
+}
+
+// silent reports whether a field that is not carried over says nothing.
+func (r rule) silent(f field) bool {
+	if r.nothing != "" {
+		return f.null() || strings.EqualFold(f.raw(), r.nothing)
+	}
+	return f.off()
+}
 
 // each adds fields that share a rule.
 func (r rules) each(one rule, names ...string) rules {
@@ -54,7 +72,7 @@ func (c *converter) apply(f field, r rule) {
 		if !f.null() {
 			r.take(c, f)
 		}
-	case f.off():
+	case r.silent(f):
 	case r.fate == refused:
 		c.fail(f, r.why)
 	default:

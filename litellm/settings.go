@@ -49,9 +49,10 @@ var litellmRules = rules{
 	"disable_end_user_cost_tracking":   warn("is left out: every call has a record that names who pays"),
 	"model_alias_map":                  warn("is left out: router_settings.model_group_alias names models in another way"),
 	"service_callback":                 warn("is left out: /metrics of the admin API shows the store and the delivery to Lago"),
+	"ssl_verify":                       warn("is left out: the certificates of upstreams are verified; `transport http` of a backend in a Caddyfile has TLS settings").unless("true"),
 	"failure_callback":                 warn("is left out: failed calls are records in the ledger, and metrics"),
 	"default_team_settings":            warn("is left out: callbacks of one team are not known here"),
-	"max_budget":                       refuse(budgets),
+	"max_budget":                       refuse(budgets).unless("0"),
 	"budget_duration":                  refuse(budgets),
 	"max_end_user_budget":              refuse(budgets),
 	"max_end_user_budget_id":           refuse(budgets),
@@ -70,7 +71,7 @@ var litellmRules = rules{
 	"use_chat_completions_url_for_anthropic_messages", "enable_json_schema_validation").
 	each(warn("is left out: Caddy has its own logging and TLS settings"),
 		"set_verbose", "json_logs", "request_correlation_in_logs", "turn_off_message_logging", "redact_user_api_key_info", "log_raw_request_response",
-		"langfuse_default_tags", "ssl_verify", "telemetry", "store_audit_logs", "force_ipv4", "disable_aiohttp_transport", "http2").
+		"langfuse_default_tags", "telemetry", "store_audit_logs", "force_ipv4", "disable_aiohttp_transport", "http2").
 	each(warn("is left out: it has no counterpart"),
 		"return_response_headers", "forward_traceparent_to_llm_provider", "enable_redis_auth_cache", "enable_end_user_cost_tracking_prometheus_only",
 		"disable_hf_tokenizer_download", "enable_key_alias_format_validation", "require_managed_files", "user_url_validation", "user_url_allowed_hosts",
@@ -158,6 +159,9 @@ func (c *converter) words(f field) (list []word) {
 
 // fallbacks reads `[{model: [others]}]`. The entry of `*` is for the models that have none.
 func (c *converter) fallbacks(r *reliability, f field) {
+	if f.off() {
+		return
+	}
 	if r.fallbacks == nil {
 		r.fallbacks, r.fallbackAt = make(map[string][]word), make(map[string]field)
 	}

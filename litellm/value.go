@@ -3,6 +3,7 @@ package litellm
 import (
 	"fmt"
 	"math/big"
+	"regexp"
 	"strconv"
 	"strings"
 
@@ -149,15 +150,20 @@ func (c *converter) firstEnv(names ...string) word {
 // number returns a scalar as an exact number that is not negative.
 func (c *converter) number(f field, what string) *big.Rat {
 	s := c.plain(f)
-	r, ok := new(big.Rat).SetString(s)
-	if !ok || r.Sign() < 0 || strings.Trim(s, "0123456789.eE+-") != "" {
-		if s != "" {
-			c.fail(f, fmt.Sprintf("%s is expected here, not %q", what, s))
-		}
+	if s == "" {
 		return nil
 	}
-	return r
+	if decimalNumber.MatchString(s) {
+		if r, ok := new(big.Rat).SetString(s); ok {
+			return r
+		}
+	}
+	c.fail(f, fmt.Sprintf("%s is expected here, not %.60q", what, s))
+	return nil
 }
+
+// decimalNumber matches what fits into no more than a few machine words.
+var decimalNumber = regexp.MustCompile(`^\+?\d{1,30}(\.\d{1,30})?([eE][+-]?\d{1,2})?$`)
 
 // seconds returns a duration; nothing when it is zero.
 func (c *converter) seconds(f field) word {

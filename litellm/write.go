@@ -214,7 +214,7 @@ func (c *converter) writeModel(w *caddyfile, m *model, groups map[string]int) {
 	// LiteLLM leaves a deployment out for a while only where another one can take its place.
 	if len(m.deployments) > 1 && !c.cooldownsOff && (cooldown.set() || fails.set()) {
 		if cool = first(cooldown, word{defaultCooldown, fails.at}); !c.cools(m, groups) {
-			c.warn(cool.at, "is left out for "+m.name.text+": failures are counted by address, and its deployments share theirs. They follow each other at once")
+			c.warn(cool.at, "is left out for "+m.name.text+": failures are counted by address, which its deployments share. A failed call goes on to the next one at once")
 			cool = word{}
 		}
 	}
