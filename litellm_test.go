@@ -76,7 +76,7 @@ func lite(t *testing.T, config string, env ...string) *liteWorld {
 	bin, err := buildOnce()
 	require.NoError(t, err)
 	w.launch(bin, "litellm", append([]string{
-		"PORT=" + port, "CADDY_ADMIN=" + w.admin,
+		"PORT=" + port, "HOST=", "CADDY_ADMIN=" + w.admin,
 		"LAGO_API_BASE=" + w.lago.URL, "LAGO_API_KEY=" + w.lago.Key(), "LAGO_API_EVENT_CODE=llm",
 	}, env...)...)
 	t.Cleanup(func() {
@@ -143,6 +143,11 @@ func TestLiteLLMQuickStart(t *testing.T) {
 	require.Contains(t, body, `"choices"`)
 	w.billed("my-unique-id")
 
+	// LiteLLM's page prints this body with a trailing comma.
+	status, body = w.curl(strings.Replace(liteChat, `}]}'`, `}],}'`, 1), made.Key)
+	require.Equal(t, "400", status, body)
+	require.Contains(t, body, "trailing comma before } at line 1, column 96")
+
 	status, body = w.curl(liteChat, "sk-of-nobody-at-all-0000")
 	require.Equal(t, "401", status, body)
 	require.Len(t, w.provider.Calls(), 1)
@@ -196,6 +201,34 @@ func TestLiteLLMLoad(t *testing.T) {
 	require.NotEmpty(t, a.Header.Get("X-Litellm-Call-Id"))
 	w.billed("my-unique-id")
 	w.must(http.StatusOK, http.MethodGet, "/health/liveliness", "", "")
+}
+
+// TestLiteLLMKeyHeader takes the key from the header that the file names, and from no other.
+func TestLiteLLMKeyHeader(t *testing.T) {
+	w := lite(t, liteConfig+"  litellm_key_header_name: X-Litellm-Key\n  user_header_mappings: [{header_name: X-Customer, litellm_user_role: customer}]\n",
+		"LAGO_API_CHARGE_BY=end_user_id")
+	call := func(headers ...string) (string, string) {
+		command := strings.Replace(liteChat, " --header 'Authorization: Bearer sk-...'", "", 1)
+		for _, h := range headers {
+			command += " --header '" + h + "'"
+		}
+		return w.curl(command, "")
+	}
+	for _, headers := range [][]string{
+		{"Authorization: Bearer sk-1234"},
+		{"x-api-key: sk-1234"},
+		{"X-Litellm-Key: Bearer sk-of-nobody-at-all", "Authorization: Bearer sk-1234"},
+	} {
+		status, body := call(append(headers, "X-Customer: my_customer_id")...)
+		require.Equal(t, "401", status, body)
+	}
+	require.Empty(t, w.provider.Calls())
+	status, body := call("X-Litellm-Key: sk-1234", "Authorization: Bearer of-the-client", "X-Customer: my_customer_id")
+	require.Equal(t, "200", status, body)
+	require.NotContains(t, w.provider.Calls()[0].Header, "X-Litellm-Key")
+	w.billed("my_customer_id")
+	status, body = call("x-litellm-key: bearer sk-1234", "X-Customer: my_customer_id")
+	require.Equal(t, "200", status, body)
 }
 
 // TestLiteLLMRefuses starts the binary where it must not start, and looks at what it says.

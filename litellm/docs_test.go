@@ -52,11 +52,32 @@ func TestDocs(t *testing.T) {
 		}
 		require.Equal(t, fates, all[heading], heading)
 	}
-	variables := make([]string, 0, len(all["Environment"]))
-	for name := range all["Environment"] {
-		variables = append(variables, name)
+}
+
+// TestDocsNameVariables compares the page with the variables that the adapter asks for.
+func TestDocsNameVariables(t *testing.T) {
+	asked := make(map[string]fate)
+	c := newConverter("config.yaml")
+	c.lookupEnv = func(name string) (string, bool) {
+		asked[name] = carried
+		return "", false
 	}
-	require.ElementsMatch(t, environment, variables)
+	_, err := c.convert([]byte(`
+model_list:
+- {model_name: a, litellm_params: {model: openai/a}, model_info: {supported_environments: [production]}}
+litellm_settings: {callbacks: [lago], cache: true, cache_params: {type: redis}}
+`))
+	require.NoError(t, err)
+	for _, name := range append(providers["openai"].keys, providers["openai"].bases...) {
+		require.Contains(t, asked, name)
+		delete(asked, name) // those of providers are named beside the table
+	}
+	asked["DATABASE_URL"] = warned
+	// Without REDIS_HOST there is no Redis.
+	for _, name := range []string{"REDIS_PORT", "REDIS_USERNAME", "REDIS_PASSWORD", "REDIS_DB"} {
+		asked[name] = carried
+	}
+	require.Equal(t, asked, tables(t)["Environment"])
 }
 
 // TestDocsNameProviders looks for each provider's prefix in the page.

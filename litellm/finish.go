@@ -13,12 +13,6 @@ import (
 // chargeBy are the values that LiteLLM takes for LAGO_API_CHARGE_BY.
 var chargeBy = []string{"end_user_id", "user_id", "team_id"}
 
-// environment are the variables that the adapter itself looks at, beside those of providers.
-var environment = []string{
-	"PORT", "HOST", "LITELLM_MASTER_KEY", "LITELLM_ENVIRONMENT", "LAGO_API_BASE", "LAGO_API_KEY", "LAGO_API_EVENT_CODE", "LAGO_API_CHARGE_BY",
-	"REDIS_HOST", "REDIS_PORT", "REDIS_USERNAME", "REDIS_PASSWORD", "REDIS_DB", "DATABASE_URL",
-}
-
 // finish settles what depends on several sections and on the environment.
 func (c *converter) finish() {
 	if len(c.models) == 0 && len(c.errs) == 0 {

@@ -32,7 +32,6 @@ type deployment struct {
 	retries      word
 	environments []string // in which it is there; empty: in all
 	orgs         []word
-	skipped      bool
 }
 
 // line is one directive, with the field that it comes from.
@@ -216,7 +215,7 @@ func (c *converter) complete(d *deployment, params field) {
 	}
 	switch {
 	case d.key.set() || len(p.keys) == 0:
-	case given && !p.keyless:
+	case given && !p.keyless && !p.needBase:
 		if name := c.firstEnv(p.keys...); name.set() {
 			c.warn(at, "there is no api_key: LiteLLM would send "+name.at.path+" to this api_base, here no key is sent. Write api_key: os.environ/NAME if one belongs there")
 		}
@@ -232,14 +231,17 @@ func (c *converter) complete(d *deployment, params field) {
 			d.add(v.at, "api_version", v.text)
 		}
 	case "bedrock":
-		if v := c.firstEnv("AWS_REGION_NAME", "AWS_REGION", "AWS_DEFAULT_REGION"); v.set() && !d.has("region") {
+		if !d.base.set() && !d.has("region") {
+			v := first(c.firstEnv("AWS_REGION_NAME", "AWS_REGION", "AWS_DEFAULT_REGION"), word{"us-west-2", at}) // LiteLLM's default
 			d.add(v.at, "region", v.text)
 		}
 	case "vertex_ai":
-		for _, pair := range [][2]string{{"VERTEXAI_PROJECT", "project"}, {"VERTEXAI_LOCATION", "location"}} {
-			if v := c.firstEnv(pair[0]); v.set() && !d.has(pair[1]) {
-				d.add(v.at, pair[1], v.text)
-			}
+		if v := c.firstEnv("VERTEXAI_PROJECT"); v.set() && !d.has("project") {
+			d.add(v.at, "project", v.text)
+		}
+		if !d.base.set() && !d.has("location") {
+			v := first(c.firstEnv("VERTEXAI_LOCATION"), word{"us-central1", at}) // LiteLLM's default
+			d.add(v.at, "location", v.text)
 		}
 	}
 	switch {

@@ -2,7 +2,6 @@ package litellm
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 )
 
@@ -39,14 +38,18 @@ var providers = map[string]provider{
 	"vllm":                   {preset: "vllm", needBase: true, keyless: true},
 	"ollama":                 {preset: "ollama", keyless: true, keys: []string{"OLLAMA_API_KEY"}, bases: []string{"OLLAMA_API_BASE"}},
 	"ollama_chat":            {preset: "ollama", keyless: true, keys: []string{"OLLAMA_API_KEY"}, bases: []string{"OLLAMA_API_BASE"}},
-	"azure":                  {preset: "azure", needBase: true, keys: []string{"AZURE_API_KEY"}, bases: []string{"AZURE_API_BASE"}},
-	"anthropic": {preset: "anthropic", keys: []string{"ANTHROPIC_API_KEY"}, bases: []string{"ANTHROPIC_API_BASE", "ANTHROPIC_BASE_URL"},
-		compat: "https://api.anthropic.com/v1"},
-	"gemini": {preset: "gemini", keys: []string{"GOOGLE_API_KEY", "GEMINI_API_KEY"}, bases: []string{"GEMINI_API_BASE"},
-		compat: "https://generativelanguage.googleapis.com/v1beta/openai"},
+	"azure":                  {preset: "azure", needBase: true, keys: []string{"AZURE_API_KEY", "AZURE_OPENAI_API_KEY"}, bases: []string{"AZURE_API_BASE"}},
+	"anthropic": {
+		preset: "anthropic", keys: []string{"ANTHROPIC_API_KEY"}, bases: []string{"ANTHROPIC_API_BASE", "ANTHROPIC_BASE_URL"},
+		compat: "https://api.anthropic.com/v1",
+	},
+	"gemini": {
+		preset: "gemini", keys: []string{"GOOGLE_API_KEY", "GEMINI_API_KEY"}, bases: []string{"GEMINI_API_BASE"},
+		compat: "https://generativelanguage.googleapis.com/v1beta/openai",
+	},
 	"cohere":       {preset: "cohere", keys: []string{"COHERE_API_KEY", "CO_API_KEY"}, compat: "https://api.cohere.ai/compatibility/v1"},
 	"cohere_chat":  {preset: "cohere", keys: []string{"COHERE_API_KEY", "CO_API_KEY"}, compat: "https://api.cohere.ai/compatibility/v1"},
-	"bedrock":      {preset: "bedrock", keyless: true},
+	"bedrock":      {preset: "bedrock", keyless: true, keys: []string{"AWS_BEARER_TOKEN_BEDROCK"}},
 	"vertex_ai":    {preset: "vertex", keyless: true},
 	"mistral":      {preset: "mistral", keys: []string{"MISTRAL_API_KEY"}, bases: []string{"MISTRAL_API_BASE"}},
 	"groq":         {preset: "groq", keys: []string{"GROQ_API_KEY"}, bases: []string{"GROQ_API_BASE"}},
@@ -132,11 +135,4 @@ func baseFor(prefix, base string) string {
 		return strings.TrimSuffix(trimmed, "/v1/messages")
 	}
 	return base
-}
-
-// presetOwner reports whether all that a preset carries is that one provider of LiteLLM's.
-func (c *converter) presetOwner(prefix string) bool {
-	return !slices.ContainsFunc(c.deployments(), func(d *deployment) bool {
-		return d.prefix != prefix && providers[d.prefix].preset == providers[prefix].preset
-	})
 }

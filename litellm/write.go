@@ -258,7 +258,10 @@ func (c *converter) writeBackend(w *caddyfile, d *deployment, preset string, bas
 		name string
 		word word
 	}{
-		{"api_key", d.key}, {"model", d.model}, {"weight", d.weight}, {"order", d.order},
+		{"api_key", d.key},
+		{"model", d.model},
+		{"weight", d.weight},
+		{"order", d.order},
 		{"timeout", first(d.timeout, c.router.timeout, c.lite.timeout)},
 	} {
 		if l.word.set() {
