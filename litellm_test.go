@@ -231,6 +231,23 @@ func TestLiteLLMKeyHeader(t *testing.T) {
 	require.Equal(t, "200", status, body)
 }
 
+// TestLiteLLMAdapt shows what becomes of a file, and says loudly that a gateway without a master key is open.
+func TestLiteLLMAdapt(t *testing.T) {
+	bin, err := buildOnce()
+	require.NoError(t, err)
+	file := filepath.Join(t.TempDir(), "config.yaml")
+	require.NoError(t, os.WriteFile(file, []byte(openConfig), 0o600))
+	cmd := exec.Command(bin, "adapt", "--config", file, "--adapter", "litellm")
+	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + t.TempDir()}
+	var said bytes.Buffer
+	cmd.Stderr = &said
+	out, err := cmd.Output()
+	require.NoError(t, err, said.String())
+	require.Contains(t, string(out), `"listen":["127.0.0.1:4000"]`)
+	require.Contains(t, said.String(), "THERE IS NO MASTER KEY: whoever reaches 127.0.0.1 may call every model")
+	require.Contains(t, said.String(), "the callback lago needs LAGO_API_BASE, LAGO_API_KEY, LAGO_API_EVENT_CODE in the environment")
+}
+
 // TestLiteLLMRefuses starts the binary where it must not start, and looks at what it says.
 func TestLiteLLMRefuses(t *testing.T) {
 	bin, err := buildOnce()

@@ -57,17 +57,6 @@ func (Adapter) Adapt(body []byte, options map[string]any) ([]byte, []caddyconfig
 	return result, c.warnings, nil
 }
 
-// Caddyfile returns the Caddyfile that means the same as LiteLLM's YAML, with a warning for each field that is left out.
-// Errors name file and line.
-func Caddyfile(body []byte, filename string) ([]byte, []caddyconfig.Warning, error) {
-	c := newConverter(filename)
-	text, err := c.convert(body)
-	if err != nil {
-		return nil, c.warnings, err
-	}
-	return text.Bytes(), c.warnings, nil
-}
-
 var blamed = regexp.MustCompile(`(?s)^(?:parsing caddyfile tokens for '[^']*': )?(.*?),? at ` + made + `:(\d+)`)
 
 // blame says in which line of the YAML the cause of an error stands that a directive gave.
