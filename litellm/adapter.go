@@ -57,7 +57,7 @@ func (Adapter) Adapt(body []byte, options map[string]any) ([]byte, []caddyconfig
 	return result, c.warnings, nil
 }
 
-var blamed = regexp.MustCompile(`(?s)^(?:parsing caddyfile tokens for '[^']*': )?(.*?),? at ` + made + `:(\d+)`)
+var blamed = regexp.MustCompile(`(?s)^(?:parsing caddyfile tokens for '[^']*': )*(.*?),? at ` + made + `:(\d+)`)
 
 // blame says in which line of the YAML the cause of an error stands that a directive gave.
 func (w *caddyfile) blame(filename string, err error) error {

@@ -51,6 +51,7 @@ func TestErrors(t *testing.T) {
 		"cloud's credentials":          {param: "aws_access_key_id: AKIA", want: []string{"config.yaml:6", "AWS_ACCESS_KEY_ID"}},
 		"unknown credential":           {param: "litellm_credential_name: none", want: []string{"config.yaml:6", "no credential of that name"}},
 		"header":                       {param: "extra_headers: {\"a b\": c}", want: []string{"config.yaml:6", "no name of a header"}},
+		"header that is an order":      {param: "extra_headers: {\"-Host\": c}", want: []string{"config.yaml:6", "no name of a header"}},
 		"braces":                       {param: "api_key: \"a{b}\"", want: []string{"config.yaml:6", "braces"}},
 		"fixed margin":                 {section: "litellm_settings: {cost_margin_config: {openai: {fixed_amount: 0.001}}}", want: []string{"config.yaml:8", "fixed amount"}},
 		"discount of 200 percent":      {section: "litellm_settings: {cost_discount_config: {openai: 2}}", want: []string{"config.yaml:8: litellm_settings.cost_discount_config.openai", "100 percent"}},
@@ -69,6 +70,7 @@ func TestErrors(t *testing.T) {
 				require.Contains(t, err.Error(), want)
 			}
 			require.NotContains(t, err.Error(), "Caddyfile-made")
+			require.NotContains(t, err.Error(), "parsing caddyfile")
 		})
 	}
 }

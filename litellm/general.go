@@ -20,7 +20,7 @@ var generalRules = rules{
 	"litellm_key_header_name":        carry(func(c *converter, f field) { c.keyHeader = c.header(f) }),
 	"enforce_user_param":             carry(func(c *converter, f field) { c.enforceUser = f }),
 	"max_request_size_mb":            carry((*converter).maxRequest),
-	"user_api_key_cache_ttl":         carry(func(c *converter, f field) { c.cacheTTL = c.seconds(f) }),
+	"user_api_key_cache_ttl":         carry(func(c *converter, f field) { c.cacheTTL = first(c.seconds(f), word{"0s", f}) }),
 	"completion_model":               refuse(oneModel),
 	"embedding_model":                refuse(oneModel),
 	"image_generation_model":         refuse(oneModel),

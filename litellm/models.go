@@ -454,7 +454,8 @@ func (c *converter) find(name string) *model {
 
 // isToken reports whether a name can be that of a header.
 func isToken(name string) bool {
-	return name != "" && !strings.ContainsFunc(name, func(r rune) bool {
+	// The Caddyfile takes some signs before a name for what is to be done with the header.
+	return name != "" && !strings.ContainsAny(name[:1], "+-?>") && !strings.ContainsFunc(name, func(r rune) bool {
 		return r <= ' ' || r >= 0x7f || strings.ContainsRune(`()<>@,;:\"/[]?={}`, r)
 	})
 }

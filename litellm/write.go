@@ -101,12 +101,15 @@ func (c *converter) write() *caddyfile {
 	return w
 }
 
+// keyHeaders are the headers in which keyauth looks for a key.
+var keyHeaders = []string{"Authorization", "X-Api-Key", "Api-Key", "X-Goog-Api-Key"}
+
 // writeLog keeps keys out of the log: Caddy itself knows Authorization and Cookie alone.
 func (c *converter) writeLog(w *caddyfile) {
 	none := field{}
 	w.open(none, "log", "default")
 	w.open(none, "format", "filter")
-	headers := []string{"Authorization", "X-Api-Key", "Api-Key", "X-Goog-Api-Key", "Cookie"}
+	headers := append(slices.Clone(keyHeaders), "Cookie")
 	if c.keyHeader.set() {
 		headers = append(headers, c.keyHeader.text)
 	}
@@ -124,10 +127,10 @@ func (c *converter) writeKeyauth(w *caddyfile) {
 	if !c.masterKey.set() {
 		return
 	}
-	if h := c.keyHeader; h.set() {
+	if h := c.keyHeader; h.set() && !slices.ContainsFunc(keyHeaders, func(known string) bool { return strings.EqualFold(known, h.text) }) {
 		// LiteLLM reads the key from that header alone, with or without "Bearer ".
-		for _, other := range []string{"-X-Api-Key", "-Api-Key", "-X-Goog-Api-Key"} {
-			w.line(h.at, "request_header", other)
+		for _, other := range keyHeaders[1:] {
+			w.line(h.at, "request_header", "-"+other)
 		}
 		w.line(h.at, "request_header", h.text, "^(?i:bearer) +", "")
 		w.line(h.at, "request_header", "Authorization", "Bearer {http.request.header."+h.text+"}")
