@@ -7,11 +7,13 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 	_ "github.com/caddyserver/caddy/v2/modules/standard"
 
@@ -76,6 +78,7 @@ func golden(t *testing.T, file string) {
 		return
 	}
 	require.NoError(t, err)
+	validate(t, result)
 	if strings.HasPrefix(expected, "[") {
 		result = handlers(t, result)
 	}
@@ -87,6 +90,27 @@ func golden(t *testing.T, file string) {
 	}
 	require.JSONEq(t, expected, string(result))
 	require.Equal(t, warned, got)
+}
+
+var placeholder = regexp.MustCompile(`\{env\.([^}]+)\}`)
+
+// validate provisions what was adapted, as `caddy validate` does, with something in each variable that it refers to.
+func validate(t *testing.T, config []byte) {
+	t.Helper()
+	for _, m := range placeholder.FindAllSubmatch(config, -1) {
+		name := string(m[1])
+		if os.Getenv(name) != "" {
+			continue
+		}
+		if strings.HasSuffix(name, "_BASE") {
+			t.Setenv(name, "http://localhost:1")
+		} else {
+			t.Setenv(name, "something")
+		}
+	}
+	var c caddy.Config
+	require.NoError(t, json.Unmarshal(config, &c))
+	require.NoError(t, caddy.Validate(&c))
 }
 
 func describe(warnings []caddyconfig.Warning) string {
