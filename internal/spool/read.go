@@ -98,6 +98,12 @@ type view struct {
 // open. It holds a few records at a time. An error of fn ends it; records that cannot be read are left out, and told in
 // the error at the end.
 func (s *Spool) Scan(since, until time.Time, fn func(Record) error) error {
+	return s.Select(nil, since, until, fn)
+}
+
+// Select is Scan for records in the given states, all of them when none is given. It reads no others from disk.
+func (s *Spool) Select(states []State, since, until time.Time, fn func(Record) error) error {
+	other := func(l located) bool { return len(states) > 0 && !slices.Contains(states, l.state) }
 	var unreadable error
 	missed := 0
 	visit := func(l located, r Record, err error) error {
@@ -127,7 +133,7 @@ func (s *Spool) Scan(since, until time.Time, fn func(Record) error) error {
 		s.mu.Unlock()
 	}()
 	if err == nil {
-		err = errors.Join(read(calls, visit), s.releaseAll(calls))
+		err = errors.Join(read(slices.DeleteFunc(slices.Clone(calls), other), visit), s.releaseAll(calls))
 	}
 	for err == nil {
 		s.mu.Lock()
@@ -149,7 +155,7 @@ func (s *Spool) Scan(since, until time.Time, fn func(Record) error) error {
 			break
 		}
 		s.mu.Unlock()
-		err = errors.Join(read(list, visit), s.releaseAll([]located{{place: place{seg: g}}}))
+		err = errors.Join(read(slices.DeleteFunc(list, other), visit), s.releaseAll([]located{{place: place{seg: g}}}))
 	}
 	if err == nil && missed > 0 {
 		err = fmt.Errorf("%d records cannot be read: %w", missed, unreadable)
