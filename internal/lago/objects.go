@@ -27,6 +27,8 @@ type Organization struct {
 	EventsStore string `json:"events_store"`
 	Currency    string `json:"default_currency"`
 	Timezone    string `json:"timezone"`
+	// Deduplication tells, for ClickHouse, whether an event that is sent again counts once. nil: this Lago does not say.
+	Deduplication *bool `json:"clickhouse_deduplication_enabled"`
 }
 
 // Organization asks whom the key belongs to.

@@ -35,6 +35,8 @@ type LagoOptions struct {
 	PartialStore bool
 	// NoDeduplication leaves the organisation's clickhouse_deduplication_enabled off: every copy counts.
 	NoDeduplication bool
+	// SilentDeduplication keeps GET /organizations from telling whether deduplication is on.
+	SilentDeduplication bool
 	// Now is the server's clock. Default: time.Now.
 	Now func() time.Time
 }
@@ -45,6 +47,10 @@ type LagoMetric struct {
 	Aggregation string   // default: sum_agg
 	Field       string   // the property that is summed
 	Needs       []string // variables of its expression: an event without one fails the batch, in a plain string
+	Filters     []string // properties that have prices of their own
+	Charge      string   // the model of its charge in every plan; default: standard
+	InAdvance   bool     // its charge is paid in advance
+	Uncharged   bool     // no plan has a charge for it
 }
 
 // LagoSubscription is a subscription that events can be billed to.
@@ -149,7 +155,7 @@ func (l *Lago) SetKey(key string) {
 
 // AddMetric adds a billable metric.
 func (l *Lago) AddMetric(m LagoMetric) {
-	m.Aggregation = cmp.Or(m.Aggregation, "sum_agg")
+	m.Aggregation, m.Charge = cmp.Or(m.Aggregation, "sum_agg"), cmp.Or(m.Charge, "standard")
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.metrics[m.Code] = m
@@ -330,6 +336,13 @@ func (l *Lago) answerLocked(r *http.Request, body []byte) reply {
 // metricCodes returns the codes of the metrics in order.
 func (l *Lago) metricCodes() []string {
 	return slices.Sorted(maps.Keys(l.metrics))
+}
+
+// Metrics returns the billable metrics by code.
+func (l *Lago) Metrics() map[string]LagoMetric {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return maps.Clone(l.metrics)
 }
 
 type statusWriter struct {

@@ -24,10 +24,13 @@ func (l *Lago) getObject(path string, q url.Values) reply {
 	}
 	switch {
 	case path == "organizations":
-		return jsonReply(http.StatusOK, map[string]any{"organization": map[string]any{
+		org := map[string]any{
 			"lago_id": "0rg", "name": "Fake", "events_store": l.o.Store, "default_currency": "USD", "timezone": "UTC",
-			"clickhouse_deduplication_enabled": !l.o.NoDeduplication,
-		}})
+		}
+		if !l.o.SilentDeduplication {
+			org["clickhouse_deduplication_enabled"] = !l.o.NoDeduplication
+		}
+		return jsonReply(http.StatusOK, map[string]any{"organization": org})
 	case kind == "subscriptions" && id != "":
 		return l.getSubscription(id)
 	case kind == "plans" && id != "":
@@ -64,9 +67,13 @@ func notFound(what string) reply {
 }
 
 func (m LagoMetric) render() map[string]any {
+	filters := []any{}
+	for _, key := range m.Filters {
+		filters = append(filters, map[string]any{"key": key, "values": []string{"gpt-4o"}})
+	}
 	return map[string]any{
 		"lago_id": "me7r1c", "name": m.Code, "code": m.Code, "aggregation_type": m.Aggregation, "field_name": m.Field,
-		"recurring": false, "expression": strings.Join(m.Needs, " + "), "filters": []any{},
+		"recurring": false, "expression": strings.Join(m.Needs, " + "), "filters": filters,
 	}
 }
 
@@ -97,7 +104,7 @@ func (l *Lago) postMetric(body []byte) reply {
 	if len(faults) > 0 {
 		return detailsReply(faults)
 	}
-	m := LagoMetric{Code: in.M.Code, Aggregation: in.M.Aggregation, Field: in.M.Field}
+	m := LagoMetric{Code: in.M.Code, Aggregation: in.M.Aggregation, Field: in.M.Field, Charge: "standard"}
 	l.metrics[m.Code] = m
 	return jsonReply(http.StatusOK, map[string]any{"billable_metric": m.render()})
 }
@@ -119,7 +126,7 @@ func (l *Lago) getSubscription(id string) reply {
 	}})
 }
 
-// getPlan answers a plan that charges every metric, which is the plan of every subscription.
+// getPlan answers a plan that charges every metric but those that are Uncharged.
 func (l *Lago) getPlan(code string) reply {
 	for _, s := range l.subscriptions {
 		if s.Plan != code {
@@ -128,7 +135,9 @@ func (l *Lago) getPlan(code string) reply {
 		codes := l.metricCodes()
 		charges := make([]any, 0, len(codes))
 		for _, c := range codes {
-			charges = append(charges, map[string]any{"billable_metric_code": c, "charge_model": "standard", "pay_in_advance": false})
+			if m := l.metrics[c]; !m.Uncharged {
+				charges = append(charges, map[string]any{"billable_metric_code": c, "charge_model": m.Charge, "pay_in_advance": m.InAdvance})
+			}
 		}
 		return jsonReply(http.StatusOK, map[string]any{"plan": map[string]any{
 			"code": code, "name": code, "interval": "monthly", "amount_currency": "USD", "charges": charges,
@@ -148,11 +157,15 @@ func (l *Lago) getUsage(customer, subscription string) reply {
 	charges := []any{}
 	for _, code := range l.metricCodes() {
 		m := l.metrics[code]
-		units, n := decimal.Zero, 0
+		if m.Uncharged {
+			continue
+		}
+		units, cents, n := decimal.Zero, decimal.Zero, 0
 		for i, e := range l.store.events {
 			if e.Subscription == subscription && e.Code == code && l.counts(i, e) &&
 				!e.Time.Before(s.PeriodStart) && e.Time.Before(s.PeriodEnd) {
 				n++
+				cents = cents.Add(amountCents(e.AmountCents))
 				if m.Aggregation == "count_agg" {
 					units = units.Add(decimal.NewFromInt(1))
 				} else {
@@ -160,9 +173,13 @@ func (l *Lago) getUsage(customer, subscription string) reply {
 				}
 			}
 		}
+		amount := int64(0) // of a dynamic charge, the sum of its events' amounts; the others have no price here
+		if m.Charge == "dynamic" {
+			amount = cents.Round(0).IntPart()
+		}
 		charges = append(charges, map[string]any{
-			"units": units.String(), "events_count": n, "amount_cents": 0, "amount_currency": "USD",
-			"charge":          map[string]any{"charge_model": "standard"},
+			"units": units.String(), "events_count": n, "amount_cents": amount, "amount_currency": "USD",
+			"charge":          map[string]any{"charge_model": m.Charge},
 			"billable_metric": map[string]any{"code": code, "name": code, "aggregation_type": m.Aggregation},
 		})
 	}
