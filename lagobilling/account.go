@@ -42,7 +42,45 @@ type Account struct {
 	client   *lago.Client
 	delivery *delivery
 	payers   *payers
+	peers    *peers
 	started  bool
+
+	operating sync.Mutex // one operator's change at a time
+}
+
+// peers are the handlers of one configuration that bill to the same account.
+type peers struct{ handlers []*Handler }
+
+// peersOf adds h to the handlers of its configuration and account. To be called in Provision.
+func peersOf(h *Handler, account string) *peers {
+	shared, _ := h.app.Shared("lagobilling handlers "+account, new(peers))
+	p := shared.(*peers)
+	p.handlers = append(p.handlers, h)
+	return p
+}
+
+// serve notes the handlers of the configuration in force.
+func (a *Account) serve(p *peers) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.peers = p
+}
+
+// handlers returns the handlers of the configuration in force, in its order. There is at least one.
+func (a *Account) handlers() []*Handler {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.peers == nil {
+		return nil
+	}
+	return a.peers.handlers
+}
+
+// lago returns the way to the account's Lago; nil when there is none.
+func (a *Account) lago() *lago.Client {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.client
 }
 
 // agree makes the handlers of one configuration agree on their accounts: one name has one set of settings, and one spool

@@ -1,12 +1,14 @@
 package lagobilling
 
 import (
-	"bufio"
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
-	"strconv"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -19,7 +21,7 @@ func init() {
 	caddy.RegisterModule(Admin{})
 }
 
-// Admin serves what operators see of billing, below /tollgate/billing of Caddy's admin API.
+// Admin serves what operators see and do of billing, below /tollgate/billing of Caddy's admin API.
 type Admin struct{}
 
 // CaddyModule returns the Caddy module information.
@@ -27,22 +29,105 @@ func (Admin) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{ID: "admin.api.tollgate_billing", New: func() caddy.Module { return new(Admin) }}
 }
 
-// Routes returns the routes.
+// Routes returns the routes. GET only looks; where a path has both, GET says what POST would do.
 func (Admin) Routes() []caddy.AdminRoute {
-	return []caddy.AdminRoute{
-		{Pattern: "/tollgate/billing", Handler: onlyGet(serveStatus)},
-		{Pattern: "/tollgate/billing/events", Handler: onlyGet(serveEvents)},
+	routes := []caddy.AdminRoute{
+		adminRoute("", methods{get: serveStatus}),
+		adminRoute("/retry", methods{post: serveRetry}),
+		adminRoute("/replay", methods{get: serveReplayCount, post: serveReplay}),
+		adminRoute("/estimate", methods{post: serveEstimate}),
+		adminRoute("/discard", methods{post: serveDiscard}),
+		adminRoute("/adopt", methods{post: serveAdopt}),
+		adminRoute("/check", methods{get: serveCheck}),
+		adminRoute("/setup", methods{get: serveSetup, post: serveSetup}),
+		adminRoute("/reconcile", methods{get: serveReconcile}),
 	}
+	for name, l := range listings {
+		routes = append(routes, adminRoute("/"+name, methods{get: serveListing(l)}))
+	}
+	return routes
 }
 
-// onlyGet refuses any other method.
-func onlyGet(serve func(http.ResponseWriter, *http.Request) error) caddy.AdminHandlerFunc {
-	return func(w http.ResponseWriter, r *http.Request) error {
-		if r.Method != http.MethodGet {
-			return caddy.APIError{HTTPStatus: http.StatusMethodNotAllowed, Err: errors.New("method not allowed")}
+// methods are the methods that a path has.
+type methods struct{ get, post caddy.AdminHandlerFunc }
+
+func adminRoute(path string, m methods) caddy.AdminRoute {
+	serve := func(w http.ResponseWriter, r *http.Request) error {
+		var allowed []string
+		for method, fn := range map[string]caddy.AdminHandlerFunc{http.MethodGet: m.get, http.MethodPost: m.post} {
+			if fn != nil && r.Method == method {
+				// The admin server's read timeout would end the request's context in the middle of long work.
+				_ = http.NewResponseController(w).SetReadDeadline(time.Time{}) // not every writer has one
+				return fn(w, r)
+			}
+			if fn != nil {
+				allowed = append(allowed, method)
+			}
 		}
-		return serve(w, r)
+		slices.Sort(allowed)
+		w.Header().Set("Allow", strings.Join(allowed, ", "))
+		return caddy.APIError{
+			HTTPStatus: http.StatusMethodNotAllowed,
+			Err:        fmt.Errorf("method not allowed: %s takes %s", r.URL.Path, strings.Join(allowed, " and ")),
+		}
 	}
+	return caddy.AdminRoute{Pattern: "/tollgate/billing" + path, Handler: caddy.AdminHandlerFunc(serve)}
+}
+
+// refuse is an error of the admin API with words for the operator.
+func refuse(status int, format string, args ...any) error {
+	return caddy.APIError{HTTPStatus: status, Err: fmt.Errorf(format, args...)}
+}
+
+// maxAdminBody bounds the body of a change.
+const maxAdminBody = 16 << 20
+
+// readBody reads the JSON body of a change. No body is an empty object.
+func readBody(r *http.Request, into any) error {
+	b, err := io.ReadAll(http.MaxBytesReader(nil, r.Body, maxAdminBody))
+	if err != nil {
+		return refuse(http.StatusBadRequest, "reading the body: %w", err)
+	}
+	if len(bytes.TrimSpace(b)) == 0 {
+		return nil
+	}
+	d := json.NewDecoder(bytes.NewReader(b))
+	d.DisallowUnknownFields()
+	if err := d.Decode(into); err != nil {
+		return refuse(http.StatusBadRequest, "the body is not the JSON object that is wanted: %w", err)
+	}
+	return nil
+}
+
+func writeJSON(w http.ResponseWriter, v any) error {
+	w.Header().Set("Content-Type", "application/json")
+	return json.NewEncoder(w).Encode(v)
+}
+
+// eachAccount calls fn for every open account in the order of their names, or for the named one.
+func eachAccount(name string, fn func(*Account) error) error {
+	var names []string
+	app.Each(func(_ string, a *Account) {
+		if name == "" || a.name == name {
+			names = append(names, a.name)
+		}
+	})
+	if len(names) == 0 && name != "" {
+		return refuse(http.StatusNotFound, "no account %s is open in this instance", name)
+	}
+	slices.Sort(names)
+	for _, n := range slices.Compact(names) {
+		var err error
+		app.Each(func(_ string, a *Account) {
+			if a.name == n && err == nil {
+				err = fn(a)
+			}
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // accountStatus is what the admin API tells of an account.
@@ -61,24 +146,31 @@ type accountStatus struct {
 	Full        bool            `json:"spool_full,omitempty"`
 	Drains      int64           `json:"drains"` // answers that are read on after their client hung up
 	LastError   string          `json:"last_error,omitempty"`
+	Offline     bool            `json:"offline,omitempty"` // read from the spool, not told by an instance
 	Delivery    *deliveryStatus `json:"delivery,omitempty"`
 	Payers      *payerStatus    `json:"payers,omitempty"`
 }
 
-// status returns the account's figures.
-func (a *Account) status(now time.Time) accountStatus {
-	st := a.spool.Stats()
-	a.mu.Lock()
-	lago := a.settings.apiBase
-	a.mu.Unlock()
+// spoolStatus is the part of the status that the spool tells.
+func spoolStatus(sp *spool.Spool, now time.Time) accountStatus {
+	st := sp.Stats()
 	out := accountStatus{
-		Account: a.name, Spool: a.dir, Lago: lago, Open: st.Open, Pending: st.Pending, Rejected: st.Rejected,
-		Interrupted: st.Interrupted, Finished: st.Finished, Bytes: st.Bytes, Full: st.Full,
-		Drains: a.drains.Load(), LastError: st.LastError,
+		Open: st.Open, Pending: st.Pending, Rejected: st.Rejected, Interrupted: st.Interrupted, Finished: st.Finished,
+		Bytes: st.Bytes, Full: st.Full, LastError: st.LastError,
 	}
 	if !st.Oldest.IsZero() {
 		out.OldestAge = max(0, int64(now.Sub(st.Oldest)/time.Second))
 	}
+	return out
+}
+
+// status returns the account's figures.
+func (a *Account) status(now time.Time) accountStatus {
+	out := spoolStatus(a.spool, now)
+	a.mu.Lock()
+	lago := a.settings.apiBase
+	a.mu.Unlock()
+	out.Account, out.Spool, out.Lago, out.Drains = a.name, a.dir, lago, a.drains.Load()
 	d := a.delivery.state()
 	out.Delivered = d.Results[resultAccepted] + d.Results[resultDuplicate]
 	if out.LastError == "" {
@@ -91,124 +183,54 @@ func (a *Account) status(now time.Time) accountStatus {
 	return out
 }
 
-func serveStatus(w http.ResponseWriter, _ *http.Request) error {
+// statusList is the body of the status.
+type statusList struct {
+	Accounts []accountStatus `json:"accounts"`
+}
+
+func serveStatus(w http.ResponseWriter, r *http.Request) error {
+	if err := onlyParameters(r.URL.Query()); err != nil {
+		return refuse(http.StatusBadRequest, "%w", err)
+	}
 	now := time.Now()
-	list := []accountStatus{}
-	app.Each(func(_ string, a *Account) { list = append(list, a.status(now)) })
-	w.Header().Set("Content-Type", "application/json")
-	return json.NewEncoder(w).Encode(map[string]any{"accounts": list})
-}
-
-// ledgerQuery says which records are wanted.
-type ledgerQuery struct {
-	account      string
-	since, until time.Time
-	limit        int
-}
-
-func parseLedgerQuery(r *http.Request) (q ledgerQuery, err error) {
-	v := r.URL.Query()
-	for name := range v {
-		switch name {
-		case "account", "since", "until", "limit":
-		default:
-			return q, fmt.Errorf("unknown parameter %s", name)
-		}
-	}
-	q.account = v.Get("account")
-	now := time.Now()
-	if q.since, err = parseMoment("since", v.Get("since"), now); err != nil {
-		return q, err
-	}
-	if q.until, err = parseMoment("until", v.Get("until"), now); err != nil {
-		return q, err
-	}
-	if text := v.Get("limit"); text != "" {
-		if q.limit, err = strconv.Atoi(text); err != nil || q.limit < 1 {
-			return q, fmt.Errorf("limit %q is not a positive number", text)
-		}
-	}
-	return q, nil
-}
-
-// parseMoment reads a time: RFC 3339, a date, or a duration before now such as 24h.
-func parseMoment(name, text string, now time.Time) (time.Time, error) {
-	if text == "" {
-		return time.Time{}, nil
-	}
-	if t, err := time.Parse(time.RFC3339, text); err == nil {
-		return t, nil
-	}
-	if t, err := time.ParseInLocation(time.DateOnly, text, time.Local); err == nil {
-		return t, nil
-	}
-	if d, err := caddy.ParseDuration(text); err == nil && d >= 0 {
-		return now.Add(-d), nil
-	}
-	return time.Time{}, fmt.Errorf("%s %q is neither a time (RFC 3339), a date, nor a duration before now", name, text)
-}
-
-// errEnough ends a scan that has what it wants.
-var errEnough = errors.New("enough")
-
-// serveEvents streams the ledger, one record a line: the payload with its state and, for a rejected record, Lago's words.
-// With a limit, the first records within the bounds are given.
-func serveEvents(w http.ResponseWriter, r *http.Request) error {
-	q, err := parseLedgerQuery(r)
+	list := statusList{Accounts: []accountStatus{}}
+	err := eachAccount("", func(a *Account) error {
+		list.Accounts = append(list.Accounts, a.status(now))
+		return nil
+	})
 	if err != nil {
-		return caddy.APIError{HTTPStatus: http.StatusBadRequest, Err: err}
+		return err
 	}
-	w.Header().Set("Content-Type", "application/x-ndjson")
-	out := bufio.NewWriterSize(w, 64<<10)
-	n := 0
-	var failed error
-	app.Each(func(_ string, a *Account) {
-		if failed != nil || (q.account != "" && a.name != q.account) {
-			return
+	return writeJSON(w, list)
+}
+
+// serveListing streams the lines of a listing.
+func serveListing(l listing) caddy.AdminHandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		q, err := parseLedgerQuery(r.URL.Query(), time.Now())
+		if err != nil {
+			return refuse(http.StatusBadRequest, "%w", err)
 		}
-		failed = a.spool.Scan(q.since, q.until, func(rec spool.Record) error {
-			if err := r.Context().Err(); err != nil {
+		if q.account != "" {
+			if err := eachAccount(q.account, func(*Account) error { return nil }); err != nil {
 				return err
 			}
-			if q.limit > 0 && n >= q.limit {
+		}
+		w.Header().Set("Content-Type", "application/x-ndjson")
+		limit := q.limit
+		err = eachAccount(q.account, func(a *Account) error {
+			n, err := l.write(r.Context(), w, ledger{a.name, a.spool}, q)
+			if q.limit -= n; err == nil && limit > 0 && q.limit <= 0 {
 				return errEnough
 			}
-			n++
-			_, err := out.Write(ledgerLine(rec))
 			return err
 		})
-		if errors.Is(failed, errEnough) {
-			failed = nil
+		if err != nil && !errors.Is(err, errEnough) {
+			// The status is out already: a broken answer is the only way left to say that it is not whole.
+			panic(http.ErrAbortHandler)
 		}
-	})
-	if failed == nil {
-		failed = out.Flush()
+		return nil
 	}
-	if failed != nil {
-		// The status is out already: a broken answer is the only way left to say that it is not whole.
-		panic(http.ErrAbortHandler)
-	}
-	return nil
-}
-
-// ledgerLine is a record as the ledger shows it: its payload with the members `state`, `seq` and `rejected_because`.
-func ledgerLine(rec spool.Record) []byte {
-	payload := rec.Payload
-	if len(payload) < 2 || payload[len(payload)-1] != '}' {
-		payload = []byte("{}")
-	}
-	o := object{b: append(make([]byte, 0, len(payload)+128), payload[:len(payload)-1]...), empty: len(payload) == 2}
-	o.str("state", rec.State.String())
-	o.num("seq", int64(rec.Seq)) //nolint:gosec // a sequence number stays far below
-	if len(rec.Note) > 0 {
-		if json.Valid(rec.Note) {
-			o.key("rejected_because")
-			o.b = append(o.b, rec.Note...)
-		} else {
-			o.str("rejected_because", string(rec.Note))
-		}
-	}
-	return append(o.close(), '\n')
 }
 
 // Interface guards.

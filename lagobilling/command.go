@@ -1,16 +1,14 @@
 package lagobilling
 
 import (
-	"bufio"
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
-	"net/url"
-	"strconv"
 	"strings"
-	"text/tabwriter"
+	"syscall"
 	"time"
 
 	"github.com/dustin/go-humanize"
@@ -25,104 +23,190 @@ func init() {
 	app.AddCommand(billingCommand)
 }
 
-// maxLine bounds a line of the ledger, which is one record.
-const maxLine = 16 << 20
-
 // billingCommand is `caddy tollgate billing`.
 func billingCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "billing", Short: "Shows what was billed and how delivery to Lago stands"}
-	cmd.AddCommand(statusCommand(), eventsCommand())
+	cmd := &cobra.Command{
+		Use: "billing", Short: "Shows what was billed, how delivery to Lago stands, and mends what went wrong",
+		Long: "Shows what was billed, how delivery to Lago stands, and mends what went wrong.\n\n" +
+			"The commands talk to the running instance (--address). Those with --spool also read a spool's directory\n" +
+			"offline, without changing it, while an instance uses it or after it is gone.",
+	}
+	cmd.AddCommand(
+		statusCommand(), eventsCommand(), rejectedCommand(), interruptedCommand(), exportCommand(),
+		retryCommand(), replayCommand(), estimateCommand(), discardCommand(), adoptCommand(),
+		checkCommand(), setupCommand(), reconcileCommand(),
+	)
 	return cmd
+}
+
+func jsonFlag(cmd *cobra.Command) {
+	cmd.Flags().Bool("json", false, "Print what the admin API says")
+}
+
+func accountFlag(cmd *cobra.Command) {
+	cmd.Flags().String("account", "", "Only this account")
+}
+
+func asJSON(cmd *cobra.Command) bool { return isSet(cmd, "json") }
+
+// isSet returns a flag that the command defines.
+func isSet(cmd *cobra.Command, name string) bool {
+	on, err := cmd.Flags().GetBool(name)
+	return err == nil && on
+}
+
+// text returns the value of a flag, empty when it is not given or not defined.
+func text(cmd *cobra.Command, name string) string {
+	v, err := cmd.Flags().GetString(name)
+	if err != nil {
+		return ""
+	}
+	return v
+}
+
+// askInstance asks the running instance's admin API. A body is sent as JSON. The caller closes the answer.
+func askInstance(cmd *cobra.Command, method, uri string, body any, header http.Header) (io.ReadCloser, error) {
+	address, err := cmd.Flags().GetString("address")
+	if err != nil {
+		return nil, err
+	}
+	var sent io.Reader
+	if body != nil {
+		b, err := json.Marshal(body)
+		if err != nil {
+			return nil, err
+		}
+		sent = bytes.NewReader(b)
+	}
+	res, err := caddycmd.AdminAPIRequest(address, method, uri, header, sent) //nolint:bodyclose // the caller closes it
+	if err != nil {
+		return nil, instanceError(address, err)
+	}
+	return res.Body, nil
+}
+
+// instanceError makes what came of a request to the admin API words that say what to do.
+func instanceError(address string, err error) error {
+	words := err.Error()
+	if errors.Is(err, syscall.ECONNREFUSED) || strings.Contains(words, "connection refused") || strings.Contains(words, "no such file or directory") {
+		return fmt.Errorf("no instance answers at %s; name its admin API with --address, or read a spool offline with --spool: %w", address, err)
+	}
+	_, said, ok := strings.Cut(words, "caddy responded with error: ")
+	if !ok {
+		return fmt.Errorf("asking the instance at %s: %w", address, err)
+	}
+	var e struct {
+		Error string `json:"error"`
+	}
+	if at := strings.IndexByte(said, '{'); at >= 0 && json.Unmarshal([]byte(said[at:]), &e) == nil && e.Error != "" {
+		return errors.New(e.Error)
+	}
+	if strings.HasPrefix(said, "HTTP 404") {
+		return fmt.Errorf("the instance at %s has no Tollgate billing", address)
+	}
+	return fmt.Errorf("the instance at %s: %s", address, said)
+}
+
+// askJSON asks the running instance and reads its answer into v, or prints it as it is with --json.
+func askJSON(cmd *cobra.Command, method, uri string, body, v any) error {
+	answer, err := askInstance(cmd, method, uri, body, nil)
+	if err != nil {
+		return err
+	}
+	b, err := io.ReadAll(answer)
+	if err = errors.Join(err, answer.Close()); err != nil {
+		return err
+	}
+	if err := json.Unmarshal(b, v); err != nil {
+		return fmt.Errorf("reading the instance's answer: %w", err)
+	}
+	if asJSON(cmd) {
+		_, err = cmd.OutOrStdout().Write(b)
+	}
+	return err
 }
 
 func statusCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "status", Short: "Shows spool and delivery of each account", Args: cobra.NoArgs,
+		Long: "Shows spool and delivery of each account. With --wait it waits until no call is open and nothing is pending,\n" +
+			"which is when an instance that gets no more calls may be taken away.",
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			body, err := adminGet(cmd, "/tollgate/billing")
+			if dir := text(cmd, "spool"); dir != "" {
+				st, err := offlineStatus(dir, time.Now())
+				if err != nil {
+					return err
+				}
+				list := statusList{Accounts: []accountStatus{st}}
+				if asJSON(cmd) {
+					return json.NewEncoder(cmd.OutOrStdout()).Encode(list)
+				}
+				return printStatus(cmd.OutOrStdout(), list)
+			}
+			wait, err := cmd.Flags().GetDuration("wait")
 			if err != nil {
 				return err
 			}
-			defer body.Close() //nolint:errcheck // read only
-			if asJSON(cmd) {
-				_, err = io.Copy(cmd.OutOrStdout(), body)
-				return err
-			}
-			return printStatus(cmd.OutOrStdout(), body)
-		},
-	}
-	cmd.Flags().Bool("json", false, "Print what the admin API says")
-	return cmd
-}
-
-func eventsCommand() *cobra.Command {
-	cmd := &cobra.Command{
-		Use: "events", Short: "Lists the usage records of the ledger", Args: cobra.NoArgs,
-		Long: "Lists the usage records that are still readable, oldest first.\n" +
-			"--since and --until take a time (RFC 3339), a date, or a duration before now such as 24h.",
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			q := url.Values{}
-			for _, name := range []string{"since", "until", "account"} {
-				if v, err := cmd.Flags().GetString(name); err != nil {
+			if wait > 0 {
+				if err := awaitDrained(cmd, wait); err != nil {
 					return err
-				} else if v != "" {
-					q.Set(name, v)
 				}
 			}
-			if n, err := cmd.Flags().GetInt("limit"); err != nil {
-				return err
-			} else if n > 0 {
-				q.Set("limit", strconv.Itoa(n))
-			}
-			body, err := adminGet(cmd, "/tollgate/billing/events?"+q.Encode())
-			if err != nil {
+			var list statusList
+			if err := askJSON(cmd, http.MethodGet, "/tollgate/billing", nil, &list); err != nil || asJSON(cmd) {
 				return err
 			}
-			defer body.Close() //nolint:errcheck // read only
-			if asJSON(cmd) {
-				_, err = io.Copy(cmd.OutOrStdout(), body)
-				return err
-			}
-			return printLedger(cmd.OutOrStdout(), body)
+			return printStatus(cmd.OutOrStdout(), list)
 		},
 	}
-	cmd.Flags().Bool("json", false, "Print the records as they are, one a line")
-	cmd.Flags().String("since", "", "Leave out older records")
-	cmd.Flags().String("until", "", "Leave out this moment and later")
-	cmd.Flags().String("account", "", "Only this account's records")
-	cmd.Flags().Int("limit", 0, "At most so many records")
+	jsonFlag(cmd)
+	spoolFlag(cmd)
+	cmd.Flags().Duration("wait", 0, "Wait at most so long until nothing is open or pending")
 	return cmd
 }
 
-func asJSON(cmd *cobra.Command) bool {
-	on, err := cmd.Flags().GetBool("json")
-	return err == nil && on
+// awaitDrained waits until the instance has no open call and no pending record.
+func awaitDrained(cmd *cobra.Command, longest time.Duration) error {
+	deadline := time.Now().Add(longest)
+	ticker := time.NewTicker(500 * time.Millisecond)
+	defer ticker.Stop()
+	for told := int64(-1); ; {
+		answer, err := askInstance(cmd, http.MethodGet, "/tollgate/billing", nil, nil)
+		if err != nil {
+			return err
+		}
+		var list statusList
+		err = json.NewDecoder(answer).Decode(&list)
+		if err = errors.Join(err, answer.Close()); err != nil {
+			return fmt.Errorf("reading the status: %w", err)
+		}
+		var open, pending int64
+		stopped := ""
+		for _, a := range list.Accounts {
+			open, pending = open+a.Open, pending+a.Pending
+			if a.Delivery != nil && a.Delivery.Stopped != "" {
+				stopped = "; account " + a.Account + " is stopped: " + a.Delivery.Stopped
+			}
+		}
+		switch {
+		case open+pending == 0:
+			return nil
+		case time.Now().After(deadline):
+			return fmt.Errorf("after %s, %d calls are open and %d records are pending still%s", longest, open, pending, stopped)
+		case told != open+pending:
+			told = open + pending
+			cmd.PrintErrf("%d calls open, %d records pending\n", open, pending)
+		}
+		select {
+		case <-ticker.C:
+		case <-commandContext(cmd).Done():
+			return commandContext(cmd).Err()
+		}
+	}
 }
 
-// adminGet asks the running instance's admin API. The caller closes the body.
-func adminGet(cmd *cobra.Command, uri string) (io.ReadCloser, error) {
-	address, err := cmd.Flags().GetString("address")
-	if err != nil {
-		return nil, err
-	}
-	res, err := caddycmd.AdminAPIRequest(address, http.MethodGet, uri, nil, nil) //nolint:bodyclose // the caller closes it
-	if err != nil {
-		return nil, fmt.Errorf("asking the instance at %s: %w", address, err)
-	}
-	if res.StatusCode == http.StatusNotFound {
-		return nil, errors.Join(fmt.Errorf("the instance at %s has no Tollgate billing", address), res.Body.Close())
-	}
-	return res.Body, nil
-}
-
-// printStatus prints the admin API's status for people.
-func printStatus(w io.Writer, body io.Reader) error {
-	var status struct {
-		Accounts []accountStatus `json:"accounts"`
-	}
-	if err := json.NewDecoder(body).Decode(&status); err != nil {
-		return fmt.Errorf("reading the status: %w", err)
-	}
+// printStatus prints the status for people.
+func printStatus(w io.Writer, status statusList) error {
 	if len(status.Accounts) == 0 {
 		_, err := fmt.Fprintln(w, "no account is open")
 		return err
@@ -138,9 +222,12 @@ func printStatus(w io.Writer, body io.Reader) error {
 			line("")
 		}
 		line("account %s", a.Account)
-		if a.Lago == "" {
+		switch {
+		case a.Offline:
+			line("  Lago         not known: this is the spool alone")
+		case a.Lago == "":
 			line("  Lago         none: records stay in the ledger")
-		} else {
+		default:
 			line("  Lago         %s", a.Lago)
 		}
 		line("  spool        %s (%s)", a.Spool, humanize.Bytes(uint64(max(0, a.Bytes)))) //nolint:gosec // not negative
@@ -149,7 +236,9 @@ func printStatus(w io.Writer, body io.Reader) error {
 		if a.Pending > 0 {
 			line("  oldest       %s", time.Duration(a.OldestAge)*time.Second)
 		}
-		line("  delivered    %d events since the start", a.Delivered)
+		if !a.Offline {
+			line("  delivered    %d events since the start", a.Delivered)
+		}
 		line("  rejected     %d", a.Rejected)
 		line("  interrupted  %d", a.Interrupted)
 		line("  finished     %d", a.Finished)
@@ -167,72 +256,4 @@ func printStatus(w io.Writer, body io.Reader) error {
 		}
 	}
 	return err
-}
-
-// ledgerEntry is a line of the ledger.
-type ledgerEntry struct {
-	record
-	State string `json:"state"`
-}
-
-// printLedger prints records for people, one a line.
-func printLedger(w io.Writer, body io.Reader) error {
-	table := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
-	if _, err := fmt.Fprintln(table, "TIME\tID\tPAYER\tMODEL\tOUTCOME\tIN\tOUT\tUSAGE\tUSD\tSTATE\tNOTE"); err != nil {
-		return err
-	}
-	lines := bufio.NewScanner(body)
-	lines.Buffer(make([]byte, 0, 64<<10), maxLine)
-	n := 0
-	for lines.Scan() {
-		var e ledgerEntry
-		if err := json.Unmarshal(lines.Bytes(), &e); err != nil {
-			return fmt.Errorf("reading the ledger: %w", err)
-		}
-		n++
-		at := e.Settled
-		if at.IsZero() {
-			at = e.Opened
-		}
-		model := e.Upstream
-		if model == "" {
-			model = e.Asked
-		}
-		_, err := fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%d\t%d\t%s\t%s\t%s\t%s\n",
-			at.Local().Format("2006-01-02 15:04:05"), e.ID, orDash(e.Payer), model, orDash(e.Outcome),
-			e.Counts.InputTokens(), e.Counts.OutputTokens(), orDash(string(e.Source)), orDash(e.Cost), e.State, e.note())
-		if err != nil {
-			return err
-		}
-		if n%1000 == 0 { // the table is not held in memory
-			if err := table.Flush(); err != nil {
-				return err
-			}
-		}
-	}
-	if err := lines.Err(); err != nil {
-		return fmt.Errorf("reading the ledger: %w", err)
-	}
-	return table.Flush()
-}
-
-// note says in a few words what is particular about a record.
-func (e *ledgerEntry) note() string {
-	var notes []string
-	for _, s := range []string{e.NotBilled, e.Hangup} {
-		if s != "" {
-			notes = append(notes, s)
-		}
-	}
-	if e.Unpriced != "" {
-		notes = append(notes, "unpriced")
-	}
-	return strings.Join(notes, ", ")
-}
-
-func orDash(s string) string {
-	if s == "" {
-		return "-"
-	}
-	return s
 }

@@ -161,6 +161,24 @@ func (l *lateness) rejected(settled time.Time) {
 	}
 }
 
+// adopted notes that records settled up to that moment came from another spool, where they may have been sent: they keep
+// their time. To be called before they can be claimed.
+func (l *lateness) adopted(newest time.Time) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	after := newest.Add(time.Millisecond)
+	if !l.on {
+		return nil // turning it on trusts no record of before that
+	}
+	if after.After(l.since) {
+		l.since = after
+	}
+	if !after.After(l.mark) {
+		return nil
+	}
+	return l.write(after)
+}
+
 // write puts a mark in force, durably.
 func (l *lateness) write(t time.Time) error {
 	l.mark = t

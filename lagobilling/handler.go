@@ -174,10 +174,13 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	if err := agree(h.app, s); err != nil {
 		return err
 	}
-	logger := h.logger
+	logger, peers := h.logger, peersOf(h, s.name)
 	h.account = app.Use(h.app, "lagobilling "+s.dir,
 		func() (*Account, error) { return openAccount(s, h, logger) },
-		func(a *Account) { a.configure(s) })
+		func(a *Account) {
+			a.configure(s)
+			a.serve(peers)
+		})
 	return nil
 }
 

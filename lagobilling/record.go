@@ -72,6 +72,7 @@ type record struct {
 	Prices       string `json:"prices,omitempty"`        // version of the price data
 	PriceNote    string `json:"price_note,omitempty"`    // which price stood in for a missing one, and the like
 	NotBilled    string `json:"not_billed,omitempty"`    // why there are no events
+	Discarded    string `json:"discarded,omitempty"`     // why an operator decided that it is not to be billed
 
 	Bytes    int64 `json:"bytes,omitempty"`
 	TTFT     int64 `json:"ttft_ms,omitempty"`
@@ -179,6 +180,7 @@ func (r *record) append(b, events []byte) []byte {
 	o.opt("prices", r.Prices)
 	o.opt("price_note", r.PriceNote)
 	o.opt("not_billed", r.NotBilled)
+	o.opt("discarded", r.Discarded)
 	o.optNum("bytes", r.Bytes)
 	o.optNum("ttft_ms", r.TTFT)
 	o.optNum("duration_ms", r.Duration)

@@ -374,10 +374,3 @@ func TestHangUpBeforeAnyAnswer(t *testing.T) {
 	require.EqualValues(t, 5, e.Counts.N(usage.Input))
 	require.Len(t, e.Events, 1)
 }
-
-func TestAdminRefusesOtherMethods(t *testing.T) {
-	for _, route := range new(Admin).Routes() {
-		err := route.Handler.ServeHTTP(httptest.NewRecorder(), httptest.NewRequestWithContext(t.Context(), http.MethodPost, route.Pattern, http.NoBody))
-		require.ErrorContains(t, err, "method not allowed")
-	}
-}

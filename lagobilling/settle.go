@@ -148,6 +148,8 @@ const (
 	notBilledPrice  = "no price is known"
 
 	notBilledNothing = "it costs nothing"
+
+	notBilledDiscarded = "discarded by an operator"
 )
 
 // settle writes the settled record, once, with its events frozen in it. If it cannot be written, the meter aborts the

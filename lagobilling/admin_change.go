@@ -1,0 +1,530 @@
+package lagobilling
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"net/http"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/tidwall/gjson"
+	"go.uber.org/zap"
+
+	"github.com/tollgate-llm/tollgate/internal/spool"
+)
+
+// changeRequest is the body of retry, estimate and discard.
+type changeRequest struct {
+	Account string   `json:"account,omitempty"`
+	IDs     []string `json:"ids,omitempty"`    // the calls' ids
+	All     bool     `json:"all,omitempty"`    // instead of ids
+	Reason  string   `json:"reason,omitempty"` // of discard
+}
+
+// changeResult says how many records were changed.
+type changeResult struct {
+	Records int `json:"records"`
+}
+
+// chosen are the records that an operator named, by account.
+type chosen map[*Account][]spool.Record
+
+// choose finds the records that are named, or all, in the given states. A name that is not found is an error, and then
+// nothing is to be changed.
+func (q changeRequest) choose(states ...spool.State) (chosen, error) {
+	wanted := make(map[spool.ID]bool, len(q.IDs))
+	for _, text := range q.IDs {
+		id, err := uuid.Parse(text)
+		if err != nil {
+			return nil, refuse(http.StatusBadRequest, "%q is not the id of a call", text)
+		}
+		wanted[spool.ID(id)] = true
+	}
+	found := make(chosen)
+	err := eachAccount(q.Account, func(a *Account) error {
+		return a.spool.Select(states, time.Time{}, time.Time{}, func(rec spool.Record) error {
+			if !q.All && !wanted[rec.ID] {
+				return nil
+			}
+			delete(wanted, rec.ID)
+			if q.All {
+				rec.Payload = nil // all of them may be many; those that are named are few
+			}
+			found[a] = append(found[a], rec)
+			return nil
+		})
+	})
+	if err != nil {
+		return nil, err
+	}
+	if len(wanted) > 0 {
+		names := make([]string, 0, len(states))
+		for _, s := range states {
+			names = append(names, s.String())
+		}
+		missing := make([]string, 0, len(wanted))
+		for id := range wanted {
+			missing = append(missing, uuid.UUID(id).String())
+		}
+		slices.Sort(missing)
+		return nil, refuse(http.StatusNotFound, "no %s record with the id %s; nothing was changed", strings.Join(names, " or "), strings.Join(missing, ", "))
+	}
+	return found, nil
+}
+
+// sends reports an account whose records nothing would send.
+func (a *Account) sends() error {
+	if a.lago() == nil {
+		return refuse(http.StatusConflict, "account %s has no Lago (api_base), so nothing would be sent", a.name)
+	}
+	return nil
+}
+
+// serveRetry makes rejected records pending again: the named ones, or all.
+func serveRetry(w http.ResponseWriter, r *http.Request) error {
+	var q changeRequest
+	if err := readBody(r, &q); err != nil {
+		return err
+	}
+	if q.Reason != "" {
+		return refuse(http.StatusBadRequest, "retry takes no reason")
+	}
+	q.All = len(q.IDs) == 0
+	found, err := q.choose(spool.StateRejected)
+	if err != nil {
+		return err
+	}
+	for a := range found {
+		if err := a.sends(); err != nil {
+			return err
+		}
+	}
+	var res changeResult
+	for a, records := range found {
+		seqs := make([]uint64, len(records))
+		for i, rec := range records {
+			seqs[i] = rec.Seq
+		}
+		a.operating.Lock()
+		n, err := a.spool.Retry(seqs...)
+		a.operating.Unlock()
+		if res.Records += n; err != nil {
+			return fmt.Errorf("account %s: %w", a.name, err)
+		}
+		a.logger.Info("rejected records are sent again", zap.Int("records", n))
+	}
+	return writeJSON(w, res)
+}
+
+// needsChoice refuses a change that names nothing: such a slip would settle everything.
+func (q changeRequest) needsChoice() error {
+	if q.All == (len(q.IDs) > 0) {
+		return refuse(http.StatusBadRequest, "say which records: their ids, or all of them")
+	}
+	return nil
+}
+
+// serveEstimate bills interrupted calls for the input that their requests held.
+func serveEstimate(w http.ResponseWriter, r *http.Request) error {
+	var q changeRequest
+	if err := readBody(r, &q); err != nil {
+		return err
+	}
+	if err := q.needsChoice(); err != nil {
+		return err
+	}
+	if q.Reason != "" {
+		return refuse(http.StatusBadRequest, "estimate takes no reason")
+	}
+	found, err := q.choose(spool.StateInterrupted)
+	if err != nil {
+		return err
+	}
+	var res changeResult
+	for a, records := range found {
+		n, err := a.settleInterrupted(records, func(opened *record, now time.Time) ([]byte, bool, error) {
+			handlers := a.handlers()
+			if len(handlers) == 0 {
+				return nil, false, errors.New("no configuration is in force that could price it")
+			}
+			payload, deliver := handlers[0].estimateInterrupted(opened, now)
+			return payload, deliver, nil
+		})
+		if res.Records += n; err != nil {
+			return fmt.Errorf("account %s: %w", a.name, err)
+		}
+		a.logger.Info("an operator had interrupted calls billed for their estimated input", zap.Int("calls", n))
+	}
+	return writeJSON(w, res)
+}
+
+// settleInterrupted settles interrupted calls with the payload that settled makes.
+func (a *Account) settleInterrupted(records []spool.Record, settled func(*record, time.Time) ([]byte, bool, error)) (n int, err error) {
+	a.operating.Lock()
+	defer a.operating.Unlock()
+	wanted := ids(records)
+	left, err := a.spool.Interrupted()
+	if err != nil {
+		return 0, err
+	}
+	for _, rec := range left {
+		if !wanted[rec.ID] {
+			continue
+		}
+		opened, err := parseRecord(rec.Payload)
+		if err != nil {
+			return n, fmt.Errorf("call %s: %w", uuid.UUID(rec.ID), err)
+		}
+		payload, deliver, err := settled(opened, time.Now())
+		if err != nil {
+			return n, fmt.Errorf("call %s: %w", uuid.UUID(rec.ID), err)
+		}
+		if err := a.spool.ResolveInterrupted(rec.ID, payload, deliver && a.delivers.Load()); err != nil {
+			return n, fmt.Errorf("call %s: %w", uuid.UUID(rec.ID), err)
+		}
+		n++
+	}
+	return n, nil
+}
+
+func ids(records []spool.Record) map[spool.ID]bool {
+	set := make(map[spool.ID]bool, len(records))
+	for _, rec := range records {
+		set[rec.ID] = true
+	}
+	return set
+}
+
+// serveDiscard settles interrupted and rejected records as never to be billed, for a reason that stands in the record.
+func serveDiscard(w http.ResponseWriter, r *http.Request) error {
+	var q changeRequest
+	if err := readBody(r, &q); err != nil {
+		return err
+	}
+	if err := q.needsChoice(); err != nil {
+		return err
+	}
+	q.Reason = strings.TrimSpace(q.Reason)
+	if q.Reason == "" {
+		return refuse(http.StatusBadRequest, "a reason is needed: it stands in the record instead of a bill")
+	}
+	if err := printable("the reason", q.Reason); err != nil {
+		return refuse(http.StatusBadRequest, "%w", err)
+	}
+	found, err := q.choose(spool.StateInterrupted, spool.StateRejected)
+	if err != nil {
+		return err
+	}
+	var res changeResult
+	for a, records := range found {
+		n, err := a.settleInterrupted(records, func(opened *record, now time.Time) ([]byte, bool, error) {
+			opened.forgetOpened()
+			opened.Outcome, opened.Settled = outcomeInterrupted, now
+			opened.NotBilled, opened.Discarded = notBilledDiscarded, q.Reason
+			return opened.append(nil, nil), false, nil
+		})
+		res.Records += n
+		if err == nil {
+			n, err = a.discardRejected(records, q.Reason)
+			res.Records += n
+		}
+		if err != nil {
+			return fmt.Errorf("account %s: %w", a.name, err)
+		}
+		a.logger.Warn("an operator discarded records; they are not billed", zap.Int("records", len(records)), zap.String("reason", q.Reason))
+	}
+	return writeJSON(w, res)
+}
+
+// discardRejected finishes rejected records with the reason in them. Their events stay as they are, to be seen.
+func (a *Account) discardRejected(records []spool.Record, reason string) (n int, err error) {
+	a.operating.Lock()
+	defer a.operating.Unlock()
+	wanted := ids(records)
+	var now []spool.Record
+	err = a.spool.Select([]spool.State{spool.StateRejected}, time.Time{}, time.Time{}, func(rec spool.Record) error {
+		if wanted[rec.ID] {
+			payload, err := discarded(rec.Payload, reason)
+			if err != nil {
+				return fmt.Errorf("call %s: %w", uuid.UUID(rec.ID), err)
+			}
+			rec.Payload = payload
+			now = append(now, rec)
+		}
+		return nil
+	})
+	for _, rec := range now {
+		if err != nil {
+			break
+		}
+		// A crash between the two leaves a rejected record that says why it is to be discarded.
+		if _, err = a.spool.Amend(rec.Seq, rec.Payload); err == nil {
+			err = a.spool.Done(rec.Seq)
+		}
+		if err == nil {
+			n++
+		}
+	}
+	return n, err
+}
+
+// discarded adds the reason to a settled record.
+func discarded(payload []byte, reason string) ([]byte, error) {
+	if !gjson.ValidBytes(payload) || !gjson.ParseBytes(payload).IsObject() {
+		return nil, errors.New("the record is no JSON object")
+	}
+	if gjson.GetBytes(payload, "discarded").Exists() {
+		return payload, nil
+	}
+	end := len(payload) - 1
+	for payload[end] != '}' {
+		end--
+	}
+	o := object{b: slices.Clone(payload[:end])}
+	o.str("discarded", reason)
+	return o.close(), nil
+}
+
+// replayRequest says which finished records are to be sent again. Both bounds are needed.
+type replayRequest struct {
+	Account string `json:"account,omitempty"`
+	Since   string `json:"since"`
+	Until   string `json:"until"`
+}
+
+// replayResult says what is, or would be, sent again.
+type replayResult struct {
+	Since    time.Time       `json:"since"` // as understood
+	Until    time.Time       `json:"until"`
+	Sent     bool            `json:"sent"` // false: it was only counted
+	Records  int             `json:"records"`
+	Events   int             `json:"events"`
+	Accounts []replayAccount `json:"accounts"`
+}
+
+type replayAccount struct {
+	Account string `json:"account"`
+	Records int    `json:"records"`
+	Events  int    `json:"events"`
+	Warning string `json:"warning,omitempty"`
+}
+
+func serveReplayCount(w http.ResponseWriter, r *http.Request) error {
+	v := r.URL.Query()
+	if err := onlyParameters(v, "account", "since", "until"); err != nil {
+		return refuse(http.StatusBadRequest, "%w", err)
+	}
+	return replay(w, replayRequest{v.Get("account"), v.Get("since"), v.Get("until")}, false)
+}
+
+func serveReplay(w http.ResponseWriter, r *http.Request) error {
+	var q replayRequest
+	if err := readBody(r, &q); err != nil {
+		return err
+	}
+	return replay(w, q, true)
+}
+
+// replay makes finished records pending again, byte by byte as they are; or counts them.
+func replay(w http.ResponseWriter, q replayRequest, send bool) error {
+	now := time.Now()
+	since, err := parseMoment("since", q.Since, now)
+	if err != nil {
+		return refuse(http.StatusBadRequest, "%w", err)
+	}
+	until, err := parseMoment("until", q.Until, now)
+	if err != nil {
+		return refuse(http.StatusBadRequest, "%w", err)
+	}
+	if since.IsZero() || until.IsZero() || !since.Before(until) {
+		return refuse(http.StatusBadRequest, "replay needs since and until, and since before until")
+	}
+	res := replayResult{Since: since, Until: until, Sent: send, Accounts: []replayAccount{}}
+	err = eachAccount(q.Account, func(a *Account) error {
+		if err := a.sends(); err != nil {
+			if q.Account == "" {
+				return nil
+			}
+			return err
+		}
+		one, err := a.replay(since, until, send)
+		res.Accounts = append(res.Accounts, one)
+		res.Records += one.Records
+		res.Events += one.Events
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return writeJSON(w, res)
+}
+
+func (a *Account) replay(since, until time.Time, send bool) (res replayAccount, err error) {
+	a.operating.Lock()
+	defer a.operating.Unlock()
+	res.Account, res.Warning = a.name, a.replayWarning()
+	match := func(rec spool.Record) bool {
+		n := int(gjson.GetBytes(rec.Payload, "events.#").Int())
+		if n == 0 || gjson.GetBytes(rec.Payload, "discarded").Exists() {
+			return false
+		}
+		res.Events += n
+		return true
+	}
+	if send {
+		if res.Records, err = a.spool.Replay(since, until, match); err != nil {
+			return res, fmt.Errorf("account %s: %w", a.name, err)
+		}
+		a.logger.Info("finished records are sent again", zap.Int("records", res.Records), zap.Time("since", since), zap.Time("until", until))
+		return res, nil
+	}
+	err = a.spool.Select([]spool.State{spool.StateDone}, since, until, func(rec spool.Record) error {
+		if match(rec) {
+			res.Records++
+		}
+		return nil
+	})
+	return res, err
+}
+
+// replayWarning says where sending again is not without danger.
+func (a *Account) replayWarning() string {
+	if store := a.delivery.state().EventsStore; store == "clickhouse" {
+		return "this Lago keeps events in ClickHouse: what it has already counts once only if the organization has clickhouse_deduplication_enabled"
+	} else if store == "" {
+		return "Lago has not said yet which store of events it has"
+	}
+	return ""
+}
+
+// adoptRequest names the spool of an instance that is gone.
+type adoptRequest struct {
+	Dir     string `json:"dir"`
+	Account string `json:"account,omitempty"` // default: the one that the records name
+}
+
+// adoptResult says what was taken over.
+type adoptResult struct {
+	Account     string `json:"account"`
+	Records     int    `json:"records"`
+	Pending     int    `json:"pending"`
+	Rejected    int    `json:"rejected"`
+	Interrupted int    `json:"interrupted"`
+	Estimated   int    `json:"estimated"` // interrupted calls that were billed for their estimated input, by `interrupted estimate`
+}
+
+// serveAdopt moves the unfinished records of a dead instance's spool into the spool of the same account here.
+func serveAdopt(w http.ResponseWriter, r *http.Request) error {
+	var q adoptRequest
+	if err := readBody(r, &q); err != nil {
+		return err
+	}
+	if !filepath.IsAbs(q.Dir) {
+		return refuse(http.StatusBadRequest, "dir is needed: the absolute path of the spool that is to be taken over")
+	}
+	res, newest, err := surveyAdoption(q.Dir)
+	if err != nil {
+		return err
+	}
+	switch {
+	case q.Account == "" && res.Account == "":
+		return refuse(http.StatusBadRequest, "the spool %s names no account; say which one is to take it over", q.Dir)
+	case q.Account == "":
+	case res.Account != "" && res.Account != q.Account:
+		return refuse(http.StatusConflict, "the records of %s belong to account %s, not %s", q.Dir, res.Account, q.Account)
+	default:
+		res.Account = q.Account
+	}
+	taken := false
+	err = eachAccount(res.Account, func(a *Account) error {
+		if taken {
+			return nil
+		}
+		taken = true
+		return a.adopt(q.Dir, newest, &res)
+	})
+	if err != nil {
+		return err
+	}
+	return writeJSON(w, res)
+}
+
+// surveyAdoption says what a spool holds, to which account it belongs, and when its newest settled record was settled.
+func surveyAdoption(dir string) (res adoptResult, newest time.Time, err error) {
+	from, err := openLedger(dir)
+	if err != nil {
+		return res, newest, refuse(http.StatusBadRequest, "%w", err)
+	}
+	accounts := make(map[string]bool)
+	states := []spool.State{spool.StateOpen, spool.StateInterrupted, spool.StatePending, spool.StateRejected}
+	err = from.Select(states, time.Time{}, time.Time{}, func(rec spool.Record) error {
+		accounts[recordAccount(rec)] = true
+		switch rec.State {
+		case spool.StatePending:
+			res.Pending++
+		case spool.StateRejected:
+			res.Rejected++
+		default:
+			res.Interrupted++
+			return nil
+		}
+		if rec.Time.After(newest) {
+			newest = rec.Time
+		}
+		return nil
+	})
+	if err == nil && len(accounts) == 0 { // nothing is left to take over, but its records still say whose it is
+		err = from.Scan(time.Time{}, time.Time{}, func(rec spool.Record) error {
+			accounts[recordAccount(rec)] = true
+			return errEnough
+		})
+		if errors.Is(err, errEnough) {
+			err = nil
+		}
+	}
+	if err = errors.Join(err, from.Close()); err != nil {
+		return res, newest, err
+	}
+	names := slices.Sorted(maps.Keys(accounts))
+	if len(names) > 1 {
+		return res, newest, refuse(http.StatusConflict, "the records of %s belong to several accounts: %s", dir, strings.Join(names, ", "))
+	}
+	if len(names) == 1 {
+		res.Account = names[0]
+	}
+	return res, newest, nil
+}
+
+func (a *Account) adopt(dir string, newest time.Time, res *adoptResult) error {
+	a.operating.Lock()
+	defer a.operating.Unlock()
+	if err := a.delivery.late.adopted(newest); err != nil {
+		return fmt.Errorf("noting that adopted records may have been sent: %w", err)
+	}
+	n, err := a.spool.Adopt(dir)
+	switch {
+	case errors.Is(err, spool.ErrLocked), errors.Is(err, spool.ErrAdopted):
+		return refuse(http.StatusConflict, "%w", err)
+	case errors.Is(err, spool.ErrFull):
+		return refuse(http.StatusInsufficientStorage, "account %s: %w; it has no room for the records of %s", a.name, err, dir)
+	case err != nil:
+		return err
+	}
+	res.Records = n
+	a.mu.Lock()
+	policy := a.settings.interrupted
+	a.mu.Unlock()
+	if handlers := a.handlers(); policy == "estimate" && res.Interrupted > 0 && len(handlers) > 0 {
+		before := a.resolved
+		if err := a.resolveInterrupted(handlers[0], policy); err != nil {
+			return fmt.Errorf("the records of %s are taken over, but not all interrupted calls are billed: %w", dir, err)
+		}
+		res.Estimated = a.resolved - before
+	}
+	a.logger.Info("the records of another instance were taken over", zap.String("spool", dir), zap.Int("records", n))
+	return nil
+}

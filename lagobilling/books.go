@@ -1,0 +1,73 @@
+package lagobilling
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/tidwall/gjson"
+
+	"github.com/tollgate-llm/tollgate/internal/spool"
+)
+
+// booksPayers is the most payers that a check looks at.
+const booksPayers = 10_000
+
+// payerBooks is what the ledger holds of one payer.
+type payerBooks struct {
+	events      map[string]int // by code
+	first       time.Time      // time of the earliest event
+	unsent      int            // events that Lago does not have
+	firstUnsent time.Time
+}
+
+// books reads the ledger and returns what it holds by payer, for at most booksPayers of them; more says that there are
+// others.
+func (a *Account) books(ctx context.Context, tell func(string, int, int)) (payers map[string]*payerBooks, more bool, err error) {
+	payers = make(map[string]*payerBooks)
+	n := 0
+	states := []spool.State{spool.StatePending, spool.StateDone, spool.StateRejected}
+	err = a.spool.Select(states, time.Time{}, time.Time{}, func(rec spool.Record) error {
+		if n++; n%1000 == 0 {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			tell("records read", n, 0)
+		}
+		if gjson.GetBytes(rec.Payload, "discarded").Exists() {
+			return nil
+		}
+		gjson.GetBytes(rec.Payload, "events").ForEach(func(_, e gjson.Result) bool {
+			sub := e.Get("external_subscription_id").Str
+			p := payers[sub]
+			if p == nil {
+				if len(payers) >= booksPayers {
+					more = true
+					return true
+				}
+				p = &payerBooks{events: make(map[string]int)}
+				payers[sub] = p
+			}
+			p.events[e.Get("code").Str]++
+			at, ok := eventTime(e.Get("timestamp").Str)
+			if !ok {
+				return true
+			}
+			if p.first.IsZero() || at.Before(p.first) {
+				p.first = at
+			}
+			if rec.State != spool.StateDone {
+				p.unsent++
+				if p.firstUnsent.IsZero() || at.Before(p.firstUnsent) {
+					p.firstUnsent = at
+				}
+			}
+			return true
+		})
+		return nil
+	})
+	if err != nil {
+		return nil, false, fmt.Errorf("account %s: %w", a.name, err)
+	}
+	return payers, more, nil
+}

@@ -1,0 +1,169 @@
+package lagobilling
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"path/filepath"
+	"time"
+
+	"github.com/spf13/cobra"
+)
+
+// changeCommand is a command that changes records which are named by their calls' ids.
+func changeCommand(use, short, long, path, did string, ask func(cmd *cobra.Command, q *changeRequest) error) *cobra.Command {
+	cmd := &cobra.Command{
+		Use: use, Short: short, Long: short + ".\n" + long,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			q := changeRequest{Account: text(cmd, "account"), IDs: args, All: isSet(cmd, "all")}
+			if err := ask(cmd, &q); err != nil {
+				return err
+			}
+			var res changeResult
+			if err := askJSON(cmd, http.MethodPost, "/tollgate/billing/"+path, q, &res); err != nil || asJSON(cmd) {
+				return err
+			}
+			_, err := fmt.Fprintf(cmd.OutOrStdout(), "%d records %s\n", res.Records, did)
+			return err
+		},
+	}
+	jsonFlag(cmd)
+	accountFlag(cmd)
+	return cmd
+}
+
+func retryCommand() *cobra.Command {
+	return changeCommand("retry [ID...]", "Sends rejected records again, byte-identical",
+		"Without ids, all of them. See `rejected` for what Lago said, and mend that first.",
+		"retry", "are pending again", func(*cobra.Command, *changeRequest) error { return nil })
+}
+
+// allFlag adds --all to a command that without it needs ids.
+func allFlag(cmd *cobra.Command, what string) {
+	cmd.Flags().Bool("all", false, "All "+what)
+}
+
+func needsIDs(q *changeRequest) error {
+	if q.All == (len(q.IDs) > 0) {
+		return errors.New("name the records by their ids, or all of them with --all")
+	}
+	return nil
+}
+
+func estimateCommand() *cobra.Command {
+	cmd := changeCommand("estimate ID...", "Bills interrupted calls for the input of their requests",
+		"What they answered is not known; see `interrupted`. What `interrupted estimate` does by itself at every start.",
+		"estimate", "are billed by estimate", func(_ *cobra.Command, q *changeRequest) error { return needsIDs(q) })
+	allFlag(cmd, "interrupted calls")
+	return cmd
+}
+
+func discardCommand() *cobra.Command {
+	cmd := changeCommand("discard ID... --reason TEXT", "Settles interrupted and rejected records as never to be billed",
+		"The reason stands in the record, which stays readable for `retain`.",
+		"discard", "are settled without a bill", func(cmd *cobra.Command, q *changeRequest) error {
+			if q.Reason = text(cmd, "reason"); q.Reason == "" {
+				return errors.New("--reason is needed: it stands in the record instead of a bill")
+			}
+			return needsIDs(q)
+		})
+	cmd.Flags().String("reason", "", "Why they are not billed")
+	allFlag(cmd, "interrupted and rejected records")
+	return cmd
+}
+
+func replayCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "replay --since TIME --until TIME", Short: "Sends finished records again, byte-identical", Args: cobra.NoArgs,
+		Long: "Sends finished records again, byte-identical: those that Lago took and lost, and those that were kept in the\n" +
+			"ledger alone. What Lago has already counts once, on ClickHouse only with clickhouse_deduplication_enabled.\n" +
+			"Without --yes it only says how many they are. " + momentsHelp,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			q := replayRequest{Account: text(cmd, "account"), Since: text(cmd, "since"), Until: text(cmd, "until")}
+			if q.Since == "" || q.Until == "" {
+				return errors.New("--since and --until are needed")
+			}
+			var res replayResult
+			if !isSet(cmd, "yes") {
+				v := url.Values{"since": {q.Since}, "until": {q.Until}}
+				if q.Account != "" {
+					v.Set("account", q.Account)
+				}
+				if err := askJSON(cmd, http.MethodGet, "/tollgate/billing/replay?"+v.Encode(), nil, &res); err != nil || asJSON(cmd) {
+					return err
+				}
+				return printReplay(cmd, res)
+			}
+			if err := askJSON(cmd, http.MethodPost, "/tollgate/billing/replay", q, &res); err != nil || asJSON(cmd) {
+				return err
+			}
+			return printReplay(cmd, res)
+		},
+	}
+	jsonFlag(cmd)
+	accountFlag(cmd)
+	cmd.Flags().String("since", "", "Leave out older records")
+	cmd.Flags().String("until", "", "Leave out this moment and later")
+	cmd.Flags().Bool("yes", false, "Send them; without it they are only counted")
+	return cmd
+}
+
+func printReplay(cmd *cobra.Command, res replayResult) error {
+	verb := "would be sent again"
+	if res.Sent {
+		verb = "are pending again"
+	}
+	w := cmd.OutOrStdout()
+	if len(res.Accounts) == 0 {
+		_, err := fmt.Fprintln(w, "no account has a Lago (api_base) to send to")
+		return err
+	}
+	var err error
+	for _, a := range res.Accounts {
+		_, werr := fmt.Fprintf(w, "account %s: %d records with %d events %s\n", a.Account, a.Records, a.Events, verb)
+		if err = errors.Join(err, werr); a.Warning != "" && a.Records > 0 {
+			_, werr = fmt.Fprintf(w, "  %s\n", a.Warning)
+			err = errors.Join(err, werr)
+		}
+	}
+	if !res.Sent && res.Records > 0 {
+		_, werr := fmt.Fprintf(w, "of %s until %s; to send them, say --since %s --until %s --yes\n",
+			res.Since.Format(time.DateTime), res.Until.Format(time.DateTime), res.Since.Format(time.RFC3339), res.Until.Format(time.RFC3339))
+		err = errors.Join(err, werr)
+	}
+	return err
+}
+
+func adoptCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "adopt DIR", Short: "Moves the unfinished records of a dead instance's spool into the running one", Args: cobra.ExactArgs(1),
+		Long: "Moves the unfinished records of a dead instance's spool into the running instance's spool of the same account:\n" +
+			"pending ones are delivered, rejected ones are listed, interrupted calls are treated as `interrupted` says. DIR is\n" +
+			"on the instance's machine and no process may use it. It is all or nothing and may be repeated after a crash;\n" +
+			"a spool that was adopted can be neither opened nor adopted again. Its finished records stay readable with --spool.",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			dir, err := filepath.Abs(args[0])
+			if err != nil {
+				return err
+			}
+			var res adoptResult
+			err = askJSON(cmd, http.MethodPost, "/tollgate/billing/adopt", adoptRequest{dir, text(cmd, "account")}, &res)
+			if err != nil || asJSON(cmd) {
+				return err
+			}
+			_, err = fmt.Fprintf(cmd.OutOrStdout(), "account %s has taken over %d records: %d pending, %d rejected, %d interrupted",
+				res.Account, res.Records, res.Pending, res.Rejected, res.Interrupted)
+			if err == nil && res.Estimated > 0 {
+				_, err = fmt.Fprintf(cmd.OutOrStdout(), " (%d of these billed by estimate)", res.Estimated)
+			}
+			if err == nil {
+				_, err = fmt.Fprintln(cmd.OutOrStdout())
+			}
+			return err
+		},
+	}
+	jsonFlag(cmd)
+	accountFlag(cmd)
+	return cmd
+}

@@ -1,0 +1,254 @@
+package lagobilling
+
+import (
+	"bufio"
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tollgate-llm/tollgate/internal/spool"
+)
+
+// maxLine bounds a line of the ledger, which is one record.
+const maxLine = 16 << 20
+
+func spoolFlag(cmd *cobra.Command) {
+	cmd.Flags().String("spool", "", "Read this spool's directory offline instead of asking the running instance")
+}
+
+// commandContext is the command's context, which a test may not have set.
+func commandContext(cmd *cobra.Command) context.Context {
+	if ctx := cmd.Context(); ctx != nil {
+		return ctx
+	}
+	return context.Background()
+}
+
+const momentsHelp = "--since and --until take a time (RFC 3339), a date, or a duration before now such as 24h."
+
+// listingCommand is a command that shows a listing. show prints it for people; nil: it is printed as it is.
+func listingCommand(name, short, long string, show func(io.Writer, io.Reader) error) *cobra.Command {
+	cmd := &cobra.Command{
+		Use: name, Short: short, Long: short + ".\n" + long, Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			body, err := openListing(cmd, name)
+			if err != nil {
+				return err
+			}
+			if show == nil || asJSON(cmd) {
+				_, err = io.Copy(cmd.OutOrStdout(), body)
+			} else {
+				err = show(cmd.OutOrStdout(), body)
+			}
+			if errors.Is(err, io.ErrUnexpectedEOF) {
+				err = errors.New("the list is not whole: the instance broke off; its log says why")
+			}
+			return errors.Join(err, body.Close())
+		},
+	}
+	if show != nil {
+		cmd.Flags().Bool("json", false, "Print the records as they are, one a line")
+	}
+	spoolFlag(cmd)
+	accountFlag(cmd)
+	cmd.Flags().String("since", "", "Leave out older records")
+	cmd.Flags().String("until", "", "Leave out this moment and later")
+	cmd.Flags().Int("limit", 0, "At most so many records")
+	return cmd
+}
+
+// openListing asks for a listing, or makes it from a spool offline.
+func openListing(cmd *cobra.Command, name string) (io.ReadCloser, error) {
+	v := url.Values{}
+	for _, flag := range []string{"since", "until", "account"} {
+		if value := text(cmd, flag); value != "" {
+			v.Set(flag, value)
+		}
+	}
+	n, err := cmd.Flags().GetInt("limit")
+	if err != nil {
+		return nil, err
+	}
+	if n != 0 {
+		v.Set("limit", strconv.Itoa(n))
+	}
+	dir := text(cmd, "spool")
+	if dir == "" {
+		return askInstance(cmd, http.MethodGet, "/tollgate/billing/"+name+"?"+v.Encode(), nil, nil)
+	}
+	q, err := parseLedgerQuery(v, time.Now())
+	if err != nil {
+		return nil, err
+	}
+	sp, err := openLedger(dir)
+	if err != nil {
+		return nil, err
+	}
+	l := listings[name]
+	if name == "interrupted" {
+		l.states = append(l.states[:len(l.states):len(l.states)], spool.StateOpen)
+	}
+	r, w := io.Pipe()
+	go func() { // ends when the listing is written, or the reader is closed
+		_, err := l.write(commandContext(cmd), w, ledger{spool: sp}, q)
+		w.CloseWithError(errors.Join(err, sp.Close()))
+	}()
+	return r, nil
+}
+
+func eventsCommand() *cobra.Command {
+	return listingCommand("events", "Lists the usage records of the ledger", "Those that are still readable, oldest first. "+momentsHelp, printLedger)
+}
+
+func rejectedCommand() *cobra.Command {
+	return listingCommand("rejected", "Lists the records that Lago refuses, with its words",
+		"Mend what it complains of and send them again (retry), or settle them as never to be billed (discard).\n"+momentsHelp, printRejected)
+}
+
+func interruptedCommand() *cobra.Command {
+	return listingCommand("interrupted", "Lists the calls that were under way when an instance ended",
+		"What they used is not known. Bill them for the input of their requests (estimate), or settle them as never to be\n"+
+			"billed (discard). Read offline (--spool), calls that are still under way in a running instance are among them.\n"+momentsHelp,
+		printInterrupted)
+}
+
+func exportCommand() *cobra.Command {
+	return listingCommand("export", "Prints the bodies of the events exactly as Lago gets them, one a line (NDJSON)",
+		"Of all settled records, whether Lago has them or not. "+momentsHelp, nil)
+}
+
+// ledgerEntry is a line of a listing.
+type ledgerEntry struct {
+	record
+	State   string          `json:"state"`
+	Because json.RawMessage `json:"rejected_because,omitempty"`
+}
+
+// printEntries prints records for people, one a line.
+func printEntries(w io.Writer, body io.Reader, head string, row func(e *ledgerEntry) []any) error {
+	table := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
+	if _, err := fmt.Fprintln(table, head); err != nil {
+		return err
+	}
+	lines := bufio.NewScanner(body)
+	lines.Buffer(make([]byte, 0, 64<<10), maxLine)
+	n := 0
+	for lines.Scan() {
+		var e ledgerEntry
+		if err := json.Unmarshal(lines.Bytes(), &e); err != nil {
+			return fmt.Errorf("reading the ledger: %w", err)
+		}
+		n++
+		cells := row(&e)
+		if _, err := fmt.Fprintf(table, strings.TrimSuffix(strings.Repeat("%v\t", len(cells)), "\t")+"\n", cells...); err != nil {
+			return err
+		}
+		if n%1000 == 0 { // the table is not held in memory
+			if err := table.Flush(); err != nil {
+				return err
+			}
+		}
+	}
+	if err := lines.Err(); err != nil {
+		return fmt.Errorf("reading the ledger: %w", err)
+	}
+	return table.Flush()
+}
+
+// printLedger prints all that is known of a call in a few words.
+func printLedger(w io.Writer, body io.Reader) error {
+	return printEntries(w, body, "TIME\tID\tPAYER\tMODEL\tOUTCOME\tIN\tOUT\tUSAGE\tUSD\tSTATE\tNOTE", func(e *ledgerEntry) []any {
+		return []any{
+			e.when(), e.ID, orDash(e.Payer), e.model(), orDash(e.Outcome), e.Counts.InputTokens(), e.Counts.OutputTokens(),
+			orDash(string(e.Source)), orDash(e.Cost), e.State, e.note(),
+		}
+	})
+}
+
+// printRejected prints why Lago refused each record.
+func printRejected(w io.Writer, body io.Reader) error {
+	return printEntries(w, body, "TIME\tID\tPAYER\tMODEL\tIN\tOUT\tUSD\tLAGO SAYS", func(e *ledgerEntry) []any {
+		return []any{e.when(), e.ID, orDash(e.Payer), e.model(), e.Counts.InputTokens(), e.Counts.OutputTokens(), orDash(e.Cost), e.because()}
+	})
+}
+
+// printInterrupted prints what was known of calls when they began.
+func printInterrupted(w io.Writer, body io.Reader) error {
+	return printEntries(w, body, "OPENED\tID\tPAYER\tMODEL\tENDPOINT\tKEY\tINPUT (ESTIMATED)\tSTATE", func(e *ledgerEntry) []any {
+		return []any{
+			e.when(), e.ID, orDash(e.Payer), e.model(), e.Endpoint, orDash(cmp.Or(e.KeyAlias, e.Key)), (e.InputUnits + 999) / 1000, e.State,
+		}
+	})
+}
+
+func (e *ledgerEntry) when() string {
+	at := e.Settled
+	if at.IsZero() {
+		at = e.Opened
+	}
+	return at.Local().Format(time.DateTime)
+}
+
+func (e *ledgerEntry) model() string { return orDash(cmp.Or(e.Upstream, e.Asked)) }
+
+// because is why the record was rejected, in one line: Lago's words for each event.
+func (e *ledgerEntry) because() string {
+	var note rejectionNote
+	if json.Unmarshal(e.Because, &note) != nil {
+		return string(e.Because)
+	}
+	var all []string
+	if note.Error != "" {
+		all = append(all, note.Error)
+	}
+	for _, f := range note.Events {
+		words := string(f.Error)
+		var s string
+		if json.Unmarshal(f.Error, &s) == nil {
+			words = s
+		}
+		if f.Status != 0 {
+			words = strconv.Itoa(f.Status) + " " + words
+		}
+		if len(e.Events) > 1 {
+			words = fmt.Sprintf("event %d of %d: %s", f.Event+1, len(e.Events), words)
+		}
+		all = append(all, words)
+	}
+	return orDash(strings.Join(all, "; "))
+}
+
+// note says in a few words what is particular about a record.
+func (e *ledgerEntry) note() string {
+	var notes []string
+	for _, s := range []string{e.NotBilled, e.Hangup} {
+		if s != "" {
+			notes = append(notes, s)
+		}
+	}
+	if e.Unpriced != "" {
+		notes = append(notes, "unpriced")
+	}
+	if e.Discarded != "" {
+		notes = append(notes, "discarded: "+e.Discarded)
+	}
+	return strings.Join(notes, ", ")
+}
+
+func orDash(s string) string {
+	if s == "" {
+		return "-"
+	}
+	return s
+}

@@ -1,0 +1,488 @@
+package lagobilling
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/shopspring/decimal"
+	"github.com/tidwall/gjson"
+
+	"github.com/tollgate-llm/tollgate/internal/lago"
+	"github.com/tollgate-llm/tollgate/internal/spool"
+)
+
+const (
+	reconcileMost = 500_000         // events whose ids are held at once
+	idsShown      = 20              // ids that stand in a report
+	reconcileLag  = 5 * time.Minute // the default of the time that Lago may take to count an event
+)
+
+// reconcileQuery says what is compared.
+type reconcileQuery struct {
+	account, payer string
+	since, until   time.Time
+	lag            time.Duration // an event younger than this may be counted or not
+}
+
+// reconcileLine is the comparison for one subscription and code.
+type reconcileLine struct {
+	Account string `json:"account"`
+	Payer   string `json:"payer"`
+	Code    string `json:"code"`
+	// Events and Units are what the ledger says that Lago has.
+	Events int    `json:"events"`
+	Units  string `json:"units,omitempty"` // the sum of what Lago's metric sums
+	// Unsent are events that Lago does not have yet, or refused.
+	Pending  int `json:"pending,omitempty"`
+	Rejected int `json:"rejected,omitempty"`
+	// AtLago are events of the ledger that Lago lists; Others are events that it lists beside them: of other instances, or of
+	// records that this ledger does not hold any more. Copies are events that it lists again with an equal timestamp.
+	AtLago int `json:"at_lago"`
+	Others int `json:"others,omitempty"`
+	Copies int `json:"copies,omitempty"`
+	// Usage is what Lago bills in the current period.
+	UsageEvents int64    `json:"usage_events"`
+	UsageUnits  string   `json:"usage_units,omitempty"`
+	Missing     []string `json:"missing,omitempty"` // ids that Lago does not list, at most 20
+	Twice       []string `json:"twice,omitempty"`   // ids that Lago lists with several timestamps, at most 20
+	Differences []string `json:"differences,omitempty"`
+}
+
+// reconcileReport is the body of a reconciliation.
+type reconcileReport struct {
+	OK          bool            `json:"ok"`
+	Differences int             `json:"differences"`
+	Since       time.Time       `json:"since,omitzero"`
+	Until       time.Time       `json:"until,omitzero"`
+	Lines       []reconcileLine `json:"lines"`
+}
+
+// seenEvent is what is known of an event of ours that should be at Lago.
+type seenEvent struct {
+	fresh bool  // so young that Lago may not have it yet
+	at    int64 // when it happened, as Lago lists it, in Unix milliseconds; 0: not listed
+	twice bool
+}
+
+// listed tells an event that Lago lists beside ours from another.
+type listed struct {
+	id string
+	at int64
+}
+
+// sums are what events make, in the current billing period.
+type sums struct {
+	events, units, cents decimal.Decimal
+}
+
+func (s *sums) add(units, cents decimal.Decimal) {
+	s.events = s.events.Add(decimal.NewFromInt(1))
+	s.units = s.units.Add(units)
+	s.cents = s.cents.Add(cents)
+}
+
+// tally is the ledger's side of one subscription and code.
+type tally struct {
+	line        *reconcileLine
+	ids         map[uuid.UUID]seenEvent
+	others      map[listed]bool
+	units       decimal.Decimal // in the whole window
+	first, last time.Time
+	// What must be counted, and what may be: the events of the ledger, and those that Lago lists beside them.
+	ours, oursFresh, rest, restFresh sums
+}
+
+// reconciliation is one under way.
+type reconciliation struct {
+	a       *Account
+	q       reconcileQuery
+	client  *lago.Client
+	ctx     context.Context //nolint:containedctx // the life of one reconciliation
+	tell    func(what string, n, of int)
+	metrics map[string]lago.BillableMetric
+	books   map[string]map[string]*tally // by payer and code
+	usage   map[string]lago.Usage        // by payer; none: Lago knows no such subscription
+	began   time.Time
+	clicks  bool // an event that is sent again with an equal timestamp counts again
+	held    int
+}
+
+// reconcile compares the ledger with what Lago lists and bills. Lago's own figures may lag behind its events.
+func (a *Account) reconcile(ctx context.Context, q reconcileQuery, tell func(string, int, int)) ([]reconcileLine, error) {
+	r := &reconciliation{
+		a: a, q: q, client: a.lago(), ctx: ctx, tell: tell, began: time.Now(),
+		books: make(map[string]map[string]*tally), usage: make(map[string]lago.Usage), metrics: make(map[string]lago.BillableMetric),
+	}
+	org, err := r.client.Organization(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("account %s: %w", a.name, err)
+	}
+	r.clicks = org.EventsStore == lago.ClickHouse && org.Deduplication != nil && !*org.Deduplication
+	list, err := r.client.BillableMetrics(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("account %s: %w", a.name, err)
+	}
+	for _, m := range list {
+		r.metrics[m.Code] = m
+	}
+	if err := r.read(); err != nil {
+		return nil, fmt.Errorf("account %s: %w", a.name, err)
+	}
+	var lines []reconcileLine
+	payers := slices.Sorted(maps.Keys(r.books))
+	for i, payer := range payers {
+		tell("payers compared", i, len(payers))
+		if err := r.payer(payer); err != nil {
+			return nil, fmt.Errorf("account %s: payer %s: %w", a.name, payer, err)
+		}
+		for _, code := range slices.Sorted(maps.Keys(r.books[payer])) {
+			lines = append(lines, *r.books[payer][code].line)
+		}
+	}
+	return lines, nil
+}
+
+// read reads the ledger's side.
+func (r *reconciliation) read() error {
+	states := []spool.State{spool.StatePending, spool.StateDone, spool.StateRejected}
+	n := 0
+	return r.a.spool.Select(states, r.q.since, r.q.until, func(rec spool.Record) error {
+		if n++; n%1000 == 0 {
+			if err := r.ctx.Err(); err != nil {
+				return err
+			}
+			r.tell("records read", n, 0)
+		}
+		if gjson.GetBytes(rec.Payload, "discarded").Exists() {
+			return nil
+		}
+		var err error
+		gjson.GetBytes(rec.Payload, "events").ForEach(func(_, e gjson.Result) bool {
+			err = r.take(rec, e)
+			return err == nil
+		})
+		return err
+	})
+}
+
+// take adds one event of the ledger.
+func (r *reconciliation) take(rec spool.Record, e gjson.Result) error {
+	payer, code := e.Get("external_subscription_id").Str, e.Get("code").Str
+	if r.q.payer != "" && payer != r.q.payer {
+		return nil
+	}
+	t, err := r.tallyOf(payer, code)
+	if err != nil {
+		return err
+	}
+	switch rec.State {
+	case spool.StatePending:
+		t.line.Pending++
+		return nil
+	case spool.StateRejected:
+		t.line.Rejected++
+		return nil
+	}
+	id, err := uuid.Parse(e.Get("transaction_id").Str)
+	if err != nil {
+		return fmt.Errorf("record %d holds an event without an id of ours", rec.Seq)
+	}
+	at, ok := eventTime(e.Get("timestamp").Str)
+	if !ok {
+		return fmt.Errorf("event %s has no timestamp", id)
+	}
+	if err := r.hold(); err != nil {
+		return err
+	}
+	fresh := r.fresh(at)
+	t.ids[id] = seenEvent{fresh: fresh}
+	t.line.Events++
+	units := r.units(code, e.Get("properties"))
+	t.units = t.units.Add(units)
+	if t.first.IsZero() || at.Before(t.first) {
+		t.first = at
+	}
+	if at.After(t.last) {
+		t.last = at
+	}
+	if use, known := r.usage[payer]; known && inPeriod(use, at) {
+		into := &t.ours
+		if fresh {
+			into = &t.oursFresh
+		}
+		into.add(units, plainDecimal(e.Get("precise_total_amount_cents").Str))
+	}
+	return nil
+}
+
+// hold bounds the memory that one reconciliation takes.
+func (r *reconciliation) hold() error {
+	if r.held++; r.held > reconcileMost {
+		return fmt.Errorf("there are more than %d events: compare a part of them, by since, until or payer", reconcileMost)
+	}
+	return nil
+}
+
+// fresh reports whether Lago may not have counted an event yet.
+func (r *reconciliation) fresh(at time.Time) bool { return at.After(r.began.Add(-r.q.lag)) }
+
+// tallyOf returns the tally of a payer and code. A payer that is new is looked up at Lago first: its billing period says
+// what counts.
+func (r *reconciliation) tallyOf(payer, code string) (*tally, error) {
+	codes := r.books[payer]
+	if codes == nil {
+		if len(r.books) >= booksPayers {
+			return nil, fmt.Errorf("the ledger holds more than %d payers: compare a part of it, by since, until or payer", booksPayers)
+		}
+		if err := r.lookUp(payer); err != nil {
+			return nil, fmt.Errorf("payer %s: %w", payer, err)
+		}
+		codes = make(map[string]*tally)
+		r.books[payer] = codes
+	}
+	t := codes[code]
+	if t == nil {
+		t = &tally{line: &reconcileLine{Account: r.a.name, Payer: payer, Code: code}, ids: make(map[uuid.UUID]seenEvent), others: make(map[listed]bool)}
+		codes[code] = t
+	}
+	return t, nil
+}
+
+func (r *reconciliation) lookUp(payer string) error {
+	if err := r.a.turn(r.ctx); err != nil {
+		return err
+	}
+	sub, err := r.client.Subscription(r.ctx, payer)
+	if errors.Is(err, lago.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if err := r.a.turn(r.ctx); err != nil {
+		return err
+	}
+	r.usage[payer], err = r.client.CurrentUsage(r.ctx, sub.ExternalCustomerID, payer)
+	return err
+}
+
+func inPeriod(use lago.Usage, at time.Time) bool {
+	return !at.Before(use.From) && (use.To.IsZero() || at.Before(use.To))
+}
+
+// units is what Lago's metric makes of an event.
+func (r *reconciliation) units(code string, properties gjson.Result) decimal.Decimal {
+	switch m := r.metrics[code]; m.AggregationType {
+	case countAgg:
+		return decimal.NewFromInt(1)
+	case sumAgg:
+		if m.Expression == "" {
+			return plainDecimal(member(properties, m.FieldName))
+		}
+	}
+	return decimal.Zero
+}
+
+// member returns a property as text, whatever its name holds.
+func member(properties gjson.Result, name string) (text string) {
+	properties.ForEach(func(k, v gjson.Result) bool {
+		if k.Str == name {
+			text = v.String()
+		}
+		return k.Str != name
+	})
+	return text
+}
+
+func plainDecimal(s string) decimal.Decimal {
+	d, err := decimal.NewFromString(s)
+	if err != nil {
+		return decimal.Zero // as Lago counts it
+	}
+	return d
+}
+
+// payer compares one payer with Lago.
+func (r *reconciliation) payer(payer string) error {
+	use, known := r.usage[payer]
+	for _, code := range slices.Sorted(maps.Keys(r.books[payer])) {
+		t := r.books[payer][code]
+		t.line.Units = t.units.String()
+		if t.line.Events > 0 {
+			if err := r.list(payer, code, t, use); err != nil {
+				return err
+			}
+		}
+		r.compareEvents(t)
+		m, metric := r.metrics[code]
+		switch {
+		case !known:
+			t.differs("Lago knows no active subscription %s: its events are accepted and never billed", payer)
+		case !metric:
+			t.differs("Lago has no billable metric %s: its events are accepted and never billed", code)
+		default:
+			r.compareUsage(t, use, m)
+		}
+		r.held -= len(t.others)
+		t.ids, t.others = nil, nil
+	}
+	return nil
+}
+
+// list reads what Lago lists for the time of the ledger's events; from the beginning of the current period on where the
+// ledger reaches back that far.
+func (r *reconciliation) list(payer, code string, t *tally, use lago.Usage) error {
+	from, to := t.first, t.last
+	if r.whole(use) {
+		from, to = minTime(from, use.From), maxTime(to, r.began)
+	}
+	q := lago.EventsQuery{ExternalSubscriptionID: payer, Code: code, From: from.Truncate(time.Second), To: to.Add(time.Second)}
+	n := 0
+	return r.client.Events(r.ctx, q, func(e lago.Event) error {
+		if n++; n%100 == 1 && n > 1 { // a page
+			r.tell("events of "+payer+" listed", n, 0)
+			if err := r.a.turn(r.ctx); err != nil {
+				return err
+			}
+		}
+		return r.listed(t, use, e)
+	})
+}
+
+// listed takes one event that Lago lists.
+func (r *reconciliation) listed(t *tally, use lago.Usage, e lago.Event) error {
+	at := e.Timestamp.UnixMilli()
+	if id, err := uuid.Parse(e.TransactionID); err == nil {
+		if seen, ours := t.ids[id]; ours {
+			switch {
+			case seen.at == 0:
+				seen.at = at
+				t.line.AtLago++
+			case seen.at == at:
+				t.line.Copies++
+			default:
+				seen.twice = true
+			}
+			t.ids[id] = seen
+			return nil
+		}
+	}
+	key := listed{e.TransactionID, at}
+	if t.others[key] {
+		t.line.Copies++
+		return nil
+	}
+	if err := r.hold(); err != nil {
+		return err
+	}
+	t.others[key] = true
+	t.line.Others++
+	if !inPeriod(use, e.Timestamp) {
+		return nil
+	}
+	cents := decimal.Zero
+	if e.PreciseAmountCents != nil {
+		cents = plainDecimal(*e.PreciseAmountCents)
+	}
+	into := &t.rest
+	if r.fresh(e.Timestamp) {
+		into = &t.restFresh
+	}
+	into.add(r.units(e.Code, gjson.ParseBytes(e.Properties)), cents)
+	return nil
+}
+
+// whole reports whether all events of the current period are listed, so that Lago must bill exactly those. Where the
+// ledger does not reach back that far, Lago must bill no less than what is in the ledger.
+func (r *reconciliation) whole(use lago.Usage) bool {
+	r.a.mu.Lock()
+	retain := r.a.settings.retain
+	r.a.mu.Unlock()
+	return r.q.until.IsZero() && !r.q.since.After(use.From) && !r.began.Add(-retain).After(use.From)
+}
+
+func minTime(a, b time.Time) time.Time {
+	if b.Before(a) {
+		return b
+	}
+	return a
+}
+
+func maxTime(a, b time.Time) time.Time {
+	if b.After(a) {
+		return b
+	}
+	return a
+}
+
+func (t *tally) differs(format string, args ...any) {
+	t.line.Differences = append(t.line.Differences, fmt.Sprintf(format, args...))
+}
+
+// compareEvents compares the ledger's events with those that Lago lists.
+func (r *reconciliation) compareEvents(t *tally) {
+	missing, twice := 0, 0
+	for id, seen := range t.ids {
+		if seen.at == 0 && !seen.fresh {
+			if missing++; missing <= idsShown {
+				t.line.Missing = append(t.line.Missing, id.String())
+			}
+		}
+		if seen.twice {
+			if twice++; twice <= idsShown {
+				t.line.Twice = append(t.line.Twice, id.String())
+			}
+		}
+	}
+	slices.Sort(t.line.Missing)
+	slices.Sort(t.line.Twice)
+	if missing > 0 {
+		t.differs("%d events that Lago has taken are not among those that it lists; `caddy tollgate billing replay` sends them again", missing)
+	}
+	if twice > 0 {
+		t.differs("%d events are at Lago with several timestamps: they are billed more than once", twice)
+	}
+	if t.line.Copies > 0 && r.clicks {
+		t.differs("%d events are at Lago again, and clickhouse_deduplication_enabled is off: they are billed more than once", t.line.Copies)
+	}
+	if t.line.Rejected > 0 {
+		t.differs("%d events were refused by Lago: see `caddy tollgate billing rejected`", t.line.Rejected)
+	}
+}
+
+// compareUsage compares with what Lago bills in the current period.
+func (r *reconciliation) compareUsage(t *tally, use lago.Usage, m lago.BillableMetric) {
+	at := slices.IndexFunc(use.Charges, func(c lago.ChargeUsage) bool { return c.Metric.Code == m.Code })
+	if at < 0 {
+		t.differs("the plan of the subscription has no charge for the metric %s: its events are accepted and never billed", m.Code)
+		return
+	}
+	c := use.Charges[at]
+	t.line.UsageEvents, t.line.UsageUnits = c.EventsCount, c.Units
+	whole := r.whole(use)
+	compare := func(what string, bills, ours, oursFresh, rest, restFresh decimal.Decimal) {
+		least, most := ours, ours.Add(oursFresh).Add(rest).Add(restFresh)
+		if whole {
+			least = ours.Add(rest)
+		}
+		switch {
+		case bills.LessThan(least):
+			t.differs("Lago bills %s %s in the current period; its events make %s", bills, what, least)
+		case whole && bills.GreaterThan(most):
+			t.differs("Lago bills %s %s in the current period; its events make only %s", bills, what, most)
+		}
+	}
+	compare("events", decimal.NewFromInt(c.EventsCount), t.ours.events, t.oursFresh.events, t.rest.events, t.restFresh.events)
+	if m.Expression == "" && (m.AggregationType == sumAgg || m.AggregationType == countAgg) {
+		compare("units", plainDecimal(c.Units), t.ours.units, t.oursFresh.units, t.rest.units, t.restFresh.units)
+	}
+	if c.Charge.Model == "dynamic" { // in whole cents, however Lago rounds them
+		compare("cents", decimal.NewFromInt(c.AmountCents),
+			t.ours.cents.Floor(), t.oursFresh.cents.Ceil(), t.rest.cents.Floor(), t.restFresh.cents.Add(decimal.NewFromInt(2)).Ceil())
+	}
+}
