@@ -14,6 +14,7 @@ import (
 	"github.com/tidwall/gjson"
 	"go.uber.org/zap"
 
+	"github.com/tollgate-llm/tollgate/app"
 	"github.com/tollgate-llm/tollgate/internal/spool"
 )
 
@@ -432,7 +433,9 @@ func serveAdopt(w http.ResponseWriter, r *http.Request) error {
 	}
 	switch {
 	case q.Account == "" && res.Account == "":
-		return refuse(http.StatusBadRequest, "the spool %s names no account; say which one is to take it over", q.Dir)
+		if res.Account = onlyAccount(); res.Account == "" {
+			return refuse(http.StatusBadRequest, "the spool %s names no account; say which one is to take it over", q.Dir)
+		}
 	case q.Account == "":
 	case res.Account != "" && res.Account != q.Account:
 		return refuse(http.StatusConflict, "the records of %s belong to account %s, not %s", q.Dir, res.Account, q.Account)
@@ -451,6 +454,16 @@ func serveAdopt(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	return writeJSON(w, res)
+}
+
+// onlyAccount returns the name of the account that is open, if it is one.
+func onlyAccount() string {
+	names := make(map[string]bool)
+	app.Each(func(_ string, a *Account) { names[a.name] = true })
+	if len(names) != 1 {
+		return ""
+	}
+	return slices.Collect(maps.Keys(names))[0]
 }
 
 // surveyAdoption says what a spool holds, to which account it belongs, and when its newest settled record was settled.

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net/url"
+	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -159,7 +160,9 @@ func openLedger(dir string) (*spool.Spool, error) {
 		return nil, err
 	}
 	if sp.Stats().Segments == 0 {
-		return nil, errors.Join(fmt.Errorf("%s holds no spool", dir), sp.Close())
+		if _, err := os.Stat(filepath.Join(dir, "LOCK")); err != nil {
+			return nil, errors.Join(fmt.Errorf("%s holds no spool", dir), sp.Close())
+		}
 	}
 	return sp, nil
 }

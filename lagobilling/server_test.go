@@ -100,6 +100,9 @@ func startGateway(t *testing.T, provider http.Handler, billing string) *gateway 
 // load puts a configuration in force. billing is the block of the lagobilling directive.
 func (g *gateway) load(billing string) {
 	g.t.Helper()
+	if !strings.Contains(billing, "spool ") {
+		billing = "spool " + g.dir + "/spool\n" + billing
+	}
 	source := fmt.Sprintf(`{
 	admin unix/%[1]s/a
 	persist_config off
@@ -116,7 +119,6 @@ http:// {
 	log_append cached {http.tollgate.kinds.cache_read}
 	log_append outcome {http.tollgate.outcome}
 	lagobilling {
-		spool %[1]s/spool
 		%[2]s
 	}
 	test_route
