@@ -11,8 +11,8 @@ import (
 	"github.com/caddyserver/caddy/v2"
 )
 
-// progress is a line of an answer that takes long. Who accepts application/x-ndjson gets such lines, at most one a second,
-// and then one that holds the result or the error.
+// progress is a line of an answer that takes long. Who accepts application/x-ndjson gets one for each progressEvery, and
+// then one that holds the result or the error.
 type progress struct {
 	Progress string          `json:"progress,omitempty"` // what is counted
 	Done     int             `json:"done,omitempty"`
@@ -21,10 +21,15 @@ type progress struct {
 	Error    string          `json:"error,omitempty"`
 }
 
-const progressType = "application/x-ndjson"
+const (
+	progressType  = "application/x-ndjson"
+	progressEvery = time.Second
+)
 
 // longWork answers with the result of work that takes long.
-func longWork(w http.ResponseWriter, r *http.Request, work func(ctx context.Context, tell func(string, int, int)) (any, error)) error {
+func longWork(
+	w http.ResponseWriter, r *http.Request, every time.Duration, work func(ctx context.Context, tell func(string, int, int)) (any, error),
+) error {
 	if !strings.Contains(r.Header.Get("Accept"), progressType) {
 		v, err := work(r.Context(), func(string, int, int) {})
 		if err != nil {
@@ -32,7 +37,7 @@ func longWork(w http.ResponseWriter, r *http.Request, work func(ctx context.Cont
 		}
 		return writeJSON(w, v)
 	}
-	var last time.Time
+	last := time.Now()
 	started := false
 	send := func(p progress) error {
 		if !started {
@@ -45,7 +50,7 @@ func longWork(w http.ResponseWriter, r *http.Request, work func(ctx context.Cont
 		return http.NewResponseController(w).Flush()
 	}
 	v, err := work(r.Context(), func(what string, n, of int) {
-		if now := time.Now(); now.Sub(last) >= time.Second {
+		if now := time.Now(); now.Sub(last) >= every {
 			last = now
 			_ = send(progress{Progress: what, Done: n, Of: of}) // a reader that is gone ends the request's context
 		}
@@ -81,7 +86,7 @@ func serveCheck(w http.ResponseWriter, r *http.Request) error {
 	if err := onlyParameters(v, "account"); err != nil {
 		return refuse(http.StatusBadRequest, "%w", err)
 	}
-	return longWork(w, r, func(ctx context.Context, tell func(string, int, int)) (any, error) {
+	return longWork(w, r, progressEvery, func(ctx context.Context, tell func(string, int, int)) (any, error) {
 		list := checkList{OK: true, Accounts: []checkReport{}}
 		err := eachAccount(v.Get("account"), func(a *Account) error {
 			report, err := a.check(ctx, tell)
@@ -110,7 +115,7 @@ func serveSetup(w http.ResponseWriter, r *http.Request) error {
 			return err
 		}
 	}
-	return longWork(w, r, func(ctx context.Context, tell func(string, int, int)) (any, error) {
+	return longWork(w, r, progressEvery, func(ctx context.Context, tell func(string, int, int)) (any, error) {
 		list := setupList{OK: true, DryRun: r.Method == http.MethodGet, Accounts: []setupReport{}}
 		err := eachAccount(q.Account, func(a *Account) error {
 			report := a.setUp(ctx, list.DryRun, tell)
@@ -142,7 +147,7 @@ func serveReconcile(w http.ResponseWriter, r *http.Request) error {
 			return refuse(http.StatusBadRequest, "lag %q is not a duration", text)
 		}
 	}
-	return longWork(w, r, func(ctx context.Context, tell func(string, int, int)) (any, error) {
+	return longWork(w, r, progressEvery, func(ctx context.Context, tell func(string, int, int)) (any, error) {
 		report := reconcileReport{OK: true, Since: q.since, Until: q.until, Lines: []reconcileLine{}}
 		err := eachAccount(q.account, func(a *Account) error {
 			if err := a.sends(); err != nil {

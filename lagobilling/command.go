@@ -8,7 +8,6 @@ import (
 	"io"
 	"net/http"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/dustin/go-humanize"
@@ -88,10 +87,10 @@ func askInstance(cmd *cobra.Command, method, uri string, body any, header http.H
 // instanceError makes what came of a request to the admin API words that say what to do.
 func instanceError(address string, err error) error {
 	words := err.Error()
-	if errors.Is(err, syscall.ECONNREFUSED) || strings.Contains(words, "connection refused") || strings.Contains(words, "no such file or directory") {
+	_, said, ok := strings.Cut(words, "caddy responded with error: ")
+	if !ok && (strings.Contains(words, "connection refused") || strings.Contains(words, "no such file or directory")) {
 		return fmt.Errorf("no instance answers at %s; name its admin API with --address, or read a spool offline with --spool: %w", address, err)
 	}
-	_, said, ok := strings.Cut(words, "caddy responded with error: ")
 	if !ok {
 		return fmt.Errorf("asking the instance at %s: %w", address, err)
 	}

@@ -563,10 +563,17 @@ func TestProgressIsTold(t *testing.T) {
 	w := httptest.NewRecorder()
 	r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/", http.NoBody)
 	r.Header.Set("Accept", progressType)
-	require.NoError(t, longWork(w, r, func(_ context.Context, tell func(string, int, int)) (any, error) {
+	work := func(_ context.Context, tell func(string, int, int)) (any, error) {
 		tell("records read", 1, 2)
-		tell("records read", 2, 2) // within the same second
 		return map[string]int{"n": 1}, nil
-	}))
+	}
+	require.NoError(t, longWork(w, r, 0, work))
 	require.Equal(t, `{"progress":"records read","done":1,"of":2}`+"\n"+`{"result":{"n":1}}`+"\n", w.Body.String())
+	w = httptest.NewRecorder()
+	require.NoError(t, longWork(w, r, time.Hour, work))
+	require.Equal(t, `{"result":{"n":1}}`+"\n", w.Body.String(), "quick work tells nothing")
+	r.Header.Del("Accept")
+	w = httptest.NewRecorder()
+	require.NoError(t, longWork(w, r, 0, work))
+	require.Equal(t, `{"n":1}`+"\n", w.Body.String())
 }

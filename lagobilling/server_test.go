@@ -150,7 +150,7 @@ func (g *gateway) command(args ...string) (string, error) {
 	root.AddCommand(billingCommand())
 	var out bytes.Buffer
 	root.SetOut(&out)
-	root.SetErr(&out)
+	root.SetErr(io.Discard)
 	root.SetArgs(append([]string{"billing", "--address", "unix/" + g.dir + "/a"}, args...))
 	err := root.Execute()
 	return out.String(), err
