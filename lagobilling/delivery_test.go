@@ -222,6 +222,7 @@ func TestDeliveryOverFaults(t *testing.T) {
 		"408 and 425":            {testkit.FaultStatus(408, ""), testkit.FaultStatus(425, "")},
 		"hang":                   {testkit.FaultHang},
 		"slow body":              {testkit.FaultSlow(50 * time.Millisecond)},
+		"slower than we wait":    {testkit.FaultSlow(3 * time.Second)},
 		"400 for once":           {html(400)},
 		"404 until repaired":     {html(404), html(404), html(404)},
 		"403 until repaired":     {testkit.FaultStatus(403, `{"status":403,"error":"Forbidden"}`)},
