@@ -31,7 +31,8 @@ func (Admin) CaddyModule() caddy.ModuleInfo {
 
 // Routes returns the routes. GET only looks; where a path has both, GET says what POST would do.
 func (Admin) Routes() []caddy.AdminRoute {
-	routes := []caddy.AdminRoute{
+	routes := make([]caddy.AdminRoute, 0, 16)
+	routes = append(routes,
 		adminRoute("", methods{get: serveStatus}),
 		adminRoute("/retry", methods{post: serveRetry}),
 		adminRoute("/replay", methods{get: serveReplayCount, post: serveReplay}),
@@ -41,7 +42,7 @@ func (Admin) Routes() []caddy.AdminRoute {
 		adminRoute("/check", methods{get: serveCheck}),
 		adminRoute("/setup", methods{get: serveSetup, post: serveSetup}),
 		adminRoute("/reconcile", methods{get: serveReconcile}),
-	}
+	)
 	for name, l := range listings {
 		routes = append(routes, adminRoute("/"+name, methods{get: serveListing(l)}))
 	}
@@ -56,8 +57,6 @@ func adminRoute(path string, m methods) caddy.AdminRoute {
 		var allowed []string
 		for method, fn := range map[string]caddy.AdminHandlerFunc{http.MethodGet: m.get, http.MethodPost: m.post} {
 			if fn != nil && r.Method == method {
-				// The admin server's read timeout would end the request's context in the middle of long work.
-				_ = http.NewResponseController(w).SetReadDeadline(time.Time{}) // not every writer has one
 				return fn(w, r)
 			}
 			if fn != nil {

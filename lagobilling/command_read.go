@@ -10,6 +10,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -97,7 +98,7 @@ func openListing(cmd *cobra.Command, name string) (io.ReadCloser, error) {
 	}
 	l := listings[name]
 	if name == "interrupted" {
-		l.states = append(l.states[:len(l.states):len(l.states)], spool.StateOpen)
+		l.states = append(slices.Clip(l.states), spool.StateOpen)
 	}
 	r, w := io.Pipe()
 	go func() { // ends when the listing is written, or the reader is closed

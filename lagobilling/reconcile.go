@@ -180,11 +180,11 @@ func (r *reconciliation) take(rec spool.Record, e gjson.Result) error {
 	if err != nil {
 		return err
 	}
-	switch rec.State {
-	case spool.StatePending:
+	if rec.State == spool.StatePending {
 		t.line.Pending++
 		return nil
-	case spool.StateRejected:
+	}
+	if rec.State == spool.StateRejected {
 		t.line.Rejected++
 		return nil
 	}
@@ -359,11 +359,11 @@ func (r *reconciliation) listed(t *tally, use lago.Usage, e lago.Event) error {
 	at := e.Timestamp.UnixMilli()
 	if id, err := uuid.Parse(e.TransactionID); err == nil {
 		if seen, ours := t.ids[id]; ours {
-			switch {
-			case seen.at == 0:
+			switch seen.at {
+			case 0:
 				seen.at = at
 				t.line.AtLago++
-			case seen.at == at:
+			case at:
 				t.line.Copies++
 			default:
 				seen.twice = true

@@ -19,11 +19,8 @@ func (c *Client) Probe(ctx context.Context, n int) (ok, tooMany bool, err error)
 		events[i] = []byte(probeEvent)
 	}
 	out := c.Batch(ctx, events)
-	switch out.Verdict {
-	case PerEvent:
-		return true, false, nil
-	case TooMany:
-		return false, true, nil
+	if out.Verdict == PerEvent || out.Verdict == TooMany {
+		return out.Verdict == PerEvent, out.Verdict == TooMany, nil
 	}
 	words := out.Words
 	if words == "" {

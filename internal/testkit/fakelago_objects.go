@@ -67,7 +67,7 @@ func notFound(what string) reply {
 }
 
 func (m LagoMetric) render() map[string]any {
-	filters := []any{}
+	filters := make([]any, 0, len(m.Filters))
 	for _, key := range m.Filters {
 		filters = append(filters, map[string]any{"key": key, "values": []string{"gpt-4o"}})
 	}
