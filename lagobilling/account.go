@@ -111,6 +111,12 @@ func openAccount(s settings, h *Handler, logger *zap.Logger) (*Account, error) {
 	if err != nil {
 		return nil, fmt.Errorf("account %s: %w", s.name, err)
 	}
+	if err := checkOwner(s.dir, s.name); err != nil {
+		return nil, errors.Join(err, sp.Close())
+	}
+	if err := ownSpool(s.dir, s.name); err != nil { // a full disk: the spool opens all the same
+		logger.Warn("the spool cannot be marked as the account's", zap.Error(err))
+	}
 	a := &Account{name: s.name, dir: s.dir, spool: sp, logger: logger}
 	a.delivery = newDelivery(sp, recordEvents, logger, nil)
 	a.payers = newPayers(nil)

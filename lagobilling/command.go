@@ -198,8 +198,8 @@ func awaitDrained(cmd *cobra.Command, longest time.Duration) error {
 		}
 		select {
 		case <-ticker.C:
-		case <-commandContext(cmd).Done():
-			return commandContext(cmd).Err()
+		case <-cmd.Context().Done():
+			return cmd.Context().Err()
 		}
 	}
 }

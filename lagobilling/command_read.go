@@ -3,7 +3,6 @@ package lagobilling
 import (
 	"bufio"
 	"cmp"
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -26,14 +25,6 @@ const maxLine = 16 << 20
 
 func spoolFlag(cmd *cobra.Command) {
 	cmd.Flags().String("spool", "", "Read this spool's directory offline instead of asking the running instance")
-}
-
-// commandContext is the command's context, which a test may not have set.
-func commandContext(cmd *cobra.Command) context.Context {
-	if ctx := cmd.Context(); ctx != nil {
-		return ctx
-	}
-	return context.Background()
 }
 
 const momentsHelp = "--since and --until take a time (RFC 3339), a date, or a duration before now such as 24h."
@@ -102,7 +93,7 @@ func openListing(cmd *cobra.Command, name string) (io.ReadCloser, error) {
 	}
 	r, w := io.Pipe()
 	go func() { // ends when the listing is written, or the reader is closed
-		_, err := l.write(commandContext(cmd), w, ledger{spool: sp}, q)
+		_, err := l.write(cmd.Context(), w, ledger{spool: sp}, q)
 		w.CloseWithError(errors.Join(err, sp.Close()))
 	}()
 	return r, nil

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"go.uber.org/zap"
 
 	"github.com/caddyserver/caddy/v2"
 
@@ -74,6 +75,20 @@ func TestAccountsThatContradictEachOther(t *testing.T) {
 	require.ErrorContains(t, provision(t, &Handler{Account: "a", Spool: dir}, &Handler{Account: "a", Spool: other}), "different settings")
 	require.ErrorContains(t, provision(t, &Handler{Account: "a", Spool: dir}, &Handler{Account: "a", Spool: dir, Retain: "1h"}), "different settings")
 	require.ErrorContains(t, provision(t, &Handler{Account: "a", Spool: dir}, &Handler{Account: "b", Spool: dir + "/"}), "same spool")
+}
+
+// TestSpoolIsOneAccounts gives the spool of one account to another, while it is open and after.
+func TestSpoolIsOneAccounts(t *testing.T) {
+	dir := t.TempDir()
+	t.Run("open", func(t *testing.T) {
+		newBench(t, &Handler{Account: "a", Spool: dir})
+		require.ErrorContains(t, provision(t, &Handler{Account: "b", Spool: dir}), "holds the records of account a")
+	})
+	_, err := openAccount(settings{name: "b", dir: dir}, &Handler{}, zap.NewNop())
+	require.ErrorContains(t, err, "holds the records of account a, so account b must not send them")
+	account, err := openAccount(settings{name: "a", dir: dir}, &Handler{}, zap.NewNop())
+	require.NoError(t, err)
+	require.NoError(t, account.Close())
 }
 
 func TestSecretsStayOutOfErrors(t *testing.T) {

@@ -171,7 +171,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	if h.app, err = app.Load(ctx); err != nil {
 		return err
 	}
-	if err := agree(h.app, s); err != nil {
+	if err := errors.Join(agree(h.app, s), checkOpenAccounts(s)); err != nil {
 		return err
 	}
 	logger, peers := h.logger, peersOf(h, s.name)

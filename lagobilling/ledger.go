@@ -179,6 +179,9 @@ func offlineStatus(dir string, now time.Time) (st accountStatus, err error) {
 	}
 	st = spoolStatus(sp, now)
 	st.Spool, st.Offline = dir, true
+	if st.Account, err = spoolOwner(dir); err != nil || st.Account != "" {
+		return st, err
+	}
 	err = sp.Scan(time.Time{}, time.Time{}, func(rec spool.Record) error {
 		st.Account = recordAccount(rec)
 		return errEnough

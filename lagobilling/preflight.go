@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net/http"
 	"slices"
 	"strings"
 	"time"
@@ -99,7 +100,7 @@ func (p *preflight) done() (checkReport, error) {
 
 // unasked notes that Lago could not be asked. A key that may not read is no reason to bill nothing.
 func (p *preflight) unasked(about string, err error) {
-	if e, ok := errors.AsType[*lago.Error](err); ok && e.Status == 403 {
+	if e, ok := errors.AsType[*lago.Error](err); ok && e.Status == http.StatusForbidden {
 		p.add(levelWarning, about, "the API key may not read this, so it was not checked: "+e.Words)
 		return
 	}
@@ -113,7 +114,7 @@ func (a *Account) turn(ctx context.Context) error { return a.payers.rate.Wait(ct
 func (p *preflight) organization() bool {
 	org, err := p.client.Organization(p.ctx)
 	if err != nil {
-		if e, ok := errors.AsType[*lago.Error](err); ok && e.Status == 403 {
+		if e, ok := errors.AsType[*lago.Error](err); ok && e.Status == http.StatusForbidden {
 			p.unasked("organization", err)
 			return true
 		}

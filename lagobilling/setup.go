@@ -3,6 +3,7 @@ package lagobilling
 import (
 	"context"
 	"errors"
+	"net/http"
 
 	"github.com/tollgate-llm/tollgate/internal/lago"
 )
@@ -91,7 +92,7 @@ func (a *Account) setUpMetric(
 			m.Name, m.State = created.Name, setupCreated
 			return m, nil
 		}
-		if e, ok := errors.AsType[*lago.Error](err); !ok || e.Status != 422 {
+		if e, ok := errors.AsType[*lago.Error](err); !ok || e.Status != http.StatusUnprocessableEntity {
 			return m, err
 		}
 		// Somebody else, another instance perhaps, has created it meanwhile.

@@ -113,7 +113,7 @@ func (m *wantedMetric) fits(have lago.BillableMetric) (problem, warning string) 
 	case !slices.Contains(m.quantities, have.FieldName):
 		problem = m.noProperty(have)
 	case m.shape != shapePerRequest && have.FieldName != m.field && have.FieldName != "value":
-		problem = "it aggregates " + have.FieldName + ", but the quantity of its events is " + m.field
+		warning = "it aggregates " + have.FieldName + ", but the quantity of its events is " + m.field
 	case slices.Contains(m.sometimes, have.FieldName):
 		warning = "it aggregates " + have.FieldName + ", which not every event has: a call without it is accepted and bills nothing"
 	}

@@ -1,0 +1,164 @@
+package lagobilling
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"net/http"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/tollgate-llm/tollgate/app"
+	"github.com/tollgate-llm/tollgate/internal/spool"
+)
+
+// adoptRequest names the spool of an instance that is gone.
+type adoptRequest struct {
+	Dir     string `json:"dir"`
+	Account string `json:"account,omitempty"` // default: the one that the records name
+}
+
+// adoptResult says what was taken over.
+type adoptResult struct {
+	Account     string `json:"account"`
+	Records     int    `json:"records"`
+	Pending     int    `json:"pending"`
+	Rejected    int    `json:"rejected"`
+	Interrupted int    `json:"interrupted"`
+	Estimated   int    `json:"estimated"` // interrupted calls that were billed for their estimated input, by `interrupted estimate`
+}
+
+// serveAdopt moves the unfinished records of a dead instance's spool into the spool of the same account here.
+func serveAdopt(w http.ResponseWriter, r *http.Request) error {
+	var q adoptRequest
+	if err := readBody(r, &q); err != nil {
+		return err
+	}
+	if !filepath.IsAbs(q.Dir) {
+		return refuse(http.StatusBadRequest, "dir is needed: the absolute path of the spool that is to be taken over")
+	}
+	res, newest, err := surveyAdoption(q.Dir)
+	if err != nil {
+		return err
+	}
+	switch {
+	case q.Account == "" && res.Account == "":
+		if res.Account = onlyAccount(); res.Account == "" {
+			return refuse(http.StatusBadRequest, "the spool %s names no account; say which one is to take it over", q.Dir)
+		}
+	case q.Account == "":
+	case res.Account != "" && res.Account != q.Account:
+		return refuse(http.StatusConflict, "the records of %s belong to account %s, not %s", q.Dir, res.Account, q.Account)
+	default:
+		res.Account = q.Account
+	}
+	taken := false
+	err = eachAccount(res.Account, func(a *Account) error {
+		if taken {
+			return nil
+		}
+		taken = true
+		return a.adopt(q.Dir, newest, &res)
+	})
+	if err != nil {
+		return err
+	}
+	return writeJSON(w, res)
+}
+
+// onlyAccount returns the name of the account that is open, if it is one.
+func onlyAccount() string {
+	names := make(map[string]bool)
+	app.Each(func(_ string, a *Account) { names[a.name] = true })
+	if len(names) != 1 {
+		return ""
+	}
+	return slices.Collect(maps.Keys(names))[0]
+}
+
+// surveyAdoption says what a spool holds, to which account it belongs, and when its newest settled record was settled.
+func surveyAdoption(dir string) (res adoptResult, newest time.Time, err error) {
+	from, err := openLedger(dir)
+	if err != nil {
+		return res, newest, refuse(http.StatusBadRequest, "%w", err)
+	}
+	accounts := make(map[string]bool)
+	owner, err := spoolOwner(dir)
+	if err != nil {
+		return res, newest, errors.Join(err, from.Close())
+	}
+	if owner != "" {
+		accounts[owner] = true
+	}
+	states := []spool.State{spool.StateOpen, spool.StateInterrupted, spool.StatePending, spool.StateRejected}
+	err = from.Select(states, time.Time{}, time.Time{}, func(rec spool.Record) error {
+		accounts[recordAccount(rec)] = true
+		switch rec.State {
+		case spool.StatePending:
+			res.Pending++
+		case spool.StateRejected:
+			res.Rejected++
+		default:
+			res.Interrupted++
+			return nil
+		}
+		if rec.Time.After(newest) {
+			newest = rec.Time
+		}
+		return nil
+	})
+	if err == nil && len(accounts) == 0 { // nothing is left to take over, but its records still say whose it is
+		err = from.Scan(time.Time{}, time.Time{}, func(rec spool.Record) error {
+			accounts[recordAccount(rec)] = true
+			return errEnough
+		})
+		if errors.Is(err, errEnough) {
+			err = nil
+		}
+	}
+	if err = errors.Join(err, from.Close()); err != nil {
+		return res, newest, err
+	}
+	names := slices.Sorted(maps.Keys(accounts))
+	if len(names) > 1 {
+		return res, newest, refuse(http.StatusConflict, "the records of %s belong to several accounts: %s", dir, strings.Join(names, ", "))
+	}
+	if len(names) == 1 {
+		res.Account = names[0]
+	}
+	return res, newest, nil
+}
+
+func (a *Account) adopt(dir string, newest time.Time, res *adoptResult) error {
+	a.operating.Lock()
+	defer a.operating.Unlock()
+	if err := a.delivery.late.adopted(newest); err != nil {
+		return fmt.Errorf("noting that adopted records may have been sent: %w", err)
+	}
+	n, err := a.spool.Adopt(dir)
+	switch {
+	case errors.Is(err, spool.ErrLocked), errors.Is(err, spool.ErrAdopted):
+		return refuse(http.StatusConflict, "%w", err)
+	case errors.Is(err, spool.ErrFull):
+		return refuse(http.StatusInsufficientStorage, "account %s: %w; it has no room for the records of %s", a.name, err, dir)
+	case err != nil:
+		return err
+	}
+	res.Records = n
+	a.mu.Lock()
+	policy := a.settings.interrupted
+	a.mu.Unlock()
+	if handlers := a.handlers(); policy == "estimate" && res.Interrupted > 0 && len(handlers) > 0 {
+		before := a.resolved
+		if err := a.resolveInterrupted(handlers[0], policy); err != nil {
+			return fmt.Errorf("the records of %s are taken over, but not all interrupted calls are billed: %w", dir, err)
+		}
+		res.Estimated = a.resolved - before
+	}
+	a.logger.Info("the records of another instance were taken over", zap.String("spool", dir), zap.Int("records", n))
+	return nil
+}

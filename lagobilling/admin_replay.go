@@ -1,0 +1,126 @@
+package lagobilling
+
+import (
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/tidwall/gjson"
+	"go.uber.org/zap"
+
+	"github.com/tollgate-llm/tollgate/internal/lago"
+	"github.com/tollgate-llm/tollgate/internal/spool"
+)
+
+// replayRequest says which finished records are to be sent again. Both bounds are needed.
+type replayRequest struct {
+	Account string `json:"account,omitempty"`
+	Since   string `json:"since"`
+	Until   string `json:"until"`
+}
+
+// replayResult says what is, or would be, sent again.
+type replayResult struct {
+	Since    time.Time       `json:"since"` // as understood
+	Until    time.Time       `json:"until"`
+	Sent     bool            `json:"sent"` // false: it was only counted
+	Records  int             `json:"records"`
+	Events   int             `json:"events"`
+	Accounts []replayAccount `json:"accounts"`
+}
+
+type replayAccount struct {
+	Account string `json:"account"`
+	Records int    `json:"records"`
+	Events  int    `json:"events"`
+	Warning string `json:"warning,omitempty"`
+}
+
+func serveReplayCount(w http.ResponseWriter, r *http.Request) error {
+	v := r.URL.Query()
+	if err := onlyParameters(v, "account", "since", "until"); err != nil {
+		return refuse(http.StatusBadRequest, "%w", err)
+	}
+	return replay(w, replayRequest{v.Get("account"), v.Get("since"), v.Get("until")}, false)
+}
+
+func serveReplay(w http.ResponseWriter, r *http.Request) error {
+	var q replayRequest
+	if err := readBody(r, &q); err != nil {
+		return err
+	}
+	return replay(w, q, true)
+}
+
+// replay makes finished records pending again, byte by byte as they are; or counts them.
+func replay(w http.ResponseWriter, q replayRequest, send bool) error {
+	now := time.Now()
+	since, err := parseMoment("since", q.Since, now)
+	if err != nil {
+		return refuse(http.StatusBadRequest, "%w", err)
+	}
+	until, err := parseMoment("until", q.Until, now)
+	if err != nil {
+		return refuse(http.StatusBadRequest, "%w", err)
+	}
+	if since.IsZero() || until.IsZero() || !since.Before(until) {
+		return refuse(http.StatusBadRequest, "replay needs since and until, and since before until")
+	}
+	res := replayResult{Since: since, Until: until, Sent: send, Accounts: []replayAccount{}}
+	err = eachAccount(q.Account, func(a *Account) error {
+		if err := a.sends(); err != nil {
+			if q.Account == "" {
+				return nil
+			}
+			return err
+		}
+		one, err := a.replay(since, until, send)
+		res.Accounts = append(res.Accounts, one)
+		res.Records += one.Records
+		res.Events += one.Events
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return writeJSON(w, res)
+}
+
+func (a *Account) replay(since, until time.Time, send bool) (res replayAccount, err error) {
+	a.operating.Lock()
+	defer a.operating.Unlock()
+	res.Account, res.Warning = a.name, a.replayWarning()
+	match := func(rec spool.Record) bool {
+		n := int(gjson.GetBytes(rec.Payload, "events.#").Int())
+		if n == 0 || gjson.GetBytes(rec.Payload, "discarded").Exists() {
+			return false
+		}
+		res.Events += n
+		return true
+	}
+	if send {
+		if res.Records, err = a.spool.Replay(since, until, match); err != nil {
+			return res, fmt.Errorf("account %s: %w", a.name, err)
+		}
+		a.logger.Info("finished records are sent again", zap.Int("records", res.Records), zap.Time("since", since), zap.Time("until", until))
+		return res, nil
+	}
+	err = a.spool.Select([]spool.State{spool.StateDone}, since, until, func(rec spool.Record) error {
+		if match(rec) {
+			res.Records++
+		}
+		return nil
+	})
+	return res, err
+}
+
+// replayWarning says where sending again is not without danger.
+func (a *Account) replayWarning() string {
+	switch a.delivery.state().EventsStore {
+	case lago.ClickHouse:
+		return "this Lago keeps events in ClickHouse: what it has already counts once only if the organization has clickhouse_deduplication_enabled"
+	case "":
+		return "Lago has not said yet which store of events it has"
+	}
+	return ""
+}
