@@ -1,12 +1,9 @@
 package lagobilling
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
-	"io"
 	"net/http"
-	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -16,7 +13,6 @@ import (
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
-	"github.com/tollgate-llm/tollgate/internal/spool"
 	"github.com/tollgate-llm/tollgate/internal/testkit"
 )
 
@@ -330,112 +326,6 @@ func tree(t *testing.T, dir string) map[string]int64 {
 	return files
 }
 
-// deadSpool is the spool of an instance that is gone: pending, rejected and interrupted records.
-func deadSpool(t *testing.T, account string) (dir string, events []string) {
-	t.Helper()
-	dir = filepath.Join(t.TempDir(), "dead")
-	t.Run("dead instance", func(t *testing.T) { events = fillDeadSpool(t, account, dir) })
-	return dir, events
-}
-
-func fillDeadSpool(t *testing.T, account, dir string) (events []string) {
-	t.Helper()
-	b := newBench(t, &Handler{Account: account, EventCode: "tokens", Spool: t.TempDir()})
-	for range 3 {
-		_, _, err := b.post(chatRoute(plain("application/json", jsonAnswer)))
-		require.NoError(t, err)
-		b.wait()
-	}
-	sp, err := spool.Open(spool.Options{Dir: dir})
-	require.NoError(t, err)
-	require.NoError(t, b.account.spool.Scan(time.Time{}, time.Time{}, func(rec spool.Record) error {
-		bodies, err := recordEvents(rec.Payload)
-		if err != nil {
-			return err
-		}
-		events = append(events, string(bodies[0]))
-		if err := sp.Begin(rec.ID, rec.Payload); err != nil {
-			return err
-		}
-		return sp.Settle(rec.ID, rec.Payload, true)
-	}))
-	records, err := sp.Claim(context.Background(), 1)
-	require.NoError(t, err)
-	require.NoError(t, sp.Reject(records[0].Seq, []byte(`{"error":"no"}`)))
-	require.NoError(t, sp.Close())
-	leaveOpen(t, dir)
-	return events
-}
-
-func TestAdoptTakesOverADeadSpool(t *testing.T) {
-	dir, events := deadSpool(t, "default")
-	o := openOffice(t, testkit.LagoOptions{}, "")
-	out := o.run("adopt", dir)
-	require.Contains(t, out, "account default has taken over 4 records: 2 pending, 1 rejected, 1 interrupted")
-	o.until(func(st accountStatus) bool { return st.Finished == 2 && st.Rejected == 1 && st.Interrupted == 1 })
-	o.run("retry")
-	o.until(func(st accountStatus) bool { return st.Finished == 3 })
-	require.Len(t, o.lago.Events(), 3)
-	for _, e := range o.lago.Events() {
-		require.Contains(t, events, e.Body, "byte-identical")
-	}
-	_, err := o.command("adopt", dir)
-	require.ErrorContains(t, err, "adopted by another")
-	require.Len(t, o.lago.Events(), 3)
-	require.Empty(t, o.lago.Violations())
-}
-
-func TestAdoptEstimatesByPolicy(t *testing.T) {
-	dir, _ := deadSpool(t, "default")
-	o := openOffice(t, testkit.LagoOptions{}, "interrupted estimate")
-	require.Contains(t, o.run("adopt", dir), "1 interrupted (1 of these billed by estimate)")
-	o.until(func(st accountStatus) bool { return st.Finished == 3 && st.Rejected == 1 && st.Interrupted == 0 })
-}
-
-func TestAdoptRefusesWhatIsNotItsOwn(t *testing.T) {
-	dir, _ := deadSpool(t, "other")
-	leaveOpen(t, dir) // of the account default
-	o := openOffice(t, testkit.LagoOptions{}, "")
-	_, err := o.command("adopt", dir)
-	require.ErrorContains(t, err, "several accounts: default, other")
-	dir2 := filepath.Join(t.TempDir(), "dead")
-	require.NoError(t, os.MkdirAll(dir2, 0o700))
-	_, err = o.command("adopt", dir2)
-	require.ErrorContains(t, err, "holds no spool")
-	require.Empty(t, tree(t, dir2), "it was left alone")
-	_, err = o.command("adopt", filepath.Join(o.dir, "spool"))
-	require.ErrorContains(t, err, "in use by another process")
-	live := filepath.Join(t.TempDir(), "live")
-	leaveOpen(t, live)
-	_, err = o.command("adopt", live, "--account", "another")
-	require.ErrorContains(t, err, "belong to account default, not another")
-	sp, err := spool.Open(spool.Options{Dir: live})
-	require.NoError(t, err)
-	_, err = o.command("adopt", live)
-	require.ErrorContains(t, err, "in use by another process")
-	require.NoError(t, sp.Close())
-	require.Contains(t, o.run("adopt", live), "1 interrupted")
-}
-
-// TestAdoptedRecordsKeepTheirTime adopts records that the dead instance may have sent: `late restamp` must not make them
-// other events to ClickHouse.
-func TestAdoptedRecordsKeepTheirTime(t *testing.T) {
-	r := newRig(t, testkit.LagoOptions{Store: testkit.LagoClickHouse})
-	r.close()
-	r.cfg.late, r.cfg.restamp, r.cfg.sentFile = lateRestamp, restampEvents, filepath.Join(r.dir, "sent")
-	r.open()
-	settled := r.clock.now().Add(time.Minute)
-	require.NoError(t, r.d.late.adopted(settled))
-	record := spool.Record{Seq: 1, Time: settled}
-	require.False(t, r.d.late.fresh(record))
-	require.True(t, r.d.late.fresh(spool.Record{Seq: 2, Time: settled.Add(time.Second)}), "what is settled here after it is")
-	r.close()
-	r.open()
-	require.False(t, r.d.late.fresh(record), "after the next start too")
-}
-
-func restampEvents(payload []byte, _ time.Time) ([]byte, error) { return payload, nil }
-
 func TestStatusWaitsUntilAllIsDelivered(t *testing.T) {
 	o := openOffice(t, testkit.LagoOptions{}, "")
 	o.lago.SetKey("changed")
@@ -448,132 +338,4 @@ func TestStatusWaitsUntilAllIsDelivered(t *testing.T) {
 	o.load(strings.Replace(o.billing(""), "api_key "+o.lago.Key(), "api_key changed", 1))
 	out := o.run("status", "--wait", "20s")
 	require.Contains(t, out, "pending      0")
-}
-
-// TestAdminAPI asks every path with every method, and sends bodies that are not what is wanted.
-func TestAdminAPI(t *testing.T) {
-	o := openOffice(t, testkit.LagoOptions{}, "")
-	admin := unixClient(filepath.Join(o.dir, "a"))
-	defer admin.CloseIdleConnections()
-	ask := func(method, path, body string) (int, string, http.Header) {
-		req, err := http.NewRequestWithContext(t.Context(), method, "http://127.0.0.1"+path, strings.NewReader(body))
-		require.NoError(t, err)
-		res, err := admin.Do(req)
-		require.NoError(t, err)
-		b, err := io.ReadAll(res.Body)
-		require.NoError(t, err)
-		require.NoError(t, res.Body.Close())
-		return res.StatusCode, string(b), res.Header
-	}
-	posts := map[string]bool{"retry": true, "estimate": true, "discard": true, "adopt": true, "replay": true, "setup": true}
-	gets := map[string]bool{"retry": false, "estimate": false, "discard": false, "adopt": false}
-	paths := 0
-	for _, route := range new(Admin).Routes() {
-		paths++
-		name := strings.TrimPrefix(strings.TrimPrefix(route.Pattern, "/tollgate/billing"), "/")
-		for _, method := range []string{http.MethodGet, http.MethodPost, http.MethodPut, http.MethodDelete} {
-			_, noGet := gets[name]
-			if method == http.MethodGet && !noGet || method == http.MethodPost && posts[name] {
-				continue
-			}
-			status, body, header := ask(method, route.Pattern, "{}")
-			require.Equal(t, http.StatusMethodNotAllowed, status, method+" "+route.Pattern)
-			require.Contains(t, body, `"error":"method not allowed`)
-			require.NotEmpty(t, header.Get("Allow"))
-		}
-	}
-	require.Equal(t, 13, paths)
-	for _, c := range []struct {
-		method, path, body string
-		status             int
-		words              string
-	}{
-		{"GET", "/events?what=1", "", 400, "unknown parameter what"},
-		{"GET", "/events?limit=0", "", 400, "not a positive number"},
-		{"GET", "/events?account=none", "", 404, "no account none"},
-		{"GET", "?what=1", "", 400, "unknown parameter"},
-		{"GET", "/check?account=none", "", 404, "no account none"},
-		{"GET", "/reconcile?lag=soon", "", 400, "not a duration"},
-		{"GET", "/reconcile?since=soon", "", 400, "neither a time"},
-		{"GET", "/replay", "", 400, "needs since and until"},
-		{"POST", "/replay", `{"since":"1h"}`, 400, "needs since and until"},
-		{"POST", "/replay", `{"since":"1h","until":"0s","what":1}`, 400, "unknown field"},
-		{"POST", "/retry", `{"ids":["x"]}`, 400, "not the id"},
-		{"POST", "/retry", `[]`, 400, "JSON object"},
-		{"POST", "/retry", `{"account":"none"}`, 404, "no account none"},
-		{"POST", "/estimate", `{}`, 400, "say which records"},
-		{"POST", "/discard", `{"all":true}`, 400, "a reason is needed"},
-		{"POST", "/discard", `{"all":true,"reason":"a\u0000"}`, 400, "control character"},
-		{"POST", "/adopt", `{"dir":"relative"}`, 400, "absolute path"},
-		{"POST", "/adopt", `{"dir":"/nowhere/at/all"}`, 400, "no such file"},
-		{"POST", "/retry", `{}`, 200, `"records":0`},
-	} {
-		status, body, _ := ask(c.method, "/tollgate/billing"+c.path, c.body)
-		require.Equal(t, c.status, status, "%s %s: %s", c.method, c.path, body)
-		require.Contains(t, body, c.words)
-		require.NotContains(t, body, o.lago.Key())
-	}
-}
-
-// TestEveryRouteHasACommand keeps the command line, the admin API and the page in step.
-func TestEveryRouteHasACommand(t *testing.T) {
-	page, err := os.ReadFile(filepath.Join("..", "docs", "lagobilling.md"))
-	require.NoError(t, err)
-	help, err := (&gateway{t: t}).command("--help")
-	require.NoError(t, err)
-	commands := make(map[string]bool)
-	for _, c := range billingCommand().Commands() {
-		if c.Name() == "help" || c.Name() == "completion" {
-			continue
-		}
-		commands[c.Name()] = true
-		require.Contains(t, help, "\n  "+c.Name()+" ", "the help lists it")
-		require.Contains(t, string(page), "caddy tollgate billing "+c.Name(), "the page describes it")
-		require.NotEmpty(t, c.Short)
-		for _, f := range []string{"--json", "--spool", "--since", "--until", "--account", "--limit", "--reason", "--all", "--yes", "--dry-run", "--payer", "--lag", "--wait"} {
-			if c.Flags().Lookup(strings.TrimPrefix(f, "--")) != nil {
-				require.Regexp(t, `caddy tollgate billing `+c.Name()+`[^\n]*`+f, string(page), "the page names its flag")
-			}
-		}
-	}
-	for line := range strings.Lines(string(page)) {
-		if _, rest, ok := strings.Cut(line, "caddy tollgate billing "); ok {
-			name, _, _ := strings.Cut(strings.TrimSpace(strings.Map(func(r rune) rune {
-				if r == '`' || r == '.' || r == ')' || r == ',' {
-					return ' '
-				}
-				return r
-			}, rest)), " ")
-			require.True(t, commands[name], "the page names %q, which is no command", name)
-		}
-	}
-	for _, route := range new(Admin).Routes() {
-		name := strings.TrimPrefix(strings.TrimPrefix(route.Pattern, "/tollgate/billing"), "/")
-		if name == "" {
-			name = "status"
-		}
-		require.True(t, commands[name], route.Pattern)
-		delete(commands, name)
-		require.Contains(t, string(page), route.Pattern)
-	}
-	require.Empty(t, commands, "commands without a route")
-}
-
-func TestProgressIsTold(t *testing.T) {
-	w := httptest.NewRecorder()
-	r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/", http.NoBody)
-	r.Header.Set("Accept", progressType)
-	work := func(_ context.Context, tell func(string, int, int)) (any, error) {
-		tell("records read", 1, 2)
-		return map[string]int{"n": 1}, nil
-	}
-	require.NoError(t, longWork(w, r, 0, work))
-	require.Equal(t, `{"progress":"records read","done":1,"of":2}`+"\n"+`{"result":{"n":1}}`+"\n", w.Body.String())
-	w = httptest.NewRecorder()
-	require.NoError(t, longWork(w, r, time.Hour, work))
-	require.Equal(t, `{"result":{"n":1}}`+"\n", w.Body.String(), "quick work tells nothing")
-	r.Header.Del("Accept")
-	w = httptest.NewRecorder()
-	require.NoError(t, longWork(w, r, 0, work))
-	require.Equal(t, `{"n":1}`+"\n", w.Body.String())
 }

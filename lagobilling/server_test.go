@@ -127,6 +127,7 @@ http:// {
 	adapted, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(source), nil)
 	require.NoError(g.t, err)
 	require.NoError(g.t, caddy.Load(adapted, true))
+	g.client.CloseIdleConnections() // those of the configuration before end
 }
 
 func (g *gateway) post(user string) (*http.Response, string) {
