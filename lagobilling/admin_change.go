@@ -32,7 +32,7 @@ type changeResult struct {
 type chosen map[*Account][]spool.Record
 
 // choose finds the records that are named, or all, in the given states. A name that is not found is an error, and then
-// nothing is to be changed.
+// nothing is to be changed. Records that say that they are discarded are left to discard, which a crash may have cut off.
 func (q changeRequest) choose(states ...spool.State) (chosen, error) {
 	wanted := make(map[spool.ID]bool, len(q.IDs))
 	for _, text := range q.IDs {
@@ -45,7 +45,7 @@ func (q changeRequest) choose(states ...spool.State) (chosen, error) {
 	found := make(chosen)
 	err := eachAccount(q.Account, func(a *Account) error {
 		return a.spool.Select(states, time.Time{}, time.Time{}, func(rec spool.Record) error {
-			if !q.All && !wanted[rec.ID] {
+			if !q.All && !wanted[rec.ID] || q.Reason == "" && gjson.GetBytes(rec.Payload, "discarded").Exists() {
 				return nil
 			}
 			delete(wanted, rec.ID)

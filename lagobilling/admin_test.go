@@ -123,6 +123,8 @@ func TestEveryRouteHasACommand(t *testing.T) {
 		require.Contains(t, string(page), route.Pattern)
 	}
 	require.Empty(t, commands, "commands without a route")
+	_, err = (&gateway{t: t}).command("nonsense")
+	require.ErrorContains(t, err, "unknown command")
 }
 
 func TestProgressIsTold(t *testing.T) {

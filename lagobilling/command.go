@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strconv"
 	"strings"
 	"time"
 
@@ -29,6 +30,8 @@ func billingCommand() *cobra.Command {
 		Long: "Shows what was billed, how delivery to Lago stands, and mends what went wrong.\n\n" +
 			"The commands talk to the running instance (--address). Those with --spool also read a spool's directory\n" +
 			"offline, without changing it, while an instance uses it or after it is gone.",
+		Args: cobra.NoArgs, // a name that is no command is an error
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(
 		statusCommand(), eventsCommand(), rejectedCommand(), interruptedCommand(), exportCommand(),
@@ -52,6 +55,14 @@ func asJSON(cmd *cobra.Command) bool { return isSet(cmd, "json") }
 func isSet(cmd *cobra.Command, name string) bool {
 	on, err := cmd.Flags().GetBool(name)
 	return err == nil && on
+}
+
+// counted is a number of things in words: 1 record, 2 records.
+func counted(n int, thing string) string {
+	if n == 1 {
+		return "1 " + thing
+	}
+	return strconv.Itoa(n) + " " + thing + "s"
 }
 
 // text returns the value of a flag, empty when it is not given or not defined.
@@ -191,10 +202,10 @@ func awaitDrained(cmd *cobra.Command, longest time.Duration) error {
 		case open+pending == 0:
 			return nil
 		case time.Now().After(deadline):
-			return fmt.Errorf("after %s, %d calls are open and %d records are pending still%s", longest, open, pending, stopped)
+			return fmt.Errorf("after %s, %s open and %s pending still%s", longest, counted(int(open), "call"), counted(int(pending), "record"), stopped)
 		case told != open+pending:
 			told = open + pending
-			cmd.PrintErrf("%d calls open, %d records pending\n", open, pending)
+			cmd.PrintErrf("%s open, %s pending\n", counted(int(open), "call"), counted(int(pending), "record"))
 		}
 		select {
 		case <-ticker.C:

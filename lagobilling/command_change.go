@@ -24,7 +24,7 @@ func changeCommand(use, short, long, path, did string, ask func(cmd *cobra.Comma
 			if err := askJSON(cmd, http.MethodPost, "/tollgate/billing/"+path, q, &res); err != nil || asJSON(cmd) {
 				return err
 			}
-			_, err := fmt.Fprintf(cmd.OutOrStdout(), "%d records %s\n", res.Records, did)
+			_, err := fmt.Fprintf(cmd.OutOrStdout(), "%s %s\n", counted(res.Records, "record"), did)
 			return err
 		},
 	}
@@ -36,7 +36,7 @@ func changeCommand(use, short, long, path, did string, ask func(cmd *cobra.Comma
 func retryCommand() *cobra.Command {
 	return changeCommand("retry [ID...]", "Sends rejected records again, byte-identical",
 		"Without ids, all of them. See `rejected` for what Lago said, and mend that first.",
-		"retry", "are pending again", func(*cobra.Command, *changeRequest) error { return nil })
+		"retry", "pending again", func(*cobra.Command, *changeRequest) error { return nil })
 }
 
 // allFlag adds --all to a command that without it needs ids.
@@ -54,7 +54,7 @@ func needsIDs(q *changeRequest) error {
 func estimateCommand() *cobra.Command {
 	cmd := changeCommand("estimate ID...", "Bills interrupted calls for the input of their requests",
 		"What they answered is not known; see `interrupted`. What `interrupted estimate` does by itself at every start.",
-		"estimate", "are billed by estimate", func(_ *cobra.Command, q *changeRequest) error { return needsIDs(q) })
+		"estimate", "billed by estimate", func(_ *cobra.Command, q *changeRequest) error { return needsIDs(q) })
 	allFlag(cmd, "interrupted calls")
 	return cmd
 }
@@ -62,7 +62,7 @@ func estimateCommand() *cobra.Command {
 func discardCommand() *cobra.Command {
 	cmd := changeCommand("discard ID... --reason TEXT", "Settles interrupted and rejected records as never to be billed",
 		"The reason stands in the record, which stays readable for `retain`.",
-		"discard", "are settled without a bill", func(cmd *cobra.Command, q *changeRequest) error {
+		"discard", "settled without a bill", func(cmd *cobra.Command, q *changeRequest) error {
 			if q.Reason = text(cmd, "reason"); q.Reason == "" {
 				return errors.New("--reason is needed: it stands in the record instead of a bill")
 			}
@@ -110,9 +110,9 @@ func replayCommand() *cobra.Command {
 }
 
 func printReplay(cmd *cobra.Command, res replayResult) error {
-	verb := "would be sent again"
+	verb := "to be sent again"
 	if res.Sent {
-		verb = "are pending again"
+		verb = "pending again"
 	}
 	w := cmd.OutOrStdout()
 	if len(res.Accounts) == 0 {
@@ -121,7 +121,7 @@ func printReplay(cmd *cobra.Command, res replayResult) error {
 	}
 	var err error
 	for _, a := range res.Accounts {
-		_, werr := fmt.Fprintf(w, "account %s: %d records with %d events %s\n", a.Account, a.Records, a.Events, verb)
+		_, werr := fmt.Fprintf(w, "account %s: %s with %s %s\n", a.Account, counted(a.Records, "record"), counted(a.Events, "event"), verb)
 		if err = errors.Join(err, werr); a.Warning != "" && a.Records > 0 {
 			_, werr = fmt.Fprintf(w, "  %s\n", a.Warning)
 			err = errors.Join(err, werr)
@@ -152,8 +152,8 @@ func adoptCommand() *cobra.Command {
 			if err != nil || asJSON(cmd) {
 				return err
 			}
-			_, err = fmt.Fprintf(cmd.OutOrStdout(), "account %s has taken over %d records: %d pending, %d rejected, %d interrupted",
-				res.Account, res.Records, res.Pending, res.Rejected, res.Interrupted)
+			_, err = fmt.Fprintf(cmd.OutOrStdout(), "account %s has taken over %s: %d pending, %d rejected, %d interrupted",
+				res.Account, counted(res.Records, "record"), res.Pending, res.Rejected, res.Interrupted)
 			if err == nil && res.Estimated > 0 {
 				_, err = fmt.Fprintf(cmd.OutOrStdout(), " (%d of these billed by estimate)", res.Estimated)
 			}

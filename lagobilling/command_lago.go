@@ -102,7 +102,7 @@ func checkCommand() *cobra.Command {
 				}
 			}
 			if p.err == nil && problems > 0 {
-				return fmt.Errorf("%d problems: as it stands, not everything is billed", problems)
+				return fmt.Errorf("%s: as it stands, not everything is billed", counted(problems, "problem"))
 			}
 			return p.err
 		},
@@ -186,7 +186,7 @@ func reconcileCommand() *cobra.Command {
 				}
 			}
 			if report.Differences > 0 {
-				return fmt.Errorf("%d differences between the ledger and Lago", report.Differences)
+				return fmt.Errorf("%s between the ledger and Lago", counted(report.Differences, "difference"))
 			}
 			return nil
 		},

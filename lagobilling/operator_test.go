@@ -13,6 +13,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
+	"github.com/tollgate-llm/tollgate/internal/spool"
 	"github.com/tollgate-llm/tollgate/internal/testkit"
 )
 
@@ -121,9 +122,9 @@ func TestRejectedRecordsAreMendedAndSent(t *testing.T) {
 	require.EqualValues(t, 3, o.status().Rejected)
 
 	o.lago.AddMetric(testkit.LagoMetric{Code: "tokens", Field: "total_tokens"})
-	require.Contains(t, o.run("retry", rejected[0].ID), "1 records")
+	require.Contains(t, o.run("retry", rejected[0].ID), "1 record ")
 	o.until(func(st accountStatus) bool { return st.Rejected == 2 && st.Finished == 1 })
-	require.Contains(t, o.run("retry"), "2 records")
+	require.Contains(t, o.run("retry"), "2 records ")
 	o.finished(3)
 	require.Empty(t, o.run("rejected", "--json"))
 	require.Equal(t, "3150", o.lago.Billed("sub-1", "tokens", "total_tokens"))
@@ -163,14 +164,14 @@ func TestReplaySendsAgain(t *testing.T) {
 			require.ErrorContains(t, err, "since before until")
 			require.Contains(t, o.run("replay", "--since", "2h", "--until", "1h"), "0 records")
 			text := o.run("replay", "--since", "1h", "--until", "0s")
-			require.Contains(t, text, "5 records with 5 events would be sent again")
+			require.Contains(t, text, "5 records with 5 events to be sent again")
 			require.Contains(t, text, "--yes")
 			require.Equal(t, store == testkit.LagoClickHouse, strings.Contains(text, "clickhouse_deduplication_enabled"))
 			requests := o.lago.RequestCount()
 			require.Zero(t, o.status().Pending)
 			require.Equal(t, requests, o.lago.RequestCount(), "it was only counted")
 
-			require.Contains(t, o.run("replay", "--since", "1h", "--until", "0s", "--yes", "--account", "default"), "5 records with 5 events are pending again")
+			require.Contains(t, o.run("replay", "--since", "1h", "--until", "0s", "--yes", "--account", "default"), "5 records with 5 events pending again")
 			require.NoError(t, o.lago.Await(t.Context(), func() bool { return o.lago.BilledCount("sub-1", "tokens") == 5 }))
 			o.finished(5)
 			require.Equal(t, "5250", o.lago.Billed("sub-1", "tokens", "total_tokens"))
@@ -226,10 +227,10 @@ func TestInterruptedCallsAreSettledByTheOperator(t *testing.T) {
 	require.ErrorContains(t, err, "--reason")
 	require.EqualValues(t, 4, o.status().Interrupted)
 
-	require.Contains(t, o.run("estimate", left[0]), "1 records are billed by estimate")
-	require.Contains(t, o.run("discard", left[1], "--reason", "the provider charged nothing"), "1 records")
+	require.Contains(t, o.run("estimate", left[0]), "1 record billed by estimate")
+	require.Contains(t, o.run("discard", left[1], "--reason", "the provider charged nothing"), "1 record ")
 	o.until(func(st accountStatus) bool { return st.Interrupted == 2 && st.Finished == 2 })
-	require.Contains(t, o.run("estimate", "--all"), "2 records")
+	require.Contains(t, o.run("estimate", "--all"), "2 records ")
 	o.finished(4)
 	require.Equal(t, "24", o.lago.Billed("sub-1", "tokens", "total_tokens"), "three estimates of 8")
 	for _, e := range o.entries("events") {
@@ -242,6 +243,30 @@ func TestInterruptedCallsAreSettledByTheOperator(t *testing.T) {
 	require.Contains(t, o.run("events"), "discarded: the provider charged nothing")
 	_, err = o.command("estimate", left[0])
 	require.ErrorContains(t, err, "no interrupted record")
+}
+
+// TestDiscardThatWasCutOff meets a record that says that it is discarded and is rejected still: it is not sent again.
+func TestDiscardThatWasCutOff(t *testing.T) {
+	o := openOffice(t, testkit.LagoOptions{}, "")
+	o.lago.AddMetric(testkit.LagoMetric{Code: "tokens", Field: "total_tokens", Needs: []string{"region"}})
+	o.calls(1, "sub-1")
+	o.until(func(st accountStatus) bool { return st.Rejected == 1 })
+	id := o.entries("rejected")[0].ID
+	require.NoError(t, eachAccount("default", func(a *Account) error {
+		return a.spool.Select([]spool.State{spool.StateRejected}, time.Time{}, time.Time{}, func(rec spool.Record) error {
+			payload, err := discarded(rec.Payload, "a test")
+			require.NoError(t, err)
+			_, err = a.spool.Amend(rec.Seq, payload)
+			return err
+		})
+	}))
+	require.Contains(t, o.run("retry"), "0 records")
+	_, err := o.command("retry", id)
+	require.ErrorContains(t, err, "no rejected record")
+	require.Contains(t, o.run("discard", id, "--reason", "a test once more"), "1 record ")
+	o.finished(1)
+	require.Equal(t, "a test", o.entries("events")[0].Discarded)
+	require.Zero(t, o.lago.EventCount())
 }
 
 func TestRejectedRecordsAreDiscarded(t *testing.T) {
@@ -331,7 +356,7 @@ func TestStatusWaitsUntilAllIsDelivered(t *testing.T) {
 	o.lago.SetKey("changed")
 	o.calls(1, "sub-1")
 	_, err := o.command("status", "--wait", "1ms")
-	require.ErrorContains(t, err, "0 calls are open and 1 records are pending")
+	require.ErrorContains(t, err, "0 calls open and 1 record pending")
 	o.until(func(st accountStatus) bool { return st.Delivery.Stopped != "" })
 	_, err = o.command("status", "--wait", "1ms")
 	require.ErrorContains(t, err, "status 401")

@@ -178,7 +178,7 @@ func (p *preflight) metricsFit(used map[string]int) bool {
 		have, ok := p.metrics[m.code]
 		switch problem, warning := m.fits(have); {
 		case !ok && used[m.code] > 0:
-			p.add(levelProblem, about, fmt.Sprintf("Lago has no such billable metric: %d events of the ledger are accepted and never billed", used[m.code]))
+			p.add(levelProblem, about, "Lago has no such billable metric: accepted and never billed, "+counted(used[m.code], "event")+" of the ledger so far")
 		case !ok && m.needed:
 			p.add(levelProblem, about, "Lago has no such billable metric: its events are accepted and never billed; `caddy tollgate billing setup` creates it")
 		case !ok:
@@ -208,8 +208,8 @@ func (p *preflight) strangeCodes(wanted []wantedMetric, used map[string]int) {
 	for _, code := range slices.Sorted(maps.Keys(used)) {
 		known := slices.ContainsFunc(wanted, func(m wantedMetric) bool { return m.code == code })
 		if _, ok := p.metrics[code]; !ok && !known {
-			p.add(levelProblem, "metric "+code, fmt.Sprintf("the ledger holds %d events of this code, of an earlier configuration; Lago has no such "+
-				"billable metric, so they are accepted and never billed", used[code]))
+			p.add(levelProblem, "metric "+code, "the ledger holds "+counted(used[code], "event")+" of this code, of an earlier configuration; Lago has no such "+
+				"billable metric: accepted and never billed")
 		}
 	}
 }
@@ -245,7 +245,7 @@ func (p *preflight) payer(name string, b *payerBooks) error {
 	about := "payer " + name
 	sub, err := p.client.Subscription(p.ctx, name)
 	if errors.Is(err, lago.ErrNotFound) {
-		p.add(levelProblem, about, fmt.Sprintf("Lago knows no active subscription with this external id: %d events are accepted and never billed", total))
+		p.add(levelProblem, about, "Lago knows no active subscription with this external id: accepted and never billed, "+counted(total, "event")+" of the ledger so far")
 		return nil
 	}
 	if err != nil {

@@ -148,16 +148,16 @@ func (r *reconciliation) compareEvents(t *tally) {
 	slices.Sort(t.line.Missing)
 	slices.Sort(t.line.Twice)
 	if missing > 0 {
-		t.differs("%d events that Lago has taken are not among those that it lists; `caddy tollgate billing replay` sends them again", missing)
+		t.differs("%s that Lago has taken it does not list; `caddy tollgate billing replay` sends again", counted(missing, "event"))
 	}
 	if twice > 0 {
-		t.differs("%d events are at Lago with several timestamps: they are billed more than once", twice)
+		t.differs("%s at Lago with several timestamps: billed more than once", counted(twice, "event"))
 	}
 	if t.line.Copies > 0 && r.counted {
-		t.differs("%d events are at Lago again, and clickhouse_deduplication_enabled is off: they are billed more than once", t.line.Copies)
+		t.differs("%s at Lago again, and clickhouse_deduplication_enabled is off: billed more than once", counted(t.line.Copies, "event"))
 	}
 	if t.line.Rejected > 0 {
-		t.differs("%d events were refused by Lago: see `caddy tollgate billing rejected`", t.line.Rejected)
+		t.differs("%s refused by Lago: see `caddy tollgate billing rejected`", counted(t.line.Rejected, "event"))
 	}
 }
 
