@@ -35,7 +35,6 @@ type Account struct {
 	delivers  atomic.Bool // there is a Lago to deliver to
 	drains    atomic.Int64
 	maxDrains atomic.Int64
-	resolved  int // interrupted calls that were billed by estimate at start
 
 	mu       sync.Mutex
 	settings settings
@@ -127,7 +126,7 @@ func openAccount(s settings, h *Handler, logger *zap.Logger) (*Account, error) {
 			zap.String("segment", d.Segment), zap.Int64("offset", d.Offset), zap.Int64("bytes", d.Bytes), zap.String("file", d.File))
 	}
 	if report.Interrupted > 0 {
-		if err := a.resolveInterrupted(h, s.interrupted); err != nil {
+		if _, err := a.resolveInterrupted(h, s.interrupted); err != nil {
 			return nil, errors.Join(err, a.Close())
 		}
 	}
@@ -135,15 +134,15 @@ func openAccount(s settings, h *Handler, logger *zap.Logger) (*Account, error) {
 }
 
 // resolveInterrupted bills the calls that the process before left open for what their requests held, or leaves them to
-// the operator.
-func (a *Account) resolveInterrupted(h *Handler, policy string) error {
+// the operator. It returns how many it has billed.
+func (a *Account) resolveInterrupted(h *Handler, policy string) (billed int, err error) {
 	left, err := a.spool.Interrupted()
 	if err != nil {
-		return err
+		return 0, err
 	}
 	if policy != "estimate" {
 		a.logger.Warn("calls were interrupted when the process before ended; they wait for the operator", zap.Int("calls", len(left)))
-		return nil
+		return 0, nil
 	}
 	for _, r := range left {
 		opened, err := parseRecord(r.Payload)
@@ -153,12 +152,12 @@ func (a *Account) resolveInterrupted(h *Handler, policy string) error {
 		}
 		payload, deliver := h.estimateInterrupted(opened, time.Now())
 		if err := a.spool.ResolveInterrupted(r.ID, payload, deliver && a.delivers.Load()); err != nil {
-			return err
+			return billed, err
 		}
-		a.resolved++
+		billed++
 	}
-	a.logger.Warn("calls were interrupted when the process before ended; they are billed for their estimated input", zap.Int("calls", a.resolved))
-	return nil
+	a.logger.Warn("calls were interrupted when the process before ended; they are billed for their estimated input", zap.Int("calls", billed))
+	return billed, nil
 }
 
 // configure puts the settings of a configuration in force. Those of the spool itself are fixed while it is open.

@@ -145,7 +145,8 @@ type accountStatus struct {
 	Full        bool            `json:"spool_full,omitempty"`
 	Drains      int64           `json:"drains"` // answers that are read on after their client hung up
 	LastError   string          `json:"last_error,omitempty"`
-	Offline     bool            `json:"offline,omitempty"` // read from the spool, not told by an instance
+	Offline     bool            `json:"offline,omitempty"`    // read from the spool, not told by an instance
+	AdoptedBy   string          `json:"adopted_by,omitempty"` // the spool that has what is unfinished here
 	Delivery    *deliveryStatus `json:"delivery,omitempty"`
 	Payers      *payerStatus    `json:"payers,omitempty"`
 }

@@ -153,11 +153,9 @@ func (a *Account) adopt(dir string, newest time.Time, res *adoptResult) error {
 	policy := a.settings.interrupted
 	a.mu.Unlock()
 	if handlers := a.handlers(); policy == "estimate" && res.Interrupted > 0 && len(handlers) > 0 {
-		before := a.resolved
-		if err := a.resolveInterrupted(handlers[0], policy); err != nil {
+		if res.Estimated, err = a.resolveInterrupted(handlers[0], policy); err != nil {
 			return fmt.Errorf("the records of %s are taken over, but not all interrupted calls are billed: %w", dir, err)
 		}
-		res.Estimated = a.resolved - before
 	}
 	a.logger.Info("the records of another instance were taken over", zap.String("spool", dir), zap.Int("records", n))
 	return nil

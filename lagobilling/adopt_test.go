@@ -64,6 +64,7 @@ func TestAdoptTakesOverADeadSpool(t *testing.T) {
 	}
 	_, err := o.command("adopt", dir)
 	require.ErrorContains(t, err, "adopted by another")
+	require.Contains(t, offline(t, "status", "--spool", dir), "ADOPTED      by "+filepath.Join(o.dir, "spool"))
 	require.Len(t, o.lago.Events(), 3)
 	require.Empty(t, o.lago.Violations())
 }

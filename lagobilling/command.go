@@ -252,6 +252,9 @@ func printStatus(w io.Writer, status statusList) error {
 		line("  rejected     %d", a.Rejected)
 		line("  interrupted  %d", a.Interrupted)
 		line("  finished     %d", a.Finished)
+		if a.AdoptedBy != "" {
+			line("  ADOPTED      by %s: what is unfinished here is there now", a.AdoptedBy)
+		}
 		if a.Full {
 			line("  FULL         new calls are refused")
 		}

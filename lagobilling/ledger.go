@@ -179,6 +179,9 @@ func offlineStatus(dir string, now time.Time) (st accountStatus, err error) {
 	}
 	st = spoolStatus(sp, now)
 	st.Spool, st.Offline = dir, true
+	if st.AdoptedBy, err = sp.AdoptedBy(); err != nil {
+		return st, err
+	}
 	if st.Account, err = spoolOwner(dir); err != nil || st.Account != "" {
 		return st, err
 	}

@@ -105,6 +105,22 @@ func (s *Spool) has(name string) bool {
 	return f.Close() == nil
 }
 
+// AdoptedBy returns the directory of the spool that has taken over the records of this one; empty when none has.
+func (s *Spool) AdoptedBy() (string, error) {
+	f, err := s.o.FS.Open(filepath.Join(s.o.Dir, adoptedName), true)
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", nil
+	} else if err != nil {
+		return "", err
+	}
+	content := make([]byte, 8<<10)
+	n, err := f.ReadAt(content, 0)
+	if errors.Is(err, io.EOF) {
+		err = nil
+	}
+	return strings.TrimSuffix(string(content[:n]), "\n"), errors.Join(err, f.Close())
+}
+
 // mark makes a durable file.
 func (s *Spool) mark(name string, content []byte) error {
 	f, err := s.o.FS.Create(filepath.Join(s.o.Dir, name))
