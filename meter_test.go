@@ -2,6 +2,7 @@ package tollgate_test
 
 import (
 	"bufio"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -317,4 +318,26 @@ func TestSpeechByCharacters(t *testing.T) {
 	require.EqualValues(t, 10, e.Counts["input_characters"])
 	require.Equal(t, "0.00015", e.Cost)
 	require.Len(t, e.Events, 1)
+
+	// A client that hangs up before there is an answer has used the provider all the same.
+	arrived := make(chan struct{})
+	m = meter(t, func(_ http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		close(arrived)
+		<-r.Context().Done()
+	}, "on_disconnect cancel\nprices "+prices)
+	ctx, hangUp := context.WithCancel(t.Context())
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, m.url("/v1/audio/speech"), strings.NewReader(`{"model":"tts-1","voice":"alloy","input":"Hello"}`))
+	require.NoError(t, err)
+	req.Header.Set("Content-Type", "application/json")
+	go func() {
+		<-arrived
+		hangUp()
+	}()
+	_, err = http.DefaultClient.Do(req) //nolint:bodyclose // there is none
+	require.ErrorIs(t, err, context.Canceled)
+	e = m.ledger(1)[0]
+	require.Equal(t, "client_gone", e.Outcome)
+	require.EqualValues(t, 5, e.Counts["input_characters"])
+	require.Equal(t, "0.000075", e.Cost)
 }

@@ -267,6 +267,9 @@ func (m *meter) result() usage.Result {
 		return res
 	}
 	estimateInput(&res, m.call.Request.TextUnits)
+	if n := m.call.Request.InputCharacters; n > 0 {
+		res.Counts.Set(usage.InputCharacters, n)
+	}
 	switch {
 	case m.encoded != "":
 		res.How = "the answer is compressed (" + strings.ToLower(m.encoded[:min(len(m.encoded), 16)]) + "): input counted from the request, output unread"
