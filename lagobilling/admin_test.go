@@ -96,7 +96,7 @@ func TestEveryRouteHasACommand(t *testing.T) {
 		require.Contains(t, help, "\n  "+c.Name()+" ", "the help lists it")
 		require.Contains(t, string(page), "caddy tollgate billing "+c.Name(), "the page describes it")
 		require.NotEmpty(t, c.Short)
-		for _, f := range []string{"--json", "--spool", "--since", "--until", "--account", "--limit", "--reason", "--all", "--yes", "--dry-run", "--payer", "--lag", "--wait"} {
+		for _, f := range []string{"--json", "--spool", "--since", "--until", "--account", "--limit", "--reason", "--all", "--dry-run", "--payer", "--lag", "--wait"} {
 			if c.Flags().Lookup(strings.TrimPrefix(f, "--")) != nil {
 				require.Regexp(t, `caddy tollgate billing `+c.Name()+`[^\n]*`+f, string(page), "the page names its flag")
 			}

@@ -75,17 +75,20 @@ func discardCommand() *cobra.Command {
 
 func replayCommand() *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "replay --since TIME --until TIME", Short: "Sends finished records again, byte-identical", Args: cobra.NoArgs,
+		Use: "replay --since TIME [--until TIME]", Short: "Sends finished records again, byte-identical", Args: cobra.NoArgs,
 		Long: "Sends finished records again, byte-identical: those that Lago took and lost, and those that were kept in the\n" +
 			"ledger alone. What Lago has already counts once, on ClickHouse only with clickhouse_deduplication_enabled.\n" +
-			"Without --yes it only says how many they are. " + momentsHelp,
+			"--dry-run only says how many they are. " + momentsHelp,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			q := replayRequest{Account: text(cmd, "account"), Since: text(cmd, "since"), Until: text(cmd, "until")}
-			if q.Since == "" || q.Until == "" {
-				return errors.New("--since and --until are needed")
+			if q.Since == "" {
+				return errors.New("--since is needed: it says from when on records are sent again")
+			}
+			if q.Until == "" {
+				q.Until = "0s"
 			}
 			var res replayResult
-			if !isSet(cmd, "yes") {
+			if isSet(cmd, "dry-run") {
 				v := url.Values{"since": {q.Since}, "until": {q.Until}}
 				if q.Account != "" {
 					v.Set("account", q.Account)
@@ -104,8 +107,8 @@ func replayCommand() *cobra.Command {
 	jsonFlag(cmd)
 	accountFlag(cmd)
 	cmd.Flags().String("since", "", "Leave out older records")
-	cmd.Flags().String("until", "", "Leave out this moment and later")
-	cmd.Flags().Bool("yes", false, "Send them; without it they are only counted")
+	cmd.Flags().String("until", "", "Leave out this moment and later (default: now)")
+	cmd.Flags().Bool("dry-run", false, "Only count them")
 	return cmd
 }
 
@@ -128,7 +131,7 @@ func printReplay(cmd *cobra.Command, res replayResult) error {
 		}
 	}
 	if !res.Sent && res.Records > 0 {
-		_, werr := fmt.Fprintf(w, "of %s until %s; to send them, say --since %s --until %s --yes\n",
+		_, werr := fmt.Fprintf(w, "of %s until %s; to send just these, say --since %s --until %s\n",
 			res.Since.Format(time.DateTime), res.Until.Format(time.DateTime), res.Since.Format(time.RFC3339), res.Until.Format(time.RFC3339))
 		err = errors.Join(err, werr)
 	}
