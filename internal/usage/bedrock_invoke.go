@@ -41,8 +41,20 @@ func bedrockInvokeFields() fields {
 	f["outputText"] = output(asOutput)
 	f["inputTextTokenCount"] = countApart(inTotal)
 	f["totalOutputTextTokenCount"] = countApart(outTotal)
+	// Models that embed have no output: Titan's, which count their input, and Cohere's, which do not.
+	f["embedding"], f["embeddings"] = noOutput(), noOutput()
+	// Mistral, Cohere, AI21: they report nothing, so that their text is counted.
+	f["outputs"] = list(object(fields{"text": output(asOutput)}))
+	f["generations"] = f["outputs"]
+	f["text"] = output(asOutput)
+	f["completions"] = list(object(fields{"data": object(fields{"text": output(asOutput)})}))
 	f["results"] = list(object(fields{"outputText": output(asOutput), "tokenCount": countApart(outTotal)}))
 	return f
+}
+
+// noOutput is the node of something in place of which no text is generated.
+func noOutput() *node {
+	return new(node).onOpen(func(r *Reader, _ byte) { r.other.put(outTotal, 0) })
 }
 
 func bedrockInvokeCounts(r *Reader, m *mapped) {
