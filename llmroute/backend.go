@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/big"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -19,16 +20,16 @@ import (
 // text, in which placeholders such as {env.X} or {file./path} are replaced at start; a value that was written and resolves
 // to nothing is an error.
 type Backend struct {
-	// Provider is the preset: openai (also for any OpenAI-compatible URL), anthropic, deepseek, fireworks, groq, mistral,
-	// ollama, openrouter, perplexity, together, vllm, xai, or mock.
+	// Provider is the preset: openai (also for any OpenAI-compatible URL), anthropic, azure, bedrock, cohere, deepseek,
+	// fireworks, gemini, groq, mistral, ollama, openrouter, perplexity, together, vertex, vllm, xai, or mock.
 	Provider string `json:"provider"`
 
-	// BaseURL is what the provider's own SDK calls its base URL: OpenAI's and its likes' end in /v1, Anthropic's has no path.
-	// Default: the preset's.
+	// BaseURL is what the provider's own SDK calls its base URL: OpenAI's and its likes' end in /v1; Anthropic's, Gemini's,
+	// Cohere's and Bedrock's have no path. Default: the preset's.
 	BaseURL string `json:"base_url,omitempty"`
 
 	// APIKey is the provider's key. It goes to this backend only, and into no log. Needed at the preset's own URL, but for
-	// ollama and mock.
+	// ollama and mock, for bedrock, which else signs with AWS credentials, and for vertex, which has none.
 	APIKey string `json:"api_key,omitempty"`
 
 	// Model is the name sent upstream. A `*` in it stands for what the first `*` of the model's name matched. Default: the
@@ -47,6 +48,22 @@ type Backend struct {
 	// Prices are in USD per million units, by the kinds of docs/prices.md. Default: those of the price data.
 	Prices map[string]string `json:"prices,omitempty"`
 
+	// APIVersion is the api-version that an azure backend asks for. Default: 2024-10-21; none where the base URL ends in
+	// /openai/v1.
+	APIVersion string `json:"api_version,omitempty"`
+
+	// Region is the AWS region of a bedrock backend. Default: the one in the base URL, else that of AWS_REGION or
+	// AWS_DEFAULT_REGION, else, with a base URL, that of AWS' shared configuration.
+	Region string `json:"region,omitempty"`
+
+	// Project is the Google Cloud project of a vertex backend. Default: the one in the base URL's path, else
+	// GOOGLE_CLOUD_PROJECT.
+	Project string `json:"project,omitempty"`
+
+	// Location is the Google Cloud location of a vertex backend. Default: the one in the base URL, else
+	// GOOGLE_CLOUD_LOCATION, else global.
+	Location string `json:"location,omitempty"`
+
 	// Response is the text that a mock backend answers with. Default: Hello from Tollgate.
 	Response string `json:"response,omitempty"`
 
@@ -60,12 +77,17 @@ type Backend struct {
 	preset   provider
 	name     string // unique within the model
 	base     *url.URL
+	basePath string // its path, escaped
 	upstream string
 	auth     []string // the value of the key's header; nil without a key
 	weight   int
 	order    int
 	timeout  time.Duration
 	prices   map[string]string
+	version  string // of Azure's API
+	parent   string // of the models in Vertex' paths
+	signer   signer // nil where the key suffices
+	denied   deniedOptions
 	ownHost  bool // the configuration sets the Host header itself
 	mock     *mock
 	proxy    *reverseproxy.Handler
@@ -107,7 +129,7 @@ func (b *Backend) provision(ctx caddy.Context) error {
 	if !ok {
 		return fmt.Errorf("the handler %T is not reverse_proxy", mod)
 	}
-	if b.auth == nil && b.BaseURL == "" && !preset.keyless && !setsHeader(b.proxy, preset.keyHeader) {
+	if b.auth == nil && b.BaseURL == "" && !preset.keyless && preset.keyHeader != "" && !setsHeader(b.proxy, preset.keyHeader) {
 		return errors.New("api_key is missing")
 	}
 	b.ownHost = setsHeader(b.proxy, "Host")
@@ -123,15 +145,17 @@ func (b *Backend) resolve() error {
 	if base == "" {
 		base = b.preset.base
 	}
-	if base == "" {
-		return fmt.Errorf("provider %s needs a base URL", b.Provider)
-	}
-	if b.base, err = parseBase(base); err != nil {
-		return err
+	if base != "" {
+		if b.base, err = parseBase(base); err != nil {
+			return err
+		}
 	}
 	key, err := resolve("api_key", b.APIKey)
 	if err != nil {
 		return err
+	}
+	if key != "" && b.preset.keyHeader == "" {
+		return fmt.Errorf("provider %s takes no api_key: it uses the cloud's own credentials", b.Provider)
 	}
 	if key != "" {
 		if strings.ContainsFunc(key, func(r rune) bool { return r <= ' ' || r == 0x7f }) {
@@ -139,6 +163,20 @@ func (b *Backend) resolve() error {
 		}
 		b.auth = []string{b.preset.keyPrefix + key}
 	}
+	for name, value := range b.options() {
+		if value != "" && !slices.Contains(b.preset.options, name) {
+			return fmt.Errorf("%s belongs to %s backends", name, ownerOf(name))
+		}
+	}
+	if b.preset.setUp != nil {
+		if err := b.preset.setUp(b); err != nil {
+			return err
+		}
+	}
+	if b.base == nil {
+		return fmt.Errorf("provider %s needs a base URL", b.Provider)
+	}
+	b.basePath = b.base.EscapedPath()
 	if b.upstream, err = resolve("model", b.Model); err != nil {
 		return err
 	}
@@ -161,6 +199,21 @@ func (b *Backend) resolve() error {
 		}
 	}
 	return nil
+}
+
+// options returns the values that only some providers have.
+func (b *Backend) options() map[string]string {
+	return map[string]string{"api_version": b.APIVersion, "region": b.Region, "project": b.Project, "location": b.Location}
+}
+
+// ownerOf returns the provider that has an option, empty when none does.
+func ownerOf(option string) string {
+	for name, p := range providers {
+		if slices.Contains(p.options, option) {
+			return name
+		}
+	}
+	return ""
 }
 
 func (b *Backend) provisionMock() (err error) {

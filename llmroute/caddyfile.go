@@ -40,6 +40,10 @@ func parseCaddyfile(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 //	            order <n>
 //	            price <kind> <USD per million>
 //	            timeout <duration>
+//	            api_version <version>
+//	            region <name>
+//	            project <id>
+//	            location <name>
 //	            response <text>
 //	            delay <duration>
 //	            <subdirectives of reverse_proxy>
@@ -152,7 +156,7 @@ func unmarshalBackend(d *caddyfile.Dispenser) (*Backend, error) {
 		if err := written(b.BaseURL, func(s string) error { _, err := parseBase(s); return err }); err != nil {
 			return nil, d.WrapErr(err)
 		}
-	case preset.base == "":
+	case preset.base == "" && !slices.Contains(preset.options, "region") && !slices.Contains(preset.options, "project"):
 		return nil, d.Errf("provider %s needs a base URL", b.Provider)
 	}
 	var rest []caddyfile.Token
@@ -190,12 +194,28 @@ func (b *Backend) unmarshalOwn(d *caddyfile.Dispenser, seen map[string]bool) (bo
 		if !providers[b.Provider].mock {
 			return true, d.Errf("%s belongs to mock backends", word)
 		}
+	case "api_key":
+		if providers[b.Provider].keyHeader == "" {
+			return true, d.Errf("provider %s takes no api_key: it uses the cloud's own credentials", b.Provider)
+		}
+	default:
+		if owner := ownerOf(word); owner != "" && owner != b.Provider {
+			return true, d.Errf("%s belongs to %s backends", word, owner)
+		}
 	}
 	switch word {
 	case "api_key":
 		return true, single(d, seen, &b.APIKey, nil)
 	case "model":
 		return true, single(d, seen, &b.Model, nil)
+	case "api_version":
+		return true, single(d, seen, &b.APIVersion, checkAzureVersion)
+	case "region":
+		return true, single(d, seen, &b.Region, checkRegion)
+	case "project":
+		return true, single(d, seen, &b.Project, func(s string) error { return checkGoogleName(word, s) })
+	case "location":
+		return true, single(d, seen, &b.Location, func(s string) error { return checkGoogleName(word, s) })
 	case "response":
 		return true, single(d, seen, &b.Response, nil)
 	case "delay":

@@ -1,6 +1,7 @@
 package llmroute
 
 import (
+	"net/url"
 	"strings"
 
 	"github.com/tollgate-llm/tollgate/internal/llm"
@@ -14,6 +15,10 @@ type endpoint struct {
 	streams bool
 	// multipart is set where calls come as forms with files.
 	multipart bool
+	// inPath is set where the path names the model, and not the body.
+	inPath bool
+	// streamed is set where all answers are streams.
+	streamed bool
 	// mocked is set where the mock backend has an answer.
 	mocked bool
 }
@@ -28,9 +33,12 @@ func row(name string, api llm.API, reader usage.API, billing llm.Billing, set ..
 
 func streams(e *endpoint)   { e.streams = true }
 func multipart(e *endpoint) { e.multipart = true }
+func inPath(e *endpoint)    { e.inPath = true }
+func streamed(e *endpoint)  { e.streamed = true }
 func mocked(e *endpoint)    { e.mocked = true }
 
-// endpoints are the rows by path, without the optional /v1.
+// endpoints are the rows by path, with and without the optional /v1. OpenAI's also stand below Azure's
+// /openai/deployments/{model}, see match.
 var endpoints = byPath(
 	row("chat/completions", llm.OpenAI, usage.OpenAIChat, llm.Billable, streams, mocked),
 	row("completions", llm.OpenAI, usage.OpenAIChat, llm.Billable, streams, mocked),
@@ -48,6 +56,9 @@ var endpoints = byPath(
 	row("rerank", llm.OpenAI, usage.CohereRerank, llm.Billable),
 	row("messages", llm.Anthropic, usage.AnthropicMessages, llm.Billable, mocked),
 	row("messages/count_tokens", llm.Anthropic, usage.NotBillable, llm.Free, mocked),
+	row("v2/chat", llm.Cohere, usage.CohereChat, llm.Billable),
+	row("v2/embed", llm.Cohere, usage.CohereEmbed, llm.Billable),
+	row("v2/rerank", llm.Cohere, usage.CohereRerank, llm.Billable),
 )
 
 // models is the row of the list of models, which is answered here.
@@ -57,17 +68,50 @@ func byPath(rows ...*endpoint) map[string]*endpoint {
 	table := make(map[string]*endpoint, 2*len(rows))
 	for _, ep := range rows {
 		table["/"+ep.Name] = ep
-		table["/v1/"+ep.Name] = ep
+		if ep.API != llm.Cohere {
+			table["/v1/"+ep.Name] = ep
+		}
 	}
 	return table
 }
 
-// lookup finds the endpoint of a path, and the id behind `models/`. It returns nil where there is none.
-func lookup(path string) (ep *endpoint, id string) {
-	if ep := endpoints[path]; ep != nil {
+// Rows whose paths name the model.
+var (
+	geminiRows = byVerb(
+		row("generateContent", llm.Gemini, usage.GeminiGenerate, llm.Billable, inPath),
+		row("streamGenerateContent", llm.Gemini, usage.GeminiGenerate, llm.Billable, inPath, streamed),
+	)
+	bedrockRows = byVerb(
+		row("converse", llm.Bedrock, usage.BedrockConverse, llm.Billable, inPath),
+		row("converse-stream", llm.Bedrock, usage.BedrockConverse, llm.Billable, inPath, streamed),
+		row("invoke", llm.Bedrock, usage.BedrockInvoke, llm.Billable, inPath),
+		row("invoke-with-response-stream", llm.Bedrock, usage.BedrockInvoke, llm.Billable, inPath, streamed),
+	)
+)
+
+func byVerb(rows ...*endpoint) map[string]*endpoint {
+	table := make(map[string]*endpoint, len(rows))
+	for _, ep := range rows {
+		table[ep.Name] = ep
+	}
+	return table
+}
+
+// lookup finds the endpoint of a URL, and the name of the model in its path: the one behind `models/`, or the one that is
+// called. It returns nil where there is no endpoint.
+func lookup(u *url.URL) (ep *endpoint, name string) {
+	if ep := endpoints[u.Path]; ep != nil {
 		return ep, ""
 	}
-	rest, ok := strings.CutPrefix(strings.TrimPrefix(path, "/v1"), "/models")
+	path := u.EscapedPath()
+	if ep, escaped := match(path); ep != nil {
+		name, err := url.PathUnescape(escaped)
+		if err != nil || name == "" {
+			return nil, ""
+		}
+		return ep, name
+	}
+	rest, ok := strings.CutPrefix(strings.TrimPrefix(u.Path, "/v1"), "/models")
 	if !ok {
 		return nil, ""
 	}
@@ -76,6 +120,39 @@ func lookup(path string) (ep *endpoint, id string) {
 	}
 	if id, ok := strings.CutPrefix(rest, "/"); ok && id != "" {
 		return models, id
+	}
+	return nil, ""
+}
+
+// match finds the endpoint of a path that names the model, and that name as it stands in the path.
+func match(path string) (ep *endpoint, name string) {
+	if rest, ok := strings.CutPrefix(path, "/model/"); ok {
+		if at := strings.LastIndexByte(rest, '/'); at > 0 {
+			return bedrockRows[rest[at+1:]], rest[:at]
+		}
+		return nil, ""
+	}
+	if rest, ok := strings.CutPrefix(path, "/openai/deployments/"); ok {
+		// Names of models may hold slashes.
+		for at := range len(rest) {
+			if rest[at] != '/' {
+				continue
+			}
+			if at == 0 {
+				break
+			}
+			if ep := endpoints[rest[at:]]; ep != nil && ep.API == llm.OpenAI {
+				return ep, rest[:at]
+			}
+		}
+		return nil, ""
+	}
+	rest, ok := strings.CutPrefix(path, "/v1beta/models/")
+	if !ok {
+		rest, ok = strings.CutPrefix(path, "/v1/models/")
+	}
+	if at := strings.LastIndexByte(rest, ':'); ok && at > 0 {
+		return geminiRows[rest[at+1:]], rest[:at]
 	}
 	return nil, ""
 }

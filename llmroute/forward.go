@@ -38,17 +38,22 @@ func (h *Handler) forward(w http.ResponseWriter, r *http.Request, call *llm.Call
 		}
 		target := call.Target()
 		backend := t.server()
-		ask := ep.streams && b.Stream && !b.UsageAsked && call.Metered && !backend.preset.noStreamOptions
-		call.SetUsageInjected(ask)
-		*a = attempt{backend: backend, payload: b.Edited(target.Upstream, ask), last: i == len(tries)-1}
-		err := backend.proxy.ServeHTTP(w, upstreamRequest(r, a, ep, header, target.Upstream), nothing)
+		*a = attempt{
+			backend: backend, call: call, last: i == len(tries)-1,
+			calling: calling{ep: ep, body: b, upstream: target.Upstream, query: r.URL.RawQuery},
+		}
+		a.prepare(ep.streams && b.Stream && !b.UsageAsked && call.Metered && !backend.preset.noStreamOptions && !backend.denied.has(target.Upstream))
+		err := backend.proxy.ServeHTTP(w, upstreamRequest(r, a, header), nothing)
 		if err == nil {
 			return nil
 		}
 		if c := h.logger.Check(zap.WarnLevel, "attempt failed"); c != nil {
 			c.Write(zap.String("model", target.Model), zap.String("backend", target.Backend), zap.Bool("last", a.last), zap.Error(err))
 		}
-		if a.last || a.answered {
+		if fault := b.Fault(); fault != nil {
+			return unreadable(fault)
+		}
+		if a.last || a.answered || a.payload.Spent() {
 			return unanswered(err, target.Model)
 		}
 	}

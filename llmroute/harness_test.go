@@ -19,6 +19,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	_ "github.com/caddyserver/caddy/v2/modules/standard"
 
+	"github.com/tollgate-llm/tollgate/internal/body"
 	"github.com/tollgate-llm/tollgate/internal/llm"
 )
 
@@ -176,4 +177,12 @@ func dialing(socket string) *http.Transport {
 	return &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return new(net.Dialer).DialContext(ctx, "unix", socket)
 	}}
+}
+
+// bodyOf scans a body.
+func bodyOf(t testing.TB, text string) *body.Body {
+	t.Helper()
+	b, err := body.Parse([]byte(text))
+	require.NoError(t, err)
+	return b
 }

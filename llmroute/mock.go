@@ -35,7 +35,7 @@ func (m *mock) RoundTrip(r *http.Request) (*http.Response, error) {
 	if err := m.wait(r); err != nil {
 		return nil, err
 	}
-	ep, _ := lookup(r.URL.Path)
+	ep, _ := lookup(r.URL)
 	a := mockAnswer{
 		id: llm.NewID(), model: b.ModelName, text: m.text, in: mockTokens(b.Units), out: mockTokens(usage.Units(m.text)),
 		created: time.Now().Unix(), usage: b.UsageAsked,

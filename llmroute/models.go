@@ -84,5 +84,5 @@ func (h *Handler) listModels(w http.ResponseWriter, r *http.Request, call *llm.C
 
 // speaks reports whether one of the model's backends takes calls in that API.
 func (m *Model) speaks(api llm.API) bool {
-	return slices.ContainsFunc(m.Backends, func(b *Backend) bool { return b.preset.mock || b.preset.flavour == api })
+	return slices.ContainsFunc(m.Backends, func(b *Backend) bool { return b.preset.mock || b.preset.speaks(api) })
 }

@@ -10,12 +10,23 @@ import (
 type try struct {
 	entry   *entry
 	name    string // the model's name as it was meant
-	backend int    // the index within the entry's model
-	round   int    // how often this backend was tried before
+	api     llm.API
+	backend int // the index within the entry's model
+	round   int // how often this backend was tried before
 }
 
-func (t *try) server() *Backend    { return t.entry.model.Backends[t.backend] }
-func (t *try) target() *llm.Target { return t.entry.target(t.backend, t.name) }
+func (t *try) server() *Backend { return t.entry.model.Backends[t.backend] }
+
+// target describes the attempt.
+func (t *try) target() *llm.Target {
+	target := t.entry.target(t.backend, t.name)
+	if target.Flavour == t.api || t.server().preset.also != t.api {
+		return target
+	}
+	other := *target
+	other.Flavour = t.api
+	return &other
+}
 
 // plan lists the attempts in the order in which they are made: with the model's own backends, then with those of its
 // fallback models that the caller may use. It is empty when none of them serves the endpoint.
@@ -53,7 +64,7 @@ func (e *entry) plan(tries []try, name string, ep *endpoint) []try {
 	backends := e.model.Backends
 	for i, b := range backends {
 		if b.preset.serves(ep) {
-			tries = append(tries, try{entry: e, name: name, backend: i})
+			tries = append(tries, try{entry: e, name: name, api: ep.API, backend: i})
 		}
 	}
 	n := len(tries) - from

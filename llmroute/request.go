@@ -4,23 +4,54 @@ import (
 	"errors"
 	"io"
 	"net/http"
-	"net/url"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/tollgate-llm/tollgate/internal/body"
 	"github.com/tollgate-llm/tollgate/internal/llm"
 )
 
-// read takes the body, once, and scans it.
-func (h *Handler) read(r *http.Request, ep *endpoint) (*body.Body, *llm.Error) {
+// read takes the body, once, and scans it: the whole of it, but for the files of a large form. named is the model that the
+// path names, empty where that is for the body to say.
+func (h *Handler) read(r *http.Request, ep *endpoint, named string) (*body.Body, *llm.Error) {
 	if enc := r.Header.Get("Content-Encoding"); enc != "" && !strings.EqualFold(enc, "identity") {
 		return nil, refusal(http.StatusUnsupportedMediaType, invalidRequest, "Content-Encoding",
 			"a compressed body is not read: send it without Content-Encoding")
 	}
-	if !isJSON(r.Header.Get("Content-Type")) {
+	if len(r.Header["Content-Type"]) > 1 {
+		return nil, invalid("Content-Type", "the request has several Content-Types")
+	}
+	b, refused := h.scan(r, ep, named)
+	if refused != nil {
+		return nil, refused
+	}
+	if refused := name(b, ep, named); refused != nil {
+		return nil, refused
+	}
+	b.Stream = b.Stream || ep.streamed
+	if b.Background {
+		return nil, invalid("background", "background: true is not served: the usage of such calls comes too late to be metered")
+	}
+	return b, nil
+}
+
+// scan reads a body in the form that its Content-Type names.
+func (h *Handler) scan(r *http.Request, ep *endpoint, named string) (*body.Body, *llm.Error) {
+	contentType := r.Header.Get("Content-Type")
+	if ep.multipart && isForm(contentType) {
+		if r.ContentLength > h.maxBody {
+			return nil, tooLarge()
+		}
+		b, err := body.ParseForm(r.Body, contentType, named != "", r.ContentLength, h.maxBody)
+		if err != nil {
+			return nil, unreadable(err)
+		}
+		return b, nil
+	}
+	if !isJSON(contentType) {
 		message := "the body must be JSON: send Content-Type: application/json"
 		if ep.multipart {
-			message = "forms with files are not served at " + r.URL.Path + ": only JSON bodies are read"
+			message = "the body must be a form or JSON: send Content-Type: multipart/form-data; boundary=... or application/json"
 		}
 		return nil, refusal(http.StatusUnsupportedMediaType, invalidRequest, "Content-Type", message)
 	}
@@ -30,19 +61,70 @@ func (h *Handler) read(r *http.Request, ep *endpoint) (*body.Body, *llm.Error) {
 	}
 	b, err := body.Parse(data)
 	if err != nil {
-		refused := invalid("", "the body cannot be read: "+err.Error())
-		if at, ok := errors.AsType[*body.Error](err); ok {
-			refused.Param = at.Param
-		}
-		return nil, refused
-	}
-	switch {
-	case !b.Model.Present():
-		return nil, invalid("model", "the body names no model: give it as \"model\"")
-	case b.Background:
-		return nil, invalid("background", "background: true is not served: the usage of such calls comes too late to be metered")
+		return nil, unreadable(err)
 	}
 	return b, nil
+}
+
+// name settles which model a call names.
+func name(b *body.Body, ep *endpoint, named string) *llm.Error {
+	switch {
+	case named == "" && b.BodyModel == "":
+		return invalid("model", "the body names no model: give it as \"model\"")
+	case named == "":
+	case !plain(named):
+		return invalid("model", "the path names no model, or one of more than 255 bytes or with a control character")
+	default:
+		if ep.inPath && b.BodyModel != "" && strings.TrimPrefix(b.BodyModel, geminiModels) != named {
+			return invalid("model", "the body names another model than the path: leave it out of the body")
+		}
+		b.ModelName = named
+	}
+	if strayed(b.ModelName) {
+		return invalid("model", "the model's name has . or .. between its slashes")
+	}
+	return nil
+}
+
+// plain reports whether a name out of a path is as short and clean as one out of a body must be.
+func plain(name string) bool {
+	return name != "" && len(name) <= body.MaxName && utf8.ValidString(name) &&
+		!strings.ContainsFunc(name, func(r rune) bool { return r < ' ' || r == 0x7f })
+}
+
+// strayed reports whether a name, put into a path, would lead elsewhere.
+func strayed(name string) bool {
+	if name[0] != '.' && !strings.Contains(name, "/.") {
+		return false
+	}
+	for part := range strings.SplitSeq(name, "/") {
+		if part == "." || part == ".." {
+			return true
+		}
+	}
+	return false
+}
+
+// unreadable tells what is wrong with a body.
+func unreadable(err error) *llm.Error {
+	if errors.Is(err, body.ErrTooLarge) {
+		return tooLarge()
+	}
+	at, ok := errors.AsType[*body.Error](err)
+	if !ok {
+		return unread(err)
+	}
+	return invalid(at.Param, "the body cannot be read: "+at.Error())
+}
+
+func tooLarge() *llm.Error {
+	return refusal(http.StatusRequestEntityTooLarge, invalidRequest, "", "the body is larger than this gateway takes (max_body)")
+}
+
+// isForm reports whether a Content-Type is a form with files.
+func isForm(contentType string) bool {
+	media, _, _ := strings.Cut(contentType, ";")
+	return strings.EqualFold(strings.TrimSpace(media), "multipart/form-data")
 }
 
 // isJSON reports whether a Content-Type is JSON. None at all is taken for it.
@@ -60,9 +142,6 @@ const firstRead = 1 << 20
 
 // readAll reads the body up to the bound.
 func (h *Handler) readAll(r *http.Request) ([]byte, *llm.Error) {
-	tooLarge := func() *llm.Error {
-		return refusal(http.StatusRequestEntityTooLarge, invalidRequest, "", "the body is larger than this gateway takes (max_body)")
-	}
 	if r.ContentLength > h.maxBody {
 		return nil, tooLarge()
 	}
@@ -103,71 +182,25 @@ func unread(err error) *llm.Error {
 	return e
 }
 
-// Which of the client's headers go upstream. What is not named here does not, credentials least of all.
-const (
-	toAll uint8 = 1 << iota
-	toOpenAI
-	toAnthropic
-)
-
-var passing = map[string]uint8{
-	"Content-Type":      toAll,
-	"Accept":            toAll,
-	"User-Agent":        toAll,
-	"Idempotency-Key":   toAll,
-	"X-Request-Id":      toAll,
-	"Traceparent":       toAll,
-	"Tracestate":        toAll,
-	"Openai-Beta":       toOpenAI,
-	"Anthropic-Beta":    toAnthropic,
-	"Anthropic-Version": toAnthropic,
-}
-
-// The reverse proxy leaves a header out that is there without a value.
-var (
-	withheld = []string(nil)
-	jsonType = []string{"application/json"}
-	version  = []string{"2023-06-01"} // what Anthropic's own SDKs send
-)
-
-// upstreamHeader returns the client's headers that go upstream.
-func upstreamHeader(in http.Header, api llm.API) http.Header {
-	flavour := toAll | toOpenAI
-	if api == llm.Anthropic {
-		flavour = toAll | toAnthropic
-	}
-	out := make(http.Header, 16)
-	for name, values := range in {
-		if passing[name]&flavour != 0 || strings.HasPrefix(name, "X-Stainless-") {
-			out[name] = values
-		}
-	}
-	if len(out["Content-Type"]) == 0 {
-		out["Content-Type"] = jsonType
-	}
-	if api == llm.Anthropic && len(out["Anthropic-Version"]) == 0 {
-		out["Anthropic-Version"] = version
-	}
-	out["X-Forwarded-For"], out["X-Forwarded-Host"], out["X-Forwarded-Proto"] = withheld, withheld, withheld
-	return out
-}
-
 // upstreamRequest makes the request of one attempt. Its path is built from the table, never copied.
-func upstreamRequest(r *http.Request, a *attempt, ep *endpoint, header http.Header, upstream string) *http.Request {
+func upstreamRequest(r *http.Request, a *attempt, header http.Header) *http.Request {
 	b := a.backend
 	out := r.WithContext(withAttempt(r.Context(), a))
-	path, query := b.preset.pathOf(ep, upstream)
-	out.URL = &url.URL{Path: b.base.Path + path, RawQuery: query}
-	if ep.API == llm.Anthropic && r.URL.RawQuery == "beta=true" {
-		out.URL.RawQuery = r.URL.RawQuery // how Anthropic's SDKs mark their beta calls
-	}
+	out.URL = b.url(&a.calling)
 	out.RequestURI = ""
 	out.Host = b.base.Host
 	out.Header = header // the reverse proxy changes a copy
 	out.TransferEncoding, out.Trailer = nil, nil
-	payload := a.payload
-	out.ContentLength = payload.Len()
-	out.Body = payload.Reader()
-	out.GetBody = func() (io.ReadCloser, error) { return payload.Reader(), nil }
+	carry(out, a.payload)
 	return out
+}
+
+// carry makes the payload a request's body.
+func carry(r *http.Request, payload *body.Payload) {
+	r.ContentLength = payload.Len()
+	r.Body = payload.Reader()
+	r.GetBody = nil
+	if payload.Whole() {
+		r.GetBody = func() (io.ReadCloser, error) { return payload.Reader(), nil }
+	}
 }

@@ -23,6 +23,10 @@ func TestKeysAreInNoLog(t *testing.T) {
 	dir := t.TempDir()
 	logs, socket := filepath.Join(dir, "log"), filepath.Join(dir, "socket")
 	t.Setenv("TOLLGATE_PROVIDER_KEY", "sk-provider-secret")
+	t.Setenv("AWS_ACCESS_KEY_ID", "AKID")
+	t.Setenv("AWS_SECRET_ACCESS_KEY", "provider-secret-of-aws")
+	t.Setenv("AWS_SESSION_TOKEN", "provider-secret-session")
+	accountOf(t, newUpstream(t, respond(200, `{"access_token":"ya29.provider-secret","token_type":"Bearer","expires_in":3600}`)).URL)
 	config, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(fmt.Sprintf(`{
 		admin off
 		persist_config off
@@ -57,13 +61,27 @@ func TestKeysAreInNoLog(t *testing.T) {
 					api_key {env.TOLLGATE_PROVIDER_KEY}
 				}
 			}
+			model rock {
+				backend bedrock %[4]s {
+					region us-east-1
+					verbose_logs
+				}
+			}
+			model gem {
+				backend vertex %[4]s {
+					project p
+					verbose_logs
+				}
+			}
 		}
 	}`, logs, socket, bad.URL, good.URL)), map[string]any{"filename": "Caddyfile"})
 	require.NoError(t, err)
 	require.NoError(t, caddy.Load(config, true))
 	t.Cleanup(func() { require.NoError(t, caddy.Stop()) })
 	client := dialing(socket)
-	for path, model := range map[string]string{"/v1/chat/completions": "m", "/v1/messages": "claude"} {
+	for path, model := range map[string]string{
+		"/v1/chat/completions": "m", "/v1/messages": "claude", "/model/rock/converse": "rock", "/v1beta/models/gem:generateContent": "gem",
+	} {
 		req := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "http://gateway"+path, strings.NewReader(`{"model":"`+model+`"}`))
 		req.RequestURI = ""
 		resp, err := client.RoundTrip(req)
@@ -74,10 +92,20 @@ func TestKeysAreInNoLog(t *testing.T) {
 		require.Equal(t, 200, resp.StatusCode)
 	}
 	require.Equal(t, "Bearer sk-provider-secret", bad.only(t).header.Get("Authorization"))
-	require.Equal(t, "sk-provider-secret", good.requests()[0].header.Get("X-Api-Key")+strings.TrimPrefix(good.requests()[0].header.Get("Authorization"), "Bearer "))
+	sent := ""
+	for _, r := range good.requests() {
+		sent += fmt.Sprint(r.header)
+	}
+	for _, credential := range []string{
+		"Authorization:[Bearer sk-provider-secret]", "X-Api-Key:[sk-provider-secret]", "Bearer ya29.provider-secret", "X-Amz-Security-Token:[provider-secret-session]",
+		"Signature=",
+	} {
+		require.Contains(t, sent, credential)
+	}
 	text, err := os.ReadFile(logs)
 	require.NoError(t, err)
 	require.Contains(t, string(text), "upstream roundtrip", "the reverse proxy logs its requests")
 	require.Contains(t, string(text), "attempt failed")
 	require.NotContains(t, string(text), "provider-secret")
+	require.NotContains(t, string(text), "Signature=")
 }

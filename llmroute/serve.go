@@ -50,14 +50,14 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.
 }
 
 func (h *Handler) serve(w http.ResponseWriter, r *http.Request, call *llm.Call) *llm.Error {
-	ep, id, refused := h.route(r, call)
+	ep, named, refused := h.route(r, call)
 	if refused != nil {
 		return refused
 	}
 	if ep == models {
-		return h.listModels(w, r, call, id)
+		return h.listModels(w, r, call, named)
 	}
-	b, refused := h.read(r, ep)
+	b, refused := h.read(r, ep, named)
 	if refused != nil {
 		return refused
 	}
@@ -68,7 +68,7 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, call *llm.Call) 
 	call.Endpoint = &ep.Endpoint
 	call.Request = llm.Request{
 		Asked: b.ModelName, Stream: b.Stream, IncludeUsage: b.UsageAsked, User: user, UserParam: b.User,
-		N: b.N, MaxOutput: b.MaxOutput, Tier: b.Tier, BodyBytes: int64(len(b.Data)), TextUnits: b.Units,
+		N: b.N, MaxOutput: b.MaxOutput, Tier: b.Tier, BodyBytes: max(int64(len(b.Data)), r.ContentLength), TextUnits: b.Units,
 	}
 	if ep.Reader == usage.OpenAISpeech {
 		call.Request.InputCharacters = b.InputCharacters()
@@ -97,12 +97,13 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, call *llm.Call) 
 	return h.forward(w, r, call, ep, b, tries)
 }
 
-// route finds the endpoint of a request and makes sure that it may be called this way. id is what stands behind `models/`.
-func (h *Handler) route(r *http.Request, call *llm.Call) (ep *endpoint, id string, refused *llm.Error) {
+// route finds the endpoint of a request and makes sure that it may be called this way. named is the model that the path
+// names.
+func (h *Handler) route(r *http.Request, call *llm.Call) (ep *endpoint, named string, refused *llm.Error) {
 	if upgrades(r) {
 		return nil, "", invalid("Upgrade", "a connection cannot be upgraded here: the usage of such calls is not metered")
 	}
-	ep, id = lookup(r.URL.Path)
+	ep, named = lookup(r.URL)
 	method := http.MethodPost
 	if ep == models {
 		method = http.MethodGet
@@ -116,12 +117,12 @@ func (h *Handler) route(r *http.Request, call *llm.Call) (ep *endpoint, id strin
 		return nil, "", refusal(http.StatusUnauthorized, "auth_error", "",
 			"no API key was checked for this call: the gateway's configuration needs `keyauth` before `llmroute`, or `anonymous` in it")
 	case ep == models:
-		return ep, id, nil
+		return ep, named, nil
 	case !call.Metered && !h.Unmetered:
 		return nil, "", refusal(http.StatusServiceUnavailable, "service_unavailable", "",
 			"this call would not be metered: the gateway's configuration needs `lagobilling` before `llmroute`, or `unmetered` in it")
 	}
-	return ep, "", nil
+	return ep, named, nil
 }
 
 // upgrades reports whether a request asks for another protocol. An offer to speak HTTP/2 is none: it may be ignored.
@@ -180,7 +181,7 @@ func preflight(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
 	h.Set("Access-Control-Allow-Origin", "*")
 	h.Set("Access-Control-Allow-Methods", "GET, POST, OPTIONS")
-	allowed := "Authorization, X-Api-Key, Api-Key, Content-Type, Anthropic-Version, Anthropic-Beta"
+	allowed := "Authorization, X-Api-Key, Api-Key, X-Goog-Api-Key, Content-Type, Anthropic-Version, Anthropic-Beta"
 	if asked := r.Header.Get("Access-Control-Request-Headers"); asked != "" {
 		allowed = asked
 	}

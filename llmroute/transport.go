@@ -17,6 +17,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
 	"github.com/tollgate-llm/tollgate/internal/body"
+	"github.com/tollgate-llm/tollgate/internal/llm"
 )
 
 func init() {
@@ -71,13 +72,24 @@ const (
 // attempt is what the RoundTrip of an attempt needs to know, and what it tells. One serves all attempts of a call, as they
 // follow each other.
 type attempt struct {
+	calling
 	backend *Backend
+	call    *llm.Call
 	payload *body.Payload
+	asks    bool // the payload carries a stream_options.include_usage that the client did not ask for
 	last    bool // whatever the answer is, it is passed on
 
 	answered   bool          // an answer was passed on
 	status     int           // the status of an answer that was not passed on; 0 when there was none
 	retryAfter time.Duration // what that answer asked to wait
+}
+
+// prepare makes the payload. asks says whether stream_options.include_usage is put in.
+func (a *attempt) prepare(asks bool) {
+	change := a.backend.change(&a.calling)
+	change.Usage = asks
+	a.asks, a.payload = asks, a.body.Changed(change)
+	a.call.SetUsageInjected(asks)
 }
 
 type attemptKey struct{}
@@ -117,16 +129,18 @@ func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
 		ctx, cancel = context.WithCancelCause(ctx)
 		timer = time.AfterFunc(b.timeout, func() { cancel(errTimeout) })
 	}
-	out := r.WithContext(ctx)
-	out.Header = maps.Clone(r.Header)
-	if err := b.complete(out, a.payload); err != nil {
-		return nil, &failure{reason: err.Error()}
-	}
 	next := t.next
 	if b.mock != nil {
 		next = b.mock
 	}
-	resp, err := next.RoundTrip(out)
+	resp, err := a.send(next, r.WithContext(ctx))
+	if err == nil && a.asks && optionsRefused(resp) {
+		b.denied.add(a.upstream)
+		a.prepare(false)
+		again := r.WithContext(ctx)
+		carry(again, a.payload)
+		resp, err = a.send(next, again)
+	}
 	if timer != nil && !timer.Stop() && err == nil {
 		err = errors.Join(errTimeout, resp.Body.Close())
 	}
@@ -137,6 +151,15 @@ func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
 		return nil, failed(ctx, err)
 	}
 	return a.judge(resp)
+}
+
+// send completes the request and sends it.
+func (a *attempt) send(next http.RoundTripper, out *http.Request) (*http.Response, error) {
+	out.Header = maps.Clone(out.Header)
+	if err := a.backend.complete(out, a.payload); err != nil {
+		return nil, err
+	}
+	return next.RoundTrip(out)
 }
 
 // failed tells why a request got no answer.
@@ -153,7 +176,7 @@ func (a *attempt) judge(resp *http.Response) (*http.Response, error) {
 	if resp.StatusCode == http.StatusSwitchingProtocols {
 		return nil, errors.Join(&failure{reason: "the backend switched protocols unasked"}, resp.Body.Close())
 	}
-	if a.last || !goesOn(resp.StatusCode) {
+	if a.last || !goesOn(resp.StatusCode) || a.payload.Spent() {
 		a.answered = true
 		for _, name := range kept {
 			delete(resp.Header, name)
@@ -217,10 +240,10 @@ func (b *Backend) complete(r *http.Request, payload *body.Payload) error {
 	if b.auth != nil {
 		r.Header[b.preset.keyHeader] = b.auth
 	}
-	if b.preset.sign == nil {
+	if b.signer == nil {
 		return nil
 	}
-	return b.preset.sign(r, payload)
+	return b.signer.sign(r, payload)
 }
 
 // ProxyProtocolEnabled passes the question on.

@@ -23,8 +23,10 @@ func (s Span) Present() bool { return s.End > 0 }
 type Body struct {
 	Data []byte
 
-	Model         Span // the value of `model`, quotes included
-	ModelName     string
+	ModelMember   Span   // the member `model` as a whole, its name included
+	Model         Span   // its value, quotes included
+	BodyModel     string // the model that the body names; empty when it names none
+	ModelName     string // the model that is called: BodyModel, unless the caller says otherwise
 	Stream        bool
 	StreamOptions Span   // the value of `stream_options`: an object or null
 	IncludeUsage  Span   // the value of its include_usage
@@ -34,11 +36,17 @@ type Body struct {
 	MetadataUser  string // `user_id` of `metadata`
 	SafetyUser    string // `safety_identifier`
 	Tier          string // `service_tier`, else `speed`
-	N             int64
-	MaxOutput     int64 // the largest of max_tokens, max_completion_tokens and max_output_tokens
-	Background    bool
-	Input         Span  // the value of `input`, quotes included, where it is a string
-	Units         int64 // the text, in thousandths of a token, by the characters rule of package usage
+	N             int64  // `n`, or Gemini's candidateCount
+	// MaxOutput is the largest of max_tokens, max_completion_tokens, max_output_tokens, Gemini's maxOutputTokens and
+	// Bedrock's maxTokens.
+	MaxOutput  int64
+	Background bool
+	Versioned  bool  // `anthropic_version` is there
+	Input      Span  // the value of `input`, quotes included, where it is a string
+	Units      int64 // the text, in thousandths of a token, by the characters rule of package usage
+
+	form string // the boundary of a form, whose values stand as they are; empty for JSON
+	rest *Rest  // what follows Data; nil when that is all
 }
 
 // InputCharacters returns the length of `input` in characters, where it is a string: speech is billed by it.
@@ -53,11 +61,14 @@ func (b *Body) InputCharacters() int64 {
 type Error struct {
 	Param        string // the member at fault; empty when the JSON itself is
 	Problem      string
-	Line, Column int // from 1; a column is a character
+	Line, Column int // from 1; a column is a character. Both are 0 in a form
 }
 
 // Error returns the problem with its place.
 func (e *Error) Error() string {
+	if e.Line == 0 {
+		return e.Problem
+	}
 	return e.Problem + " at line " + strconv.Itoa(e.Line) + ", column " + strconv.Itoa(e.Column)
 }
 

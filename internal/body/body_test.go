@@ -254,3 +254,57 @@ func BenchmarkParse(b *testing.B) {
 		})
 	}
 }
+
+// TestChanges shows the changes that calls need whose path names the model.
+func TestChanges(t *testing.T) {
+	for _, tt := range []struct {
+		in     string
+		change Change
+		want   string
+	}{
+		{`{}`, Change{Model: "m"}, `{"model":"m"}`},
+		{` { "a":1}`, Change{Model: "m"}, ` {"model":"m", "a":1}`},
+		{`{"stream":true}`, Change{Model: "m", Usage: true}, `{"model":"m","stream_options":{"include_usage":true},"stream":true}`},
+		{`{"model":"a","b":1}`, Change{NoModel: true}, `{"b":1}`},
+		{`{"b":1 , "model":"a"}`, Change{NoModel: true}, `{"b":1 }`},
+		{`{ "model" : "a" }`, Change{NoModel: true}, `{  }`},
+		{`{"b":[1,{"c":","}],"model":"a" , "d":2}`, Change{NoModel: true}, `{"b":[1,{"c":","}],"d":2}`},
+		{`{"b":1}`, Change{NoModel: true}, `{"b":1}`},
+		{`{"b":1,"m\u006fdel":"a"}`, Change{NoModel: true, Version: "v"}, `{"b":1,"anthropic_version":"v"}`},
+		{`{"model":"a","anthropic_version":"w"}`, Change{NoModel: true, Version: "v"}, `{"anthropic_version":"w"}`},
+		{`{"model":"a"}`, Change{Model: "b", Version: "v"}, `{"anthropic_version":"v","model":"b"}`},
+		{`{}`, Change{Version: "v"}, `{"anthropic_version":"v"}`},
+		{`{"model":"a"}`, Change{}, `{"model":"a"}`},
+	} {
+		b, err := Parse([]byte(tt.in))
+		require.NoError(t, err)
+		got := b.Changed(tt.change)
+		require.Equal(t, tt.want, string(got.Bytes()), tt.in)
+		require.Equal(t, int64(len(tt.want)), got.Len())
+	}
+}
+
+// TestSettings reads what a call may cost at most where Gemini and Bedrock have it.
+func TestSettings(t *testing.T) {
+	for in, want := range map[string][2]int64{
+		`{"generationConfig":{"maxOutputTokens":50,"candidateCount":3}}`:                    {50, 3},
+		`{"generation_config":{"max_output_tokens":50},"generationConfig":{"topP":0.5}}`:    {50, 0},
+		`{"inferenceConfig":{"maxTokens":7,"stopSequences":[]}}`:                            {7, 0},
+		`{"generationConfig":null,"inferenceConfig":"x"}`:                                   {},
+		`{"contents":[{"generationConfig":{"maxOutputTokens":50}}],"max_output_tokens":51}`: {51, 0},
+	} {
+		b, err := Parse([]byte(in))
+		require.NoError(t, err)
+		require.Equal(t, want, [2]int64{b.MaxOutput, b.N}, in)
+	}
+	for in, message := range map[string]string{
+		`{"generationConfig":{"maxOutputTokens":5,"maxOutputTokens":6}}`: `the member "maxOutputTokens" must stand once`,
+		`{"generationConfig":{"MaxOutputTokens":5}}`:                     `the member "maxOutputTokens" must stand once`,
+		`{"generationconfig":{}}`:                                        `the member "generationConfig" must be written so`,
+		`{"inferenceConfig":{"maxTokens":-1}}`:                           "maxTokens must be a whole number",
+		`{"inferenceConfig":{},"inferenceConfig":{}}`:                    `the member "inferenceConfig" stands twice`,
+	} {
+		_, err := Parse([]byte(in))
+		require.ErrorContains(t, err, message, in)
+	}
+}

@@ -1,24 +1,38 @@
 package body
 
 import (
+	"cmp"
 	"io"
 	"slices"
 	"unicode/utf8"
 )
 
-// Payload is a body as it goes upstream: stretches of the client's bytes with what was spliced in between. It is never
-// changed once made, so that several readers may read it at once.
+// Payload is a body as it goes upstream: stretches of the client's bytes with what was spliced in between. Unless a rest
+// follows that is still to come, it is never changed once made, so that several readers may read it at once.
 type Payload struct {
 	parts [7][]byte
 	n     int
 	size  int64
+	rest  *Rest
 }
 
 const (
-	optionsMember = `"stream_options":{"include_usage":true},`
+	optionsMember = `"stream_options":{"include_usage":true}`
 	optionsValue  = `{"include_usage":true}`
 	usageMember   = `"include_usage":true`
 )
+
+// Change is what is changed of a body.
+type Change struct {
+	// Model is the model that the body is to name. Empty: what it names stays.
+	Model string
+	// NoModel takes the member out that names the model.
+	NoModel bool
+	// Usage turns stream_options.include_usage on.
+	Usage bool
+	// Version is put in as anthropic_version, unless the body has one. Empty: nothing is.
+	Version string
+}
 
 type edit struct {
 	span Span
@@ -28,17 +42,55 @@ type edit struct {
 // Edited returns the body with another model name, unless that is empty or the name already there, and, when usage is
 // set, with stream_options.include_usage on. What needs no change stays byte for byte, and is not copied.
 func (b *Body) Edited(model string, usage bool) *Payload {
-	edits := make([]edit, 0, 2)
-	if model != "" && model != b.ModelName {
-		edits = append(edits, edit{b.Model, quote(model)})
+	return b.Changed(Change{Model: model, Usage: usage})
+}
+
+// Changed returns the body with the changes. What needs none stays byte for byte, and is not copied.
+func (b *Body) Changed(c Change) *Payload {
+	edits := make([]edit, 0, 3)
+	var first string // new members, which go first
+	add := func(member string) {
+		if first != "" {
+			first += ","
+		}
+		first += member
 	}
-	if usage && !b.UsageAsked {
-		edits = append(edits, b.usageEdit())
+	version := c.Version != "" && !b.Versioned && b.form == ""
+	switch {
+	case c.NoModel && b.Model.Present() && version:
+		edits = append(edits, edit{b.ModelMember, `"anthropic_version":` + quote(c.Version)})
+		version = false
+	case c.NoModel && b.Model.Present():
+		edits = append(edits, edit{b.withComma(b.ModelMember), ""})
+	case c.NoModel, c.Model == "", c.Model == b.BodyModel:
+	case b.form != "" && b.Model.Present():
+		edits = append(edits, edit{b.Model, c.Model})
+	case b.form != "":
+		edits = append(edits, edit{text: "--" + b.form + "\r\nContent-Disposition: form-data; name=\"model\"\r\n\r\n" + c.Model + "\r\n"})
+	case b.Model.Present():
+		edits = append(edits, edit{b.Model, quote(c.Model)})
+	default:
+		add(`"model":` + quote(c.Model))
 	}
-	if len(edits) == 2 && edits[1].span.Start < edits[0].span.Start {
-		edits[0], edits[1] = edits[1], edits[0]
+	if version {
+		add(`"anthropic_version":` + quote(c.Version))
 	}
-	p := &Payload{}
+	if c.Usage && !b.UsageAsked && b.form == "" {
+		if b.StreamOptions.Present() {
+			edits = append(edits, b.usageEdit())
+		} else {
+			add(optionsMember)
+		}
+	}
+	if first != "" {
+		at := 1 + firstNonSpace(b.Data, 0)
+		if b.Data[firstNonSpace(b.Data, at)] != '}' {
+			first += ","
+		}
+		edits = append(edits, edit{Span{at, at}, first})
+	}
+	slices.SortFunc(edits, func(a, b edit) int { return cmp.Or(a.span.Start-b.span.Start, a.span.End-b.span.End) })
+	p := &Payload{rest: b.rest}
 	from := 0
 	for _, e := range edits {
 		p.add(b.Data[from:e.span.Start])
@@ -46,7 +98,25 @@ func (b *Body) Edited(model string, usage bool) *Payload {
 		from = e.span.End
 	}
 	p.add(b.Data[from:])
+	if b.rest != nil {
+		b.rest.offer(p)
+	}
 	return p
+}
+
+// withComma returns a member's span with the comma that goes with it.
+func (b *Body) withComma(s Span) Span {
+	if at := firstNonSpace(b.Data, s.End); b.Data[at] == ',' {
+		return Span{s.Start, firstNonSpace(b.Data, at+1)}
+	}
+	at := s.Start - 1
+	for at >= 0 && b.Data[at] != ',' && b.Data[at] != '{' {
+		at--
+	}
+	if b.Data[at] == ',' {
+		return Span{at, s.End}
+	}
+	return s
 }
 
 // usageEdit turns include_usage on, and keeps what else stands in stream_options.
@@ -54,10 +124,6 @@ func (b *Body) usageEdit() edit {
 	switch {
 	case b.IncludeUsage.Present():
 		return edit{b.IncludeUsage, "true"}
-	case !b.StreamOptions.Present():
-		// The body has a model, so that its object is not empty and the comma is right.
-		at := 1 + firstNonSpace(b.Data, 0)
-		return edit{Span{at, at}, optionsMember}
 	case b.Data[b.StreamOptions.Start] != '{':
 		return edit{b.StreamOptions, optionsValue}
 	}
@@ -83,10 +149,32 @@ func (p *Payload) add(part []byte) {
 	}
 }
 
-// Len returns the length in bytes.
-func (p *Payload) Len() int64 { return p.size }
+// Len returns the length in bytes; -1 when it is not known yet.
+func (p *Payload) Len() int64 {
+	switch {
+	case p.rest == nil:
+		return p.size
+	case p.rest.left < 0:
+		return -1
+	}
+	return p.size + p.rest.left
+}
 
-// Bytes returns the whole as one slice, which must not be changed. It copies only where something was spliced in.
+// Spent reports whether the payload cannot be sent again, because some of what was still to come has been read.
+func (p *Payload) Spent() bool {
+	if p.rest == nil {
+		return false
+	}
+	p.rest.mu.Lock()
+	defer p.rest.mu.Unlock()
+	return p.rest.begun
+}
+
+// Whole reports whether all of the payload is at hand.
+func (p *Payload) Whole() bool { return p.rest == nil }
+
+// Bytes returns what is at hand as one slice, which must not be changed: all of it, unless a rest is to come. It copies
+// only where something was spliced in.
 func (p *Payload) Bytes() []byte {
 	if p.n == 1 {
 		return p.parts[0]
@@ -116,10 +204,13 @@ func (r *reader) Read(buf []byte) (int, error) {
 			r.part, r.at = r.part+1, 0
 		}
 	}
-	if n == 0 {
-		return 0, io.EOF
+	switch {
+	case n > 0 || len(buf) == 0:
+		return n, nil
+	case r.payload.rest != nil:
+		return r.payload.rest.next(r.payload, buf)
 	}
-	return n, nil
+	return 0, io.EOF
 }
 
 func (r *reader) Close() error { return nil }

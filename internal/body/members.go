@@ -12,6 +12,7 @@ import (
 var guarded = []string{
 	"model", "stream", "stream_options", "user", "n", "max_tokens", "max_completion_tokens", "max_output_tokens",
 	"litellm_metadata", "metadata", "safety_identifier", "service_tier", "background", "speed",
+	"generationConfig", "generation_config", "inferenceConfig", "anthropic_version",
 }
 
 // guard returns the guarded member of that name, and "" for any other.
@@ -31,10 +32,17 @@ func (p *parser) guard(raw []byte, nameAt int) (string, error) {
 	}
 	for _, g := range guarded {
 		if sameFolded(name, g) {
-			return "", p.failAt(nameAt, g, `the member "`+g+`" must be written in lower case`)
+			return "", p.failAt(nameAt, g, `the member "`+g+`" must be written `+manner(g))
 		}
 	}
 	return "", nil
+}
+
+func manner(g string) string {
+	if strings.ToLower(g) == g {
+		return "in lower case"
+	}
+	return "so"
 }
 
 // sameFolded reports whether name is g but for case. Folding follows Unicode as encoding/json does, where `ſ` is an s.
@@ -55,7 +63,8 @@ func (p *parser) top(raw []byte, nameAt, depth int) error {
 			b.Input = Span{at, p.at}
 		}
 	case "model":
-		return p.model()
+		err = p.model()
+		b.ModelMember = Span{nameAt, p.at}
 	case "stream":
 		b.Stream, err = p.boolean(name)
 	case "background":
@@ -84,6 +93,11 @@ func (p *parser) top(raw []byte, nameAt, depth int) error {
 		err = p.inner(depth, "user_id", &b.MetadataUser)
 	case "n":
 		b.N, err = p.whole(name)
+	case "generationConfig", "generation_config", "inferenceConfig":
+		err = p.settings(depth)
+	case "anthropic_version":
+		b.Versioned = true
+		err = p.value(depth)
 	default: // the max_* members
 		var n int64
 		n, err = p.whole(name)
@@ -120,6 +134,43 @@ func (p *parser) streamOption(raw []byte, nameAt, depth int) error {
 	return err
 }
 
+// settings takes an object in which Gemini or Bedrock has what a call may cost at most. Google's APIs know each name in
+// two forms.
+func (p *parser) settings(depth int) error {
+	if p.peek() != '{' {
+		return p.value(depth)
+	}
+	var met [len(limits)]bool
+	return p.object(depth+1, func(raw []byte, nameAt, depth int) error {
+		text := raw
+		if bytes.IndexByte(raw, '\\') >= 0 {
+			text = []byte(unescape(raw))
+		}
+		for i, name := range limits {
+			if !sameFolded(text, name) {
+				continue
+			}
+			if string(text) != name || met[i] {
+				return p.failAt(nameAt, name, `the member "`+name+`" must stand once, written so`)
+			}
+			met[i] = true
+			n, err := p.whole(name)
+			if i < limitsOutput {
+				p.body.MaxOutput = max(p.body.MaxOutput, n)
+			} else {
+				p.body.N = max(p.body.N, n)
+			}
+			return err
+		}
+		return p.value(depth)
+	})
+}
+
+// limits are the members of settings that matter; the first limitsOutput bound the output, the others are numbers of answers.
+var limits = [...]string{"maxOutputTokens", "max_output_tokens", "maxTokens", "candidateCount", "candidate_count"}
+
+const limitsOutput = 3
+
 // inner takes one member of an object, where that is a string. The value may be anything else.
 func (p *parser) inner(depth int, want string, into *string) error {
 	if p.peek() != '{' {
@@ -154,9 +205,10 @@ func (p *parser) model() (err error) {
 	if p.peek() != '"' {
 		return p.failAt(at, name, "model must be a string")
 	}
-	if p.body.ModelName, err = p.text(name); err != nil {
+	if p.body.BodyModel, err = p.text(name); err != nil {
 		return err
 	}
+	p.body.ModelName = p.body.BodyModel
 	p.body.Model = Span{at, p.at}
 	if p.body.ModelName == "" {
 		return p.failAt(at, name, "model is empty")

@@ -1,0 +1,220 @@
+package body
+
+import (
+	"bytes"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/tollgate-llm/tollgate/internal/usage"
+)
+
+type formState uint8
+
+const (
+	formStart   formState = iota // before the first boundary
+	formHeader                   // within a part's header
+	formContent                  // within its content
+	formEnd                      // after the last boundary
+)
+
+const (
+	maxPartHeader = 8 << 10
+	maxParts      = 1000
+)
+
+// formFields are the fields that decide where a call goes, what it costs and who pays. Each may stand once, in lower case,
+// and before the files.
+var formFields = []string{"model", "stream", "user", "n"}
+
+// formScanner walks a form as its bytes come, cut anywhere. Where the syntax leaves room for two readings it refuses, as
+// the provider might choose the other one.
+type formScanner struct {
+	needle string // two dashes and the boundary
+	named  bool   // the model is known without its field
+	body   *Body
+
+	state   formState
+	window  []byte // bytes not taken yet
+	taken   int    // bytes of the form before the window
+	parts   int
+	file    bool // a file was met when the model was known
+	inFile  bool
+	field   string // the part under way, if it is one of formFields
+	value   []byte
+	valueAt int
+	seen    []string
+	routed  bool // the call is on its way: what decides about it may come no more
+}
+
+// feed takes the next bytes.
+func (s *formScanner) feed(p []byte) error {
+	s.window = append(s.window, p...)
+	for {
+		before := len(s.window)
+		more, err := s.step()
+		if err != nil {
+			return err
+		}
+		if !more && before == len(s.window) {
+			return nil
+		}
+	}
+}
+
+// take moves n bytes out of the window.
+func (s *formScanner) take(n int) {
+	s.taken += n
+	s.window = append(s.window[:0], s.window[n:]...)
+}
+
+// step goes as far as to the next boundary or the end of the window. It returns false when it needs more bytes.
+func (s *formScanner) step() (bool, error) {
+	w := s.window
+	switch s.state {
+	case formStart:
+		if len(w) < len(s.needle)+2 {
+			if !strings.HasPrefix(s.needle, string(w[:min(len(w), len(s.needle))])) {
+				return false, formError("", "the form does not begin with its boundary")
+			}
+			return false, nil
+		}
+		if !bytes.HasPrefix(w, []byte(s.needle)) {
+			return false, formError("", "the form does not begin with its boundary")
+		}
+		return true, s.boundary(0)
+	case formHeader:
+		end := bytes.Index(w, []byte("\r\n\r\n"))
+		if end > maxPartHeader || end < 0 && len(w) > maxPartHeader+4 {
+			return false, formError("", "a part of the form has too long a header")
+		}
+		if end < 0 {
+			return false, nil
+		}
+		header := string(w[:end])
+		s.take(end + 4)
+		s.state = formContent
+		return true, s.begin(header)
+	case formContent:
+		at := bytes.Index(w, []byte(s.needle))
+		if at < 0 {
+			// The last bytes may be the beginning of a boundary with its line break.
+			return false, s.content(max(0, len(w)-len(s.needle)-1))
+		}
+		if at < 2 || w[at-2] != '\r' || w[at-1] != '\n' {
+			return false, formError("", "the form's boundary stands within a part")
+		}
+		if len(w) < at+len(s.needle)+2 {
+			return false, s.content(at - 2)
+		}
+		if err := s.content(at - 2); err != nil {
+			return false, err
+		}
+		if err := s.finish(); err != nil {
+			return false, err
+		}
+		return true, s.boundary(2)
+	case formEnd:
+		if len(w) > 2 || !strings.HasPrefix("\r\n", string(w)) {
+			return false, formError("", "the form has ended, but more follows")
+		}
+	}
+	return false, nil
+}
+
+// boundary takes a boundary that stands at that place of the window.
+func (s *formScanner) boundary(at int) error {
+	end := at + len(s.needle)
+	switch string(s.window[end : end+2]) {
+	case "\r\n":
+		s.state = formHeader
+	case "--":
+		s.state = formEnd
+	default:
+		return formError("", "the form's boundary stands within a part")
+	}
+	s.take(end + 2)
+	return nil
+}
+
+// begin begins a part.
+func (s *formScanner) begin(header string) error {
+	if s.parts++; s.parts > maxParts {
+		return formError("", "the form has more than "+strconv.Itoa(maxParts)+" parts")
+	}
+	name, file, err := fieldOf(header)
+	if err != nil {
+		return err
+	}
+	s.inFile, s.field, s.value, s.valueAt = file, "", s.value[:0], s.taken
+	if file && (s.named || s.body.Model.Present()) {
+		s.file = true
+	}
+	for _, f := range formFields {
+		if !sameFolded([]byte(strings.TrimSpace(name)), f) {
+			continue
+		}
+		switch {
+		case name != f:
+			return formError(f, "the field "+strconv.Quote(f)+" must be written in lower case")
+		case file:
+			return formError(f, "the field "+strconv.Quote(f)+" must not be a file")
+		case slices.Contains(s.seen, f):
+			return formError(f, "the field "+strconv.Quote(f)+" stands twice")
+		case s.routed:
+			return formError(f, "the field "+strconv.Quote(f)+" comes too late: in a form of more than 1 MB it must stand before the files")
+		}
+		s.seen = append(s.seen, f)
+		s.field = f
+	}
+	return nil
+}
+
+// content takes the next n bytes of a part.
+func (s *formScanner) content(n int) error {
+	if n == 0 {
+		return nil
+	}
+	switch p := s.window[:n]; {
+	case s.field != "":
+		if len(s.value)+n > MaxName {
+			return formError(s.field, s.field+" is longer than "+strconv.Itoa(MaxName)+" bytes")
+		}
+		s.value = append(s.value, p...)
+	case !s.inFile && !s.routed:
+		s.body.Units += usage.Units(p)
+	}
+	s.take(n)
+	return nil
+}
+
+// finish ends a part.
+func (s *formScanner) finish() error {
+	b, value := s.body, string(s.value)
+	if s.field != "" && (!utf8.ValidString(value) || strings.ContainsFunc(value, func(r rune) bool { return r < ' ' || r == 0x7f })) {
+		return formError(s.field, s.field+" holds a control character or is not valid UTF-8")
+	}
+	switch s.field {
+	case "model":
+		if value == "" {
+			return formError(s.field, "model is empty")
+		}
+		b.BodyModel, b.ModelName = value, value
+		b.Model = Span{s.valueAt, s.valueAt + len(value)}
+	case "user":
+		b.User = value
+	case "stream":
+		if value != "true" && value != "false" && value != "" {
+			return formError(s.field, "stream must be true or false")
+		}
+		b.Stream = value == "true"
+	case "n":
+		n, err := strconv.ParseInt(value, 10, 64)
+		if err != nil || n < 0 {
+			return formError(s.field, "n must be a whole number")
+		}
+		b.N = n
+	}
+	return nil
+}

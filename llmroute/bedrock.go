@@ -1,0 +1,124 @@
+package llmroute
+
+import (
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"os"
+	"regexp"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
+	"github.com/aws/aws-sdk-go-v2/config"
+
+	"github.com/tollgate-llm/tollgate/internal/body"
+)
+
+// credentialTime bounds how long fetching credentials of a cloud may take.
+const credentialTime = 15 * time.Second
+
+var regionName = regexp.MustCompile(`^[a-z]{2,4}(-[a-z]+)+-\d{1,2}$`)
+
+func checkRegion(s string) error {
+	if !regionName.MatchString(s) {
+		return fmt.Errorf("region %s: the name of an AWS region such as us-east-1 is expected", s)
+	}
+	return nil
+}
+
+// setUpBedrock completes the base URL with the region, or finds the region in it.
+func setUpBedrock(b *Backend) error {
+	region, err := resolve("region", b.Region)
+	if err != nil {
+		return err
+	}
+	if region == "" && b.base != nil {
+		region = regionOf(b.base)
+	}
+	if region == "" {
+		region = cmp.Or(os.Getenv("AWS_REGION"), os.Getenv("AWS_DEFAULT_REGION"))
+	}
+	if region != "" {
+		if err := checkRegion(region); err != nil {
+			return err
+		}
+	}
+	if b.base == nil {
+		if region == "" {
+			return errors.New("region is missing: write it, or give the base URL")
+		}
+		suffix := ".amazonaws.com"
+		if strings.HasPrefix(region, "cn-") {
+			suffix += ".cn"
+		}
+		if b.base, err = parseBase("https://bedrock-runtime." + region + suffix); err != nil {
+			return err
+		}
+	}
+	if b.auth == nil { // Bedrock's own API key goes in place of a signature
+		b.signer = &awsSigner{region: region}
+	}
+	return nil
+}
+
+// regionOf finds the region in the host of a base URL such as https://bedrock-runtime.us-east-1.amazonaws.com, empty when it
+// is not there.
+func regionOf(base *url.URL) string {
+	for label := range strings.SplitSeq(base.Hostname(), ".") {
+		if regionName.MatchString(label) && !strings.HasPrefix(label, "bedrock") && !strings.HasPrefix(label, "vpce") {
+			return label
+		}
+	}
+	return ""
+}
+
+// awsSigner signs requests with the credentials that AWS' own chain finds: environment, shared files, web identity, the
+// container's or the instance's role. It looks for them when the first call goes out, and keeps them until they expire.
+type awsSigner struct {
+	mu          sync.Mutex
+	region      string // where it is empty, that of AWS' shared configuration
+	credentials aws.CredentialsProvider
+}
+
+// sign adds a signature (SigV4) to a request that nobody edits afterwards.
+func (s *awsSigner) sign(r *http.Request, payload *body.Payload) error {
+	ctx, cancel := context.WithTimeout(r.Context(), credentialTime)
+	defer cancel()
+	region, chain, err := s.chain(ctx)
+	if err != nil {
+		return fmt.Errorf("no AWS credentials: %w", err)
+	}
+	credentials, err := chain.Retrieve(ctx)
+	if err != nil {
+		return fmt.Errorf("no AWS credentials: %w", err)
+	}
+	sum := sha256.Sum256(payload.Bytes())
+	return v4.NewSigner().SignHTTP(ctx, credentials, r, hex.EncodeToString(sum[:]), "bedrock", region, time.Now())
+}
+
+// chain returns the region and the chain of credentials, which keeps what it found.
+func (s *awsSigner) chain(ctx context.Context) (string, aws.CredentialsProvider, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.credentials == nil {
+		c, err := config.LoadDefaultConfig(ctx, config.WithRegion(s.region),
+			config.WithHTTPClient(awshttp.NewBuildableClient().WithTimeout(credentialTime)))
+		if err != nil {
+			return "", nil, err
+		}
+		if c.Region == "" {
+			return "", nil, errors.New("no region is configured")
+		}
+		s.region, s.credentials = c.Region, c.Credentials
+	}
+	return s.region, s.credentials, nil
+}

@@ -1,0 +1,67 @@
+package llmroute
+
+import (
+	"bytes"
+	"io"
+	"net/http"
+	"sync"
+	"time"
+)
+
+const (
+	// deniedFor is how long it is remembered that stream_options is refused: a server may be renewed.
+	deniedFor = 6 * time.Hour
+	// maxDenied bounds how many models are remembered for a backend.
+	maxDenied = 1000
+	// maxRefusal bounds what is read of an answer to see whether it refuses stream_options.
+	maxRefusal = 64 << 10
+)
+
+// deniedOptions remembers the models with which a backend refuses stream_options.
+type deniedOptions struct {
+	mu    sync.RWMutex
+	until map[string]time.Time
+}
+
+// has reports whether stream_options is refused with that model.
+func (d *deniedOptions) has(model string) bool {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	return len(d.until) > 0 && time.Now().Before(d.until[model])
+}
+
+// add remembers it.
+func (d *deniedOptions) add(model string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.until == nil || len(d.until) >= maxDenied {
+		d.until = make(map[string]time.Time)
+	}
+	d.until[model] = time.Now().Add(deniedFor)
+}
+
+// optionsRefused reports whether an answer is an error that names stream_options. The body of any other stays readable.
+func optionsRefused(resp *http.Response) bool {
+	if resp.StatusCode != http.StatusBadRequest && resp.StatusCode != http.StatusUnprocessableEntity {
+		return false
+	}
+	text, err := io.ReadAll(io.LimitReader(resp.Body, maxRefusal))
+	if err == nil && bytes.Contains(text, []byte("stream_options")) {
+		_ = resp.Body.Close() // nothing more is wanted of it
+		return true
+	}
+	begun := io.MultiReader(bytes.NewReader(text), resp.Body)
+	if err != nil {
+		begun = io.MultiReader(bytes.NewReader(text), failing{err})
+	}
+	resp.Body = struct {
+		io.Reader
+		io.Closer
+	}{begun, resp.Body}
+	return false
+}
+
+// failing is a reader of an error that was met before.
+type failing struct{ err error }
+
+func (f failing) Read([]byte) (int, error) { return 0, f.err }

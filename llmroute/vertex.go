@@ -1,0 +1,175 @@
+package llmroute
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"regexp"
+	"strings"
+	"sync/atomic"
+
+	"golang.org/x/oauth2"
+	"golang.org/x/oauth2/google"
+	"golang.org/x/sync/singleflight"
+
+	"github.com/tollgate-llm/tollgate/internal/body"
+	"github.com/tollgate-llm/tollgate/internal/llm"
+)
+
+const (
+	// cloudScope is the scope that calls to Vertex AI need.
+	cloudScope = "https://www.googleapis.com/auth/cloud-platform"
+	// vertexVersion is what a call to one of Anthropic's models on Vertex names in place of the model.
+	vertexVersion = "vertex-2023-10-16"
+	globalVertex  = "global"
+)
+
+// The project may belong to a domain: example.com:my-project.
+var googleName = regexp.MustCompile(`^[a-z0-9][a-z0-9.:-]{0,99}$`)
+
+// checkGoogleName checks the name of a project or a location.
+func checkGoogleName(what, s string) error {
+	if !googleName.MatchString(s) {
+		return fmt.Errorf("%s %s: the id of a Google Cloud %s is expected", what, s, what)
+	}
+	return nil
+}
+
+// setUpVertex finds project and location, and the base URL that belongs to the location.
+func setUpVertex(b *Backend) error {
+	project, err := resolve("project", b.Project)
+	if err != nil {
+		return err
+	}
+	location, err := resolve("location", b.Location)
+	if err != nil {
+		return err
+	}
+	if b.base != nil {
+		parts := strings.Split(strings.Trim(b.base.Path, "/"), "/")
+		for i, word := range parts[:len(parts)-1] {
+			switch {
+			case word == "projects" && project == "":
+				project = parts[i+1]
+			case word == "locations" && location == "":
+				location = parts[i+1]
+			}
+		}
+		path, _, _ := strings.Cut(b.base.Path, "/projects/")
+		b.base.Path = strings.TrimSuffix(path, "/v1")
+		if location == "" {
+			location, _, _ = strings.Cut(b.base.Hostname(), "-aiplatform.")
+			if location == b.base.Hostname() {
+				location = ""
+			}
+		}
+	}
+	// The names of Google's own SDKs.
+	project = cmp.Or(project, os.Getenv("GOOGLE_CLOUD_PROJECT"))
+	location = cmp.Or(location, os.Getenv("GOOGLE_CLOUD_LOCATION"), globalVertex)
+	if project == "" {
+		return errors.New("project is missing: write it, or a base URL that holds it")
+	}
+	if err := errors.Join(checkGoogleName("project", project), checkGoogleName("location", location)); err != nil {
+		return err
+	}
+	if b.base == nil {
+		host := location + "-aiplatform.googleapis.com"
+		switch location {
+		case globalVertex:
+			host = "aiplatform.googleapis.com"
+		case "us", "eu":
+			host = "aiplatform." + location + ".rep.googleapis.com"
+		}
+		if b.base, err = parseBase("https://" + host); err != nil {
+			return err
+		}
+	}
+	b.parent = "/v1/projects/" + project + "/locations/" + location + "/publishers/"
+	b.signer = new(googleSigner)
+	return nil
+}
+
+// vertexPath names the model in the path, below the one who publishes it.
+func vertexPath(b *Backend, c *calling) (path, query string) {
+	path = b.basePath + b.parent
+	if c.ep.API == llm.Gemini {
+		return path + "google/models/" + escape(c.upstream) + ":" + c.ep.Name, geminiQuery(c)
+	}
+	verb := ":rawPredict"
+	name := escape(c.upstream)
+	switch {
+	case c.ep.Billing == llm.Free:
+		name = "count-tokens" // which names the model in its body
+	case c.body.Stream:
+		verb = ":streamRawPredict"
+	}
+	return path + "anthropic/models/" + name + verb, ""
+}
+
+// vertexChange puts Anthropic's version in place of the model, which the path names.
+func vertexChange(c *calling) body.Change {
+	switch {
+	case c.ep.API == llm.Gemini:
+		return body.Change{NoModel: true}
+	case c.ep.Billing == llm.Free:
+		return body.Change{Model: c.upstream, Version: vertexVersion}
+	}
+	return body.Change{NoModel: true, Version: vertexVersion}
+}
+
+// googleSigner adds an access token of Google's Application Default Credentials. It looks for them when the first call
+// goes out, and keeps a token until it expires.
+type googleSigner struct {
+	token  atomic.Pointer[oauth2.Token]
+	source atomic.Pointer[google.Credentials]
+	fetch  singleflight.Group
+}
+
+// sign adds the token.
+func (s *googleSigner) sign(r *http.Request, _ *body.Payload) error {
+	token := s.token.Load()
+	if !token.Valid() {
+		ctx, cancel := context.WithTimeout(r.Context(), credentialTime)
+		defer cancel()
+		select {
+		case got := <-s.fetch.DoChan("", s.renew): // which ends by the deadline of its client
+			if got.Err != nil {
+				return fmt.Errorf("no Google credentials: %w", got.Err)
+			}
+			token, _ = got.Val.(*oauth2.Token)
+		case <-ctx.Done():
+			return fmt.Errorf("no Google credentials: %w", ctx.Err())
+		}
+	}
+	r.Header[authorization] = []string{bearer + token.AccessToken}
+	return nil
+}
+
+// renew fetches a token. It serves all calls that wait for one, so that it belongs to none of them.
+func (s *googleSigner) renew() (any, error) {
+	if token := s.token.Load(); token.Valid() {
+		return token, nil
+	}
+	credentials := s.source.Load()
+	if credentials == nil {
+		ctx := context.WithValue(context.Background(), oauth2.HTTPClient, &http.Client{Timeout: credentialTime})
+		var err error
+		if credentials, err = google.FindDefaultCredentials(ctx, cloudScope); err != nil {
+			return nil, err
+		}
+		s.source.Store(credentials)
+	}
+	token, err := credentials.TokenSource.Token()
+	if err != nil {
+		if refused, ok := errors.AsType[*oauth2.RetrieveError](err); ok {
+			return nil, fmt.Errorf("the token was refused: %s", refused.Response.Status) // its body is not for a log
+		}
+		return nil, err
+	}
+	s.token.Store(token)
+	return token, nil
+}
