@@ -1,0 +1,178 @@
+package testkit
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"strconv"
+	"sync"
+	"testing"
+
+	"github.com/aws/aws-sdk-go-v2/aws/protocol/eventstream"
+)
+
+// RawAnswer is an answer of an upstream as it goes over the wire. Without Length it is sent in pieces, as streams are.
+type RawAnswer struct {
+	Status      int // 200 when 0
+	ContentType string
+	Body        []byte
+	Length      bool
+	// Hold keeps back what follows the first piece until it is closed, or the caller is gone. Nil: nothing is kept back.
+	Hold <-chan struct{}
+}
+
+// RawCall is a request that an upstream got.
+type RawCall struct {
+	Method, URI, Host string
+	Header            http.Header
+	Length            int64 // Content-Length, -1 without
+	Body              []byte
+	Whole             bool // the body came to its end
+}
+
+// Script is an upstream of any API: it keeps each request byte by byte and answers as it is told.
+type Script struct {
+	URL string
+
+	mu     sync.Mutex
+	answer func(n int, c RawCall) RawAnswer
+	calls  []RawCall
+}
+
+// NewScript starts an upstream that stops with the test. answer gets the request and its number, from 1.
+func NewScript(t testing.TB, answer func(n int, c RawCall) RawAnswer) *Script {
+	s := &Script{answer: answer}
+	server := httptest.NewServer(http.HandlerFunc(s.serve))
+	t.Cleanup(server.Close)
+	s.URL = server.URL
+	return s
+}
+
+// Calls returns the requests so far.
+func (s *Script) Calls() []RawCall {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return append([]RawCall(nil), s.calls...)
+}
+
+func (s *Script) serve(w http.ResponseWriter, r *http.Request) {
+	body, err := io.ReadAll(r.Body)
+	c := RawCall{
+		Method: r.Method, URI: r.RequestURI, Host: r.Host, Header: r.Header.Clone(), Length: r.ContentLength, Body: body, Whole: err == nil,
+	}
+	s.mu.Lock()
+	s.calls = append(s.calls, c)
+	n := len(s.calls)
+	s.mu.Unlock()
+	if err != nil {
+		panic(http.ErrAbortHandler)
+	}
+	a := s.answer(n, c)
+	w.Header().Set("Content-Type", a.ContentType)
+	if a.Length {
+		w.Header().Set("Content-Length", strconv.Itoa(len(a.Body)))
+	}
+	w.WriteHeader(max(a.Status, http.StatusOK))
+	for len(a.Body) > 0 {
+		piece := a.Body
+		if !a.Length {
+			piece = a.Body[:min(len(a.Body), 100)]
+		}
+		if _, err := w.Write(piece); err != nil {
+			panic(http.ErrAbortHandler)
+		}
+		if f, ok := w.(http.Flusher); ok && !a.Length {
+			f.Flush()
+		}
+		a.Body = a.Body[len(piece):]
+		if a.Hold == nil {
+			continue
+		}
+		select {
+		case <-a.Hold:
+		case <-r.Context().Done():
+			panic(http.ErrAbortHandler)
+		}
+	}
+}
+
+// GoldenAnswer reads an answer out of a file of package usage's golden cases.
+func GoldenAnswer(t testing.TB, file, name string) RawAnswer {
+	t.Helper()
+	text, err := os.ReadFile(file) //nolint:gosec // a file of this repository
+	if err != nil {
+		t.Fatal(err)
+	}
+	var cases []struct {
+		Name        string
+		ContentType string `json:"content_type"`
+		Status      int
+		JSON        json.RawMessage
+		SSE         []json.RawMessage
+		Frames      []struct {
+			Type           string
+			Payload, Chunk json.RawMessage
+		}
+		Text *string
+	}
+	if err := json.Unmarshal(text, &cases); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range cases {
+		if c.Name != name {
+			continue
+		}
+		a := RawAnswer{Status: c.Status, ContentType: c.ContentType}
+		var b bytes.Buffer
+		switch {
+		case c.JSON != nil:
+			b.Write(c.JSON)
+			a.Length = true
+		case c.Text != nil:
+			b.WriteString(*c.Text)
+		}
+		for _, e := range c.SSE {
+			if e[0] == '"' {
+				var s string
+				if err := json.Unmarshal(e, &s); err != nil {
+					t.Fatal(err)
+				}
+				b.WriteString(s)
+				continue
+			}
+			fmt.Fprintf(&b, "data: %s\n\n", compacted(t, e))
+		}
+		for _, f := range c.Frames {
+			payload := []byte(f.Payload)
+			if f.Chunk != nil {
+				payload = fmt.Appendf(nil, `{"bytes":"%s","p":"abcd"}`, base64.StdEncoding.EncodeToString(compacted(t, f.Chunk)))
+			}
+			var m eventstream.Message
+			m.Payload = payload
+			m.Headers.Set(":message-type", eventstream.StringValue("event"))
+			m.Headers.Set(":event-type", eventstream.StringValue(f.Type))
+			m.Headers.Set(":content-type", eventstream.StringValue("application/json"))
+			if err := eventstream.NewEncoder().Encode(&b, m); err != nil {
+				t.Fatal(err)
+			}
+		}
+		a.Body = b.Bytes()
+		return a
+	}
+	t.Fatalf("%s has no case %q", file, name)
+	return RawAnswer{}
+}
+
+func compacted(t testing.TB, raw json.RawMessage) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	if err := json.Compact(&b, raw); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
+}

@@ -1,0 +1,215 @@
+package tollgate_test
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"mime"
+	"mime/multipart"
+	"net/http"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/openai/openai-go/v3"
+	"github.com/openai/openai-go/v3/option"
+	"github.com/stretchr/testify/require"
+
+	"github.com/tollgate-llm/tollgate/internal/testkit"
+)
+
+// formWorld is a gateway before one upstream of OpenAI's API.
+func formWorld(t *testing.T, answer func(n int, c testkit.RawCall) testkit.RawAnswer) (*world, *testkit.Script) {
+	u := testkit.NewScript(t, answer)
+	w := &world{redis: testkit.Redis(t), lago: testkit.NewLago(t, testkit.LagoOptions{})}
+	w.lago.AddMetric(testkit.LagoMetric{Code: "llm", Field: "total_tokens"})
+	w.lago.AddSubscription(testkit.LagoSubscription{ExternalID: payer})
+	w.gateway = start(t, "", fmt.Sprintf(`
+	keyauth {
+		store redis %s
+		master_key %s
+	}
+	lagobilling {
+		api_base %s
+		api_key %s
+		event_code llm
+		charge_by team_id
+		payer_check off
+		spool %s
+	}
+	llmroute {
+		model speech image chat {
+			backend openai %s/v1 {
+				api_key %s
+				model upstream
+			}
+		}
+	}`, w.redis.Addr, masterKey, w.lago.URL, w.lago.Key(), t.TempDir(), u.URL, providerKey))
+	return w, u
+}
+
+// fields reads a form as a provider does.
+func fields(t *testing.T, c testkit.RawCall) map[string]string {
+	t.Helper()
+	_, params, err := mime.ParseMediaType(c.Header.Get("Content-Type"))
+	require.NoError(t, err)
+	r := multipart.NewReader(bytes.NewReader(c.Body), params["boundary"])
+	out := make(map[string]string)
+	for {
+		p, err := r.NextPart()
+		if err == io.EOF {
+			return out
+		}
+		require.NoError(t, err)
+		text, err := io.ReadAll(p)
+		require.NoError(t, err)
+		out[p.FormName()] = string(text)
+	}
+}
+
+// TestSDKForms sends files with the official client, which puts them before the model's name, and bills them.
+func TestSDKForms(t *testing.T) {
+	var next atomic.Pointer[testkit.RawAnswer]
+	w, u := formWorld(t, func(int, testkit.RawCall) testkit.RawAnswer { return *next.Load() })
+	golden := func(file, name string) {
+		a := testkit.GoldenAnswer(t, filepath.Join("internal", "usage", "testdata", file+".json"), name)
+		next.Store(&a)
+	}
+	key := w.newKey(`{"team_id":"` + payer + `"}`)
+	oa := openai.NewClient(option.WithBaseURL(w.url("/v1")), option.WithAPIKey(key))
+	ctx := timeout(t, time.Minute)
+	for _, size := range []int{10, 3 << 20} {
+		file := strings.Repeat("x", size)
+		golden("openai_transcription", "json tokens")
+		asked := openai.AudioTranscriptionNewParams{Model: "speech", File: openai.File(strings.NewReader(file), "a.wav", "audio/wav")}
+		_, err := oa.Audio.Transcriptions.New(ctx, asked)
+		require.NoError(t, err)
+		require.Equal(t, map[string]string{"model": "upstream", "file": file}, fields(t, last(u)))
+
+		golden("openai_transcription", "stream")
+		asked.File = openai.File(strings.NewReader(file), "a.wav", "audio/wav")
+		stream := oa.Audio.Transcriptions.NewStreaming(ctx, asked)
+		for stream.Next() { //nolint:revive // read to its end
+		}
+		require.NoError(t, stream.Err())
+		require.Equal(t, map[string]string{"model": "upstream", "file": file, "stream": "true"}, fields(t, last(u)))
+
+		golden("openai_images", "gpt-image")
+		_, err = oa.Images.Edit(ctx, openai.ImageEditParams{
+			Model: "image", Prompt: "a cat", N: openai.Int(2), User: openai.String("end-user"),
+			Image: openai.ImageEditParamsImageUnion{OfFile: openai.File(strings.NewReader(file), "a.png", "image/png")},
+		})
+		require.NoError(t, err)
+		require.Equal(t, map[string]string{"model": "upstream", "image": file, "prompt": "a cat", "n": "2", "user": "end-user"}, fields(t, last(u)))
+	}
+	w.settled(6)
+	require.Equal(t, fmt.Sprint(2*(59+59+100)), w.lago.Billed(payer, "llm", "total_tokens"))
+	require.Empty(t, w.lago.Violations())
+	for _, c := range u.Calls() {
+		require.Equal(t, "Bearer "+providerKey, c.Header.Get("Authorization"))
+	}
+}
+
+func last(u *testkit.Script) testkit.RawCall {
+	calls := u.Calls()
+	return calls[len(calls)-1]
+}
+
+// TestRefusedStreamOptionsAreBilled calls a provider that refuses stream_options: one call more there, one bill, and what
+// it says of its own accord is read.
+func TestRefusedStreamOptionsAreBilled(t *testing.T) {
+	w, u := formWorld(t, func(_ int, c testkit.RawCall) testkit.RawAnswer {
+		if bytes.Contains(c.Body, []byte("stream_options")) {
+			return testkit.RawAnswer{
+				Status: http.StatusUnprocessableEntity, ContentType: "application/json", Length: true,
+				Body: []byte(`{"detail":[{"type":"extra_forbidden","loc":["body","stream_options"]}]}`),
+			}
+		}
+		return testkit.GoldenAnswer(t, filepath.Join("internal", "usage", "testdata", "providers.json"), "mistral: usage on the last chunk, with choices")
+	})
+	key := w.newKey(`{"team_id":"` + payer + `"}`)
+	for range 2 {
+		a := w.must(http.StatusOK, http.MethodPost, "/v1/chat/completions", key, `{"model":"chat","stream":true}`)
+		require.Contains(t, a.Body, `"usage"`, "nothing is kept from the client that was not asked for")
+	}
+	require.Len(t, u.Calls(), 3)
+	w.settled(2)
+	require.Equal(t, "22", w.lago.Billed(payer, "llm", "total_tokens"))
+	ledger, err := (&gateway{t: t, addr: w.admin}).do(http.MethodGet, "/tollgate/billing/events", "", "")
+	require.NoError(t, err)
+	require.Equal(t, 2, strings.Count(ledger.Body, `"attempts":1`))
+}
+
+// TestHangUps hangs up in the middle of a stream: where the provider bills on, the answer is read to its end and billed to
+// the token; elsewhere it is cancelled and billed as far as it came.
+func TestHangUps(t *testing.T) {
+	for provider, drained := range map[string]bool{"openai": false, "gemini": true} {
+		t.Run(provider, func(t *testing.T) {
+			hold := make(chan struct{})
+			u := testkit.NewScript(t, func(int, testkit.RawCall) testkit.RawAnswer {
+				a := testkit.GoldenAnswer(t, filepath.Join("internal", "usage", "testdata", "openai_chat.json"), "stream with usage asked for")
+				if drained {
+					a = testkit.GoldenAnswer(t, filepath.Join("internal", "usage", "testdata", "gemini.json"), "stream running totals")
+				}
+				a.Hold = hold
+				return a
+			})
+			w := &world{redis: testkit.Redis(t), lago: testkit.NewLago(t, testkit.LagoOptions{})}
+			w.lago.AddMetric(testkit.LagoMetric{Code: "llm", Field: "total_tokens"})
+			w.lago.AddSubscription(testkit.LagoSubscription{ExternalID: payer})
+			w.gateway = start(t, "", fmt.Sprintf(`
+			keyauth {
+				store redis %s
+				master_key %s
+			}
+			lagobilling {
+				api_base %s
+				api_key %s
+				event_code llm
+				charge_by team_id
+				payer_check off
+				spool %s
+			}
+			llmroute {
+				model m {
+					backend %s %s {
+						api_key %s
+					}
+				}
+			}`, w.redis.Addr, masterKey, w.lago.URL, w.lago.Key(), t.TempDir(), provider, u.URL, providerKey))
+			key := w.newKey(`{"team_id":"` + payer + `"}`)
+			path, body := "/v1/chat/completions", chat("m", "hello there", true)
+			if drained {
+				path, body = "/v1beta/models/m:streamGenerateContent?alt=sse", `{}`
+			}
+			ctx, hangUp := context.WithCancel(timeout(t, time.Minute))
+			req, err := http.NewRequestWithContext(ctx, http.MethodPost, w.url(path), strings.NewReader(body))
+			require.NoError(t, err)
+			req.Header.Set("X-Goog-Api-Key", key)
+			resp, err := http.DefaultClient.Do(req)
+			require.NoError(t, err)
+			require.Equal(t, http.StatusOK, resp.StatusCode)
+			hangUp()
+			require.NoError(t, resp.Body.Close())
+			if drained {
+				admin := &gateway{t: t, addr: w.admin}
+				require.Eventually(t, func() bool {
+					status, err := admin.do(http.MethodGet, "/tollgate/billing", "", "")
+					return err == nil && strings.Contains(status.Body, `"drains":1`)
+				}, 10*time.Second, 5*time.Millisecond, "the answer is read on")
+				close(hold)
+			}
+			w.settled(1)
+			e := w.lago.Events()[0]
+			if drained {
+				require.Equal(t, []string{"52", "reported"}, []string{e.Property("total_tokens"), e.Property("usage")})
+				return
+			}
+			require.NotEqual(t, "reported", e.Property("usage"))
+			require.NotEqual(t, "11", e.Property("total_tokens"), "the provider stopped before its end")
+		})
+	}
+}
