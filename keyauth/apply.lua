@@ -1,7 +1,7 @@
 -- Makes all changes or none. KEYS of change i (from 0): record, index, aliases at 3i+1. ARGV: the channel, then of each
--- change: kind, id, old record, new record, old alias, new alias; an empty one stands for none.
+-- change: kind, id, old record, new record, old alias, new alias, version; an empty one stands for none.
 local n = #KEYS / 3
-local function arg(i, j) return ARGV[1 + 6 * i + j] end
+local function arg(i, j) return ARGV[1 + 7 * i + j] end
 local freed, taken = {}, {} -- aliases that these changes give up and take: aliases key and alias to id
 for i = 0, n - 1 do
 	if (redis.call('GET', KEYS[3 * i + 1]) or '') ~= arg(i, 3) then return 'changed' end
@@ -28,6 +28,6 @@ for i = 0, n - 1 do
 		redis.call('ZADD', KEYS[3 * i + 2], 0, arg(i, 2))
 	end
 	if arg(i, 6) ~= '' then redis.call('HSET', KEYS[3 * i + 3], arg(i, 6), arg(i, 2)) end
-	redis.call('PUBLISH', ARGV[1], arg(i, 1) .. ':' .. arg(i, 2))
+	redis.call('PUBLISH', ARGV[1], arg(i, 1) .. ':' .. arg(i, 7) .. ':' .. arg(i, 2))
 end
 return 'ok'

@@ -126,24 +126,26 @@ func oldest(m map[digest]cached) digest {
 	return oldest
 }
 
-// drop forgets a key.
-func (c *cache) drop(d digest) {
+// drop forgets a key, unless what is known of it was made of that version of its record.
+func (c *cache) drop(d digest, version string) {
 	s := c.shard(d)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.changes++
-	s.forget(d)
+	if e, there := s.known[d]; !there || version == "" || e.state.version != version {
+		s.forget(d)
+	}
 }
 
-// dropTeam forgets the keys of a team.
-func (c *cache) dropTeam(id string) {
+// dropTeam forgets the keys of a team, unless what is known of them was made of that version of its record.
+func (c *cache) dropTeam(id, version string) {
 	for i := range c.shards {
 		s := &c.shards[i]
 		s.mu.Lock()
 		s.changes++
 		if s.teams[id] > 0 {
 			for d, e := range s.known {
-				if e.state.identity.TeamID == id {
+				if e.state.identity.TeamID == id && (version == "" || e.state.teamVersion != version) {
 					s.forget(d)
 				}
 			}

@@ -144,20 +144,23 @@ func (d *Directory) fetch(key digest) (*keyState, error) {
 		if err != nil {
 			return nil, err
 		}
-		return stateOf(rec, nil), nil
+		state := stateOf(rec, nil)
+		state.version = version(data)
+		return state, nil
 	}
-	data, err = d.read(ctx, TeamKind, rec.TeamID)
-	if data == nil || err != nil {
-		if err != nil {
-			return nil, err
-		}
-		return stateOf(rec, nil), nil
-	}
-	team, err := decode[Team](data)
+	teamData, err := d.read(ctx, TeamKind, rec.TeamID)
 	if err != nil {
 		return nil, err
 	}
-	return stateOf(rec, team), nil
+	var team *Team
+	if teamData != nil {
+		if team, err = decode[Team](teamData); err != nil {
+			return nil, err
+		}
+	}
+	state := stateOf(rec, team)
+	state.version, state.teamVersion = version(data), version(teamData)
+	return state, nil
 }
 
 // read gets a record through the circuit; nil when there is none.
@@ -193,8 +196,9 @@ func (d *Directory) answered() {
 	}
 }
 
-// Changed forgets what a changed record was part of, and keeps questions under way from answering for those to come.
-func (d *Directory) Changed(kind Kind, id string) {
+// Changed forgets what a changed record was part of, unless it was read after that change, and keeps questions under way
+// from answering for those to come. So the late news of a key that was made and used here does not take it away again.
+func (d *Directory) Changed(kind Kind, id, version string) {
 	switch kind {
 	case KeyKind:
 		var key digest
@@ -202,10 +206,10 @@ func (d *Directory) Changed(kind Kind, id string) {
 			d.log.Warn("the key store announced a change of something that is no key")
 			return
 		}
-		d.cache.drop(key)
+		d.cache.drop(key, version)
 		d.flights.Load().Forget(string(key[:]))
 	case TeamKind:
-		d.cache.dropTeam(id)
+		d.cache.dropTeam(id, version)
 		d.flights.Store(new(singleflight.Group))
 	case UserKind, EndUserKind, BudgetKind: // no call is judged by them
 	}

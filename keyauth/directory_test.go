@@ -129,6 +129,42 @@ func TestChangeMissedInAnOutageOfTheWatch(t *testing.T) {
 	require.ErrorIs(t, err, errUnknownKey, "what may have been missed is asked for again")
 }
 
+// TestLateNewsOfWhatIsKnownAlready has the news of a change come when the changed record was read already: the key must not
+// be forgotten for it, as it would be missing if the store failed now. News of any other version makes it be read again.
+func TestLateNewsOfWhatIsKnownAlready(t *testing.T) {
+	server := testkit.Redis(t)
+	a, heardByA := newTestDirectory(t, openRedis(server), time.Now)
+	b, _ := newTestDirectory(t, openRedis(server), time.Now)
+	_, err := NewService(a).NewTeam(t.Context(), fields(t, `{"team_id":"t"}`))
+	require.NoError(t, err)
+	await(t, heardByA.changed, patience, "the team")
+	key := generate(t, a, `{"team_id":"t"}`)
+	await(t, heardByA.changed, patience, "the key")
+	st, err := a.lookup(t.Context(), digestOf(key), testBounds)
+	require.NoError(t, err)
+	gets := heardByA.gets.Load()
+	again := func() *keyState {
+		st, err := a.lookup(t.Context(), digestOf(key), testBounds)
+		require.NoError(t, err)
+		return st
+	}
+	a.Changed(KeyKind, digestOf(key).String(), st.version)
+	a.Changed(TeamKind, "t", st.teamVersion)
+	again()
+	require.Equal(t, gets, heardByA.gets.Load(), "nothing is asked for again")
+
+	_, err = NewService(b).UpdateTeam(t.Context(), fields(t, `{"team_id":"t","models":["gpt-4o"]}`))
+	require.NoError(t, err)
+	await(t, heardByA.changed, time.Second, "the change of the team")
+	require.Equal(t, []string{"gpt-4o"}, again().identity.TeamModels)
+	_, err = NewService(b).Block(t.Context(), key, true)
+	require.NoError(t, err)
+	await(t, heardByA.changed, time.Second, "the block")
+	require.True(t, again().blocked)
+	a.Changed(KeyKind, digestOf(key).String(), st.version) // late news of an old version
+	require.True(t, again().blocked)
+}
+
 func TestHangingRedisDelaysOneCallASecond(t *testing.T) {
 	server := testkit.Redis(t)
 	c := newClock()
@@ -207,14 +243,14 @@ func TestManyTeamsChangeBesideAFullCache(t *testing.T) {
 	require.Greater(t, known, 90_000)
 	begin := time.Now()
 	for i := range 10_000 {
-		c.dropTeam(fmt.Sprint("other", i))
+		c.dropTeam(fmt.Sprint("other", i), "")
 	}
 	require.Less(t, time.Since(begin), 2*time.Second)
-	c.dropTeam("team7")
+	c.dropTeam("team7", "")
 	after, _ := c.size()
 	require.InDelta(t, known-known/100, after, 100)
 	for i := range 100 {
-		c.dropTeam(fmt.Sprint("team", i))
+		c.dropTeam(fmt.Sprint("team", i), "")
 	}
 	left, _ := c.size()
 	require.Zero(t, left)

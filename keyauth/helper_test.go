@@ -74,9 +74,13 @@ type ear struct {
 	o *observed
 }
 
-func (e *ear) Changed(kind Kind, id string) { e.Watcher.Changed(kind, id); send(e.o.changed, id) }
-func (e *ear) Missed()                      { e.Watcher.Missed(); send(e.o.missed, struct{}{}) }
-func (e *ear) Lost(err error)               { e.Watcher.Lost(err); send(e.o.lost, err) }
+func (e *ear) Changed(kind Kind, id, version string) {
+	e.Watcher.Changed(kind, id, version)
+	send(e.o.changed, id)
+}
+
+func (e *ear) Missed()        { e.Watcher.Missed(); send(e.o.missed, struct{}{}) }
+func (e *ear) Lost(err error) { e.Watcher.Lost(err); send(e.o.lost, err) }
 
 // send drops what nobody waits for when the buffer is full: an outage repeats itself.
 func send[T any](ch chan T, v T) {

@@ -63,6 +63,8 @@ type keyState struct {
 	blocked     bool
 	teamBlocked bool
 	expires     time.Time // zero: never
+	version     string    // of the key's record
+	teamVersion string    // of the team's record; empty when it has none
 }
 
 // stateOf builds what callers are judged by from the records. team is nil when the key has none or it has no record.

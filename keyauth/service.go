@@ -325,7 +325,7 @@ func (s *Service) change(ctx context.Context, kind Kind, id string, makeChanges 
 	})
 	// A change whose answer was lost may hold: forgetting is right in either case.
 	for _, c := range touched {
-		s.directory.Changed(c.Kind, c.ID)
+		s.directory.Changed(c.Kind, c.ID, "")
 	}
 	if err == nil {
 		return nil

@@ -49,8 +49,9 @@ type Row struct {
 
 // Watcher is told what happens to the records of a store. Its methods are called from one goroutine and must not block.
 type Watcher interface {
-	// Changed says that a record was changed, by any instance.
-	Changed(kind Kind, id string)
+	// Changed says that a record was changed, by any instance, and to which version of it; an empty one is not known or
+	// stands for a record that is gone.
+	Changed(kind Kind, id, version string)
 	// Missed says that changes may have gone by unseen until now, and that they are seen from now on.
 	Missed()
 	// Lost says that changes are not seen until the next Missed.
@@ -74,6 +75,14 @@ type Store interface {
 	Watch(ctx context.Context, w Watcher)
 	// Close releases the store, after Watch has returned.
 	Close() error
+}
+
+// version tells records apart; empty for none.
+func version(record []byte) string {
+	if record == nil {
+		return ""
+	}
+	return fingerprint(record)
 }
 
 // errExists is what a change made from nothing gets when the record exists.

@@ -147,11 +147,11 @@ var applyScript = redis.NewScript(applySource)
 // Apply makes all changes in one script, which also publishes them.
 func (s *redisStore) Apply(ctx context.Context, changes ...Change) error {
 	keys := make([]string, 0, 3*len(changes))
-	args := make([]any, 0, 1+6*len(changes))
+	args := make([]any, 0, 1+7*len(changes))
 	args = append(args, s.channel)
 	for _, c := range changes {
 		keys = append(keys, s.record(c.Kind, c.ID), s.index(c.Kind), s.aliases(c.Kind))
-		args = append(args, string(c.Kind), c.ID, c.Old, c.New, c.OldAlias, c.NewAlias)
+		args = append(args, string(c.Kind), c.ID, c.Old, c.New, c.OldAlias, c.NewAlias, version(c.New))
 	}
 	answer, err := applyScript.Run(ctx, s.client, keys, args...).Text()
 	if err != nil {
@@ -248,8 +248,9 @@ func (s *redisStore) subscribe(ctx context.Context, w Watcher, subscribed func()
 				w.Missed()
 			}
 		case *redis.Message:
-			if kind, id, ok := strings.Cut(m.Payload, ":"); ok {
-				w.Changed(Kind(kind), id)
+			kind, rest, _ := strings.Cut(m.Payload, ":")
+			if v, id, ok := strings.Cut(rest, ":"); ok {
+				w.Changed(Kind(kind), id, v)
 			}
 		}
 	}

@@ -199,7 +199,7 @@ func (s *Service) applyAll(ctx context.Context, rows []*importing) error {
 	}
 	err := s.directory.store.Apply(ctx, changes...)
 	for _, c := range changes { // in any case, as in change
-		s.directory.Changed(c.Kind, c.ID)
+		s.directory.Changed(c.Kind, c.ID, "")
 	}
 	switch {
 	case err == nil:
