@@ -11,6 +11,7 @@ const (
 	cacheKeys   = 100_000 / cacheShards // known keys of a shard
 	cacheNone   = 16_384 / cacheShards  // unknown keys of a shard, kept apart so that a flood of them evicts no known key
 	evictAmong  = 8                     // entries of which the least recently confirmed one goes
+	recently    = 16                    // changes that a shard remembers
 )
 
 // cached is what a store said of a key, and when.
@@ -29,10 +30,45 @@ type cache struct {
 
 type cacheShard struct {
 	mu      sync.RWMutex
-	changes uint64 // counts invalidations, so that an answer older than one of them is not kept
+	changes uint64           // counts the changes heard of, so that an answer older than one of them is not kept
+	recent  [recently]change // the last of them, by their number
 	known   map[digest]cached
 	unknown map[digest]cached
 	teams   map[string]int // teams of known keys to how many: most teams have none here, and need no search
+}
+
+// change is what was heard of a record: that of a key, or of a team.
+type change struct {
+	isTeam  bool
+	key     digest
+	team    string
+	version string // empty: not known
+}
+
+// note counts a change. The shard is locked.
+func (s *cacheShard) note(c change) {
+	s.changes++
+	s.recent[s.changes%recently] = c
+}
+
+// outdated reports whether an answer to a question of that time may be older than a change heard of since.
+func (s *cacheShard) outdated(d digest, state *keyState, since uint64) bool {
+	if s.changes-since > recently {
+		return true
+	}
+	for n := since + 1; n <= s.changes; n++ {
+		switch c := &s.recent[n%recently]; {
+		case !c.isTeam && c.key == d:
+			if state == nil || c.version == "" || c.version != state.version {
+				return true
+			}
+		case c.isTeam && state != nil && c.team == state.identity.TeamID:
+			if c.version == "" || c.version != state.teamVersion {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 func newCache() *cache {
@@ -69,12 +105,12 @@ func (c *cache) ticket(d digest) ticket {
 	return ticket{changes: s.changes, epoch: c.epoch.Load()}
 }
 
-// put keeps the store's answer, unless an invalidation came between the question and the answer.
+// put keeps the store's answer, unless a change came between the question and the answer which the answer does not hold.
 func (c *cache) put(d digest, t ticket, state *keyState, at time.Time) {
 	s := c.shard(d)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.changes != t.changes {
+	if s.outdated(d, state, t.changes) {
 		return
 	}
 	s.forget(d)
@@ -131,7 +167,7 @@ func (c *cache) drop(d digest, version string) {
 	s := c.shard(d)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.changes++
+	s.note(change{key: d, version: version})
 	if e, there := s.known[d]; !there || version == "" || e.state.version != version {
 		s.forget(d)
 	}
@@ -142,7 +178,7 @@ func (c *cache) dropTeam(id, version string) {
 	for i := range c.shards {
 		s := &c.shards[i]
 		s.mu.Lock()
-		s.changes++
+		s.note(change{isTeam: true, team: id, version: version})
 		if s.teams[id] > 0 {
 			for d, e := range s.known {
 				if e.state.identity.TeamID == id && (version == "" || e.state.teamVersion != version) {
@@ -154,13 +190,13 @@ func (c *cache) dropTeam(id, version string) {
 	}
 }
 
-// doubt makes every entry be asked for again before it serves, but keeps known keys for the case that the store is down.
+// doubt makes every entry, and every answer under way, be asked for again before it serves, but keeps known keys for the case
+// that the store is down.
 func (c *cache) doubt() {
 	c.epoch.Add(1)
 	for i := range c.shards {
 		s := &c.shards[i]
 		s.mu.Lock()
-		s.changes++
 		clear(s.unknown)
 		s.mu.Unlock()
 	}

@@ -165,6 +165,54 @@ func TestLateNewsOfWhatIsKnownAlready(t *testing.T) {
 	require.True(t, again().blocked)
 }
 
+// TestAnswersBesideChanges decides which answers are kept when changes are heard of while they are under way.
+func TestAnswersBesideChanges(t *testing.T) {
+	d, other := digest{1}, digest{1, 1} // of one shard
+	state := func() *keyState {
+		return &keyState{identity: &llm.Identity{TeamID: "t"}, version: "v2", teamVersion: "w2"}
+	}
+	for name, tc := range map[string]struct {
+		state   *keyState
+		changes func(c *cache)
+		kept    bool
+	}{
+		"another key":                     {state(), func(c *cache) { c.drop(other, "") }, true},
+		"another team":                    {state(), func(c *cache) { c.dropTeam("u", "") }, true},
+		"the change that the answer is":   {state(), func(c *cache) { c.drop(d, "v2"); c.dropTeam("t", "w2") }, true},
+		"the key, to another version":     {state(), func(c *cache) { c.drop(d, "v3") }, false},
+		"the key, to a version not known": {state(), func(c *cache) { c.drop(d, "") }, false},
+		"the team":                        {state(), func(c *cache) { c.dropTeam("t", "w3") }, false},
+		"the team, deleted":               {state(), func(c *cache) { c.dropTeam("t", "") }, false},
+		"an unknown key that was made":    {nil, func(c *cache) { c.drop(d, "v1") }, false},
+		"an unknown key, a team":          {nil, func(c *cache) { c.dropTeam("t", "w1") }, true},
+		"as many as are remembered":       {state(), func(c *cache) { drops(c, other, recently) }, true},
+		"more than are remembered":        {state(), func(c *cache) { drops(c, other, recently+1) }, false},
+		"its own, long ago by now":        {state(), func(c *cache) { c.drop(d, "v3"); drops(c, other, recently) }, false},
+	} {
+		c := newCache()
+		drops(c, other, 3)
+		ticket := c.ticket(d)
+		tc.changes(c)
+		c.put(d, ticket, tc.state, time.Now())
+		_, current, there := c.get(d)
+		require.Equal(t, tc.kept, there, name)
+		require.Equal(t, tc.kept, current, name)
+	}
+	c := newCache()
+	ticket := c.ticket(d)
+	c.doubt()
+	c.put(d, ticket, state(), time.Now())
+	_, current, there := c.get(d)
+	require.True(t, there, "an answer from before a time of doubt serves while the store is down")
+	require.False(t, current, "and is asked for again while it is up")
+}
+
+func drops(c *cache, d digest, n int) {
+	for range n {
+		c.drop(d, "")
+	}
+}
+
 func TestHangingRedisDelaysOneCallASecond(t *testing.T) {
 	server := testkit.Redis(t)
 	c := newClock()
