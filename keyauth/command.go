@@ -26,7 +26,12 @@ func init() {
 
 // keysCommand is `caddy tollgate keys`.
 func keysCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "keys", Short: "Shows keys, and brings them from LiteLLM and back"}
+	cmd := &cobra.Command{
+		Use: "keys", Short: "Shows keys, and brings them from LiteLLM and back",
+		Long: "Shows keys, and brings them from LiteLLM and back. The commands talk to the running instance (--address).",
+		Args: cobra.NoArgs, // a name that is no command is an error
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
 	cmd.PersistentFlags().String("store", "", "Which key store, when the configuration has several, such as 'file /var/lib/keys'")
 	cmd.AddCommand(importCommand(), exportCommand(), listCommand(), infoCommand())
 	return cmd

@@ -349,14 +349,14 @@ func (r *importReport) print(w io.Writer) error {
 	printRows(&b, "changed", r.Changed)
 	printRows(&b, "refused", r.Refused)
 	if len(r.Unenforced) > 0 {
-		b.WriteString("\nKept and shown, but no call is refused by them here:\n")
+		b.WriteString("\nKept and shown, but no call is refused by them here (rows):\n")
 		names := make([]string, 0, len(r.Unenforced))
 		for n := range r.Unenforced {
 			names = append(names, n)
 		}
 		slices.Sort(names)
 		for _, n := range names {
-			fmt.Fprintf(&b, "  %s in %d rows\n", n, r.Unenforced[n])
+			fmt.Fprintf(&b, "  %s (%d)\n", n, r.Unenforced[n])
 		}
 	}
 	if r.DryRun {
