@@ -21,7 +21,7 @@ type adoptionWorld struct {
 func newAdoptionWorld(t testing.TB, d Durability) *adoptionWorld {
 	w := &adoptionWorld{fs: newSimFS()}
 	now := time.UnixMilli(1_800_000_000_000)
-	w.o = Options{Dir: "/living", FS: w.fs, Durability: d, SegmentBytes: 700, ReserveBytes: 64, manual: true, Now: func() time.Time { return now }}
+	w.o = Options{Dir: "/living", FS: w.fs, Durability: d, SegmentBytes: 400, ReserveBytes: 64, manual: true, Now: func() time.Time { return now }}
 	w.dead = w.o
 	w.dead.Dir = "/dead"
 	s, err := Open(w.dead)
