@@ -144,11 +144,28 @@ func (s *Spool) again(seqs []uint64, was State) (n int, err error) {
 	for part := range slices.Chunk(seqs, maxListed) {
 		d := draft{frame: frame{kind: kindRetry, time: millis(s.o.Now())}, bound: 8 * len(part), reserve: true}
 		var list []uint64
-		d.compose = func() error {
+		notes := make(map[uint64]place)
+		// A frame that was written and lost in a failed sync has changed nothing.
+		undo := func() {
+			for _, seq := range list {
+				if _, r := s.find(seq); r == nil || r.state() != StatePending {
+					continue
+				}
+				s.change(seq, was, d.time)
+				if note, ok := notes[seq]; ok {
+					s.notes[seq] = note
+				}
+			}
 			list = list[:0]
+		}
+		d.compose = func() error {
+			undo()
 			for _, seq := range part {
 				if _, r := s.find(seq); r != nil && r.state() == was {
 					list = append(list, seq)
+					if note, ok := s.notes[seq]; ok {
+						notes[seq] = note
+					}
 				}
 			}
 			if d.payload = appendSeqs(d.payload[:0], list); len(list) == 0 {
@@ -162,6 +179,9 @@ func (s *Spool) again(seqs []uint64, was State) (n int, err error) {
 			}
 		}
 		if err := s.append(&d); err != nil && !errors.Is(err, errNone) {
+			s.mu.Lock()
+			undo()
+			s.mu.Unlock()
 			return n, err
 		}
 		n += len(list)

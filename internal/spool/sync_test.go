@@ -126,6 +126,41 @@ func TestRefusedRecordStaysAway(t *testing.T) {
 	}
 }
 
+// TestRetryThroughFailedSyncs retries a rejected record while syncs fail: once, so that the frame is written again, and
+// twice, so that the retry is refused and has changed nothing.
+func TestRetryThroughFailedSyncs(t *testing.T) {
+	for fails := 1; fails <= 2; fails++ {
+		fs := newSimFS()
+		o := Options{Dir: modelDir, FS: fs, Durability: Fsync, ReserveBytes: -1, manual: true}
+		s := mustOpen(t, o)
+		settle(t, s, 1)
+		got, err := s.Claim(t.Context(), 1)
+		require.NoError(t, err)
+		require.NoError(t, s.Reject(got[0].Seq, []byte("words")))
+		left := fails
+		fs.fault = func(op, name string) error {
+			if op == "sync" && len(fs.names[name].data) > segmentHeader && left > 0 {
+				left--
+				return errDisk
+			}
+			return nil
+		}
+		want := map[ID]string{testID(1): "pending record 1"}
+		n, err := s.Retry()
+		if fails == 2 {
+			require.ErrorIs(t, err, ErrUnavailable)
+			require.Equal(t, map[ID]string{testID(1): "rejected record 1 because words"}, stateMap(scan(t, s)))
+			n, err = s.Retry()
+		}
+		require.NoError(t, err)
+		require.Equal(t, 1, n)
+		for seed := range uint64(20) {
+			o.FS = fs.lostPower(newModel(t, seed, Fsync).r)
+			require.Equal(t, want, stateMap(scan(t, mustOpen(t, o))))
+		}
+	}
+}
+
 // TestKilledThenPowerLost kills a process between a write and its sync. What the next process finds counts, so it must
 // not go when the power is lost afterwards.
 func TestKilledThenPowerLost(t *testing.T) {
