@@ -1,0 +1,78 @@
+package proof
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"sync"
+	"time"
+)
+
+// lingering begins the tags of calls whose connection the provider keeps open after the answer's end.
+const lingering = "linger-"
+
+// load is what the clients do.
+type load struct {
+	w      *world
+	cancel context.CancelFunc
+	wg     sync.WaitGroup
+
+	mu    sync.Mutex
+	calls []*call
+}
+
+// startLoad lets clients call until it is stopped: each makes one call after the other, by HTTP/1.1 or, every third, by
+// HTTP/2. After each start of the gateway they go on by themselves.
+func startLoad(w *world, seed uint64, clients int) *load {
+	ctx, cancel := context.WithCancel(context.Background())
+	l := &load{w: w, cancel: cancel}
+	for i := range clients {
+		r := rand.New(rand.NewPCG(seed, uint64(100+i))) //nolint:gosec // repeatable on purpose
+		client, base := w.client(i%3 == 2)
+		l.wg.Go(func() {
+			defer client.CloseIdleConnections()
+			for n := 0; ; n++ {
+				if w.await(ctx) != nil {
+					return
+				}
+				c := newCall(r, fmt.Sprintf("call-%d-%d", i, n))
+				c.do(context.Background(), client, base, w.keys[c.payer], nil)
+				l.add(c)
+				breath := time.NewTimer(time.Duration(2+r.IntN(20)) * time.Millisecond)
+				select {
+				case <-breath.C:
+				case <-ctx.Done():
+					return
+				}
+			}
+		})
+	}
+	return l
+}
+
+// client returns a client of HTTP/1.1, or of HTTP/2 over TLS, and the base URL for it.
+func (p *process) client(http2 bool) (client *http.Client, base string) {
+	if !http2 {
+		return &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 4}}, "http://127.0.0.1:" + p.plain
+	}
+	return &http.Client{Transport: &http.Transport{
+		ForceAttemptHTTP2: true, TLSClientConfig: &tls.Config{RootCAs: p.roots(), MinVersion: tls.VersionTLS13},
+	}}, "https://localhost:" + p.tls
+}
+
+func (l *load) add(c *call) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.calls = append(l.calls, c)
+}
+
+// stop lets the calls under way come to their end and returns all that were made.
+func (l *load) stop() []*call {
+	l.cancel()
+	l.wg.Wait()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.calls
+}

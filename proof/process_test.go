@@ -1,0 +1,284 @@
+package proof
+
+import (
+	"bytes"
+	"context"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime/debug"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// built is the binary that users build, with the build tags of this test and, in a soak, its race detector.
+var built = sync.OnceValues(func() (string, error) {
+	dir, err := os.MkdirTemp("", "tollgate-proof")
+	if err != nil {
+		return "", err
+	}
+	bin := filepath.Join(dir, "caddy")
+	args := []string{"build", "-o", bin}
+	if tags := setting("-tags"); tags != "" {
+		args = append(args, "-tags", tags)
+	}
+	if setting("-race") == "true" && os.Getenv(soakVariable) != "" {
+		args = append(args, "-race")
+	}
+	cmd := exec.Command("go", append(args, "./cmd/caddy")...)
+	cmd.Dir = ".."
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("go build: %w: %s", err, out)
+	}
+	return bin, nil
+})
+
+// setting is a flag with which this test was built.
+func setting(name string) string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return ""
+	}
+	for _, s := range info.Settings {
+		if s.Key == name {
+			return s.Value
+		}
+	}
+	return ""
+}
+
+// process is a gateway as a process of its own. Its data and its addresses outlive kills and restarts.
+type process struct {
+	t                 testing.TB
+	bin, dir          string
+	plain, tls, admin string // addresses: HTTP, HTTPS and the admin API
+	caddyfile         string
+
+	mu     sync.Mutex
+	cmd    *exec.Cmd // nil while it is down
+	exited chan struct{}
+	up     chan struct{} // closed while it serves
+	out    *output
+	logs   []string // the last output of processes that ended
+}
+
+// newProcess prepares a gateway; caddyfile writes its configuration, with its addresses.
+func newProcess(t testing.TB, caddyfile func(p *process) string) *process {
+	t.Helper()
+	bin, err := built()
+	require.NoError(t, err)
+	p := &process{t: t, bin: bin, dir: t.TempDir(), up: make(chan struct{})}
+	p.plain, p.tls, p.admin = freePort(t), freePort(t), freePort(t)
+	p.caddyfile = caddyfile(p)
+	t.Cleanup(func() {
+		p.kill()
+		if t.Failed() {
+			for _, l := range p.logs[max(0, len(p.logs)-3):] {
+				t.Log(l)
+			}
+		}
+	})
+	return p
+}
+
+// freePort returns a port that nobody listens on, below those that the system gives to outgoing connections: it must be
+// free again after each kill.
+func freePort(t testing.TB) string {
+	t.Helper()
+	for range 100 {
+		port := fmt.Sprint(10_000 + rand.N(20_000))
+		l, err := net.Listen("tcp", "127.0.0.1:"+port)
+		if err != nil {
+			continue
+		}
+		require.NoError(t, l.Close())
+		return port
+	}
+	t.Fatal("no free port")
+	return ""
+}
+
+// start starts it and returns when it serves.
+func (p *process) start() error {
+	file := filepath.Join(p.dir, "Caddyfile")
+	if err := os.WriteFile(file, []byte(p.caddyfile), 0o600); err != nil {
+		return err
+	}
+	cmd := exec.Command(p.bin, "run", "--config", file, "--adapter", "caddyfile")
+	cmd.Env = append(os.Environ(), "HOME="+p.dir, "XDG_DATA_HOME="+filepath.Join(p.dir, "data"), "XDG_CONFIG_HOME="+filepath.Join(p.dir, "config"))
+	out := &output{serving: make(chan struct{})}
+	cmd.Stdout, cmd.Stderr = out, out
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	exited := make(chan struct{})
+	go func() {
+		_ = cmd.Wait() // how it ended is seen by who ended it
+		close(exited)
+	}()
+	patience := time.NewTimer(time.Minute)
+	defer patience.Stop()
+	select {
+	case <-out.serving:
+	case <-exited:
+		return fmt.Errorf("the gateway does not start: %s", out)
+	case <-patience.C:
+		return errors.Join(fmt.Errorf("the gateway does not serve: %s", out), cmd.Process.Kill())
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.cmd, p.exited, p.out = cmd, exited, out
+	close(p.up)
+	return nil
+}
+
+// await waits until it serves.
+func (p *process) await(ctx context.Context) error {
+	p.mu.Lock()
+	up := p.up
+	p.mu.Unlock()
+	select {
+	case <-up:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// kill ends it by SIGKILL. It reports whether it was there to be killed.
+func (p *process) kill() bool {
+	return p.end(func(proc *os.Process) { _ = proc.Signal(syscall.SIGKILL) }) // a process that is gone is seen by end
+}
+
+// stop ends it as an operator does.
+func (p *process) stop() bool {
+	return p.end(func(proc *os.Process) { _ = proc.Signal(syscall.SIGTERM) })
+}
+
+func (p *process) end(how func(*os.Process)) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.cmd == nil {
+		return false
+	}
+	select {
+	case <-p.exited:
+		p.t.Errorf("the gateway ended by itself: %s", p.out)
+	default:
+	}
+	how(p.cmd.Process)
+	<-p.exited
+	for _, fault := range []string{"panic serving", "DATA RACE", "fatal error:"} {
+		if text := p.out.String(); strings.Contains(text, fault) {
+			p.t.Errorf("the gateway says %q: %s", fault, text)
+		}
+	}
+	p.logs = append(p.logs[max(0, len(p.logs)-2):], p.out.String())
+	p.cmd, p.up = nil, make(chan struct{})
+	return true
+}
+
+// freeze stops its execution where it stands.
+func (p *process) freeze() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.cmd != nil {
+		_ = p.cmd.Process.Signal(syscall.SIGSTOP) // if it is gone there is nothing to freeze
+	}
+}
+
+// reload puts a changed configuration in force, as `caddy reload` does.
+func (p *process) reload(ctx context.Context, caddyfile string) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://127.0.0.1:"+p.admin+"/load", strings.NewReader(caddyfile))
+	if err != nil {
+		return err
+	}
+	req.Header.Set("Content-Type", "text/caddyfile")
+	_, err = body(req)
+	return err
+}
+
+// get asks its admin API.
+func (p *process) get(ctx context.Context, path string) ([]byte, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://127.0.0.1:"+p.admin+path, http.NoBody)
+	if err != nil {
+		return nil, err
+	}
+	return body(req)
+}
+
+// adminClient dials anew for each call, as each may find another process.
+var adminClient = &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+
+// body returns the body of an answer with status 200.
+func body(req *http.Request) ([]byte, error) {
+	res, err := adminClient.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	b, err := io.ReadAll(res.Body)
+	if err = errors.Join(err, res.Body.Close()); err == nil && res.StatusCode != http.StatusOK {
+		err = fmt.Errorf("%s %s: status %d: %s", req.Method, req.URL, res.StatusCode, b)
+	}
+	return b, err
+}
+
+// roots are the certificates to trust: those of Caddy's own authority.
+func (p *process) roots() *x509.CertPool {
+	pool := x509.NewCertPool()
+	pem, err := os.ReadFile(filepath.Join(p.dir, "data", "caddy", "pki", "authorities", "local", "root.crt"))
+	require.NoError(p.t, err)
+	require.True(p.t, pool.AppendCertsFromPEM(pem))
+	return pool
+}
+
+// output keeps the last of what a process writes, and sees when it serves.
+type output struct {
+	mu      sync.Mutex
+	text    []byte
+	seen    bool
+	serving chan struct{}
+}
+
+const outputKept = 32 << 10
+
+// Write takes a piece of the output.
+func (o *output) Write(b []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.text = append(o.text, b...)
+	if !o.seen && bytes.Contains(o.text, []byte("serving initial configuration")) {
+		o.seen = true
+		close(o.serving)
+	}
+	if len(o.text) > 2*outputKept {
+		o.text = append(o.text[:0], o.text[len(o.text)-outputKept:]...)
+	}
+	return len(b), nil
+}
+
+// String returns what was kept.
+func (o *output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return string(o.text)
+}
+
+// running reports whether it is up.
+func (p *process) running() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.cmd != nil
+}

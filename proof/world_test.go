@@ -1,0 +1,156 @@
+package proof
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"math/big"
+	"net/http"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/tollgate-llm/tollgate/internal/testkit"
+)
+
+const (
+	masterKey   = "sk-master-of-the-proof"
+	providerKey = "sk-of-the-provider"
+	code        = "llm"
+	// poisoned is the payer whose events make Lago fail, until the end.
+	poisoned = "sub-poison"
+)
+
+var payers = []string{"sub-1", "sub-2", "sub-3", poisoned}
+
+// mode is one way to run the gateway and Lago.
+type mode struct {
+	store      string // of Lago
+	durability string
+	disconnect string
+}
+
+func (m mode) String() string { return m.store + "/" + m.durability }
+
+// prices are what the Caddyfile says, in USD per million tokens; request is in USD per call.
+var prices = map[string]map[string]string{
+	"gpt-4o": {
+		"input": "2.123456789", "cache_read": "1.061728394", "output": "10.987654321", "reasoning": "11.000000007", "request": "0.000001",
+	},
+	"claude": {
+		"input": "3.000000001", "cache_read": "0.3", "cache_write_5m": "3.75", "cache_write_1h": "6", "output": "15.000000003",
+	},
+	"text-embedding-3-small": {"input": "0.020000003"},
+}
+
+// cost prices quantities by kind, in USD, by rational arithmetic: nothing of the gateway's own is used.
+func cost(model string, counts map[string]int64) *big.Rat {
+	sum := new(big.Rat)
+	for kind, n := range counts {
+		price, ok := new(big.Rat).SetString(prices[model][kind])
+		if !ok {
+			if n != 0 {
+				panic("no price of " + model + " for " + kind)
+			}
+			continue
+		}
+		sum.Add(sum, price.Mul(price, big.NewRat(n, 1_000_000)))
+	}
+	if fee, ok := new(big.Rat).SetString(prices[model]["request"]); ok {
+		sum.Add(sum, fee)
+	}
+	return sum
+}
+
+// world is a gateway between a real Redis, a fake provider and a fake Lago.
+type world struct {
+	*process
+	mode     mode
+	redis    *testkit.RedisServer
+	provider *testkit.Provider
+	lago     *testkit.Lago
+	keys     map[string]string // by payer
+}
+
+func newWorld(t testing.TB, m mode) *world {
+	w := &world{
+		mode:     m,
+		redis:    testkit.Redis(t),
+		provider: testkit.NewProvider(t, testkit.ProviderOptions{Key: providerKey, Keep: 10_000_000}),
+		lago:     testkit.NewLago(t, testkit.LagoOptions{Store: m.store}),
+		keys:     make(map[string]string),
+	}
+	w.lago.AddMetric(testkit.LagoMetric{Code: code, Field: "response_cost"})
+	for _, payer := range payers {
+		w.lago.AddSubscription(testkit.LagoSubscription{ExternalID: payer})
+	}
+	w.process = newProcess(t, w.write)
+	require.NoError(t, w.start())
+	for _, payer := range payers {
+		w.keys[payer] = w.newKey(payer)
+	}
+	return w
+}
+
+// write writes the Caddyfile: a site over HTTP and one over TLS, which share everything.
+func (w *world) write(p *process) string {
+	var models strings.Builder
+	for model, upstream := range map[string]string{"gpt-4o": "openai %s/v1", "claude": "anthropic %s", "text-embedding-3-small": "openai %s/v1"} {
+		fmt.Fprintf(&models, "\t\tmodel %s {\n\t\t\tbackend "+upstream+" {\n\t\t\t\tapi_key %s\n", model, w.provider.URL, providerKey)
+		for kind, price := range prices[model] {
+			fmt.Fprintf(&models, "\t\t\t\tprice %s %s\n", kind, price)
+		}
+		models.WriteString("\t\t\t}\n\t\t\tretries 1\n\t\t}\n")
+	}
+	return fmt.Sprintf(`{
+	admin 127.0.0.1:%s
+	persist_config off
+	auto_https disable_redirects
+	skip_install_trust
+	grace_period 5s
+}
+(gateway) {
+	keyauth {
+		store redis %s
+		master_key %s
+		cache_ttl 10s
+	}
+	lagobilling {
+		api_base %s
+		api_key %s
+		event_code %s
+		charge_by team_id
+		spool %s
+		durability %s
+		on_disconnect %s
+	}
+	llmroute {
+%s	}
+}
+http://127.0.0.1:%s {
+	import gateway
+}
+https://localhost:%s {
+	tls internal
+	import gateway
+}
+`, p.admin, w.redis.Addr, masterKey, w.lago.URL, w.lago.Key(), code, filepath.Join(p.dir, "spool"),
+		w.mode.durability, w.mode.disconnect, models.String(), p.plain, p.tls)
+}
+
+// newKey makes a key whose team is the payer.
+func (w *world) newKey(payer string) string {
+	req, err := http.NewRequestWithContext(context.Background(), http.MethodPost, "http://127.0.0.1:"+w.plain+"/key/generate",
+		strings.NewReader(`{"team_id":"`+payer+`"}`))
+	require.NoError(w.t, err)
+	req.Header.Set("Authorization", "Bearer "+masterKey)
+	b, err := body(req)
+	require.NoError(w.t, err)
+	var key struct {
+		Key string `json:"key"`
+	}
+	require.NoError(w.t, json.Unmarshal(b, &key))
+	return key.Key
+}
