@@ -286,6 +286,8 @@ func TestOutcomes(t *testing.T) {
 			panic(http.ErrAbortHandler)
 		})},
 		{name: "stream without its end", outcome: outcomeCut, source: usage.Estimated, route: chatRoute(chunked(stream, sseStart))},
+		{name: "empty answer of stated length", outcome: outcomeCut, source: usage.Estimated, route: chatRoute(plain("", ""))},
+		{name: "empty answer without a length", outcome: outcomeCut, source: usage.Estimated, route: chatRoute(chunked(""))},
 		{name: "stream cut after its usage", outcome: outcomeCut, source: usage.Reported, broken: true, route: chatRoute(func(w http.ResponseWriter, r *http.Request) {
 			chunked(stream, sseStart, sseUsage)(w, r)
 			panic(http.ErrAbortHandler)

@@ -248,6 +248,8 @@ func (m *meter) outcome(how ending, res *usage.Result) string {
 		return outcomeError
 	case res.Error:
 		return outcomeCut
+	case m.bytes == 0 && status == http.StatusOK && !m.head && m.endpoint().Billing == llm.Billable:
+		return outcomeCut // no answer of a model is empty
 	case how == ended:
 		return outcomeCompleted
 	case how == answered && m.handlerErr == nil && m.left <= 0 && (res.Complete || !m.framed):

@@ -233,12 +233,13 @@ func (a *auditor) records(ledger []*entry) {
 		row := a.rep.row(e.row())
 		row.records++
 		called := a.provider[e.Tag]
+		said := new(big.Rat)
 		for _, c := range called {
 			if c.Reported != nil {
-				p := *c.Reported
-				row.provider.Add(&row.provider, cost(c.Model, (&call{plan: p}).counts()))
+				said.Add(said, cost(c.Model, (&call{plan: *c.Reported}).counts()))
 			}
 		}
+		row.provider.Add(&row.provider, said)
 		switch {
 		case e.State == "pending" || e.State == "open":
 			a.problem(lost, "record %s of %s is still %s", e.ID, e.Tag, e.State)
@@ -264,14 +265,13 @@ func (a *auditor) records(ledger []*entry) {
 			continue
 		case got.Cmp(want) != 0:
 			a.problem(wrong, "record %s of %s costs %s and is billed %s", e.ID, e.Tag, usd(want), usd(got))
+		case e.Outcome == "completed" && got.Cmp(said) != 0:
+			a.problem(wrong, "record %s of %s is completed, costs %s at the provider and is billed %s, usage %s: %+v", e.ID, e.Tag, usd(said), usd(got), e.Source, called)
 		}
 		row.events += len(e.Events)
 		row.lago.Add(&row.lago, got)
 		a.rep.lago.Add(&a.rep.lago, got)
 		a.frozen(e)
-	}
-	if c := a.rep.row("completed"); c.provider.Cmp(&c.lago) != 0 {
-		a.problem(wrong, "the completed calls cost %s at the provider and are billed %s", usd(&c.provider), usd(&c.lago))
 	}
 }
 

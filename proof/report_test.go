@@ -43,12 +43,18 @@ func (r *report) row(name string) *row {
 	return r.rows[name]
 }
 
-// audit checks that what was provoked took place.
-func (tr *trouble) audit(r *report) {
+// tell reports what the faults came to.
+func (tr *trouble) tell(r *report) {
 	tr.mu.Lock()
 	defer tr.mu.Unlock()
-	t := tr.w.t
 	r.lagoFaults, r.answersLost, r.sentAgain, r.upstreamFaults = tr.lagoFaults, tr.lost, tr.resent, tr.upstream
+}
+
+// audit checks that what was provoked took place.
+func (tr *trouble) audit(r *report) {
+	t := tr.w.t
+	tr.mu.Lock()
+	defer tr.mu.Unlock()
 	require.Empty(t, tr.answered, "the gateway was killed before it could note these, and did not send them again: it cannot have known them to be delivered")
 	require.Positive(t, r.killsBeforeNote, "kills between Lago's 200 and the note of it")
 	require.Positive(t, r.killsAtLastByte, "kills at an answer's last byte")
