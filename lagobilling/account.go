@@ -171,6 +171,7 @@ func (a *Account) configure(s settings) {
 		a.logger.Warn("durability, spool_max and retain of an open spool stay as they were until the process starts again")
 	}
 	if a.started && s == before {
+		a.delivery.kick() // an operator who mended something at Lago reloads
 		return
 	}
 	if s.apiBase != before.apiBase || s.apiKey != before.apiKey {

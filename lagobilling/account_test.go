@@ -45,6 +45,33 @@ func TestBilledThroughLago(t *testing.T) {
 	}
 }
 
+// TestReloadTriesAgainAtOnce is an operator who mends the key at Lago and reloads: nothing of the configuration changed,
+// and nothing waits for the next look whether Lago still refuses.
+func TestReloadTriesAgainAtOnce(t *testing.T) {
+	lago := testkit.NewLago(t, testkit.LagoOptions{})
+	h := &Handler{APIBase: lago.URL, APIKey: lago.Key(), EventCode: "tokens"}
+	good := lago.Key()
+	lago.SetKey("changed")
+	b := newBench(t, h)
+	_, _, err := b.post(chatRoute(plain("application/json", jsonAnswer)))
+	require.NoError(t, err)
+	pace := &b.account.delivery.pace
+	require.Eventually(t, func() bool {
+		pace.mu.Lock()
+		defer pace.mu.Unlock()
+		if pace.probes == 0 || pace.active > 0 {
+			return false
+		}
+		pace.until = time.Now().Add(time.Hour)
+		return true
+	}, 10*time.Second, time.Millisecond)
+	lago.SetKey(good)
+	b.account.configure(b.account.settings)
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	require.NoError(t, lago.Await(ctx, func() bool { return lago.EventCount() == 1 }))
+}
+
 func TestUnknownPayerIsRefused(t *testing.T) {
 	lago := testkit.NewLago(t, testkit.LagoOptions{})
 	lago.AddSubscription(testkit.LagoSubscription{ExternalID: "known", Started: time.Now().Add(-time.Hour)})

@@ -205,6 +205,9 @@ func (d *delivery) try(p piece) []piece {
 	}
 	if p.tries > 0 {
 		d.count(resultRetried, len(bodies))
+		if !sendIdentical {
+			d.stampAnew(bodies)
+		}
 	}
 	out := client.Batch(d.hard, bodies)
 	d.pace.release()
@@ -216,6 +219,10 @@ func (d *delivery) try(p piece) []piece {
 		return nil
 	case lago.PerEvent:
 		d.pass(out)
+		if !sortRefusals {
+			d.settle(p.items, fateHad, nil)
+			return nil
+		}
 		return d.sort(p, out)
 	default:
 		if d.hard.Err() != nil {

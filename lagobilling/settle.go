@@ -155,7 +155,7 @@ const (
 // settle writes the settled record, once, with its events frozen in it. If it cannot be written, the meter aborts the
 // answer: the client must not get its end.
 func (m *meter) settle(how ending) {
-	if !m.opened || m.settled {
+	if !m.opened || m.settled || !settleFirst && how == ended {
 		return
 	}
 	m.settled = true
