@@ -2,13 +2,17 @@ package lagobilling
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/quic-go/quic-go/http3"
 	"github.com/stretchr/testify/require"
 
 	"github.com/caddyserver/caddy/v2"
@@ -26,6 +30,8 @@ type bench struct {
 	handler *Handler
 	account *Account
 	server  *httptest.Server
+	client  *http.Client
+	url     string
 
 	mu     sync.Mutex
 	route  route
@@ -71,6 +77,28 @@ func newBench2(t *testing.T, h *Handler) *bench {
 	})
 }
 
+// newBench3 is a bench whose clients speak HTTP/3.
+func newBench3(t *testing.T, h *Handler) *bench {
+	t.Helper()
+	b := newBench2(t, h)
+	conn, err := net.ListenPacket("udp", "127.0.0.1:0")
+	require.NoError(t, err)
+	server := &http3.Server{Handler: b, TLSConfig: http3.ConfigureTLSConfig(&tls.Config{Certificates: b.server.TLS.Certificates})}
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(conn) }()
+	roots := x509.NewCertPool()
+	roots.AddCert(b.server.Certificate())
+	transport := &http3.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}}
+	b.client, b.url = &http.Client{Transport: transport}, "https://"+conn.LocalAddr().String()
+	t.Cleanup(func() {
+		require.NoError(t, transport.Close())
+		require.NoError(t, server.Close())
+		require.ErrorIs(t, <-served, http.ErrServerClosed)
+		require.NoError(t, conn.Close())
+	})
+	return b
+}
+
 func serveBench(t *testing.T, h *Handler, serve func(http.Handler) *httptest.Server) *bench {
 	t.Helper()
 	if h.Spool == "" {
@@ -86,6 +114,7 @@ func serveBench(t *testing.T, h *Handler, serve func(http.Handler) *httptest.Ser
 	require.NoError(t, err)
 	b := &bench{t: t, handler: h, account: account, served: make(chan error, 64)}
 	b.server = serve(b)
+	b.client, b.url = b.server.Client(), b.server.URL
 	t.Cleanup(func() {
 		b.server.Close()
 		release()
@@ -145,9 +174,9 @@ func (b *bench) use(rt route) {
 func (b *bench) post(rt route) (*http.Response, string, error) {
 	b.t.Helper()
 	b.use(rt)
-	req, err := http.NewRequestWithContext(b.t.Context(), http.MethodPost, b.server.URL+"/v1/chat/completions", http.NoBody)
+	req, err := http.NewRequestWithContext(b.t.Context(), http.MethodPost, b.url+"/v1/chat/completions", http.NoBody)
 	require.NoError(b.t, err)
-	res, err := b.server.Client().Do(req)
+	res, err := b.client.Do(req)
 	if err != nil {
 		return nil, "", err
 	}

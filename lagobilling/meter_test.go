@@ -2,6 +2,7 @@ package lagobilling
 
 import (
 	"bytes"
+	"encoding/json"
 	"io"
 	"net/http"
 	"strconv"
@@ -129,12 +130,13 @@ func TestNoEndWithoutARecord(t *testing.T) {
 			w.WriteHeader(http.StatusOK)
 		},
 	} {
-		for version, start := range map[string]func(*testing.T, *Handler) *bench{"1.1": newBench, "2": newBench2} {
+		for version, start := range map[string]func(*testing.T, *Handler) *bench{"1.1": newBench, "2": newBench2, "3": newBench3} {
 			t.Run(name+", HTTP/"+version, func(t *testing.T) {
 				b := start(t, &Handler{})
 				_, body, err := b.post(chatRoute(gone(answer, &b)))
 				require.Error(t, err, "the connection is cut, so that the client cannot take the answer for a whole one")
 				require.NotContains(t, body, "[DONE]")
+				require.False(t, json.Valid([]byte(body)), "the client has the whole body")
 				b.wait()
 			})
 		}

@@ -167,6 +167,9 @@ func (a *auditor) answers(calls []*call) {
 		if !c.whole {
 			continue
 		}
+		if c.proto == "HTTP/2.0" {
+			a.rep.http2++
+		}
 		e := a.byID[c.id]
 		switch {
 		case e == nil:

@@ -38,6 +38,7 @@ type call struct {
 	hangUp int           // events after which the client leaves; -1 for never; an unstreamed one leaves while it waits
 	rest   bool          // it reads on after the answer's terminal event
 
+	proto  string // HTTP/1.1, HTTP/2.0 or HTTP/3.0
 	id     string // of the answer: x-litellm-call-id
 	status int
 	whole  bool // the answer came whole, with status 200
@@ -139,7 +140,7 @@ var terminal = map[string]string{
 	apiChat: "data: [DONE]", apiResponses: "event: response.completed", apiMessages: "event: message_stop",
 }
 
-// do makes the call. atEnd, if it is not nil, is called at the moment at which a stream is whole.
+// do makes the call. atEnd, if it is not nil, is called at the moment at which the answer is whole.
 func (c *call) do(ctx context.Context, client *http.Client, base, key string, atEnd func()) {
 	ctx, hangUp := context.WithTimeout(ctx, 20*time.Second)
 	defer hangUp()
@@ -159,12 +160,16 @@ func (c *call) do(ctx context.Context, client *http.Client, base, key string, at
 		c.err = err
 		return
 	}
+	c.proto = res.Proto
 	c.id, c.status = res.Header.Get("X-Litellm-Call-Id"), res.StatusCode
 	defer func() { _ = res.Body.Close() }() // what was read is judged by itself
 	if !c.stream || res.StatusCode != http.StatusOK {
 		b, err := io.ReadAll(res.Body)
 		c.err = err
 		c.whole = err == nil && res.StatusCode == http.StatusOK && json.Valid(b)
+		if c.whole && atEnd != nil {
+			atEnd()
+		}
 		return
 	}
 	lines := bufio.NewReader(res.Body)

@@ -128,13 +128,16 @@ func (tr *trouble) killBeforeNote() (fired <-chan struct{}, disarm func() bool) 
 	}
 }
 
+// lingerOn sends the whole answer and keeps the connection open behind it.
+func lingerOn(x *testkit.Exchange) {
+	x.SendAll()
+	x.Wait()
+}
+
 // ofProvider chooses what happens to a call at the provider, whose lock is held.
 func (tr *trouble) ofProvider(c testkit.ProviderCall) testkit.ProviderFault {
 	if strings.HasPrefix(c.Header.Get("X-Request-Id"), lingering) {
-		return func(x *testkit.Exchange) {
-			x.SendAll()
-			x.Wait() // the connection stays open after the answer's end
-		}
+		return lingerOn
 	}
 	tr.mu.Lock()
 	defer tr.mu.Unlock()

@@ -8,6 +8,8 @@ import (
 	"net/http"
 	"sync"
 	"time"
+
+	"github.com/quic-go/quic-go/http3"
 )
 
 // lingering begins the tags of calls whose connection the provider keeps open after the answer's end.
@@ -30,7 +32,7 @@ func startLoad(w *world, seed uint64, clients int) *load {
 	l := &load{w: w, cancel: cancel}
 	for i := range clients {
 		r := rand.New(rand.NewPCG(seed, uint64(100+i))) //nolint:gosec // repeatable on purpose
-		client, base := w.client(i%3 == 2)
+		client, base := w.client(1 + i%3/2)
 		l.wg.Go(func() {
 			defer client.CloseIdleConnections()
 			for n := 0; ; n++ {
@@ -52,14 +54,18 @@ func startLoad(w *world, seed uint64, clients int) *load {
 	return l
 }
 
-// client returns a client of HTTP/1.1, or of HTTP/2 over TLS, and the base URL for it.
-func (p *process) client(http2 bool) (client *http.Client, base string) {
-	if !http2 {
+// client returns a client of HTTP/1.1, or of HTTP/2 or 3 over TLS, and the base URL for it. It is closed by
+// CloseIdleConnections.
+func (p *process) client(version int) (client *http.Client, base string) {
+	if version == 1 {
 		return &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 4}}, "http://127.0.0.1:" + p.plain
 	}
-	return &http.Client{Transport: &http.Transport{
-		ForceAttemptHTTP2: true, TLSClientConfig: &tls.Config{RootCAs: p.roots(), MinVersion: tls.VersionTLS13},
-	}}, "https://localhost:" + p.tls
+	trust := &tls.Config{RootCAs: p.roots(), MinVersion: tls.VersionTLS13}
+	base = "https://localhost:" + p.tls
+	if version == 3 {
+		return &http.Client{Transport: &http3.Transport{TLSClientConfig: trust}}, base
+	}
+	return &http.Client{Transport: &http.Transport{ForceAttemptHTTP2: true, TLSClientConfig: trust}}, base
 }
 
 func (l *load) add(c *call) {

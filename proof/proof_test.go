@@ -39,8 +39,8 @@ func TestNothingLostNothingTwice(t *testing.T) {
 		require.NoError(t, err, seedVariable)
 	}
 	modes := []mode{
-		{testkit.LagoPostgres, "process", "auto"},
 		{testkit.LagoClickHouse, "process", "drain 3s"},
+		{testkit.LagoPostgres, "process", "auto"},
 		{testkit.LagoPostgres, "fsync", "drain 3s"},
 		{testkit.LagoClickHouse, "fsync", "auto"},
 	}
@@ -146,7 +146,7 @@ func (c *conductor) killAtLastByte() {
 		l = newCall(c.r, l.tag)
 	}
 	l.stream, l.linger = true, true
-	client, base := c.w.client(c.r.IntN(2) == 0)
+	client, base := c.w.client(1 + c.r.IntN(2))
 	defer client.CloseIdleConnections()
 	l.do(context.Background(), client, base, c.w.keys[l.payer], func() {
 		c.killed()

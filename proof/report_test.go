@@ -16,7 +16,7 @@ type report struct {
 	mode mode
 	took time.Duration
 
-	calls, whole, hangUps, broken              int
+	calls, whole, http2, hangUps, broken       int
 	providerCalls, upstreamFaults              int
 	kills, killsBeforeNote, killsAtLastByte    int
 	reloads, stops                             int
@@ -59,6 +59,7 @@ func (tr *trouble) audit(r *report) {
 	require.Positive(t, r.killsBeforeNote, "kills between Lago's 200 and the note of it")
 	require.Positive(t, r.killsAtLastByte, "kills at an answer's last byte")
 	require.Positive(t, r.whole, "answers received whole")
+	require.Positive(t, r.http2, "answers received whole over HTTP/2")
 	require.Positive(t, r.hangUps, "hang-ups")
 	require.Positive(t, r.sentAgain, "events that were sent again")
 	require.Positive(t, r.row("interrupted").records, "calls that a kill interrupted")
@@ -87,6 +88,7 @@ func table(reports []*report) string {
 	line("durability", func(r *report) any { return r.mode.durability })
 	line("calls made", func(r *report) any { return r.calls })
 	line("answers received whole", func(r *report) any { return r.whole })
+	line("of them: over HTTP/2", func(r *report) any { return r.http2 })
 	line("hang-ups", func(r *report) any { return r.hangUps })
 	line("broken off or refused", func(r *report) any { return r.broken })
 	line("calls that the provider had", func(r *report) any { return r.providerCalls })
@@ -117,6 +119,9 @@ func table(reports []*report) string {
 	line("USD, answers received whole: at the provider", func(r *report) any { return usd(&r.providerWhole) })
 	line("USD, answers received whole: at Lago", func(r *report) any { return usd(&r.lagoWhole) })
 	for _, name := range rows {
+		if !slices.ContainsFunc(reports, func(r *report) bool { return r.row(name).provider.Sign()+r.row(name).lago.Sign() > 0 }) {
+			continue
+		}
 		line("USD, "+name+": at the provider", func(r *report) any { return usd(&r.row(name).provider) })
 		line("USD, "+name+": at Lago", func(r *report) any { return usd(&r.row(name).lago) })
 	}

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -88,6 +89,7 @@ func newWorld(t testing.TB, m mode) *world {
 	}
 	w.process = newProcess(t, w.write)
 	require.NoError(t, w.start())
+	w.awaitCertificate()
 	for _, payer := range payers {
 		w.keys[payer] = w.newKey(payer)
 	}
@@ -138,6 +140,17 @@ https://localhost:%s {
 }
 `, p.admin, w.redis.Addr, masterKey, w.lago.URL, w.lago.Key(), code, filepath.Join(p.dir, "spool"),
 		w.mode.durability, w.mode.disconnect, models.String(), p.plain, p.tls)
+}
+
+// awaitCertificate waits for the certificate of the TLS site, which is made, and loaded, beside the start: a kill while it
+// is made leaves a lock behind that the next process waits for.
+func (w *world) awaitCertificate() {
+	client, base := w.client(2)
+	defer client.CloseIdleConnections()
+	require.Eventually(w.t, func() bool {
+		res, err := client.Get(base + "/v1/models")
+		return err == nil && res.Body.Close() == nil
+	}, time.Minute, 20*time.Millisecond)
 }
 
 // newKey makes a key whose team is the payer.
