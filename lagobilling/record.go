@@ -2,10 +2,13 @@ package lagobilling
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
 	"time"
+
+	"github.com/tidwall/gjson"
 
 	"github.com/tollgate-llm/tollgate/internal/usage"
 )
@@ -124,15 +127,13 @@ func parseRecord(payload []byte) (*record, error) {
 
 // recordEvents returns the frozen event bodies of a payload, for the delivery.
 func recordEvents(payload []byte) ([][]byte, error) {
-	var r struct {
-		Events []json.RawMessage `json:"events"`
+	if !gjson.ValidBytes(payload) || !gjson.ParseBytes(payload).IsObject() {
+		return nil, errors.New("unreadable record: it is not a JSON object")
 	}
-	if err := json.Unmarshal(payload, &r); err != nil {
-		return nil, fmt.Errorf("unreadable record: %w", err)
-	}
-	out := make([][]byte, len(r.Events))
-	for i, e := range r.Events {
-		out[i] = e
+	events := gjson.GetBytes(payload, "events").Array()
+	out := make([][]byte, len(events))
+	for i, e := range events {
+		out[i] = []byte(e.Raw)
 	}
 	return out, nil
 }
