@@ -4,7 +4,9 @@ import (
 	"context"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -12,6 +14,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/tollgate-llm/tollgate/app"
+	"github.com/tollgate-llm/tollgate/internal/usage"
 )
 
 // discard is a client that takes everything.
@@ -21,9 +24,9 @@ func (d discard) Header() http.Header         { return d.header }
 func (d discard) WriteHeader(int)             {}
 func (d discard) Write(p []byte) (int, error) { return len(p), nil }
 
-// BenchmarkCall measures what metering, pricing and the two records add to a call: subtract BenchmarkCall/bare.
-func BenchmarkCall(b *testing.B) {
-	h := &Handler{Spool: b.TempDir()}
+func benchHandler(b *testing.B, durability string) *Handler {
+	b.Helper()
+	h := &Handler{Spool: b.TempDir(), Durability: durability}
 	ctx, err := caddy.ProvisionContext(&caddy.Config{Admin: &caddy.AdminConfig{Disabled: true}})
 	require.NoError(b, err)
 	require.NoError(b, h.Provision(ctx))
@@ -31,6 +34,55 @@ func BenchmarkCall(b *testing.B) {
 	require.NoError(b, err)
 	require.NoError(b, a.Start())
 	b.Cleanup(func() { require.NoError(b, a.Cleanup()) })
+	return h
+}
+
+// BenchmarkSettle measures how long an answer's last bytes wait: usage to cost to record to spool. It reports the median
+// and the 99th percentile of the settled record, and the median of the opened one, in microseconds.
+func BenchmarkSettle(b *testing.B) {
+	for _, durability := range []string{"process", "fsync"} {
+		b.Run(durability, func(b *testing.B) {
+			h := benchHandler(b, durability)
+			account, release, err := h.account.Acquire(b.Context())
+			require.NoError(b, err)
+			defer release()
+			rt := chatRoute(nil)
+			var opens, settles []time.Duration
+			r := httptest.NewRequestWithContext(b.Context(), http.MethodPost, "/v1/chat/completions", http.NoBody)
+			for b.Loop() {
+				w := discard{http.Header{"Content-Type": {"application/json"}}}
+				call := newCall(rt)
+				call.SetTarget(rt.target)
+				m := newMeter(h, account, call, w, caddyhttp.PrepareRequest(r, caddy.NewReplacer(), w, nil))
+				began := time.Now()
+				if refused := m.open(b.Context(), call); refused != nil {
+					b.Fatal(refused)
+				}
+				opens = append(opens, time.Since(began))
+				m.WriteHeader(http.StatusOK)
+				m.reader.Next([]byte(jsonAnswer))
+				m.bytes = int64(len(jsonAnswer))
+				began = time.Now()
+				m.settle(ended)
+				settles = append(settles, time.Since(began))
+				if m.aborted || m.record.Source != usage.Reported || m.record.Cost == "" {
+					b.Fatal("the call was not settled as a whole answer is")
+				}
+				m.reader.Close()
+			}
+			slices.Sort(opens)
+			slices.Sort(settles)
+			us := func(d time.Duration) float64 { return float64(d) / float64(time.Microsecond) }
+			b.ReportMetric(us(opens[len(opens)/2]), "open-p50-us")
+			b.ReportMetric(us(settles[len(settles)/2]), "settle-p50-us")
+			b.ReportMetric(us(settles[len(settles)*99/100]), "settle-p99-us")
+		})
+	}
+}
+
+// BenchmarkCall measures what metering, pricing and the two records add to a call: subtract BenchmarkCall/bare.
+func BenchmarkCall(b *testing.B) {
+	h := benchHandler(b, "process")
 	serve := func(b *testing.B, rt route, metered bool) {
 		b.Helper()
 		b.ReportAllocs()

@@ -6,7 +6,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -26,28 +25,41 @@ import (
 	"github.com/tollgate-llm/tollgate/internal/usage"
 )
 
-// instantLago takes every batch at once and answers with the ids, which is all that is looked at.
+// instantLago takes every batch at once and answers with the ids, which is all that is looked at. Its buffers are used
+// again, so that the memory that is measured is the worker's.
 func instantLago(w http.ResponseWriter, r *http.Request) {
-	body, err := io.ReadAll(r.Body)
-	if err != nil || r.Method != http.MethodPost {
+	buffers := lagoBuffers.Get().(*[2]bytes.Buffer)
+	defer lagoBuffers.Put(buffers)
+	body, out := &buffers[0], &buffers[1]
+	body.Reset()
+	out.Reset()
+	if _, err := body.ReadFrom(r.Body); err != nil || r.Method != http.MethodPost {
 		http.NotFound(w, r)
 		return
 	}
-	out := make([]byte, 0, 8<<10)
-	out = append(out, `{"events":[`...)
-	first := true
-	gjson.GetBytes(body, "events").ForEach(func(_, e gjson.Result) bool {
-		if !first {
-			out = append(out, ',')
+	out.WriteString(`{"events":[`)
+	const id = `"transaction_id":"`
+	rest := body.Bytes()
+	for first := true; ; first = false {
+		at := bytes.Index(rest, []byte(id))
+		if at < 0 {
+			break
 		}
-		first = false
-		out = append(out, `{"transaction_id":`...)
-		out = append(out, e.Get("transaction_id").Raw...)
-		out = append(out, '}')
-		return true
-	})
-	_, _ = w.Write(append(out, `]}`...))
+		rest = rest[at:]
+		end := len(id) + bytes.IndexByte(rest[len(id):], '"') + 1
+		if !first {
+			out.WriteByte(',')
+		}
+		out.WriteByte('{')
+		out.Write(rest[:end])
+		out.WriteByte('}')
+		rest = rest[end:]
+	}
+	out.WriteString(`]}`)
+	_, _ = w.Write(out.Bytes())
 }
+
+var lagoBuffers = sync.Pool{New: func() any { return new([2]bytes.Buffer) }}
 
 const drained = 1_000_000
 

@@ -127,7 +127,7 @@ func parseRecord(payload []byte) (*record, error) {
 
 // recordEvents returns the frozen event bodies of a payload, for the delivery.
 func recordEvents(payload []byte) ([][]byte, error) {
-	if !gjson.ValidBytes(payload) || !gjson.ParseBytes(payload).IsObject() {
+	if !gjson.ValidBytes(payload) || payload[0] != '{' {
 		return nil, errors.New("unreadable record: it is not a JSON object")
 	}
 	events := gjson.GetBytes(payload, "events").Array()
