@@ -167,6 +167,14 @@ func (p *process) stop() bool {
 	return p.end(func(proc *os.Process) { _ = proc.Signal(syscall.SIGTERM) })
 }
 
+// awaitRefusal waits until it takes no new calls.
+func (p *process) awaitRefusal() {
+	require.Eventually(p.t, func() bool {
+		conn, err := net.Dial("tcp", "127.0.0.1:"+p.plain)
+		return err != nil || conn.Close() != nil
+	}, time.Minute, 5*time.Millisecond)
+}
+
 func (p *process) end(how func(*os.Process)) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
