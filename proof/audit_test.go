@@ -6,7 +6,9 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"math/big"
+	"slices"
 	"strings"
 	"time"
 
@@ -139,7 +141,8 @@ func audit(w *world, calls []*call, ledger []*entry, rep *report) {
 	}
 	rep.lost, rep.twice = len(a.found[lost]), len(a.found[twice])
 	var text strings.Builder
-	for kind, list := range a.found {
+	for _, kind := range slices.Sorted(maps.Keys(a.found)) {
+		list := a.found[kind]
 		for _, s := range list[:min(len(list), shownOfEach)] {
 			fmt.Fprintf(&text, "%s: %s\n", kind, s)
 		}

@@ -23,7 +23,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// built is the binary that users build, with the build tags of this test and, in a soak, its race detector.
+// built is the binary that users build, with the build tags of this test and, in a soak that has the time for it, its
+// race detector.
 var built = sync.OnceValues(func() (string, error) {
 	dir, err := os.MkdirTemp("", "tollgate-proof")
 	if err != nil {
@@ -34,7 +35,7 @@ var built = sync.OnceValues(func() (string, error) {
 	if tags := setting("-tags"); tags != "" {
 		args = append(args, "-tags", tags)
 	}
-	if setting("-race") == "true" && os.Getenv(soakVariable) != "" {
+	if long, err := time.ParseDuration(os.Getenv(soakVariable)); err == nil && long >= time.Minute && setting("-race") == "true" {
 		args = append(args, "-race")
 	}
 	cmd := exec.Command("go", append(args, "./cmd/caddy")...)
