@@ -38,6 +38,16 @@ type Resource interface {
 	Close() error
 }
 
+// Quitter is a Resource that may still be in use by calls when the process exits: those that outlived the grace period.
+type Quitter interface {
+	// Quit ends these calls, so that each is settled and lets go of the resource. It does not wait for them.
+	Quit()
+}
+
+// quitPatience is how long an exit waits for calls that were ended and for resources that they close. What does not come
+// to its end by then is on disk as far as it came.
+const quitPatience = 12 * time.Second
+
 // CaddyModule returns the Caddy module information.
 func (*App) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{ID: "tollgate", New: func() caddy.Module {
@@ -87,7 +97,8 @@ func (a *App) Start() error {
 // Stop does nothing: the HTTP app may drain calls after this one was stopped. Cleanup drops the references.
 func (*App) Stop() error { return nil }
 
-// Cleanup drops the configuration's references.
+// Cleanup drops the configuration's references. When the process exits it ends the calls that are still under way, and
+// waits until they have let go of what they hold.
 func (a *App) Cleanup() error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -98,11 +109,22 @@ func (a *App) Cleanup() error {
 		close(a.failed) // it never came to run
 	}
 	var errs []error
+	exiting := caddy.Exiting()
+	ctx, cancel := context.WithTimeout(context.Background(), quitPatience)
+	defer cancel()
 	for _, l := range a.refs {
 		if l.held {
 			l.entry.retract(l)
 			l.held = false
+			if exiting {
+				l.entry.quit()
+			}
 			errs = append(errs, l.entry.release())
+		}
+	}
+	for _, l := range a.refs {
+		if exiting {
+			l.entry.awaitClosed(ctx)
 		}
 	}
 	return errors.Join(errs...)
@@ -179,7 +201,8 @@ type entry struct {
 	key         string
 	res         Resource
 	refs        int
-	settings    []*lease // of the configurations in force, oldest first
+	closed      chan struct{} // closed when res was
+	settings    []*lease      // of the configurations in force, oldest first
 	releaseFunc func()
 }
 
@@ -215,13 +238,35 @@ func (e *entry) acquire(l *lease, call bool) error {
 		if err != nil {
 			return err
 		}
-		e.res = res
+		e.res, e.closed = res, make(chan struct{})
 		if call && l.configure != nil {
 			l.configure(res)
 		}
 	}
 	e.refs++
 	return nil
+}
+
+func (e *entry) quit() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if q, ok := e.res.(Quitter); ok {
+		q.Quit()
+	}
+}
+
+// awaitClosed waits until the resource is closed, or ctx ends.
+func (e *entry) awaitClosed(ctx context.Context) {
+	e.mu.Lock()
+	closed := e.closed
+	e.mu.Unlock()
+	if closed == nil {
+		return
+	}
+	select {
+	case <-closed:
+	case <-ctx.Done():
+	}
 }
 
 // apply puts the settings of l in force.
@@ -258,6 +303,7 @@ func (e *entry) release() error {
 	}
 	res := e.res
 	e.res = nil
+	defer close(e.closed)
 	return res.Close()
 }
 

@@ -36,6 +36,9 @@ type Account struct {
 	drains    atomic.Int64
 	maxDrains atomic.Int64
 
+	quit     context.Context //nolint:containedctx // its end ends the calls under way
+	endCalls context.CancelFunc
+
 	mu       sync.Mutex
 	settings settings
 	client   *lago.Client
@@ -117,6 +120,7 @@ func openAccount(s settings, h *Handler, logger *zap.Logger) (*Account, error) {
 		logger.Warn("the spool cannot be marked as the account's", zap.Error(err))
 	}
 	a := &Account{name: s.name, dir: s.dir, spool: sp, logger: logger}
+	a.quit, a.endCalls = context.WithCancel(context.Background())
 	a.delivery = newDelivery(sp, recordEvents, logger, nil)
 	a.payers = newPayers(nil)
 	a.configure(s)
@@ -223,6 +227,9 @@ func (a *Account) claimDrain() bool {
 
 func (a *Account) releaseDrain() { a.drains.Add(-1) }
 
+// Quit ends the calls under way: their upstreams are cancelled, and each is settled with what it used until then.
+func (a *Account) Quit() { a.endCalls() }
+
 // Close ends the delivery and closes the spool. What was not delivered is on disk and goes on when it is opened again.
 func (a *Account) Close() error {
 	patience := reloadPatience
@@ -231,6 +238,7 @@ func (a *Account) Close() error {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
+	a.endCalls()
 	a.delivery.stop(ctx)
 	a.payers.stop()
 	a.mu.Lock()

@@ -19,7 +19,8 @@ const (
 // with it. The upstream's request has a context of its own, which ends by policy and not by itself.
 type hangup struct {
 	cancel context.CancelFunc
-	stop   func() bool
+	stop   func() bool // ends the watch for the client's hang-up
+	stay   func() bool // ends the watch for the end of the process
 
 	gone      atomic.Bool
 	cancelled atomic.Bool
@@ -36,6 +37,7 @@ func (m *meter) attach(ctx context.Context, r *http.Request) *http.Request {
 	own, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	m.cancel = cancel
 	m.stop = context.AfterFunc(ctx, m.hangUp)
+	m.stay = context.AfterFunc(m.account.quit, m.cutOff)
 	// A call whose client hung up before any answer is billed if the provider has it, and only then.
 	return r.WithContext(httptrace.WithClientTrace(own, &httptrace.ClientTrace{WroteRequest: m.wrote}))
 }
@@ -90,6 +92,7 @@ func (h *hangup) cutOff() {
 // detach ends the watch: the handlers have returned.
 func (m *meter) detach() {
 	m.stop()
+	m.stay()
 	m.mu.Lock()
 	m.over = true
 	if m.timer != nil {
