@@ -160,10 +160,10 @@ func (a *auditor) answers(calls []*call) {
 	for _, c := range calls {
 		a.rep.calls++
 		switch {
-		case c.left:
-			a.rep.hangUps++
 		case c.whole:
 			a.rep.whole++
+		case c.left:
+			a.rep.hangUps++
 		default:
 			a.rep.broken++
 		}

@@ -188,7 +188,15 @@ func (p *process) end(how func(*os.Process)) bool {
 	default:
 	}
 	how(p.cmd.Process)
-	<-p.exited
+	patience := time.NewTimer(time.Minute)
+	defer patience.Stop()
+	select {
+	case <-p.exited:
+	case <-patience.C:
+		p.t.Errorf("the gateway does not end: %s", p.out)
+		_ = p.cmd.Process.Kill() // it may have ended just now
+		<-p.exited
+	}
 	for _, fault := range []string{"panic serving", "DATA RACE", "fatal error:"} {
 		if text := p.out.String(); strings.Contains(text, fault) {
 			p.t.Errorf("the gateway says %q: %s", fault, text)
