@@ -24,7 +24,7 @@ type hangup struct {
 
 	gone      atomic.Bool
 	cancelled atomic.Bool
-	sent      atomic.Bool // a request was written upstream, whole
+	sent      atomic.Int32 // the latest attempt whose request was written upstream, whole
 
 	mu    sync.Mutex
 	over  bool // the handlers have returned
@@ -42,9 +42,9 @@ func (m *meter) attach(ctx context.Context, r *http.Request) *http.Request {
 	return r.WithContext(httptrace.WithClientTrace(own, &httptrace.ClientTrace{WroteRequest: m.wrote}))
 }
 
-func (h *hangup) wrote(info httptrace.WroteRequestInfo) {
+func (m *meter) wrote(info httptrace.WroteRequestInfo) {
 	if info.Err == nil {
-		h.sent.Store(true)
+		m.sent.Store(int32(m.call.Attempts())) //nolint:gosec // attempts are few
 	}
 }
 

@@ -58,6 +58,7 @@ type meter struct {
 	whole       *[]byte // the answer so far, while it is kept back until it is whole
 	keep        bool    // header and body are kept back until the answer is whole
 	aborted     bool    // the record could not be written: the client must not get the end of its answer
+	lost        bool    // a part of the answer was not sent, as the client was taken to be gone
 }
 
 func newMeter(h *Handler, account *Account, call *llm.Call, w http.ResponseWriter, r *http.Request) *meter {
@@ -106,9 +107,11 @@ func (m *meter) WriteHeader(status int) {
 }
 
 func (m *meter) sendHeader() {
-	if !m.clientGone() {
-		m.ResponseWriter.WriteHeader(m.status)
+	if m.clientGone() {
+		m.lost = true
+		return
 	}
+	m.ResponseWriter.WriteHeader(m.status)
 }
 
 // prepare decides, with the answer's header known, how its body is read.
@@ -122,7 +125,7 @@ func (m *meter) prepare(status int, header http.Header) {
 		m.settle(ended)
 		return
 	}
-	if status >= 400 || m.call.Endpoint == nil || m.call.Endpoint.Billing != llm.Billable || m.call.Endpoint.Reader == usage.NotBillable {
+	if failure(status) || m.call.Endpoint == nil || m.call.Endpoint.Billing != llm.Billable || m.call.Endpoint.Reader == usage.NotBillable {
 		return
 	}
 	if e := header.Get("Content-Encoding"); e != "" && !strings.EqualFold(e, "identity") {
@@ -195,7 +198,11 @@ func (m *meter) scan(p []byte) {
 
 // forward passes p to the client. A client that takes no more bytes has hung up.
 func (m *meter) forward(p []byte) (int, error) {
-	if len(p) == 0 || m.clientGone() {
+	if len(p) == 0 {
+		return 0, nil
+	}
+	if m.clientGone() {
+		m.lost = true
 		return len(p), nil
 	}
 	n, err := m.ResponseWriter.Write(p) //nolint:gosec // a proxy passes on what its upstream answers
@@ -203,6 +210,7 @@ func (m *meter) forward(p []byte) (int, error) {
 		return n, err
 	}
 	m.hangUp()
+	m.lost = true
 	return len(p), nil
 }
 
@@ -342,13 +350,14 @@ func (m *meter) finish() {
 	if m.reader != nil {
 		m.reader.Close()
 	}
-	if m.aborted {
-		if m.how == answered {
-			panic(http.ErrAbortHandler)
-		}
-		return
+	if !m.aborted {
+		m.finishHeld()
 	}
-	m.finishHeld()
+	// A client that closed only its sending half is taken for gone, but still reads: without the abort, the server would
+	// end what it got as if that were whole.
+	if (m.aborted || m.lost) && m.how == answered {
+		panic(http.ErrAbortHandler)
+	}
 }
 
 // finishHeld sends what a handler left behind by returning early.

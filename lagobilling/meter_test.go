@@ -283,6 +283,10 @@ func TestOutcomes(t *testing.T) {
 			w.WriteHeader(http.StatusTooManyRequests)
 			_, _ = io.WriteString(w, `{"error":{"message":"slow down"},"usage":{"prompt_tokens":5,"completion_tokens":5}}`)
 		})},
+		{name: "redirect", outcome: outcomeError, notBilled: notBilledError, route: chatRoute(func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Length", "0")
+			w.WriteHeader(http.StatusNotModified)
+		})},
 		{name: "cut stream", outcome: outcomeCut, source: usage.Estimated, broken: true, route: chatRoute(func(w http.ResponseWriter, r *http.Request) {
 			chunked(stream, sseStart)(w, r)
 			panic(http.ErrAbortHandler)

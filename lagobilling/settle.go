@@ -143,7 +143,7 @@ const (
 	notBilledFree   = "free endpoint"
 	notBilledError  = "the answer is an error"
 	notBilledPayer  = "nobody pays"
-	notBilledUnsent = "nothing was sent upstream"
+	notBilledUnsent = "no backend took the call"
 	notBilledUsage  = "no usage is known"
 	notBilledPrice  = "no price is known"
 
@@ -206,8 +206,12 @@ func (m *meter) countUnopened() {
 	m.h.metrics.requests.WithLabelValues("", "", outcome).Inc()
 }
 
-// wasSent reports whether the provider has the call: an answer came, or the transport wrote the whole request.
-func (m *meter) wasSent() bool { return m.record.Status != 0 || m.sent.Load() }
+// wasSent reports whether a provider has the call: an answer came, or the transport wrote the whole request of an attempt
+// that has not failed.
+func (m *meter) wasSent() bool {
+	sent := int(m.sent.Load())
+	return m.record.Status != 0 || sent > 0 && sent == m.call.Attempts() && !m.call.Failed()
+}
 
 var noEndpoint llm.Endpoint
 
@@ -237,14 +241,17 @@ func (m *meter) answerStatus() int {
 	return status
 }
 
+// failure reports whether a status is that of a failed call. No model API redirects: what does is no model's answer.
+func failure(status int) bool { return status >= 300 }
+
 // outcome names how the call went.
 func (m *meter) outcome(how ending, res *usage.Result) string {
 	status := m.record.Status
 	seen := res.Source == usage.Reported || res.Source == usage.Partial || (m.reader != nil && m.reader.OutputUnits() > 0)
 	switch {
-	case m.clientGone() && status < 400:
+	case m.clientGone() && !failure(status):
 		return outcomeClientGone
-	case status >= 400, status == 0, res.Error && !seen:
+	case failure(status), status == 0, res.Error && !seen:
 		return outcomeError
 	case res.Error:
 		return outcomeCut
@@ -265,7 +272,7 @@ func (m *meter) result() usage.Result {
 	}
 	var res usage.Result
 	status := m.record.Status
-	if status >= 400 || m.endpoint().Billing != llm.Billable || !m.wasSent() || (status == 0 && !m.clientGone()) {
+	if failure(status) || m.endpoint().Billing != llm.Billable || !m.wasSent() || (status == 0 && !m.clientGone()) {
 		return res
 	}
 	estimateInput(&res, m.call.Request.TextUnits)

@@ -50,6 +50,9 @@ func (h *Handler) forward(w http.ResponseWriter, r *http.Request, call *llm.Call
 		if c := h.logger.Check(zap.WarnLevel, "attempt failed"); c != nil {
 			c.Write(zap.String("model", target.Model), zap.String("backend", target.Backend), zap.Bool("last", a.last), zap.Error(err))
 		}
+		if a.status != 0 || r.Context().Err() == nil { // an attempt that was cut short by a hang-up did not fail
+			call.SetFailed()
+		}
 		if fault := b.Fault(); fault != nil {
 			return unreadable(fault)
 		}

@@ -44,6 +44,7 @@ type Call struct {
 	clientGone atomic.Bool
 	injected   atomic.Bool
 	attempts   atomic.Int32
+	failed     atomic.Int32 // the latest attempt that failed
 }
 
 // Request is what was read of the request's body and headers, once.
@@ -86,6 +87,12 @@ func (c *Call) SetTarget(t *Target) {
 
 // Attempts returns how many attempts were made.
 func (c *Call) Attempts() int { return int(c.attempts.Load()) }
+
+// SetFailed says that the attempt under way failed and that nothing of its answer goes to the client.
+func (c *Call) SetFailed() { c.failed.Store(c.attempts.Load()) }
+
+// Failed reports whether the latest attempt failed.
+func (c *Call) Failed() bool { n := c.failed.Load(); return n > 0 && n == c.attempts.Load() }
 
 // Target returns the attempt under way, or the last one; nil before the first.
 func (c *Call) Target() *Target { return c.target.Load() }
