@@ -2,6 +2,7 @@ package tollgate_test
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -9,7 +10,11 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -146,4 +151,71 @@ func TestHangUpBetweenAttempts(t *testing.T) {
 	require.Equal(t, "client_gone", e.Outcome)
 	require.Equal(t, "no backend took the call", e.NotBilled)
 	require.Empty(t, e.Events)
+}
+
+// TestEndOfTheGracePeriod stops the process while one client reads a stream and another has left one that is drained. Both
+// calls are settled for what they used, and neither is left for the operator to mend.
+func TestEndOfTheGracePeriod(t *testing.T) {
+	up := upstreamServer(t, func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "text/event-stream")
+		_, _ = io.WriteString(w, sseContent)
+		w.(http.Flusher).Flush()
+		<-r.Context().Done()
+	})
+	bin, err := buildOnce()
+	require.NoError(t, err)
+	dir := t.TempDir()
+	g := &gateway{t: t, addr: freeAddr(t), admin: freeAddr(t)}
+	g.caddyfile = site(g.addr, g.admin, "\tgrace_period 300ms",
+		openSite(filepath.Join(dir, "spool"), "on_disconnect drain 1h", "model m {\nbackend openai "+up.URL+"/v1\n}"))
+	file := filepath.Join(dir, "Caddyfile")
+	require.NoError(t, os.WriteFile(file, []byte(g.caddyfile), 0o600))
+	boot := func() *exec.Cmd {
+		cmd := exec.Command(bin, "run", "--config", file, "--adapter", "caddyfile")
+		cmd.Env = append(os.Environ(), "HOME="+dir)
+		var log bytes.Buffer
+		cmd.Stderr = &log
+		require.NoError(t, cmd.Start())
+		t.Cleanup(func() {
+			_ = cmd.Process.Kill() // it may have ended
+			_ = cmd.Wait()
+			if t.Failed() {
+				t.Log(log.String())
+			}
+		})
+		require.Eventually(t, func() bool {
+			a, err := (&gateway{t: t, addr: g.admin}).do(http.MethodGet, "/tollgate/billing", "", "")
+			return err == nil && strings.Contains(a.Body, `"account"`)
+		}, 20*time.Second, 5*time.Millisecond)
+		return cmd
+	}
+	begin := func(ctx context.Context) *http.Response {
+		req, err := http.NewRequestWithContext(ctx, http.MethodPost, g.url("/v1/chat/completions"), strings.NewReader(chat("m", "hi", true)))
+		require.NoError(t, err)
+		resp, err := http.DefaultTransport.RoundTrip(req)
+		require.NoError(t, err)
+		_, err = bufio.NewReader(resp.Body).ReadString('\n')
+		require.NoError(t, err)
+		return resp
+	}
+	cmd := boot()
+	stays := begin(t.Context())
+	ctx, hangUp := context.WithCancel(t.Context())
+	leaves := begin(ctx)
+	hangUp()
+	require.NoError(t, leaves.Body.Close())
+	require.Eventually(t, func() bool { return strings.Contains(g.billing(), `"drains":1`) }, 10*time.Second, time.Millisecond)
+	require.NoError(t, cmd.Process.Signal(syscall.SIGTERM))
+	_, err = io.ReadAll(stays.Body)
+	require.Error(t, err, "what was cut must not look whole")
+	require.NoError(t, stays.Body.Close())
+	require.NoError(t, cmd.Wait())
+	boot()
+	outcomes := make(map[string]string)
+	for _, l := range g.ledger() {
+		require.Equal(t, "estimated", l.Source)
+		require.Len(t, l.Events, 1)
+		outcomes[l.Outcome] = l.Hangup
+	}
+	require.Equal(t, map[string]string{"cut": "", "client_gone": "cancelled"}, outcomes)
 }

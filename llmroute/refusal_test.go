@@ -171,6 +171,7 @@ func TestAnswersToBrowsers(t *testing.T) {
 		w.Header().Set("Access-Control-Allow-Origin", "https://provider.example")
 		w.Header().Set("Set-Cookie", "__cf_bm=x")
 		w.Header().Set("Openai-Organization", "the-operator")
+		w.Header().Set("X-Litellm-Response-Cost", "9")
 		w.Header().Set("X-Request-Id", "req_1")
 		respond(200, answered)(w, r)
 	})
@@ -179,5 +180,6 @@ func TestAnswersToBrowsers(t *testing.T) {
 	require.Equal(t, []string{"*"}, resp.Header.Values("Access-Control-Allow-Origin"))
 	require.Empty(t, resp.Header.Get("Set-Cookie"))
 	require.Empty(t, resp.Header.Get("Openai-Organization"))
+	require.Empty(t, resp.Header.Get("X-Litellm-Response-Cost"), "what the operator pays is not for the client")
 	require.Equal(t, "req_1", resp.Header.Get("X-Request-Id"))
 }

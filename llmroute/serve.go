@@ -57,6 +57,7 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, call *llm.Call) 
 	if ep == models {
 		return h.listModels(w, r, call, named)
 	}
+	call.Endpoint = &ep.Endpoint
 	b, refused := h.read(r, ep, named)
 	if refused != nil {
 		return refused
@@ -65,7 +66,6 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, call *llm.Call) 
 	if refused != nil {
 		return refused
 	}
-	call.Endpoint = &ep.Endpoint
 	call.Request = llm.Request{
 		Asked: b.ModelName, Stream: b.Stream, IncludeUsage: b.UsageAsked, User: user, UserParam: b.User,
 		N: b.N, MaxOutput: b.MaxOutput, Tier: b.Tier, BodyBytes: max(int64(len(b.Data)), r.ContentLength), TextUnits: b.Units,

@@ -181,6 +181,11 @@ func (a *attempt) judge(resp *http.Response) (*http.Response, error) {
 		for _, name := range kept {
 			delete(resp.Header, name)
 		}
+		for name := range resp.Header {
+			if strings.HasPrefix(name, gatewayHeaders) {
+				delete(resp.Header, name)
+			}
+		}
 		return resp, nil
 	}
 	a.status = resp.StatusCode
@@ -205,6 +210,10 @@ var kept = [...]string{
 	"Set-Cookie", "Openai-Organization", "Openai-Project", "Anthropic-Organization-Id", "Access-Control-Allow-Origin",
 	"Access-Control-Allow-Credentials", "Access-Control-Allow-Headers", "Access-Control-Allow-Methods", "Access-Control-Expose-Headers", "Alt-Svc",
 }
+
+// gatewayHeaders begin the names of the headers in which a gateway tells costs and ids of its own. Those of a gateway that
+// stands behind this one are about the operator's account there.
+const gatewayHeaders = "X-Litellm-"
 
 // goesOn reports whether an answer calls for another attempt.
 func goesOn(status int) bool {
