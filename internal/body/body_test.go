@@ -14,6 +14,15 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
+// manyBounds is a body with n members max_a, max_b, ...
+func manyBounds(n int) string {
+	b := `{`
+	for i := range n {
+		b += `"max_` + string(rune('a'+i)) + `":1,`
+	}
+	return b + `"model":"m"}`
+}
+
 func TestRefusals(t *testing.T) {
 	for _, tt := range []struct{ in, message, param string }{
 		{``, "the body is empty: a JSON object is expected at line 1, column 1", ""},
@@ -52,6 +61,9 @@ func TestRefusals(t *testing.T) {
 		{`{"model":"m","ſtream":true}`, `the member "stream" must be written in lower case at line 1, column 14`, "stream"},
 		{`{"model":"m","\u017ftream":true}`, `the member "stream" must be written in lower case at line 1, column 14`, "stream"},
 		{`{"model":"m","max_toKens":1}`, `the member "max_tokens" must be written in lower case at line 1, column 14`, "max_tokens"},
+		{`{"max_tool_calls":1,"max_tool\u005fcalls":2}`, `the member "max_tool_calls" stands twice: the second one is at line 1, column 21`, "max_tool_calls"},
+		{`{"Max_tool_calls":1}`, `the member "Max_tool_calls" must be written in lower case at line 1, column 2`, "Max_tool_calls"},
+		{manyBounds(17), "too many members begin with max_: one more is at line 1, column 162", "max_q"},
 		{`{"model":"m","user":"a","user":"b"}`, `the member "user" stands twice: the second one is at line 1, column 25`, "user"},
 		{`{"model":"m","n":1,"n":2}`, `the member "n" stands twice: the second one is at line 1, column 20`, "n"},
 		{`{"background":false,"background":true}`, `the member "background" stands twice: the second one is at line 1, column 21`, "background"},

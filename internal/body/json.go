@@ -19,6 +19,8 @@ type parser struct {
 	body *Body
 	seen uint32 // guarded members met, by their index
 	opts bool   // include_usage was met
+
+	bounds [][]byte // members met that begin with max_ and are not guarded by their names
 }
 
 func (p *parser) fail(problem string) error { return p.failAt(p.at, "", problem) }

@@ -35,7 +35,7 @@ func (p *parser) guard(raw []byte, nameAt int) (string, error) {
 			return "", p.failAt(nameAt, g, `the member "`+g+`" must be written `+manner(g))
 		}
 	}
-	return "", nil
+	return "", p.guardBound(name, nameAt)
 }
 
 func manner(g string) string {
@@ -44,6 +44,34 @@ func manner(g string) string {
 	}
 	return "so"
 }
+
+// maxBounds is how many members that begin with max_ and are not guarded by their names a body may have.
+const maxBounds = 16
+
+// guardBound guards the other members that begin with max_: bounds that a provider knows by a name of its own.
+func (p *parser) guardBound(name []byte, nameAt int) error {
+	const prefix = "max_"
+	if len(name) < len(prefix) || !strings.EqualFold(string(name[:len(prefix)]), prefix) {
+		return nil
+	}
+	shown := clip(name)
+	if !bytes.Equal(bytes.ToLower(name), name) {
+		return p.failAt(nameAt, shown, `the member "`+shown+`" must be written in lower case`)
+	}
+	for _, met := range p.bounds {
+		if bytes.Equal(met, name) {
+			return p.failAt(nameAt, shown, `the member "`+shown+`" stands twice: the second one is`)
+		}
+	}
+	if len(p.bounds) == maxBounds {
+		return p.failAt(nameAt, shown, "too many members begin with max_: one more is")
+	}
+	p.bounds = append(p.bounds, name)
+	return nil
+}
+
+// clip shortens a member's name for a message.
+func clip(name []byte) string { return strings.ToValidUTF8(string(name[:min(len(name), 64)]), "") }
 
 // sameFolded reports whether name is g but for case. Folding follows Unicode as encoding/json does, where `ſ` is an s.
 func sameFolded(name []byte, g string) bool {
