@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -218,4 +219,169 @@ func TestEndOfTheGracePeriod(t *testing.T) {
 		outcomes[l.Outcome] = l.Hangup
 	}
 	require.Equal(t, map[string]string{"cut": "", "client_gone": "cancelled"}, outcomes)
+}
+
+// TestBytesPassUnchanged sends bodies and answers of every make through the gateway, cut at random: what needs no edit is the
+// same on both sides.
+func TestBytesPassUnchanged(t *testing.T) {
+	rnd := rand.New(rand.NewPCG(1, 2)) //nolint:gosec // a test that can be repeated
+	var got, answer []byte
+	var contentType string
+	var stated bool
+	up := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		var err error
+		if got, err = io.ReadAll(r.Body); err != nil {
+			panic(http.ErrAbortHandler)
+		}
+		w.Header().Set("Content-Type", contentType)
+		if stated {
+			w.Header().Set("Content-Length", fmt.Sprint(len(answer)))
+		}
+		for rest := answer; len(rest) > 0; {
+			n := 1 + rnd.IntN(len(rest))
+			_, _ = w.Write(rest[:n])
+			if rest = rest[n:]; !stated {
+				w.(http.Flusher).Flush()
+			}
+		}
+	}))
+	t.Cleanup(up.Close)
+	g := start(t, "", openSite(t.TempDir(), "", "max_body 100KB\nmodel m {\nbackend openai "+up.URL+"/v1\n}"))
+	const whole = `{"choices":[{"message":{"content":"hi"}}],"usage":{"prompt_tokens":10,"completion_tokens":5,"total_tokens":15}}`
+	one := func(of ...string) string { return of[rnd.IntN(len(of))] }
+	for range 200 {
+		pad := strings.Repeat(" ", rnd.IntN(3))
+		body := pad + "{" + pad + `"x" :` + one("1.50", "1E+2", `"\u00e9\/"`, "[ ]", "true") + pad + `,"model":"m","y":"` + strings.Repeat("é", rnd.IntN(10_000)) + `"}` + pad
+		contentType = one("application/json", "text/event-stream", "audio/mpeg", "", "text/plain")
+		stated = rnd.IntN(2) == 0
+		switch rnd.IntN(3) {
+		case 0:
+			answer = make([]byte, rnd.IntN(50_000))
+			for i := range answer {
+				answer[i] = byte(rnd.Uint32())
+			}
+		case 1:
+			answer = []byte(strings.ReplaceAll(strings.Repeat(sseContent, rnd.IntN(300))+sseUsage+strings.Repeat(sseDone, rnd.IntN(3)), "\n", one("\n", "\r\n", "\r")))
+		default:
+			answer = []byte(whole + one("", "\n", "x"))
+		}
+		a := g.must(http.StatusOK, http.MethodPost, "/v1/chat/completions", "", body)
+		require.Equal(t, body, string(got))
+		require.True(t, string(answer) == a.Body, "%d bytes of %q, stated %v: %d came", len(answer), contentType, stated, len(a.Body))
+	}
+	body := `{"model":"m","x":"` + strings.Repeat("x", 100_000-20) + `"}`
+	require.Len(t, body, 100_000)
+	g.must(http.StatusOK, http.MethodPost, "/v1/chat/completions", "", body)
+	g.must(http.StatusRequestEntityTooLarge, http.MethodPost, "/v1/chat/completions", "", body+" ")
+}
+
+// TestNoChunkWaitsForTheNext sends each chunk only when the client has the one before, in a stream from which the gateway
+// keeps the usage chunk that it asked for itself.
+func TestNoChunkWaitsForTheNext(t *testing.T) {
+	chunks := []string{
+		`data: {"id":"1","choices":[{"index":0,"delta":{"content":"a"}}],"usage":null}` + "\n\n",
+		`data: {"id":"1","usage":null,"choices":[{"index":0,"delta":{"content":"b"}}]}` + "\r\n\r\n",
+		": ping\n\n",
+		"event: x\n" + `data: {"choices":[],"prompt_filter_results":[{"prompt_index":0}],"usage":null}` + "\n\n",
+		`data: {"choices":[],"prompt_filter_results":[{"prompt_index":0}]}` + "\n\n",
+		`data: {"id":"1","choices":[{"index":0,"delta":{"content":"` + strings.Repeat("x", 40_000) + `"}}]}` + "\n\n",
+		`data: {"x":"` + strings.Repeat("x", 40_000) + `","choices":[{"index":0,"delta":{"content":"c"}}]}` + "\n\n",
+		`data: {"usage":{"prompt_tokens":1,"completion_tokens":1,"total_tokens":2},"choices":[{"index":0,"delta":{"content":"c"}}]}` + "\n\n",
+		`data: {"id":"1","choices":[{"index":0,"delta":{"content":"r"}}]}` + "\r\r",
+		`data: {"id":"1","choices":[{"index":0,"delta":{"content":"n"}}]}` + "\n\n",
+	}
+	next := make(chan struct{})
+	up := upstreamServer(t, func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "text/event-stream")
+		for _, c := range chunks {
+			_, _ = io.WriteString(w, c)
+			w.(http.Flusher).Flush()
+			select {
+			case <-next:
+			case <-r.Context().Done():
+				return
+			}
+		}
+		_, _ = io.WriteString(w, sseUsage+sseDone)
+	})
+	g := start(t, "", openSite(t.TempDir(), "on_disconnect cancel", "model m {\nbackend openai "+up.URL+"/v1\n}"))
+	req, err := http.NewRequestWithContext(timeout(t, 10*time.Second), http.MethodPost, g.url("/v1/chat/completions"), strings.NewReader(chat("m", "hi", true)))
+	require.NoError(t, err)
+	resp, err := http.DefaultTransport.RoundTrip(req)
+	require.NoError(t, err)
+	for i, c := range chunks {
+		b := make([]byte, len(c))
+		_, err := io.ReadFull(resp.Body, b)
+		require.NoError(t, err, "chunk %d is late", i)
+		require.Equal(t, c, string(b))
+		next <- struct{}{}
+	}
+	rest, err := io.ReadAll(resp.Body)
+	require.NoError(t, err)
+	require.NoError(t, resp.Body.Close())
+	require.Equal(t, sseDone, string(rest), "the usage chunk is not the client's")
+	require.Equal(t, map[string]int64{"input": 10, "output": 5}, g.record().Counts)
+}
+
+// TestMadeUpNamesMakeNoMetrics calls for models that the client made up: no label holds its text.
+func TestMadeUpNamesMakeNoMetrics(t *testing.T) {
+	up := upstreamServer(t, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusOK) })
+	g := start(t, "\tmetrics", openSite(t.TempDir(), "", "model any/* {\nbackend openai "+up.URL+"/v1\n}"))
+	metrics := func() (ours []string) {
+		a, err := (&gateway{t: t, addr: g.admin}).do(http.MethodGet, "/metrics", "", "")
+		require.NoError(t, err)
+		require.NotContains(t, a.Body, "made-up")
+		for line := range strings.Lines(a.Body) {
+			if strings.HasPrefix(line, "caddy_tollgate_") {
+				ours = append(ours, line)
+			}
+		}
+		return ours
+	}
+	call := func(i int) {
+		g.must(http.StatusOK, http.MethodPost, "/v1/chat/completions", "", chat(fmt.Sprint("any/made-up-", i), "hi", false))
+		g.must(http.StatusNotFound, http.MethodPost, "/v1/chat/completions", "", chat(fmt.Sprint("made-up-", i), "hi", false))
+		g.must(http.StatusNotFound, http.MethodPost, fmt.Sprint("/made-up-", i), "", chat("any/x", "hi", false))
+		g.must(http.StatusBadRequest, http.MethodPost, "/v1/chat/completions", "", fmt.Sprintf(`{"made-up-%d"`, i))
+	}
+	call(0)
+	before := metrics()
+	for i := range 100 {
+		call(i)
+	}
+	after := metrics()
+	require.Len(t, after, len(before), "a hundred names make no series")
+	refused := 0
+	for _, line := range after {
+		var n int
+		if _, err := fmt.Sscanf(line, `caddy_tollgate_requests_total{backend="",model="",outcome="refused"} %d`, &n); err == nil {
+			refused = n
+		}
+	}
+	require.GreaterOrEqual(t, refused, 202, "unknown models and bad bodies are counted")
+}
+
+// TestFailoverIsBilledByWhoServed fails twice, the second time with usage in the error's body, and is served by a fallback
+// model at another price.
+func TestFailoverIsBilledByWhoServed(t *testing.T) {
+	const answer = `{"choices":[{"message":{"content":"hi"}}],"usage":{"prompt_tokens":10,"completion_tokens":5,"total_tokens":15}}`
+	up := upstreamServer(t, func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		if r.URL.Path != "/good/v1/chat/completions" {
+			w.WriteHeader(http.StatusServiceUnavailable)
+		}
+		_, _ = io.WriteString(w, answer)
+	})
+	priced := func(provider, path, usd string) string {
+		return "backend " + provider + " " + up.URL + path + "/v1 {\nprice input " + usd + "\nprice output " + usd + "\n}\n"
+	}
+	g := start(t, "", openSite(t.TempDir(), "", "model a {\n"+priced("openai", "/bad", "1")+priced("groq", "/bad", "2")+"fallback b\n}\nmodel b {\n"+priced("xai", "/good", "3")+"}"))
+	a := g.must(http.StatusOK, http.MethodPost, "/v1/chat/completions", "", chat("a", "hi", false))
+	require.Equal(t, "0.000045", a.Header.Get("X-Litellm-Response-Cost"))
+	e := g.record()
+	require.Equal(t, "b", e.Model)
+	require.Equal(t, "xai", e.Backend)
+	require.Equal(t, "0.000045", e.Cost)
+	require.Equal(t, 3, e.Attempts)
+	require.Len(t, e.Events, 1)
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
 	"github.com/tollgate-llm/tollgate/internal/llm"
+	"github.com/tollgate-llm/tollgate/internal/price"
 )
 
 // Backend is one place that serves a model: a provider's API at a base URL, with a reverse proxy of its own. All values are
@@ -198,7 +199,7 @@ func (b *Backend) resolve() error {
 			return err
 		}
 	}
-	return nil
+	return price.CheckWritten(b.prices)
 }
 
 // options returns the values that only some providers have.
@@ -228,13 +229,17 @@ func (b *Backend) provisionMock() (err error) {
 	return err
 }
 
-// checkPrice checks an amount, which is a plain decimal number that is not negative.
+// checkPrice checks a price by itself: its kind, and its amount, which is a plain decimal number that is not negative.
 func checkPrice(kind, amount string) error {
 	n, ok := new(big.Rat).SetString(amount)
 	if !ok || n.Sign() < 0 || strings.ContainsAny(amount, "/eExXpP_+-") {
 		return fmt.Errorf("price %s %s: a decimal number of USD per million is expected", kind, amount)
 	}
-	return nil
+	alone := map[string]string{kind: amount}
+	if base, _, cliff := strings.Cut(kind, ">"); cliff {
+		alone[base] = amount // a price from a threshold on needs one below it
+	}
+	return price.CheckWritten(alone)
 }
 
 func parseBase(base string) (*url.URL, error) {

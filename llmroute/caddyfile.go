@@ -234,7 +234,11 @@ func (b *Backend) unmarshalOwn(d *caddyfile.Dispenser, seen map[string]bool) (bo
 		if _, twice := b.Prices[kind]; twice {
 			return true, d.Errf("price %s is given twice", kind)
 		}
-		if err := written(amount, func(s string) error { return checkPrice(kind, s) }); err != nil {
+		known := amount
+		if strings.Contains(amount, "{") {
+			known = "0" // the amount is known at start; the kind is now
+		}
+		if err := checkPrice(kind, known); err != nil {
 			return true, d.WrapErr(err)
 		}
 		if b.Prices == nil {

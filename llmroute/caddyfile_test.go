@@ -28,6 +28,7 @@ func TestProvisionErrors(t *testing.T) {
 		"model m, backend openai: weight 0: a whole number from 1 to 1000000":                   `model m { backend openai { api_key x } }`,
 		"model m, backend openai: the base URL may hold no credentials":                         `model m { backend openai {env.TOLLGATE_URL} }`,
 		"api_key holds a space or a control character":                                          `model m { backend openai { api_key {env.TOLLGATE_KEY} } }`,
+		"needs a price below its threshold too":                                                 `model m { backend openai http://localhost/v1 { price output>1000 5 } }`,
 		"alias a: there is no model b":                                                          `model m { backend mock } alias a b`,
 		"model m: there is no fallback model other":                                             `model m { backend mock fallback other }`,
 		"model m: its fallback n is the model itself":                                           `model m n { backend mock fallback n }`,
