@@ -14,7 +14,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -384,4 +386,67 @@ func TestFailoverIsBilledByWhoServed(t *testing.T) {
 	require.Equal(t, "0.000045", e.Cost)
 	require.Equal(t, 3, e.Attempts)
 	require.Len(t, e.Events, 1)
+}
+
+// TestHangUpsLeaveNothing hangs up many streams before their providers go on: as many as there are slots are drained, the
+// others cancelled, each is billed once, and nothing of them stays in memory.
+func TestHangUpsLeaveNothing(t *testing.T) {
+	const calls, slots = 200, 20
+	goOn := make(chan struct{})
+	up := upstreamServer(t, func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "text/event-stream")
+		_, _ = io.WriteString(w, sseContent)
+		w.(http.Flusher).Flush()
+		select {
+		case <-goOn:
+			_, _ = io.WriteString(w, sseUsage+sseDone)
+		case <-r.Context().Done():
+		}
+	})
+	g := start(t, "", openSite(t.TempDir(), fmt.Sprintf("on_disconnect drain 1h\nmax_drains %d", slots),
+		"model m {\nbackend openai "+up.URL+"/v1 {\ntransport http {\nkeepalive off\n}\n}\n}"))
+	idle := func() { http.DefaultTransport.(*http.Transport).CloseIdleConnections() }
+	g.billing()
+	idle()
+	before := runtime.NumGoroutine()
+	var wg sync.WaitGroup
+	for range calls {
+		wg.Go(func() {
+			ctx, hangUp := context.WithCancel(context.Background())
+			defer hangUp()
+			req, err := http.NewRequestWithContext(ctx, http.MethodPost, g.url("/v1/chat/completions"), strings.NewReader(chat("m", "hi", true)))
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			resp, err := http.DefaultTransport.RoundTrip(req)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			hangUp()
+			if err := resp.Body.Close(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	require.Eventually(t, func() bool {
+		b := g.billing()
+		return strings.Contains(b, fmt.Sprintf(`"finished":%d,`, calls-slots)) && strings.Contains(b, fmt.Sprintf(`"drains":%d`, slots))
+	}, 20*time.Second, 5*time.Millisecond, "those without a slot are cancelled at once")
+	close(goOn)
+	require.Eventually(t, func() bool { return strings.Contains(g.billing(), fmt.Sprintf(`"finished":%d,`, calls)) }, 20*time.Second, 5*time.Millisecond)
+	ends := make(map[string]int)
+	for _, l := range g.ledger() {
+		require.Equal(t, "client_gone", l.Outcome)
+		require.Len(t, l.Events, 1)
+		ends[l.Hangup+" "+l.Source]++
+	}
+	require.Equal(t, map[string]int{"drained reported": slots, "cancelled estimated": calls - slots}, ends)
+	require.Contains(t, g.billing(), `"drains":0`)
+	require.Eventually(t, func() bool {
+		idle()
+		return runtime.NumGoroutine() <= before+10 // a call that stayed would be a hundred and more
+	}, 20*time.Second, 10*time.Millisecond, "goroutines")
 }
