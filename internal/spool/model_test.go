@@ -20,6 +20,7 @@ type call struct {
 	state    string   // acknowledged; empty: there is no record
 	maybe    []string // under way
 	ghosts   []string // refused after a failed sync: only the loss of power, before anything else was synced, may bring them back
+	pruned   string   // finished, retained and gone: harmless should the loss of power bring it back
 	finished time.Time
 	seq      uint64 // of the settled record, once it was seen
 }
@@ -105,7 +106,7 @@ func (m *model) check(found map[ID]Record, after string, powerLost bool) {
 			fail("a record of an unknown call: %v", r)
 		}
 		got := stateOf(r)
-		if got != c.state && !slices.Contains(c.maybe, got) && !(m.haunted && powerLost && slices.Contains(c.ghosts, got)) {
+		if got != c.state && !slices.Contains(c.maybe, got) && !(powerLost && (got == c.pruned || m.haunted && slices.Contains(c.ghosts, got))) {
 			fail("call %x is %q, not %q or %q", id[8:], got, c.state, c.maybe)
 		}
 		if was, seen := m.seqs[r.Seq]; seen && was != id {
@@ -129,6 +130,9 @@ func (m *model) check(found map[ID]Record, after string, powerLost bool) {
 // accept takes what is found for the truth: a crash has decided what was under way.
 func (m *model) accept(found map[ID]Record) {
 	for id, c := range m.calls {
+		if strings.HasPrefix(c.state, "done ") {
+			c.pruned = c.state
+		}
 		c.state, c.maybe, c.ghosts = "", nil, nil
 		if r, there := found[id]; there {
 			c.state = stateOf(r)
