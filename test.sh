@@ -53,22 +53,24 @@ install() {
 	return 1
 }
 
-# unpack_redis puts redis-server and the libraries it needs into the cache, for users who may not install packages.
-unpack_redis() {
+# unpack puts a program of the Debian package of the same name, with the libraries that it lacks here, into the cache, for
+# users who may not install packages.
+unpack() {
 	command -v apt-get >/dev/null && command -v dpkg >/dev/null || return 1
-	say "unpacking redis-server into $cache/redis (no root, nothing is installed) ..."
-	local to=$cache/redis
+	local package=$1 program=$2 to=$cache/$1
+	say "unpacking $package into $to (no root, nothing is installed) ..."
 	rm -rf "$to"
 	mkdir -p "$to/deb" "$to/lists/partial" "$to/archives/partial" "$to/root"
 	local options=(-qq -o "Dir::State::lists=$to/lists" -o "Dir::Cache=$to/archives" -o Debug::NoLocking=true)
 	(
 		cd "$to/deb"
 		apt-get "${options[@]}" update
-		# What redis-server needs, but for what every Debian system has. A name in angle brackets is virtual.
-		packages=$(apt-cache "${options[@]}" depends --recurse --no-recommends --no-suggests --no-conflicts --no-breaks \
-			--no-replaces --no-enhances redis-server | grep -E '^(redis|lib(jemalloc|lua|lzf|hiredis|systemd|ssl|atomic|cap|lz4))' | sort -u)
-		# shellcheck disable=SC2086
-		apt-get "${options[@]}" download $packages
+		# A name in angle brackets is virtual; lines that begin with a space are not names.
+		apt-cache "${options[@]}" depends --recurse --no-recommends --no-suggests --no-conflicts --no-breaks --no-replaces \
+			--no-enhances "$package" | grep -E '^[a-z0-9]' | cut -d: -f1 | sort -u >wanted
+		dpkg-query -W -f '${db:Status-Status} ${Package}\n' | sed -n 's/^installed //p' | sort -u >here
+		# shellcheck disable=SC2046
+		apt-get "${options[@]}" download $(comm -23 wanted here)
 		for deb in *.deb; do dpkg -x "$deb" "$to/root"; done
 	)
 	# The libraries are for this program alone.
@@ -76,31 +78,36 @@ unpack_redis() {
 		echo '#!/bin/sh'
 		echo "LD_LIBRARY_PATH='$(find "$to/root" -name '*.so*' -printf '%h\n' | sort -u | paste -sd:)'"
 		echo 'export LD_LIBRARY_PATH'
-		echo "exec '$to/root/usr/bin/redis-server' \"\$@\""
-	} >"$to/redis-server.new"
-	chmod +x "$to/redis-server.new"
-	"$to/redis-server.new" --version >/dev/null || {
-		say "the unpacked redis-server does not run"
+		echo "exec '$to/root/usr/bin/$program' \"\$@\""
+	} >"$to/new"
+	chmod +x "$to/new"
+	"$to/new" --version >/dev/null || {
+		say "the unpacked $program does not run"
 		return 1
 	}
-	mv "$to/redis-server.new" "$to/redis-server"
+	mkdir -p "$cache/unpacked"
+	mv "$to/new" "$cache/unpacked/$program"
 	rm -rf "$to/deb" "$to/lists" "$to/archives"
 }
 
-# need_redis finds a redis-server or gets one.
-need_redis() {
-	[ -z "${TOLLGATE_REDIS_SERVER:-}" ] || return 0
-	command -v redis-server >/dev/null && return
-	if [ ! -x "$cache/redis/redis-server" ]; then
-		if install apt-get redis-server dnf redis apk redis brew redis && command -v redis-server >/dev/null; then
-			return
-		fi
-		unpack_redis || {
-			say "redis-server is needed and could not be had; put one on PATH"
-			exit 1
-		}
+# need finds a program or gets it, from the package named after each package manager.
+need() {
+	local program=$1
+	shift
+	command -v "$program" >/dev/null && return
+	if install "$@" && command -v "$program" >/dev/null; then
+		return
 	fi
-	export TOLLGATE_REDIS_SERVER=$cache/redis/redis-server
+	unpack "$2" "$program" || {
+		say "$program is needed and could not be had; put it on PATH"
+		exit 1
+	}
+}
+
+need_programs() {
+	PATH=$cache/unpacked:$PATH
+	[ -n "${TOLLGATE_REDIS_SERVER:-}" ] || need redis-server apt-get redis-server dnf redis apk redis brew redis
+	need curl apt-get curl dnf curl apk curl brew curl
 }
 
 # race is the flag of the race detector, which needs a C compiler.
@@ -118,11 +125,11 @@ need_race() {
 case ${1:-} in
 bench)
 	shift
-	need_redis
+	need_programs
 	exec go run ./bench "$@"
 	;;
 soak)
-	need_redis
+	need_programs
 	need_race
 	test=TestNothingLostNothingTwice
 	file=$(grep -rl --include='*_test.go' "^func $test(" .) || {
@@ -134,7 +141,7 @@ soak)
 	exec go test $race -run "^$test\$" -v -count=1 -timeout 0 "$(dirname "$file")"
 	;;
 fuzz)
-	need_redis
+	need_programs
 	for package in $(go list ./...); do
 		for name in $(go test -list '^Fuzz' "$package" | grep '^Fuzz' || true); do
 			say "fuzzing $package $name for ${2:-30s}"
@@ -143,7 +150,7 @@ fuzz)
 	done
 	;;
 *)
-	need_redis
+	need_programs
 	need_race
 	[ $# -gt 0 ] || set -- ./...
 	exec go test $race -shuffle=on -timeout 15m "$@"
