@@ -135,11 +135,13 @@ func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	resp, err := a.send(next, r.WithContext(ctx))
 	if err == nil && a.asks && optionsRefused(resp) {
-		b.denied.add(a.upstream)
 		a.prepare(false)
 		again := r.WithContext(ctx)
 		carry(again, a.payload)
-		resp, err = a.send(next, again)
+		// It was the option only if the call passes without it: no client may take the usage of others away.
+		if resp, err = a.send(next, again); err == nil && resp.StatusCode < http.StatusBadRequest {
+			b.denied.add(a.upstream)
+		}
 	}
 	if timer != nil && !timer.Stop() && err == nil {
 		err = errors.Join(errTimeout, resp.Body.Close())
