@@ -188,7 +188,11 @@ func TestEndOfTheGracePeriod(t *testing.T) {
 		})
 		require.Eventually(t, func() bool {
 			a, err := (&gateway{t: t, addr: g.admin}).do(http.MethodGet, "/tollgate/billing", "", "")
-			return err == nil && strings.Contains(a.Body, `"account"`)
+			if err != nil || !strings.Contains(a.Body, `"account"`) {
+				return false
+			}
+			a, err = g.do(http.MethodGet, "/v1/models", "", "")
+			return err == nil && a.Status == http.StatusOK
 		}, 20*time.Second, 5*time.Millisecond)
 		return cmd
 	}
