@@ -2,6 +2,7 @@ package litellm
 
 import (
 	"fmt"
+	"maps"
 	"math/big"
 	"net"
 	"net/url"
@@ -137,45 +138,50 @@ func (c *converter) adjusted(preset string) bool {
 	return slices.ContainsFunc(c.adjustments, func(a adjustment) bool { return a.prefix != "" && providers[a.prefix].preset == preset })
 }
 
-// fallbacksOf returns the models to go to after one: its own list, else that for all. Names that lead nowhere are left out.
-func (c *converter) fallbacksOf(m *model) (at field, names []string) {
-	lists, ats := c.router.fallbacks, c.router.fallbackAt
+// fallbacksOf returns the models to go to after one, of the lists of that field: its own list, else that for all. Names
+// that lead nowhere are left out.
+func (c *converter) fallbacksOf(m *model, kind string) (at field, names []string) {
+	lists := c.router.fallbacks[kind]
 	if lists == nil {
-		lists, ats = c.lite.fallbacks, c.lite.fallbackAt
+		lists = c.lite.fallbacks[kind]
 	}
 	list, own := lists[m.name.text]
-	at = ats[m.name.text]
 	if !own {
-		if list = c.router.defaults; list == nil {
-			list = c.lite.defaults
+		list = lists["*"]
+	}
+	if !own && len(list.names) == 0 && kind == "fallbacks" {
+		if list.names = c.router.defaults; list.names == nil {
+			list.names = c.lite.defaults
 		}
-		if len(list) > 0 {
-			at = list[0].at
+		if len(list.names) > 0 {
+			list.at = list.names[0].at
 		}
 	}
-	for _, w := range list {
+	for _, w := range list.names {
 		if to := c.find(w.text); to != nil && to != m && !slices.Contains(names, w.text) {
 			names = append(names, w.text)
 		}
 	}
-	return at, names
+	return list.at, names
 }
 
 // checkFallbacks warns of fallbacks that lead nowhere.
 func (c *converter) checkFallbacks() {
 	for _, r := range []*reliability{&c.lite, &c.router} {
-		if r == &c.lite && c.router.fallbacks != nil && r.fallbacks != nil {
-			for _, at := range r.fallbackAt {
-				c.warn(at, "is left out: router_settings.fallbacks holds, as in LiteLLM")
+		for _, kind := range fallbackKinds {
+			lists := r.fallbacks[kind.field]
+			overruled := r == &c.lite && c.router.fallbacks[kind.field] != nil
+			for _, name := range slices.Sorted(maps.Keys(lists)) {
+				list := lists[name]
+				switch {
+				case overruled:
+					c.warn(list.at, "is left out: router_settings."+kind.field+" holds, as in LiteLLM")
+				case name != "*" && !slices.ContainsFunc(c.models, func(m *model) bool { return m.name.text == name }):
+					c.warn(list.at, "is left out: model_list has no model of that name")
+				default:
+					c.checkTargets(list.names)
+				}
 			}
-			continue
-		}
-		for name, list := range r.fallbacks {
-			if !slices.ContainsFunc(c.models, func(m *model) bool { return m.name.text == name }) {
-				c.warn(r.fallbackAt[name], "is left out: model_list has no model of that name")
-				continue
-			}
-			c.checkTargets(list)
 		}
 		c.checkTargets(r.defaults)
 	}

@@ -11,9 +11,21 @@ import (
 // reliability is what both litellm_settings and router_settings may say; router_settings goes first.
 type reliability struct {
 	retries, timeout, cooldown, allowedFails word
-	fallbacks                                map[string][]word
-	fallbackAt                               map[string]field
-	defaults                                 []word
+	fallbacks                                map[string]map[string]fallbackList // by field, then by model
+	defaults                                 []word                             // for models that have no list in `fallbacks`
+}
+
+// fallbackList are the models to go to after one.
+type fallbackList struct {
+	names []word
+	at    field
+}
+
+// fallbackKinds are the fields with such lists, and the subdirectives that they become.
+var fallbackKinds = []struct{ field, directive string }{
+	{"fallbacks", "fallback"},
+	{"context_window_fallbacks", "context_fallback"},
+	{"content_policy_fallbacks", "content_fallback"},
 }
 
 // adjustment is a discount or a markup: of one provider, or of all.
@@ -22,30 +34,28 @@ type adjustment struct {
 	percent           word
 }
 
-const noErrorText = "is left out: fallbacks follow lost connections, 408, 429 and 5xx, not what an error says"
-
 const newKeys = "what new keys may be is not bounded here; only the master key makes keys. Take this out"
 
 const budgets = "this budget is not enforced here: give the keys or teams budgets, and take this out"
 
 var litellmRules = rules{
-	"callbacks":            carry((*converter).callbacks),
-	"success_callback":     carry((*converter).callbacks),
-	"num_retries":          carry(func(c *converter, f field) { c.lite.retries = c.count(f) }),
-	"request_timeout":      carry(func(c *converter, f field) { c.lite.timeout = c.seconds(f) }),
-	"allowed_fails":        carry(func(c *converter, f field) { c.lite.allowedFails = c.count(f) }),
-	"cooldown_time":        carry(func(c *converter, f field) { c.lite.cooldown = c.seconds(f) }),
-	"fallbacks":            carry(func(c *converter, f field) { c.fallbacks(&c.lite, f) }),
-	"default_fallbacks":    carry(func(c *converter, f field) { c.lite.defaults = c.words(f) }),
-	"cost_discount_config": carry((*converter).discounts),
-	"cost_margin_config":   carry((*converter).margins),
-	"cache":                carry(func(c *converter, f field) { c.cache = f }),
+	"callbacks":                carry((*converter).callbacks),
+	"success_callback":         carry((*converter).callbacks),
+	"num_retries":              carry(func(c *converter, f field) { c.lite.retries = c.count(f) }),
+	"request_timeout":          carry(func(c *converter, f field) { c.lite.timeout = c.seconds(f) }),
+	"allowed_fails":            carry(func(c *converter, f field) { c.lite.allowedFails = c.count(f) }),
+	"cooldown_time":            carry(func(c *converter, f field) { c.lite.cooldown = c.seconds(f) }),
+	"fallbacks":                carry(func(c *converter, f field) { c.fallbacks(&c.lite, f) }),
+	"context_window_fallbacks": carry(func(c *converter, f field) { c.fallbacks(&c.lite, f) }),
+	"content_policy_fallbacks": carry(func(c *converter, f field) { c.fallbacks(&c.lite, f) }),
+	"default_fallbacks":        carry(func(c *converter, f field) { c.lite.defaults = c.words(f) }),
+	"cost_discount_config":     carry((*converter).discounts),
+	"cost_margin_config":       carry((*converter).margins),
+	"cache":                    carry(func(c *converter, f field) { c.cache = f }),
 	"cache_params": carry(func(c *converter, f field) {
 		c.cacheParams = f
 		c.section(f, cacheRules)
 	}),
-	"context_window_fallbacks":         warn(noErrorText),
-	"content_policy_fallbacks":         warn(noErrorText),
 	"disable_end_user_cost_tracking":   warn("is left out: every call has a record that names who pays"),
 	"model_alias_map":                  warn("is left out: router_settings.model_group_alias names models in another way"),
 	"service_callback":                 warn("is left out: /metrics of the admin API shows the store and the delivery to Lago"),
@@ -89,25 +99,25 @@ var cacheRules = rules{}.each(carry(func(*converter, field) {}), "type", "host",
 	each(warn("is left out: the server's certificate is verified by the system's roots"), "ssl_cert_reqs", "ssl_check_hostname", "gcp_service_account", "gcp_ssl_ca_certs")
 
 var routerRules = rules{
-	"routing_strategy":  carry((*converter).strategy),
-	"num_retries":       carry(func(c *converter, f field) { c.router.retries = c.count(f) }),
-	"timeout":           carry(func(c *converter, f field) { c.router.timeout = c.seconds(f) }),
-	"allowed_fails":     carry(func(c *converter, f field) { c.router.allowedFails = c.count(f) }),
-	"cooldown_time":     carry(func(c *converter, f field) { c.router.cooldown = c.seconds(f) }),
-	"disable_cooldowns": carry(func(c *converter, f field) { c.cooldownsOff = f.isTrue() }),
-	"model_group_alias": carry((*converter).aliasMap),
-	"fallbacks":         carry(func(c *converter, f field) { c.fallbacks(&c.router, f) }),
-	"default_fallbacks": carry(func(c *converter, f field) { c.router.defaults = c.words(f) }),
-	"redis_host":        carry(func(c *converter, f field) { c.redis.host = c.value(f) }),
-	"redis_port":        carry(func(c *converter, f field) { c.redis.port = c.value(f) }),
-	"redis_password":    carry(func(c *converter, f field) { c.redis.password = c.value(f) }),
-	"redis_username":    carry(func(c *converter, f field) { c.redis.username = c.value(f) }),
-	"redis_db":          carry(func(c *converter, f field) { c.redis.db = c.value(f) }),
-	"redis_ssl":         carry(func(c *converter, f field) { c.redis.tls = f.isTrue() }),
-	"redis_url":         carry((*converter).redisURL),
+	"routing_strategy":         carry((*converter).strategy),
+	"num_retries":              carry(func(c *converter, f field) { c.router.retries = c.count(f) }),
+	"timeout":                  carry(func(c *converter, f field) { c.router.timeout = c.seconds(f) }),
+	"allowed_fails":            carry(func(c *converter, f field) { c.router.allowedFails = c.count(f) }),
+	"cooldown_time":            carry(func(c *converter, f field) { c.router.cooldown = c.seconds(f) }),
+	"disable_cooldowns":        carry(func(c *converter, f field) { c.cooldownsOff = f.isTrue() }),
+	"model_group_alias":        carry((*converter).aliasMap),
+	"fallbacks":                carry(func(c *converter, f field) { c.fallbacks(&c.router, f) }),
+	"context_window_fallbacks": carry(func(c *converter, f field) { c.fallbacks(&c.router, f) }),
+	"content_policy_fallbacks": carry(func(c *converter, f field) { c.fallbacks(&c.router, f) }),
+	"default_fallbacks":        carry(func(c *converter, f field) { c.router.defaults = c.words(f) }),
+	"redis_host":               carry(func(c *converter, f field) { c.redis.host = c.value(f) }),
+	"redis_port":               carry(func(c *converter, f field) { c.redis.port = c.value(f) }),
+	"redis_password":           carry(func(c *converter, f field) { c.redis.password = c.value(f) }),
+	"redis_username":           carry(func(c *converter, f field) { c.redis.username = c.value(f) }),
+	"redis_db":                 carry(func(c *converter, f field) { c.redis.db = c.value(f) }),
+	"redis_ssl":                carry(func(c *converter, f field) { c.redis.tls = f.isTrue() }),
+	"redis_url":                carry((*converter).redisURL),
 
-	"context_window_fallbacks": warn(noErrorText),
-	"content_policy_fallbacks": warn(noErrorText),
 	"provider_budget_config":   refuse("a provider's budget is not enforced here: give the keys budgets, and take this out"),
 	"enable_tag_filtering":     refuse("calls are not routed by tags: every key that may use a model would reach all its deployments. Make models of them, and take this out"),
 	"tag_filtering_match_any":  warn("is left out: calls are not routed by tags"),
@@ -163,7 +173,12 @@ func (c *converter) fallbacks(r *reliability, f field) {
 		return
 	}
 	if r.fallbacks == nil {
-		r.fallbacks, r.fallbackAt = make(map[string][]word), make(map[string]field)
+		r.fallbacks = make(map[string]map[string]fallbackList)
+	}
+	lists := r.fallbacks[f.key]
+	if lists == nil {
+		lists = make(map[string]fallbackList)
+		r.fallbacks[f.key] = lists
 	}
 	for _, item := range f.items() {
 		if !item.isMapping() {
@@ -171,11 +186,9 @@ func (c *converter) fallbacks(r *reliability, f field) {
 			continue
 		}
 		for _, m := range item.members() {
-			list := c.words(m)
-			if m.key == "*" {
-				r.defaults = append(r.defaults, list...)
-			} else if _, twice := r.fallbacks[m.key]; !twice { // LiteLLM takes the first
-				r.fallbacks[m.key], r.fallbackAt[m.key] = list, m
+			list := fallbackList{c.words(m), m}
+			if _, twice := lists[m.key]; !twice { // LiteLLM takes the first
+				lists[m.key] = list
 			}
 		}
 	}

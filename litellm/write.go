@@ -245,8 +245,10 @@ func (c *converter) writeModel(w *caddyfile, m *model, groups map[string]int) {
 		}
 	}
 	w.line(retries.at, "retries", retries.text)
-	if at, names := c.fallbacksOf(m); len(names) > 0 {
-		w.line(at, append([]string{"fallback"}, names...)...)
+	for _, kind := range fallbackKinds {
+		if at, names := c.fallbacksOf(m, kind.field); len(names) > 0 {
+			w.line(at, append([]string{kind.directive}, names...)...)
+		}
 	}
 	w.end()
 }

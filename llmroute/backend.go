@@ -130,6 +130,7 @@ func (b *Backend) provision(ctx caddy.Context) error {
 	if !ok {
 		return fmt.Errorf("the handler %T is not reverse_proxy", mod)
 	}
+	b.proxy.HandleResponse = keepBack
 	if b.auth == nil && b.BaseURL == "" && !preset.keyless && preset.keyHeader != "" && !setsHeader(b.proxy, preset.keyHeader) {
 		return errors.New("api_key is missing")
 	}

@@ -50,6 +50,8 @@ func parseCaddyfile(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 //	        }
 //	        retries <n>
 //	        fallback <models...>
+//	        context_fallback <models...>
+//	        content_fallback <models...>
 //	    }
 //	    alias <name> <model>
 //	}
@@ -125,6 +127,10 @@ func (h *Handler) unmarshalModel(d *caddyfile.Dispenser, names map[string]bool) 
 			err = single(d, seen, &m.Retries, func(s string) error { _, err := number(word, s, 0, 0, maxRetries); return err })
 		case "fallback":
 			err = several(d, &m.Fallback)
+		case "context_fallback":
+			err = several(d, &m.ContextFallback)
+		case "content_fallback":
+			err = several(d, &m.ContentFallback)
 		default:
 			err = d.Errf("unrecognized subdirective of model: %s", word)
 		}

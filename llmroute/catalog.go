@@ -23,7 +23,7 @@ type entry struct {
 	targets []*llm.Target // by backend, for a name; nil for a pattern, whose targets depend on the name that it matches
 }
 
-// fallback is a model to go to when another one did not answer.
+// fallback is a model to go to when another one failed or refused the prompt.
 type fallback struct {
 	name  string
 	entry *entry
@@ -68,25 +68,43 @@ func (c *catalog) build(models []*Model, aliases map[string]string) error {
 		c.aliases[name] = to
 	}
 	for _, m := range models {
-		for _, written := range m.Fallback {
-			name, err := modelName("fallback", written)
-			if err != nil {
-				return err
+		for why, list := range [objections]struct {
+			what  string
+			names []string
+		}{
+			noObjection: {"fallback", m.Fallback},
+			tooLong:     {"context_fallback", m.ContextFallback},
+			unwelcome:   {"content_fallback", m.ContentFallback},
+		} {
+			for _, written := range list.names {
+				f, err := c.fallback(m, list.what, written)
+				if err != nil {
+					return err
+				}
+				m.instead[why] = append(m.instead[why], f)
 			}
-			if to, ok := c.aliases[name]; ok {
-				name = to
-			}
-			e := c.find(name)
-			if e == nil {
-				return fmt.Errorf("model %s: there is no fallback model %s", m.Names[0], name)
-			}
-			if e.model == m {
-				return fmt.Errorf("model %s: its fallback %s is the model itself", m.Names[0], name)
-			}
-			m.fallback = append(m.fallback, fallback{name, e})
 		}
 	}
 	return nil
+}
+
+// fallback finds the model that the subdirective what of another one names.
+func (c *catalog) fallback(m *Model, what, written string) (fallback, error) {
+	name, err := modelName(what, written)
+	if err != nil {
+		return fallback{}, err
+	}
+	if to, ok := c.aliases[name]; ok {
+		name = to
+	}
+	e := c.find(name)
+	if e == nil {
+		return fallback{}, fmt.Errorf("model %s: there is no %s model %s", m.Names[0], what, name)
+	}
+	if e.model == m {
+		return fallback{}, fmt.Errorf("model %s: its %s %s is the model itself", m.Names[0], what, name)
+	}
+	return fallback{name, e}, nil
 }
 
 func (c *catalog) add(m *Model, written string) error {

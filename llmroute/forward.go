@@ -2,6 +2,7 @@ package llmroute
 
 import (
 	"context"
+	"fmt"
 	"math/rand/v2"
 	"net/http"
 	"time"
@@ -23,14 +24,15 @@ const (
 
 var nothing = caddyhttp.HandlerFunc(func(http.ResponseWriter, *http.Request) error { return nil })
 
-// forward makes the attempts, one after the other, until one is answered. The target of the first is set already.
-func (h *Handler) forward(w http.ResponseWriter, r *http.Request, call *llm.Call, ep *endpoint, b *body.Body, tries []try) *llm.Error {
+// forward makes the attempts, one after the other, until one is answered. The target of the first is set already. d may send
+// it elsewhere when the prompt is refused; it is nil where the model has no such way.
+func (h *Handler) forward(w http.ResponseWriter, r *http.Request, call *llm.Call, ep *endpoint, b *body.Body, tries []try, d *detours) *llm.Error {
 	publish(r, call)
 	header := upstreamHeader(r.Header, ep.API)
 	a := new(attempt)
-	for i := range tries {
-		t := &tries[i]
-		if i > 0 {
+	for first := true; ; first = false {
+		t := &tries[0]
+		if !first {
 			if !h.wait(r.Context(), t.round, a.retryAfter) || call.ClientGone() {
 				return gone()
 			}
@@ -39,16 +41,19 @@ func (h *Handler) forward(w http.ResponseWriter, r *http.Request, call *llm.Call
 		target := call.Target()
 		backend := t.server()
 		*a = attempt{
-			backend: backend, call: call, last: i == len(tries)-1,
+			backend: backend, call: call, tries: tries, detours: d,
 			calling: calling{ep: ep, body: b, upstream: target.Upstream, query: r.URL.RawQuery},
 		}
 		a.prepare(ep.streams && b.Stream && !b.UsageAsked && call.Metered && !backend.preset.noStreamOptions && !backend.denied.has(target.Upstream))
 		err := backend.proxy.ServeHTTP(w, upstreamRequest(r, a, header), nothing)
+		if len(a.instead) > 0 {
+			err = fmt.Errorf("the backend refused the prompt with %d", a.status)
+		}
 		if err == nil {
 			return nil
 		}
 		if c := h.logger.Check(zap.WarnLevel, "attempt failed"); c != nil {
-			c.Write(zap.String("model", target.Model), zap.String("backend", target.Backend), zap.Bool("last", a.last), zap.Error(err))
+			c.Write(zap.String("model", target.Model), zap.String("backend", target.Backend), zap.Bool("last", a.last() && len(a.instead) == 0), zap.Error(err))
 		}
 		if a.status != 0 || r.Context().Err() == nil { // an attempt that was cut short by a hang-up did not fail
 			call.SetFailed()
@@ -56,11 +61,15 @@ func (h *Handler) forward(w http.ResponseWriter, r *http.Request, call *llm.Call
 		if fault := b.Fault(); fault != nil {
 			return unreadable(fault)
 		}
-		if a.last || a.answered || a.payload.Spent() {
+		if len(a.instead) > 0 {
+			tries = a.instead
+			continue
+		}
+		if a.last() || a.answered || a.payload.Spent() {
 			return unanswered(err, target.Model)
 		}
+		tries = tries[1:]
 	}
-	return nil
 }
 
 // wait pauses before a backend is asked again, as long as its answer asked for if that is short. It returns false when the

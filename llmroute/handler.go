@@ -68,8 +68,15 @@ type Model struct {
 	// may not use are left out; their own fallbacks do not count.
 	Fallback []string `json:"fallback,omitempty"`
 
-	retries  int // -1: each further backend once
-	fallback []fallback
+	// ContextFallback are the models to go to, in this order, when the prompt is longer than the context window of the one
+	// that was asked. A refusal is passed on where there are none. What holds for Fallback holds for them.
+	ContextFallback []string `json:"context_fallback,omitempty"`
+
+	// ContentFallback are those to go to when the prompt is against the content policy of the provider that was asked.
+	ContentFallback []string `json:"content_fallback,omitempty"`
+
+	retries int                    // -1: each further backend once
+	instead [objections][]fallback // the models to go to; those of noObjection are for failures
 }
 
 const maxRetries = 100

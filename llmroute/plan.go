@@ -31,8 +31,12 @@ func (t *try) target() *llm.Target {
 // plan lists the attempts in the order in which they are made: with the model's own backends, then with those of its
 // fallback models that the caller may use. It is empty when none of them serves the endpoint.
 func plan(tries []try, e *entry, name string, ep *endpoint, id *llm.Identity) []try {
-	tries = e.plan(tries, name, ep)
-	for _, f := range e.model.fallback {
+	return instead(e.plan(tries, name, ep), e.model.instead[noObjection], ep, id)
+}
+
+// instead appends the attempts with those of the models that the caller may use.
+func instead(tries []try, models []fallback, ep *endpoint, id *llm.Identity) []try {
+	for _, f := range models {
 		if id.Allows(f.name) {
 			tries = f.entry.plan(tries, f.name, ep)
 		}
@@ -42,6 +46,14 @@ func plan(tries []try, e *entry, name string, ep *endpoint, id *llm.Identity) []
 
 // priced leaves out the attempts that could not be billed. Where none could, they stay, and Open refuses the call.
 func priced(tries []try, call *llm.Call) []try {
+	if kept := billable(tries, call); len(kept) > 0 {
+		return kept
+	}
+	return tries
+}
+
+// billable returns the attempts that could be billed.
+func billable(tries []try, call *llm.Call) []try {
 	if call.Priced == nil {
 		return tries
 	}
@@ -50,9 +62,6 @@ func priced(tries []try, call *llm.Call) []try {
 		if call.Priced(call, tries[i].target()) {
 			kept = append(kept, tries[i])
 		}
-	}
-	if len(kept) == 0 {
-		return tries
 	}
 	return kept
 }

@@ -94,7 +94,7 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, call *llm.Call) 
 			return refused
 		}
 	}
-	return h.forward(w, r, call, ep, b, tries)
+	return h.forward(w, r, call, ep, b, tries, e.detours(ep, call))
 }
 
 // route finds the endpoint of a request and makes sure that it may be called this way. named is the model that the path

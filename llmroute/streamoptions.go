@@ -2,7 +2,6 @@ package llmroute
 
 import (
 	"bytes"
-	"io"
 	"net/http"
 	"sync"
 	"time"
@@ -13,8 +12,6 @@ const (
 	deniedFor = 6 * time.Hour
 	// maxDenied bounds how many models are remembered for a backend.
 	maxDenied = 1000
-	// maxRefusal bounds what is read of an answer to see whether it refuses stream_options.
-	maxRefusal = 64 << 10
 )
 
 // deniedOptions remembers the models with which a backend refuses stream_options.
@@ -45,23 +42,9 @@ func optionsRefused(resp *http.Response) bool {
 	if resp.StatusCode != http.StatusBadRequest && resp.StatusCode != http.StatusUnprocessableEntity {
 		return false
 	}
-	text, err := io.ReadAll(io.LimitReader(resp.Body, maxRefusal))
-	if err == nil && bytes.Contains(text, []byte("stream_options")) {
-		_ = resp.Body.Close() // nothing more is wanted of it
-		return true
+	if !bytes.Contains(peek(resp), []byte("stream_options")) {
+		return false
 	}
-	begun := io.MultiReader(bytes.NewReader(text), resp.Body)
-	if err != nil {
-		begun = io.MultiReader(bytes.NewReader(text), failing{err})
-	}
-	resp.Body = struct {
-		io.Reader
-		io.Closer
-	}{begun, resp.Body}
-	return false
+	_ = resp.Body.Close() // nothing more is wanted of it
+	return true
 }
-
-// failing is a reader of an error that was met before.
-type failing struct{ err error }
-
-func (f failing) Read([]byte) (int, error) { return 0, f.err }

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/headers"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
@@ -76,13 +77,18 @@ type attempt struct {
 	backend *Backend
 	call    *llm.Call
 	payload *body.Payload
-	asks    bool // the payload carries a stream_options.include_usage that the client did not ask for
-	last    bool // whatever the answer is, it is passed on
+	asks    bool     // the payload carries a stream_options.include_usage that the client did not ask for
+	tries   []try    // this attempt and those that may follow it
+	detours *detours // nil where the model has none
 
 	answered   bool          // an answer was passed on
 	status     int           // the status of an answer that was not passed on; 0 when there was none
 	retryAfter time.Duration // what that answer asked to wait
+	instead    []try         // the attempts to make after an answer that refused the prompt
 }
+
+// last says that no attempt follows a failure.
+func (a *attempt) last() bool { return len(a.tries) == 1 }
 
 // prepare makes the payload. asks says whether stream_options.include_usage is put in.
 func (a *attempt) prepare(asks bool) {
@@ -143,6 +149,10 @@ func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
 			b.denied.add(a.upstream)
 		}
 	}
+	why := noObjection
+	if err == nil && a.detours != nil && !a.payload.Spent() {
+		why = objectionOf(resp)
+	}
 	if timer != nil && !timer.Stop() && err == nil {
 		err = errors.Join(errTimeout, resp.Body.Close())
 	}
@@ -152,8 +162,21 @@ func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
 		}
 		return nil, failed(ctx, err)
 	}
+	if why != noObjection {
+		if a.instead = a.detours.next(why, a.tries); len(a.instead) > 0 {
+			a.status, resp.StatusCode = resp.StatusCode, statusKept
+			return resp, nil
+		}
+	}
 	return a.judge(resp)
 }
+
+// statusKept marks an answer that refused the prompt and is not passed on. The reverse proxy drops it without counting a
+// failure of the backend, which did its part. No answer comes with it: a status has three digits.
+const statusKept = 1000
+
+// keepBack are the settings by which a reverse proxy drops answers of that status.
+var keepBack = []caddyhttp.ResponseHandler{{Match: &caddyhttp.ResponseMatcher{StatusCode: []int{statusKept}}}}
 
 // send completes the request and sends it.
 func (a *attempt) send(next http.RoundTripper, out *http.Request) (*http.Response, error) {
@@ -178,7 +201,7 @@ func (a *attempt) judge(resp *http.Response) (*http.Response, error) {
 	if resp.StatusCode == http.StatusSwitchingProtocols {
 		return nil, errors.Join(&failure{reason: "the backend switched protocols unasked"}, resp.Body.Close())
 	}
-	if a.last || !goesOn(resp.StatusCode) || a.payload.Spent() {
+	if a.last() || !goesOn(resp.StatusCode) || a.payload.Spent() {
 		a.answered = true
 		for _, name := range kept {
 			delete(resp.Header, name)

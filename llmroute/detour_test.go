@@ -1,0 +1,322 @@
+package llmroute
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/tollgate-llm/tollgate/internal/llm"
+)
+
+const (
+	refusedLength  = `{"error":{"message":"This model's maximum context length is 8192 tokens.","type":"invalid_request_error","param":"messages","code":"context_length_exceeded"}}`
+	refusedContent = `{"error":{"message":"The response was filtered","code":"content_filter","status":400,"innererror":{"code":"ResponsibleAIPolicyViolation"}}}`
+)
+
+// TestObjections reads the errors as the providers send them.
+func TestObjections(t *testing.T) {
+	for _, tt := range []struct {
+		status int
+		want   objection
+		body   string
+	}{
+		{400, tooLong, refusedLength},
+		{400, tooLong, `{"error":{"message":"Your input exceeds the context window of this model. Please adjust your input and try again.","code":null}}`},
+		{400, tooLong, `{"type":"error","error":{"type":"invalid_request_error","message":"prompt is too long: 213462 tokens > 200000 maximum"}}`},
+		{400, tooLong, "{\"type\":\"error\",\"error\":{\"type\":\"invalid_request_error\",\"message\":\"input length and `max_tokens` exceed context limit: 188240 + 21333 > 200000\"}}"},
+		{400, tooLong, `{"object":"error","message":"This model's maximum context length is 4096 tokens. However, you requested 5000 tokens","type":"BadRequestError","code":400}`},
+		{400, tooLong, `{"error":{"code":400,"message":"The input token count (1196265) exceeds the maximum number of tokens allowed (1048575).","status":"INVALID_ARGUMENT"}}`},
+		{400, tooLong, `[{"error":{"code":400,"message":"The input token count exceeds the maximum number of tokens allowed (1048576).","status":"INVALID_ARGUMENT"}}]`},
+		{400, tooLong, `{"message":"Input is too long for requested model."}`},
+		{400, tooLong, `{"message":"too many tokens: size limit exceeded by 8192 tokens."}`},
+		{400, tooLong, `{"code":"Client specified an invalid argument","error":"This model's maximum prompt length is 131072 but the request contains 537812 tokens."}`},
+		{400, tooLong, `{"error":{"code":400,"message":"the request is too big","type":"exceed_context_size_error","n_ctx":4096}}`},
+		{400, tooLong, `{"error":{"code":400,"message":"Provider returned error","metadata":{"raw":"{\"error\":{\"message\":\"prompt is too long: 2 tokens > 1 maximum\"}}"}}}`},
+		{413, tooLong, `{"error":{"message":"Please reduce the length of the messages or completion.","code":"context_length_exceeded"}}`},
+		{422, tooLong, "{\"error\":\"Input validation error: `inputs` tokens + `max_new_tokens` must be <= 4096\",\"error_type\":\"validation\"}"},
+		{422, tooLong, `{"detail":[{"loc":["body"],"msg":"the input exceeds the context length","type":"value_error"}]}`},
+
+		{400, unwelcome, refusedContent},
+		{400, unwelcome, `{"error":{"code":"content_policy_violation","message":"Your request was rejected as a result of our safety system."}}`},
+		{400, unwelcome, `{"error":{"code":"invalid_prompt","message":"Invalid prompt: your prompt was flagged as potentially violating our usage policy."}}`},
+		{400, unwelcome, `{"error":{"type":"image_generation_user_error","code":"moderation_blocked","message":"no"}}`},
+		{400, unwelcome, `{"type":"error","error":{"type":"invalid_request_error","message":"Output blocked by content filtering policy"}}`},
+		{403, unwelcome, `{"code":"The caller does not have permission","error":"Content violates usage guidelines. Failed check: SAFETY_CHECK_TYPE_BIO"}`},
+
+		{400, noObjection, `{"error":{"message":"Unsupported parameter: 'max_tokens'","code":"unsupported_parameter"}}`},
+		{413, noObjection, `{"error":{"message":"Request too large on tokens per minute (TPM): Limit 6000, Requested 9000","type":"tokens","code":"rate_limit_exceeded"}}`},
+		{429, noObjection, `{"message":"Too many tokens, please wait before trying again."}`},
+		{401, noObjection, refusedLength},
+		{200, noObjection, refusedLength},
+		{422, noObjection, `{"detail":[{"msg":"field required","type":"missing","input":{"message":"prompt is too long","type":"content_filter"}}]}`},
+		{400, noObjection, `prompt is too long`},
+		{400, noObjection, ``},
+		{400, noObjection, `null`},
+		{400, noObjection, `{"error":` + strings.Repeat(`{"error":`, 10) + refusedLength + strings.Repeat("}", 11)},
+	} {
+		resp := &http.Response{StatusCode: tt.status, Body: io.NopCloser(strings.NewReader(tt.body))}
+		require.Equal(t, tt.want, objectionOf(resp), tt.body)
+		require.Equal(t, tt.want, objectionOf(resp), "a second look finds the same")
+		text, err := io.ReadAll(resp.Body)
+		require.NoError(t, err)
+		require.Equal(t, tt.body, string(text), "the body stays as it is")
+	}
+}
+
+// modelOf returns the model that a body names.
+func modelOf(t testing.TB, text string) string {
+	t.Helper()
+	var body struct{ Model string }
+	require.NoError(t, json.Unmarshal([]byte(text), &body))
+	return body.Model
+}
+
+// byModel answers by the model that is asked for, and with 200 where nothing is said of it.
+func byModel(t *testing.T, answers map[string]http.HandlerFunc) *upstream {
+	t.Helper()
+	u := newUpstream(t, nil)
+	u.answer = func(w http.ResponseWriter, r *http.Request) {
+		got := u.requests()
+		answer := answers[modelOf(t, got[len(got)-1].body)]
+		if answer == nil {
+			answer = respond(200, answered)
+		}
+		answer(w, r)
+	}
+	return u
+}
+
+// TestDetours has prompts refused, and looks at the models that are asked in turn.
+func TestDetours(t *testing.T) {
+	long, unwanted, busy := respond(400, refusedLength), respond(400, refusedContent), respond(503, `{"error":"busy"}`)
+	u := byModel(t, map[string]http.HandlerFunc{
+		"long": long, "long2": long, "longer": long, "unwanted": unwanted, "unwanted2": unwanted, "busy": busy, "bad": respond(400, `{"error":{"message":"bad"}}`),
+	})
+	g := start(t, fmt.Sprintf(`llmroute {
+		model m {
+			backend openai %[1]s {
+				model long
+			}
+			backend openai %[1]s {
+				model long2
+				order 2
+			}
+			retries 5
+			fallback good
+			context_fallback forbidden claude longer large
+			content_fallback good
+		}
+		model failing {
+			backend openai %[1]s {
+				model busy
+			}
+			fallback longer
+			context_fallback longer large
+		}
+		model both {
+			backend openai %[1]s {
+				model unwanted
+			}
+			context_fallback unwanted2 large
+			content_fallback longer good
+		}
+		model tired {
+			backend openai %[1]s {
+				model long
+			}
+			context_fallback busy
+		}
+		model closed {
+			backend openai %[1]s {
+				model long
+			}
+			fallback good
+			context_fallback forbidden claude
+			content_fallback good
+		}
+		model patterned {
+			backend openai %[1]s {
+				model unwanted
+			}
+			content_fallback big
+		}
+		model bad {
+			backend openai %[1]s
+			context_fallback good
+			content_fallback good
+		}
+		model forbidden large longer good busy unwanted2 any-* {
+			backend openai %[1]s
+		}
+		model claude {
+			backend anthropic %[1]s
+		}
+		alias big any-large
+	}`, u.URL))
+	g.prepare = func(c *llm.Call) {
+		c.Keyed, c.Metered = true, true
+		c.Identity = &llm.Identity{Models: []string{
+			"m", "failing", "both", "tired", "closed", "patterned", "bad", "large", "longer", "good", "busy", "unwanted2", "any-*", "claude",
+		}}
+	}
+	for name, tt := range map[string]struct {
+		model  string
+		asked  []string
+		status int
+		body   string
+	}{
+		"the model's other backends are skipped":           {"m", []string{"long", "longer", "large"}, 200, answered},
+		"a fallback model that refuses too":                {"failing", []string{"busy", "longer", "large"}, 200, answered},
+		"each list is taken once":                          {"both", []string{"unwanted", "longer", "unwanted2"}, 400, refusedContent},
+		"the last failure is passed on":                    {"tired", []string{"long", "busy"}, 503, `{"error":"busy"}`},
+		"no model that the key may use and speaks the API": {"closed", []string{"long"}, 400, refusedLength},
+		"an alias and a pattern":                           {"patterned", []string{"unwanted", "any-large"}, 200, answered},
+		"another error":                                    {"bad", []string{"bad"}, 400, `{"error":{"message":"bad"}}`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			u.got = nil
+			resp, body := g.post(t, "/v1/chat/completions", `{"model":"`+tt.model+`"}`)
+			var asked []string
+			for _, r := range u.requests() {
+				asked = append(asked, modelOf(t, r.body))
+			}
+			require.Equal(t, tt.asked, asked)
+			require.Equal(t, tt.status, resp.StatusCode)
+			require.Equal(t, tt.body, body)
+			require.Equal(t, len(tt.asked), g.last().Attempts())
+			require.Equal(t, tt.asked[len(tt.asked)-1], g.last().Target().Upstream, "the call is billed for the attempt that served it")
+			require.False(t, g.last().Failed(), "that attempt's answer was passed on")
+		})
+	}
+}
+
+// TestDetoursArePriced keeps prompts that were refused away from models that could not be billed.
+func TestDetoursArePriced(t *testing.T) {
+	u := byModel(t, map[string]http.HandlerFunc{"m": respond(400, refusedLength), "n": respond(400, refusedLength)})
+	g := start(t, fmt.Sprintf(`llmroute {
+		model m {
+			backend openai %[1]s
+			context_fallback unpriced priced
+		}
+		model n {
+			backend openai %[1]s
+			context_fallback unpriced
+		}
+		model priced unpriced {
+			backend openai %[1]s
+		}
+	}`, u.URL))
+	g.prepare = func(c *llm.Call) {
+		c.Keyed, c.Metered = true, true
+		c.Priced = func(_ *llm.Call, t *llm.Target) bool { return t.Model != "unpriced" }
+	}
+	resp, _ := g.post(t, "/v1/chat/completions", `{"model":"m"}`)
+	require.Equal(t, 200, resp.StatusCode)
+	require.Equal(t, "priced", g.last().Target().Model)
+	resp, body := g.post(t, "/v1/chat/completions", `{"model":"n"}`)
+	require.Equal(t, 400, resp.StatusCode)
+	require.Equal(t, refusedLength, body)
+	require.Equal(t, 1, g.last().Attempts())
+}
+
+// TestRefusedPromptsAreNoFailures keeps a backend in use whose prompts were refused.
+func TestRefusedPromptsAreNoFailures(t *testing.T) {
+	u := byModel(t, map[string]http.HandlerFunc{"m": respond(400, refusedLength)})
+	other := newUpstream(t, respond(200, answered))
+	g := start(t, fmt.Sprintf(`llmroute {
+		model m {
+			backend openai %[1]s {
+				fail_duration 1h
+				unhealthy_status 4xx
+			}
+			context_fallback n
+		}
+		model n {
+			backend openai %[2]s
+		}
+	}`, u.URL, other.URL))
+	for range 3 {
+		resp, body := g.post(t, "/v1/chat/completions", chat)
+		require.Equal(t, 200, resp.StatusCode)
+		require.JSONEq(t, answered, body)
+	}
+	require.Len(t, u.requests(), 3)
+}
+
+// TestRefusedStream has a stream refused: stream_options that are refused themselves, a refusal by its length, one that is
+// too long to be read, and one that breaks off.
+func TestRefusedStream(t *testing.T) {
+	long := `{"error":{"message":"` + strings.Repeat("x", 2*maxPeek) + `","code":"context_length_exceeded"}}`
+	g := (*gateway)(nil)
+	u := byModel(t, map[string]http.HandlerFunc{
+		"m": func(w http.ResponseWriter, r *http.Request) {
+			if g.last().UsageInjected() {
+				respond(400, `{"error":"Unknown parameter: 'stream_options'"}`)(w, r)
+				return
+			}
+			w.Header().Set("X-From", "m")
+			respond(400, refusedLength)(w, r)
+		},
+		"endless": respond(400, long),
+		"broken": func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Length", "1000")
+			w.WriteHeader(400)
+			_, _ = io.WriteString(w, refusedLength)
+			_ = http.NewResponseController(w).Flush()
+			panic(http.ErrAbortHandler)
+		},
+	})
+	g = start(t, fmt.Sprintf(`llmroute {
+		model m endless broken {
+			backend openai %[1]s
+			context_fallback n
+		}
+		model n {
+			backend openai %[1]s
+		}
+	}`, u.URL))
+	resp, body := g.post(t, "/v1/chat/completions", `{"model":"m","stream":true}`)
+	require.Equal(t, 200, resp.StatusCode)
+	require.Equal(t, answered, body)
+	require.Empty(t, resp.Header.Get("X-From"))
+	var got []string
+	for _, r := range u.requests() {
+		got = append(got, r.body)
+	}
+	const asks = `{"stream_options":{"include_usage":true},"model":"`
+	require.Equal(t, []string{asks + `m","stream":true}`, `{"model":"m","stream":true}`, asks + `n","stream":true}`}, got)
+	require.Equal(t, 2, g.last().Attempts())
+	require.True(t, g.last().UsageInjected(), "of the attempt that served it")
+
+	resp, body = g.post(t, "/v1/chat/completions", `{"model":"endless","stream":true}`)
+	require.Equal(t, 400, resp.StatusCode)
+	require.Equal(t, long, body)
+
+	u.got = nil
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, g.URL+"/v1/chat/completions", strings.NewReader(`{"model":"broken"}`))
+	require.NoError(t, err)
+	resp, err = http.DefaultTransport.RoundTrip(req)
+	require.NoError(t, err)
+	require.Equal(t, 400, resp.StatusCode)
+	_, err = io.ReadAll(resp.Body)
+	require.Error(t, err, "an error that breaks off breaks off at the client too")
+	require.NoError(t, resp.Body.Close())
+	require.Len(t, u.requests(), 1)
+}
+
+// TestDetourNames names models that cannot be gone to.
+func TestDetourNames(t *testing.T) {
+	for name, want := range map[string]string{
+		"context_fallback nowhere": "model m: there is no context_fallback model nowhere",
+		"content_fallback nowhere": "model m: there is no content_fallback model nowhere",
+		"context_fallback m":       "model m: its context_fallback m is the model itself",
+	} {
+		_, err := provision(t, "llmroute {\nmodel m {\nbackend mock\n"+name+"\n}\n}")
+		require.ErrorContains(t, err, want)
+	}
+}

@@ -1,0 +1,128 @@
+package llmroute
+
+import (
+	"encoding/json"
+	"net/http"
+	"slices"
+	"strings"
+)
+
+// objection is why a model refuses a prompt that another one may take.
+type objection int
+
+const (
+	noObjection objection = iota
+	tooLong               // the prompt is longer than the model's context window
+	unwelcome             // the prompt is against the provider's content policy
+	objections            // how many there are
+)
+
+// wording is how providers say it: by codes and types, whole, and by parts of messages. All is in lower case.
+type wording struct {
+	codes, phrases []string
+}
+
+var wordings = [objections]wording{
+	tooLong: {
+		codes: []string{
+			"context_length_exceeded",   // OpenAI, Azure, Groq
+			"exceed_context_size_error", // llama.cpp
+		},
+		phrases: []string{
+			"maximum context length",                                 // OpenAI, vLLM, DeepSeek, OpenRouter, Mistral
+			"exceeds the context window",                             // OpenAI's Responses
+			"tokens exceed the configured limit",                     // OpenAI
+			"string too long. expected a string with maximum length", // OpenAI, by characters
+			"prompt is too long",                                     // Anthropic, also on Bedrock and Vertex; Fireworks
+			"exceed context limit",                                   // Anthropic, with max_tokens
+			"exceeds the maximum number of tokens allowed",           // Gemini
+			"input is too long for requested model",                  // Bedrock
+			"too many input tokens",                                  // Bedrock
+			"too many tokens",                                        // Cohere
+			"maximum prompt length",                                  // xAI
+			"reduce the length of the messages",                      // Groq
+			"longer than the model's context length",                 // Together, vLLM
+			"`inputs` tokens + `max_new_tokens` must be",             // Hugging Face's servers, Together
+			"exceeds the available context size",                     // llama.cpp
+			"exceeds the context length",                             // Ollama
+			"contextwindowexceedederror",                             // LiteLLM
+		},
+	},
+	unwelcome: {
+		codes: []string{
+			"content_policy_violation",     // OpenAI, Azure
+			"content_filter",               // Azure
+			"responsibleaipolicyviolation", // Azure, in innererror
+			"moderation_blocked",           // OpenAI's images
+		},
+		phrases: []string{
+			"violating our usage policy",          // OpenAI's reasoning models
+			"result of our safety system",         // OpenAI's and Azure's images
+			"rejected by the safety system",       // OpenAI's images
+			"content management policy",           // Azure
+			"blocked by content filtering policy", // Anthropic
+			"content violates usage guidelines",   // xAI
+			"contentpolicyviolationerror",         // LiteLLM
+		},
+	},
+}
+
+// objectionOf tells whether an answer refuses the prompt, and why, by the error in its body, which stays readable.
+func objectionOf(resp *http.Response) objection {
+	switch resp.StatusCode {
+	case http.StatusBadRequest, http.StatusForbidden, http.StatusRequestEntityTooLarge, http.StatusUnprocessableEntity:
+	default:
+		return noObjection
+	}
+	var s said
+	s.read(peek(resp), 0)
+	for why := tooLong; why < objections; why++ {
+		if s.is(&wordings[why]) {
+			return why
+		}
+	}
+	return noObjection
+}
+
+// said is what an error says, in lower case.
+type said struct{ codes, messages []string }
+
+// maxSaid bounds how deep an error is looked into: an Azure error has its inner one at the third level.
+const maxSaid = 4
+
+// read collects what a value says. It looks into members that are about the error alone, as others may repeat the prompt.
+func (s *said) read(text json.RawMessage, depth int) {
+	if depth > maxSaid || len(text) == 0 {
+		return
+	}
+	var (
+		message string
+		list    []json.RawMessage
+		members map[string]json.RawMessage
+	)
+	switch {
+	case json.Unmarshal(text, &message) == nil:
+		s.messages = append(s.messages, strings.ToLower(message))
+	case json.Unmarshal(text, &list) == nil: // Gemini's, for a stream
+		for _, item := range list {
+			s.read(item, depth+1)
+		}
+	case json.Unmarshal(text, &members) == nil:
+		for _, name := range [...]string{"code", "type"} {
+			var code string
+			if json.Unmarshal(members[name], &code) == nil {
+				s.codes = append(s.codes, strings.ToLower(code))
+			}
+		}
+		for _, name := range [...]string{"message", "error", "innererror", "detail", "msg", "metadata", "raw"} {
+			s.read(members[name], depth+1)
+		}
+	}
+}
+
+func (s *said) is(w *wording) bool {
+	return slices.ContainsFunc(s.codes, func(code string) bool { return slices.Contains(w.codes, code) }) ||
+		slices.ContainsFunc(s.messages, func(message string) bool {
+			return slices.ContainsFunc(w.phrases, func(phrase string) bool { return strings.Contains(message, phrase) })
+		})
+}

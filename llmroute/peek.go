@@ -1,0 +1,36 @@
+package llmroute
+
+import (
+	"bytes"
+	"io"
+	"net/http"
+)
+
+// maxPeek bounds what is read of an answer to see what its error says.
+const maxPeek = 64 << 10
+
+// peeked is a body whose beginning was read, and is given again.
+type peeked struct {
+	io.Reader
+	io.Closer
+	text []byte
+}
+
+// peek returns the beginning of an answer's body, or nothing where it cannot be read. The body stays readable from there.
+func peek(resp *http.Response) []byte {
+	if p, ok := resp.Body.(*peeked); ok {
+		return p.text
+	}
+	text, err := io.ReadAll(io.LimitReader(resp.Body, maxPeek))
+	p := &peeked{Reader: io.MultiReader(bytes.NewReader(text), resp.Body), Closer: resp.Body, text: text}
+	if err != nil {
+		p.Reader, p.text = io.MultiReader(bytes.NewReader(text), failing{err}), nil
+	}
+	resp.Body = p
+	return p.text
+}
+
+// failing is a reader of an error that was met before.
+type failing struct{ err error }
+
+func (f failing) Read([]byte) (int, error) { return 0, f.err }
