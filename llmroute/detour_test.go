@@ -320,3 +320,17 @@ func TestDetourNames(t *testing.T) {
 		require.ErrorContains(t, err, want)
 	}
 }
+
+// TestNoDetourForAClientThatIsGone has a client hang up while its prompt is refused: the attempt failed, and none follows.
+func TestNoDetourForAClientThatIsGone(t *testing.T) {
+	var g *gateway
+	u := newUpstream(t, func(w http.ResponseWriter, r *http.Request) {
+		g.last().SetClientGone()
+		respond(400, refusedLength)(w, r)
+	})
+	g = start(t, fmt.Sprintf("llmroute {\nmodel m {\nbackend openai %[1]s\ncontext_fallback n\n}\nmodel n {\nbackend openai %[1]s\n}\n}", u.URL))
+	resp, _ := g.post(t, "/v1/chat/completions", chat)
+	require.Equal(t, statusClientGone, resp.StatusCode)
+	require.Len(t, u.requests(), 1)
+	require.True(t, g.last().Failed(), "nothing of its answer was passed on")
+}
