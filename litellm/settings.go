@@ -39,19 +39,16 @@ const newKeys = "what new keys may be is not bounded here; only the master key m
 const budgets = "this budget is not enforced here: give the keys or teams budgets, and take this out"
 
 var litellmRules = rules{
-	"callbacks":                carry((*converter).callbacks),
-	"success_callback":         carry((*converter).callbacks),
-	"num_retries":              carry(func(c *converter, f field) { c.lite.retries = c.count(f) }),
-	"request_timeout":          carry(func(c *converter, f field) { c.lite.timeout = c.seconds(f) }),
-	"allowed_fails":            carry(func(c *converter, f field) { c.lite.allowedFails = c.count(f) }),
-	"cooldown_time":            carry(func(c *converter, f field) { c.lite.cooldown = c.seconds(f) }),
-	"fallbacks":                carry(func(c *converter, f field) { c.fallbacks(&c.lite, f) }),
-	"context_window_fallbacks": carry(func(c *converter, f field) { c.fallbacks(&c.lite, f) }),
-	"content_policy_fallbacks": carry(func(c *converter, f field) { c.fallbacks(&c.lite, f) }),
-	"default_fallbacks":        carry(func(c *converter, f field) { c.lite.defaults = c.words(f) }),
-	"cost_discount_config":     carry((*converter).discounts),
-	"cost_margin_config":       carry((*converter).margins),
-	"cache":                    carry(func(c *converter, f field) { c.cache = f }),
+	"callbacks":            carry((*converter).callbacks),
+	"success_callback":     carry((*converter).callbacks),
+	"num_retries":          carry(func(c *converter, f field) { c.lite.retries = c.count(f) }),
+	"request_timeout":      carry(func(c *converter, f field) { c.lite.timeout = c.seconds(f) }),
+	"allowed_fails":        carry(func(c *converter, f field) { c.lite.allowedFails = c.count(f) }),
+	"cooldown_time":        carry(func(c *converter, f field) { c.lite.cooldown = c.seconds(f) }),
+	"default_fallbacks":    carry(func(c *converter, f field) { c.lite.defaults = c.words(f) }),
+	"cost_discount_config": carry((*converter).discounts),
+	"cost_margin_config":   carry((*converter).margins),
+	"cache":                carry(func(c *converter, f field) { c.cache = f }),
 	"cache_params": carry(func(c *converter, f field) {
 		c.cacheParams = f
 		c.section(f, cacheRules)
@@ -76,9 +73,10 @@ var litellmRules = rules{
 	"default_key_generate_params":      refuse(newKeys),
 	"key_generation_settings":          warn("is left out: only the master key makes keys"),
 	"overwrite_user_with_key_hash":     refuse("the end user would be the key: set LAGO_API_CHARGE_BY to user_id or team_id, and take this out"),
-}.each(warn("is left out: parameters go upstream as the client wrote them"),
-	"drop_params", "modify_params", "add_function_to_prompt", "disable_stop_sequence_limit", "enable_preview_features", "route_all_chat_openai_to_responses",
-	"use_chat_completions_url_for_anthropic_messages", "enable_json_schema_validation").
+}.each(carry(func(c *converter, f field) { c.fallbacks(&c.lite, f) }), "fallbacks", "context_window_fallbacks", "content_policy_fallbacks").
+	each(warn("is left out: parameters go upstream as the client wrote them"),
+		"drop_params", "modify_params", "add_function_to_prompt", "disable_stop_sequence_limit", "enable_preview_features", "route_all_chat_openai_to_responses",
+		"use_chat_completions_url_for_anthropic_messages", "enable_json_schema_validation").
 	each(warn("is left out: Caddy has its own logging and TLS settings"),
 		"set_verbose", "json_logs", "request_correlation_in_logs", "turn_off_message_logging", "redact_user_api_key_info", "log_raw_request_response",
 		"langfuse_default_tags", "telemetry", "store_audit_logs", "force_ipv4", "disable_aiohttp_transport", "http2").
@@ -99,24 +97,21 @@ var cacheRules = rules{}.each(carry(func(*converter, field) {}), "type", "host",
 	each(warn("is left out: the server's certificate is verified by the system's roots"), "ssl_cert_reqs", "ssl_check_hostname", "gcp_service_account", "gcp_ssl_ca_certs")
 
 var routerRules = rules{
-	"routing_strategy":         carry((*converter).strategy),
-	"num_retries":              carry(func(c *converter, f field) { c.router.retries = c.count(f) }),
-	"timeout":                  carry(func(c *converter, f field) { c.router.timeout = c.seconds(f) }),
-	"allowed_fails":            carry(func(c *converter, f field) { c.router.allowedFails = c.count(f) }),
-	"cooldown_time":            carry(func(c *converter, f field) { c.router.cooldown = c.seconds(f) }),
-	"disable_cooldowns":        carry(func(c *converter, f field) { c.cooldownsOff = f.isTrue() }),
-	"model_group_alias":        carry((*converter).aliasMap),
-	"fallbacks":                carry(func(c *converter, f field) { c.fallbacks(&c.router, f) }),
-	"context_window_fallbacks": carry(func(c *converter, f field) { c.fallbacks(&c.router, f) }),
-	"content_policy_fallbacks": carry(func(c *converter, f field) { c.fallbacks(&c.router, f) }),
-	"default_fallbacks":        carry(func(c *converter, f field) { c.router.defaults = c.words(f) }),
-	"redis_host":               carry(func(c *converter, f field) { c.redis.host = c.value(f) }),
-	"redis_port":               carry(func(c *converter, f field) { c.redis.port = c.value(f) }),
-	"redis_password":           carry(func(c *converter, f field) { c.redis.password = c.value(f) }),
-	"redis_username":           carry(func(c *converter, f field) { c.redis.username = c.value(f) }),
-	"redis_db":                 carry(func(c *converter, f field) { c.redis.db = c.value(f) }),
-	"redis_ssl":                carry(func(c *converter, f field) { c.redis.tls = f.isTrue() }),
-	"redis_url":                carry((*converter).redisURL),
+	"routing_strategy":  carry((*converter).strategy),
+	"num_retries":       carry(func(c *converter, f field) { c.router.retries = c.count(f) }),
+	"timeout":           carry(func(c *converter, f field) { c.router.timeout = c.seconds(f) }),
+	"allowed_fails":     carry(func(c *converter, f field) { c.router.allowedFails = c.count(f) }),
+	"cooldown_time":     carry(func(c *converter, f field) { c.router.cooldown = c.seconds(f) }),
+	"disable_cooldowns": carry(func(c *converter, f field) { c.cooldownsOff = f.isTrue() }),
+	"model_group_alias": carry((*converter).aliasMap),
+	"default_fallbacks": carry(func(c *converter, f field) { c.router.defaults = c.words(f) }),
+	"redis_host":        carry(func(c *converter, f field) { c.redis.host = c.value(f) }),
+	"redis_port":        carry(func(c *converter, f field) { c.redis.port = c.value(f) }),
+	"redis_password":    carry(func(c *converter, f field) { c.redis.password = c.value(f) }),
+	"redis_username":    carry(func(c *converter, f field) { c.redis.username = c.value(f) }),
+	"redis_db":          carry(func(c *converter, f field) { c.redis.db = c.value(f) }),
+	"redis_ssl":         carry(func(c *converter, f field) { c.redis.tls = f.isTrue() }),
+	"redis_url":         carry((*converter).redisURL),
 
 	"provider_budget_config":   refuse("a provider's budget is not enforced here: give the keys budgets, and take this out"),
 	"enable_tag_filtering":     refuse("calls are not routed by tags: every key that may use a model would reach all its deployments. Make models of them, and take this out"),
@@ -132,12 +127,13 @@ var routerRules = rules{
 	"enable_pre_call_check":    warn("is left out: the provider itself refuses what is too long"),
 	"default_litellm_params":   warn("is left out: a request goes upstream as the client wrote it, nothing is put into it"),
 	"cache_responses":          warn("is left out: answers are not cached, so that each call goes upstream and is billed"),
-}.each(warn("is left out: it has no counterpart"),
-	"optional_pre_call_checks", "routing_strategy_args", "routing_groups", "enable_weighted_failover", "default_max_parallel_requests", "default_priority",
-	"polling_interval", "debug_level", "set_verbose", "client_ttl", "cache_kwargs", "caching_groups", "alerting_config", "assistants_config",
-	"router_general_settings", "ignore_invalid_deployments", "search_tools", "guardrail_list", "enable_health_check_routing", "health_check_staleness_threshold",
-	"health_check_ignore_transient_errors", "deployment_affinity_ttl_seconds", "model_group_affinity_config", "ttft_timeout", "stream_idle_timeout",
-	"keepalive_seconds")
+}.each(carry(func(c *converter, f field) { c.fallbacks(&c.router, f) }), "fallbacks", "context_window_fallbacks", "content_policy_fallbacks").
+	each(warn("is left out: it has no counterpart"),
+		"optional_pre_call_checks", "routing_strategy_args", "routing_groups", "enable_weighted_failover", "default_max_parallel_requests", "default_priority",
+		"polling_interval", "debug_level", "set_verbose", "client_ttl", "cache_kwargs", "caching_groups", "alerting_config", "assistants_config",
+		"router_general_settings", "ignore_invalid_deployments", "search_tools", "guardrail_list", "enable_health_check_routing", "health_check_staleness_threshold",
+		"health_check_ignore_transient_errors", "deployment_affinity_ttl_seconds", "model_group_affinity_config", "ttft_timeout", "stream_idle_timeout",
+		"keepalive_seconds")
 
 // callbacks takes the callback lago, and Prometheus' metrics.
 func (c *converter) callbacks(f field) {
