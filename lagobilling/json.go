@@ -86,11 +86,26 @@ const timeFormat = "2006-01-02T15:04:05.000Z07:00"
 
 const hexDigits = "0123456789abcdef"
 
+// unescaped says of each byte whether it stands in a JSON string as it is, as a character of its own.
+var unescaped = func() (t [256]bool) {
+	for c := ' '; c < utf8.RuneSelf; c++ {
+		t[c] = c != '"' && c != '\\'
+	}
+	return t
+}()
+
 // appendString appends s as a JSON string. What is not valid UTF-8 becomes U+FFFD.
 func appendString(b []byte, s string) []byte {
 	b = append(b, '"')
+	i := 0
+	for i < len(s) && unescaped[s[i]] {
+		i++
+	}
+	if i == len(s) { // nearly all are
+		return append(append(b, s...), '"')
+	}
 	from := 0
-	for i := 0; i < len(s); {
+	for i < len(s) {
 		c := s[i]
 		if c >= utf8.RuneSelf {
 			r, n := utf8.DecodeRuneInString(s[i:])
@@ -104,7 +119,7 @@ func appendString(b []byte, s string) []byte {
 			i += n
 			continue
 		}
-		if c >= ' ' && c != '"' && c != '\\' {
+		if unescaped[c] {
 			i++
 			continue
 		}

@@ -1,6 +1,7 @@
 package lagobilling
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -125,17 +126,65 @@ func parseRecord(payload []byte) (*record, error) {
 	return &r, nil
 }
 
-// recordEvents returns the frozen event bodies of a payload, for the delivery.
+// eventsMember begins the events of a record. It can stand nowhere else: a quote within a text is escaped.
+var eventsMember = []byte(`,"events":[`)
+
+var errUnreadable = errors.New("unreadable record: it is not a JSON object")
+
+// recordEvents returns the frozen event bodies of a payload, for the delivery. They are parts of the payload. What is
+// around the events is not looked at: the payload is ours, and the spool has its checksum.
 func recordEvents(payload []byte) ([][]byte, error) {
-	if !gjson.ValidBytes(payload) || payload[0] != '{' {
-		return nil, errors.New("unreadable record: it is not a JSON object")
+	_, rest, found := bytes.Cut(payload, eventsMember)
+	if !found {
+		if !gjson.ValidBytes(payload) || payload[0] != '{' {
+			return nil, errUnreadable
+		}
+		return nil, nil
 	}
-	events := gjson.GetBytes(payload, "events").Array()
-	out := make([][]byte, len(events))
-	for i, e := range events {
-		out[i] = []byte(e.Raw)
+	if payload[len(payload)-1] != '}' {
+		return nil, errUnreadable
 	}
-	return out, nil
+	out := make([][]byte, 0, 1)
+	for {
+		n := objectLength(rest)
+		if n == 0 || n == len(rest) || !gjson.ValidBytes(rest[:n]) {
+			return nil, errUnreadable
+		}
+		out = append(out, rest[:n:n])
+		switch rest[n] {
+		case ',':
+			rest = rest[n+1:]
+		case ']':
+			return out, nil
+		default:
+			return nil, errUnreadable
+		}
+	}
+}
+
+// objectLength returns how many bytes the JSON object has that b begins with; 0 when there is none, or it has no end.
+func objectLength(b []byte) int {
+	if len(b) == 0 || b[0] != '{' {
+		return 0
+	}
+	depth := 0
+	for i := 0; i < len(b); i++ {
+		switch b[i] {
+		case '{', '[':
+			depth++
+		case '}', ']':
+			if depth--; depth == 0 {
+				return i + 1
+			}
+		case '"':
+			for i++; i < len(b) && b[i] != '"'; i++ {
+				if b[i] == '\\' {
+					i++
+				}
+			}
+		}
+	}
+	return 0
 }
 
 // append appends the record. events is the text of its events, comma-separated; the Events member is for readers.
