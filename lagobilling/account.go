@@ -125,16 +125,31 @@ func openAccount(s settings, h *Handler, logger *zap.Logger) (*Account, error) {
 	a.payers = newPayers(nil)
 	a.configure(s)
 	report := sp.Report()
-	for _, d := range report.Damage {
-		logger.Error("damage in the spool was set aside",
-			zap.String("segment", d.Segment), zap.Int64("offset", d.Offset), zap.Int64("bytes", d.Bytes), zap.String("file", d.File))
-	}
+	logDamage(logger, report.Damage)
 	if report.Interrupted > 0 {
 		if _, err := a.resolveInterrupted(h, s.interrupted); err != nil {
 			return nil, errors.Join(err, a.Close())
 		}
 	}
 	return a, nil
+}
+
+// logDamage tells of the damage that opening found. It is an error once: at later starts, until the segment goes, it is
+// known.
+func logDamage(logger *zap.Logger, damage []spool.Damage) {
+	for _, d := range damage {
+		fields := []zap.Field{
+			zap.String("segment", d.Segment), zap.Int64("offset", d.Offset), zap.Int64("bytes", d.Bytes), zap.String("file", d.File),
+		}
+		switch {
+		case d.Known:
+			logger.Info("damage in the spool, set aside at an earlier start", fields...)
+		case d.File == "":
+			logger.Error("damage in the spool could not be set aside", fields...)
+		default:
+			logger.Error("damage in the spool was set aside", fields...)
+		}
+	}
 }
 
 // resolveInterrupted bills the calls that the process before left open for what their requests held, or leaves them to

@@ -4,12 +4,15 @@ import (
 	"context"
 	"encoding/json"
 	"net/http"
+	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/tollgate-llm/tollgate/internal/llm"
 	"github.com/tollgate-llm/tollgate/internal/spool"
@@ -85,6 +88,34 @@ func TestUnknownPayerIsRefused(t *testing.T) {
 		require.Equal(t, status, res.StatusCode, body)
 	}
 	require.Len(t, b.records(), 1)
+}
+
+// TestDamageIsAnErrorOnce opens a spool with a damaged record again and again: the operator is alarmed by the first start.
+func TestDamageIsAnErrorOnce(t *testing.T) {
+	dir := t.TempDir()
+	leaveOpen(t, dir)
+	segments, err := filepath.Glob(filepath.Join(dir, "*.seg"))
+	require.NoError(t, err)
+	require.Len(t, segments, 1)
+	content, err := os.ReadFile(segments[0])
+	require.NoError(t, err)
+	content[len(content)-1] ^= 1
+	require.NoError(t, os.WriteFile(segments[0], content, 0o600))
+
+	for _, want := range []string{"damage in the spool was set aside", ""} {
+		core, logs := observer.New(zap.ErrorLevel)
+		h := &Handler{Spool: dir}
+		s, err := h.accountSettings()
+		require.NoError(t, err)
+		a, err := openAccount(s, h, zap.New(core))
+		require.NoError(t, err)
+		require.NoError(t, a.Close())
+		said := ""
+		for _, e := range logs.All() {
+			said += e.Message
+		}
+		require.Equal(t, want, said)
+	}
 }
 
 // leaveOpen is a process that ends between the two records of a call.
