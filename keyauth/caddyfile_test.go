@@ -64,6 +64,7 @@ func config(t *testing.T, site string) []byte {
 func TestProvisionRefuses(t *testing.T) {
 	t.Setenv("KEYAUTH_TEST_EMPTY", "")
 	t.Setenv("KEYAUTH_TEST_VALUE", "not a value")
+	t.Setenv("KEYAUTH_TEST_HOST", "<your redis host>:6379")
 	for body, want := range map[string]string{
 		`master_key {env.KEYAUTH_TEST_UNSET}`:                                   "master_key: ",
 		`master_key {env.KEYAUTH_TEST_EMPTY}`:                                   "master_key: ",
@@ -74,6 +75,7 @@ func TestProvisionRefuses(t *testing.T) {
 		`store file {env.KEYAUTH_TEST_UNSET}`:                                   "store file: ",
 		`store redis {env.KEYAUTH_TEST_UNSET}`:                                  "store redis address: ",
 		`store redis {env.KEYAUTH_TEST_VALUE}`:                                  "an address is host:port",
+		`store redis {env.KEYAUTH_TEST_HOST}`:                                   "an address is host:port",
 		"store redis h:1 {\n db {env.KEYAUTH_TEST_VALUE}\n}":                    "db: a number from 0",
 		"store redis h:1 {\n password {env.KEYAUTH_TEST_UNSET}\n}":              "store redis password: ",
 		"store redis h:1 {\n username u\n}":                                     "username without password",

@@ -4,7 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -158,12 +160,23 @@ func (c *RedisConfig) resolve() (*redisOptions, *redisSecret, error) {
 // checkAddress never repeats what it refuses: a URL may hold a password.
 func checkAddress(address string) error {
 	host, port, err := net.SplitHostPort(address)
-	if err == nil && host != "" && !strings.ContainsAny(host, "/@") {
+	if err == nil && isHost(host) {
 		if n, err := strconv.ParseUint(port, 10, 16); err == nil && n > 0 {
 			return nil
 		}
 	}
 	return errors.New("store redis: an address is host:port, such as localhost:6379, and no URL")
+}
+
+// hostName has the characters of DNS names, and the underscores of containers.
+var hostName = regexp.MustCompile(`^[A-Za-z0-9_]([A-Za-z0-9_.-]{0,252})$`)
+
+// isHost reports whether s is an IP address, or has only what names of hosts have.
+func isHost(s string) bool {
+	if _, err := netip.ParseAddr(s); err == nil {
+		return true
+	}
+	return hostName.MatchString(s)
 }
 
 func checkPrefix(prefix string) error {
