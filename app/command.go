@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -32,31 +33,41 @@ func init() {
 	})
 }
 
-// Admin asks the running instance's admin API, at the address of the flag --address. The caller closes the answer.
-func Admin(cmd *cobra.Command, method, uri string, body io.Reader) (io.ReadCloser, error) {
+// ErrNoInstance means that nothing listens at the address of the admin API.
+var ErrNoInstance = errors.New("no instance answers")
+
+// Admin asks the running instance's admin API, at the address of the flag --address. A body is JSON, header may be nil. The
+// caller closes the answer. What the instance refuses is an error in its own words.
+func Admin(cmd *cobra.Command, method, uri string, header http.Header, body io.Reader) (io.ReadCloser, error) {
 	address, err := cmd.Flags().GetString("address")
 	if err != nil {
 		return nil, err
 	}
-	res, err := caddycmd.AdminAPIRequest(address, method, uri, nil, body) //nolint:bodyclose // the caller closes it
+	res, err := caddycmd.AdminAPIRequest(address, method, uri, header, body) //nolint:bodyclose // the caller closes it
 	if err != nil {
-		return nil, fmt.Errorf("the instance at %s: %w", address, adminError(err))
+		return nil, adminError(address, err)
 	}
 	return res.Body, nil
 }
 
-// adminError takes what the admin API says out of the JSON in which it says so.
-func adminError(err error) error {
-	text := err.Error()
-	at := strings.IndexByte(text, '{')
-	if at < 0 {
-		return err
+// adminError makes what came of a request to the admin API words that say what to do. Caddy's error is a text alone.
+func adminError(address string, err error) error {
+	words := err.Error()
+	_, said, refused := strings.Cut(words, "caddy responded with error: ")
+	if !refused {
+		if strings.Contains(words, "connection refused") || strings.Contains(words, "no such file or directory") {
+			return fmt.Errorf("%w at %s (%w); name its admin API with --address", ErrNoInstance, address, err)
+		}
+		return fmt.Errorf("asking the instance at %s: %w", address, err)
 	}
-	var said struct {
+	var e struct {
 		Error string `json:"error"`
 	}
-	if json.Unmarshal([]byte(text[at:]), &said) != nil || said.Error == "" {
-		return err
+	if at := strings.IndexByte(said, '{'); at >= 0 && json.Unmarshal([]byte(said[at:]), &e) == nil && e.Error != "" {
+		return errors.New(e.Error)
 	}
-	return errors.New(said.Error)
+	if strings.HasPrefix(said, "HTTP 404") {
+		return fmt.Errorf("the Caddy at %s has no Tollgate", address)
+	}
+	return fmt.Errorf("the instance at %s: %s", address, said)
 }

@@ -54,7 +54,7 @@ func askAdmin(cmd *cobra.Command, method, path string, q url.Values, body io.Rea
 	if err != nil {
 		return nil, err
 	}
-	return app.Admin(cmd, method, uri, body)
+	return app.Admin(cmd, method, uri, nil, body)
 }
 
 // eachLine decodes an answer's lines. An answer that breaks off is an error.

@@ -8,13 +8,10 @@ import (
 	"io"
 	"net/http"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/dustin/go-humanize"
 	"github.com/spf13/cobra"
-
-	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 
 	"github.com/tollgate-llm/tollgate/app"
 )
@@ -76,10 +73,6 @@ func text(cmd *cobra.Command, name string) string {
 
 // askInstance asks the running instance's admin API. A body is sent as JSON. The caller closes the answer.
 func askInstance(cmd *cobra.Command, method, uri string, body any, header http.Header) (io.ReadCloser, error) {
-	address, err := cmd.Flags().GetString("address")
-	if err != nil {
-		return nil, err
-	}
 	var sent io.Reader
 	if body != nil {
 		b, err := json.Marshal(body)
@@ -88,33 +81,11 @@ func askInstance(cmd *cobra.Command, method, uri string, body any, header http.H
 		}
 		sent = bytes.NewReader(b)
 	}
-	res, err := caddycmd.AdminAPIRequest(address, method, uri, header, sent) //nolint:bodyclose // the caller closes it
-	if err != nil {
-		return nil, instanceError(address, err)
+	answer, err := app.Admin(cmd, method, uri, header, sent)
+	if errors.Is(err, app.ErrNoInstance) && cmd.Flags().Lookup("spool") != nil {
+		return nil, fmt.Errorf("%w; or read a spool offline with --spool", err)
 	}
-	return res.Body, nil
-}
-
-// instanceError makes what came of a request to the admin API words that say what to do.
-func instanceError(address string, err error) error {
-	words := err.Error()
-	_, said, ok := strings.Cut(words, "caddy responded with error: ")
-	if !ok && (strings.Contains(words, "connection refused") || strings.Contains(words, "no such file or directory")) {
-		return fmt.Errorf("no instance answers at %s; name its admin API with --address, or read a spool offline with --spool: %w", address, err)
-	}
-	if !ok {
-		return fmt.Errorf("asking the instance at %s: %w", address, err)
-	}
-	var e struct {
-		Error string `json:"error"`
-	}
-	if at := strings.IndexByte(said, '{'); at >= 0 && json.Unmarshal([]byte(said[at:]), &e) == nil && e.Error != "" {
-		return errors.New(e.Error)
-	}
-	if strings.HasPrefix(said, "HTTP 404") {
-		return fmt.Errorf("the instance at %s has no Tollgate billing", address)
-	}
-	return fmt.Errorf("the instance at %s: %s", address, said)
+	return answer, err
 }
 
 // askJSON asks the running instance and reads its answer into v, or prints it as it is with --json.
