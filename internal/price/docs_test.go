@@ -16,7 +16,7 @@ func TestDocs(t *testing.T) {
 	require.NoError(t, err)
 	text := string(page)
 	table, _, _ := strings.Cut(text[strings.Index(text, "## Price names"):], "## When")
-	for _, name := range Names() {
+	for name := range names {
 		require.Contains(t, table, "`"+name+"`")
 	}
 

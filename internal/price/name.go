@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -79,16 +78,6 @@ var names = func() map[string]parsedName {
 
 // isToken reports whether the kind is counted in tokens.
 func isToken(k usage.Kind) bool { return k <= usage.OutputVideo || k == usage.Citations }
-
-// Names returns the price names, sorted, without tier and threshold.
-func Names() []string {
-	all := make([]string, 0, len(names))
-	for n := range names {
-		all = append(all, n)
-	}
-	slices.Sort(all)
-	return all
-}
 
 // parsedName is a price name taken apart: kind[@tier][>tokens].
 type parsedName struct {
