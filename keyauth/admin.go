@@ -45,6 +45,7 @@ func (Admin) Routes() []caddy.AdminRoute {
 func admin(method string, serve caddy.AdminHandlerFunc) caddy.AdminHandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) error {
 		if r.Method != method {
+			w.Header().Set("Allow", method)
 			return caddy.APIError{HTTPStatus: http.StatusMethodNotAllowed, Err: errors.New("use " + method)}
 		}
 		err := serve(w, r)

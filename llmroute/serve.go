@@ -67,8 +67,8 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, call *llm.Call) 
 		return refused
 	}
 	call.Request = llm.Request{
-		Asked: b.ModelName, Stream: b.Stream, IncludeUsage: b.UsageAsked, User: user, UserParam: b.User,
-		N: b.N, MaxOutput: b.MaxOutput, Tier: b.Tier, BodyBytes: max(int64(len(b.Data)), r.ContentLength), TextUnits: b.Units,
+		Asked: b.ModelName, Stream: b.Stream, IncludeUsage: b.UsageAsked, User: user,
+		N: b.N, MaxOutput: b.MaxOutput, Tier: b.Tier, TextUnits: b.Units,
 	}
 	if ep.Reader == usage.OpenAISpeech {
 		call.Request.InputCharacters = b.InputCharacters()

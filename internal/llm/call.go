@@ -53,11 +53,9 @@ type Request struct {
 	Stream       bool
 	IncludeUsage bool   // the client itself asked for stream_options.include_usage
 	User         string // the end user that the request names, by LiteLLM's 2026 order; unverified
-	UserParam    string // the body's own `user` member alone
 	N            int64  // choices asked for; 0 when not stated
 	MaxOutput    int64  // max_tokens, max_completion_tokens or max_output_tokens; 0 when not stated
 	Tier         string // service_tier or speed asked for
-	BodyBytes    int64
 	// TextUnits estimates the input in thousandths of a token, by the characters rule of package usage.
 	TextUnits int64
 	// InputCharacters is the length of the text to be spoken, in characters; 0 where nothing is.
