@@ -39,11 +39,32 @@ const (
 
 // directives configures a gateway over the given world; billing holds further lines of lagobilling.
 func (w *world) directives(spool, billing string) string {
+	return w.routed(spool, billing, fmt.Sprintf(`
+		model gpt-4o {
+			backend openai %[1]s/v1 {
+				api_key %[2]s
+				model gpt-4o-2024-08-06
+			}
+		}
+		model claude {
+			backend anthropic %[1]s {
+				api_key %[2]s
+				model claude-sonnet-4-5
+			}
+		}
+		model text-embedding-3-small {
+			backend openai %[1]s/v1 {
+				api_key %[2]s
+			}
+		}`, w.provider.URL, providerKey))
+}
+
+// routed configures a gateway over the given world whose routes are the block of llmroute.
+func (w *world) routed(spool, billing, routes string) string {
 	return fmt.Sprintf(`
 	keyauth {
 		store redis %s
 		master_key %s
-		cache_ttl 10s
 	}
 	lagobilling {
 		api_base %s
@@ -55,38 +76,23 @@ func (w *world) directives(spool, billing string) string {
 		%s
 	}
 	llmroute {
-		model gpt-4o {
-			backend openai %[7]s/v1 {
-				api_key %[8]s
-				model gpt-4o-2024-08-06
-			}
-		}
-		model claude {
-			backend anthropic %[7]s {
-				api_key %[8]s
-				model claude-sonnet-4-5
-			}
-		}
-		model text-embedding-3-small {
-			backend openai %[7]s/v1 {
-				api_key %[8]s
-			}
-		}
-	}`, w.redis.Addr, masterKey, w.lago.URL, w.lago.Key(), spool, billing, w.provider.URL, providerKey)
+		%s
+	}`, w.redis.Addr, masterKey, w.lago.URL, w.lago.Key(), spool, billing, routes)
+}
+
+// newBooks returns a world without a provider: where keys are kept, and where bills go.
+func newBooks(t *testing.T, lago testkit.LagoOptions) *world {
+	w := &world{redis: testkit.Redis(t), lago: testkit.NewLago(t, lago)}
+	w.lago.AddMetric(testkit.LagoMetric{Code: "llm", Field: "total_tokens"})
+	w.lago.AddSubscription(testkit.LagoSubscription{ExternalID: payer})
+	t.Cleanup(func() { require.Empty(t, w.lago.Violations()) })
+	return w
 }
 
 func newWorld(t *testing.T, lago testkit.LagoOptions) *world {
-	w := &world{
-		redis:    testkit.Redis(t),
-		provider: testkit.NewProvider(t, testkit.ProviderOptions{Key: providerKey}),
-		lago:     testkit.NewLago(t, lago),
-	}
-	w.lago.AddMetric(testkit.LagoMetric{Code: "llm", Field: "total_tokens"})
-	w.lago.AddSubscription(testkit.LagoSubscription{ExternalID: payer})
-	t.Cleanup(func() {
-		require.Empty(t, w.provider.Violations())
-		require.Empty(t, w.lago.Violations())
-	})
+	w := newBooks(t, lago)
+	w.provider = testkit.NewProvider(t, testkit.ProviderOptions{Key: providerKey})
+	t.Cleanup(func() { require.Empty(t, w.provider.Violations()) })
 	return w
 }
 

@@ -24,30 +24,14 @@ import (
 // formWorld is a gateway before one upstream of OpenAI's API.
 func formWorld(t *testing.T, answer func(n int, c testkit.RawCall) testkit.RawAnswer) (*world, *testkit.Script) {
 	u := testkit.NewScript(t, answer)
-	w := &world{redis: testkit.Redis(t), lago: testkit.NewLago(t, testkit.LagoOptions{})}
-	w.lago.AddMetric(testkit.LagoMetric{Code: "llm", Field: "total_tokens"})
-	w.lago.AddSubscription(testkit.LagoSubscription{ExternalID: payer})
-	w.gateway = start(t, "", fmt.Sprintf(`
-	keyauth {
-		store redis %s
-		master_key %s
-	}
-	lagobilling {
-		api_base %s
-		api_key %s
-		event_code llm
-		charge_by team_id
-		payer_check off
-		spool %s
-	}
-	llmroute {
+	w := newBooks(t, testkit.LagoOptions{})
+	w.gateway = start(t, "", w.routed(t.TempDir(), "", fmt.Sprintf(`
 		model speech image chat {
 			backend openai %s/v1 {
 				api_key %s
 				model upstream
 			}
-		}
-	}`, w.redis.Addr, masterKey, w.lago.URL, w.lago.Key(), t.TempDir(), u.URL, providerKey))
+		}`, u.URL, providerKey)))
 	return w, u
 }
 
@@ -157,29 +141,13 @@ func TestHangUps(t *testing.T) {
 				a.Hold = hold
 				return a
 			})
-			w := &world{redis: testkit.Redis(t), lago: testkit.NewLago(t, testkit.LagoOptions{})}
-			w.lago.AddMetric(testkit.LagoMetric{Code: "llm", Field: "total_tokens"})
-			w.lago.AddSubscription(testkit.LagoSubscription{ExternalID: payer})
-			w.gateway = start(t, "", fmt.Sprintf(`
-			keyauth {
-				store redis %s
-				master_key %s
-			}
-			lagobilling {
-				api_base %s
-				api_key %s
-				event_code llm
-				charge_by team_id
-				payer_check off
-				spool %s
-			}
-			llmroute {
+			w := newBooks(t, testkit.LagoOptions{})
+			w.gateway = start(t, "", w.routed(t.TempDir(), "", fmt.Sprintf(`
 				model m {
 					backend %s %s {
 						api_key %s
 					}
-				}
-			}`, w.redis.Addr, masterKey, w.lago.URL, w.lago.Key(), t.TempDir(), provider, u.URL, providerKey))
+				}`, provider, u.URL, providerKey)))
 			key := w.newKey(`{"team_id":"` + payer + `"}`)
 			path, body := "/v1/chat/completions", chat("m", "hello there", true)
 			if drained {

@@ -289,9 +289,7 @@ func TestProviders(t *testing.T) {
 	t.Setenv("AWS_SESSION_TOKEN", awsSession)
 	t.Setenv("AWS_EC2_METADATA_DISABLED", "true")
 	tokens := serviceAccount(t)
-	w := &world{redis: testkit.Redis(t), lago: testkit.NewLago(t, testkit.LagoOptions{})}
-	w.lago.AddMetric(testkit.LagoMetric{Code: "llm", Field: "total_tokens"})
-	w.lago.AddSubscription(testkit.LagoSubscription{ExternalID: payer})
+	w := newBooks(t, testkit.LagoOptions{})
 
 	var now struct {
 		sync.Mutex
@@ -312,26 +310,7 @@ func TestProviders(t *testing.T) {
 		}
 		fmt.Fprintf(&models, "model %s {\nbackend %s %s%s {\n%s\n%s\n}\n}\n", b.model, b.provider, u.URL, b.base, key, b.settings)
 	}
-	w.gateway = start(t, "", fmt.Sprintf(`
-	keyauth {
-		store redis %s
-		master_key %s
-	}
-	lagobilling {
-		api_base %s
-		api_key %s
-		event_code llm
-		charge_by team_id
-		payer_check off
-		spool %s
-		property case {http.request.header.X-Case}
-	}
-	llmroute {
-		%s
-		model mock {
-			backend mock
-		}
-	}`, w.redis.Addr, masterKey, w.lago.URL, w.lago.Key(), t.TempDir(), models.String()))
+	w.gateway = start(t, "", w.routed(t.TempDir(), "property case {http.request.header.X-Case}", models.String()+"model mock {\nbackend mock\n}"))
 	key := w.newKey(`{"team_id":"` + payer + `"}`)
 
 	billed := 0

@@ -45,21 +45,7 @@ func TestRefusedPromptIsBilledByWhoServed(t *testing.T) {
 	backend := func(provider, usd string) string {
 		return "backend " + provider + " " + up.URL + "/v1 {\nprice input " + usd + "\nprice output " + usd + "\n}\n"
 	}
-	w.gateway = start(t, "", fmt.Sprintf(`
-	keyauth {
-		store redis %s
-		master_key %s
-	}
-	lagobilling {
-		api_base %s
-		api_key %s
-		event_code llm
-		charge_by team_id
-		payer_check off
-		unpriced reject
-		spool %s
-	}
-	llmroute {
+	w.gateway = start(t, "", w.routed(t.TempDir(), "unpriced reject", fmt.Sprintf(`
 		model small {
 			%sretries 3
 			context_fallback forbidden unpriced large
@@ -69,8 +55,7 @@ func TestRefusedPromptIsBilledByWhoServed(t *testing.T) {
 		}
 		model unpriced {
 			backend vllm %s/v1
-		}
-	}`, w.redis.Addr, masterKey, w.lago.URL, w.lago.Key(), t.TempDir(), backend("openai", "1")+backend("groq", "2"), backend("xai", "3"), up.URL))
+		}`, backend("openai", "1")+backend("groq", "2"), backend("xai", "3"), up.URL)))
 	key := w.newKey(`{"team_id":"` + payer + `","models":["small","unpriced","large"]}`)
 
 	for i, stream := range []bool{false, true} {
