@@ -267,6 +267,9 @@ func (h *Handler) loadPrices() error {
 	if err := errors.Join(err, f.Close()); err != nil {
 		return fmt.Errorf("prices: %w", err)
 	}
+	if ignored := table.Ignored(); len(ignored) > 0 {
+		h.logger.Info("the price file has prices that nothing is billed by", zap.String("file", name), zap.Strings("names", ignored))
+	}
 	h.prices = table
 	return nil
 }
