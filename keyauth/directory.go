@@ -140,10 +140,10 @@ func (d *Directory) fetch(key digest) (*keyState, error) {
 		return nil, err
 	}
 	rec, err := decode[Key](data)
-	if err != nil || rec.TeamID == "" {
-		if err != nil {
-			return nil, err
-		}
+	if err != nil {
+		return nil, err
+	}
+	if rec.TeamID == "" {
 		state := stateOf(rec, nil)
 		state.version = version(data)
 		return state, nil
