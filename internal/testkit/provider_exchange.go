@@ -51,16 +51,6 @@ func hexID(boot int64, n int) (id [16]byte) {
 	return id
 }
 
-// Call returns what is known of the call while it is under way.
-func (x *Exchange) Call() ProviderCall {
-	x.p.mu.Lock()
-	defer x.p.mu.Unlock()
-	return *x.rec
-}
-
-// Frames returns of how many pieces the answer is made: the events of a stream, 1 for a body.
-func (x *Exchange) Frames() int { return len(x.answer.frames) }
-
 // ask reads the call and prepares its answer, or its refusal.
 func (x *Exchange) ask(model string) {
 	key, missing := x.api.key(x.Request.Header)

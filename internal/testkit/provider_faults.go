@@ -5,7 +5,6 @@ import (
 	"bytes"
 	"compress/gzip"
 	"fmt"
-	"math/rand/v2"
 	"net/http"
 	"strconv"
 	"time"
@@ -26,17 +25,6 @@ func (p *Provider) Always(fn func(c ProviderCall) ProviderFault) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.always = fn
-}
-
-// Random gives that many of 1,000 calls a fault, each of those named with equal chance.
-func (p *Provider) Random(seed uint64, perMille int, faults ...ProviderFault) {
-	r := rand.New(rand.NewPCG(seed, seed))      //nolint:gosec // repeatable on purpose
-	p.Always(func(ProviderCall) ProviderFault { // one at a time: the provider's lock is held
-		if r.IntN(1000) >= perMille {
-			return nil
-		}
-		return faults[r.IntN(len(faults))]
-	})
 }
 
 // UpstreamStatus answers that status in the API's shape of errors, with those headers (name, value, ...).
@@ -74,17 +62,6 @@ func UpstreamCutAfter(frames int) ProviderFault {
 	return func(x *Exchange) {
 		x.answer.length = 0 // no Content-Length could be kept
 		x.part(frames)
-	}
-}
-
-// UpstreamStallAfter sends that many events of a stream, or half of a body, and then nothing until the client is gone.
-// With 0 not even the header is sent.
-func UpstreamStallAfter(frames int) ProviderFault {
-	return func(x *Exchange) {
-		if frames > 0 {
-			x.part(frames)
-		}
-		x.Wait()
 	}
 }
 
