@@ -90,6 +90,7 @@ func (a *App) Start() error {
 	for _, l := range a.refs {
 		l.entry.apply(l)
 	}
+	collectLess()
 	close(a.started)
 	return nil
 }

@@ -58,7 +58,7 @@ func main() {
 	flag.IntVar(&o.chunks, "chunks", 20, "content events of a stream")
 	flag.DurationVar(&o.delay, "delay", 2*time.Millisecond, "the provider's pause before each event of a stream")
 	flag.BoolVar(&o.askUsage, "ask-usage", false, "clients ask for usage in streams themselves")
-	flag.StringVar(&o.profile, "profile", "", "write CPU profiles of the gateway's last loads to this file name with .unstreamed and .streamed")
+	flag.StringVar(&o.profile, "profile", "", "write CPU profiles of the last loads to this file name with .reverse_proxy or .tollgate, and .unstreamed or .streamed")
 	flag.BoolVar(&o.json, "json", false, "print JSON")
 	flag.BoolVar(&o.check, "check", false, fmt.Sprintf("fail above %.2f times the CPU of reverse_proxy for a call, %.2f for a stream",
 		mostUnstreamed, mostStreamed))
@@ -146,8 +146,8 @@ func measure(ctx context.Context, o *options, s *stage, scenarios []*scenario) e
 			}
 			for _, t := range targets {
 				wait := func() error { return nil }
-				if o.profile != "" && round == o.rounds && t == s.gateway {
-					wait = t.profile(ctx, o.profile+"."+sc.name, duration)
+				if o.profile != "" && round == o.rounds {
+					wait = t.profile(ctx, o.profile+"."+t.name+"."+sc.name, duration)
 				}
 				m, err := s.load(ctx, o, t, sc.stream, duration)
 				err = errors.Join(err, wait())

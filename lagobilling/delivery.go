@@ -281,6 +281,7 @@ func (d *delivery) fill(carry []item) (batch, rest []item, err error) {
 	items := carry
 	ctx := d.soft
 	var deadline time.Time
+	scarce := false
 	for len(items) < limit {
 		if len(items) > 0 {
 			if linger < 0 || d.soft.Err() != nil {
@@ -292,9 +293,14 @@ func (d *delivery) fill(carry []item) (batch, rest []item, err error) {
 				ctx, cancel = context.WithDeadline(d.soft, deadline)
 				defer cancel()
 			}
+			if scarce {
+				// To wake up for each record would cost more than all else that delivery does.
+				sleep(ctx, linger/8, nil)
+			}
 		}
-		began := d.now()
-		records, err := d.spool.Claim(ctx, limit-len(items))
+		began, wanted := d.now(), limit-len(items)
+		records, err := d.spool.Claim(ctx, wanted)
+		scarce = len(records) < wanted
 		d.late.claimed(records, d.now().Sub(began))
 		for _, r := range records {
 			items = append(items, d.unpack(r)...)

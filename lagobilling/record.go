@@ -147,7 +147,7 @@ func recordEvents(payload []byte) ([][]byte, error) {
 	out := make([][]byte, 0, 1)
 	for {
 		n := objectLength(rest)
-		if n == 0 || n == len(rest) || !gjson.ValidBytes(rest[:n]) {
+		if n == 0 || n == len(rest) {
 			return nil, errUnreadable
 		}
 		out = append(out, rest[:n:n])
