@@ -44,6 +44,10 @@ func Admin(cmd *cobra.Command, method, uri string, header http.Header, body io.R
 		return nil, err
 	}
 	res, err := caddycmd.AdminAPIRequest(address, method, uri, header, body) //nolint:bodyclose // the caller closes it
+	if err != nil && method == http.MethodGet && strings.HasSuffix(err.Error(), "EOF") {
+		// A reload replaces the admin API, and may do so between the connection and its request.
+		res, err = caddycmd.AdminAPIRequest(address, method, uri, header, body) //nolint:bodyclose // as above
+	}
 	if err != nil {
 		return nil, adminError(address, err)
 	}
