@@ -156,7 +156,7 @@ func TestEnvironment(t *testing.T) {
 	require.Contains(t, result, `"api_key":"{env.OTHER}"`, "a secret stays a placeholder")
 	require.NotContains(t, result, "sk-of-the-process")
 	require.Equal(t, "config.yaml:0 general_settings.master_key: THERE IS NO MASTER KEY: whoever reaches 0.0.0.0 may call every model, without a key. "+
-		"There are no keys, teams, limits and budgets\n"+
+		"There are no keys and no teams\n"+
 		"config.yaml:4 environment_variables.SPARE: nothing here refers to this variable: set it in the environment of the process if something else needs it\n",
 		describe(warnings))
 	t.Setenv("PORT", "")

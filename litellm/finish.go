@@ -38,7 +38,7 @@ func (c *converter) finish() {
 			where = "every address"
 		}
 		c.warn(field{path: "general_settings.master_key"},
-			"THERE IS NO MASTER KEY: whoever reaches "+where+" may call every model, without a key. There are no keys, teams, limits and budgets")
+			"THERE IS NO MASTER KEY: whoever reaches "+where+" may call every model, without a key. There are no keys and no teams")
 		if c.keyHeader.set() {
 			c.warn(c.keyHeader.at, "is left out: without a master key no key is looked at")
 		}

@@ -28,10 +28,10 @@ var generalRules = rules{
 	"infer_model_from_keys":          warn("is left out: name the models in model_list"),
 	"allow_client_side_credentials":  refuse("clients cannot bring a base URL or a key of their own: such a call would go to a server that nobody meters"),
 	"token_rate_limit_type":          carry((*converter).tokenRate),
-	"disable_budget_reservation":     warn("is left out: budgets are checked and reserved in one step"),
+	"disable_budget_reservation":     warn("is left out: budgets are kept with the keys and not enforced"),
 	"fail_closed_budget_enforcement": warn("is not needed: while the key store cannot be asked, only keys known for stale_ttl are let in"),
 	"enforce_fallback_model_access":  warn("is not needed: fallback models that the key may not use are left out"),
-	"enforce_fallback_budget":        warn("is not needed: a key over its budget is refused before any model is asked"),
+	"enforce_fallback_budget":        warn("is left out: budgets are kept with the keys and not enforced"),
 	"allow_requests_on_db_unavailable": warn("is left out: while the key store is down, keys that are known go on working for 10 minutes (stale_ttl), and others " +
 		"are refused"),
 	"always_include_stream_usage":       warn("is left out: usage is always asked for, and shown to the clients that asked"),

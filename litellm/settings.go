@@ -36,7 +36,7 @@ type adjustment struct {
 
 const newKeys = "what new keys may be is not bounded here; only the master key makes keys. Take this out"
 
-const budgets = "this budget is not enforced here: give the keys or teams budgets, and take this out"
+const budgets = "budgets are not enforced here: bound the spending in Lago or at the provider, and take this out"
 
 var litellmRules = rules{
 	"callbacks":            carry((*converter).callbacks),
@@ -113,7 +113,7 @@ var routerRules = rules{
 	"redis_ssl":         carry(func(c *converter, f field) { c.redis.tls = f.isTrue() }),
 	"redis_url":         carry((*converter).redisURL),
 
-	"provider_budget_config":   refuse("a provider's budget is not enforced here: give the keys budgets, and take this out"),
+	"provider_budget_config":   refuse("a provider's budget is not enforced here: bound it at the provider, and take this out"),
 	"enable_tag_filtering":     refuse("calls are not routed by tags: every key that may use a model would reach all its deployments. Make models of them, and take this out"),
 	"tag_filtering_match_any":  warn("is left out: calls are not routed by tags"),
 	"tag_routing_prefix":       warn("is left out: calls are not routed by tags"),
