@@ -303,6 +303,7 @@ func printKeys(w io.Writer, body io.Reader) error {
 		if models == "" {
 			models = "all"
 		}
+		// Errors of the table come again with Flush.
 		_, _ = fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", k.ID, orDash(k.Name), orDash(k.Alias), orDash(k.UserID), orDash(k.TeamID),
 			models, k.Spend, expires, k.state(now))
 		if n++; n%1000 == 0 { // the table is not held in memory

@@ -360,12 +360,12 @@ func (m *meter) finish() {
 	}
 }
 
-// finishHeld sends what a handler left behind by returning early.
+// finishHeld sends what a handler left behind by returning early. Errors need no handling: the call is settled, and nothing
+// more is written to a connection that fails here.
 func (m *meter) finishHeld() {
 	if len(m.held) > 0 && m.how == answered {
 		held := m.held
 		m.held = nil
-		// The client's connection tells its own faults; nothing more is written here.
 		_, _ = m.forward(held)
 	}
 	_, _ = m.release()
