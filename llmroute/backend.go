@@ -10,6 +10,8 @@ import (
 	"strings"
 	"time"
 
+	"go.uber.org/zap"
+
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
@@ -92,6 +94,8 @@ type Backend struct {
 	ownHost  bool // the configuration sets the Host header itself
 	mock     *mock
 	proxy    *reverseproxy.Handler
+
+	headerShown bool // the reverse proxy edits or logs the headers of requests
 }
 
 const (
@@ -135,6 +139,7 @@ func (b *Backend) provision(ctx caddy.Context) error {
 		return errors.New("api_key is missing")
 	}
 	b.ownHost = setsHeader(b.proxy, "Host")
+	b.headerShown = b.proxy.Headers != nil && b.proxy.Headers.Request != nil || ctx.Logger(b.proxy).Core().Enabled(zap.DebugLevel)
 	return nil
 }
 

@@ -28,7 +28,6 @@ var nothing = caddyhttp.HandlerFunc(func(http.ResponseWriter, *http.Request) err
 // it elsewhere when the prompt is refused; it is nil where the model has no such way.
 func (h *Handler) forward(w http.ResponseWriter, r *http.Request, call *llm.Call, ep *endpoint, b *body.Body, tries []try, d *detours) *llm.Error {
 	publish(r, call)
-	header := upstreamHeader(r.Header, ep.API)
 	a := new(attempt)
 	for first := true; ; first = false {
 		t := &tries[0]
@@ -41,11 +40,11 @@ func (h *Handler) forward(w http.ResponseWriter, r *http.Request, call *llm.Call
 		target := call.Target()
 		backend := t.server()
 		*a = attempt{
-			backend: backend, call: call, tries: tries, detours: d,
+			backend: backend, call: call, header: r.Header, tries: tries, detours: d,
 			calling: calling{ep: ep, body: b, upstream: target.Upstream, query: r.URL.RawQuery},
 		}
 		a.prepare(ep.streams && b.Stream && !b.UsageAsked && call.Metered && !backend.preset.noStreamOptions && !backend.denied.has(target.Upstream))
-		err := backend.proxy.ServeHTTP(w, upstreamRequest(r, a, header), nothing)
+		err := backend.proxy.ServeHTTP(w, proxyRequest(r, a), nothing)
 		if len(a.instead) > 0 {
 			err = fmt.Errorf("the backend refused the prompt with %d", a.status)
 		}

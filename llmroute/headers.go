@@ -1,6 +1,7 @@
 package llmroute
 
 import (
+	"maps"
 	"net/http"
 	"strings"
 
@@ -44,17 +45,27 @@ var passing = map[string]uint8{
 	"X-Amzn-Bedrock-Service-Tier":        toBedrock,
 }
 
-// The reverse proxy leaves a header out that is there without a value.
 var (
-	withheld = []string(nil)
 	jsonType = []string{"application/json"}
 	version  = []string{"2023-06-01"} // what Anthropic's own SDKs send
+	noAgent  = []string{""}           // keeps Go from naming itself
 )
 
-// upstreamHeader returns the client's headers that go upstream.
-func upstreamHeader(in http.Header, api llm.API) http.Header {
+// bare is what a reverse proxy gets that has no use for a request's headers: it would copy them, search them and encode them
+// for a log that nobody reads. It leaves a header out that is there without a value. It changes a copy.
+var bare = http.Header{"User-Agent": noAgent, "X-Forwarded-For": nil, "X-Forwarded-Host": nil, "X-Forwarded-Proto": nil}
+
+// shown returns the headers for a reverse proxy that edits or logs them.
+func shown(in http.Header, api llm.API) http.Header {
+	out := clientHeader(in, api)
+	out["X-Forwarded-For"], out["X-Forwarded-Host"], out["X-Forwarded-Proto"] = nil, nil, nil
+	return out
+}
+
+// clientHeader returns the client's headers that go upstream, in a map that has room for those of the gateway.
+func clientHeader(in http.Header, api llm.API) http.Header {
 	flavour := flavours[api]
-	out := make(http.Header, 16)
+	out := make(http.Header, len(in)+2)
 	for name, values := range in {
 		if passing[name]&flavour != 0 || strings.HasPrefix(name, "X-Stainless-") {
 			out[name] = values
@@ -63,9 +74,33 @@ func upstreamHeader(in http.Header, api llm.API) http.Header {
 	if len(out["Content-Type"]) == 0 {
 		out["Content-Type"] = jsonType
 	}
+	if _, there := out["User-Agent"]; !there {
+		out["User-Agent"] = noAgent
+	}
 	if api == llm.Anthropic && len(out["Anthropic-Version"]) == 0 {
 		out["Anthropic-Version"] = version
 	}
-	out["X-Forwarded-For"], out["X-Forwarded-Host"], out["X-Forwarded-Proto"] = withheld, withheld, withheld
+	return out
+}
+
+// upstreamHeader returns the headers that go upstream, in a map of their own: the client's, or what the reverse proxy made of
+// them, in both cases without what it adds about the client.
+func (a *attempt) upstreamHeader(proxied http.Header) http.Header {
+	if !a.backend.headerShown {
+		out := clientHeader(a.header, a.ep.API)
+		if early, there := proxied["Early-Data"]; there { // RFC 8470 asks every intermediary for it
+			out["Early-Data"] = early
+		}
+		return out
+	}
+	out := maps.Clone(proxied)
+	for _, name := range [...]string{"X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto"} {
+		if len(out[name]) == 0 {
+			delete(out, name)
+		}
+	}
+	if via := out["Via"]; len(via) == 1 && strings.HasSuffix(via[0], " Caddy") {
+		delete(out, "Via")
+	}
 	return out
 }

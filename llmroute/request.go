@@ -182,16 +182,20 @@ func unread(err error) *llm.Error {
 	return e
 }
 
-// upstreamRequest makes the request of one attempt. Its path is built from the table, never copied.
-func upstreamRequest(r *http.Request, a *attempt, header http.Header) *http.Request {
+// proxyRequest makes the request that the reverse proxy gets for one attempt. Its path is built from the table, never copied.
+// RoundTrip adds the body, and the headers where the reverse proxy has no use for them.
+func proxyRequest(r *http.Request, a *attempt) *http.Request {
 	b := a.backend
 	out := r.WithContext(withAttempt(r.Context(), a))
 	out.URL = b.url(&a.calling)
 	out.RequestURI = ""
 	out.Host = b.base.Host
-	out.Header = header // the reverse proxy changes a copy
+	out.Header = bare // the reverse proxy changes a copy
+	if b.headerShown {
+		out.Header = shown(r.Header, a.ep.API)
+	}
 	out.TransferEncoding, out.Trailer = nil, nil
-	carry(out, a.payload)
+	out.ContentLength, out.Body, out.GetBody = 0, nil, nil
 	return out
 }
 

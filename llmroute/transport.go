@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"net/http"
 	"net/url"
 	"strings"
@@ -14,7 +13,6 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
-	"github.com/caddyserver/caddy/v2/modules/caddyhttp/headers"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
 	"github.com/tollgate-llm/tollgate/internal/body"
@@ -76,6 +74,7 @@ type attempt struct {
 	calling
 	backend *Backend
 	call    *llm.Call
+	header  http.Header // the client's
 	payload *body.Payload
 	asks    bool     // the payload carries a stream_options.include_usage that the client did not ask for
 	tries   []try    // this attempt and those that may follow it
@@ -142,10 +141,8 @@ func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	resp, err := a.send(next, r.WithContext(ctx))
 	if err == nil && a.asks && optionsRefused(resp) {
 		a.prepare(false)
-		again := r.WithContext(ctx)
-		carry(again, a.payload)
 		// It was the option only if the call passes without it: no client may take the usage of others away.
-		if resp, err = a.send(next, again); err == nil && resp.StatusCode < http.StatusBadRequest {
+		if resp, err = a.send(next, r.WithContext(ctx)); err == nil && resp.StatusCode < http.StatusBadRequest {
 			b.denied.add(a.upstream)
 		}
 	}
@@ -180,7 +177,8 @@ var keepBack = []caddyhttp.ResponseHandler{{Match: &caddyhttp.ResponseMatcher{St
 
 // send completes the request and sends it.
 func (a *attempt) send(next http.RoundTripper, out *http.Request) (*http.Response, error) {
-	out.Header = maps.Clone(out.Header)
+	out.Header = a.upstreamHeader(out.Header)
+	carry(out, a.payload)
 	if err := a.backend.complete(out, a.payload); err != nil {
 		return nil, err
 	}
@@ -256,17 +254,8 @@ func retryAfter(h http.Header) time.Duration {
 
 var identity = []string{"identity"}
 
-// complete makes the request what the provider is to get: without what the reverse proxy adds about the client, with the
-// provider's key.
+// complete makes the request what the provider is to get: to its host, with its key.
 func (b *Backend) complete(r *http.Request, payload *body.Payload) error {
-	for _, name := range [...]string{"X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto"} {
-		if len(r.Header[name]) == 0 {
-			delete(r.Header, name)
-		}
-	}
-	if via := r.Header["Via"]; len(via) == 1 && strings.HasSuffix(via[0], " Caddy") {
-		delete(r.Header, "Via")
-	}
 	r.Header["Accept-Encoding"] = identity // usage cannot be read out of a compressed answer
 	if !b.ownHost {
 		r.Host = b.base.Host
@@ -307,14 +296,6 @@ func (t *Transport) DefaultBufferSizes() (request, response int64) {
 	return 0, 0
 }
 
-// RequestHeaderOps passes the question on.
-func (t *Transport) RequestHeaderOps() *headers.HeaderOps {
-	if o, ok := t.next.(reverseproxy.RequestHeaderOpsTransport); ok {
-		return o.RequestHeaderOps()
-	}
-	return nil
-}
-
 // Interface guards.
 var (
 	_ caddy.Provisioner                                = (*Transport)(nil)
@@ -323,5 +304,4 @@ var (
 	_ reverseproxy.HealthCheckSchemeOverriderTransport = (*Transport)(nil)
 	_ reverseproxy.ContentLengthRequiredTransport      = (*Transport)(nil)
 	_ reverseproxy.BufferedTransport                   = (*Transport)(nil)
-	_ reverseproxy.RequestHeaderOpsTransport           = (*Transport)(nil)
 )
