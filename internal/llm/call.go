@@ -6,8 +6,6 @@ import (
 	"context"
 	"sync/atomic"
 	"time"
-
-	"github.com/google/uuid"
 )
 
 // CallIDHeader is the response header that holds a call's id, also where the call was refused.
@@ -123,9 +121,4 @@ func Ensure(ctx context.Context) (context.Context, *Call) {
 	}
 	c := &Call{ID: NewID(), Start: time.Now()}
 	return context.WithValue(ctx, ctxKey{}, c), c
-}
-
-// NewID mints a UUIDv7.
-func NewID() string {
-	return uuid.Must(uuid.NewV7()).String()
 }
