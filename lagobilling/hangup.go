@@ -3,7 +3,6 @@ package lagobilling
 import (
 	"context"
 	"net/http"
-	"net/http/httptrace"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -24,7 +23,6 @@ type hangup struct {
 
 	gone      atomic.Bool
 	cancelled atomic.Bool
-	sent      atomic.Int32 // the latest attempt whose request was written upstream, whole
 
 	mu    sync.Mutex
 	over  bool // the handlers have returned
@@ -38,14 +36,7 @@ func (m *meter) attach(ctx context.Context, r *http.Request) *http.Request {
 	m.cancel = cancel
 	m.stop = context.AfterFunc(ctx, m.hangUp)
 	m.stay = context.AfterFunc(m.account.quit, m.cutOff)
-	// A call whose client hung up before any answer is billed if the provider has it, and only then.
-	return r.WithContext(httptrace.WithClientTrace(own, &httptrace.ClientTrace{WroteRequest: m.wrote}))
-}
-
-func (m *meter) wrote(info httptrace.WroteRequestInfo) {
-	if info.Err == nil {
-		m.sent.Store(int32(m.call.Attempts())) //nolint:gosec // attempts are few
-	}
+	return r.WithContext(own)
 }
 
 // clientGone reports whether the client hung up.

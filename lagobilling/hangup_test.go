@@ -5,13 +5,13 @@ import (
 	"errors"
 	"io"
 	"net/http"
-	"net/http/httptrace"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/tollgate-llm/tollgate/internal/llm"
 	"github.com/tollgate-llm/tollgate/internal/usage"
 )
 
@@ -51,7 +51,8 @@ func upstream(gone <-chan struct{}, header bool, began chan<- struct{}) http.Han
 		if header {
 			chunked(stream, sseStart)(w, r)
 		}
-		httptrace.ContextClientTrace(r.Context()).WroteRequest(httptrace.WroteRequestInfo{})
+		call := llm.FromContext(r.Context())
+		call.SetSent(call.Attempts())
 		close(began)
 		select {
 		case <-r.Context().Done():

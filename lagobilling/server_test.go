@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/http/httptrace"
 	"os"
 	"path/filepath"
 	"strings"
@@ -60,7 +61,8 @@ func (tr testRoute) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddy
 		return llm.WriteError(w, llm.OpenAI, e)
 	}
 	call.SetUsageInjected(tr.Usage)
-	return next.ServeHTTP(w, r)
+	sent := &httptrace.ClientTrace{WroteRequest: func(httptrace.WroteRequestInfo) { call.SetSent(1) }}
+	return next.ServeHTTP(w, r.WithContext(httptrace.WithClientTrace(r.Context(), sent)))
 }
 
 func (*testRoute) UnmarshalCaddyfile(*caddyfile.Dispenser) error { return nil }

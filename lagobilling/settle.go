@@ -207,10 +207,9 @@ func (m *meter) countUnopened() {
 }
 
 // wasSent reports whether a provider has the call: an answer came, or the transport wrote the whole request of an attempt
-// that has not failed.
+// that has not failed. So a call whose client hung up before any answer is billed if the provider has it, and only then.
 func (m *meter) wasSent() bool {
-	sent := int(m.sent.Load())
-	return m.record.Status != 0 || sent > 0 && sent == m.call.Attempts() && !m.call.Failed()
+	return m.record.Status != 0 || m.call.Sent() && !m.call.Failed()
 }
 
 var noEndpoint llm.Endpoint

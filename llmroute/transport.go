@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptrace"
 	"net/url"
 	"strings"
 	"time"
@@ -127,7 +128,7 @@ func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
 		return t.next.RoundTrip(r)
 	}
 	b := a.backend
-	ctx := r.Context()
+	ctx := a.watch(r.Context())
 	var timer *time.Timer
 	if b.timeout > 0 {
 		var cancel context.CancelCauseFunc
@@ -166,6 +167,26 @@ func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
 		}
 	}
 	return a.judge(resp)
+}
+
+// watch notes on the call when its request was written upstream, whole. The reverse proxy has a trace of its own in each
+// request's context: one more would be composed with it by reflection.
+func (a *attempt) watch(ctx context.Context) context.Context {
+	trace := httptrace.ContextClientTrace(ctx)
+	if trace == nil {
+		trace = new(httptrace.ClientTrace)
+		ctx = httptrace.WithClientTrace(ctx, trace)
+	}
+	before, call, n := trace.WroteRequest, a.call, a.call.Attempts()
+	trace.WroteRequest = func(info httptrace.WroteRequestInfo) {
+		if before != nil {
+			before(info)
+		}
+		if info.Err == nil {
+			call.SetSent(n)
+		}
+	}
+	return ctx
 }
 
 // statusKept marks an answer that refused the prompt and is not passed on. The reverse proxy drops it without counting a

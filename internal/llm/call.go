@@ -43,6 +43,7 @@ type Call struct {
 	injected   atomic.Bool
 	attempts   atomic.Int32
 	failed     atomic.Int32 // the latest attempt that failed
+	sent       atomic.Int32 // the latest attempt whose request was written upstream, whole
 }
 
 // Request is what was read of the request's body and headers, once.
@@ -89,6 +90,20 @@ func (c *Call) SetFailed() { c.failed.Store(c.attempts.Load()) }
 
 // Failed reports whether the latest attempt failed.
 func (c *Call) Failed() bool { n := c.failed.Load(); return n > 0 && n == c.attempts.Load() }
+
+// SetSent says that the request of the n-th attempt was written upstream, whole. The news of an earlier attempt may come late.
+func (c *Call) SetSent(n int) {
+	attempt := int32(n) //nolint:gosec // attempts are few
+	for {
+		last := c.sent.Load()
+		if last >= attempt || c.sent.CompareAndSwap(last, attempt) {
+			return
+		}
+	}
+}
+
+// Sent reports whether the request of the latest attempt was written upstream, whole.
+func (c *Call) Sent() bool { n := c.sent.Load(); return n > 0 && n == c.attempts.Load() }
 
 // Target returns the attempt under way, or the last one; nil before the first.
 func (c *Call) Target() *Target { return c.target.Load() }

@@ -1,0 +1,60 @@
+package llmroute
+
+import (
+	"fmt"
+	"io"
+	"net/http/httptrace"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/tollgate-llm/tollgate/internal/llm"
+)
+
+// TestSent tells whether a provider has the call, which is billed then though its client hears no more of it.
+func TestSent(t *testing.T) {
+	u := newUpstream(t, respond(200, answered))
+	for name, tt := range map[string]struct {
+		backends []string
+		sent     bool
+	}{
+		"answered": {[]string{u.URL}, true}, "the first could not be dialled": {[]string{broken(t, "dial"), u.URL}, true},
+		"none could be dialled": {[]string{broken(t, "dial"), broken(t, "dial")}, false}, "the last could not be dialled": {[]string{broken(t, "reset"), broken(t, "dial")}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			text := "llmroute {\nmodel m {\n"
+			for i, url := range tt.backends {
+				text += fmt.Sprintf("backend openai %s {\norder %d\n}\n", url, i)
+			}
+			g := start(t, text+"}\n}")
+			g.post(t, "/v1/chat/completions", chat)
+			call := g.last()
+			if tt.sent {
+				require.Eventually(t, call.Sent, 10*time.Second, time.Millisecond)
+			}
+			require.Equal(t, tt.sent, call.Sent())
+			call.SetSent(call.Attempts())
+			call.SetSent(1)
+			require.True(t, call.Sent(), "late news of an earlier attempt change nothing")
+		})
+	}
+}
+
+// TestSentBesideAnotherTrace keeps the traces that are there.
+func TestSentBesideAnotherTrace(t *testing.T) {
+	written := 0
+	for _, before := range []*httptrace.ClientTrace{nil, {}, {WroteRequest: func(httptrace.WroteRequestInfo) { written++ }}} {
+		ctx, call := llm.Ensure(t.Context())
+		call.SetTarget(new(llm.Target))
+		if before != nil {
+			ctx = httptrace.WithClientTrace(ctx, before)
+		}
+		wrote := httptrace.ContextClientTrace((&attempt{call: call}).watch(ctx)).WroteRequest
+		wrote(httptrace.WroteRequestInfo{Err: io.ErrClosedPipe})
+		require.False(t, call.Sent())
+		wrote(httptrace.WroteRequestInfo{})
+		require.True(t, call.Sent())
+	}
+	require.Equal(t, 2, written)
+}
