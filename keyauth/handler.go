@@ -141,14 +141,15 @@ func (h *Handler) authenticate(ctx context.Context, key string) (*llm.Identity, 
 	case err != nil:
 		return nil, storeDown(err)
 	}
-	now := directory.now()
 	switch {
 	case state.blocked:
 		return nil, authError("Key is blocked. Update via `/key/unblock` if you're admin.")
 	case state.teamBlocked:
 		return nil, authError("Team=" + state.identity.TeamID + " is blocked. Update via `/team/update` if you're admin.")
-	case !state.expires.IsZero() && !now.Before(state.expires):
-		return nil, expiredKey(key, state.expires, now)
+	case !state.expires.IsZero():
+		if now := directory.now(); !now.Before(state.expires) {
+			return nil, expiredKey(key, state.expires, now)
+		}
 	}
 	return state.identity, nil
 }

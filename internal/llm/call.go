@@ -134,6 +134,7 @@ func Ensure(ctx context.Context) (context.Context, *Call) {
 	if c := FromContext(ctx); c != nil {
 		return ctx, c
 	}
-	c := &Call{ID: NewID(), Start: time.Now()}
+	now := time.Now()
+	c := &Call{ID: idOf(now), Start: now}
 	return context.WithValue(ctx, ctxKey{}, c), c
 }

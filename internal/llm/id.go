@@ -25,14 +25,17 @@ var stock struct {
 }
 
 // NewID mints a UUIDv7 (RFC 9562, section 5.7): the time in milliseconds and 74 random bits.
-func NewID() string {
-	now := time.Now().UnixMilli()
+func NewID() string { return idOf(time.Now()) }
+
+// idOf mints the id of something that begins now.
+func idOf(now time.Time) string {
+	ms := now.UnixMilli()
 	var id uuid.UUID
-	takeRandom(id[len(id)-idRandom:], now)
-	binary.BigEndian.PutUint16(id[:], uint16(now>>32)) //nolint:gosec // 48 bits hold every time until the year 10889
-	binary.BigEndian.PutUint32(id[2:], uint32(now))    //nolint:gosec // the low bits are meant
-	id[6] = id[6]&0x0f | 0x70                          // the version
-	id[8] = id[8]&0x3f | 0x80                          // the variant
+	takeRandom(id[len(id)-idRandom:], ms)
+	binary.BigEndian.PutUint16(id[:], uint16(ms>>32)) //nolint:gosec // 48 bits hold every time until the year 10889
+	binary.BigEndian.PutUint32(id[2:], uint32(ms))    //nolint:gosec // the low bits are meant
+	id[6] = id[6]&0x0f | 0x70                         // the version
+	id[8] = id[8]&0x3f | 0x80                         // the variant
 	return id.String()
 }
 
