@@ -155,8 +155,11 @@ func (h *Handler) endUser(r *http.Request, b *body.Body) (string, *llm.Error) {
 
 // publish sets the placeholders. A metered call has them from lagobilling.
 func publish(r *http.Request, call *llm.Call) {
+	if call.Metered {
+		return
+	}
 	repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
-	if !ok || call.Metered {
+	if !ok {
 		return
 	}
 	repl.Map(func(key string) (any, bool) {
