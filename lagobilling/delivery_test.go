@@ -334,7 +334,7 @@ func TestStopAndStartAgain(t *testing.T) {
 		for range 10 {
 			r.records(300)
 			r.d.start()
-			require.NoError(t, r.lago.Await(t.Context(), func() bool { return r.spool.Stats().Pending < 300 }))
+			r.until("delivering", func() bool { return r.spool.Stats().Pending < 300 })
 			r.close()
 			r.open()
 		}
