@@ -52,6 +52,8 @@ type meter struct {
 	head    bool   // the answer has no body, whatever its header says
 
 	wroteHeader bool
+	unflushed   bool    // something was written since the last flush
+	flushed     bool    // the header has gone to the client
 	strip       bool    // an include_usage chunk that the client did not ask for is kept from it
 	held        []byte  // the beginning of an event that may be that chunk
 	passed      bool    // the beginning of the event under way has gone to the client
@@ -111,6 +113,7 @@ func (m *meter) sendHeader() {
 		m.lost = true
 		return
 	}
+	m.unflushed = true
 	m.ResponseWriter.WriteHeader(m.status)
 }
 
@@ -205,6 +208,7 @@ func (m *meter) forward(p []byte) (int, error) {
 		m.lost = true
 		return len(p), nil
 	}
+	m.unflushed = true
 	n, err := m.ResponseWriter.Write(p) //nolint:gosec // a proxy passes on what its upstream answers
 	if err == nil || errors.Is(err, http.ErrBodyNotAllowed) || errors.Is(err, http.ErrContentLength) {
 		return n, err
@@ -320,6 +324,10 @@ func (m *meter) FlushError() error {
 	if _, err := m.release(); err != nil {
 		return err
 	}
+	if !m.unflushed || m.flushed && m.settled && m.call.AnswerRead() {
+		return nil // nothing was written since; or the handlers return now, and the server sends the rest with its own end
+	}
+	m.unflushed, m.flushed = false, true
 	err := http.NewResponseController(m.ResponseWriter).Flush()
 	if err == nil || errors.Is(err, http.ErrNotSupported) || errors.Is(err, caddyhttp.ErrNotImplemented) {
 		return err

@@ -393,3 +393,91 @@ func TestRefusedWhileTheSpoolIsFull(t *testing.T) {
 	}
 	t.Fatal("a full spool refused nothing")
 }
+
+// flushes counts the flushes that reach the server.
+type flushes struct {
+	http.ResponseWriter
+	n int
+}
+
+func (f *flushes) FlushError() error {
+	f.n++
+	return http.NewResponseController(f.ResponseWriter).Flush()
+}
+
+func (f *flushes) Unwrap() http.ResponseWriter { return f.ResponseWriter }
+
+func TestFlushesThatReachTheServer(t *testing.T) {
+	pieces := []string{sseStart, sseUsage, sseDone}
+	write := func(read bool) http.HandlerFunc {
+		return func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Content-Type", stream)
+			for i, p := range pieces {
+				if read && i == len(pieces)-1 {
+					llm.FromContext(r.Context()).SetAnswerRead()
+				}
+				_, _ = io.WriteString(w, p)
+				require.NoError(t, http.NewResponseController(w).Flush())
+			}
+		}
+	}
+	for _, c := range []struct {
+		name           string
+		injected, read bool
+		want           int
+	}{
+		{"each piece at once", false, false, 3},
+		{"nothing to send of the usage chunk that is kept", true, false, 2},
+		{"the end of the answer goes with the last piece", false, true, 2},
+		{"both", true, true, 1},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			b := newBench(t, &Handler{})
+			var f *flushes
+			b.wrap = func(w http.ResponseWriter) http.ResponseWriter { f = &flushes{ResponseWriter: w}; return f }
+			rt := chatRoute(write(c.read))
+			rt.injected = c.injected
+			_, body, err := b.post(rt)
+			require.NoError(t, err)
+			b.wait()
+			want := strings.Join(pieces, "")
+			if c.injected {
+				want = sseStart + sseDone
+			}
+			require.Equal(t, want, body)
+			require.Equal(t, c.want, f.n)
+		})
+	}
+}
+
+func TestTheEndIsFlushedWhileTheUpstreamHoldsOn(t *testing.T) {
+	b := newBench(t, &Handler{})
+	seen := make(chan struct{})
+	b.use(chatRoute(func(w http.ResponseWriter, r *http.Request) {
+		chunked(stream, sseStart, sseUsage, sseDone)(w, r)
+		<-seen // an upstream that keeps its connection open after the last event
+	}))
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, b.url+"/v1/chat/completions", http.NoBody)
+	require.NoError(t, err)
+	res, err := b.client.Do(req)
+	require.NoError(t, err)
+	got := make([]byte, len(sseStart+sseUsage+sseDone))
+	_, err = io.ReadFull(res.Body, got)
+	close(seen)
+	require.NoError(t, err)
+	require.Equal(t, sseStart+sseUsage+sseDone, string(got))
+	require.NoError(t, res.Body.Close())
+	b.wait()
+}
+
+func TestTrailersPassWhenTheAnswerWasRead(t *testing.T) {
+	b := newBench(t, &Handler{})
+	res, body, err := b.post(chatRoute(func(w http.ResponseWriter, r *http.Request) {
+		llm.FromContext(r.Context()).SetAnswerRead()
+		chunked(stream, sseStart+sseUsage+sseDone)(w, r)
+		w.Header().Set(http.TrailerPrefix+"X-Sum", "1")
+	}))
+	require.NoError(t, err)
+	require.Equal(t, sseStart+sseUsage+sseDone, body)
+	require.Equal(t, "1", res.Trailer.Get("X-Sum"))
+}

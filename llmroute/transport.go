@@ -222,6 +222,7 @@ func (a *attempt) judge(resp *http.Response) (*http.Response, error) {
 	}
 	if a.last() || !goesOn(resp.StatusCode) || a.payload.Spent() {
 		a.answered = true
+		resp.Body = &answer{ReadCloser: resp.Body, call: a.call}
 		for _, name := range kept {
 			delete(resp.Header, name)
 		}
@@ -246,6 +247,21 @@ func (a *attempt) judge(resp *http.Response) (*http.Response, error) {
 		reason += ": " + err.Error()
 	}
 	return nil, &failure{reason: reason}
+}
+
+// answer is the body of an answer that is passed on. It tells the call when it has been read to its end, which comes with the
+// last bytes where the upstream's connection has both.
+type answer struct {
+	io.ReadCloser
+	call *llm.Call
+}
+
+func (b *answer) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if errors.Is(err, io.EOF) {
+		b.call.SetAnswerRead()
+	}
+	return n, err
 }
 
 // kept are headers of answers that are not for the client: the provider's cookies, the names of the operator's own account,

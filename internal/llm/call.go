@@ -44,6 +44,7 @@ type Call struct {
 	attempts   atomic.Int32
 	failed     atomic.Int32 // the latest attempt that failed
 	sent       atomic.Int32 // the latest attempt whose request was written upstream, whole
+	read       atomic.Bool
 }
 
 // Request is what was read of the request's body and headers, once.
@@ -120,6 +121,13 @@ func (c *Call) SetUsageInjected(on bool) { c.injected.Store(on) }
 
 // UsageInjected reports what SetUsageInjected said last.
 func (c *Call) UsageInjected() bool { return c.injected.Load() }
+
+// SetAnswerRead says that the upstream's answer was read to its end: what was read of it last is about to be written, and
+// nothing will follow.
+func (c *Call) SetAnswerRead() { c.read.Store(true) }
+
+// AnswerRead reports whether the upstream's answer was read to its end.
+func (c *Call) AnswerRead() bool { return c.read.Load() }
 
 type ctxKey struct{}
 
