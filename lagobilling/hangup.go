@@ -18,8 +18,8 @@ const (
 // with it. The upstream's request has a context of its own, which ends by policy and not by itself.
 type hangup struct {
 	cancel context.CancelFunc
-	stop   func() bool // ends the watch for the client's hang-up
-	stay   func() bool // ends the watch for the end of the process
+	quit   context.Context //nolint:containedctx // the account's: its end cancels the upstream as well
+	stop   func() bool     // ends the watch for the client's hang-up
 
 	gone      atomic.Bool
 	cancelled atomic.Bool
@@ -32,11 +32,25 @@ type hangup struct {
 
 // attach returns the request with the context that the upstream is to have.
 func (m *meter) attach(ctx context.Context, r *http.Request) *http.Request {
-	own, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	m.quit = m.account.quit
+	own, cancel := context.WithCancel(valuesOf{m.quit, ctx})
 	m.cancel = cancel
 	m.stop = context.AfterFunc(ctx, m.hangUp)
-	m.stay = context.AfterFunc(m.account.quit, m.cutOff)
 	return r.WithContext(own)
+}
+
+// valuesOf is a context that ends with the first and has the values of the second, whose end is another matter.
+type valuesOf struct {
+	context.Context
+	values context.Context //nolint:containedctx // what it is for
+}
+
+// Value asks the first context first: package context finds there what it cancels children by.
+func (v valuesOf) Value(key any) any {
+	if value := v.Context.Value(key); value != nil {
+		return value
+	}
+	return v.values.Value(key)
 }
 
 // clientGone reports whether the client hung up.
@@ -83,7 +97,6 @@ func (h *hangup) cutOff() {
 // detach ends the watch: the handlers have returned.
 func (m *meter) detach() {
 	m.stop()
-	m.stay()
 	m.mu.Lock()
 	m.over = true
 	if m.timer != nil {
@@ -103,7 +116,7 @@ func (h *hangup) label() string {
 	switch {
 	case !h.gone.Load():
 		return ""
-	case h.cancelled.Load():
+	case h.cancelled.Load() || h.quit.Err() != nil:
 		return hangupCancelled
 	}
 	return hangupDrained

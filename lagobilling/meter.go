@@ -136,10 +136,7 @@ func (m *meter) prepare(status int, header http.Header) {
 		return
 	}
 	contentType := header.Get("Content-Type")
-	media, _, err := mime.ParseMediaType(contentType)
-	if err != nil {
-		media = ""
-	}
+	media := mediaType(contentType)
 	m.framed = media == "text/event-stream" || strings.HasSuffix(media, "json")
 	m.reader = usage.NewReader(usage.Options{
 		API: m.call.Endpoint.Reader, Provider: m.target().Provider, Status: status, ContentType: contentType,
@@ -151,6 +148,18 @@ func (m *meter) prepare(status int, header http.Header) {
 		m.left = -1
 	}
 	m.keep = status == http.StatusOK && m.left <= maxWhole && media == "application/json" && (m.left > 0 || !m.call.Request.Stream)
+}
+
+// mediaType returns the media type of a Content-Type, in lower case and without parameters; empty when it is none.
+func mediaType(contentType string) string {
+	if contentType == "application/json" { // what most answers say
+		return contentType
+	}
+	media, _, err := mime.ParseMediaType(contentType)
+	if err != nil {
+		return ""
+	}
+	return media
 }
 
 // Write reads usage out of p and passes it on. It says that all was written also when the client is gone: the upstream is
