@@ -3,6 +3,7 @@ package lagobilling
 import (
 	"context"
 	"encoding/json"
+	"math/rand/v2"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -204,4 +205,25 @@ func TestRecordRoundTrip(t *testing.T) {
 	_, err = parseRecord([]byte(`{"v":99,"id":"x"}`))
 	require.ErrorContains(t, err, "newer")
 	require.True(t, json.Valid(appendString(nil, "\xff\xfe\x00")))
+}
+
+// TestTimesAreWrittenAsPackageTimeDoes compares with the layout that appendTime stands for.
+func TestTimesAreWrittenAsPackageTimeDoes(t *testing.T) {
+	const layout = "2006-01-02T15:04:05.000Z07:00"
+	check := func(at time.Time) {
+		t.Helper()
+		require.Equal(t, at.UTC().Format(layout), string(appendTime(nil, at)))
+	}
+	zone := time.FixedZone("", 5*3600+45*60)
+	first, last := time.Date(0, 1, 1, 0, 0, 0, 0, time.UTC), time.Date(9999, 12, 31, 23, 59, 59, 999_999_999, time.UTC)
+	for _, at := range []time.Time{first, last, {}, time.Unix(0, 0), time.Unix(0, 999_999), time.Unix(0, -1), time.UnixMilli(1741219251590), last.Add(time.Hour)} {
+		check(at)
+		check(at.In(zone))
+	}
+	random := rand.New(rand.NewPCG(1, 2))
+	for range 100_000 {
+		at := time.Unix(first.Unix()+random.Int64N(last.Unix()-first.Unix()), random.Int64N(1e9))
+		check(at)
+		check(at.In(zone))
+	}
 }

@@ -130,7 +130,7 @@ func (b *bill) end(p object) []byte {
 	p.str("call_id", b.ID)
 	p.str("usage", string(b.Source))
 	for _, own := range b.Properties {
-		p.str(own.Name, own.Value)
+		p.own(own.Name, own.Value)
 	}
 	return append(p.close(), '}')
 }
@@ -211,9 +211,7 @@ func appendQuantity(b []byte, k usage.Kind, n int64) []byte {
 	if k != usage.Milliseconds {
 		return strconv.AppendInt(b, n, 10)
 	}
-	b = strconv.AppendInt(b, n/1000, 10)
-	rest := n % 1000
-	return append(b, '.', byte('0'+rest/100), byte('0'+rest/10%10), byte('0'+rest%10))
+	return appendThousandths(strconv.AppendInt(b, n/1000, 10), n%1000)
 }
 
 // tokenCodes are the billable metrics of events per token type. Those that Lago's agent SDK has are named as it does; the

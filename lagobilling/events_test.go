@@ -381,7 +381,7 @@ func FuzzRecordEvents(f *testing.F) {
 		var want []string
 		for i := range min(max(n, 0), 5) {
 			o := openObject(nil)
-			o.str(within, within)
+			o.own(within, within)
 			o.num("i", int64(i))
 			event := o.close()
 			want = append(want, string(event))

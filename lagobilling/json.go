@@ -19,13 +19,26 @@ func openObject(b []byte) object { return object{b: append(b, '{'), empty: true}
 // close ends the object and returns the buffer.
 func (o *object) close() []byte { return append(o.b, '}') }
 
-// key appends a member's name. Names are ours and need no escaping, but for those that the operator chose.
+// key appends a member's name that is ours, and so needs no escaping.
 func (o *object) key(name string) {
+	b := o.b
+	if !o.empty {
+		b = append(b, ',')
+	}
+	o.empty = false
+	b = append(b, '"')
+	b = append(b, name...)
+	o.b = append(b, '"', ':')
+}
+
+// own appends a string member whose name an operator chose.
+func (o *object) own(name, value string) {
 	if !o.empty {
 		o.b = append(o.b, ',')
 	}
 	o.empty = false
 	o.b = append(appendString(o.b, name), ':')
+	o.b = appendString(o.b, value)
 }
 
 // str appends a string member, also an empty one.
@@ -77,12 +90,20 @@ func (o *object) time(name string, t time.Time) {
 	}
 	o.key(name)
 	o.b = append(o.b, '"')
-	o.b = t.UTC().AppendFormat(o.b, timeFormat)
-	o.b = append(o.b, '"')
+	o.b = append(appendTime(o.b, t), '"')
 }
 
-// timeFormat is RFC 3339 with milliseconds.
-const timeFormat = "2006-01-02T15:04:05.000Z07:00"
+// appendTime appends t in UTC as RFC 3339 with milliseconds. Package time is quick at RFC 3339 without a fraction alone.
+func appendTime(b []byte, t time.Time) []byte {
+	b = t.UTC().AppendFormat(b, time.RFC3339)
+	b = appendThousandths(b[:len(b)-1], int64(t.Nanosecond()/1e6))
+	return append(b, 'Z')
+}
+
+// appendThousandths appends the three decimals of n thousandths.
+func appendThousandths(b []byte, n int64) []byte {
+	return append(b, '.', byte('0'+n/100), byte('0'+n/10%10), byte('0'+n%10))
+}
 
 const hexDigits = "0123456789abcdef"
 
@@ -146,7 +167,5 @@ func appendString(b []byte, s string) []byte {
 // appendTimestamp appends t as Lago takes timestamps: Unix seconds with milliseconds, as a decimal number.
 func appendTimestamp(b []byte, t time.Time) []byte {
 	ms := t.UnixMilli()
-	b = strconv.AppendInt(b, ms/1000, 10)
-	rest := ms % 1000
-	return append(b, '.', byte('0'+rest/100), byte('0'+rest/10%10), byte('0'+rest%10))
+	return appendThousandths(strconv.AppendInt(b, ms/1000, 10), ms%1000)
 }

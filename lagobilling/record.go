@@ -265,7 +265,7 @@ func (r *record) appendWritten(o *object) {
 	o.key("written_prices")
 	prices := openObject(o.b)
 	for _, name := range slices.Sorted(maps.Keys(r.Written)) {
-		prices.str(name, r.Written[name])
+		prices.own(name, r.Written[name])
 	}
 	o.b = prices.close()
 }
