@@ -3,6 +3,7 @@ package price
 import (
 	"fmt"
 	"math"
+	"strings"
 	"time"
 
 	"github.com/tollgate-llm/tollgate/internal/usage"
@@ -332,12 +333,27 @@ func (t *Table) apply(a *applied, q *Query) error {
 		}
 	}
 	if a.set == 0 && !a.free {
-		if tier != "" {
-			return fmt.Errorf("%w: no price for tier %.60q of model %.100q of %s", ErrUnpriced, tier, firstName(q), w.preset)
-		}
-		return fmt.Errorf("%w: no price for model %.100q of %s", ErrUnpriced, firstName(q), w.preset)
+		return t.unpriced(w.preset, firstName(q), tier)
 	}
 	return nil
+}
+
+type unpricedKey struct{ preset, name, tier string }
+
+// unpriced returns the error that says what has no price. It is remembered: a model without a price is so at every call.
+func (t *Table) unpriced(preset, name, tier string) error {
+	key := unpricedKey{preset, name, tier}
+	if err, ok := t.noPrice.peek(key); ok {
+		return err
+	}
+	err := fmt.Errorf("%w: no price for model %.100q of %s", ErrUnpriced, name, preset)
+	if tier != "" {
+		err = fmt.Errorf("%w: no price for tier %.60q of model %.100q of %s", ErrUnpriced, tier, name, preset)
+	}
+	if len(name) > maxName || len(tier) > maxName {
+		return err
+	}
+	return t.noPrice.keep(unpricedKey{preset, strings.Clone(name), strings.Clone(tier)}, err)
 }
 
 // push adds a layer's sheet of the tier and its standard one; both may be nil.

@@ -38,7 +38,7 @@ type who struct {
 	names  []string  // names that a published price list may have for who serves the API
 }
 
-// lookups remembers what names resolve to. It is bounded: names come from requests and answers.
+// lookups remembers what names resolve to, an error included. It is bounded: names come from requests and answers.
 type lookups[K comparable, V any] struct {
 	mu sync.RWMutex
 	m  map[K]V

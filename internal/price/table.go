@@ -14,6 +14,7 @@ type Table struct {
 	list           *list
 	layers         []*layer // the topmost first
 	whos           lookups[whoKey, *who]
+	noPrice        lookups[unpricedKey, error]
 }
 
 // newTable returns a table over the embedded data with these layers.
