@@ -3,6 +3,8 @@ package lagobilling
 import (
 	"errors"
 	"strconv"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -22,6 +24,9 @@ type callMetrics struct {
 	unpriced  *prometheus.CounterVec
 	events    *prometheus.CounterVec
 	unsettled prometheus.Counter
+
+	mu     sync.RWMutex
+	series map[seriesLabels]*callSeries
 }
 
 const (
@@ -44,6 +49,8 @@ func newCallMetrics() *callMetrics {
 		}, call)
 	}
 	return &callMetrics{
+		series: make(map[seriesLabels]*callSeries),
+
 		requests:  counter("requests_total", "Model calls by configured model, backend and outcome.", call...),
 		tokens:    counter("tokens_total", "Quantities used, by disjoint kind.", "model", "backend", "outcome", "kind"),
 		cost:      counter("cost_usd_total", "Cost in USD as billed. The ledger holds the exact amounts.", call...),
@@ -73,25 +80,74 @@ func registerMetrics(registry *prometheus.Registry) error {
 	return nil
 }
 
+// seriesLabels are the values of the labels that a call's series share.
+type seriesLabels struct{ model, backend, outcome string }
+
+// callSeries are the series of calls with the same labels. Each is made when it first counts something, as one that never
+// did is not shown, and kept, as to look it up takes longer than to count.
+type callSeries struct {
+	requests, cost, unpriced kept[prometheus.Counter]
+	duration, firstByte      kept[prometheus.Observer]
+	tokens                   [usage.NumKinds]kept[prometheus.Counter]
+}
+
+// kept holds a series from its first use on.
+type kept[T any] struct{ p atomic.Pointer[T] }
+
+func (k *kept[T]) get(find func() T) T {
+	if p := k.p.Load(); p != nil {
+		return *p
+	}
+	v := find()
+	k.p.Store(&v)
+	return v
+}
+
+// of returns the series of a call. There are as many as the vectors themselves hold.
+func (m *callMetrics) of(l seriesLabels) *callSeries {
+	m.mu.RLock()
+	s := m.series[l]
+	m.mu.RUnlock()
+	if s != nil {
+		return s
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if s = m.series[l]; s == nil {
+		s = new(callSeries)
+		m.series[l] = s
+	}
+	return s
+}
+
 // observe counts a settled call.
 func (m *callMetrics) observe(b *bill, took, firstByte time.Duration) {
-	m.requests.WithLabelValues(b.Model, b.Backend, b.Outcome).Inc()
-	m.duration.WithLabelValues(b.Model, b.Backend, b.Outcome).Observe(took.Seconds())
+	s := m.of(seriesLabels{b.Model, b.Backend, b.Outcome})
+	counter := func(v *prometheus.CounterVec) func() prometheus.Counter {
+		return func() prometheus.Counter { return v.WithLabelValues(b.Model, b.Backend, b.Outcome) }
+	}
+	histogram := func(v *prometheus.HistogramVec) func() prometheus.Observer {
+		return func() prometheus.Observer { return v.WithLabelValues(b.Model, b.Backend, b.Outcome) }
+	}
+	s.requests.get(counter(m.requests)).Inc()
+	s.duration.get(histogram(m.duration)).Observe(took.Seconds())
 	if firstByte >= 0 {
-		m.firstByte.WithLabelValues(b.Model, b.Backend, b.Outcome).Observe(firstByte.Seconds())
+		s.firstByte.get(histogram(m.firstByte)).Observe(firstByte.Seconds())
 	}
 	for k := range usage.Kind(usage.NumKinds) {
 		if n := b.Counts.N(k); n > 0 {
-			m.tokens.WithLabelValues(b.Model, b.Backend, b.Outcome, k.String()).Add(float64(n)) // a metric, not a bill
+			s.tokens[k].get(func() prometheus.Counter {
+				return m.tokens.WithLabelValues(b.Model, b.Backend, b.Outcome, k.String())
+			}).Add(float64(n)) // a metric, not a bill
 		}
 	}
 	if b.Unpriced != "" {
-		m.unpriced.WithLabelValues(b.Model, b.Backend).Inc()
+		s.unpriced.get(func() prometheus.Counter { return m.unpriced.WithLabelValues(b.Model, b.Backend) }).Inc()
 	}
 	if b.Cost != "" {
 		// Prometheus knows no other numbers; the exact amount is in the record.
 		if usd, err := strconv.ParseFloat(b.Cost, 64); err == nil {
-			m.cost.WithLabelValues(b.Model, b.Backend, b.Outcome).Add(usd)
+			s.cost.get(counter(m.cost)).Add(usd)
 		}
 	}
 }

@@ -134,8 +134,8 @@ func (b *bill) note(text string) {
 
 func (b *bill) setCost(base, total price.Amount) {
 	b.Cost = total.String()
-	if s := base.String(); s != b.Cost {
-		b.BaseCost = s
+	if base != total {
+		b.BaseCost = base.String()
 	}
 }
 

@@ -21,6 +21,9 @@ var (
 // million tokens is an integer in this unit, so that no division is needed.
 const amountDecimals = 15
 
+// maxDecimal is the length of the longest decimal of an Amount: 2^128 has 39 digits.
+const maxDecimal = 39 + len(".")
+
 // Amount is an exact, non-negative amount of money in units of 10^-15 USD, 128 bits wide (up to 3.4 * 10^23 USD). The zero
 // value is zero; amounts compare with ==.
 type Amount struct {
@@ -88,10 +91,16 @@ func (a Amount) mulDiv(mul, div uint64) (Amount, error) {
 }
 
 // String returns the amount in US dollars as a plain decimal: no exponent, no trailing zeros.
-func (a Amount) String() string { return string(a.appendDecimal(nil, amountDecimals)) }
+func (a Amount) String() string {
+	var buf [maxDecimal]byte
+	return string(a.appendDecimal(buf[:0], amountDecimals))
+}
 
 // Cents returns the amount in US cents as a plain decimal: no exponent, no trailing zeros, nothing rounded.
-func (a Amount) Cents() string { return string(a.appendDecimal(nil, amountDecimals-2)) }
+func (a Amount) Cents() string {
+	var buf [maxDecimal]byte
+	return string(a.appendDecimal(buf[:0], amountDecimals-2))
+}
 
 // MarshalText implements encoding.TextMarshaler with String.
 func (a Amount) MarshalText() ([]byte, error) { return a.appendDecimal(nil, amountDecimals), nil }

@@ -1,0 +1,95 @@
+package lagobilling
+
+import (
+	"strconv"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/stretchr/testify/require"
+
+	"github.com/tollgate-llm/tollgate/internal/usage"
+)
+
+// figures returns what Prometheus is shown of calls.
+func (m *callMetrics) figures(t *testing.T) (lines []string) {
+	t.Helper()
+	registry := prometheus.NewPedanticRegistry()
+	registry.MustRegister(m.requests, m.tokens, m.cost, m.firstByte, m.duration, m.unpriced)
+	families, err := registry.Gather()
+	require.NoError(t, err)
+	for _, f := range families {
+		for _, s := range f.GetMetric() {
+			// When a series was made is no figure.
+			if c := s.GetCounter(); c != nil {
+				c.CreatedTimestamp = nil
+			}
+			if h := s.GetHistogram(); h != nil {
+				h.CreatedTimestamp = nil
+			}
+			lines = append(lines, f.GetName()+" "+s.String())
+		}
+	}
+	return lines
+}
+
+// TestSeriesOfCalls counts calls of many kinds at once, and compares with looking each series up by its labels.
+func TestSeriesOfCalls(t *testing.T) {
+	bills := make([]*bill, 0, 4*3*7)
+	for i, model := range []string{"", "gpt-4o", "gpt-4o-mini", "a b"} {
+		for j, backend := range []string{"", "openai", "gpt-4o"} {
+			for k, outcome := range []string{outcomeCompleted, outcomeError, outcomeCut, outcomeClientGone, outcomeInterrupted} {
+				b := &bill{record: &record{Model: model, Backend: backend, Outcome: outcome}}
+				b.Counts.Set(usage.Kind((i+j+k)%usage.NumKinds), int64(1+i))
+				b.Counts.Set(usage.Input, int64(j))
+				if k%2 == 0 {
+					b.Cost = "0." + strconv.Itoa(25*(1+j)) // sums of quarters and their likes are exact in any order
+				} else {
+					b.Unpriced = "no price"
+				}
+				bills = append(bills, b)
+			}
+		}
+	}
+	const times = 8
+	took := func(i int) (time.Duration, time.Duration) {
+		return time.Duration(i) * time.Second / 4, time.Duration(i%3-1) * time.Second / 4
+	}
+	m, want := newCallMetrics(), newCallMetrics()
+	var running sync.WaitGroup
+	for range times {
+		running.Go(func() {
+			for i, b := range bills {
+				all, first := took(i)
+				m.observe(b, all, first)
+			}
+		})
+	}
+	running.Wait()
+	for range times {
+		for i, b := range bills {
+			all, first := took(i)
+			want.requests.WithLabelValues(b.Model, b.Backend, b.Outcome).Inc()
+			want.duration.WithLabelValues(b.Model, b.Backend, b.Outcome).Observe(all.Seconds())
+			if first >= 0 {
+				want.firstByte.WithLabelValues(b.Model, b.Backend, b.Outcome).Observe(first.Seconds())
+			}
+			for k := range usage.Kind(usage.NumKinds) {
+				if n := b.Counts.N(k); n > 0 {
+					want.tokens.WithLabelValues(b.Model, b.Backend, b.Outcome, k.String()).Add(float64(n))
+				}
+			}
+			if b.Unpriced != "" {
+				want.unpriced.WithLabelValues(b.Model, b.Backend).Inc()
+			}
+			if b.Cost != "" {
+				usd, err := strconv.ParseFloat(b.Cost, 64)
+				require.NoError(t, err)
+				want.cost.WithLabelValues(b.Model, b.Backend, b.Outcome).Add(usd)
+			}
+		}
+	}
+	require.NotEmpty(t, want.figures(t))
+	require.Equal(t, want.figures(t), m.figures(t))
+}
