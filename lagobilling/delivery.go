@@ -303,7 +303,7 @@ func (d *delivery) fill(carry []item) (batch, rest []item, err error) {
 		scarce = len(records) < wanted
 		d.late.claimed(records, d.now().Sub(began))
 		for _, r := range records {
-			items = append(items, d.unpack(r)...)
+			items = d.unpack(items, r)
 		}
 		if err != nil {
 			if len(items) > 0 {
@@ -316,30 +316,29 @@ func (d *delivery) fill(carry []item) (batch, rest []item, err error) {
 	return items[:n:n], items[n:], nil
 }
 
-// unpack turns a record into the items of its events. A record that cannot be read is set aside: it must not stop others.
-func (d *delivery) unpack(r spool.Record) []item {
+// unpack appends the items of a record's events. A record that cannot be read is set aside: it must not stop others.
+func (d *delivery) unpack(items []item, r spool.Record) []item {
 	switch d.late.decide(r) {
 	case sendNow:
 	case sendLater:
-		return nil
+		return items
 	case undecided:
 		d.spool.Release(r.Seq)
-		return nil
+		return items
 	}
 	bodies, err := d.events(r.Payload)
 	if err != nil {
 		d.reject(r.Seq, noteOf("the record cannot be read: "+err.Error()))
 		d.count(resultRejected, 1)
-		return nil
+		return items
 	}
 	if len(bodies) == 0 {
 		d.done([]uint64{r.Seq})
-		return nil
+		return items
 	}
 	e := &entry{seq: r.Seq, settled: r.Time, left: len(bodies)}
-	items := make([]item, len(bodies))
 	for i, b := range bodies {
-		items[i] = item{entry: e, index: i, body: b}
+		items = append(items, item{entry: e, index: i, body: b})
 	}
 	return items
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/tidwall/gjson"
 
+	"github.com/tollgate-llm/tollgate/internal/jsonscan"
 	"github.com/tollgate-llm/tollgate/internal/usage"
 )
 
@@ -134,8 +135,8 @@ var errUnreadable = errors.New("unreadable record: it is not a JSON object")
 // recordEvents returns the frozen event bodies of a payload, for the delivery. They are parts of the payload. What is
 // around the events is not looked at: the payload is ours, and the spool has its checksum.
 func recordEvents(payload []byte) ([][]byte, error) {
-	_, rest, found := bytes.Cut(payload, eventsMember)
-	if !found {
+	rest := behindEventsMember(payload)
+	if rest == nil {
 		if !gjson.ValidBytes(payload) || payload[0] != '{' {
 			return nil, errUnreadable
 		}
@@ -162,29 +163,28 @@ func recordEvents(payload []byte) ([][]byte, error) {
 	}
 }
 
-// objectLength returns how many bytes the JSON object has that b begins with; 0 when there is none, or it has no end.
-func objectLength(b []byte) int {
-	if len(b) == 0 || b[0] != '{' {
-		return 0
-	}
-	depth := 0
-	for i := 0; i < len(b); i++ {
-		switch b[i] {
-		case '{', '[':
-			depth++
-		case '}', ']':
-			if depth--; depth == 0 {
-				return i + 1
-			}
-		case '"':
-			for i++; i < len(b) && b[i] != '"'; i++ {
-				if b[i] == '\\' {
-					i++
-				}
-			}
+// behindEventsMember returns the payload from its first event on, nil when it has no events. A record has few brackets, but
+// many commas and quotes.
+func behindEventsMember(payload []byte) []byte {
+	for at := 0; ; {
+		n := bytes.IndexByte(payload[at:], '[')
+		if n < 0 {
+			return nil
+		}
+		at += n + 1
+		if bytes.HasSuffix(payload[:at], eventsMember) {
+			return payload[at:]
 		}
 	}
-	return 0
+}
+
+// objectLength returns how many bytes the JSON object has that b begins with; 0 when there is none, or it has no end.
+func objectLength(b []byte) int {
+	c := jsonscan.Cursor{JSON: b}
+	if len(b) == 0 || b[0] != '{' || !c.Skip() {
+		return 0
+	}
+	return c.At
 }
 
 // append appends the record. events is the text of its events, comma-separated; the Events member is for readers.

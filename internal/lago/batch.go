@@ -7,10 +7,13 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
 	"time"
 
 	"github.com/tidwall/gjson"
+
+	"github.com/tollgate-llm/tollgate/internal/jsonscan"
 )
 
 // Verdict says what a sender must do after a batch was sent.
@@ -131,28 +134,45 @@ func confirm(a answer, events [][]byte) error {
 	if !gjson.ValidBytes(a.body) {
 		return errors.New("the body is not JSON")
 	}
-	list := gjson.GetBytes(a.body, "events")
-	if !list.IsArray() {
+	body := jsonscan.Cursor{JSON: a.body}
+	if !body.Enter('{') || !body.Find("events") || !body.Enter('[') {
 		return errors.New("the body has no list of events")
 	}
-	stored := make(map[string]int, len(events))
-	n := 0
-	list.ForEach(func(_, v gjson.Result) bool {
-		stored[v.Get("transaction_id").Str]++
-		n++
-		return true
-	})
+	ids := make([][]byte, 0, 2*len(events))
+	for c := body.Peek(); c != ']' && c != 0; c = body.Peek() {
+		if c == '{' {
+			ids = append(ids, transactionID(&body))
+			body.Leave()
+			continue
+		}
+		ids = append(ids, nil)
+		body.Skip()
+	}
+	n := len(ids)
 	if n != len(events) {
 		return fmt.Errorf("%d events were sent, %d came back", len(events), n)
 	}
 	for _, e := range events {
-		id := gjson.GetBytes(e, "transaction_id").String()
-		if stored[id] == 0 {
-			return errors.New("an event that was sent did not come back")
-		}
-		stored[id]--
+		ids = append(ids, transactionID(&jsonscan.Cursor{JSON: e}))
+	}
+	stored, sent := ids[:n], ids[n:]
+	if slices.EqualFunc(stored, sent, bytes.Equal) { // Lago keeps the order
+		return nil
+	}
+	slices.SortFunc(stored, bytes.Compare)
+	slices.SortFunc(sent, bytes.Compare)
+	if !slices.EqualFunc(stored, sent, bytes.Equal) {
+		return errors.New("an event that was sent did not come back")
 	}
 	return nil
+}
+
+// transactionID moves into the event that begins here and returns its id, nil when it has none.
+func transactionID(c *jsonscan.Cursor) []byte {
+	if !c.Enter('{') || !c.Find("transaction_id") || c.Peek() != '"' {
+		return nil
+	}
+	return jsonscan.Text(c.String())
 }
 
 // verdictOf classifies the statuses that need no look at the body.
