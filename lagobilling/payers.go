@@ -147,6 +147,10 @@ func (p *payers) allowed(ctx context.Context, payer string) bool {
 	now := p.now()
 	age := now.Sub(e.asked)
 	current := !e.asked.IsZero() && (e.known && age < payerKnownFor || !e.known && age < payerUnknownFor)
+	if current && e.known {
+		p.mu.Unlock()
+		return true
+	}
 	if !current {
 		p.ask(e)
 	}
