@@ -1,5 +1,4 @@
-// Package jsonscan walks over JSON that is known to be valid, and finds in it what is asked for without looking at the
-// rest. It checks nothing.
+// Package jsonscan walks over JSON once, checks it by the grammar of RFC 8259 and builds nothing.
 package jsonscan
 
 import (
@@ -10,18 +9,23 @@ import (
 	"github.com/tidwall/gjson"
 )
 
-// Cursor stands in a JSON text. On a text that is not valid it finds nonsense, but never goes beyond its end.
+// maxDepth bounds the nesting of what is walked over. Deeper is as good as invalid.
+const maxDepth = 512
+
+// Cursor stands in a JSON text. The methods that move beyond something report false where it is not valid; the cursor is
+// of no use then.
 type Cursor struct {
 	JSON []byte
 	At   int // the next byte
+
+	depth int
 }
 
-// Peek moves to the start of the next value, member name or closing bracket, and returns its first byte; 0 at the end.
-// Where the text is valid, commas and colons say no more than space does.
+// Peek moves beyond space and returns the next byte; 0 at the end.
 func (c *Cursor) Peek() byte {
 	for ; c.At < len(c.JSON); c.At++ {
 		switch b := c.JSON[c.At]; b {
-		case ' ', '\t', '\n', '\r', ',', ':':
+		case ' ', '\t', '\n', '\r':
 		default:
 			return b
 		}
@@ -29,43 +33,116 @@ func (c *Cursor) Peek() byte {
 	return 0
 }
 
-// Enter moves into the object or the array that begins here, of which open is the bracket. It reports whether there is one.
-func (c *Cursor) Enter(open byte) bool {
-	if c.Peek() != open {
+// Ended reports whether nothing but space follows.
+func (c *Cursor) Ended() bool { return c.Peek() == 0 && c.At == len(c.JSON) }
+
+// Skip moves beyond the value that begins here.
+func (c *Cursor) Skip() bool {
+	switch c.Peek() {
+	case '"':
+		return c.String() != nil
+	case '{':
+		return c.Members(nil)
+	case '[':
+		return c.Elements(nil)
+	case 't':
+		return c.word("true")
+	case 'f':
+		return c.word("false")
+	case 'n':
+		return c.word("null")
+	}
+	return c.number()
+}
+
+// Members moves beyond the value that begins here. If it is an object, member, unless it is nil, is called with each
+// member's name as it is written when its value is next, beyond which it must move.
+func (c *Cursor) Members(member func(name []byte) bool) bool {
+	if c.Peek() != '{' {
+		return c.Skip()
+	}
+	return c.list('}', func() bool {
+		if c.Peek() != '"' {
+			return false
+		}
+		name := c.String()
+		if name == nil || c.Peek() != ':' {
+			return false
+		}
+		c.At++
+		if member == nil {
+			return c.Skip()
+		}
+		return member(name)
+	})
+}
+
+// Elements moves beyond the value that begins here. If it is an array, element, unless it is nil, is called when an element
+// is next, beyond which it must move.
+func (c *Cursor) Elements(element func() bool) bool {
+	if c.Peek() != '[' {
+		return c.Skip()
+	}
+	if element == nil {
+		element = c.Skip
+	}
+	return c.list(']', element)
+}
+
+// list moves beyond the object or the array that begins here.
+func (c *Cursor) list(end byte, part func() bool) bool {
+	if c.depth == maxDepth {
 		return false
 	}
 	c.At++
-	return true
+	if c.Peek() == end {
+		c.At++
+		return true
+	}
+	c.depth++
+	for part() {
+		switch c.Peek() {
+		case ',':
+			c.At++
+		case end:
+			c.At++
+			c.depth--
+			return true
+		default:
+			return false
+		}
+	}
+	return false
 }
 
-// String moves beyond the string that begins here and returns it as it is written, with its quotes. It is nil when the
-// string has no end.
+// String moves beyond the string that begins here and returns it as it is written, with its quotes; nil when it is not
+// valid.
 func (c *Cursor) String() []byte {
 	from := c.At
-	c.At = stringEnd(c.JSON, from+1)
-	if c.At == 0 {
-		c.At = len(c.JSON)
-		return nil
+	if end := stringEnd(c.JSON, from+1); end > 0 {
+		c.At = end
+		return c.JSON[from:end]
 	}
-	return c.JSON[from:c.At]
+	return nil
 }
 
 // The same byte eight times over.
 const (
 	ones        = 0x0101010101010101
 	tops        = 0x80 * ones
+	spaces      = ' ' * ones
 	quotes      = '"' * ones
 	backslashes = '\\' * ones
 )
 
-// stringEnd returns what is behind the end of the string that holds b[at], 0 when it has none. It looks at eight bytes at
-// once.
+// stringEnd returns what is behind the end of the string that holds b[at]; 0 when it has none or is not valid. It looks at
+// eight bytes at once.
 func stringEnd(b []byte, at int) int {
 	for at+8 <= len(b) {
 		w := binary.LittleEndian.Uint64(b[at:])
 		q, e := w^quotes, w^backslashes
-		// The lowest top bit that is set is that of the first byte that is zero in q or in e.
-		found := ((q-ones)&^q | (e-ones)&^e) & tops
+		// The lowest top bit that is set is that of the first byte that is a quote, a backslash or a control character.
+		found := ((q-ones)&^q | (e-ones)&^e | (w-spaces)&^w) & tops
 		if found == 0 {
 			at += 8
 			continue
@@ -74,71 +151,97 @@ func stringEnd(b []byte, at int) int {
 		if b[at] == '"' {
 			return at + 1
 		}
-		at += 2
-	}
-	for ; at < len(b); at++ {
-		switch b[at] {
-		case '"':
-			return at + 1
-		case '\\':
-			at++
+		n := escape(b[at:])
+		if n == 0 {
+			return 0
 		}
+		at += n
+	}
+	for at < len(b) {
+		switch {
+		case b[at] == '"':
+			return at + 1
+		case b[at] >= ' ' && b[at] != '\\':
+			at++
+			continue
+		}
+		n := escape(b[at:])
+		if n == 0 {
+			return 0
+		}
+		at += n
 	}
 	return 0
 }
 
-// Skip moves beyond the value that begins here, and reports whether it has an end.
-func (c *Cursor) Skip() bool {
-	switch c.Peek() {
-	case '"':
-		return c.String() != nil
-	case '{', '[':
-		return c.leave(0)
+// escape returns the length of the escape that b begins with, 0 when there is none.
+func escape(b []byte) int {
+	if b[0] != '\\' || len(b) < 2 {
+		return 0
 	}
-	for ; c.At < len(c.JSON); c.At++ {
-		switch c.JSON[c.At] {
-		case ' ', '\t', '\n', '\r', ',', '}', ']':
-			return true
+	switch b[1] {
+	case '"', '\\', '/', 'b', 'f', 'n', 'r', 't':
+		return 2
+	case 'u':
+		if len(b) < 6 {
+			return 0
 		}
+		for _, d := range b[2:6] {
+			if (d < '0' || d > '9') && (d|0x20 < 'a' || d|0x20 > 'f') {
+				return 0
+			}
+		}
+		return 6
+	}
+	return 0
+}
+
+func (c *Cursor) word(w string) bool {
+	if !bytes.HasPrefix(c.JSON[c.At:], []byte(w)) {
+		return false
+	}
+	c.At += len(w)
+	return true
+}
+
+func (c *Cursor) number() bool {
+	c.take('-', '-')
+	if !c.take('0', '0') && !c.digits() {
+		return false
+	}
+	if c.take('.', '.') && !c.digits() {
+		return false
+	}
+	if c.take('e', 'E') {
+		c.take('+', '-')
+		return c.digits()
 	}
 	return true
 }
 
-// Leave moves beyond the end of the object or the array that the cursor is in, and reports whether it has one.
-func (c *Cursor) Leave() bool { return c.leave(1) }
-
-func (c *Cursor) leave(depth int) bool {
-	for c.At < len(c.JSON) {
-		switch c.JSON[c.At] {
-		case '"':
-			if c.String() == nil {
-				return false
-			}
-			continue
-		case '{', '[':
-			depth++
-		case '}', ']':
-			if depth--; depth == 0 {
-				c.At++
-				return true
-			}
-		}
+// take moves beyond one byte if it is a or b.
+func (c *Cursor) take(a, b byte) bool {
+	if c.At < len(c.JSON) && (c.JSON[c.At] == a || c.JSON[c.At] == b) {
 		c.At++
+		return true
 	}
 	return false
 }
 
-// Find moves to the value of the object's next member of that name, and reports whether there is one. If not, it stands
-// before the object's end.
-func (c *Cursor) Find(name string) bool {
-	for c.Peek() == '"' {
-		if string(Text(c.String())) == name {
-			c.Peek()
-			return true
-		}
-		c.Skip()
+func (c *Cursor) digits() bool {
+	from := c.At
+	for c.At < len(c.JSON) && c.JSON[c.At] >= '0' && c.JSON[c.At] <= '9' {
+		c.At++
 	}
-	return false
+	return c.At > from
+}
+
+// Is reports whether a string as it is written stands for that text, which holds no backslash.
+func Is(quoted []byte, text string) bool {
+	if len(quoted) == len(text)+2 {
+		return string(quoted[1:len(quoted)-1]) == text // an escape takes more room than what it stands for
+	}
+	return string(Text(quoted)) == text
 }
 
 // Text returns what a string as it is written stands for. Without escapes it is a part of it.

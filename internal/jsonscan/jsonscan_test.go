@@ -9,50 +9,45 @@ import (
 	"github.com/tidwall/gjson"
 )
 
-// FuzzCursor compares with gjson what is found in a valid text, and sees that an invalid one does no harm.
+// FuzzCursor compares with the standard library what is valid, and with gjson what is found.
 func FuzzCursor(f *testing.F) {
 	for _, s := range []string{
 		`{}`, `[]`, `{"a":1}`, ` { "b" : [ 1 , "]" , { } ] , "a" : "\"\\" } `, `{"\u0061":"\u00e9","a":2}`, `{"b":{"a":1},"a":[[],{}]}`,
 		`{"a":"12345678\\","b":"1234567\""}`, `{"b":"\\\\\"","a":null}`, `{"b":-1.5e9}`, `"a`, `{"a"`, `{"a":"`, `"\`, `[{]`, "", `{"a":"ab\`,
-		`{"":"` + strings.Repeat("x", 40) + `\"` + strings.Repeat("y", 9) + `","a":"é\n"}`,
+		`{"":"` + strings.Repeat("x", 40) + `\"` + strings.Repeat("y", 9) + `","a":"é\n"}`, `[1,]`, `[,1]`, `{"a":1,}`, `{"a" 1}`, `{1:2}`, `{}{}`,
+		`[true,false,null]`, `[tru]`, `nulls`, `-`, `-0`, `01`, `1.`, `.1`, `1e`, `1E+5`, `1e-`, "\"a\x1fbcdefgh\"", "\"\x7f\xff\x80\"", "\x00", "1\x00",
+		`"\u12g4"`, `"\u12`, `"\x"`, `"12345678\u00"`, "\"\n\"", `{"a":"\/\b\f\n\r\t"}`, strings.Repeat("[", 511) + strings.Repeat("]", 511),
 	} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
-		whole := Cursor{JSON: []byte(text)}
-		ended := whole.Skip()
-		require.LessOrEqual(t, whole.At, len(text))
-		for _, name := range []string{"a", "", "é"} {
-			c := Cursor{JSON: []byte(text)}
-			found := c.Enter('{') && c.Find(name)
-			from := c.At
-			c.Skip()
-			require.LessOrEqual(t, c.At, len(text))
-			if !gjson.Valid(text) || !gjson.Parse(text).IsObject() {
-				continue
-			}
-			require.True(t, ended)
-			require.Empty(t, strings.TrimSpace(text[whole.At:]))
-			var want gjson.Result
-			gjson.Parse(text).ForEach(func(k, v gjson.Result) bool {
-				want = gjson.Result{}
-				if k.Str == name {
-					want = v
-				}
-				return !want.Exists()
-			})
-			require.Equal(t, want.Exists(), found, name)
-			if !found {
-				require.Equal(t, byte('}'), c.JSON[from])
-				continue
-			}
-			require.Equal(t, want.Raw, text[from:c.At], name)
-			if want.Type == gjson.String {
-				require.Equal(t, want.Str, string(Text([]byte(want.Raw))))
-			}
-			require.True(t, c.Leave())
-			require.Equal(t, whole.At, c.At)
+		c := Cursor{JSON: []byte(text)}
+		valid := c.Skip() && c.Ended()
+		require.LessOrEqual(t, c.At, len(text))
+		if strings.Count(text, "[")+strings.Count(text, "{") <= maxDepth {
+			require.Equal(t, json.Valid([]byte(text)), valid)
 		}
+		if !valid || !gjson.Parse(text).IsObject() {
+			return
+		}
+		var want, got []string
+		gjson.Parse(text).ForEach(func(k, v gjson.Result) bool {
+			want = append(want, k.Raw, v.Raw, k.Str)
+			return true
+		})
+		c = Cursor{JSON: []byte(text)}
+		require.True(t, c.Members(func(name []byte) bool {
+			c.Peek()
+			from := c.At
+			require.True(t, c.Skip())
+			text := string(Text(name))
+			require.True(t, Is(name, text))
+			require.False(t, Is(name, text+"x"))
+			got = append(got, string(name), string(c.JSON[from:c.At]), text)
+			return true
+		}))
+		require.True(t, c.Ended())
+		require.Equal(t, want, got)
 	})
 }
 
@@ -60,7 +55,7 @@ func FuzzCursor(f *testing.F) {
 func TestStringsEndAtEveryLength(t *testing.T) {
 	for n := range 40 {
 		for at := range n + 1 {
-			for _, special := range []string{"", `"`, `\`, `\\`, `\"`, "\n", "é"} {
+			for _, special := range []string{"", `"`, `\`, `\\`, `\"`, "\n", "\x01", "é"} {
 				want := strings.Repeat("x", at) + special + strings.Repeat("y", n-at)
 				quoted, err := json.Marshal(want)
 				require.NoError(t, err)
@@ -69,13 +64,20 @@ func TestStringsEndAtEveryLength(t *testing.T) {
 				require.Equal(t, string(quoted), string(got))
 				require.Equal(t, len(quoted), c.At)
 				require.Equal(t, want, string(Text(got)))
-				for cut := range quoted {
+				for cut := 1; cut < len(quoted); cut++ {
 					c := Cursor{JSON: quoted[:cut:cut]}
-					if cut > 0 {
-						require.Nil(t, c.String())
-					}
+					require.Nil(t, c.String())
 				}
+				bare := Cursor{JSON: []byte(`"` + want + `"`)}
+				require.Equal(t, json.Valid(bare.JSON), bare.Skip() && bare.Ended(), "%q", bare.JSON)
 			}
 		}
+	}
+}
+
+func TestDepthIsBounded(t *testing.T) {
+	for _, open := range []string{"[", `{"a":`, `[{"a":`} {
+		c := Cursor{JSON: []byte(strings.Repeat(open, 1<<20))}
+		require.False(t, c.Skip())
 	}
 }

@@ -131,29 +131,41 @@ func confirm(a answer, events [][]byte) error {
 	if a.err != nil {
 		return a.err
 	}
-	if !gjson.ValidBytes(a.body) {
-		return errors.New("the body is not JSON")
-	}
-	body := jsonscan.Cursor{JSON: a.body}
-	if !body.Enter('{') || !body.Find("events") || !body.Enter('[') {
-		return errors.New("the body has no list of events")
-	}
 	ids := make([][]byte, 0, 2*len(events))
-	for c := body.Peek(); c != ']' && c != 0; c = body.Peek() {
-		if c == '{' {
-			ids = append(ids, transactionID(&body))
-			body.Leave()
-			continue
+	n, listed, found := 0, false, false
+	c := jsonscan.Cursor{JSON: a.body}
+	event := func() bool {
+		var id []byte
+		valid := c.Members(func(name []byte) bool {
+			if id != nil || !isID(name) || c.Peek() != '"' {
+				return c.Skip()
+			}
+			quoted := c.String()
+			id = jsonscan.Text(quoted)
+			return quoted != nil
+		})
+		if n++; n <= len(events) {
+			ids = append(ids, id)
 		}
-		ids = append(ids, nil)
-		body.Skip()
+		return valid
 	}
-	n := len(ids)
-	if n != len(events) {
+	valid := c.Members(func(name []byte) bool {
+		if found || !jsonscan.Is(name, "events") {
+			return c.Skip()
+		}
+		found, listed = true, c.Peek() == '['
+		return c.Elements(event)
+	})
+	switch {
+	case !valid || !c.Ended():
+		return errors.New("the body is not JSON")
+	case !listed:
+		return errors.New("the body has no list of events")
+	case n != len(events):
 		return fmt.Errorf("%d events were sent, %d came back", len(events), n)
 	}
 	for _, e := range events {
-		ids = append(ids, transactionID(&jsonscan.Cursor{JSON: e}))
+		ids = append(ids, transactionID(e))
 	}
 	stored, sent := ids[:n], ids[n:]
 	if slices.EqualFunc(stored, sent, bytes.Equal) { // Lago keeps the order
@@ -167,12 +179,21 @@ func confirm(a answer, events [][]byte) error {
 	return nil
 }
 
-// transactionID moves into the event that begins here and returns its id, nil when it has none.
-func transactionID(c *jsonscan.Cursor) []byte {
-	if !c.Enter('{') || !c.Find("transaction_id") || c.Peek() != '"' {
-		return nil
-	}
-	return jsonscan.Text(c.String())
+func isID(name []byte) bool { return jsonscan.Is(name, "transaction_id") }
+
+// transactionID returns the id of an event that is sent, nil when it has none.
+func transactionID(event []byte) (id []byte) {
+	c := jsonscan.Cursor{JSON: event}
+	c.Members(func(name []byte) bool {
+		if !isID(name) {
+			return c.Skip()
+		}
+		if c.Peek() == '"' {
+			id = jsonscan.Text(c.String())
+		}
+		return false // nothing else is looked for
+	})
+	return id
 }
 
 // verdictOf classifies the statuses that need no look at the body.

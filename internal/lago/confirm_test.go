@@ -96,6 +96,8 @@ func TestConfirm(t *testing.T) {
 		"a list alone":             {body[len(`{"events":`) : len(body)-1], false},
 		"cut":                      {body[:len(body)-1], false},
 		"not valid":                {change(`null`, `nul`), false},
+		"within what is not valid": {[]byte(`[1 ` + string(body)), false},
+		"within a list":            {[]byte(`[` + string(body) + `]`), false},
 		"two texts":                {append(bytes.Clone(body), body...), false},
 	} {
 		t.Run(name, func(t *testing.T) {
