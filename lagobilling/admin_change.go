@@ -282,7 +282,5 @@ func discarded(payload []byte, reason string) ([]byte, error) {
 	for payload[end] != '}' {
 		end--
 	}
-	o := object{b: slices.Clone(payload[:end])}
-	o.str("discarded", reason)
-	return o.close(), nil
+	return object(slices.Clone(payload[:end])).str("discarded", reason).close(), nil
 }

@@ -102,35 +102,32 @@ func (h *Handler) appendEvents(dst []byte, b *bill) []byte {
 	return dst
 }
 
-// event begins an event: its identity, and the object of its properties.
-func (b *bill) event(dst []byte, code, cents string) (event, properties object) {
+// event begins an event: its identity, and the object of its properties, which it returns.
+func (b *bill) event(dst []byte, code, cents string) object {
 	if len(dst) > 0 {
 		dst = append(dst, ',')
 	}
 	o := openObject(dst)
-	o.str("transaction_id", llm.NewID())
-	o.str("external_subscription_id", b.Payer)
-	o.str("code", code)
-	o.key("timestamp")
-	o.b = append(o.b, '"')
-	o.b = append(appendTimestamp(o.b, b.Settled), '"')
+	o = o.str("transaction_id", llm.NewID())
+	o = o.str("external_subscription_id", b.Payer)
+	o = o.str("code", code)
+	o = append(appendTimestamp(append(o.key("timestamp"), '"'), b.Settled), '"')
 	if cents != "" {
-		o.str("precise_total_amount_cents", cents)
+		o = o.str("precise_total_amount_cents", cents)
 	}
-	o.key("properties")
-	return o, openObject(o.b)
+	return openObject(o.key("properties"))
 }
 
 // end closes properties and event. The operator's own properties come last; none has a name of ours.
 func (b *bill) end(p object) []byte {
-	p.str("provider", b.Provider)
-	p.opt("key_alias", b.KeyAlias)
-	p.opt("team_id", b.Team)
-	p.opt("user_id", b.User)
-	p.str("call_id", b.ID)
-	p.str("usage", string(b.Source))
+	p = p.str("provider", b.Provider)
+	p = p.opt("key_alias", b.KeyAlias)
+	p = p.opt("team_id", b.Team)
+	p = p.opt("user_id", b.User)
+	p = p.str("call_id", b.ID)
+	p = p.str("usage", string(b.Source))
 	for _, own := range b.Properties {
-		p.own(own.Name, own.Value)
+		p = p.own(own.Name, own.Value)
 	}
 	return append(p.close(), '}')
 }
@@ -182,29 +179,27 @@ var reserved = func() map[string]bool {
 // perRequest appends the one event of LiteLLM's callback: the totals under the names that it sends and under those that
 // its documentation gives, and the kinds within them.
 func (h *Handler) perRequest(dst []byte, b *bill) []byte {
-	_, p := b.event(dst, h.shape.code, "")
-	p.str("model", b.upstream())
-	p.str("model_group", b.Asked)
-	p.opt("response_cost", b.Cost)
+	p := b.event(dst, h.shape.code, "")
+	p = p.str("model", b.upstream())
+	p = p.str("model_group", b.Asked)
+	p = p.opt("response_cost", b.Cost)
 	in, out := b.Counts.InputTokens(), b.Counts.OutputTokens()
-	p.quoted("prompt_tokens", in)
-	p.quoted("completion_tokens", out)
-	p.quoted("total_tokens", in+out)
-	p.quoted("input_tokens", in)
-	p.quoted("output_tokens", out)
+	p = p.quoted("prompt_tokens", in)
+	p = p.quoted("completion_tokens", out)
+	p = p.quoted("total_tokens", in+out)
+	p = p.quoted("input_tokens", in)
+	p = p.quoted("output_tokens", out)
 	for k, name := range requestProperties {
 		if n, ok := b.Counts.Get(usage.Kind(k)); ok && name != "" {
-			p.quantity(name, usage.Kind(k), n)
+			p = p.quantity(name, usage.Kind(k), n)
 		}
 	}
 	return b.end(p)
 }
 
 // quantity appends a count as a plain decimal string: milliseconds as seconds, everything else as it is.
-func (o *object) quantity(name string, k usage.Kind, n int64) {
-	o.key(name)
-	o.b = append(o.b, '"')
-	o.b = append(appendQuantity(o.b, k, n), '"')
+func (o object) quantity(name string, k usage.Kind, n int64) object {
+	return append(appendQuantity(append(o.key(name), '"'), k, n), '"')
 }
 
 func appendQuantity(b []byte, k usage.Kind, n int64) []byte {
@@ -253,11 +248,11 @@ func (h *Handler) perTokenType(dst []byte, b *bill) []byte {
 		if n == 0 {
 			continue
 		}
-		_, p := b.event(dst, tokenCodes[k], "")
-		p.quantity("value", k, n)
-		p.str("model", b.upstream())
-		p.str("model_group", b.Asked)
-		p.str("api", b.Endpoint)
+		p := b.event(dst, tokenCodes[k], "")
+		p = p.quantity("value", k, n)
+		p = p.str("model", b.upstream())
+		p = p.str("model_group", b.Asked)
+		p = p.str("api", b.Endpoint)
 		dst = b.end(p)
 	}
 	return dst
@@ -317,17 +312,17 @@ func (h *Handler) perCost(dst []byte, b *bill) []byte {
 		return dst
 	}
 	for _, l := range b.charge.lines {
-		_, p := b.event(dst, h.shape.code, l.cents)
-		p.str("token_type", l.kind)
-		p.str("unit", l.count)
-		p.str("value", l.count)
-		p.opt("unit_price", l.price)
-		p.opt("unit_price_per", l.per)
-		p.str("base_cost", l.base)
-		p.str("price_source", b.charge.source)
-		p.str("model", b.upstream())
-		p.str("model_group", b.Asked)
-		p.str("api", b.Endpoint)
+		p := b.event(dst, h.shape.code, l.cents)
+		p = p.str("token_type", l.kind)
+		p = p.str("unit", l.count)
+		p = p.str("value", l.count)
+		p = p.opt("unit_price", l.price)
+		p = p.opt("unit_price_per", l.per)
+		p = p.str("base_cost", l.base)
+		p = p.str("price_source", b.charge.source)
+		p = p.str("model", b.upstream())
+		p = p.str("model_group", b.Asked)
+		p = p.str("api", b.Endpoint)
 		dst = b.end(p)
 	}
 	return dst
@@ -354,7 +349,5 @@ func restamp(payload []byte, at time.Time) ([]byte, error) {
 		return nil, fmt.Errorf("the record has no events")
 	}
 	out = append(out, payload[from:len(payload)-1]...)
-	o := object{b: out}
-	o.time("restamped", at)
-	return o.close(), nil
+	return object(out).time("restamped", at).close(), nil
 }

@@ -381,9 +381,7 @@ func FuzzRecordEvents(f *testing.F) {
 		var want []string
 		for i := range min(max(n, 0), 5) {
 			o := openObject(nil)
-			o.own(within, within)
-			o.num("i", int64(i))
-			event := o.close()
+			event := o.own(within, within).num("i", int64(i)).close()
 			want = append(want, string(event))
 			if i > 0 {
 				events = append(events, ',')

@@ -6,91 +6,77 @@ import (
 	"unicode/utf8"
 )
 
-// object appends the members of one JSON object to a buffer. Records are written for every call, so they are put together
-// by hand: no reflection, no allocation but the buffer's own growth.
-type object struct {
-	b     []byte
-	empty bool
-}
+// object is a JSON object under way at the end of a buffer: its methods append members. Records are written for every call,
+// so they are put together by hand: no reflection, no allocation but the buffer's own growth.
+type object []byte
 
 // openObject begins an object at the end of b.
-func openObject(b []byte) object { return object{b: append(b, '{'), empty: true} }
+func openObject(b []byte) object { return append(b, '{') }
 
 // close ends the object and returns the buffer.
-func (o *object) close() []byte { return append(o.b, '}') }
+func (o object) close() []byte { return append(o, '}') }
+
+// comma parts a member from the one before. A brace is last only while there is none.
+func (o object) comma() object {
+	if o[len(o)-1] == '{' {
+		return o
+	}
+	return append(o, ',')
+}
 
 // key appends a member's name that is ours, and so needs no escaping.
-func (o *object) key(name string) {
-	b := o.b
-	if !o.empty {
-		b = append(b, ',')
-	}
-	o.empty = false
-	b = append(b, '"')
-	b = append(b, name...)
-	o.b = append(b, '"', ':')
+func (o object) key(name string) object {
+	o = append(o.comma(), '"')
+	o = append(o, name...)
+	return append(o, '"', ':')
 }
 
 // own appends a string member whose name an operator chose.
-func (o *object) own(name, value string) {
-	if !o.empty {
-		o.b = append(o.b, ',')
-	}
-	o.empty = false
-	o.b = append(appendString(o.b, name), ':')
-	o.b = appendString(o.b, value)
+func (o object) own(name, value string) object {
+	return appendString(append(appendString(o.comma(), name), ':'), value)
 }
 
 // str appends a string member, also an empty one.
-func (o *object) str(name, value string) {
-	o.key(name)
-	o.b = appendString(o.b, value)
-}
+func (o object) str(name, value string) object { return appendString(o.key(name), value) }
 
 // opt appends a string member unless it is empty.
-func (o *object) opt(name, value string) {
-	if value != "" {
-		o.str(name, value)
+func (o object) opt(name, value string) object {
+	if value == "" {
+		return o
 	}
+	return o.str(name, value)
 }
 
 // num appends a number.
-func (o *object) num(name string, n int64) {
-	o.key(name)
-	o.b = strconv.AppendInt(o.b, n, 10)
-}
+func (o object) num(name string, n int64) object { return strconv.AppendInt(o.key(name), n, 10) }
 
 // optNum appends a number unless it is zero.
-func (o *object) optNum(name string, n int64) {
-	if n != 0 {
-		o.num(name, n)
+func (o object) optNum(name string, n int64) object {
+	if n == 0 {
+		return o
 	}
+	return o.num(name, n)
 }
 
 // quoted appends a number as a decimal string, as Lago wants its quantities.
-func (o *object) quoted(name string, n int64) {
-	o.key(name)
-	o.b = append(o.b, '"')
-	o.b = strconv.AppendInt(o.b, n, 10)
-	o.b = append(o.b, '"')
+func (o object) quoted(name string, n int64) object {
+	return append(strconv.AppendInt(append(o.key(name), '"'), n, 10), '"')
 }
 
 // flag appends true, or nothing.
-func (o *object) flag(name string, on bool) {
-	if on {
-		o.key(name)
-		o.b = append(o.b, "true"...)
+func (o object) flag(name string, on bool) object {
+	if !on {
+		return o
 	}
+	return append(o.key(name), "true"...)
 }
 
-// time appends a time in UTC with milliseconds.
-func (o *object) time(name string, t time.Time) {
+// time appends a time in UTC with milliseconds, unless it is the zero time.
+func (o object) time(name string, t time.Time) object {
 	if t.IsZero() {
-		return
+		return o
 	}
-	o.key(name)
-	o.b = append(o.b, '"')
-	o.b = append(appendTime(o.b, t), '"')
+	return append(appendTime(append(o.key(name), '"'), t), '"')
 }
 
 // appendTime appends t in UTC as RFC 3339 with milliseconds. Package time is quick at RFC 3339 without a fraction alone.

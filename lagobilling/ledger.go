@@ -130,15 +130,14 @@ func ledgerLine(b []byte, rec spool.Record) []byte {
 	if len(payload) < 2 || payload[len(payload)-1] != '}' {
 		payload = []byte("{}")
 	}
-	o := object{b: append(b, payload[:len(payload)-1]...), empty: len(payload) == 2}
-	o.str("state", rec.State.String())
-	o.num("seq", int64(rec.Seq)) //nolint:gosec // a sequence number stays far below
+	o := object(append(b, payload[:len(payload)-1]...))
+	o = o.str("state", rec.State.String())
+	o = o.num("seq", int64(rec.Seq)) //nolint:gosec // a sequence number stays far below
 	if len(rec.Note) > 0 {
 		if json.Valid(rec.Note) {
-			o.key("rejected_because")
-			o.b = append(o.b, rec.Note...)
+			o = append(o.key("rejected_because"), rec.Note...)
 		} else {
-			o.str("rejected_because", string(rec.Note))
+			o = o.str("rejected_because", string(rec.Note))
 		}
 	}
 	return append(o.close(), '\n')

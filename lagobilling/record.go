@@ -190,101 +190,97 @@ func objectLength(b []byte) int {
 // append appends the record. events is the text of its events, comma-separated; the Events member is for readers.
 func (r *record) append(b, events []byte) []byte {
 	o := openObject(b)
-	o.num("v", recordVersion)
-	o.str("id", r.ID)
-	o.str("account", r.Account)
-	o.time("opened", r.Opened)
-	o.time("settled", r.Settled)
-	o.opt("outcome", r.Outcome)
-	o.opt("hangup", r.Hangup)
-	o.optNum("status", int64(r.Status))
-	o.str("endpoint", r.Endpoint)
-	o.str("asked", r.Asked)
-	o.opt("model", r.Model)
-	o.opt("upstream", r.Upstream)
-	o.opt("backend", r.Backend)
-	o.opt("provider", r.Provider)
-	o.opt("response_model", r.ResponseModel)
-	o.opt("response_id", r.ResponseID)
-	o.opt("tier", r.Tier)
-	o.flag("stream", r.Stream)
-	o.optNum("attempts", int64(r.Attempts))
-	o.opt("payer", r.Payer)
-	o.opt("charge_by", r.ChargeBy)
-	o.opt("key", r.Key)
-	o.opt("key_hash", r.KeyHash)
-	o.opt("key_alias", r.KeyAlias)
-	o.opt("team", r.Team)
-	o.opt("user", r.User)
-	o.opt("end_user", r.EndUser)
-	o.opt("base_url", r.BaseURL)
-	r.appendWritten(&o)
-	o.optNum("input_units", r.InputUnits)
-	r.appendCounts(&o)
-	o.opt("source", string(r.Source))
-	o.opt("how", r.How)
-	o.opt("cost", r.Cost)
-	o.opt("base_cost", r.BaseCost)
-	o.opt("provider_cost", r.ProviderCost)
-	o.opt("unpriced", r.Unpriced)
-	o.opt("prices", r.Prices)
-	o.opt("price_note", r.PriceNote)
-	o.opt("not_billed", r.NotBilled)
-	o.opt("discarded", r.Discarded)
-	o.optNum("bytes", r.Bytes)
-	o.optNum("ttft_ms", r.TTFT)
-	o.optNum("duration_ms", r.Duration)
-	r.appendProperties(&o)
+	o = o.num("v", recordVersion)
+	o = o.str("id", r.ID)
+	o = o.str("account", r.Account)
+	o = o.time("opened", r.Opened)
+	o = o.time("settled", r.Settled)
+	o = o.opt("outcome", r.Outcome)
+	o = o.opt("hangup", r.Hangup)
+	o = o.optNum("status", int64(r.Status))
+	o = o.str("endpoint", r.Endpoint)
+	o = o.str("asked", r.Asked)
+	o = o.opt("model", r.Model)
+	o = o.opt("upstream", r.Upstream)
+	o = o.opt("backend", r.Backend)
+	o = o.opt("provider", r.Provider)
+	o = o.opt("response_model", r.ResponseModel)
+	o = o.opt("response_id", r.ResponseID)
+	o = o.opt("tier", r.Tier)
+	o = o.flag("stream", r.Stream)
+	o = o.optNum("attempts", int64(r.Attempts))
+	o = o.opt("payer", r.Payer)
+	o = o.opt("charge_by", r.ChargeBy)
+	o = o.opt("key", r.Key)
+	o = o.opt("key_hash", r.KeyHash)
+	o = o.opt("key_alias", r.KeyAlias)
+	o = o.opt("team", r.Team)
+	o = o.opt("user", r.User)
+	o = o.opt("end_user", r.EndUser)
+	o = o.opt("base_url", r.BaseURL)
+	o = r.appendWritten(o)
+	o = o.optNum("input_units", r.InputUnits)
+	o = r.appendCounts(o)
+	o = o.opt("source", string(r.Source))
+	o = o.opt("how", r.How)
+	o = o.opt("cost", r.Cost)
+	o = o.opt("base_cost", r.BaseCost)
+	o = o.opt("provider_cost", r.ProviderCost)
+	o = o.opt("unpriced", r.Unpriced)
+	o = o.opt("prices", r.Prices)
+	o = o.opt("price_note", r.PriceNote)
+	o = o.opt("not_billed", r.NotBilled)
+	o = o.opt("discarded", r.Discarded)
+	o = o.optNum("bytes", r.Bytes)
+	o = o.optNum("ttft_ms", r.TTFT)
+	o = o.optNum("duration_ms", r.Duration)
+	o = r.appendProperties(o)
 	if len(events) > 0 {
-		o.key("events")
-		o.b = append(o.b, '[')
-		o.b = append(o.b, events...)
-		o.b = append(o.b, ']')
+		o = append(o.key("events"), '[')
+		o = append(o, events...)
+		o = append(o, ']')
 	}
 	return o.close()
 }
 
-func (r *record) appendCounts(o *object) {
+func (r *record) appendCounts(o object) object {
 	if r.Counts.Empty() {
-		return
+		return o
 	}
-	o.key("counts")
-	kinds := openObject(o.b)
+	kinds := openObject(o.key("counts"))
 	for k := range usage.Kind(usage.NumKinds) {
 		if n, ok := r.Counts.Get(k); ok {
-			kinds.num(k.String(), n)
+			kinds = kinds.num(k.String(), n)
 		}
 	}
-	o.b = kinds.close()
+	return kinds.close()
 }
 
-func (r *record) appendWritten(o *object) {
+func (r *record) appendWritten(o object) object {
 	if len(r.Written) == 0 {
-		return
+		return o
 	}
-	o.key("written_prices")
-	prices := openObject(o.b)
+	prices := openObject(o.key("written_prices"))
 	for _, name := range slices.Sorted(maps.Keys(r.Written)) {
-		prices.own(name, r.Written[name])
+		prices = prices.own(name, r.Written[name])
 	}
-	o.b = prices.close()
+	return prices.close()
 }
 
 // appendProperties appends the evaluated properties of an opened record. A settled record has them in its events.
-func (r *record) appendProperties(o *object) {
+func (r *record) appendProperties(o object) object {
 	if len(r.Properties) == 0 || !r.Settled.IsZero() {
-		return
+		return o
 	}
-	o.key("properties")
-	o.b = append(o.b, '[')
+	o = append(o.key("properties"), '[')
 	for i, p := range r.Properties {
 		if i > 0 {
-			o.b = append(o.b, ',')
+			o = append(o, ',')
 		}
-		one := openObject(o.b)
-		one.str("name", p.Name)
-		one.str("value", p.Value)
-		o.b = one.close()
+		one := openObject(o)
+		one = one.str("name", p.Name)
+		one = one.str("value", p.Value)
+		o = one.close()
 	}
-	o.b = append(o.b, ']')
+	return append(o, ']')
 }
