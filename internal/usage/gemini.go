@@ -16,7 +16,7 @@ func geminiRoot() *node {
 		"content":      object(fields{"parts": list(part)}),
 		"finishReason": finish(),
 	}))
-	candidates.item = choiceBegins
+	candidates.item, candidates.light = choiceBegins, true
 	return object(fields{
 		"modelVersion":   text(toModel),
 		"responseId":     text(toID),

@@ -83,7 +83,7 @@ func openAIChoices() *node {
 	choices := list(object(fields{
 		"delta": message, "message": message, "text": output(asOutput), "finish_reason": finish(),
 	}))
-	choices.item = choiceBegins
+	choices.item, choices.light = choiceBegins, true
 	return choices.onOpen(choicesBegin)
 }
 

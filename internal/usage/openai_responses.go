@@ -8,7 +8,7 @@ var openAIResponses = &format{
 	root:   openAIResponsesRoot(),
 	counts: openAIResponsesCounts,
 	ends:   openAIResponsesEnd,
-	event:  openAIResponsesEvent,
+	delta:  openAIResponsesDelta,
 	output: true,
 }
 
@@ -72,16 +72,15 @@ func openAIResponsesEnd(r *Reader) bool {
 	return false
 }
 
-// openAIResponsesEvent sorts an event's delta by the event's type.
-func openAIResponsesEvent(r *Reader) {
-	kind := r.kind.bytes()
+// openAIResponsesDelta sorts an event's delta by the event's type.
+func openAIResponsesDelta(kind []byte) class {
 	switch {
 	case bytes.HasPrefix(kind, []byte("response.reasoning")):
-		r.units[asReasoning] += r.units[asDelta]
-		r.units[asDelta] = 0
+		return asReasoning
 	case bytes.HasSuffix(kind, []byte("audio.delta")):
-		r.units[asDelta] = 0
+		return asNothing
 	}
+	return asOutput
 }
 
 func openAIResponsesCounts(r *Reader, m *mapped) {

@@ -96,6 +96,7 @@ type Reader struct {
 	delta   bool // the usage that ends an answer was seen (Anthropic)
 
 	sse   sse
+	last  pattern
 	frame binaryStream
 	b64   base64Text
 }
@@ -210,16 +211,23 @@ func (r *Reader) failedStatus() bool { return r.o.Status >= http.StatusBadReques
 
 // eventDone ends the event under way: what it said is weighed, and the next one may begin.
 func (r *Reader) eventDone() {
-	if r.f.event != nil {
-		r.f.event(r)
+	if n := r.units[asDelta]; n > 0 {
+		r.units[asDelta] = 0
+		r.units[r.deltaClass()] += n
 	}
-	r.units[asOutput] += r.units[asDelta]
-	r.units[asDelta] = 0
 	r.weigh()
 	n := r.event.bytes
 	r.event = event{bytes: n}
 	r.kind.n = 0
 	r.begin()
+}
+
+// deltaClass returns what the event's delta counts as.
+func (r *Reader) deltaClass() class {
+	if r.f.delta == nil {
+		return asOutput
+	}
+	return r.f.delta(r.kind.bytes())
 }
 
 // weigh decides whether the usage of the event under way is for the whole answer or a running total.

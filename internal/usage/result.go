@@ -11,7 +11,7 @@ type format struct {
 	wrapper *node                  // the event around the root's events, in a binary event stream
 	counts  func(*Reader, *mapped) // turns what was kept into disjoint kinds
 	ends    func(*Reader) bool     // whether the event under way, whose object has closed, ends the stream
-	event   func(*Reader)          // called at the end of each event
+	delta   func([]byte) class     // what text counts as whose class depends on the event's type; output when nil
 	output  bool                   // answers hold generated text
 	strips  bool                   // streams may have a chunk with nothing but usage
 	closes  bool                   // streams have no terminal event: saying that the answer is finished completes it

@@ -18,6 +18,7 @@ type node struct {
 	open  func(*Reader, byte) // called when an object or array begins here, with its bracket
 	item  func(*Reader)       // called for each element of an array
 	done  func(*Reader)       // called when an object ends here
+	light bool                // what is called touches nothing but what is known of the event under way
 }
 
 type edge struct {
@@ -72,6 +73,7 @@ const (
 	asReasoning2       // the same reasoning under a second name: some servers send both
 	asDelta            // text whose class depends on the event's type, known at the event's end
 	asWhole            // text that repeats what went before
+	asNothing          // text that is not to be counted
 	numClasses
 )
 
@@ -118,6 +120,11 @@ func (n *node) memberByHead(head uint64, key []byte) *node {
 		}
 	}
 	return nil
+}
+
+// acts reports whether something is called for an object or array here that changes more than what is known of its event.
+func (n *node) acts() bool {
+	return n != nil && !n.light && (n.open != nil || n.item != nil || n.done != nil)
 }
 
 func list(elem *node) *node                  { return &node{elem: elem} }

@@ -125,16 +125,17 @@ type name struct {
 
 func (t *name) bytes() []byte { return t.b[:t.n] }
 
-// put keeps a text that is not empty.
-func (t *name) put(b []byte) {
+// put keeps a text that is not empty. It reports whether it may be another than before.
+func (t *name) put(b []byte) bool {
 	if len(b) == 0 || len(b) > len(t.b) || string(b) == string(t.bytes()) {
-		return // most often it is what it was
+		return false // most often it is what it was
 	}
 	if bytes.IndexByte(b, '\\') >= 0 {
 		t.n = uint8(unescape(t.b[:], b))
-		return
+		return true
 	}
 	t.n = uint8(copy(t.b[:], b))
+	return true
 }
 
 // unescape decodes a JSON string's text into dst, which is as long at least. Names hold no escapes but that of the slash
@@ -263,17 +264,18 @@ func (r *Reader) apart(s slot, b []byte, parse func([]byte) (int64, bool)) {
 
 // name takes a text that is kept.
 func (r *Reader) name(d dest, b []byte) {
+	another := false // than the event has named that is remembered
 	switch d {
 	case toModel:
-		r.model.put(b)
+		another = r.model.put(b)
 	case toID:
-		r.id.put(b)
+		another = r.id.put(b)
 	case toTier:
-		r.tier.put(b)
+		another = r.tier.put(b)
 	case toGeo:
-		r.geo.put(b)
+		another = r.geo.put(b)
 	case toSpeed:
-		r.speed.put(b)
+		another = r.speed.put(b)
 	case toType:
 		r.kind.put(b)
 	case toItem:
@@ -283,5 +285,8 @@ func (r *Reader) name(d dest, b []byte) {
 	case toCurrency:
 		r.cur.foreign = !bytes.EqualFold(b, dollars)
 	default: // costs are numbers
+	}
+	if another {
+		r.last.forget()
 	}
 }
