@@ -99,8 +99,12 @@ func (r *Reader) nextLine(p []byte) (int, Mark) {
 				return i, EventEnd
 			}
 		default:
-			if r.sc.st == stValue && r.sc.top == 0 && p[i] != '{' && !white(p[i]) {
-				r.sc.st = stBad
+			if r.sc.st == stValue && r.sc.top == 0 && p[i] != '{' {
+				if white(p[i]) {
+					i++
+				} else {
+					r.sc.st = stBad
+				}
 				continue
 			}
 			i += r.sc.run(r, p[i:])

@@ -57,6 +57,7 @@ func FuzzBytes(f *testing.F) {
 	for i, g := range goldens(f) {
 		f.Add(uint8(slices.Index(apis, g.API)), uint8(i), g.bytes(f), []byte{byte(i), 3, 100})
 	}
+	f.Add(uint8(slices.Index(apis, OllamaNative)), uint8(2), []byte("{x\n\n0\n"), []byte{4, 1})
 	f.Fuzz(func(t *testing.T, api, contentType uint8, answer, cuts []byte) {
 		o := Options{API: apis[int(api)%len(apis)], Status: 200, ContentType: types[int(contentType)%len(types)]}
 		whole := play(t, o, Estimate{InputUnits: 1000}, answer)
