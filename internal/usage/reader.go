@@ -63,12 +63,17 @@ const maxHold = 16 << 10
 // A Reader reads the usage out of one answer as its bytes pass. It never keeps the bytes, uses less than 8 KB whatever
 // passes, and is not safe for concurrent use.
 type Reader struct {
-	o       Options
+	// What each event of a stream needs stands together, in few cache lines.
 	f       *format
 	framing framing
+	sse     sse
+	event   event
+	units   [numClasses]int64 // text passed so far
+	last    pattern
 	sc      scanner
 	inner   scanner // events inside events (Bedrock)
 
+	o     Options
 	cur   tally // the usage object under way
 	kept  tally // the usage that counts
 	outer tally // the usage object around an element of its own list
@@ -80,13 +85,11 @@ type Reader struct {
 	itemType, action            name // of the element of a list under way
 	searches                    int64
 
-	event      event
-	units      [numClasses]int64 // text passed so far
-	atUsage    int64             // text that had passed when the kept usage came
-	failed     bool              // an error was seen
-	finished   bool              // the answer said that it is finished, short of its own end
-	final      bool              // the kept usage is for the whole answer
-	ended      bool              // End was given
+	atUsage    int64 // text that had passed when the kept usage came
+	failed     bool  // an error was seen
+	finished   bool  // the answer said that it is finished, short of its own end
+	final      bool  // the kept usage is for the whole answer
+	ended      bool  // End was given
 	complete   bool
 	broken     string // why the bytes could not be read
 	compressed bool   // which is that they are compressed: an answer all the same
@@ -95,8 +98,8 @@ type Reader struct {
 	inArray bool
 	delta   bool // the usage that ends an answer was seen (Anthropic)
 
-	sse   sse
-	last  pattern
+	mapped mapped // what Result makes of it
+
 	frame binaryStream
 	b64   base64Text
 }

@@ -97,8 +97,9 @@ func (r *Reader) Result(e Estimate) Result {
 	if r.o.API == NotBillable || r.failedStatus() || failed && r.framing == body {
 		return res
 	}
-	var m mapped
-	r.f.counts(r, &m)
+	m := &r.mapped
+	*m = mapped{}
+	r.f.counts(r, m)
 	if r.kept.rejected {
 		m.note("a count that is negative, above 2^53 or not whole was refused")
 	}
@@ -125,7 +126,7 @@ func (r *Reader) Result(e Estimate) Result {
 	case r.broken != "" && !r.compressed && !reported && text == 0:
 		// What came is no answer of this API: there is nothing to go by.
 	default:
-		r.estimate(&m, e, since, final)
+		r.estimate(m, e, since, final)
 		if !m.Empty() {
 			res.Source = Estimated
 			if reported {

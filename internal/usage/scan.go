@@ -66,7 +66,7 @@ func (s *scanner) run(r *Reader, p []byte) int {
 		case stKey:
 			switch c := p[i]; c {
 			case '"':
-				i = s.members(p, i)
+				i = s.members(r, p, i)
 			case '}':
 				i++
 				s.pop(r)
@@ -196,9 +196,9 @@ func (s *scanner) ended() {
 	}
 }
 
-// members steps over members that no table names, as long as they are simple: written without spaces, with a scalar for a
-// value, and whole in p. It leaves the first other one to the states of run. Most of a stream's bytes pass here.
-func (s *scanner) members(p []byte, i int) int {
+// members reads members as long as they are simple: written without spaces, with a scalar for a value, and whole in p. It
+// leaves the first other one to the states of run. Most of a stream's bytes pass here.
+func (s *scanner) members(r *Reader, p []byte, i int) int {
 	n := s.frames[s.top-1].n
 	for {
 		// p[i] is the quote before a name.
@@ -223,10 +223,7 @@ func (s *scanner) members(p []byte, i int) int {
 			return s.name(p, i+1)
 		}
 		j += 2
-		if to != nil && to.leaf != leafNone {
-			s.cur, s.st = to, stValue
-			return j
-		}
+		wanted := to != nil && to.leaf != leafNone
 		end := j
 		if p[j] == '"' {
 			end = bytes.IndexByte(p[j+1:], '"') + j + 2
@@ -238,9 +235,19 @@ func (s *scanner) members(p []byte, i int) int {
 				end++
 			}
 		}
-		if end == j || end >= len(p) {
+		if end == j || end >= len(p) || wanted && (end-j > len(s.val) || to.leaf == leafBase64) {
 			s.cur, s.st = to, stValue
 			return j
+		}
+		switch {
+		case !wanted:
+		case p[j] != '"':
+			r.literal(to, p[j:end])
+		case to.leaf == leafOutput:
+			var jt jsonText
+			r.textUnits(to.class, jt.add(p[j+1:end-1]))
+		default:
+			r.str(to, p[j+1:end-1])
 		}
 		if p[end] != ',' || end+1 >= len(p) || p[end+1] != '"' {
 			s.st = stAfter
