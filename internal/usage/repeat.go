@@ -1,6 +1,10 @@
 package usage
 
-import "bytes"
+import (
+	"bytes"
+	"encoding/binary"
+	"math/bits"
+)
 
 // The bounds of what is remembered of an event. One that is beyond them is read as any other.
 const (
@@ -83,6 +87,17 @@ func (g *gap) end(p []byte, i int) int {
 		}
 		return j
 	}
+	for j := i; j+8 <= len(p); j += 8 {
+		w := binary.LittleEndian.Uint64(p[j:])
+		x := w ^ quotes
+		// The lowest bit set is right: it is the first quote or control character.
+		if stop := ((x-lowBits)&^x | (w-spaces)&^w) & highBits; stop != 0 {
+			if j += bits.TrailingZeros64(stop) / 8; p[j] == '"' && p[j-1] != '\\' {
+				return j
+			}
+			break
+		}
+	}
 	end, _ := endQuote(p, i, false)
 	if end < 0 || bytes.IndexByte(p[i:end], '\n') >= 0 || bytes.IndexByte(p[i:end], '\r') >= 0 {
 		return -1
@@ -93,13 +108,11 @@ func (g *gap) end(p []byte, i int) int {
 // loosen looks for the gap in which p, from position at, differs from the text between from and to. If there is one, it
 // varies from now on, and the event is compared again.
 func (t *pattern) loosen(r *Reader, p []byte, at, from, to int) int {
-	for at < len(p) && from < to && p[at] == t.text[from] {
-		at++
-		from++
-	}
-	if at == len(p) {
+	n := commonPrefix(p[at:], t.text[from:to])
+	if at += n; at == len(p) {
 		return 0
 	}
+	from += n
 	for i := range int(t.gaps) {
 		if g := &t.gap[i]; !g.varies && int(g.from) <= from && from <= int(g.to) {
 			g.varies = true
@@ -107,6 +120,21 @@ func (t *pattern) loosen(r *Reader, p []byte, at, from, to int) int {
 		}
 	}
 	return 0
+}
+
+// commonPrefix returns how many bytes at the beginning of a and b are the same.
+func commonPrefix(a, b []byte) int {
+	n := 0
+	for n+8 <= len(a) && n+8 <= len(b) {
+		if x := binary.LittleEndian.Uint64(a[n:]) ^ binary.LittleEndian.Uint64(b[n:]); x != 0 {
+			return n + bits.TrailingZeros64(x)/8
+		}
+		n += 8
+	}
+	for n < len(a) && n < len(b) && a[n] == b[n] {
+		n++
+	}
+	return n
 }
 
 // learn remembers an event, which has been read but has not been ended yet, if one as it says nothing but text: no usage, no

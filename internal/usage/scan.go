@@ -392,6 +392,7 @@ const (
 	quotes   = 0x2222222222222222
 
 	backslashes = 0x5c5c5c5c5c5c5c5c
+	spaces      = 0x2020202020202020
 )
 
 // plain reports whether none of eight bytes is a quote or has the bit that all brackets have.
