@@ -98,6 +98,8 @@ var repeating = []struct {
 	{OpenAIResponses, false, `data: {"type":"response.output_text.delta","delta":"%s","output":[]}` + "\n\n"},
 	{OpenAIChat, true, `data: {"choices":[{"delta":{"content":"%s"}}],"n":%s` + strings.Repeat(`,"x":0`, 20) + "}\n\n"},
 	{OpenAIChat, false, `data: {"n":0` + strings.Repeat(`,"x":0`, 20) + `,"choices":[{"delta":{"content":"%s"}}]}` + "\n\n"},
+	{CohereChat, false, `data: {"message":{"content":` + strings.Repeat("[", 20) + `{"text":"%s"}` + strings.Repeat("]", 20) + "}}\n\n"},
+	{BedrockInvoke, false, `data: {"generation":"%s","generation_token_count":5}` + "\n\n"},
 	{GeminiGenerate, true, `data: {"candidates": [{"content": {"parts": [{"text": "%s"}],"role": "model"},"index": %s}],"modelVersion": "g"}` + "\n\n"},
 	{CohereChat, true, `data: {"type":"content-delta","index":%s,"delta":{"message":{"content":{"text":"%s"}}}}` + "\n\n"},
 }
@@ -106,14 +108,14 @@ var repeating = []struct {
 var odd = []string{
 	": comment\n", "\n", "event: ping\ndata: {}\n\n", "data: [DONE]\n\n", "id: 7\n\n", "data: {\"choices\":[],\"usage\":{\"prompt_tokens\":7}}\n\n",
 	`data: {"model":"another","id":"y","type":"x"}` + "\n\n", `data: {"choices":[{"delta":{},"finish_reason":"stop"}]}` + "\n\n",
-	`data: {"error":{"message":"x"}}` + "\n\n", "data: {\n", "\r\n", "\r", "data: {\"model\":\"m\"}\r\n\r\n", "data: {\"model\":\"gpt-4o\"}\r\r", "event: error\n",
+	`data: {"error":{"message":"x"}}` + "\n\n", "data: {\n", "\r\n", "\r", "data: {\"model\":\"m\"}\r\n\r\n", "data: {\"model\":\"gpt-4o\"}\r\r", "event: error\n", "data: {\"generation_token_count\":9}\n\n",
 	`data: {"type":"message_delta","usage":{"output_tokens":9}}` + "\n\n", `data: {"choices":[],"service_tier":"flex","timings":{"prompt_n":3}}` + "\n\n",
 }
 
 // TestRepeats compares random streams of events that are alike, but for some of their values, and often cut or broken.
 func TestRepeats(t *testing.T) {
 	r := rand.New(rand.NewPCG(10, 11))
-	values := []string{"", " word", "你好", `\"`, `\\`, `\n\u00e9`, "7", "12.5e3", "null", "true", "-1", `"`, `\`, "\n", "\r", "{", `","usage":{"prompt_tokens":5},"x":"`, "x\x00", strings.Repeat("long ", 150),
+	values := []string{"", " word", "你好", `\"`, `\\`, `\n\u00e9`, "7", "12.5e3", "null", "true", "-1", "+1", `"`, `\`, "\n", "\r", "{", `","usage":{"prompt_tokens":5},"x":"`, "x\x00", strings.Repeat("long ", 150),
 		`she said \"yes\"`, `and \\\\`, `then "no"`, "a raw\ttab in it", "a long line\nthat ends", "another long line\rthat ends"}
 	followed := map[API]int{}
 	for range 30_000 {
@@ -146,6 +148,9 @@ func TestRepeats(t *testing.T) {
 		followed[kind.api] += compareRepeats(t, Options{API: kind.api, ContentType: "text/event-stream"}, pieces...)
 	}
 	for _, kind := range repeating {
+		if !kind.follows {
+			continue
+		}
 		require.Greater(t, followed[kind.api], 200, kind.api)
 	}
 }
