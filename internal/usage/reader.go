@@ -60,8 +60,8 @@ type Estimate struct {
 // maxHold is how far into an event the meter may be asked to hold it back: a chunk with nothing but usage is far smaller.
 const maxHold = 16 << 10
 
-// A Reader reads the usage out of one answer as its bytes pass. It never keeps the bytes, uses less than 8 KB whatever
-// passes, and is not safe for concurrent use.
+// A Reader reads the usage out of one answer as its bytes pass. It keeps none of them but those
+// of one short event of a stream, uses less than 8 KB whatever passes, and is not safe for concurrent use.
 type Reader struct {
 	// What each event of a stream needs stands together, in few cache lines.
 	f       *format

@@ -115,8 +115,10 @@ var odd = []string{
 // TestRepeats compares random streams of events that are alike, but for some of their values, and often cut or broken.
 func TestRepeats(t *testing.T) {
 	r := rand.New(rand.NewPCG(10, 11))
-	values := []string{"", " word", "你好", `\"`, `\\`, `\n\u00e9`, "7", "12.5e3", "null", "true", "-1", "+1", `"`, `\`, "\n", "\r", "{", `","usage":{"prompt_tokens":5},"x":"`, "x\x00", strings.Repeat("long ", 150),
-		`she said \"yes\"`, `and \\\\`, `then "no"`, "a raw\ttab in it", "a long line\nthat ends", "another long line\rthat ends"}
+	values := []string{
+		"", " word", "你好", `\"`, `\\`, `\n\u00e9`, "7", "12.5e3", "null", "true", "-1", "+1", `"`, `\`, "\n", "\r", "{", `","usage":{"prompt_tokens":5},"x":"`, "x\x00", strings.Repeat("long ", 150),
+		`she said \"yes\"`, `and \\\\`, `then "no"`, "a raw\ttab in it", "a long line\nthat ends", "another long line\rthat ends",
+	}
 	followed := map[API]int{}
 	for range 30_000 {
 		kind := repeating[r.IntN(len(repeating))]
