@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -138,6 +139,11 @@ func (g *gateway) post(user string) (*http.Response, string) {
 	require.NoError(g.t, err)
 	req.Header.Set("X-User", user)
 	res, err := g.client.Do(req)
+	if errors.Is(err, io.EOF) {
+		// The server of the configuration before may accept a connection in its last moment, and closes it unread. A call
+		// that was read has a record, of which tests would find one too many.
+		res, err = g.client.Do(req)
+	}
 	require.NoError(g.t, err)
 	body, err := io.ReadAll(res.Body)
 	require.NoError(g.t, err)
