@@ -12,19 +12,25 @@ type draft struct {
 	reserve bool         // it may take the disk space kept for calls in flight
 	compose func() error // fills in what must be true at the frame's place in the log; an error keeps it from being written
 	written func(place)  // applies what the frame says of earlier records: in the order of the log, as recovery does
-	durable func(place)  // makes the frame's own record known, when nothing can take it away any more
 	refused bool         // by compose
 }
 
 // append writes one frame and returns when it is as durable as the options ask for.
 func (s *Spool) append(d *draft) error {
-	if len(d.payload) > maxFrame {
-		return ErrTooLarge
-	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	_, err := s.appendLocked(d)
+	return err
+}
+
+// appendLocked is append for a caller that has the lock, which is let go while the frame becomes durable. When it
+// returns, nothing can take the frame away any more, so the caller makes the frame's own record known.
+func (s *Spool) appendLocked(d *draft) (place, error) {
+	if len(d.payload) > maxFrame {
+		return place{}, ErrTooLarge
+	}
 	if err := s.beginWrite(); err != nil {
-		return err
+		return place{}, err
 	}
 	defer s.endWrite()
 	var errs error
@@ -35,7 +41,7 @@ func (s *Spool) append(d *draft) error {
 		}
 		at, err := s.write(d)
 		if d.refused {
-			return err
+			return place{}, err
 		}
 		if err != nil {
 			errs = errors.Join(errs, err)
@@ -46,16 +52,13 @@ func (s *Spool) append(d *draft) error {
 		}
 		s.note(s.release(at.seg))
 		if err == nil {
-			if d.durable != nil {
-				d.durable(at)
-			}
 			s.wentWell()
-			return nil
+			return at, nil
 		}
 		// The failed sync sealed the segment in front of the frame, so writing it again cannot double it.
 		errs = errors.Join(errs, err)
 	}
-	return s.wentWrong(errs)
+	return place{}, s.wentWrong(errs)
 }
 
 // beginWrite refuses a write where none can be; else endWrite must follow.

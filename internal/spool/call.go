@@ -14,39 +14,30 @@ func (s *Spool) Begin(id ID, payload []byte) error {
 	if len(payload) > maxPayload {
 		return ErrTooLarge
 	}
-	if err := s.admit(id, len(payload)); err != nil {
-		return err
-	}
 	d := draft{frame: frame{kind: kindOpened, time: millis(s.o.Now()), id: id, payload: payload}}
-	d.durable = func(at place) {
-		delete(s.opening, id)
-		s.addOpen(id, &openCall{seq: d.seq, at: at, state: StateOpen})
-	}
-	err := s.append(&d)
-	if err != nil {
-		s.mu.Lock()
-		delete(s.opening, id)
-		s.mu.Unlock()
-	}
-	return err
-}
-
-// admit says whether a new call may begin, and reserves its id: there must be room for its settlement too, and for those
-// of all that are under way; and the disk must be well.
-func (s *Spool) admit(id ID, n int) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if err := s.admitted(n); err != nil {
+	if err := s.admit(len(payload)); err != nil {
 		return err
 	}
-	if _, begun := s.opening[id]; begun || s.open[id] != nil {
+	if s.open[id] != nil {
 		return ErrOpen
 	}
-	s.opening[id] = struct{}{}
+	c := &openCall{state: StateOpen}
+	s.open[id] = c
+	at, err := s.appendLocked(&d)
+	if err != nil {
+		delete(s.open, id)
+		return err
+	}
+	c.seq, c.at = d.seq, at
+	s.countOpen(c)
 	return nil
 }
 
-func (s *Spool) admitted(n int) error {
+// admit says whether a new call may begin: there must be room for its settlement too, and for those of all that are
+// under way; and the disk must be well.
+func (s *Spool) admit(n int) error {
 	switch {
 	case s.closed:
 		return ErrClosed
@@ -96,39 +87,35 @@ func (s *Spool) Settle(id ID, payload []byte, deliver bool) error {
 	if len(payload) > maxPayload {
 		return ErrTooLarge
 	}
-	s.mu.Lock()
-	c := s.open[id]
-	if c == nil || c.settling {
-		s.mu.Unlock()
-		return ErrUnknown
-	}
-	c.settling = true
-	s.mu.Unlock()
 	d := draft{frame: frame{kind: kindLedger, time: millis(s.o.Now()), id: id, payload: payload}, reserve: true}
 	state := StateDone
 	if deliver {
 		d.kind, state = kindSettled, StatePending
 	}
-	d.durable = func(at place) {
-		s.dropOpen(id)
-		s.addRecord(at, d.seq, state)
-		for v := range s.views {
-			if d.seq < v.limit { // it was seen as an open call
-				v.skip[d.seq] = struct{}{}
-			}
-		}
-		s.typical += (frameHeader + int64(len(payload)) - s.typical) / 16
-		if !deliver {
-			at.seg.finished = max(at.seg.finished, d.time)
-		}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c := s.open[id]
+	if c == nil || c.opening() || c.settling {
+		return ErrUnknown
 	}
-	err := s.append(&d)
+	c.settling = true
+	at, err := s.appendLocked(&d)
 	if err != nil {
-		s.mu.Lock()
 		c.settling = false
-		s.mu.Unlock()
+		return err
 	}
-	return err
+	s.dropOpen(id)
+	s.addRecord(at, d.seq, state)
+	for v := range s.views {
+		if d.seq < v.limit { // it was seen as an open call
+			v.skip[d.seq] = struct{}{}
+		}
+	}
+	s.typical += (frameHeader + int64(len(payload)) - s.typical) / 16
+	if !deliver {
+		at.seg.finished = max(at.seg.finished, d.time)
+	}
+	return nil
 }
 
 // ResolveInterrupted settles a call that an earlier process left open.

@@ -44,9 +44,16 @@ type openCall struct {
 	settling bool // its settlement is being written
 }
 
+// opening reports whether the call's record is still being written: nobody but Begin may know the call yet.
+func (c *openCall) opening() bool { return c.at.seg == nil }
+
 // addOpen indexes the record of a call that was opened.
 func (s *Spool) addOpen(id ID, c *openCall) {
 	s.open[id] = c
+	s.countOpen(c)
+}
+
+func (s *Spool) countOpen(c *openCall) {
 	s.counts[c.state]++
 	s.keep(c.at, 1)
 }

@@ -167,6 +167,9 @@ func (s *Spool) Select(states []State, since, until time.Time, fn func(Record) e
 func (s *Spool) openCalls() ([]located, error) {
 	list := make([]located, 0, len(s.open))
 	for _, c := range s.open {
+		if c.opening() {
+			continue
+		}
 		if _, err := s.acquire(c.at.seg); err != nil {
 			for _, l := range list {
 				err = errors.Join(err, s.release(l.seg))

@@ -25,9 +25,8 @@ type Spool struct {
 	current  *segment // the segment that is written to; nil when the next append begins one
 	nextSeq  uint64
 	nextSeg  uint64
-	lostSeq  uint64 // frames in damaged tails may have had numbers below it
-	open     map[ID]*openCall
-	opening  map[ID]struct{}  // calls whose opened record is being written
+	lostSeq  uint64           // frames in damaged tails may have had numbers below it
+	open     map[ID]*openCall // calls whose opened record is still being written included
 	notes    map[uint64]place // why records were rejected
 	claims   map[uint64]ID
 	counts   [stateGone + 1]int64
@@ -81,7 +80,7 @@ func Open(o Options) (*Spool, error) {
 func open(o Options, lock bool) (*Spool, error) {
 	o.defaults()
 	s := &Spool{o: o, wake: make(chan struct{}), compactor: make(chan struct{}, 1), typical: 2 << 10}
-	s.views, s.opening = make(map[*view]struct{}), make(map[ID]struct{})
+	s.views = make(map[*view]struct{})
 	s.changed = sync.NewCond(&s.mu)
 	if lock {
 		if !o.ReadOnly {
