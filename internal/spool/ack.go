@@ -14,7 +14,7 @@ func (s *Spool) Done(seqs ...uint64) error {
 		if err != nil {
 			return err
 		}
-		d := draft{frame: frame{kind: kindDone, time: millis(s.o.Now()), payload: appendFinished(nil, list)}, reserve: true}
+		d := draft{frame: frame{kind: kindDone, time: millis(s.o.Now()), payload: appendFinished(make([]byte, 0, doneEntry*len(list)), list)}, reserve: true}
 		d.written = func(place) {
 			for _, e := range list {
 				delete(s.claims, e.seq)

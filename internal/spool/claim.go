@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 )
 
 // Claim returns up to limit pending records that nobody has claimed, oldest first but for those that were amended or
@@ -19,10 +20,10 @@ func (s *Spool) Claim(ctx context.Context, limit int) ([]Record, error) {
 			s.mu.Unlock()
 			return nil, ErrClosed
 		}
-		found, err := s.claim(limit)
+		found, records, err := s.claim(limit)
 		if len(found) > 0 {
 			s.mu.Unlock()
-			return s.readClaimed(found)
+			return s.readClaimed(found, records)
 		}
 		if err != nil {
 			s.mu.Unlock()
@@ -38,20 +39,28 @@ func (s *Spool) Claim(ctx context.Context, limit int) ([]Record, error) {
 	}
 }
 
-// claim marks records as claimed and acquires the segment of each.
-func (s *Spool) claim(limit int) (found []located, err error) {
-	if s.counts[StatePending] <= int64(len(s.claims)) {
-		return nil, nil
+// claim marks records as claimed. Of each that it found it returns the record too where that was kept; else one of
+// sequence number zero, and it acquires the segment.
+func (s *Spool) claim(limit int) (found []located, records []Record, err error) {
+	free := s.counts[StatePending] - int64(len(s.claims))
+	if free <= 0 {
+		return nil, nil, nil
 	}
+	free = min(free, int64(max(limit, 0)))
+	found, records = make([]located, 0, free), make([]Record, 0, free)
 	take := func(g *segment, seq uint64, r rec) error {
 		if _, taken := s.claims[seq]; taken || r.state() != StatePending {
 			return nil
 		}
-		if _, err := s.acquire(g); err != nil {
-			return err
+		l := located{place: place{g, r.off, r.len()}, seq: seq, state: StatePending}
+		record, kept := s.recent.take(l)
+		if !kept {
+			if _, err := s.acquire(g); err != nil {
+				return err
+			}
 		}
-		s.claims[seq] = ID{}
-		found = append(found, located{place: place{g, r.off, r.len()}, seq: seq, state: StatePending})
+		s.claims[seq] = record.ID
+		found, records = append(found, l), append(records, record)
 		return nil
 	}
 	var unreachable error
@@ -74,23 +83,36 @@ func (s *Spool) claim(limit int) (found []located, err error) {
 		// A segment that cannot be opened keeps none behind it from being sent.
 		unreachable, err = errors.Join(unreachable, err), nil
 	}
-	return found, unreachable
+	return found, records, unreachable
 }
 
-// readClaimed reads claimed records and releases their segments.
-func (s *Spool) readClaimed(found []located) ([]Record, error) {
-	records := make([]Record, 0, len(found))
+// readClaimed reads those of the claimed records that were not kept, and releases their segments.
+func (s *Spool) readClaimed(found []located, records []Record) ([]Record, error) {
+	var missing []located
+	for i, l := range found {
+		if records[i].Seq == 0 {
+			missing = append(missing, l)
+		}
+	}
+	if len(missing) == 0 {
+		return records, nil
+	}
 	unreadable := make(map[uint64]error)
-	err := read(found, func(l located, r Record, err error) error {
+	i := 0
+	err := read(missing, func(l located, r Record, err error) error {
+		for found[i].seq != l.seq {
+			i++
+		}
 		if err != nil {
 			unreadable[l.seq] = err
 			return nil
 		}
-		records = append(records, r)
+		records[i] = r
 		return nil
 	})
+	records = slices.DeleteFunc(records, func(r Record) bool { return r.Seq == 0 })
 	s.mu.Lock()
-	for _, l := range found {
+	for _, l := range missing {
 		s.note(s.release(l.seg))
 	}
 	for _, r := range records {

@@ -190,6 +190,7 @@ func TestSegmentThatCannotBeOpened(t *testing.T) {
 	for i := range 9 {
 		settle(t, s, i)
 	}
+	forget(s)
 	name := modelDir + "/" + segmentName(1)
 	sim.mu.Lock()
 	gone := sim.names[name]
@@ -217,6 +218,7 @@ func TestUnreadableRecordIsRejected(t *testing.T) {
 	settle(t, s, 1)
 	damaged := int(s.segments[0].size) - 1
 	settle(t, s, 2)
+	forget(s)
 	sim.content(modelDir + "/" + segmentName(1))[damaged] ^= 1
 	got, err := s.Claim(t.Context(), 9)
 	require.NoError(t, err)

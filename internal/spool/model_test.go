@@ -235,6 +235,9 @@ func (m *model) deliver() {
 		return
 	}
 	m.trace = append(m.trace, "claim")
+	if len(m.trace)%2 == 0 {
+		forget(m.s)
+	}
 	got, err := m.s.Claim(context.Background(), 1+m.r.IntN(4))
 	if err != nil {
 		require.True(m.t, m.faulty, err)

@@ -29,6 +29,7 @@ type Spool struct {
 	open     map[ID]*openCall // calls whose opened record is still being written included
 	notes    map[uint64]place // why records were rejected
 	claims   map[uint64]ID
+	recent   recent
 	counts   [stateGone + 1]int64
 	bytes    int64
 	typical  int64 // bytes that a settled record takes, on average
