@@ -47,12 +47,14 @@ type frame struct {
 }
 
 // checksum covers where a frame stands too, so that a stray copy of a frame, left in reused disk blocks or inside
-// another's payload, is never taken for one.
-func checksum(segment uint64, off int64, b []byte) uint32 {
-	var at [16]byte
-	binary.LittleEndian.PutUint64(at[:], segment)
-	binary.LittleEndian.PutUint64(at[8:], uint64(off)) //nolint:gosec // an offset is not negative
-	return crc32.Update(crc32.Update(0, castagnoli, at[:]), castagnoli, b[8:])
+// another's payload, is never taken for one. where is what appendWhere makes.
+func checksum(where, b []byte) uint32 {
+	return crc32.Update(crc32.Update(0, castagnoli, where), castagnoli, b[8:])
+}
+
+func appendWhere(b []byte, segment uint64, off int64) []byte {
+	b = binary.LittleEndian.AppendUint64(b, segment)
+	return binary.LittleEndian.AppendUint64(b, uint64(off)) //nolint:gosec // an offset is not negative
 }
 
 // appendFrame appends f as it stands on disk at that offset of that segment.
@@ -66,8 +68,10 @@ func appendFrame(b []byte, f *frame, segment uint64, off int64) []byte {
 	b = binary.LittleEndian.AppendUint64(b, uint64(f.time)) //nolint:gosec // times are after 1970
 	b = append(b, f.id[:]...)
 	b = append(b, f.payload...)
-	binary.LittleEndian.PutUint32(b[at+4:], checksum(segment, off, b[at:]))
-	return b
+	end := len(b)
+	b = appendWhere(b, segment, off) // behind the frame, as an array of its own would be garbage
+	binary.LittleEndian.PutUint32(b[at+4:], checksum(b[end:], b[at:end]))
+	return b[:end]
 }
 
 // parseHeader reads a frame's header and the length of its payload. ok is false where none begins. Nothing of it may be
@@ -95,7 +99,7 @@ func parseFrame(b []byte, segment uint64, off int64) (f frame, ok bool) {
 	}
 	b = b[: frameHeader+length : frameHeader+length]
 	f.payload = b[frameHeader:]
-	return f, checksum(segment, off, b) == binary.LittleEndian.Uint32(b[4:])
+	return f, checksum(appendWhere(make([]byte, 0, 16), segment, off), b) == binary.LittleEndian.Uint32(b[4:])
 }
 
 var magicBytes = binary.LittleEndian.AppendUint32(nil, frameMagic)
