@@ -117,9 +117,8 @@ func loggedPath(r *http.Request) string {
 
 func (h *Handler) runAPI(w http.ResponseWriter, r *http.Request, op *operation, rawQuery string, id *llm.Identity) (any, error) {
 	if r.Method != op.method {
-		w.Header().Set("Allow", op.method)
 		return nil, &llm.Error{
-			Status: http.StatusMethodNotAllowed, Type: "invalid_request_error", Message: "use " + op.method,
+			Status: http.StatusMethodNotAllowed, Type: "invalid_request_error", Message: "use " + op.method, Allow: op.method,
 		}
 	}
 	if !id.Master && !op.own {

@@ -158,8 +158,11 @@ func TestOnlyTheMasterKeyManages(t *testing.T) {
 		status, _ = g.do(op.method, path, "sk-nobody-has-this-one", `{}`)
 		require.Equal(t, 401, status, path)
 		wrong := map[string]string{"GET": "POST", "POST": "GET"}[op.method]
-		status, _ = g.do(wrong, path, testMaster, `{}`)
-		require.Equal(t, 405, status, path)
+		refused := httptest.NewRequestWithContext(t.Context(), wrong, path, strings.NewReader(`{}`))
+		refused.Header.Set("Authorization", "Bearer "+testMaster)
+		w := g.serve(refused)
+		require.Equal(t, 405, w.Code, path)
+		require.Equal(t, op.method, w.Header().Get("Allow"), path)
 	}
 	for _, target := range []string{"/key/info", "/key/info?key=" + key, "/key/info?key=" + digestOf(key).String()} {
 		status, m := g.do("GET", target, key, "")

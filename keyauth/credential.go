@@ -127,9 +127,3 @@ func isQueryKey(parameter string) bool {
 	unescaped, err := url.QueryUnescape(name)
 	return err == nil && strings.EqualFold(unescaped, "key")
 }
-
-// isPreflight reports whether a request is a browser's CORS preflight, which never carries a credential.
-func isPreflight(r *http.Request) bool {
-	return r.Method == http.MethodOptions && r.Header.Get("Origin") != "" &&
-		r.Header.Get("Access-Control-Request-Method") != ""
-}

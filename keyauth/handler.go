@@ -96,7 +96,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	operation := h.operation(r)
 	query := r.URL.RawQuery // before `key`, which is an argument of the key API, is taken for a credential
 	key, refusal := takeCredential(r)
-	if isPreflight(r) {
+	if llm.IsPreflight(r) {
 		return next.ServeHTTP(w, r)
 	}
 	var identity *llm.Identity
@@ -162,6 +162,7 @@ func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, refusal *llm.Er
 	if c := h.logger.Check(zap.DebugLevel, "refused"); c != nil {
 		c.Write(zap.Int("status", refusal.Status), zap.String("type", refusal.Type), zap.NamedError("cause", refusal.Err))
 	}
+	llm.AllowOrigin(w, r)
 	if call := llm.FromContext(r.Context()); call != nil {
 		w.Header()[llm.CallIDHeader] = []string{call.ID}
 	}

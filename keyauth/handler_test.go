@@ -97,6 +97,20 @@ func (g *gate) model(key string) *httptest.ResponseRecorder {
 	return g.serve(r)
 }
 
+func TestBrowsersCanReadRefusals(t *testing.T) {
+	g := fileGate(t)
+	for origin, allowed := range map[string]string{"https://app.example": "*", "": ""} {
+		r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/v1/chat/completions", nil)
+		r.Header.Set("Authorization", "Bearer sk-nobody-has-this-one")
+		if origin != "" {
+			r.Header.Set("Origin", origin)
+		}
+		w := g.serve(r)
+		require.Equal(t, 401, w.Code)
+		require.Equal(t, allowed, w.Header().Get("Access-Control-Allow-Origin"))
+	}
+}
+
 func TestKeyFromAnyHeaderAndNoCredentialGoesOn(t *testing.T) {
 	g := fileGate(t)
 	key := g.generate(`{}`)

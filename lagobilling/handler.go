@@ -285,6 +285,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	if err != nil {
 		h.logger.Error("spool is not available", zap.Error(err))
 		h.metrics.requests.WithLabelValues("", "", outcomeRefused).Inc()
+		llm.AllowOrigin(w, r)
 		return llm.WriteError(w, llm.ShapeOf(r.URL.Path), unavailable(err))
 	}
 	defer release()

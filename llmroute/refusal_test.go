@@ -74,6 +74,9 @@ func TestRefusals(t *testing.T) {
 			require.Equal(t, tt.status, resp.StatusCode, body)
 			require.Equal(t, "application/json", resp.Header.Get("Content-Type"))
 			require.Equal(t, "*", resp.Header.Get("Access-Control-Allow-Origin"), "a browser can read why")
+			if tt.status == 405 {
+				require.Contains(t, body, "called by "+resp.Header.Get("Allow")+",")
+			}
 			var answer struct {
 				Type  string
 				Error struct {

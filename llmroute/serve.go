@@ -28,14 +28,11 @@ func invalid(param, message string) *llm.Error {
 
 // ServeHTTP answers a call, or refuses it in the caller's own shape.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
-	if isPreflight(r) {
+	if llm.IsPreflight(r) {
 		preflight(w, r)
 		return nil
 	}
-	if r.Header.Get("Origin") != "" {
-		w.Header().Set("Access-Control-Allow-Origin", "*")
-		w.Header().Set("Access-Control-Expose-Headers", "*")
-	}
+	llm.AllowOrigin(w, r)
 	ctx, call := llm.Ensure(r.Context())
 	if ctx != r.Context() {
 		r = r.WithContext(ctx)
@@ -112,7 +109,9 @@ func (h *Handler) route(r *http.Request, call *llm.Call) (ep *endpoint, named st
 	case ep == nil:
 		return nil, "", refusal(http.StatusNotFound, invalidRequest, "", "unknown path "+r.URL.Path+": it is not an endpoint of this gateway")
 	case r.Method != method:
-		return nil, "", refusal(http.StatusMethodNotAllowed, invalidRequest, "", r.URL.Path+" is called by "+method+", not by "+r.Method)
+		e := refusal(http.StatusMethodNotAllowed, invalidRequest, "", r.URL.Path+" is called by "+method+", not by "+r.Method)
+		e.Allow = method
+		return nil, "", e
 	case !call.Keyed && !h.Anonymous:
 		return nil, "", refusal(http.StatusUnauthorized, "auth_error", "",
 			"no API key was checked for this call: the gateway's configuration needs `keyauth` before `llmroute`, or `anonymous` in it")
@@ -173,10 +172,6 @@ func publish(r *http.Request, call *llm.Call) {
 		}
 		return nil, false
 	})
-}
-
-func isPreflight(r *http.Request) bool {
-	return r.Method == http.MethodOptions && r.Header.Get("Origin") != "" && r.Header.Get("Access-Control-Request-Method") != ""
 }
 
 // preflight answers a browser's question before a call. The call itself still needs its key.

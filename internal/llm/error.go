@@ -26,6 +26,7 @@ type Error struct {
 	Param      string        // the member or header at fault; empty when none is
 	Message    string        // says what to do; never holds a secret
 	RetryAfter time.Duration // sets Retry-After when positive
+	Allow      string        // sets Allow unless empty: the method that goes with a 405
 	Err        error         // the cause, for the log; never shown to the client
 }
 
@@ -72,6 +73,9 @@ func WriteError(w http.ResponseWriter, api API, e *Error) error {
 	}
 	if e.RetryAfter > 0 {
 		h.Set("Retry-After", strconv.Itoa(int((e.RetryAfter+time.Second-1)/time.Second)))
+	}
+	if e.Allow != "" {
+		h.Set("Allow", e.Allow)
 	}
 	w.WriteHeader(e.Status)
 	_, err = w.Write(b)
