@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -24,6 +23,7 @@ import (
 	_ "github.com/caddyserver/caddy/v2/modules/standard"
 
 	_ "github.com/tollgate-llm/tollgate"
+	"github.com/tollgate-llm/tollgate/internal/testkit"
 )
 
 const masterKey = "sk-master-of-the-test"
@@ -31,10 +31,9 @@ const masterKey = "sk-master-of-the-test"
 // freeAddr returns an address of this machine that nobody listens on.
 func freeAddr(t testing.TB) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	addr, err := testkit.FreeAddr()
 	require.NoError(t, err)
-	defer func() { require.NoError(t, l.Close()) }()
-	return l.Addr().String()
+	return addr
 }
 
 // gateway is a running gateway: Caddy in this process, or the binary in another.

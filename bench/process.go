@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"os"
 	"os/exec"
 	"strconv"
@@ -129,13 +128,4 @@ func (p *process) peak() (int64, error) {
 	}
 	kb, err := strconv.ParseInt(fields[0], 10, 64)
 	return kb << 10, err
-}
-
-// freeAddr returns an address of this machine that nothing listens on.
-func freeAddr(ctx context.Context) (string, error) {
-	ln, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
-	}
-	return ln.Addr().String(), ln.Close()
 }

@@ -14,6 +14,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/tollgate-llm/tollgate/internal/testkit"
 )
 
 // teams are the payers, each with a key of its own.
@@ -133,7 +135,7 @@ func (s *stage) run(ctx context.Context, name string, env []string, program stri
 }
 
 func (s *stage) startRedis(ctx context.Context, dir string) (addr string, err error) {
-	if addr, err = freeAddr(ctx); err != nil {
+	if addr, err = testkit.FreeAddr(); err != nil {
 		return "", err
 	}
 	host, port, _ := strings.Cut(addr, ":")
@@ -148,11 +150,11 @@ func (s *stage) startRedis(ctx context.Context, dir string) (addr string, err er
 }
 
 func (s *stage) startCaddy(ctx context.Context, o *options, dir, name string, config func(admin, addr string) string) (*target, error) {
-	addr, err := freeAddr(ctx)
+	addr, err := testkit.FreeAddr()
 	if err != nil {
 		return nil, err
 	}
-	admin, err := freeAddr(ctx)
+	admin, err := testkit.FreeAddr()
 	if err != nil {
 		return nil, err
 	}

@@ -72,12 +72,10 @@ func TestRedisSentinel(t *testing.T) {
 	server := testkit.Redis(t, "--requirepass", "secret")
 	_, masterPort, err := net.SplitHostPort(server.Addr)
 	require.NoError(t, err)
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	address, err := testkit.FreeAddr()
 	require.NoError(t, err)
-	address := l.Addr().String()
 	_, port, err := net.SplitHostPort(address)
 	require.NoError(t, err)
-	require.NoError(t, l.Close())
 	conf := filepath.Join(t.TempDir(), "sentinel.conf")
 	require.NoError(t, os.WriteFile(conf, fmt.Appendf(nil,
 		"port %s\nbind 127.0.0.1\nsentinel monitor keys 127.0.0.1 %s 1\nsentinel auth-pass keys secret\n", port, masterPort), 0o600))

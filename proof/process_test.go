@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -21,6 +20,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/tollgate-llm/tollgate/internal/testkit"
 )
 
 // built is the binary that users build, with the build tags of this test and, in a soak that has the time for it, its
@@ -94,21 +95,14 @@ func newProcess(t testing.TB, caddyfile func(p *process) string) *process {
 	return p
 }
 
-// freePort returns a port that nobody listens on, below those that the system gives to outgoing connections: it must be
-// free again after each kill.
+// freePort returns a port that nobody listens on, and that stays free between a kill and the next start.
 func freePort(t testing.TB) string {
 	t.Helper()
-	for range 100 {
-		port := fmt.Sprint(10_000 + rand.N(20_000))
-		l, err := net.Listen("tcp", "127.0.0.1:"+port)
-		if err != nil {
-			continue
-		}
-		require.NoError(t, l.Close())
-		return port
-	}
-	t.Fatal("no free port")
-	return ""
+	addr, err := testkit.FreeAddr()
+	require.NoError(t, err)
+	_, port, err := net.SplitHostPort(addr)
+	require.NoError(t, err)
+	return port
 }
 
 // start starts it and returns when it serves.

@@ -34,10 +34,9 @@ func Redis(t testing.TB, args ...string) *RedisServer {
 	t.Cleanup(s.Stop)
 	const tries = 10 // another process may take a port between its choice and its use
 	for range tries {
-		ln, err := net.Listen("tcp", "127.0.0.1:0")
+		var err error
+		s.Addr, err = FreeAddr()
 		require.NoError(t, err)
-		s.Addr = ln.Addr().String()
-		require.NoError(t, ln.Close())
 		if s.start() {
 			return s
 		}

@@ -1,0 +1,23 @@
+package testkit
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+)
+
+// FreeAddr returns an address of this machine that nobody listens on. Its port is below those that systems give to
+// connections by themselves (from 32768 on Linux), so that none of other tests takes it before it is used.
+func FreeAddr() (string, error) {
+	var errs error
+	for range 100 {
+		addr := fmt.Sprintf("127.0.0.1:%d", 15000+rand.IntN(17000)) //nolint:gosec // no secret
+		ln, err := net.Listen("tcp", addr)
+		if err == nil {
+			return addr, ln.Close()
+		}
+		errs = errors.Join(errs, err)
+	}
+	return "", errs
+}
