@@ -244,7 +244,7 @@ func (r *Reader) literal(n *node, b []byte) {
 }
 
 func (r *Reader) number(s slot, b []byte, parse func([]byte) (int64, bool)) {
-	if b[0] == 't' || b[0] == 'f' {
+	if len(b) == 0 || b[0] == 't' || b[0] == 'f' {
 		return
 	}
 	n, ok := parse(b)
