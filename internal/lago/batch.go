@@ -136,8 +136,12 @@ func confirm(a answer, events [][]byte) error {
 	c := jsonscan.Cursor{JSON: a.body}
 	event := func() bool {
 		var id []byte
+		seen := false
 		valid := c.Members(func(name []byte) bool {
-			if id != nil || !isID(name) || c.Peek() != '"' {
+			if seen || !isID(name) {
+				return c.Skip()
+			}
+			if seen = true; c.Peek() != '"' {
 				return c.Skip()
 			}
 			quoted := c.String()

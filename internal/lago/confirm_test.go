@@ -87,6 +87,7 @@ func TestConfirm(t *testing.T) {
 		"with other members":       {change(`{"events":[`, `{"meta":{"events":[]},"events":[`), true},
 		"an id twice":              {change(first, second), false},
 		"an id within properties":  {change(`"transaction_id":"0199b3a0-0000-`+first+`"`, `"properties":{"transaction_id":"0199b3a0-0000-`+first+`"}`), false},
+		"an id that is a number":   {change(`"transaction_id":"0199`, `"transaction_id":1,"transaction_id":"0199`), false},
 		"an event without its id":  {change(`"transaction_id"`, `"id"`), false},
 		"an event missing":         {change(`{"events":[`, `{"events":[],"more":[`), false},
 		"an event too many":        {change(`{"events":[`, `{"events":[{},`), false},
