@@ -219,11 +219,7 @@ func entryOf(key string) *entry {
 	e := pool.entries[key]
 	if e == nil {
 		e = &entry{key: key}
-		e.releaseFunc = func() {
-			if err := e.release(); err != nil {
-				caddy.Log().Named("tollgate").Error("closing " + e.key + ": " + err.Error())
-			}
-		}
+		e.releaseFunc = e.leave
 		pool.entries[key] = e
 	}
 	return e
@@ -298,10 +294,31 @@ func (e *entry) retract(l *lease) {
 func (e *entry) release() error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.refs--
-	if e.refs > 0 {
+	if e.refs--; e.refs > 0 {
 		return nil
 	}
+	return e.close()
+}
+
+// leave is release for a call, which does not wait for the resource to close: its client may not have the end of its answer
+// before the call returns.
+func (e *entry) leave() {
+	e.mu.Lock()
+	if e.refs--; e.refs > 0 {
+		e.mu.Unlock()
+		return
+	}
+	// It has the lock until the resource is closed. Cleanup waits for that when the process exits.
+	go func() {
+		defer e.mu.Unlock()
+		if err := e.close(); err != nil {
+			caddy.Log().Named("tollgate").Error("closing " + e.key + ": " + err.Error())
+		}
+	}()
+}
+
+// close closes the resource, which nobody uses any more. The caller has the lock.
+func (e *entry) close() error {
 	res := e.res
 	e.res = nil
 	defer close(e.closed)

@@ -59,6 +59,7 @@ func TestResourceOutlivesReload(t *testing.T) {
 	require.Same(t, res, again)
 	release2()
 	release()
+	r1.lease.entry.awaitClosed(t.Context())
 	require.Equal(t, 1, h.closed)
 
 	// A request of the old configuration that comes after everything was closed finds it opened again.
@@ -66,7 +67,41 @@ func TestResourceOutlivesReload(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, 2, h.opened)
 	release3()
+	r1.lease.entry.awaitClosed(t.Context())
 	require.Equal(t, 2, h.closed)
+}
+
+// slow takes its time to close, as an account does whose Lago does not answer.
+type slow struct{ closing, closed chan struct{} }
+
+func (s *slow) Close() error {
+	close(s.closing)
+	<-s.closed
+	return nil
+}
+
+// TestCallsDoNotWaitForTheClose has a call be the last to use a resource: its client may still wait for the end of its answer.
+func TestCallsDoNotWaitForTheClose(t *testing.T) {
+	s := &slow{make(chan struct{}), make(chan struct{})}
+	a := newApp()
+	r := Use(a, t.Name(), func() (*slow, error) { return s, nil }, nil)
+	require.NoError(t, a.Start())
+	_, release, err := r.Acquire(t.Context())
+	require.NoError(t, err)
+	require.NoError(t, a.Cleanup())
+	released := make(chan struct{})
+	go func() {
+		release()
+		close(released)
+	}()
+	<-s.closing
+	select {
+	case <-released:
+	case <-time.After(10 * time.Second):
+		t.Error("the call waits")
+	}
+	close(s.closed)
+	r.lease.entry.awaitClosed(t.Context())
 }
 
 func TestFailedStartClosesWhatItOpened(t *testing.T) {
@@ -151,6 +186,7 @@ func TestReopenedByItsOwnConfiguration(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, "opened by b, configured by b", res.setting)
 	release()
+	r.lease.entry.awaitClosed(t.Context())
 	require.Equal(t, 2, h.closed)
 }
 
