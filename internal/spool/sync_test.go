@@ -289,19 +289,23 @@ func TestCloseWhileOthersWork(t *testing.T) {
 	require.Equal(t, map[ID]string{testID(1): "pending settled"}, stateMap(scan(t, mustOpen(t, o))))
 }
 
-// TestOneCallOpensOnce opens a call twice while the first opening waits for its sync.
+// TestOneCallOpensOnce opens a call twice while the first opening waits for its sync. Until then nobody can settle it.
 func TestOneCallOpensOnce(t *testing.T) {
 	fs := newSimFS()
 	s := mustOpen(t, Options{Dir: modelDir, FS: fs, Durability: Fsync, ReserveBytes: -1, manual: true})
-	var second error
+	var second, settled error
 	var once sync.Once
 	fs.before = func(op string) {
 		if strings.HasPrefix(op, "sync "+segmentName(1)) && fs.changes > 4 {
-			once.Do(func() { second = s.Begin(testID(1), []byte("opened")) })
+			once.Do(func() {
+				second = s.Begin(testID(1), []byte("opened"))
+				settled = s.Settle(testID(1), []byte("settled"), true)
+			})
 		}
 	}
 	require.NoError(t, s.Begin(testID(1), []byte("opened")))
 	require.ErrorIs(t, second, ErrOpen)
+	require.ErrorIs(t, settled, ErrUnknown)
 	require.Len(t, scan(t, s), 1)
 	require.ErrorIs(t, s.Begin(testID(1), []byte("opened")), ErrOpen)
 	require.NoError(t, s.Settle(testID(1), []byte("settled"), true))
