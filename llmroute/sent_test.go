@@ -43,18 +43,27 @@ func TestSent(t *testing.T) {
 
 // TestSentBesideAnotherTrace keeps the traces that are there.
 func TestSentBesideAnotherTrace(t *testing.T) {
-	written := 0
-	for _, before := range []*httptrace.ClientTrace{nil, {}, {WroteRequest: func(httptrace.WroteRequestInfo) { written++ }}} {
+	written, connected := 0, 0
+	for _, before := range []*httptrace.ClientTrace{nil, {}, {
+		GetConn:      func(string) { connected++ },
+		WroteRequest: func(httptrace.WroteRequestInfo) { written++ },
+	}} {
 		ctx, call := llm.Ensure(t.Context())
 		call.SetTarget(new(llm.Target))
 		if before != nil {
 			ctx = httptrace.WithClientTrace(ctx, before)
 		}
-		wrote := httptrace.ContextClientTrace((&attempt{call: call}).watch(ctx)).WroteRequest
+		trace := httptrace.ContextClientTrace((&attempt{call: call}).watch(ctx))
+		wrote := trace.WroteRequest
+		trace.GetConn("first:443")
 		wrote(httptrace.WroteRequestInfo{Err: io.ErrClosedPipe})
 		require.False(t, call.Sent())
 		wrote(httptrace.WroteRequestInfo{})
 		require.True(t, call.Sent())
+		trace.GetConn("again:443")
+		require.False(t, call.Sent(), "the connection had been closed, so it is made again")
+		wrote(httptrace.WroteRequestInfo{})
+		require.True(t, call.Sent())
 	}
-	require.Equal(t, 2, written)
+	require.Equal(t, []int{3, 2}, []int{written, connected})
 }

@@ -177,10 +177,17 @@ func (a *attempt) watch(ctx context.Context) context.Context {
 		trace = new(httptrace.ClientTrace)
 		ctx = httptrace.WithClientTrace(ctx, trace)
 	}
-	before, call, n := trace.WroteRequest, a.call, a.call.Attempts()
+	call, n := a.call, a.call.Attempts()
+	connecting, wrote := trace.GetConn, trace.WroteRequest
+	trace.GetConn = func(addr string) {
+		if connecting != nil {
+			connecting(addr)
+		}
+		call.SetUnsent(n) // net/http tries again where it wrote to a connection that had been closed
+	}
 	trace.WroteRequest = func(info httptrace.WroteRequestInfo) {
-		if before != nil {
-			before(info)
+		if wrote != nil {
+			wrote(info)
 		}
 		if info.Err == nil {
 			call.SetSent(n)

@@ -103,6 +103,9 @@ func (c *Call) SetSent(n int) {
 	}
 }
 
+// SetUnsent says that the n-th attempt begins anew: what was written of its request went to a connection that was closed.
+func (c *Call) SetUnsent(n int) { c.sent.CompareAndSwap(int32(n), 0) } //nolint:gosec // attempts are few
+
 // Sent reports whether the request of the latest attempt was written upstream, whole.
 func (c *Call) Sent() bool { n := c.sent.Load(); return n > 0 && n == c.attempts.Load() }
 
