@@ -1,7 +1,6 @@
 package body
 
 import (
-	"bytes"
 	"cmp"
 	"io"
 	"slices"
@@ -183,17 +182,8 @@ func (p *Payload) Bytes() []byte {
 	return slices.Concat(p.parts[:p.n]...)
 }
 
-// maxJoined is up to which length a payload is copied to be in one piece.
-const maxJoined = 64 << 10
-
-// Reader returns a new reader of the whole. Closing it does nothing. Where it can it is one of those that net/http knows to
-// be in memory: it then sends a request's header and body in one write.
-func (p *Payload) Reader() io.ReadCloser {
-	if p.Whole() && (p.n == 1 || p.size <= maxJoined) {
-		return io.NopCloser(bytes.NewReader(p.Bytes()))
-	}
-	return &reader{payload: p}
-}
+// Reader returns a new reader of the whole. Closing it does nothing.
+func (p *Payload) Reader() io.ReadCloser { return &reader{payload: p} }
 
 type reader struct {
 	payload *Payload
