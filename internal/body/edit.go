@@ -182,7 +182,8 @@ func (p *Payload) Bytes() []byte {
 	return slices.Concat(p.parts[:p.n]...)
 }
 
-// Reader returns a new reader of the whole. Closing it does nothing.
+// Reader returns a new reader of the whole. Closing it does nothing. It is none of those that net/http knows to be in memory:
+// with these it says that a request was written while it still holds all of it.
 func (p *Payload) Reader() io.ReadCloser { return &reader{payload: p} }
 
 type reader struct {
