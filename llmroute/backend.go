@@ -96,6 +96,8 @@ type Backend struct {
 	proxy    *reverseproxy.Handler
 
 	headerShown bool // the reverse proxy edits or logs the headers of requests
+	proxied     bool // its connections go through a proxy of the network
+	oneWrite    bool // a request's header and body go in one write
 }
 
 const (
@@ -138,6 +140,7 @@ func (b *Backend) provision(ctx caddy.Context) error {
 	if b.auth == nil && b.BaseURL == "" && !preset.keyless && preset.keyHeader != "" && !setsHeader(b.proxy, preset.keyHeader) {
 		return errors.New("api_key is missing")
 	}
+	b.oneWrite = b.wired()
 	b.ownHost = setsHeader(b.proxy, "Host")
 	b.headerShown = b.proxy.Headers != nil && b.proxy.Headers.Request != nil || ctx.Logger(b.proxy).Core().Enabled(zap.DebugLevel)
 	return nil

@@ -29,6 +29,7 @@ var nothing = caddyhttp.HandlerFunc(func(http.ResponseWriter, *http.Request) err
 func (h *Handler) forward(w http.ResponseWriter, r *http.Request, call *llm.Call, ep *endpoint, b *body.Body, tries []try, d *detours) *llm.Error {
 	publish(r, call)
 	a := new(attempt)
+	to := &client{ResponseWriter: w}
 	for first := true; ; first = false {
 		t := &tries[0]
 		if !first {
@@ -40,11 +41,11 @@ func (h *Handler) forward(w http.ResponseWriter, r *http.Request, call *llm.Call
 		target := call.Target()
 		backend := t.server()
 		*a = attempt{
-			backend: backend, call: call, header: r.Header, tries: tries, detours: d,
+			backend: backend, call: call, client: to, header: r.Header, tries: tries, detours: d,
 			calling: calling{ep: ep, body: b, upstream: target.Upstream, query: r.URL.RawQuery},
 		}
 		a.prepare(ep.streams && b.Stream && !b.UsageAsked && call.Metered && !backend.preset.noStreamOptions && !backend.denied.has(target.Upstream))
-		err := backend.proxy.ServeHTTP(w, proxyRequest(r, a), nothing)
+		err := backend.proxy.ServeHTTP(to, proxyRequest(r, a), nothing)
 		if len(a.instead) > 0 {
 			err = fmt.Errorf("the backend refused the prompt with %d", a.status)
 		}

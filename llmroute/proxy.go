@@ -72,6 +72,7 @@ func (b *Backend) proxyConfig() (json.RawMessage, error) {
 	if err != nil {
 		return nil, err
 	}
+	b.proxied = inner["network_proxy"] != nil || inner["forward_proxy_url"] != nil
 	port := b.base.Port()
 	if port == "" {
 		port = map[string]string{"http": "80", "https": "443"}[b.base.Scheme]

@@ -199,12 +199,12 @@ func proxyRequest(r *http.Request, a *attempt) *http.Request {
 	return out
 }
 
-// carry makes the payload a request's body.
-func carry(r *http.Request, payload *body.Payload) {
+// carry makes the payload a request's body. oneWrite is that of Payload.Reader.
+func carry(r *http.Request, payload *body.Payload, oneWrite bool) {
 	r.ContentLength = payload.Len()
-	r.Body = payload.Reader()
+	r.Body = payload.Reader(oneWrite)
 	r.GetBody = nil
 	if payload.Whole() {
-		r.GetBody = func() (io.ReadCloser, error) { return payload.Reader(), nil }
+		r.GetBody = func() (io.ReadCloser, error) { return payload.Reader(oneWrite), nil }
 	}
 }

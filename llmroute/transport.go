@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/http/httptrace"
 	"net/url"
 	"strings"
 	"time"
@@ -59,6 +58,7 @@ func (t *Transport) Provision(ctx caddy.Context) error {
 		return fmt.Errorf("transport %T sends no requests", mod)
 	}
 	t.next = next
+	t.wire()
 	return nil
 }
 
@@ -75,6 +75,7 @@ type attempt struct {
 	calling
 	backend *Backend
 	call    *llm.Call
+	client  *client
 	header  http.Header // the client's
 	payload *body.Payload
 	asks    bool     // the payload carries a stream_options.include_usage that the client did not ask for
@@ -166,34 +167,11 @@ func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
 			return resp, nil
 		}
 	}
-	return a.judge(resp)
-}
-
-// watch notes on the call when its request was written upstream, whole. The reverse proxy has a trace of its own in each
-// request's context: one more would be composed with it by reflection.
-func (a *attempt) watch(ctx context.Context) context.Context {
-	trace := httptrace.ContextClientTrace(ctx)
-	if trace == nil {
-		trace = new(httptrace.ClientTrace)
-		ctx = httptrace.WithClientTrace(ctx, trace)
+	if resp, err = a.judge(resp); err == nil && !b.headerShown {
+		// The reverse proxy encodes what it has of the request for lines that nobody may read. It needs none of this any more.
+		r.Header, r.TLS = nil, nil
 	}
-	call, n := a.call, a.call.Attempts()
-	connecting, wrote := trace.GetConn, trace.WroteRequest
-	trace.GetConn = func(addr string) {
-		if connecting != nil {
-			connecting(addr)
-		}
-		call.SetUnsent(n) // net/http tries again where it wrote to a connection that had been closed
-	}
-	trace.WroteRequest = func(info httptrace.WroteRequestInfo) {
-		if wrote != nil {
-			wrote(info)
-		}
-		if info.Err == nil {
-			call.SetSent(n)
-		}
-	}
-	return ctx
+	return resp, err
 }
 
 // statusKept marks an answer that refused the prompt and is not passed on. The reverse proxy drops it without counting a
@@ -206,10 +184,10 @@ var keepBack = []caddyhttp.ResponseHandler{{Match: &caddyhttp.ResponseMatcher{St
 // send completes the request and sends it.
 func (a *attempt) send(next http.RoundTripper, out *http.Request) (*http.Response, error) {
 	out.Header = a.upstreamHeader(out.Header)
-	carry(out, a.payload)
 	if err := a.backend.complete(out, a.payload); err != nil {
 		return nil, err
 	}
+	carry(out, a.payload, a.backend.oneWrite && shortHeader(out))
 	return next.RoundTrip(out)
 }
 
@@ -229,7 +207,7 @@ func (a *attempt) judge(resp *http.Response) (*http.Response, error) {
 	}
 	if a.last() || !goesOn(resp.StatusCode) || a.payload.Spent() {
 		a.answered = true
-		resp.Body = &answer{ReadCloser: resp.Body, call: a.call}
+		resp.Body = &answer{ReadCloser: resp.Body, call: a.call, client: a.client, unbounded: resp.ContentLength < 0}
 		for _, name := range kept {
 			delete(resp.Header, name)
 		}
@@ -254,21 +232,6 @@ func (a *attempt) judge(resp *http.Response) (*http.Response, error) {
 		reason += ": " + err.Error()
 	}
 	return nil, &failure{reason: reason}
-}
-
-// answer is the body of an answer that is passed on. It tells the call when it has been read to its end, which comes with the
-// last bytes where the upstream's connection has both.
-type answer struct {
-	io.ReadCloser
-	call *llm.Call
-}
-
-func (b *answer) Read(p []byte) (int, error) {
-	n, err := b.ReadCloser.Read(p)
-	if errors.Is(err, io.EOF) {
-		b.call.SetAnswerRead()
-	}
-	return n, err
 }
 
 // kept are headers of answers that are not for the client: the provider's cookies, the names of the operator's own account,

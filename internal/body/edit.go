@@ -1,6 +1,7 @@
 package body
 
 import (
+	"bytes"
 	"cmp"
 	"io"
 	"slices"
@@ -182,9 +183,18 @@ func (p *Payload) Bytes() []byte {
 	return slices.Concat(p.parts[:p.n]...)
 }
 
-// Reader returns a new reader of the whole. Closing it does nothing. It is none of those that net/http knows to be in memory:
-// with these it says that a request was written while it still holds all of it.
-func (p *Payload) Reader() io.ReadCloser { return &reader{payload: p} }
+// maxJoined is up to which length a payload is copied to be in one piece.
+const maxJoined = 64 << 10
+
+// Reader returns a new reader of the whole. Closing it does nothing. When oneWrite is set it is, where it can be, one of those
+// that net/http knows to be in memory: a request's header and body then go in one write over HTTP/1, but net/http says that
+// they were written while it still holds a request that is shorter than its buffer.
+func (p *Payload) Reader(oneWrite bool) io.ReadCloser {
+	if oneWrite && p.Whole() && (p.n == 1 || p.size <= maxJoined) {
+		return io.NopCloser(bytes.NewReader(p.Bytes()))
+	}
+	return &reader{payload: p}
+}
 
 type reader struct {
 	payload *Payload

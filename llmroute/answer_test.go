@@ -1,0 +1,56 @@
+package llmroute
+
+import (
+	"errors"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// TestPiecesAsTheyCome reads the header and each piece of an answer before its provider sends the next.
+func TestPiecesAsTheyCome(t *testing.T) {
+	for _, media := range []string{"text/event-stream", "application/x-ndjson", "application/json"} {
+		t.Run(media, func(t *testing.T) {
+			pieces := make(chan string)
+			u := newUpstream(t, func(w http.ResponseWriter, _ *http.Request) {
+				w.Header().Set("Content-Type", media)
+				flusher := w.(http.Flusher)
+				flusher.Flush()
+				for piece := range pieces {
+					_, _ = io.WriteString(w, piece)
+					flusher.Flush()
+				}
+			})
+			defer func() {
+				if pieces != nil {
+					close(pieces)
+				}
+			}()
+			g := start(t, "llmroute {\nmodel m {\nbackend openai "+u.URL+" {\napi_key k\n}\n}\n}")
+			req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, g.URL+"/v1/chat/completions", strings.NewReader(chat))
+			require.NoError(t, err)
+			req.Header.Set("Content-Type", "application/json")
+			client := &http.Client{Timeout: 10 * time.Second}
+			resp, err := client.Do(req)
+			require.NoError(t, err)
+			for _, piece := range []string{"data: {}\n\n", "data: a longer one\n\n", "x"} {
+				pieces <- piece
+				got := make([]byte, len(piece))
+				_, err := io.ReadFull(resp.Body, got)
+				require.NoError(t, err)
+				require.Equal(t, piece, string(got))
+			}
+			require.False(t, g.last().AnswerRead())
+			close(pieces)
+			pieces = nil
+			rest, err := io.ReadAll(resp.Body)
+			require.NoError(t, errors.Join(err, resp.Body.Close()))
+			require.Empty(t, rest)
+			require.True(t, g.last().AnswerRead())
+		})
+	}
+}
