@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"math/bits"
-	"strconv"
 )
 
 // Errors that callers tell apart.
@@ -113,15 +112,6 @@ func (a *Amount) UnmarshalText(text []byte) error {
 	}
 	*a = v
 	return nil
-}
-
-// Float64 returns the nearest float64 in US dollars. It is for metrics only: money is never computed from it.
-func (a Amount) Float64() float64 {
-	f, err := strconv.ParseFloat(a.String(), 64)
-	if err != nil { // the text of an amount always parses
-		return 0
-	}
-	return f
 }
 
 // appendDecimal appends the amount divided by 10^decimals.
