@@ -29,7 +29,7 @@ func (c *client) FlushError() error {
 func (c *client) pass(p []byte) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if _, err := c.ResponseWriter.Write(p); err != nil {
+	if _, err := c.Write(p); err != nil {
 		return err
 	}
 	_ = http.NewResponseController(c.ResponseWriter).Flush()
