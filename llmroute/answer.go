@@ -12,7 +12,16 @@ import (
 // client is where a reverse proxy writes its answer to.
 type client struct {
 	http.ResponseWriter
-	mu sync.Mutex // the reverse proxy flushes the header by a timer, beside the body
+	mu  sync.Mutex // the reverse proxy flushes the header by a timer, beside the body
+	err error      // what passing a piece on failed for
+}
+
+// Write writes a piece that the reverse proxy passes on, unless one before it could not be written.
+func (c *client) Write(p []byte) (int, error) {
+	if c.err != nil {
+		return 0, c.err
+	}
+	return c.ResponseWriter.Write(p)
 }
 
 // Unwrap returns the writer behind it, for http.ResponseController.
@@ -30,6 +39,7 @@ func (c *client) pass(p []byte) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if _, err := c.Write(p); err != nil {
+		c.err = err
 		return err
 	}
 	_ = http.NewResponseController(c.ResponseWriter).Flush()
@@ -54,14 +64,14 @@ func (b *answer) Read(p []byte) (int, error) {
 		if errors.Is(err, io.EOF) {
 			b.call.SetAnswerRead()
 		}
-		if err != nil || !b.unbounded {
+		if err != nil || !b.unbounded || len(p) == 0 {
 			return n, err
 		}
 		if n == 0 {
 			continue
 		}
-		if err := b.client.pass(p[:n]); err != nil {
-			return 0, err
+		if b.client.pass(p[:n]) != nil {
+			return n, nil // the reverse proxy meets the error where it writes this piece: it is none of reading
 		}
 	}
 }

@@ -67,3 +67,28 @@ func TestSentBesideAnotherTrace(t *testing.T) {
 	}
 	require.Equal(t, []int{3, 2}, []int{written, connected})
 }
+
+// TestSentAnew holds that a request whose writer ends late says nothing of the one that follows it within the same attempt.
+func TestSentAnew(t *testing.T) {
+	ctx, call := llm.Ensure(t.Context())
+	call.SetTarget(new(llm.Target))
+	a := &attempt{call: call}
+	first := httptrace.ContextClientTrace(a.watch(ctx))
+	first.GetConn("one:80")
+	first.GotConn(httptrace.GotConnInfo{Conn: new(wire)})
+	second := httptrace.ContextClientTrace(a.watch(ctx))
+	second.GetConn("two:80")
+	late := make(chan struct{})
+	go func() {
+		defer close(late)
+		first.WroteRequest(httptrace.WroteRequestInfo{})
+	}()
+	to := &wire{Conn: new(meteredConn)}
+	second.GotConn(httptrace.GotConnInfo{Conn: to})
+	<-late
+	require.False(t, call.Sent())
+	require.Nil(t, to.awaiting)
+	to.written.Add(1)
+	second.WroteRequest(httptrace.WroteRequestInfo{})
+	require.True(t, call.Sent())
+}

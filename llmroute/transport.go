@@ -78,6 +78,7 @@ type attempt struct {
 	client  *client
 	header  http.Header // the client's
 	payload *body.Payload
+	sending *sending // the request under way, or the last one
 	asks    bool     // the payload carries a stream_options.include_usage that the client did not ask for
 	tries   []try    // this attempt and those that may follow it
 	detours *detours // nil where the model has none
@@ -129,7 +130,7 @@ func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
 		return t.next.RoundTrip(r)
 	}
 	b := a.backend
-	ctx := a.watch(r.Context())
+	ctx := r.Context()
 	var timer *time.Timer
 	if b.timeout > 0 {
 		var cancel context.CancelCauseFunc
@@ -140,11 +141,11 @@ func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	if b.mock != nil {
 		next = b.mock
 	}
-	resp, err := a.send(next, r.WithContext(ctx))
+	resp, err := a.send(next, r.WithContext(a.watch(ctx)))
 	if err == nil && a.asks && optionsRefused(resp) {
 		a.prepare(false)
 		// It was the option only if the call passes without it: no client may take the usage of others away.
-		if resp, err = a.send(next, r.WithContext(ctx)); err == nil && resp.StatusCode < http.StatusBadRequest {
+		if resp, err = a.send(next, r.WithContext(a.watch(ctx))); err == nil && resp.StatusCode < http.StatusBadRequest {
 			b.denied.add(a.upstream)
 		}
 	}

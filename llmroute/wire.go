@@ -5,9 +5,13 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptrace"
+	"slices"
+	"sync"
 	"sync/atomic"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+
+	"github.com/tollgate-llm/tollgate/internal/llm"
 )
 
 // wire is a connection to a backend that tells when what net/http holds of a request was written.
@@ -47,7 +51,7 @@ func shortHeader(r *http.Request) bool {
 // wire puts a wire around each connection of the inner transport.
 func (t *Transport) wire() {
 	inner, ok := t.next.(*reverseproxy.HTTPTransport)
-	if !ok {
+	if !ok || slices.Contains(inner.Versions, "h2c") { // HTTP/2 holds nothing back, and writes several requests at once
 		return
 	}
 	dial := inner.Transport.DialContext
@@ -75,44 +79,112 @@ func (b *Backend) wired() bool {
 	return by == nil && err == nil // an error is met again, by each call
 }
 
-// watch notes on the call when its request was written upstream, whole. The reverse proxy has a trace of its own in each
-// request's context: one more would be composed with it by reflection.
+// sending watches one request on its way upstream.
+type sending struct {
+	call    *llm.Call
+	attempt int
+	chunked bool // the request's length is not stated
+	mu      sync.Mutex
+	over    bool
+	on      *wire
+	before  int64 // what was written on it before this request
+}
+
+func (s *sending) begin() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.over {
+		s.call.SetUnsent(s.attempt) // net/http tries again where it wrote to a connection that had been closed
+	}
+}
+
+func (s *sending) connected(conn net.Conn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.on, _ = conn.(*wire); s.on != nil {
+		s.before = s.on.written.Load()
+	}
+}
+
+// wrote takes what net/http says, which may hold what is left of the request in its buffer and write it next: all of a short
+// one, and the end mark of one whose length is not stated. Of any other nothing is left there: once the buffer was full, the
+// rest of the body went past it.
+func (s *sending) wrote() {
+	s.mu.Lock()
+	on := s.on
+	held := on != nil && (s.chunked || on.written.Load() == s.before)
+	s.mu.Unlock()
+	if held {
+		on.awaiting = s.sent
+		return
+	}
+	s.sent()
+}
+
+func (s *sending) sent() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.over {
+		s.call.SetSent(s.attempt)
+	}
+}
+
+// end says that another request follows: a writer of this one that is late tells nothing of that one.
+func (s *sending) end() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.over = true
+}
+
+// traced is a context with another trace of its request. That of the reverse proxy stays as it is, and is not composed with
+// another, which would be done by reflection.
+type traced struct {
+	context.Context
+	trace *httptrace.ClientTrace
+}
+
+// Value returns the trace for the key of httptrace.
+func (c traced) Value(key any) any {
+	v := c.Context.Value(key)
+	if _, ok := v.(*httptrace.ClientTrace); ok {
+		return c.trace
+	}
+	return v
+}
+
+// watch notes on the call when the payload was written upstream, whole. It watches no request before this one any longer.
 func (a *attempt) watch(ctx context.Context) context.Context {
-	trace := httptrace.ContextClientTrace(ctx)
-	if trace == nil {
-		trace = new(httptrace.ClientTrace)
+	if a.sending != nil {
+		a.sending.end()
+	}
+	s := &sending{call: a.call, attempt: a.call.Attempts(), chunked: a.payload != nil && a.payload.Len() < 0}
+	a.sending = s
+	trace := new(httptrace.ClientTrace)
+	if before := httptrace.ContextClientTrace(ctx); before != nil {
+		*trace = *before
+		ctx = traced{ctx, trace}
+	} else {
 		ctx = httptrace.WithClientTrace(ctx, trace)
 	}
-	call, n := a.call, a.call.Attempts()
-	var on *wire
-	var before int64 // what was written on it before this request
 	connecting, connected, wrote := trace.GetConn, trace.GotConn, trace.WroteRequest
 	trace.GetConn = func(addr string) {
 		if connecting != nil {
 			connecting(addr)
 		}
-		call.SetUnsent(n) // net/http tries again where it wrote to a connection that had been closed
+		s.begin()
 	}
 	trace.GotConn = func(info httptrace.GotConnInfo) {
 		if connected != nil {
 			connected(info)
 		}
-		if on, _ = info.Conn.(*wire); on != nil {
-			before = on.written.Load()
-		}
+		s.connected(info.Conn)
 	}
 	trace.WroteRequest = func(info httptrace.WroteRequestInfo) {
 		if wrote != nil {
 			wrote(info)
 		}
-		switch {
-		case info.Err != nil:
-		case on != nil && on.written.Load() == before:
-			// All of it is in net/http's buffer, which is written next. Of a request that is longer than that nothing is left
-			// there: once the buffer was full, the rest of the body went past it.
-			on.awaiting = func() { call.SetSent(n) }
-		default:
-			call.SetSent(n)
+		if info.Err == nil {
+			s.wrote()
 		}
 	}
 	return ctx

@@ -51,7 +51,7 @@ func wiredCall(t *testing.T, base string, payload *body.Payload, header, failAt 
 	}}
 	defer inner.CloseIdleConnections()
 	(&Transport{next: &reverseproxy.HTTPTransport{Transport: inner}}).wire()
-	r, err := http.NewRequestWithContext((&attempt{call: call}).watch(ctx), http.MethodPost, base, nil)
+	r, err := http.NewRequestWithContext((&attempt{call: call, payload: payload}).watch(ctx), http.MethodPost, base, nil)
 	require.NoError(t, err)
 	r.Header.Set("Filler", strings.Repeat("x", header))
 	carry(r, payload, shortHeader(r))
@@ -96,6 +96,24 @@ func TestSentWhenWritten(t *testing.T) {
 			}
 		}
 	}
+}
+
+// TestSentWhenChunked holds the same for a form of unstated length, whose end mark is written last.
+func TestSentWhenChunked(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+	}))
+	t.Cleanup(server.Close)
+	form := "--b\r\nContent-Disposition: form-data; name=\"model\"\r\n\r\nm\r\n" +
+		"--b\r\nContent-Disposition: form-data; name=\"file\"; filename=\"f\"\r\n\r\n" + strings.Repeat("x", 3<<20) + "\r\n--b--\r\n"
+	b, err := body.ParseForm(io.NopCloser(strings.NewReader(form)), "multipart/form-data; boundary=b", false, -1, 10<<20)
+	require.NoError(t, err)
+	payload := b.Edited("", false)
+	require.Negative(t, payload.Len())
+	call, conn, err := wiredCall(t, server.URL, payload, 0, 0)
+	require.NoError(t, err)
+	require.True(t, call.Sent())
+	require.Zero(t, conn.late, "written after it was said to be")
 }
 
 // TestNotSentWhenCut sees to it that a request of which a write failed does not count as sent.
