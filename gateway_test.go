@@ -149,6 +149,14 @@ func (g *gateway) do(method, path, key, body string, header ...string) (answer, 
 		req.Header.Set(header[i], header[i+1])
 	}
 	resp, err := http.DefaultClient.Do(req)
+	if errors.Is(err, io.EOF) {
+		// The server of the configuration before a reload may accept a connection in its last moment, and closes it unread. A
+		// call that was read has a record, of which tests would find one too many.
+		if req.Body, err = req.GetBody(); err != nil {
+			return answer{}, err
+		}
+		resp, err = http.DefaultClient.Do(req)
+	}
 	if err != nil {
 		return answer{}, err
 	}
