@@ -9,6 +9,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/tollgate-llm/tollgate/internal/body"
 	"github.com/tollgate-llm/tollgate/internal/llm"
 )
 
@@ -53,7 +54,7 @@ func TestSentBesideAnotherTrace(t *testing.T) {
 		if before != nil {
 			ctx = httptrace.WithClientTrace(ctx, before)
 		}
-		trace := httptrace.ContextClientTrace((&attempt{call: call}).watch(ctx))
+		trace := httptrace.ContextClientTrace((&attempt{call: call, payload: new(body.Payload)}).watch(ctx))
 		wrote := trace.WroteRequest
 		trace.GetConn("first:443")
 		wrote(httptrace.WroteRequestInfo{Err: io.ErrClosedPipe})
@@ -72,7 +73,7 @@ func TestSentBesideAnotherTrace(t *testing.T) {
 func TestSentAnew(t *testing.T) {
 	ctx, call := llm.Ensure(t.Context())
 	call.SetTarget(new(llm.Target))
-	a := &attempt{call: call}
+	a := &attempt{call: call, payload: new(body.Payload)}
 	first := httptrace.ContextClientTrace(a.watch(ctx))
 	first.GetConn("one:80")
 	first.GotConn(httptrace.GotConnInfo{Conn: new(wire)})

@@ -31,7 +31,8 @@ type Transport struct {
 	// Inner is the transport that sends the request. Default: http.
 	Inner json.RawMessage `json:"inner,omitempty" caddy:"namespace=http.reverse_proxy.transport inline_key=protocol"`
 
-	next http.RoundTripper
+	next     http.RoundTripper
+	oneWrite bool // a request's header and body may go in one write, unless there is a proxy
 }
 
 // CaddyModule returns the Caddy module information.

@@ -48,12 +48,14 @@ func shortHeader(r *http.Request) bool {
 	return size < writeBuffer
 }
 
-// wire puts a wire around each connection of the inner transport.
+// wire puts a wire around each connection of the inner transport where each write of net/http is one of the connection. With
+// TLS it may be several; HTTP/2 holds nothing back, and writes several requests at once.
 func (t *Transport) wire() {
 	inner, ok := t.next.(*reverseproxy.HTTPTransport)
-	if !ok || slices.Contains(inner.Versions, "h2c") { // HTTP/2 holds nothing back, and writes several requests at once
+	if !ok || inner.TLS != nil || slices.Contains(inner.Versions, "h2c") {
 		return
 	}
+	t.oneWrite = inner.WriteBufferSize == 0 || inner.WriteBufferSize >= writeBuffer
 	dial := inner.Transport.DialContext
 	inner.Transport.DialContext = func(ctx context.Context, network, addr string) (net.Conn, error) {
 		conn, err := dial(ctx, network, addr)
@@ -64,15 +66,10 @@ func (t *Transport) wire() {
 	}
 }
 
-// wired reports whether each write of net/http to a backend is one of a wire: a request's header and body may go in one write
-// then. With TLS it may be several, and there may be TLS to a proxy.
+// wired reports whether a request's header and body may go to a backend in one write: to a proxy there may be TLS.
 func (b *Backend) wired() bool {
 	t, ours := b.proxy.Transport.(*Transport)
-	if !ours || b.base.Scheme != "http" || b.proxied {
-		return false
-	}
-	inner, ok := t.next.(*reverseproxy.HTTPTransport)
-	if !ok || inner.WriteBufferSize != 0 && inner.WriteBufferSize < writeBuffer {
+	if !ours || !t.oneWrite || b.proxied {
 		return false
 	}
 	by, err := http.ProxyFromEnvironment(&http.Request{URL: b.base})
@@ -157,7 +154,7 @@ func (a *attempt) watch(ctx context.Context) context.Context {
 	if a.sending != nil {
 		a.sending.end()
 	}
-	s := &sending{call: a.call, attempt: a.call.Attempts(), chunked: a.payload != nil && a.payload.Len() < 0}
+	s := &sending{call: a.call, attempt: a.call.Attempts(), chunked: a.payload.Len() < 0}
 	a.sending = s
 	trace := new(httptrace.ClientTrace)
 	if before := httptrace.ContextClientTrace(ctx); before != nil {

@@ -153,6 +153,7 @@ func TestWiredBackends(t *testing.T) {
 		"https://h/v1": false,
 		"http://h/v1 {\ntransport http {\nwrite_buffer 8KiB\n}\n}":               true,
 		"http://h/v1 {\ntransport http {\nwrite_buffer 1KiB\n}\n}":               false,
+		"http://h/v1 {\ntransport http {\nversions h2c\n}\n}":                    false,
 		"http://h/v1 {\ntransport http {\nnetwork_proxy url https://proxy\n}\n}": false,
 		"http://h/v1 {\ntransport http {\nforward_proxy_url https://proxy\n}\n}": false,
 	} {
