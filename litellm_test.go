@@ -196,6 +196,7 @@ func TestLiteLLMLoad(t *testing.T) {
 	require.Equal(t, "litellm_settings.drop_params", loaded.Warnings[0].Directive)
 	require.Equal(t, 9, loaded.Warnings[0].Line)
 
+	w.awaitAnswer()
 	w.must(http.StatusNotFound, http.MethodPost, "/v1/chat/completions", made.Key, chat("fake-openai-endpoint", "hi", false))
 	a := w.must(http.StatusOK, http.MethodPost, "/v1/chat/completions", made.Key, chat("renamed", "hi", false))
 	require.NotEmpty(t, a.Header.Get("X-Litellm-Call-Id"))
