@@ -18,8 +18,8 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
-	"github.com/tollgate-llm/tollgate/adapttest"
 	"github.com/tollgate-llm/tollgate/internal/testkit"
+	"github.com/tollgate-llm/tollgate/internal/testkit/adapttest"
 )
 
 func TestAdapt(t *testing.T) { adapttest.Run(t, "testdata/adapt") }

@@ -10,7 +10,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
-	"github.com/tollgate-llm/tollgate/adapttest"
+	"github.com/tollgate-llm/tollgate/internal/testkit/adapttest"
 )
 
 func TestAdapt(t *testing.T) { adapttest.Run(t, filepath.Join("testdata", "adapt")) }

@@ -1,4 +1,4 @@
-package tollgate_test
+package e2e
 
 import (
 	"fmt"
@@ -11,17 +11,18 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tollgate-llm/tollgate/internal/testkit"
+	"github.com/tollgate-llm/tollgate/internal/testkit/gateway"
 )
 
 // chargedBy configures a gateway with a lagobilling for each rule, chosen by the header X-Case, which is the rule's index.
-func (w *world) chargedBy(spool string, rules ...string) string {
+func chargedBy(w *gateway.World, spool string, rules ...string) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "keyauth {\n store redis %s\n master_key %s\n}\n", w.redis.Addr, masterKey)
+	fmt.Fprintf(&b, "keyauth {\n store redis %s\n master_key %s\n}\n", w.Redis.Addr, gateway.MasterKey)
 	for i, rule := range rules {
 		fmt.Fprintf(&b, "@case%[1]d header X-Case %[1]d\nlagobilling @case%[1]d {\n api_base %[2]s\n api_key %[3]s\n event_code llm\n charge_by %[4]s\n payer_check off\n spool %[5]s\n}\n",
-			i, w.lago.URL, w.lago.Key(), rule, spool)
+			i, w.Lago.URL, w.Lago.Key(), rule, spool)
 	}
-	fmt.Fprintf(&b, "llmroute {\n end_user_header X-Mapped X-Named\n model gpt-4o {\n backend openai %s/v1 {\n api_key %s\n }\n }\n}\n", w.provider.URL, providerKey)
+	fmt.Fprintf(&b, "llmroute {\n end_user_header X-Mapped X-Named\n model gpt-4o {\n backend openai %s/v1 {\n api_key %s\n }\n }\n}\n", w.Provider.URL, gateway.ProviderKey)
 	return b.String()
 }
 
@@ -37,9 +38,9 @@ func TestEndUserSources(t *testing.T) {
 		{member: `"metadata":{"user_id":%q}`},
 		{member: `"safety_identifier":%q`},
 	}
-	w := newWorld(t, testkit.LagoOptions{})
-	w.gateway = start(t, "", w.chargedBy(t.TempDir(), "end_user_id"))
-	key := w.newKey(`{"user_id":"owner","team_id":"team"}`)
+	w := gateway.NewWorld(t, testkit.LagoOptions{})
+	w.Gateway = gateway.Start(t, "", chargedBy(w, t.TempDir(), "end_user_id"))
+	key := w.NewKey(`{"user_id":"owner","team_id":"team"}`)
 	name := func(i int) string { return fmt.Sprintf("end-user-%d", i) }
 	call := func(named ...int) {
 		header := []string{"X-Case", "0"}
@@ -52,12 +53,12 @@ func TestEndUserSources(t *testing.T) {
 				members += fmt.Sprintf(s.member, name(i)) + ","
 			}
 		}
-		w.must(http.StatusOK, http.MethodPost, "/v1/chat/completions", key,
+		w.Must(http.StatusOK, http.MethodPost, "/v1/chat/completions", key,
 			`{`+members+`"model":"gpt-4o","messages":[{"role":"user","content":"tokens=in:1,out:1"}]}`, header...)
 	}
 	calls := 0
 	for i := range sources {
-		w.lago.AddSubscription(testkit.LagoSubscription{ExternalID: name(i)})
+		w.Lago.AddSubscription(testkit.LagoSubscription{ExternalID: name(i)})
 		call(i)
 		calls++
 		for j := i + 1; j < len(sources); j++ {
@@ -65,15 +66,15 @@ func TestEndUserSources(t *testing.T) {
 			calls++
 		}
 	}
-	w.settled(calls)
+	w.Settled(calls)
 	for i := range sources {
 		// Alone once, and once before each of those behind it. A rank that is wrong anywhere shows in the first of the two.
-		require.Equal(t, len(sources)-i, w.lago.BilledCount(name(i), "llm"), "%v", sources[i])
+		require.Equal(t, len(sources)-i, w.Lago.BilledCount(name(i), "llm"), "%v", sources[i])
 	}
 
-	a := w.must(http.StatusForbidden, http.MethodPost, "/v1/chat/completions", key, chat("gpt-4o", "hi", false), "X-Case", "0")
+	a := w.Must(http.StatusForbidden, http.MethodPost, "/v1/chat/completions", key, gateway.Chat("gpt-4o", "hi", false), "X-Case", "0")
 	require.Contains(t, a.Body, "missing_payer")
-	req, err := http.NewRequestWithContext(timeout(t, time.Minute), http.MethodPost, w.url("/v1/chat/completions"), strings.NewReader(chat("gpt-4o", "hi", false)))
+	req, err := http.NewRequestWithContext(gateway.Timeout(t, time.Minute), http.MethodPost, w.URL("/v1/chat/completions"), strings.NewReader(gateway.Chat("gpt-4o", "hi", false)))
 	require.NoError(t, err)
 	req.Header = http.Header{
 		"Authorization": {"Bearer " + key}, "X-Case": {"0"}, "Content-Type": {"application/json"},
@@ -83,7 +84,7 @@ func TestEndUserSources(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, resp.Body.Close())
 	require.Equal(t, http.StatusBadRequest, resp.StatusCode, "two end users in one header")
-	require.Equal(t, calls, w.lago.EventCount())
+	require.Equal(t, calls, w.Lago.EventCount())
 }
 
 // TestFixedPayer calls with keys that may not name another payer, by every rule that lets a request name one and by those
@@ -94,21 +95,21 @@ func TestFixedPayer(t *testing.T) {
 		"{http.tollgate.team_id}{http.request.header.X-Victim}", "{http.tollgate.team_id}",
 	}
 	payers := []string{"owner", "owner", "team", "alias", "owner", "owner", "team"}
-	w := newWorld(t, testkit.LagoOptions{})
-	w.gateway = start(t, "", w.chargedBy(t.TempDir(), rules...))
+	w := gateway.NewWorld(t, testkit.LagoOptions{})
+	w.Gateway = gateway.Start(t, "", chargedBy(w, t.TempDir(), rules...))
 	for _, id := range []string{"owner", "team", "alias", "victim", "sub-of-key"} {
-		w.lago.AddSubscription(testkit.LagoSubscription{ExternalID: id})
+		w.Lago.AddSubscription(testkit.LagoSubscription{ExternalID: id})
 	}
 	const body = `{"model":"gpt-4o","user":"victim","litellm_metadata":{"user":"victim"},"metadata":{"user_id":"victim"},"safety_identifier":"victim",
 		"messages":[{"role":"user","content":"tokens=in:1,out:1"}]}`
-	call := func(status int, key string, rule int) answer {
-		return w.must(status, http.MethodPost, "/v1/chat/completions", key, body, "X-Case", fmt.Sprint(rule), "X-Victim", "victim",
+	call := func(status int, key string, rule int) gateway.Answer {
+		return w.Must(status, http.MethodPost, "/v1/chat/completions", key, body, "X-Case", fmt.Sprint(rule), "X-Victim", "victim",
 			"X-Litellm-Customer-Id", "victim", "X-Litellm-End-User-Id", "victim", "X-Mapped", "victim", "X-Named", "victim")
 	}
-	fixed := w.newKey(`{"user_id":"owner","team_id":"team","key_alias":"alias","metadata":{"fixed_payer":true}}`)
-	subscribed := w.newKey(`{"user_id":"owner","team_id":"team","metadata":{"fixed_payer":true,"lago_subscription_id":"sub-of-key"}}`)
-	w.must(http.StatusOK, http.MethodPost, "/team/new", masterKey, `{"team_id":"strict","metadata":{"fixed_payer":true}}`)
-	ofTeam := w.newKey(`{"user_id":"owner","team_id":"strict"}`)
+	fixed := w.NewKey(`{"user_id":"owner","team_id":"team","key_alias":"alias","metadata":{"fixed_payer":true}}`)
+	subscribed := w.NewKey(`{"user_id":"owner","team_id":"team","metadata":{"fixed_payer":true,"lago_subscription_id":"sub-of-key"}}`)
+	w.Must(http.StatusOK, http.MethodPost, "/team/new", gateway.MasterKey, `{"team_id":"strict","metadata":{"fixed_payer":true}}`)
+	ofTeam := w.NewKey(`{"user_id":"owner","team_id":"strict"}`)
 	want := map[string]int{}
 	calls := 0
 	for rule := range rules {
@@ -121,27 +122,27 @@ func TestFixedPayer(t *testing.T) {
 	call(http.StatusOK, ofTeam, 0)
 	want["owner"]++
 	calls++
-	nobody := w.newKey(`{"metadata":{"fixed_payer":true}}`)
+	nobody := w.NewKey(`{"metadata":{"fixed_payer":true}}`)
 	for _, rule := range []int{0, 1, 4} {
 		require.Contains(t, call(http.StatusForbidden, nobody, rule).Body, "give ")
 	}
-	free := w.newKey(`{"user_id":"owner"}`)
+	free := w.NewKey(`{"user_id":"owner"}`)
 	call(http.StatusOK, free, 0)
 	call(http.StatusOK, free, 4)
 	want["victim"] += 2
 	calls += 2
-	w.settled(calls)
+	w.Settled(calls)
 	got := map[string]int{}
 	for id := range want {
-		got[id] = w.lago.BilledCount(id, "llm")
+		got[id] = w.Lago.BilledCount(id, "llm")
 	}
 	require.Equal(t, want, got)
 
 	// The option is the administrator's: it is checked when it is set, and taken off by an update.
-	w.must(http.StatusBadRequest, http.MethodPost, "/key/generate", masterKey, `{"metadata":{"fixed_payer":"yes"}}`)
-	w.must(http.StatusForbidden, http.MethodPost, "/key/update", fixed, `{"key":"`+fixed+`","metadata":{}}`)
-	w.must(http.StatusOK, http.MethodPost, "/key/update", masterKey, `{"key":"`+fixed+`","metadata":{"fixed_payer":false}}`)
+	w.Must(http.StatusBadRequest, http.MethodPost, "/key/generate", gateway.MasterKey, `{"metadata":{"fixed_payer":"yes"}}`)
+	w.Must(http.StatusForbidden, http.MethodPost, "/key/update", fixed, `{"key":"`+fixed+`","metadata":{}}`)
+	w.Must(http.StatusOK, http.MethodPost, "/key/update", gateway.MasterKey, `{"key":"`+fixed+`","metadata":{"fixed_payer":false}}`)
 	call(http.StatusOK, fixed, 0)
-	w.settled(calls + 1)
-	require.Equal(t, 3, w.lago.BilledCount("victim", "llm"))
+	w.Settled(calls + 1)
+	require.Equal(t, 3, w.Lago.BilledCount("victim", "llm"))
 }

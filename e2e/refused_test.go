@@ -1,4 +1,4 @@
-package tollgate_test
+package e2e
 
 import (
 	"fmt"
@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tollgate-llm/tollgate/internal/testkit"
+	"github.com/tollgate-llm/tollgate/internal/testkit/gateway"
 )
 
 // TestRefusedPromptIsBilledByWhoServed has a provider refuse prompts with usage in the error's body. Another model serves
@@ -41,11 +42,11 @@ func TestRefusedPromptIsBilledByWhoServed(t *testing.T) {
 		}
 	}))
 	t.Cleanup(up.Close)
-	w := newWorld(t, testkit.LagoOptions{})
+	w := gateway.NewWorld(t, testkit.LagoOptions{})
 	backend := func(provider, usd string) string {
 		return "backend " + provider + " " + up.URL + "/v1 {\nprice input " + usd + "\nprice output " + usd + "\n}\n"
 	}
-	w.gateway = start(t, "", w.routed(t.TempDir(), "unpriced reject", fmt.Sprintf(`
+	w.Gateway = gateway.Start(t, "", w.Routed(t.TempDir(), "unpriced reject", fmt.Sprintf(`
 		model small {
 			%sretries 3
 			context_fallback forbidden unpriced large
@@ -56,21 +57,21 @@ func TestRefusedPromptIsBilledByWhoServed(t *testing.T) {
 		model unpriced {
 			backend vllm %s/v1
 		}`, backend("openai", "1")+backend("groq", "2"), backend("xai", "3"), up.URL)))
-	key := w.newKey(`{"team_id":"` + payer + `","models":["small","unpriced","large"]}`)
+	key := w.NewKey(`{"team_id":"` + gateway.Payer + `","models":["small","unpriced","large"]}`)
 
 	for i, stream := range []bool{false, true} {
-		a := w.must(http.StatusOK, http.MethodPost, "/v1/chat/completions", key, chat("small", "hi", stream))
+		a := w.Must(http.StatusOK, http.MethodPost, "/v1/chat/completions", key, gateway.Chat("small", "hi", stream))
 		require.NotContains(t, a.Body, "context_length_exceeded")
-		w.settled(i + 1)
+		w.Settled(i + 1)
 	}
-	a := w.must(http.StatusBadRequest, http.MethodPost, "/v1/chat/completions", key, chat("small", "unwelcome", false))
+	a := w.Must(http.StatusBadRequest, http.MethodPost, "/v1/chat/completions", key, gateway.Chat("small", "unwelcome", false))
 	require.Equal(t, filtered, a.Body)
 
 	var served, refused int
-	var records []ledgerLine
+	var records []gateway.LedgerLine
 	require.Eventually(t, func() bool {
-		records = w.ledger()
-		return !slices.ContainsFunc(records, func(e ledgerLine) bool { return e.Outcome == "" })
+		records = w.Ledger()
+		return !slices.ContainsFunc(records, func(e gateway.LedgerLine) bool { return e.Outcome == "" })
 	}, 10*time.Second, 5*time.Millisecond)
 	require.Len(t, records, 3)
 	for _, e := range records {
@@ -88,5 +89,5 @@ func TestRefusedPromptIsBilledByWhoServed(t *testing.T) {
 		require.NotEmpty(t, e.NotBilled)
 	}
 	require.Equal(t, []int{2, 1}, []int{served, refused})
-	w.settled(2)
+	w.Settled(2)
 }

@@ -1,4 +1,4 @@
-package tollgate_test
+package e2e
 
 import (
 	"crypto/hmac"

@@ -1,4 +1,4 @@
-package tollgate_test
+package e2e
 
 import (
 	"bytes"
@@ -19,19 +19,20 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tollgate-llm/tollgate/internal/testkit"
+	"github.com/tollgate-llm/tollgate/internal/testkit/gateway"
 )
 
 // formWorld is a gateway before one upstream of OpenAI's API.
-func formWorld(t *testing.T, answer func(n int, c testkit.RawCall) testkit.RawAnswer) (*world, *testkit.Script) {
+func formWorld(t *testing.T, answer func(n int, c testkit.RawCall) testkit.RawAnswer) (*gateway.World, *testkit.Script) {
 	u := testkit.NewScript(t, answer)
-	w := newBooks(t, testkit.LagoOptions{})
-	w.gateway = start(t, "", w.routed(t.TempDir(), "", fmt.Sprintf(`
+	w := gateway.NewBooks(t, testkit.LagoOptions{})
+	w.Gateway = gateway.Start(t, "", w.Routed(t.TempDir(), "", fmt.Sprintf(`
 		model speech image chat {
 			backend openai %s/v1 {
 				api_key %s
 				model upstream
 			}
-		}`, u.URL, providerKey)))
+		}`, u.URL, gateway.ProviderKey)))
 	return w, u
 }
 
@@ -59,12 +60,12 @@ func TestSDKForms(t *testing.T) {
 	var next atomic.Pointer[testkit.RawAnswer]
 	w, u := formWorld(t, func(int, testkit.RawCall) testkit.RawAnswer { return *next.Load() })
 	golden := func(file, name string) {
-		a := testkit.GoldenAnswer(t, filepath.Join("internal", "usage", "testdata", file+".json"), name)
+		a := testkit.GoldenAnswer(t, filepath.Join("..", "internal", "usage", "testdata", file+".json"), name)
 		next.Store(&a)
 	}
-	key := w.newKey(`{"team_id":"` + payer + `"}`)
-	oa := openai.NewClient(option.WithBaseURL(w.url("/v1")), option.WithAPIKey(key))
-	ctx := timeout(t, time.Minute)
+	key := w.NewKey(`{"team_id":"` + gateway.Payer + `"}`)
+	oa := openai.NewClient(option.WithBaseURL(w.URL("/v1")), option.WithAPIKey(key))
+	ctx := gateway.Timeout(t, time.Minute)
 	for _, size := range []int{10, 3 << 20} {
 		file := strings.Repeat("x", size)
 		golden("openai_transcription", "json tokens")
@@ -89,11 +90,11 @@ func TestSDKForms(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, map[string]string{"model": "upstream", "image": file, "prompt": "a cat", "n": "2", "user": "end-user"}, fields(t, last(u)))
 	}
-	w.settled(6)
-	require.Equal(t, fmt.Sprint(2*(59+59+100)), w.lago.Billed(payer, "llm", "total_tokens"))
-	require.Empty(t, w.lago.Violations())
+	w.Settled(6)
+	require.Equal(t, fmt.Sprint(2*(59+59+100)), w.Lago.Billed(gateway.Payer, "llm", "total_tokens"))
+	require.Empty(t, w.Lago.Violations())
 	for _, c := range u.Calls() {
-		require.Equal(t, "Bearer "+providerKey, c.Header.Get("Authorization"))
+		require.Equal(t, "Bearer "+gateway.ProviderKey, c.Header.Get("Authorization"))
 	}
 }
 
@@ -112,17 +113,17 @@ func TestRefusedStreamOptionsAreBilled(t *testing.T) {
 				Body: []byte(`{"detail":[{"type":"extra_forbidden","loc":["body","stream_options"]}]}`),
 			}
 		}
-		return testkit.GoldenAnswer(t, filepath.Join("internal", "usage", "testdata", "providers.json"), "mistral: usage on the last chunk, with choices")
+		return testkit.GoldenAnswer(t, filepath.Join("..", "internal", "usage", "testdata", "providers.json"), "mistral: usage on the last chunk, with choices")
 	})
-	key := w.newKey(`{"team_id":"` + payer + `"}`)
+	key := w.NewKey(`{"team_id":"` + gateway.Payer + `"}`)
 	for range 2 {
-		a := w.must(http.StatusOK, http.MethodPost, "/v1/chat/completions", key, `{"model":"chat","stream":true}`)
+		a := w.Must(http.StatusOK, http.MethodPost, "/v1/chat/completions", key, `{"model":"chat","stream":true}`)
 		require.Contains(t, a.Body, `"usage"`, "nothing is kept from the client that was not asked for")
 	}
 	require.Len(t, u.Calls(), 3)
-	w.settled(2)
-	require.Equal(t, "22", w.lago.Billed(payer, "llm", "total_tokens"))
-	ledger, err := (&gateway{t: t, addr: w.admin}).do(http.MethodGet, "/tollgate/billing/events", "", "")
+	w.Settled(2)
+	require.Equal(t, "22", w.Lago.Billed(gateway.Payer, "llm", "total_tokens"))
+	ledger, err := (&gateway.Gateway{T: t, Addr: w.Admin}).Do(http.MethodGet, "/tollgate/billing/events", "", "")
 	require.NoError(t, err)
 	require.Equal(t, 2, strings.Count(ledger.Body, `"attempts":1`))
 }
@@ -134,27 +135,27 @@ func TestHangUps(t *testing.T) {
 		t.Run(provider, func(t *testing.T) {
 			hold := make(chan struct{})
 			u := testkit.NewScript(t, func(int, testkit.RawCall) testkit.RawAnswer {
-				a := testkit.GoldenAnswer(t, filepath.Join("internal", "usage", "testdata", "openai_chat.json"), "stream with usage asked for")
+				a := testkit.GoldenAnswer(t, filepath.Join("..", "internal", "usage", "testdata", "openai_chat.json"), "stream with usage asked for")
 				if drained {
-					a = testkit.GoldenAnswer(t, filepath.Join("internal", "usage", "testdata", "gemini.json"), "stream running totals")
+					a = testkit.GoldenAnswer(t, filepath.Join("..", "internal", "usage", "testdata", "gemini.json"), "stream running totals")
 				}
 				a.Hold = hold
 				return a
 			})
-			w := newBooks(t, testkit.LagoOptions{})
-			w.gateway = start(t, "", w.routed(t.TempDir(), "", fmt.Sprintf(`
+			w := gateway.NewBooks(t, testkit.LagoOptions{})
+			w.Gateway = gateway.Start(t, "", w.Routed(t.TempDir(), "", fmt.Sprintf(`
 				model m {
 					backend %s %s {
 						api_key %s
 					}
-				}`, provider, u.URL, providerKey)))
-			key := w.newKey(`{"team_id":"` + payer + `"}`)
-			path, body := "/v1/chat/completions", chat("m", "hello there", true)
+				}`, provider, u.URL, gateway.ProviderKey)))
+			key := w.NewKey(`{"team_id":"` + gateway.Payer + `"}`)
+			path, body := "/v1/chat/completions", gateway.Chat("m", "hello there", true)
 			if drained {
 				path, body = "/v1beta/models/m:streamGenerateContent?alt=sse", `{}`
 			}
-			ctx, hangUp := context.WithCancel(timeout(t, time.Minute))
-			req, err := http.NewRequestWithContext(ctx, http.MethodPost, w.url(path), strings.NewReader(body))
+			ctx, hangUp := context.WithCancel(gateway.Timeout(t, time.Minute))
+			req, err := http.NewRequestWithContext(ctx, http.MethodPost, w.URL(path), strings.NewReader(body))
 			require.NoError(t, err)
 			req.Header.Set("X-Goog-Api-Key", key)
 			resp, err := http.DefaultClient.Do(req)
@@ -163,15 +164,15 @@ func TestHangUps(t *testing.T) {
 			hangUp()
 			require.NoError(t, resp.Body.Close())
 			if drained {
-				admin := &gateway{t: t, addr: w.admin}
+				admin := &gateway.Gateway{T: t, Addr: w.Admin}
 				require.Eventually(t, func() bool {
-					status, err := admin.do(http.MethodGet, "/tollgate/billing", "", "")
+					status, err := admin.Do(http.MethodGet, "/tollgate/billing", "", "")
 					return err == nil && strings.Contains(status.Body, `"drains":1`)
 				}, 10*time.Second, 5*time.Millisecond, "the answer is read on")
 				close(hold)
 			}
-			w.settled(1)
-			e := w.lago.Events()[0]
+			w.Settled(1)
+			e := w.Lago.Events()[0]
 			if drained {
 				require.Equal(t, []string{"52", "reported"}, []string{e.Property("total_tokens"), e.Property("usage")})
 				return

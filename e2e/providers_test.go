@@ -1,4 +1,4 @@
-package tollgate_test
+package e2e
 
 import (
 	"fmt"
@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tollgate-llm/tollgate/internal/testkit"
+	"github.com/tollgate-llm/tollgate/internal/testkit/gateway"
 )
 
 const (
@@ -289,7 +290,7 @@ func TestProviders(t *testing.T) {
 	t.Setenv("AWS_SESSION_TOKEN", awsSession)
 	t.Setenv("AWS_EC2_METADATA_DISABLED", "true")
 	tokens := serviceAccount(t)
-	w := newBooks(t, testkit.LagoOptions{})
+	w := gateway.NewBooks(t, testkit.LagoOptions{})
 
 	var now struct {
 		sync.Mutex
@@ -310,15 +311,15 @@ func TestProviders(t *testing.T) {
 		}
 		fmt.Fprintf(&models, "model %s {\nbackend %s %s%s {\n%s\n%s\n}\n}\n", b.model, b.provider, u.URL, b.base, key, b.settings)
 	}
-	w.gateway = start(t, "", w.routed(t.TempDir(), "property case {http.request.header.X-Case}", models.String()+"model mock {\nbackend mock\n}"))
-	key := w.newKey(`{"team_id":"` + payer + `"}`)
+	w.Gateway = gateway.Start(t, "", w.Routed(t.TempDir(), "property case {http.request.header.X-Case}", models.String()+"model mock {\nbackend mock\n}"))
+	key := w.NewKey(`{"team_id":"` + gateway.Payer + `"}`)
 
 	billed := 0
 	want := make(map[string]providerCase)
 	for _, c := range append(openAICompatible(), ownAPIs()...) {
 		t.Run(c.name, func(t *testing.T) {
 			file, name, _ := strings.Cut(c.answer, "/")
-			answer := testkit.GoldenAnswer(t, filepath.Join("internal", "usage", "testdata", file+".json"), name)
+			answer := testkit.GoldenAnswer(t, filepath.Join("..", "internal", "usage", "testdata", file+".json"), name)
 			now.Lock()
 			now.answer = answer
 			now.Unlock()
@@ -326,7 +327,7 @@ func TestProviders(t *testing.T) {
 			before := len(u.Calls())
 			named := strings.NewReplacer("MODEL", c.model)
 			asked := named.Replace(c.body)
-			a := w.must(http.StatusOK, http.MethodPost, named.Replace(c.path), key, asked, append([]string{
+			a := w.Must(http.StatusOK, http.MethodPost, named.Replace(c.path), key, asked, append([]string{
 				"X-Case", c.name, "User-Agent", "sdk/1.0", "Cookie", "session=1", "OpenAI-Organization", "org-client", "X-Forwarded-For", "198.51.100.7",
 				"X-Amz-Date", "20200101T000000Z",
 			}, c.headers...)...)
@@ -361,12 +362,12 @@ func TestProviders(t *testing.T) {
 		}
 	}
 	t.Run("mock", func(t *testing.T) {
-		w.must(http.StatusOK, http.MethodPost, "/v1/chat/completions", key, `{"model":"mock"}`, "X-Case", "mock")
+		w.Must(http.StatusOK, http.MethodPost, "/v1/chat/completions", key, `{"model":"mock"}`, "X-Case", "mock")
 		billed++
 	})
 	require.Equal(t, 2, tokens(), "each of the two backends fetches its token once")
-	w.settled(billed)
-	for _, e := range w.lago.Events() {
+	w.Settled(billed)
+	for _, e := range w.Lago.Events() {
 		c, ok := want[e.Property("case")]
 		if !ok {
 			require.Equal(t, "mock", e.Property("case"))
@@ -375,16 +376,16 @@ func TestProviders(t *testing.T) {
 		delete(want, c.name)
 		require.Equal(t, []string{fmt.Sprint(c.in), fmt.Sprint(c.out), fmt.Sprint(c.in + c.out), "reported"},
 			[]string{e.Property("prompt_tokens"), e.Property("completion_tokens"), e.Property("total_tokens"), e.Property("usage")}, c.name)
-		require.Equal(t, payer, e.Subscription)
+		require.Equal(t, gateway.Payer, e.Subscription)
 	}
-	ledger, err := (&gateway{t: t, addr: w.admin}).do(http.MethodGet, "/tollgate/billing/events", "", "")
+	ledger, err := (&gateway.Gateway{T: t, Addr: w.Admin}).Do(http.MethodGet, "/tollgate/billing/events", "", "")
 	require.NoError(t, err)
 	require.Equal(t, len(want), strings.Count(ledger.Body, `"not_billed":"free endpoint"`), "calls that cost nothing have a record that says so")
 	for name, c := range want {
 		require.True(t, c.free, "%s was billed", name)
 	}
-	require.Empty(t, w.lago.BilledTwice())
-	require.Empty(t, w.lago.Violations())
+	require.Empty(t, w.Lago.BilledTwice())
+	require.Empty(t, w.Lago.Violations())
 	for model, u := range upstreams {
 		for _, c := range u.Calls() {
 			text := fmt.Sprint(c.URI, c.Header) + string(c.Body)

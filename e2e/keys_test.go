@@ -1,7 +1,6 @@
-package tollgate_test
+package e2e
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -16,19 +15,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tollgate-llm/tollgate/internal/testkit"
+	"github.com/tollgate-llm/tollgate/internal/testkit/gateway"
 )
-
-// keys runs `caddy tollgate keys` against a gateway.
-func (g *gateway) keys(args ...string) (stdout, stderr string, err error) {
-	g.t.Helper()
-	bin, err := buildOnce()
-	require.NoError(g.t, err)
-	cmd := exec.Command(bin, append([]string{"tollgate", "keys", "--address", g.admin}, args...)...)
-	var out, errs bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &errs
-	err = cmd.Run()
-	return out.String(), errs.String(), err
-}
 
 func keyHash(key string) string {
 	sum := sha256.Sum256([]byte(key))
@@ -38,12 +26,12 @@ func keyHash(key string) string {
 // TestImportFromLiteLLM moves from LiteLLM by the command line: dumps as psql writes them, a dry run, the import, a call with
 // an old key, the same import again, and everything out of one store and into another.
 func TestImportFromLiteLLM(t *testing.T) {
-	provider := testkit.NewProvider(t, testkit.ProviderOptions{Key: providerKey})
+	provider := testkit.NewProvider(t, testkit.ProviderOptions{Key: gateway.ProviderKey})
 	directives := func(store string) string {
 		return fmt.Sprintf("keyauth {\n store %s\n master_key %s\n}\nlagobilling {\n spool %s\n charge_by team_id\n}\nllmroute {\n model gpt-4o {\n backend openai %s/v1 {\n api_key %s\n }\n }\n}\n",
-			store, masterKey, t.TempDir(), provider.URL, providerKey)
+			store, gateway.MasterKey, t.TempDir(), provider.URL, gateway.ProviderKey)
 	}
-	g := run(t, directives("file "+t.TempDir()))
+	g := gateway.Run(t, directives("file "+t.TempDir()))
 
 	const old, blocked, expired = "sk-an-old-key-of-litellm", "sk-a-blocked-key-of-litellm", "sk-an-expired-key-of-litellm"
 	dir := t.TempDir()
@@ -65,13 +53,13 @@ func TestImportFromLiteLLM(t *testing.T) {
 		file("LiteLLM_EndUserTable.json", `[{"user_id":"customer","spend":2,"blocked":true}]`),
 	}
 	args := append([]string{"import"}, files...)
-	call := func(g *gateway, key string) int {
-		a, err := g.do(http.MethodPost, "/v1/chat/completions", key, chat("gpt-4o", "hi", false))
+	call := func(g *gateway.Gateway, key string) int {
+		a, err := g.Do(http.MethodPost, "/v1/chat/completions", key, gateway.Chat("gpt-4o", "hi", false))
 		require.NoError(t, err)
 		return a.Status
 	}
 
-	out, stderr, err := g.keys(append(args, "--dry-run")...)
+	out, stderr, err := g.Keys(append(args, "--dry-run")...)
 	require.Error(t, err, "a row is refused")
 	require.Contains(t, stderr, "some rows were refused")
 	require.Regexp(t, `LiteLLM_VerificationToken +4 +3 +0 +0 +1\n`, out)
@@ -81,7 +69,7 @@ func TestImportFromLiteLLM(t *testing.T) {
 	require.Contains(t, out, "nothing was changed")
 	require.Equal(t, http.StatusUnauthorized, call(g, old))
 
-	out, _, err = g.keys(append(args, "--json")...)
+	out, _, err = g.Keys(append(args, "--json")...)
 	require.Error(t, err)
 	var report struct {
 		Tables []struct {
@@ -97,7 +85,7 @@ func TestImportFromLiteLLM(t *testing.T) {
 	require.Equal(t, http.StatusUnauthorized, call(g, blocked))
 	require.Equal(t, http.StatusUnauthorized, call(g, expired))
 
-	info := g.must(http.StatusOK, http.MethodGet, "/key/info?key="+old, masterKey, "").Body
+	info := g.Must(http.StatusOK, http.MethodGet, "/key/info?key="+old, gateway.MasterKey, "").Body
 	for _, want := range []string{
 		`"user_id":"ann@example.com"`, `"team_id":"blue"`, `"models":["gpt-4o"]`, `"spend":0.0000123`, `"max_budget":10.50`, `"tpm_limit":1000`,
 		`"metadata":{"lago_subscription_id":"sub-ann"}`, `"key_alias":"ann"`, `"expires":"2099-01-01T00:00:00Z"`, `"budget_duration":"30d"`,
@@ -106,50 +94,50 @@ func TestImportFromLiteLLM(t *testing.T) {
 		require.Contains(t, info, want)
 	}
 
-	out, _, _ = g.keys(args...)
+	out, _, _ = g.Keys(args...)
 	require.Regexp(t, `LiteLLM_VerificationToken +4 +0 +0 +3 +1\n`, out, "the same dump again changes nothing")
 	require.Regexp(t, `LiteLLM_TeamTable +1 +0 +0 +1 +0\n`, out)
 
-	listed, _, err := g.keys("list")
+	listed, _, err := g.Keys("list")
 	require.NoError(t, err)
 	require.Regexp(t, keyHash(old)[:12]+` +sk-...tllm +ann +ann@example.com +blue +gpt-4o +0.0000123 +2099-01-01 .* active`, listed)
 	require.Regexp(t, `bob .* blocked`, listed)
 	for _, by := range []string{"ann", keyHash(old)[:12], keyHash(old), old} {
-		shown, _, err := g.keys("info", by)
+		shown, _, err := g.Keys("info", by)
 		require.NoError(t, err)
 		require.Regexp(t, `spend +0.0000123\n`, shown)
 		require.NotContains(t, shown, keyHash(old))
 	}
-	_, stderr, err = g.keys("info", "nobody")
+	_, stderr, err = g.Keys("info", "nobody")
 	require.Error(t, err)
 	require.Contains(t, stderr, "Key not found")
 	for _, text := range []string{listed, out, stderr} {
 		require.NotRegexp(t, `[0-9a-f]{64}`, text, "hashes are shown by export alone")
 	}
 
-	export, stderr, err := g.keys("export")
+	export, stderr, err := g.Keys("export")
 	require.NoError(t, err)
 	require.Contains(t, stderr, "holds the hashes of all keys in full")
-	other := run(t, directives("redis "+testkit.Redis(t).Addr))
+	other := gateway.Run(t, directives("redis "+testkit.Redis(t).Addr))
 	back := file("export.json", export)
-	out, stderr, err = other.keys("import", back)
+	out, stderr, err = other.Keys("import", back)
 	require.NoError(t, err, stderr)
 	require.Regexp(t, `LiteLLM_VerificationToken +3 +3 +0 +0 +0\n`, out)
-	again, _, err := other.keys("export")
+	again, _, err := other.Keys("export")
 	require.NoError(t, err)
 	require.Equal(t, export, again)
 	require.Equal(t, http.StatusOK, call(other, old))
 
-	text, _, err := other.keys("export", "--csv", "--table", "VerificationToken")
+	text, _, err := other.Keys("export", "--csv", "--table", "VerificationToken")
 	require.NoError(t, err)
 	require.Contains(t, text, `,{},,"{""lago_subscription_id"":""sub-ann""}",`)
-	out, stderr, err = g.keys("import", "--table", "LiteLLM_VerificationToken", file("any-name", text))
+	out, stderr, err = g.Keys("import", "--table", "LiteLLM_VerificationToken", file("any-name", text))
 	require.NoError(t, err, stderr)
 	require.Regexp(t, `LiteLLM_VerificationToken +3 +0 +0 +3 +0\n`, out)
 
 	// A file that breaks off imports nothing, of no file.
 	good := file("good.csv", "token\n"+keyHash("sk-another-old-key")+"\n")
-	_, stderr, err = g.keys("import", good, file("broken.json", `[{"token":"`+keyHash("sk-x")+`"},`))
+	_, stderr, err = g.Keys("import", good, file("broken.json", `[{"token":"`+keyHash("sk-x")+`"},`))
 	require.Error(t, err)
 	require.Contains(t, stderr, "nothing was imported: "+filepath.Join(dir, "broken.json")+":1: the JSON ends in the middle")
 	require.Equal(t, http.StatusUnauthorized, call(g, "sk-another-old-key"))
@@ -157,7 +145,7 @@ func TestImportFromLiteLLM(t *testing.T) {
 
 // TestImportOfManyKeys brings more keys than a batch holds, and finds each.
 func TestImportOfManyKeys(t *testing.T) {
-	g := run(t, "keyauth {\n store file "+t.TempDir()+"\n master_key "+masterKey+"\n}\nllmroute {\n unmetered\n model m {\n backend mock\n }\n}\n")
+	g := gateway.Run(t, "keyauth {\n store file "+t.TempDir()+"\n master_key "+gateway.MasterKey+"\n}\nllmroute {\n unmetered\n model m {\n backend mock\n }\n}\n")
 	const n = 20_000
 	var text strings.Builder
 	text.WriteString("token,key_name,key_alias,spend,models,metadata\n")
@@ -166,13 +154,13 @@ func TestImportOfManyKeys(t *testing.T) {
 	}
 	path := filepath.Join(t.TempDir(), "LiteLLM_VerificationToken.csv")
 	require.NoError(t, os.WriteFile(path, []byte(text.String()), 0o600))
-	out, stderr, err := g.keys("import", path)
+	out, stderr, err := g.Keys("import", path)
 	require.NoError(t, err, stderr)
 	require.Regexp(t, fmt.Sprintf(`LiteLLM_VerificationToken +%[1]d +%[1]d +0 +0 +0\n`, n), out)
 	for _, i := range []int{0, 199, 200, n - 1} {
-		g.must(http.StatusOK, http.MethodPost, "/v1/chat/completions", fmt.Sprintf("sk-number-%d", i), chat("m", "hi", false))
+		g.Must(http.StatusOK, http.MethodPost, "/v1/chat/completions", fmt.Sprintf("sk-number-%d", i), gateway.Chat("m", "hi", false))
 	}
-	out, stderr, err = g.keys("import", path)
+	out, stderr, err = g.Keys("import", path)
 	require.NoError(t, err, stderr)
 	require.Regexp(t, fmt.Sprintf(`LiteLLM_VerificationToken +%[1]d +0 +0 +%[1]d +0\n`, n), out)
 }
@@ -181,41 +169,41 @@ func TestImportOfManyKeys(t *testing.T) {
 func TestKeysOfSeveralStores(t *testing.T) {
 	one, two := t.TempDir(), t.TempDir()
 	routes := "llmroute {\n unmetered\n model m {\n backend mock\n }\n}\n"
-	g := run(t, fmt.Sprintf("@two header X-Store two\nroute @two {\n keyauth {\n store file %s\n }\n %s}\nroute {\n keyauth {\n store file %s\n }\n %s}\n", two, routes, one, routes))
+	g := gateway.Run(t, fmt.Sprintf("@two header X-Store two\nroute @two {\n keyauth {\n store file %s\n }\n %s}\nroute {\n keyauth {\n store file %s\n }\n %s}\n", two, routes, one, routes))
 	path := filepath.Join(t.TempDir(), "keys.csv")
 	require.NoError(t, os.WriteFile(path, []byte("token\n"+keyHash("sk-of-store-two")+"\n"), 0o600))
-	_, stderr, err := g.keys("import", path)
+	_, stderr, err := g.Keys("import", path)
 	require.Error(t, err)
 	require.Contains(t, stderr, "name the store, one of: ")
 	require.Contains(t, stderr, "file "+one)
-	_, stderr, err = g.keys("import", "--store", "file "+two, path)
+	_, stderr, err = g.Keys("import", "--store", "file "+two, path)
 	require.NoError(t, err, stderr)
-	body := chat("m", "hi", false)
-	g.must(http.StatusOK, http.MethodPost, "/v1/chat/completions", "sk-of-store-two", body, "X-Store", "two")
-	g.must(http.StatusUnauthorized, http.MethodPost, "/v1/chat/completions", "sk-of-store-two", body)
-	_, stderr, err = g.keys("improt", path)
+	body := gateway.Chat("m", "hi", false)
+	g.Must(http.StatusOK, http.MethodPost, "/v1/chat/completions", "sk-of-store-two", body, "X-Store", "two")
+	g.Must(http.StatusUnauthorized, http.MethodPost, "/v1/chat/completions", "sk-of-store-two", body)
+	_, stderr, err = g.Keys("improt", path)
 	require.Error(t, err)
 	require.Contains(t, stderr, "unknown command")
-	none := run(t, "llmroute {\n anonymous\n unmetered\n model m {\n backend mock\n }\n}\n")
-	_, stderr, err = none.keys("list")
+	none := gateway.Run(t, "llmroute {\n anonymous\n unmetered\n model m {\n backend mock\n }\n}\n")
+	_, stderr, err = none.Keys("list")
 	require.Error(t, err)
 	require.Contains(t, stderr, "the configuration has no keyauth")
 }
 
 // TestValidateNeedsNoStore validates a configuration whose Redis is not there, in each of its three forms, and starts it.
 func TestValidateNeedsNoStore(t *testing.T) {
-	bin, err := buildOnce()
+	bin, err := gateway.Build()
 	require.NoError(t, err)
-	nobody, other := freeAddr(t), freeAddr(t)
+	nobody, other := gateway.FreeAddr(t), gateway.FreeAddr(t)
 	for _, store := range []string{"redis " + nobody, "redis " + nobody + " " + other, "redis " + nobody + " {\n sentinel keys\n }"} {
-		directives := "keyauth {\n store " + store + "\n master_key " + masterKey + "\n}\nllmroute {\n unmetered\n model m {\n backend mock\n }\n}\n"
+		directives := "keyauth {\n store " + store + "\n master_key " + gateway.MasterKey + "\n}\nllmroute {\n unmetered\n model m {\n backend mock\n }\n}\n"
 		file := filepath.Join(t.TempDir(), "Caddyfile")
-		require.NoError(t, os.WriteFile(file, []byte(site(freeAddr(t), freeAddr(t), "", directives)), 0o600))
+		require.NoError(t, os.WriteFile(file, []byte(gateway.Site(gateway.FreeAddr(t), gateway.FreeAddr(t), "", directives)), 0o600))
 		out, err := exec.Command(bin, "validate", "--config", file, "--adapter", "caddyfile").CombinedOutput()
 		require.NoError(t, err, "%s", out)
-		g := run(t, directives)
-		a := g.must(http.StatusServiceUnavailable, http.MethodPost, "/v1/chat/completions", "sk-any-key-that-nobody-knows", chat("m", "hi", false))
+		g := gateway.Run(t, directives)
+		a := g.Must(http.StatusServiceUnavailable, http.MethodPost, "/v1/chat/completions", "sk-any-key-that-nobody-knows", gateway.Chat("m", "hi", false))
 		require.NotEmpty(t, a.Header.Get("Retry-After"))
-		g.must(http.StatusOK, http.MethodPost, "/v1/chat/completions", masterKey, chat("m", "hi", false))
+		g.Must(http.StatusOK, http.MethodPost, "/v1/chat/completions", gateway.MasterKey, gateway.Chat("m", "hi", false))
 	}
 }

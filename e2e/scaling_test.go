@@ -1,4 +1,4 @@
-package tollgate_test
+package e2e
 
 import (
 	"encoding/json"
@@ -18,11 +18,12 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tollgate-llm/tollgate/internal/testkit"
+	"github.com/tollgate-llm/tollgate/internal/testkit/gateway"
 )
 
 // instance is the built binary with a spool of its own.
 type instance struct {
-	*gateway
+	*gateway.Gateway
 	bin   string
 	spool string
 	cmd   *exec.Cmd
@@ -30,15 +31,15 @@ type instance struct {
 }
 
 // prepare makes an instance that does not run yet.
-func prepare(t *testing.T, w *world, spool string) *instance {
+func prepare(t *testing.T, w *gateway.World, spool string) *instance {
 	t.Helper()
-	bin, err := buildOnce()
+	bin, err := gateway.Build()
 	require.NoError(t, err)
-	i := &instance{gateway: &gateway{t: t, addr: freeAddr(t), admin: freeAddr(t)}, bin: bin, spool: spool}
-	i.caddyfile = site(i.addr, i.admin, "", w.directives(spool, ""))
+	i := &instance{Gateway: &gateway.Gateway{T: t, Addr: gateway.FreeAddr(t), Admin: gateway.FreeAddr(t)}, bin: bin, spool: spool}
+	i.Caddyfile = gateway.Site(i.Addr, i.Admin, "", w.Directives(spool, ""))
 	dir := t.TempDir()
 	file := filepath.Join(dir, "Caddyfile")
-	require.NoError(t, os.WriteFile(file, []byte(i.caddyfile), 0o600))
+	require.NoError(t, os.WriteFile(file, []byte(i.Caddyfile), 0o600))
 	i.log, err = os.Create(filepath.Join(dir, "log"))
 	require.NoError(t, err)
 	i.cmd = exec.Command(bin, "run", "--config", file, "--adapter", "caddyfile")
@@ -48,35 +49,35 @@ func prepare(t *testing.T, w *world, spool string) *instance {
 }
 
 func (i *instance) start() {
-	i.t.Helper()
-	require.NoError(i.t, i.cmd.Start())
-	i.t.Cleanup(func() {
+	i.T.Helper()
+	require.NoError(i.T, i.cmd.Start())
+	i.T.Cleanup(func() {
 		if i.cmd.ProcessState == nil {
-			require.NoError(i.t, i.cmd.Process.Kill())
+			require.NoError(i.T, i.cmd.Process.Kill())
 			_ = i.cmd.Wait() // it was killed
 		}
-		if i.t.Failed() {
-			i.t.Log(i.said())
+		if i.T.Failed() {
+			i.T.Log(i.said())
 		}
 	})
 }
 
 func (i *instance) said() string {
 	text, err := os.ReadFile(i.log.Name())
-	require.NoError(i.t, err)
+	require.NoError(i.T, err)
 	return string(text)
 }
 
 // kill ends the instance as a machine that loses its process does.
 func (i *instance) kill() {
-	i.t.Helper()
-	require.NoError(i.t, i.cmd.Process.Kill())
+	i.T.Helper()
+	require.NoError(i.T, i.cmd.Process.Kill())
 	_ = i.cmd.Wait() // it was killed
 }
 
 // billing runs a command of the operator against the instance.
 func (i *instance) billing(args ...string) (string, error) {
-	cmd := exec.Command(i.bin, append([]string{"tollgate", "billing", "--address", i.admin}, args...)...)
+	cmd := exec.Command(i.bin, append([]string{"tollgate", "billing", "--address", i.Admin}, args...)...)
 	out, err := cmd.Output()
 	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
 		return string(out), fmt.Errorf("%w: %s", err, exit.Stderr)
@@ -85,9 +86,9 @@ func (i *instance) billing(args ...string) (string, error) {
 }
 
 func (i *instance) mustBilling(args ...string) string {
-	i.t.Helper()
+	i.T.Helper()
 	out, err := i.billing(args...)
-	require.NoError(i.t, err, out)
+	require.NoError(i.T, err, out)
 	return out
 }
 
@@ -97,10 +98,10 @@ type books struct {
 }
 
 func (i *instance) books() books {
-	i.t.Helper()
+	i.T.Helper()
 	var status struct{ Accounts []books }
-	require.NoError(i.t, json.Unmarshal([]byte(i.mustBilling("status", "--json")), &status))
-	require.Len(i.t, status.Accounts, 1)
+	require.NoError(i.T, json.Unmarshal([]byte(i.mustBilling("status", "--json")), &status))
+	require.Len(i.T, status.Accounts, 1)
 	return status.Accounts[0]
 }
 
@@ -109,7 +110,7 @@ func (i *instance) books() books {
 func TestFourInstances(t *testing.T) {
 	for _, store := range []string{testkit.LagoPostgres, testkit.LagoClickHouse} {
 		t.Run(store, func(t *testing.T) {
-			w := newWorld(t, testkit.LagoOptions{Store: store})
+			w := gateway.NewWorld(t, testkit.LagoOptions{Store: store})
 			dirs := t.TempDir()
 			instances := make([]*instance, 4)
 			for n := range instances {
@@ -118,21 +119,21 @@ func TestFourInstances(t *testing.T) {
 			}
 			for _, i := range instances {
 				require.Eventually(t, func() bool {
-					resp, err := http.Get(i.url("/v1/models"))
+					resp, err := http.Get(i.URL("/v1/models"))
 					return err == nil && resp.Body.Close() == nil
 				}, 30*time.Second, 20*time.Millisecond, "the instance does not answer")
 			}
-			key := instances[0].newKey(`{"team_id":"` + payer + `"}`)
+			key := instances[0].NewKey(`{"team_id":"` + gateway.Payer + `"}`)
 
 			const each = 25
 			callAll(t, instances, key, each)
-			w.billed(t, 4*each)
+			billed(t, w, 4*each)
 
 			// Lago goes down. Some of what it is sent it takes, and the answer is lost.
 			var down atomic.Bool
 			var batches atomic.Int64
 			down.Store(true)
-			w.lago.Always(func(c *testkit.LagoCall) testkit.LagoFault {
+			w.Lago.Always(func(c *testkit.LagoCall) testkit.LagoFault {
 				switch {
 				case !down.Load() || !c.Batch():
 					return nil
@@ -145,10 +146,10 @@ func TestFourInstances(t *testing.T) {
 			victim, heir := instances[3], instances[1]
 
 			// One call is still under way at the victim when it dies.
-			gate := w.provider.Gate(2, nil)
+			gate := w.Provider.Gate(2, nil)
 			broken := make(chan error, 1)
 			go func() {
-				a, err := victim.do(http.MethodPost, "/v1/chat/completions", key, chat("gpt-4o", "tokens=in:10,out:20 chunks=5", true))
+				a, err := victim.Do(http.MethodPost, "/v1/chat/completions", key, gateway.Chat("gpt-4o", "tokens=in:10,out:20 chunks=5", true))
 				if err == nil && strings.HasSuffix(a.Body, "data: [DONE]\n\n") {
 					err = errors.New("a killed instance gave a whole answer")
 				} else {
@@ -156,7 +157,7 @@ func TestFourInstances(t *testing.T) {
 				}
 				broken <- err
 			}()
-			require.NoError(t, gate.Await(timeout(t, 20*time.Second), 1))
+			require.NoError(t, gate.Await(gateway.Timeout(t, 20*time.Second), 1))
 			require.Equal(t, books{Open: 1, Pending: each, Finished: each}, victim.books())
 			victim.kill()
 			gate.Open()
@@ -179,7 +180,7 @@ func TestFourInstances(t *testing.T) {
 			require.Contains(t, again.said(), "adopted by another")
 
 			down.Store(false)
-			w.billed(t, 8*each)
+			billed(t, w, 8*each)
 			for _, i := range instances[:3] {
 				i.mustBilling("status", "--wait", "30s")
 			}
@@ -192,16 +193,16 @@ func TestFourInstances(t *testing.T) {
 
 			// What the provider gave whole is what is billed.
 			var whole, said int64
-			for _, c := range w.provider.Calls() {
+			for _, c := range w.Provider.Calls() {
 				if c.Whole && c.Reported != nil {
 					whole++
 					said += c.Reported.Input + c.Reported.Output
 				}
 			}
 			require.EqualValues(t, 8*each, whole)
-			require.Equal(t, strconv.FormatInt(said, 10), w.lago.Billed(payer, "llm", "total_tokens"))
-			require.Equal(t, 8*each, w.lago.BilledCount(payer, "llm"))
-			require.Empty(t, w.lago.BilledTwice())
+			require.Equal(t, strconv.FormatInt(said, 10), w.Lago.Billed(gateway.Payer, "llm", "total_tokens"))
+			require.Equal(t, 8*each, w.Lago.BilledCount(gateway.Payer, "llm"))
+			require.Empty(t, w.Lago.BilledTwice())
 		})
 	}
 }
@@ -214,7 +215,7 @@ func callAll(t *testing.T, instances []*instance, key string, n int) {
 	for at, i := range instances {
 		for k := range n {
 			wg.Go(func() {
-				a, err := i.do(http.MethodPost, "/v1/chat/completions", key, chat("gpt-4o", fmt.Sprintf("tokens=in:%d,out:%d", 10+k, 1+at), k%2 == 0))
+				a, err := i.Do(http.MethodPost, "/v1/chat/completions", key, gateway.Chat("gpt-4o", fmt.Sprintf("tokens=in:%d,out:%d", 10+k, 1+at), k%2 == 0))
 				if err != nil || a.Status != http.StatusOK {
 					failures <- fmt.Sprint(err, a)
 				}
@@ -229,9 +230,9 @@ func callAll(t *testing.T, instances []*instance, key string, n int) {
 }
 
 // billed waits until that many events count at Lago, each once.
-func (w *world) billed(t *testing.T, n int) {
+func billed(t *testing.T, w *gateway.World, n int) {
 	t.Helper()
-	require.NoError(t, w.lago.Await(timeout(t, 60*time.Second), func() bool { return w.lago.BilledCount(payer, "llm") >= n }), "events at Lago")
-	require.Equal(t, n, w.lago.BilledCount(payer, "llm"))
-	require.Empty(t, w.lago.BilledTwice())
+	require.NoError(t, w.Lago.Await(gateway.Timeout(t, 60*time.Second), func() bool { return w.Lago.BilledCount(gateway.Payer, "llm") >= n }), "events at Lago")
+	require.Equal(t, n, w.Lago.BilledCount(gateway.Payer, "llm"))
+	require.Empty(t, w.Lago.BilledTwice())
 }

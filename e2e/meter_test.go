@@ -1,4 +1,4 @@
-package tollgate_test
+package e2e
 
 import (
 	"bufio"
@@ -17,12 +17,13 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/tollgate-llm/tollgate/internal/testkit/gateway"
 	"github.com/tollgate-llm/tollgate/internal/usage"
 )
 
 // metered is a gateway that keeps its records in the ledger, before a provider that answers as it is told.
 type metered struct {
-	*gateway
+	*gateway.Gateway
 	log      string // the access log
 	upstream atomic.Int64
 }
@@ -43,7 +44,7 @@ func meter(t *testing.T, answer http.HandlerFunc, billing string) *metered {
 	for k := range usage.Kind(usage.NumKinds) {
 		fmt.Fprintf(&appended, "\tlog_append kinds.%s {http.tollgate.kinds.%[1]s}\n", k)
 	}
-	m.gateway = start(t, "\tmetrics\n", fmt.Sprintf(`
+	m.Gateway = gateway.Start(t, "\tmetrics\n", fmt.Sprintf(`
 	log {
 		output file %s
 	}
@@ -93,29 +94,29 @@ type entry struct {
 
 // ledger returns the records once there are n, all finished.
 func (m *metered) ledger(n int) []entry {
-	m.t.Helper()
+	m.T.Helper()
 	var all []entry
-	require.Eventually(m.t, func() bool {
-		a, err := (&gateway{t: m.t, addr: m.admin}).do(http.MethodGet, "/tollgate/billing/events", "", "")
-		require.NoError(m.t, err)
+	require.Eventually(m.T, func() bool {
+		a, err := (&gateway.Gateway{T: m.T, Addr: m.Admin}).Do(http.MethodGet, "/tollgate/billing/events", "", "")
+		require.NoError(m.T, err)
 		all = nil
 		for lines := bufio.NewScanner(strings.NewReader(a.Body)); lines.Scan(); {
 			var e entry
-			require.NoError(m.t, json.Unmarshal(lines.Bytes(), &e))
+			require.NoError(m.T, json.Unmarshal(lines.Bytes(), &e))
 			if e.State != "open" {
 				all = append(all, e)
 			}
 		}
 		return len(all) >= n
 	}, 10*time.Second, 5*time.Millisecond)
-	require.Len(m.t, all, n)
+	require.Len(m.T, all, n)
 	return all
 }
 
 func (m *metered) metrics() string {
-	m.t.Helper()
-	a, err := (&gateway{t: m.t, addr: m.admin}).do(http.MethodGet, "/metrics", "", "")
-	require.NoError(m.t, err)
+	m.T.Helper()
+	a, err := (&gateway.Gateway{T: m.T, Addr: m.Admin}).Do(http.MethodGet, "/metrics", "", "")
+	require.NoError(m.T, err)
 	return a.Body
 }
 
@@ -153,11 +154,11 @@ func TestNotBillableIsNotBilled(t *testing.T) {
 		{http.MethodGet, "/v1/messages/batches/b_1"},
 		{http.MethodGet, "/v1/messages/batches/b_1/results"},
 	} {
-		a := m.must(http.StatusNotFound, poll[0], poll[1], "", "")
+		a := m.Must(http.StatusNotFound, poll[0], poll[1], "", "")
 		require.Contains(t, a.Body, "unknown path", poll[1])
 		require.NotEmpty(t, a.Header.Get("X-Litellm-Call-Id"))
 	}
-	a := m.must(http.StatusBadRequest, http.MethodPost, "/v1/responses", "", `{"model":"gpt-4o","input":"hi","background":true}`)
+	a := m.Must(http.StatusBadRequest, http.MethodPost, "/v1/responses", "", `{"model":"gpt-4o","input":"hi","background":true}`)
 	require.Contains(t, a.Body, "background")
 	require.Zero(t, m.upstream.Load(), "nothing was forwarded")
 	m.ledger(0)
@@ -168,16 +169,16 @@ func TestNotBillableIsNotBilled(t *testing.T) {
 		"messages/count_tokens":  `{"model":"claude-sonnet-4-5","messages":[{"role":"user","content":"hi"}]}`,
 	}
 	for path, body := range free {
-		a := m.must(http.StatusOK, http.MethodPost, "/v1/"+path, "", body)
+		a := m.Must(http.StatusOK, http.MethodPost, "/v1/"+path, "", body)
 		require.NotEmpty(t, a.Header.Get("X-Litellm-Call-Id"))
 		require.Empty(t, a.Header.Get("X-Litellm-Response-Cost"))
 	}
 	failed := []int{400, 401, 404, 429}
 	for _, status = range failed {
-		m.must(status, http.MethodPost, "/v1/chat/completions", "", chat("gpt-4o", "hi", false))
+		m.Must(status, http.MethodPost, "/v1/chat/completions", "", gateway.Chat("gpt-4o", "hi", false))
 	}
 	status = http.StatusOK
-	a = m.must(http.StatusOK, http.MethodPost, "/v1/chat/completions", "", chat("gpt-4o", "hi", false))
+	a = m.Must(http.StatusOK, http.MethodPost, "/v1/chat/completions", "", gateway.Chat("gpt-4o", "hi", false))
 	require.Equal(t, "0.0025", a.Header.Get("X-Litellm-Response-Cost"), "600 at 2.50, 400 at 1.25 and 50 at 10 USD per million")
 
 	billed := 0
@@ -206,9 +207,9 @@ func TestNotBillableIsNotBilled(t *testing.T) {
 func TestAccessLog(t *testing.T) {
 	status := http.StatusOK
 	m := meter(t, func(w http.ResponseWriter, r *http.Request) { answerJSON(status, answered)(w, r) }, "")
-	a := m.must(http.StatusOK, http.MethodPost, "/v1/chat/completions", "", chat("gpt-4o", "hi", false))
+	a := m.Must(http.StatusOK, http.MethodPost, "/v1/chat/completions", "", gateway.Chat("gpt-4o", "hi", false))
 	status = http.StatusTeapot
-	m.must(http.StatusTeapot, http.MethodPost, "/v1/chat/completions", "", chat("gpt-4o", "hi", false))
+	m.Must(http.StatusTeapot, http.MethodPost, "/v1/chat/completions", "", gateway.Chat("gpt-4o", "hi", false))
 
 	var lines []map[string]any
 	require.Eventually(t, func() bool {
@@ -250,7 +251,7 @@ func TestUnpriced(t *testing.T) {
 	const counted = `(?m)^caddy_tollgate_unpriced_total\{backend="openai",model="house-model"\} [1-9]`
 	t.Run("allow", func(t *testing.T) {
 		m := meter(t, answerJSON(200, strings.ReplaceAll(answered, "gpt-4o-2024-08-06", "house-model")), "unpriced allow")
-		a := m.must(http.StatusOK, http.MethodPost, "/v1/chat/completions", "", chat("house-model", "hi", false))
+		a := m.Must(http.StatusOK, http.MethodPost, "/v1/chat/completions", "", gateway.Chat("house-model", "hi", false))
 		require.Empty(t, a.Header.Get("X-Litellm-Response-Cost"))
 		e := m.ledger(1)[0]
 		require.Empty(t, e.Cost)
@@ -263,13 +264,13 @@ func TestUnpriced(t *testing.T) {
 	for name, billing := range map[string]string{"reject": "unpriced reject", "cost": "events cost"} {
 		t.Run(name, func(t *testing.T) {
 			m := meter(t, answerJSON(200, answered), billing)
-			a := m.must(http.StatusBadRequest, http.MethodPost, "/v1/chat/completions", "", chat("house-model", "hi", false))
+			a := m.Must(http.StatusBadRequest, http.MethodPost, "/v1/chat/completions", "", gateway.Chat("house-model", "hi", false))
 			require.Contains(t, a.Body, "unpriced_model")
 			// Nor may a client choose a tier that has no price.
-			m.must(http.StatusBadRequest, http.MethodPost, "/v1/chat/completions", "", strings.Replace(chat("gpt-4o", "hi", false), "{", `{"service_tier":"flex",`, 1))
+			m.Must(http.StatusBadRequest, http.MethodPost, "/v1/chat/completions", "", strings.Replace(gateway.Chat("gpt-4o", "hi", false), "{", `{"service_tier":"flex",`, 1))
 			require.Zero(t, m.upstream.Load(), "nothing was forwarded")
 			m.ledger(0)
-			m.must(http.StatusOK, http.MethodPost, "/v1/chat/completions", "", chat("gpt-4o", "hi", false))
+			m.Must(http.StatusOK, http.MethodPost, "/v1/chat/completions", "", gateway.Chat("gpt-4o", "hi", false))
 			require.Len(t, m.ledger(1), 1)
 		})
 	}
@@ -285,7 +286,7 @@ func TestFailoverStaysPriced(t *testing.T) {
 		}
 		answerJSON(status, answered)(w, r)
 	}, "events cost")
-	m.must(http.StatusServiceUnavailable, http.MethodPost, "/v1/chat/completions", "", chat("mixed", "hi", false))
+	m.Must(http.StatusServiceUnavailable, http.MethodPost, "/v1/chat/completions", "", gateway.Chat("mixed", "hi", false))
 	e := m.ledger(1)[0]
 	require.Equal(t, "error", e.Outcome)
 	require.Positive(t, m.upstream.Load())
@@ -295,7 +296,7 @@ func TestFailoverStaysPriced(t *testing.T) {
 func TestTierOfTheAnswer(t *testing.T) {
 	served := strings.Replace(answered, `"usage"`, `"service_tier":"priority","usage"`, 1)
 	m := meter(t, answerJSON(200, served), "")
-	m.must(http.StatusOK, http.MethodPost, "/v1/chat/completions", "", chat("gpt-4o", "hi", false))
+	m.Must(http.StatusOK, http.MethodPost, "/v1/chat/completions", "", gateway.Chat("gpt-4o", "hi", false))
 	e := m.ledger(1)[0]
 	require.Empty(t, e.Cost)
 	require.Contains(t, e.Unpriced, `no price for tier "priority"`)
@@ -310,7 +311,7 @@ func TestSpeechByCharacters(t *testing.T) {
 		w.Header().Set("Content-Type", "audio/mpeg")
 		_, _ = w.Write([]byte{0xff, 0xf3, 0x44, 0xc4, '"', 'u', 's', 'a', 'g', 'e', '"'})
 	}, "prices "+prices)
-	a := m.must(http.StatusOK, http.MethodPost, "/v1/audio/speech", "", `{"model":"tts-1","voice":"alloy","input":"Gr\u00f6\u00dfe 你好 😀"}`)
+	a := m.Must(http.StatusOK, http.MethodPost, "/v1/audio/speech", "", `{"model":"tts-1","voice":"alloy","input":"Gr\u00f6\u00dfe 你好 😀"}`)
 	require.Equal(t, "\xff\xf3\x44\xc4\"usage\"", a.Body)
 	e := m.ledger(1)[0]
 	require.Equal(t, "estimated", e.Source)
@@ -327,7 +328,7 @@ func TestSpeechByCharacters(t *testing.T) {
 		<-r.Context().Done()
 	}, "on_disconnect cancel\nprices "+prices)
 	ctx, hangUp := context.WithCancel(t.Context())
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, m.url("/v1/audio/speech"), strings.NewReader(`{"model":"tts-1","voice":"alloy","input":"Hello"}`))
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, m.URL("/v1/audio/speech"), strings.NewReader(`{"model":"tts-1","voice":"alloy","input":"Hello"}`))
 	require.NoError(t, err)
 	req.Header.Set("Content-Type", "application/json")
 	go func() {

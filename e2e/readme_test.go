@@ -1,4 +1,4 @@
-package tollgate_test
+package e2e
 
 import (
 	"os"
@@ -10,32 +10,34 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/tollgate-llm/tollgate/internal/testkit/gateway"
 )
 
 // TestReadme runs the commands of the README's first call as they stand, but for the port and the place of the binary,
 // against the binary that runs the example.
 func TestReadme(t *testing.T) {
-	bin, err := buildOnce()
+	bin, err := gateway.Build()
 	require.NoError(t, err)
-	example, err := os.ReadFile("Caddyfile.example")
+	example, err := os.ReadFile("../Caddyfile.example")
 	require.NoError(t, err)
-	_, port, _ := strings.Cut(freeAddr(t), ":")
-	admin := freeAddr(t)
+	_, port, _ := strings.Cut(gateway.FreeAddr(t), ":")
+	admin := gateway.FreeAddr(t)
 	config := strings.ReplaceAll(string(example), ":4000", ":"+port)
 	config = strings.Replace(config, "\n{\n", "\n{\n\tadmin "+admin+"\n\tpersist_config off\n", 1)
-	g := &gateway{t: t, addr: "localhost:" + port, admin: admin, caddyfile: config}
-	g.launch(bin, "caddyfile")
+	g := &gateway.Gateway{T: t, Addr: "localhost:" + port, Admin: admin, Caddyfile: config}
+	g.Launch(bin, "caddyfile")
 
 	key := ""
 	run := func(command string) string {
 		command = strings.NewReplacer(
-			"localhost:4000", g.addr, "sk-...", key, "./caddy tollgate", bin+" tollgate --address "+admin,
+			"localhost:4000", g.Addr, "sk-...", key, "./caddy tollgate", bin+" tollgate --address "+admin,
 		).Replace(command)
-		out, err := exec.CommandContext(timeout(t, time.Minute), "sh", "-ec", command).Output() //nolint:gosec // the README's own commands
+		out, err := exec.CommandContext(gateway.Timeout(t, time.Minute), "sh", "-ec", command).Output() //nolint:gosec // the README's own commands
 		require.NoError(t, err, command)
 		return string(out)
 	}
-	blocks := shellBlocks(t, "README.md", "## A first call, a first bill")
+	blocks := shellBlocks(t, "../README.md", "## A first call, a first bill")
 	require.Len(t, blocks, 2)
 	found := regexp.MustCompile(`"key":"(sk-[^"]+)"`).FindStringSubmatch(run(blocks[0]))
 	require.Len(t, found, 2, "the answer shows the key")

@@ -1,10 +1,9 @@
-package tollgate_test
+package e2e
 
 import (
 	"bufio"
 	"bytes"
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -22,59 +21,13 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/tollgate-llm/tollgate/internal/testkit/gateway"
 )
 
 // openSite returns directives that serve anyone, bill to one subscription and keep the ledger alone.
 func openSite(spool, billing, models string) string {
 	return fmt.Sprintf("lagobilling {\nmissing_payer default sub-1\nspool %s\n%s\n}\nllmroute {\nanonymous\n%s\n}\n", spool, billing, models)
-}
-
-type ledgerLine struct {
-	Outcome   string           `json:"outcome"`
-	Status    int              `json:"status"`
-	Hangup    string           `json:"hangup"`
-	Source    string           `json:"source"`
-	How       string           `json:"how"`
-	NotBilled string           `json:"not_billed"`
-	Backend   string           `json:"backend"`
-	Upstream  string           `json:"upstream"`
-	Model     string           `json:"model"`
-	Cost      string           `json:"cost"`
-	Attempts  int              `json:"attempts"`
-	Counts    map[string]int64 `json:"counts"`
-	Events    []any            `json:"events"`
-	State     string           `json:"state"`
-}
-
-// billing returns what the admin API says of the accounts.
-func (g *gateway) billing() string {
-	a, err := (&gateway{t: g.t, addr: g.admin}).do(http.MethodGet, "/tollgate/billing", "", "")
-	require.NoError(g.t, err)
-	return a.Body
-}
-
-func (g *gateway) ledger() []ledgerLine {
-	g.t.Helper()
-	a, err := (&gateway{t: g.t, addr: g.admin}).do(http.MethodGet, "/tollgate/billing/events", "", "")
-	require.NoError(g.t, err)
-	var out []ledgerLine
-	for line := range strings.Lines(a.Body) {
-		var l ledgerLine
-		require.NoError(g.t, json.Unmarshal([]byte(line), &l))
-		out = append(out, l)
-	}
-	return out
-}
-
-// record waits for the one settled record.
-func (g *gateway) record() ledgerLine {
-	g.t.Helper()
-	var all []ledgerLine
-	require.Eventually(g.t, func() bool {
-		all = g.ledger()
-		return len(all) == 1 && all[0].Outcome != ""
-	}, 10*time.Second, 5*time.Millisecond)
-	return all[0]
 }
 
 func upstreamServer(t *testing.T, h http.HandlerFunc) *httptest.Server {
@@ -108,12 +61,12 @@ func TestHalfClosedClient(t *testing.T) {
 				<-more
 				_, _ = io.WriteString(w, sseContent+sseUsage+sseDone)
 			})
-			g := start(t, "", openSite(t.TempDir(), "on_disconnect drain 1m", "model m {\nbackend openai "+up.URL+"/v1\n}"))
-			conn, err := net.Dial("tcp", g.addr)
+			g := gateway.Start(t, "", openSite(t.TempDir(), "on_disconnect drain 1m", "model m {\nbackend openai "+up.URL+"/v1\n}"))
+			conn, err := net.Dial("tcp", g.Addr)
 			require.NoError(t, err)
 			defer func() { require.NoError(t, conn.Close()) }()
-			body := chat("m", "hi", true)
-			_, err = fmt.Fprintf(conn, "POST /v1/chat/completions HTTP/1.1\r\nHost: %s\r\nContent-Length: %d\r\n\r\n%s", g.addr, len(body), body)
+			body := gateway.Chat("m", "hi", true)
+			_, err = fmt.Fprintf(conn, "POST /v1/chat/completions HTTP/1.1\r\nHost: %s\r\nContent-Length: %d\r\n\r\n%s", g.Addr, len(body), body)
 			require.NoError(t, err)
 			<-begun
 			r := bufio.NewReader(conn)
@@ -122,14 +75,14 @@ func TestHalfClosedClient(t *testing.T) {
 				require.NoError(t, err)
 			}
 			require.NoError(t, conn.(*net.TCPConn).CloseWrite())
-			require.Eventually(t, func() bool { return strings.Contains(g.billing(), `"drains":1`) }, 10*time.Second, time.Millisecond)
+			require.Eventually(t, func() bool { return strings.Contains(g.Billing(), `"drains":1`) }, 10*time.Second, time.Millisecond)
 			close(more)
 			got, err := io.ReadAll(r)
 			if err == nil {
 				require.NotContains(t, string(got), "Content-Length: 0", "nothing came: that is no empty answer")
 				require.False(t, strings.HasSuffix(string(got), "0\r\n\r\n"), "a part of the stream is missing: its end must be too")
 			}
-			e := g.record()
+			e := g.Record()
 			require.Equal(t, "client_gone", e.Outcome)
 			require.Equal(t, "drained", e.Hangup)
 			require.Len(t, e.Events, 1)
@@ -145,12 +98,12 @@ func TestHangUpBetweenAttempts(t *testing.T) {
 		w.WriteHeader(http.StatusTooManyRequests)
 		time.AfterFunc(100*time.Millisecond, hangUp)
 	})
-	g := start(t, "", openSite(t.TempDir(), "", "model m {\nbackend openai "+up.URL+"/v1\nretries 3\n}"))
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, g.url("/v1/chat/completions"), strings.NewReader(chat("m", "hi", false)))
+	g := gateway.Start(t, "", openSite(t.TempDir(), "", "model m {\nbackend openai "+up.URL+"/v1\nretries 3\n}"))
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, g.URL("/v1/chat/completions"), strings.NewReader(gateway.Chat("m", "hi", false)))
 	require.NoError(t, err)
 	_, err = http.DefaultTransport.RoundTrip(req) //nolint:bodyclose // there is none
 	require.ErrorIs(t, err, context.Canceled)
-	e := g.record()
+	e := g.Record()
 	require.Equal(t, "client_gone", e.Outcome)
 	require.Equal(t, "no backend took the call", e.NotBilled)
 	require.Empty(t, e.Events)
@@ -165,14 +118,14 @@ func TestEndOfTheGracePeriod(t *testing.T) {
 		w.(http.Flusher).Flush()
 		<-r.Context().Done()
 	})
-	bin, err := buildOnce()
+	bin, err := gateway.Build()
 	require.NoError(t, err)
 	dir := t.TempDir()
-	g := &gateway{t: t, addr: freeAddr(t), admin: freeAddr(t)}
-	g.caddyfile = site(g.addr, g.admin, "\tgrace_period 300ms",
+	g := &gateway.Gateway{T: t, Addr: gateway.FreeAddr(t), Admin: gateway.FreeAddr(t)}
+	g.Caddyfile = gateway.Site(g.Addr, g.Admin, "\tgrace_period 300ms",
 		openSite(filepath.Join(dir, "spool"), "on_disconnect drain 1h", "model m {\nbackend openai "+up.URL+"/v1\n}"))
 	file := filepath.Join(dir, "Caddyfile")
-	require.NoError(t, os.WriteFile(file, []byte(g.caddyfile), 0o600))
+	require.NoError(t, os.WriteFile(file, []byte(g.Caddyfile), 0o600))
 	boot := func() *exec.Cmd {
 		cmd := exec.Command(bin, "run", "--config", file, "--adapter", "caddyfile")
 		cmd.Env = append(os.Environ(), "HOME="+dir)
@@ -187,17 +140,17 @@ func TestEndOfTheGracePeriod(t *testing.T) {
 			}
 		})
 		require.Eventually(t, func() bool {
-			a, err := (&gateway{t: t, addr: g.admin}).do(http.MethodGet, "/tollgate/billing", "", "")
+			a, err := (&gateway.Gateway{T: t, Addr: g.Admin}).Do(http.MethodGet, "/tollgate/billing", "", "")
 			if err != nil || !strings.Contains(a.Body, `"account"`) {
 				return false
 			}
-			a, err = g.do(http.MethodGet, "/v1/models", "", "")
+			a, err = g.Do(http.MethodGet, "/v1/models", "", "")
 			return err == nil && a.Status == http.StatusOK
 		}, 20*time.Second, 5*time.Millisecond)
 		return cmd
 	}
 	begin := func(ctx context.Context) *http.Response {
-		req, err := http.NewRequestWithContext(ctx, http.MethodPost, g.url("/v1/chat/completions"), strings.NewReader(chat("m", "hi", true)))
+		req, err := http.NewRequestWithContext(ctx, http.MethodPost, g.URL("/v1/chat/completions"), strings.NewReader(gateway.Chat("m", "hi", true)))
 		require.NoError(t, err)
 		resp, err := http.DefaultTransport.RoundTrip(req)
 		require.NoError(t, err)
@@ -211,7 +164,7 @@ func TestEndOfTheGracePeriod(t *testing.T) {
 	leaves := begin(ctx)
 	hangUp()
 	require.NoError(t, leaves.Body.Close())
-	require.Eventually(t, func() bool { return strings.Contains(g.billing(), `"drains":1`) }, 10*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return strings.Contains(g.Billing(), `"drains":1`) }, 10*time.Second, time.Millisecond)
 	require.NoError(t, cmd.Process.Signal(syscall.SIGTERM))
 	_, err = io.ReadAll(stays.Body)
 	require.Error(t, err, "what was cut must not look whole")
@@ -219,7 +172,7 @@ func TestEndOfTheGracePeriod(t *testing.T) {
 	require.NoError(t, cmd.Wait())
 	boot()
 	outcomes := make(map[string]string)
-	for _, l := range g.ledger() {
+	for _, l := range g.Ledger() {
 		require.Equal(t, "estimated", l.Source)
 		require.Len(t, l.Events, 1)
 		outcomes[l.Outcome] = l.Hangup
@@ -252,7 +205,7 @@ func TestBytesPassUnchanged(t *testing.T) {
 		}
 	}))
 	t.Cleanup(up.Close)
-	g := start(t, "", openSite(t.TempDir(), "", "max_body 100KB\nmodel m {\nbackend openai "+up.URL+"/v1\n}"))
+	g := gateway.Start(t, "", openSite(t.TempDir(), "", "max_body 100KB\nmodel m {\nbackend openai "+up.URL+"/v1\n}"))
 	const whole = `{"choices":[{"message":{"content":"hi"}}],"usage":{"prompt_tokens":10,"completion_tokens":5,"total_tokens":15}}`
 	one := func(of ...string) string { return of[rnd.IntN(len(of))] }
 	for range 200 {
@@ -271,14 +224,14 @@ func TestBytesPassUnchanged(t *testing.T) {
 		default:
 			answer = []byte(whole + one("", "\n", "x"))
 		}
-		a := g.must(http.StatusOK, http.MethodPost, "/v1/chat/completions", "", body)
+		a := g.Must(http.StatusOK, http.MethodPost, "/v1/chat/completions", "", body)
 		require.Equal(t, body, string(got))
 		require.True(t, string(answer) == a.Body, "%d bytes of %q, stated %v: %d came", len(answer), contentType, stated, len(a.Body))
 	}
 	body := `{"model":"m","x":"` + strings.Repeat("x", 100_000-20) + `"}`
 	require.Len(t, body, 100_000)
-	g.must(http.StatusOK, http.MethodPost, "/v1/chat/completions", "", body)
-	g.must(http.StatusRequestEntityTooLarge, http.MethodPost, "/v1/chat/completions", "", body+" ")
+	g.Must(http.StatusOK, http.MethodPost, "/v1/chat/completions", "", body)
+	g.Must(http.StatusRequestEntityTooLarge, http.MethodPost, "/v1/chat/completions", "", body+" ")
 }
 
 // TestNoChunkWaitsForTheNext sends each chunk only when the client has the one before, in a stream from which the gateway
@@ -310,8 +263,8 @@ func TestNoChunkWaitsForTheNext(t *testing.T) {
 		}
 		_, _ = io.WriteString(w, sseUsage+sseDone)
 	})
-	g := start(t, "", openSite(t.TempDir(), "on_disconnect cancel", "model m {\nbackend openai "+up.URL+"/v1\n}"))
-	req, err := http.NewRequestWithContext(timeout(t, 10*time.Second), http.MethodPost, g.url("/v1/chat/completions"), strings.NewReader(chat("m", "hi", true)))
+	g := gateway.Start(t, "", openSite(t.TempDir(), "on_disconnect cancel", "model m {\nbackend openai "+up.URL+"/v1\n}"))
+	req, err := http.NewRequestWithContext(gateway.Timeout(t, 10*time.Second), http.MethodPost, g.URL("/v1/chat/completions"), strings.NewReader(gateway.Chat("m", "hi", true)))
 	require.NoError(t, err)
 	resp, err := http.DefaultTransport.RoundTrip(req)
 	require.NoError(t, err)
@@ -326,15 +279,15 @@ func TestNoChunkWaitsForTheNext(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, resp.Body.Close())
 	require.Equal(t, sseDone, string(rest), "the usage chunk is not the client's")
-	require.Equal(t, map[string]int64{"input": 10, "output": 5}, g.record().Counts)
+	require.Equal(t, map[string]int64{"input": 10, "output": 5}, g.Record().Counts)
 }
 
 // TestMadeUpNamesMakeNoMetrics calls for models that the client made up: no label holds its text.
 func TestMadeUpNamesMakeNoMetrics(t *testing.T) {
 	up := upstreamServer(t, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusOK) })
-	g := start(t, "\tmetrics", openSite(t.TempDir(), "", "model any/* {\nbackend openai "+up.URL+"/v1\n}"))
+	g := gateway.Start(t, "\tmetrics", openSite(t.TempDir(), "", "model any/* {\nbackend openai "+up.URL+"/v1\n}"))
 	metrics := func() (ours []string) {
-		a, err := (&gateway{t: t, addr: g.admin}).do(http.MethodGet, "/metrics", "", "")
+		a, err := (&gateway.Gateway{T: t, Addr: g.Admin}).Do(http.MethodGet, "/metrics", "", "")
 		require.NoError(t, err)
 		require.NotContains(t, a.Body, "made-up")
 		for line := range strings.Lines(a.Body) {
@@ -345,10 +298,10 @@ func TestMadeUpNamesMakeNoMetrics(t *testing.T) {
 		return ours
 	}
 	call := func(i int) {
-		g.must(http.StatusOK, http.MethodPost, "/v1/chat/completions", "", chat(fmt.Sprint("any/made-up-", i), "hi", false))
-		g.must(http.StatusNotFound, http.MethodPost, "/v1/chat/completions", "", chat(fmt.Sprint("made-up-", i), "hi", false))
-		g.must(http.StatusNotFound, http.MethodPost, fmt.Sprint("/made-up-", i), "", chat("any/x", "hi", false))
-		g.must(http.StatusBadRequest, http.MethodPost, "/v1/chat/completions", "", fmt.Sprintf(`{"made-up-%d"`, i))
+		g.Must(http.StatusOK, http.MethodPost, "/v1/chat/completions", "", gateway.Chat(fmt.Sprint("any/made-up-", i), "hi", false))
+		g.Must(http.StatusNotFound, http.MethodPost, "/v1/chat/completions", "", gateway.Chat(fmt.Sprint("made-up-", i), "hi", false))
+		g.Must(http.StatusNotFound, http.MethodPost, fmt.Sprint("/made-up-", i), "", gateway.Chat("any/x", "hi", false))
+		g.Must(http.StatusBadRequest, http.MethodPost, "/v1/chat/completions", "", fmt.Sprintf(`{"made-up-%d"`, i))
 	}
 	call(0)
 	before := metrics()
@@ -381,10 +334,10 @@ func TestFailoverIsBilledByWhoServed(t *testing.T) {
 	priced := func(provider, path, usd string) string {
 		return "backend " + provider + " " + up.URL + path + "/v1 {\nprice input " + usd + "\nprice output " + usd + "\n}\n"
 	}
-	g := start(t, "", openSite(t.TempDir(), "", "model a {\n"+priced("openai", "/bad", "1")+priced("groq", "/bad", "2")+"fallback b\n}\nmodel b {\n"+priced("xai", "/good", "3")+"}"))
-	a := g.must(http.StatusOK, http.MethodPost, "/v1/chat/completions", "", chat("a", "hi", false))
+	g := gateway.Start(t, "", openSite(t.TempDir(), "", "model a {\n"+priced("openai", "/bad", "1")+priced("groq", "/bad", "2")+"fallback b\n}\nmodel b {\n"+priced("xai", "/good", "3")+"}"))
+	a := g.Must(http.StatusOK, http.MethodPost, "/v1/chat/completions", "", gateway.Chat("a", "hi", false))
 	require.Equal(t, "0.000045", a.Header.Get("X-Litellm-Response-Cost"))
-	e := g.record()
+	e := g.Record()
 	require.Equal(t, "b", e.Model)
 	require.Equal(t, "xai", e.Backend)
 	require.Equal(t, "0.000045", e.Cost)
@@ -407,10 +360,10 @@ func TestHangUpsLeaveNothing(t *testing.T) {
 		case <-r.Context().Done():
 		}
 	})
-	g := start(t, "", openSite(t.TempDir(), fmt.Sprintf("on_disconnect drain 1h\nmax_drains %d", slots),
+	g := gateway.Start(t, "", openSite(t.TempDir(), fmt.Sprintf("on_disconnect drain 1h\nmax_drains %d", slots),
 		"model m {\nbackend openai "+up.URL+"/v1 {\ntransport http {\nkeepalive off\n}\n}\n}"))
 	idle := func() { http.DefaultTransport.(*http.Transport).CloseIdleConnections() }
-	g.billing()
+	g.Billing()
 	idle()
 	before := runtime.NumGoroutine()
 	var wg sync.WaitGroup
@@ -418,7 +371,7 @@ func TestHangUpsLeaveNothing(t *testing.T) {
 		wg.Go(func() {
 			ctx, hangUp := context.WithCancel(context.Background())
 			defer hangUp()
-			req, err := http.NewRequestWithContext(ctx, http.MethodPost, g.url("/v1/chat/completions"), strings.NewReader(chat("m", "hi", true)))
+			req, err := http.NewRequestWithContext(ctx, http.MethodPost, g.URL("/v1/chat/completions"), strings.NewReader(gateway.Chat("m", "hi", true)))
 			if err != nil {
 				t.Error(err)
 				return
@@ -436,19 +389,19 @@ func TestHangUpsLeaveNothing(t *testing.T) {
 	}
 	wg.Wait()
 	require.Eventually(t, func() bool {
-		b := g.billing()
+		b := g.Billing()
 		return strings.Contains(b, fmt.Sprintf(`"finished":%d,`, calls-slots)) && strings.Contains(b, fmt.Sprintf(`"drains":%d`, slots))
 	}, 20*time.Second, 5*time.Millisecond, "those without a slot are cancelled at once")
 	close(goOn)
-	require.Eventually(t, func() bool { return strings.Contains(g.billing(), fmt.Sprintf(`"finished":%d,`, calls)) }, 20*time.Second, 5*time.Millisecond)
+	require.Eventually(t, func() bool { return strings.Contains(g.Billing(), fmt.Sprintf(`"finished":%d,`, calls)) }, 20*time.Second, 5*time.Millisecond)
 	ends := make(map[string]int)
-	for _, l := range g.ledger() {
+	for _, l := range g.Ledger() {
 		require.Equal(t, "client_gone", l.Outcome)
 		require.Len(t, l.Events, 1)
 		ends[l.Hangup+" "+l.Source]++
 	}
 	require.Equal(t, map[string]int{"drained reported": slots, "cancelled estimated": calls - slots}, ends)
-	require.Contains(t, g.billing(), `"drains":0`)
+	require.Contains(t, g.Billing(), `"drains":0`)
 	require.Eventually(t, func() bool {
 		idle()
 		return runtime.NumGoroutine() <= before+10 // a call that stayed would be a hundred and more

@@ -1,4 +1,4 @@
-package tollgate_test
+package e2e
 
 import (
 	"bytes"
@@ -21,6 +21,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 
 	"github.com/tollgate-llm/tollgate/internal/testkit"
+	"github.com/tollgate-llm/tollgate/internal/testkit/gateway"
 )
 
 // The quick start of LiteLLM's billing with Lago, word for word.
@@ -54,7 +55,7 @@ const liteWait = 30 * time.Second
 
 // liteWorld is the built binary on a file of LiteLLM's, between a fake provider and a fake Lago.
 type liteWorld struct {
-	*gateway
+	*gateway.Gateway
 	provider *testkit.Provider
 	lago     *testkit.Lago
 }
@@ -63,7 +64,7 @@ type liteWorld struct {
 func lite(t *testing.T, config string, env ...string) *liteWorld {
 	t.Helper()
 	w := &liteWorld{
-		gateway:  &gateway{t: t, addr: freeAddr(t), admin: freeAddr(t)},
+		Gateway:  &gateway.Gateway{T: t, Addr: gateway.FreeAddr(t), Admin: gateway.FreeAddr(t)},
 		provider: testkit.NewProvider(t, testkit.ProviderOptions{Key: "fake-key"}),
 		lago:     testkit.NewLago(t, testkit.LagoOptions{}),
 	}
@@ -71,12 +72,12 @@ func lite(t *testing.T, config string, env ...string) *liteWorld {
 	for _, id := range []string{"my-unique-id", "my_customer_id"} {
 		w.lago.AddSubscription(testkit.LagoSubscription{ExternalID: id})
 	}
-	w.caddyfile = strings.ReplaceAll(config, liteHost, shortPaths(t, w.provider))
-	_, port, _ := strings.Cut(w.addr, ":")
-	bin, err := buildOnce()
+	w.Caddyfile = strings.ReplaceAll(config, liteHost, shortPaths(t, w.provider))
+	_, port, _ := strings.Cut(w.Addr, ":")
+	bin, err := gateway.Build()
 	require.NoError(t, err)
-	w.launch(bin, "litellm", append([]string{
-		"PORT=" + port, "HOST=", "CADDY_ADMIN=" + w.admin,
+	w.Launch(bin, "litellm", append([]string{
+		"PORT=" + port, "HOST=", "CADDY_ADMIN=" + w.Admin,
 		"LAGO_API_BASE=" + w.lago.URL, "LAGO_API_KEY=" + w.lago.Key(), "LAGO_API_EVENT_CODE=llm",
 	}, env...)...)
 	t.Cleanup(func() {
@@ -97,31 +98,31 @@ func shortPaths(t *testing.T, p *testkit.Provider) string {
 
 // curl runs a command as it is printed, but for the gateway's host and the key, and returns the answer with its status.
 func (w *liteWorld) curl(command, key string) (status, body string) {
-	w.t.Helper()
-	command = strings.NewReplacer("0.0.0.0:4000", w.addr, "sk-...", key).Replace(command)
+	w.T.Helper()
+	command = strings.NewReplacer("0.0.0.0:4000", w.Addr, "sk-...", key).Replace(command)
 	cmd := exec.Command("sh", "-c", command+` --silent --show-error --write-out '\n%{http_code}'`)
 	cmd.Env = append(os.Environ(), "no_proxy=*")
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()
-	require.NoError(w.t, err, stderr.String())
+	require.NoError(w.T, err, stderr.String())
 	i := bytes.LastIndexByte(out, '\n')
 	return string(out[i+1:]), string(out[:i])
 }
 
 // billed waits for one event of that subscription and returns it.
 func (w *liteWorld) billed(subscription string) testkit.LagoEvent {
-	w.t.Helper()
-	require.NoError(w.t, w.lago.Await(timeout(w.t, liteWait), func() bool { return w.lago.EventCount() > 0 }), "an event at Lago")
+	w.T.Helper()
+	require.NoError(w.T, w.lago.Await(gateway.Timeout(w.T, liteWait), func() bool { return w.lago.EventCount() > 0 }), "an event at Lago")
 	events := w.lago.Events()
-	require.Len(w.t, events, 1)
-	require.Equal(w.t, subscription, events[0].Subscription)
-	require.Equal(w.t, "llm", events[0].Code)
+	require.Len(w.T, events, 1)
+	require.Equal(w.T, subscription, events[0].Subscription)
+	require.Equal(w.T, "llm", events[0].Code)
 	calls := w.provider.Calls()
-	require.Len(w.t, calls, 1)
-	require.Equal(w.t, "fake", calls[0].Model)
+	require.Len(w.T, calls, 1)
+	require.Equal(w.T, "fake", calls[0].Model)
 	total := calls[0].Reported.Input + calls[0].Reported.Output
-	require.Equal(w.t, strconv.FormatInt(total, 10), events[0].Property("total_tokens"))
+	require.Equal(w.T, strconv.FormatInt(total, 10), events[0].Property("total_tokens"))
 	return events[0]
 }
 
@@ -181,9 +182,9 @@ func TestLiteLLMLoad(t *testing.T) {
 		Key string `json:"key"`
 	}
 	require.NoError(t, json.Unmarshal([]byte(generated), &made))
-	changed := strings.Replace(w.caddyfile, "model_name: fake-openai-endpoint", "model_name: renamed", 1)
+	changed := strings.Replace(w.Caddyfile, "model_name: fake-openai-endpoint", "model_name: renamed", 1)
 	changed = strings.Replace(changed, "general_settings:", "  drop_params: true\ngeneral_settings:", 1)
-	resp, err := http.Post("http://"+w.admin+"/load", "text/litellm", strings.NewReader(changed))
+	resp, err := http.Post("http://"+w.Admin+"/load", "text/litellm", strings.NewReader(changed))
 	require.NoError(t, err)
 	var loaded struct {
 		Warnings []caddyconfig.Warning `json:"warnings"`
@@ -196,12 +197,12 @@ func TestLiteLLMLoad(t *testing.T) {
 	require.Equal(t, "litellm_settings.drop_params", loaded.Warnings[0].Directive)
 	require.Equal(t, 9, loaded.Warnings[0].Line)
 
-	w.awaitAnswer()
-	w.must(http.StatusNotFound, http.MethodPost, "/v1/chat/completions", made.Key, chat("fake-openai-endpoint", "hi", false))
-	a := w.must(http.StatusOK, http.MethodPost, "/v1/chat/completions", made.Key, chat("renamed", "hi", false))
+	w.AwaitAnswer()
+	w.Must(http.StatusNotFound, http.MethodPost, "/v1/chat/completions", made.Key, gateway.Chat("fake-openai-endpoint", "hi", false))
+	a := w.Must(http.StatusOK, http.MethodPost, "/v1/chat/completions", made.Key, gateway.Chat("renamed", "hi", false))
 	require.NotEmpty(t, a.Header.Get("X-Litellm-Call-Id"))
 	w.billed("my-unique-id")
-	w.must(http.StatusOK, http.MethodGet, "/health/liveliness", "", "")
+	w.Must(http.StatusOK, http.MethodGet, "/health/liveliness", "", "")
 }
 
 // TestLiteLLMKeyHeader takes the key from the header that the file names, and from no other.
@@ -234,7 +235,7 @@ func TestLiteLLMKeyHeader(t *testing.T) {
 
 // TestLiteLLMAdapt shows what becomes of a file, and says loudly that a gateway without a master key is open.
 func TestLiteLLMAdapt(t *testing.T) {
-	bin, err := buildOnce()
+	bin, err := gateway.Build()
 	require.NoError(t, err)
 	file := filepath.Join(t.TempDir(), "config.yaml")
 	require.NoError(t, os.WriteFile(file, []byte(openConfig), 0o600))
@@ -251,7 +252,7 @@ func TestLiteLLMAdapt(t *testing.T) {
 
 // TestLiteLLMRefuses starts the binary where it must not start, and looks at what it says.
 func TestLiteLLMRefuses(t *testing.T) {
-	bin, err := buildOnce()
+	bin, err := gateway.Build()
 	require.NoError(t, err)
 	lago := []string{"LAGO_API_BASE=http://127.0.0.1:1", "LAGO_API_KEY=secret-of-lago", "LAGO_API_EVENT_CODE=llm"}
 	for name, c := range map[string]struct {
@@ -271,9 +272,9 @@ func TestLiteLLMRefuses(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			file := filepath.Join(t.TempDir(), "config.yaml")
 			require.NoError(t, os.WriteFile(file, []byte(c.config), 0o600))
-			_, port, _ := strings.Cut(freeAddr(t), ":")
-			cmd := exec.CommandContext(timeout(t, liteWait), bin, "run", "--config", file, "--adapter", "litellm")
-			cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + t.TempDir(), "CADDY_ADMIN=" + freeAddr(t), "PORT=" + port}, c.env...)
+			_, port, _ := strings.Cut(gateway.FreeAddr(t), ":")
+			cmd := exec.CommandContext(gateway.Timeout(t, liteWait), bin, "run", "--config", file, "--adapter", "litellm")
+			cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + t.TempDir(), "CADDY_ADMIN=" + gateway.FreeAddr(t), "PORT=" + port}, c.env...)
 			out, err := cmd.CombinedOutput()
 			require.IsType(t, &exec.ExitError{}, err, "%s", out)
 			require.Contains(t, string(out), c.want)

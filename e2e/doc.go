@@ -1,0 +1,2 @@
+// Package e2e tests the whole gateway: from a Caddyfile or LiteLLM's file to what clients get and Lago receives.
+package e2e

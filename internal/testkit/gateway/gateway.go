@@ -1,0 +1,213 @@
+// Package gateway runs whole gateways for tests: Caddy with all of Tollgate's modules, in this process or as the binary that
+// users build, with a real Redis, a fake provider and a fake Lago. It is the one part of the test kit that imports Caddy.
+package gateway
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig"
+	_ "github.com/caddyserver/caddy/v2/modules/standard"
+
+	_ "github.com/tollgate-llm/tollgate"
+	"github.com/tollgate-llm/tollgate/internal/testkit"
+)
+
+// MasterKey is the master key of the gateways that have one.
+const MasterKey = "sk-master-of-the-test"
+
+// FreeAddr returns an address of this machine that nobody listens on.
+func FreeAddr(t testing.TB) string {
+	t.Helper()
+	addr, err := testkit.FreeAddr()
+	require.NoError(t, err)
+	return addr
+}
+
+// Gateway is a running gateway: Caddy in this process, or the binary in another.
+type Gateway struct {
+	T         testing.TB
+	Addr      string // host:port of the site
+	Admin     string // host:port of the admin API
+	Caddyfile string
+}
+
+// Site returns a Caddyfile with one site; directives may hold the site's three directives.
+func Site(addr, admin, options, directives string) string {
+	return fmt.Sprintf("{\n\tadmin %s\n\tpersist_config off\n\tauto_https off\n%s\n}\nhttp://%s {\n%s\n}\n", admin, options, addr, directives)
+}
+
+// Start loads the directives into Caddy in this process.
+func Start(t testing.TB, options, directives string) *Gateway {
+	t.Helper()
+	g := &Gateway{T: t, Addr: FreeAddr(t), Admin: FreeAddr(t)}
+	g.Caddyfile = Site(g.Addr, g.Admin, options, directives)
+	g.Load()
+	t.Cleanup(func() { Stop(t) })
+	return g
+}
+
+// Stop stops Caddy in this process and waits for what it was doing.
+func Stop(t testing.TB) {
+	t.Helper()
+	require.NoError(t, caddy.Stop())
+}
+
+// Load loads the Caddyfile (again).
+func (g *Gateway) Load() {
+	g.T.Helper()
+	config, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(g.Caddyfile), map[string]any{"filename": "Caddyfile"})
+	require.NoError(g.T, err)
+	require.NoError(g.T, caddy.Load(config, true))
+}
+
+// Build builds the binary, once for all tests of a package, and returns its path.
+var Build = sync.OnceValues(func() (string, error) {
+	dir, err := os.MkdirTemp("", "tollgate")
+	if err != nil {
+		return "", err
+	}
+	bin := filepath.Join(dir, "caddy")
+	out, err := exec.Command("go", "build", "-o", bin, "github.com/tollgate-llm/tollgate/cmd/caddy").CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("%w: %s", err, out)
+	}
+	return bin, nil
+})
+
+// Run runs the built binary with the directives; it is killed when the test ends.
+func Run(t testing.TB, directives string) *Gateway {
+	t.Helper()
+	bin, err := Build()
+	require.NoError(t, err)
+	g := &Gateway{T: t, Addr: FreeAddr(t), Admin: FreeAddr(t)}
+	g.Caddyfile = Site(g.Addr, g.Admin, "", directives)
+	g.Launch(bin, "caddyfile")
+	return g
+}
+
+// Launch runs the binary with the gateway's configuration, which that adapter reads, until the test ends.
+func (g *Gateway) Launch(bin, adapter string, env ...string) {
+	t := g.T
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "Caddyfile")
+	require.NoError(t, os.WriteFile(file, []byte(g.Caddyfile), 0o600))
+	cmd := exec.Command(bin, "run", "--config", file, "--adapter", adapter)
+	cmd.Env = append(append(os.Environ(), "HOME="+t.TempDir(), "XDG_DATA_HOME="+t.TempDir()), env...)
+	var log bytes.Buffer
+	cmd.Stderr = &log
+	require.NoError(t, cmd.Start())
+	t.Cleanup(func() {
+		require.NoError(t, cmd.Process.Kill())
+		_ = cmd.Wait() // it was killed
+		if t.Failed() {
+			t.Log(log.String())
+		}
+	})
+	g.AwaitAnswer()
+}
+
+// AwaitAnswer waits until the gateway answers: not yet where it starts, and not where a connection was taken by the server of
+// the configuration before, which closes it unread if a reload ends it in that moment.
+func (g *Gateway) AwaitAnswer() {
+	g.T.Helper()
+	require.Eventually(g.T, func() bool {
+		resp, err := http.Get("http://" + g.Addr + "/v1/models")
+		if err != nil {
+			return false
+		}
+		return resp.Body.Close() == nil
+	}, 20*time.Second, 20*time.Millisecond, "the gateway does not answer")
+}
+
+// URL returns the address of a path of the site.
+func (g *Gateway) URL(path string) string { return "http://" + g.Addr + path }
+
+// Answer is what a call got.
+type Answer struct {
+	Status int
+	Header http.Header
+	Body   string
+}
+
+// Do makes one call; bodies are JSON.
+func (g *Gateway) Do(method, path, key, body string, header ...string) (Answer, error) {
+	req, err := http.NewRequest(method, g.URL(path), strings.NewReader(body))
+	if err != nil {
+		return Answer{}, err
+	}
+	if key != "" {
+		req.Header.Set("Authorization", "Bearer "+key)
+	}
+	if body != "" {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	for i := 0; i+1 < len(header); i += 2 {
+		req.Header.Set(header[i], header[i+1])
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return Answer{}, err
+	}
+	b, err := io.ReadAll(resp.Body)
+	return Answer{resp.StatusCode, resp.Header, string(b)}, errors.Join(err, resp.Body.Close())
+}
+
+// Must makes a call that must get that status.
+func (g *Gateway) Must(status int, method, path, key, body string, header ...string) Answer {
+	g.T.Helper()
+	a, err := g.Do(method, path, key, body, header...)
+	require.NoError(g.T, err)
+	require.Equal(g.T, status, a.Status, a.Body)
+	return a
+}
+
+// NewKey makes a key with the master key.
+func (g *Gateway) NewKey(fields string) string {
+	g.T.Helper()
+	a := g.Must(http.StatusOK, http.MethodPost, "/key/generate", MasterKey, fields)
+	var key struct {
+		Key string `json:"key"`
+	}
+	require.NoError(g.T, json.Unmarshal([]byte(a.Body), &key))
+	return key.Key
+}
+
+// Chat returns the body of a chat call.
+func Chat(model, plan string, stream bool) string {
+	return fmt.Sprintf(`{"model":%q,"stream":%v,"messages":[{"role":"user","content":%q}]}`, model, stream, plan)
+}
+
+// Timeout returns a context that ends with the test, or earlier.
+func Timeout(t testing.TB, d time.Duration) context.Context {
+	ctx, cancel := context.WithTimeout(context.Background(), d)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+// Keys runs `caddy tollgate keys` against a gateway.
+func (g *Gateway) Keys(args ...string) (stdout, stderr string, err error) {
+	g.T.Helper()
+	bin, err := Build()
+	require.NoError(g.T, err)
+	cmd := exec.Command(bin, append([]string{"tollgate", "keys", "--address", g.Admin}, args...)...)
+	var out, errs bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	err = cmd.Run()
+	return out.String(), errs.String(), err
+}

@@ -1,0 +1,100 @@
+package gateway
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/tollgate-llm/tollgate/internal/testkit"
+)
+
+// World is a gateway with a real Redis, a fake provider and a fake Lago.
+type World struct {
+	*Gateway
+	Redis    *testkit.RedisServer
+	Provider *testkit.Provider
+	Lago     *testkit.Lago
+}
+
+// The key that the fake provider asks for, and the subscription that Lago has.
+const (
+	ProviderKey = "sk-of-the-provider"
+	Payer       = "sub-1"
+)
+
+// Directives configures a gateway over the given world; billing holds further lines of lagobilling.
+func (w *World) Directives(spool, billing string) string {
+	return w.Routed(spool, billing, fmt.Sprintf(`
+		model gpt-4o {
+			backend openai %[1]s/v1 {
+				api_key %[2]s
+				model gpt-4o-2024-08-06
+			}
+		}
+		model claude {
+			backend anthropic %[1]s {
+				api_key %[2]s
+				model claude-sonnet-4-5
+			}
+		}
+		model text-embedding-3-small {
+			backend openai %[1]s/v1 {
+				api_key %[2]s
+			}
+		}`, w.Provider.URL, ProviderKey))
+}
+
+// Routed configures a gateway over the given world whose routes are the block of llmroute.
+func (w *World) Routed(spool, billing, routes string) string {
+	return fmt.Sprintf(`
+	keyauth {
+		store redis %s
+		master_key %s
+	}
+	lagobilling {
+		api_base %s
+		api_key %s
+		event_code llm
+		charge_by team_id
+		payer_check off
+		spool %s
+		%s
+	}
+	llmroute {
+		%s
+	}`, w.Redis.Addr, MasterKey, w.Lago.URL, w.Lago.Key(), spool, billing, routes)
+}
+
+// NewBooks returns a world without a provider: where keys are kept, and where bills go.
+func NewBooks(t *testing.T, lago testkit.LagoOptions) *World {
+	w := &World{Redis: testkit.Redis(t), Lago: testkit.NewLago(t, lago)}
+	w.Lago.AddMetric(testkit.LagoMetric{Code: "llm", Field: "total_tokens"})
+	w.Lago.AddSubscription(testkit.LagoSubscription{ExternalID: Payer})
+	t.Cleanup(func() { require.Empty(t, w.Lago.Violations()) })
+	return w
+}
+
+// NewWorld returns a world whose gateway does not run yet.
+func NewWorld(t *testing.T, lago testkit.LagoOptions) *World {
+	w := NewBooks(t, lago)
+	w.Provider = testkit.NewProvider(t, testkit.ProviderOptions{Key: ProviderKey})
+	t.Cleanup(func() { require.Empty(t, w.Provider.Violations()) })
+	return w
+}
+
+// SetUp returns a world whose gateway runs in this process.
+func SetUp(t *testing.T, lago testkit.LagoOptions) *World {
+	w := NewWorld(t, lago)
+	w.Gateway = Start(t, "", w.Directives(t.TempDir(), ""))
+	return w
+}
+
+// Settled waits until Lago has that many events and checks that each was billed once.
+func (w *World) Settled(n int) {
+	w.T.Helper()
+	require.NoError(w.T, w.Lago.Await(Timeout(w.T, 30*time.Second), func() bool { return w.Lago.EventCount() >= n }), "events at Lago")
+	require.Equal(w.T, n, w.Lago.EventCount())
+	require.Empty(w.T, w.Lago.BilledTwice())
+}
