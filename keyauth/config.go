@@ -11,10 +11,12 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/tollgate-llm/tollgate/app"
+	"github.com/tollgate-llm/tollgate/internal/llm"
 )
 
 // StoreConfig says where keys are kept: in exactly one of the two.
@@ -180,8 +182,8 @@ func isHost(s string) bool {
 }
 
 func checkPrefix(prefix string) error {
-	if len(prefix) > maxPrefix || strings.ContainsAny(prefix, "{}") || hasControl(prefix) {
-		return fmt.Errorf("prefix: at most %d bytes without braces and control characters", maxPrefix)
+	if len(prefix) > maxPrefix || strings.ContainsAny(prefix, "{}") || llm.CheckName(prefix) != nil {
+		return fmt.Errorf("prefix: at most %d bytes without braces, control characters and surrounding spaces", maxPrefix)
 	}
 	return nil
 }
@@ -234,13 +236,8 @@ func resolveMasterKey(written string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if key != strings.TrimSpace(key) || hasControl(key) || len(key) > maxKeyBytes {
+	if key != strings.TrimSpace(key) || strings.ContainsFunc(key, unicode.IsControl) || len(key) > maxKeyBytes {
 		return "", fmt.Errorf("master_key: at most %d bytes without control characters and surrounding spaces", maxKeyBytes)
 	}
 	return key, nil
-}
-
-// hasControl reports whether s holds control characters.
-func hasControl(s string) bool {
-	return strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r == 0x7f })
 }

@@ -17,9 +17,6 @@ import (
 // is; one that is null clears it.
 type Fields map[string]json.RawMessage
 
-// maxName bounds ids, aliases and subscriptions, which become payers and event properties.
-const maxName = 255
-
 // A check tells what is wrong with the value of a field; empty when nothing is. It is not asked about null.
 type check func(raw json.RawMessage) string
 
@@ -134,8 +131,8 @@ func name(raw json.RawMessage) string {
 	if json.Unmarshal(raw, &s) != nil {
 		return "must be a string"
 	}
-	if len(s) > maxName || hasControl(s) {
-		return "at most 255 bytes without control characters"
+	if err := llm.CheckName(s); err != nil {
+		return err.Error()
 	}
 	return ""
 }

@@ -221,7 +221,7 @@ func TestImportIntoAStoreThatIsDown(t *testing.T) {
 
 func TestExportToCSVAndBack(t *testing.T) {
 	table := tableByName(keyTable)
-	row := importRow(t, keyTable, `{"token":"`+hashOf("k")+`","models":["a,b","c\"d","e\\f",""],"metadata":{"q":"\"x\", y"},"spend":1.5e-7,"user_id":" u ","blocked":true}`).Row
+	row := importRow(t, keyTable, `{"token":"`+hashOf("k")+`","models":["a,b","c\"d","e\\f",""],"metadata":{"q":"\"x\", y"},"spend":1.5e-7,"user_id":"u, u","created_by":" u ","blocked":true}`).Row
 	rec, fault := table.fromRow(row)
 	require.Nil(t, fault)
 	stored, err := table.readStored(rec.data)

@@ -3,6 +3,7 @@ package lagobilling
 import (
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/tidwall/gjson"
@@ -69,7 +70,7 @@ func (b *bill) take(res *usage.Result) {
 
 // clip makes a provider's text fit for a record.
 func clip(s string) string {
-	if len(s) > maxValue || printable("", s) != nil {
+	if s = strings.TrimSpace(s); llm.CheckName(s) != nil {
 		return ""
 	}
 	return s

@@ -4,15 +4,11 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
-	"unicode/utf8"
 
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/tollgate-llm/tollgate/internal/llm"
 )
-
-// maxValue is the longest payer or property, in bytes: the length of Lago's identifiers.
-const maxValue = 255
 
 // The sources of a payer that have a name.
 const (
@@ -85,28 +81,10 @@ func (t *template) eval(repl *caddy.Replacer) string {
 	return repl.ReplaceKnown(t.text, "")
 }
 
-// printable reports a value that cannot be an identifier in Lago: too long, not UTF-8, or with control characters, of
-// which NUL alone makes Lago fail a whole batch on every try.
+// printable reports a value that cannot be an identifier in Lago.
 func printable(what, value string) error {
-	if len(value) > maxValue {
-		return fmt.Errorf("%s has %d bytes, but may have at most %d", what, len(value), maxValue)
-	}
-	for i := 0; i < len(value); {
-		if c := value[i]; c < utf8.RuneSelf {
-			if c < ' ' || c == 0x7f {
-				return fmt.Errorf("%s holds a control character", what)
-			}
-			i++
-			continue
-		}
-		r, n := utf8.DecodeRuneInString(value[i:])
-		if r == utf8.RuneError && n == 1 {
-			return fmt.Errorf("%s is not valid UTF-8", what)
-		}
-		if r >= 0x80 && r < 0xa0 {
-			return fmt.Errorf("%s holds a control character", what)
-		}
-		i += n
+	if err := llm.CheckName(value); err != nil {
+		return fmt.Errorf("%s %w", what, err)
 	}
 	return nil
 }
@@ -115,6 +93,7 @@ func printable(what, value string) error {
 // all the same.
 func (h *Handler) payer(call *llm.Call, repl *caddy.Replacer) (payer, by string, refusal *llm.Error) {
 	payer, by = h.named(call, repl)
+	payer = strings.TrimSpace(payer) // Lago trims the ids that it stores, not those in events
 	if err := printable("the payer ("+by+")", payer); err != nil {
 		return "", "", &llm.Error{Status: http.StatusBadRequest, Type: "invalid_request_error", Param: by, Message: err.Error()}
 	}
@@ -141,7 +120,7 @@ func (h *Handler) named(call *llm.Call, repl *caddy.Replacer) (payer, by string)
 	case h.ownPayer(call):
 		return id.UserID, byUser
 	case by == "":
-		return strings.TrimSpace(h.chargeBy.text.eval(repl)), "charge_by"
+		return h.chargeBy.text.eval(repl), "charge_by"
 	case by == byEndUser:
 		return call.Request.User, by
 	}
@@ -198,7 +177,7 @@ func (h *Handler) evaluate(repl *caddy.Replacer) ([]property, *llm.Error) {
 	out := make([]property, 0, len(h.properties))
 	for i := range h.properties {
 		t := &h.properties[i]
-		v := t.eval(repl)
+		v := strings.TrimSpace(t.eval(repl))
 		if err := printable("property "+t.name, v); err != nil {
 			return nil, &llm.Error{Status: http.StatusBadRequest, Type: "invalid_request_error", Param: t.name, Message: err.Error()}
 		}

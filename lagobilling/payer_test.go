@@ -54,7 +54,7 @@ func TestWhoPays(t *testing.T) {
 		{name: "default is for the missing alone", handler: Handler{MissingPayer: "default", DefaultPayer: "house"}, user: "end-1", payer: "end-1", by: "end_user_id"},
 		{name: "unbilled", handler: Handler{MissingPayer: "unbilled"}},
 		{name: "longest", user: strings.Repeat("x", 255), payer: strings.Repeat("x", 255), by: "end_user_id"},
-		{name: "too long", user: strings.Repeat("x", 256), status: 400, says: "256 bytes"},
+		{name: "too long", user: strings.Repeat("x", 256), status: 400, says: "longer than 255 bytes"},
 		{name: "control character", user: "a\x00b", status: 400, says: "control character"},
 		{name: "C1 control character", user: "a\u0085b", status: 400, says: "control character"},
 		{name: "not UTF-8", user: "a\xffb", status: 400, says: "UTF-8"},

@@ -5,7 +5,6 @@ import (
 	"io"
 	"net/http"
 	"strings"
-	"unicode/utf8"
 
 	"github.com/tollgate-llm/tollgate/internal/body"
 	"github.com/tollgate-llm/tollgate/internal/llm"
@@ -72,8 +71,8 @@ func name(b *body.Body, ep *endpoint, named string) *llm.Error {
 	case named == "" && b.BodyModel == "":
 		return invalid("model", "the body names no model: give it as \"model\"")
 	case named == "":
-	case !plain(named):
-		return invalid("model", "the path names no model, or one of more than 255 bytes or with a control character")
+	case named == "" || llm.CheckName(named) != nil:
+		return invalid("model", "the path names no model, or one of more than 255 bytes, with a control character or with white space at an end")
 	default:
 		if ep.inPath && b.BodyModel != "" && strings.TrimPrefix(b.BodyModel, geminiModels) != named {
 			return invalid("model", "the body names another model than the path: leave it out of the body")
@@ -84,12 +83,6 @@ func name(b *body.Body, ep *endpoint, named string) *llm.Error {
 		return invalid("model", "the model's name has . or .. between its slashes")
 	}
 	return nil
-}
-
-// plain reports whether a name out of a path is as short and clean as one out of a body must be.
-func plain(name string) bool {
-	return name != "" && len(name) <= body.MaxName && utf8.ValidString(name) &&
-		!strings.ContainsFunc(name, func(r rune) bool { return r < ' ' || r == 0x7f })
 }
 
 // strayed reports whether a name, put into a path, would lead elsewhere.

@@ -10,9 +10,6 @@ import (
 // MaxDepth is how deep a body may nest.
 const MaxDepth = 512
 
-// MaxName bounds the names of models and of users, in bytes.
-const MaxName = 255
-
 // Span is a stretch of the body, from Start up to End. The zero Span is an absent member.
 type Span struct{ Start, End int }
 

@@ -8,10 +8,11 @@ import (
 	"strings"
 	"testing"
 	"testing/iotest"
-	"unicode"
 	"unicode/utf8"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/tollgate-llm/tollgate/internal/llm"
 )
 
 // manyBounds is a body with n members max_a, max_b, ...
@@ -79,6 +80,10 @@ func TestRefusals(t *testing.T) {
 		{`{"model":""}`, "model is empty at line 1, column 10", "model"},
 		{`{"model":"a\u0000b"}`, "model holds a control character at line 1, column 10", "model"},
 		{"{\"model\":\"a\x7fb\"}", "model holds a control character at line 1, column 10", "model"},
+		{`{"model":"a\u0085b"}`, "model holds a control character at line 1, column 10", "model"},
+		{"{\"user\":\"a\u0085b\"}", "user holds a control character at line 1, column 9", "user"},
+		{`{"user":"sub "}`, "user begins or ends with white space at line 1, column 9", "user"},
+		{`{"model":"\u3000m"}`, "model begins or ends with white space at line 1, column 10", "model"},
 		{`{"model":"a\ud800b"}`, "model holds half of a surrogate pair at line 1, column 10", "model"},
 		{`{"model":"` + strings.Repeat("m", 256) + `"}`, "model is longer than 255 bytes at line 1, column 10", "model"},
 		{`{"user":"` + strings.Repeat("u", 256) + `"}`, "user is longer than 255 bytes at line 1, column 9", "user"},
@@ -219,7 +224,7 @@ func FuzzEdit(f *testing.F) {
 		edited := b.Edited(model, usage)
 		require.Equal(t, int64(len(edited.Bytes())), edited.Len())
 		again, err := Parse(edited.Bytes())
-		if len(model) > MaxName || strings.ContainsFunc(model, unicode.IsControl) || strings.ContainsRune(model, utf8.RuneError) {
+		if llm.CheckName(model) != nil || strings.ContainsRune(model, utf8.RuneError) {
 			require.True(t, json.Valid(edited.Bytes()), "%s", edited.Bytes())
 			return
 		}

@@ -5,8 +5,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"unicode/utf8"
 
+	"github.com/tollgate-llm/tollgate/internal/llm"
 	"github.com/tollgate-llm/tollgate/internal/usage"
 )
 
@@ -178,10 +178,7 @@ func (s *formScanner) content(n int) error {
 	}
 	switch p := s.window[:n]; {
 	case s.field != "":
-		if len(s.value)+n > MaxName {
-			return formError(s.field, s.field+" is longer than "+strconv.Itoa(MaxName)+" bytes")
-		}
-		s.value = append(s.value, p...)
+		s.value = append(s.value, p[:min(n, llm.MaxName+1-len(s.value))]...) // no more than shows that it is too long
 	case !s.inFile && !s.routed:
 		s.body.Units += usage.Units(p)
 	}
@@ -192,8 +189,10 @@ func (s *formScanner) content(n int) error {
 // finish ends a part.
 func (s *formScanner) finish() error {
 	b, value := s.body, string(s.value)
-	if s.field != "" && (!utf8.ValidString(value) || strings.ContainsFunc(value, func(r rune) bool { return r < ' ' || r == 0x7f })) {
-		return formError(s.field, s.field+" holds a control character or is not valid UTF-8")
+	if s.field != "" {
+		if err := llm.CheckName(value); err != nil {
+			return formError(s.field, s.field+" "+err.Error())
+		}
 	}
 	switch s.field {
 	case "model":

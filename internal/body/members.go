@@ -5,6 +5,8 @@ import (
 	"strconv"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/tollgate-llm/tollgate/internal/llm"
 )
 
 // guarded are the members that decide where a call goes, what it costs and who pays. A second one, or one that differs in
@@ -244,7 +246,7 @@ func (p *parser) model() (err error) {
 	return nil
 }
 
-// text takes a name: a string of at most MaxName bytes without control characters. Null is an empty name.
+// text takes a name as llm.CheckName allows it. Null is an empty name.
 func (p *parser) text(name string) (string, error) {
 	at := p.at
 	if p.peek() != '"' {
@@ -264,18 +266,10 @@ func (p *parser) text(name string) (string, error) {
 	if escaped {
 		s = unescape(raw)
 	} else {
-		if len(raw) > MaxName {
-			return "", p.failAt(at, name, name+" is longer than "+strconv.Itoa(MaxName)+" bytes")
-		}
-		s = string(raw)
+		s = string(raw[:min(len(raw), llm.MaxName+1)]) // no copy of what is too long in any case
 	}
-	if len(s) > MaxName {
-		return "", p.failAt(at, name, name+" is longer than "+strconv.Itoa(MaxName)+" bytes")
-	}
-	for i := 0; i < len(s); i++ {
-		if s[i] < 0x20 || s[i] == 0x7f {
-			return "", p.failAt(at, name, name+" holds a control character")
-		}
+	if err := llm.CheckName(s); err != nil {
+		return "", p.failAt(at, name, name+" "+err.Error())
 	}
 	if escaped && strings.ContainsRune(s, utf8.RuneError) {
 		return "", p.failAt(at, name, name+" holds half of a surrogate pair")
