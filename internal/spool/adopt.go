@@ -11,7 +11,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"time"
 )
 
 // An adoption is made of three files. ADOPTING in the other spool names it before anything is copied; adopted-NUMBER in
@@ -107,18 +106,25 @@ func (s *Spool) has(name string) bool {
 
 // AdoptedBy returns the directory of the spool that has taken over the records of this one; empty when none has.
 func (s *Spool) AdoptedBy() (string, error) {
-	f, err := s.o.FS.Open(filepath.Join(s.o.Dir, adoptedName), true)
+	content, err := s.content(adoptedName)
 	if errors.Is(err, fs.ErrNotExist) {
 		return "", nil
-	} else if err != nil {
+	}
+	return strings.TrimSuffix(content, "\n"), err
+}
+
+// content reads a small file of the spool's directory.
+func (s *Spool) content(name string) (string, error) {
+	f, err := s.o.FS.Open(filepath.Join(s.o.Dir, name), true)
+	if err != nil {
 		return "", err
 	}
-	content := make([]byte, 8<<10)
+	content := make([]byte, 64<<10)
 	n, err := f.ReadAt(content, 0)
 	if errors.Is(err, io.EOF) {
 		err = nil
 	}
-	return strings.TrimSuffix(string(content[:n]), "\n"), errors.Join(err, f.Close())
+	return string(content[:n]), errors.Join(err, f.Close())
 }
 
 // mark makes a durable file.
@@ -140,49 +146,52 @@ func (s *Spool) mark(name string, content []byte) error {
 // begunAdoption returns the adoption that was begun, if any. Only the spool that began it may go on with it: the copies
 // may count there already.
 func (s *Spool) begunAdoption(by string) (a adoption, begun bool, err error) {
-	f, err := s.o.FS.Open(filepath.Join(s.o.Dir, adoptingName), true)
+	content, err := s.content(adoptingName)
 	if errors.Is(err, fs.ErrNotExist) {
 		return a, false, nil
 	} else if err != nil {
 		return a, false, err
 	}
-	content := make([]byte, 64<<10)
-	n, err := f.ReadAt(content, 0)
-	if errors.Is(err, io.EOF) {
-		err = nil
-	}
-	if err = errors.Join(err, f.Close()); err != nil {
-		return a, false, err
-	}
-	a, owner, ok := parseAdopting(string(content[:n]))
+	a, owner, ok := parseAdopting(content)
 	if ok && owner != by {
 		return a, false, fmt.Errorf("spool %s: %w: %s has begun to, and must go on with it", s.o.Dir, ErrAdopted, owner)
 	}
 	return a, true, nil // without a whole line it was cut off while it was written, before anything was copied
 }
 
-// adoptingFile is the content of ADOPTING: two equal lines, so that one damaged byte cannot start an adoption over that
-// counts already. A line is the CRC32C of what follows the space behind it, the number and the adopter's directory.
+// adoptingFile is the content of ADOPTING: the number and the adopter's directory.
 func adoptingFile(a adoption, by string) []byte {
-	line := hex.EncodeToString(a[:]) + " " + strconv.Quote(by)
-	line = fmt.Sprintf("%08x %s\n", crc32.Checksum([]byte(line), castagnoli), line)
-	return []byte(line + line)
+	return twice(hex.EncodeToString(a[:]) + " " + strconv.Quote(by))
 }
 
 func parseAdopting(content string) (a adoption, by string, ok bool) {
+	ok = parseTwice(content, func(text string) bool {
+		digits, quoted, _ := strings.Cut(text, " ")
+		named, whole := adoptionOf(adoptedPrefix + digits)
+		owner, err := strconv.Unquote(quoted)
+		a, by = named, owner
+		return whole && err == nil
+	})
+	return a, by, ok
+}
+
+// twice is the content of a small file: two equal lines, so that one damaged byte takes nothing away. A line is the
+// CRC32C of the text behind it, and the text.
+func twice(text string) []byte {
+	line := fmt.Sprintf("%08x %s\n", crc32.Checksum([]byte(text), castagnoli), text)
+	return []byte(line + line)
+}
+
+// parseTwice gives parse the text of each undamaged line until it takes one.
+func parseTwice(content string, parse func(text string) bool) bool {
 	half := len(content) / 2
 	for _, line := range []string{content[:half], content[half:]} {
-		sum, rest, _ := strings.Cut(strings.TrimSuffix(line, "\n"), " ")
-		if sum != fmt.Sprintf("%08x", crc32.Checksum([]byte(rest), castagnoli)) {
-			continue
-		}
-		digits, quoted, _ := strings.Cut(rest, " ")
-		owner, err := strconv.Unquote(quoted)
-		if a, ok = adoptionOf(adoptedPrefix + digits); ok && err == nil {
-			return a, owner, true
+		sum, text, _ := strings.Cut(strings.TrimSuffix(line, "\n"), " ")
+		if sum == fmt.Sprintf("%08x", crc32.Checksum([]byte(text), castagnoli)) && parse(text) {
+			return true
 		}
 	}
-	return adoption{}, "", false
+	return false
 }
 
 // nameAdoption names a new adoption in place of one that was begun and does not count.
@@ -200,14 +209,16 @@ func (s *Spool) nameAdoption(by string, begun bool) (a adoption, err error) {
 
 // copied is the copy of a record that does not count yet.
 type copied struct {
-	at    place
-	seq   uint64
-	id    ID
-	state State
-	note  int
+	at     place
+	seq    uint64
+	origin Origin
+	id     ID
+	state  State
+	note   int
 }
 
-// takeOver copies the unfinished records and makes them count.
+// takeOver copies the records that are unfinished, or not read by a consumer, and makes them count. n is how many are
+// unfinished.
 func (s *Spool) takeOver(from *Spool, a adoption) (n int, err error) {
 	var live int64
 	for _, g := range from.segments {
@@ -229,10 +240,7 @@ func (s *Spool) takeOver(from *Spool, a adoption) (n int, err error) {
 		}
 		return err
 	}
-	err = from.Scan(time.Time{}, time.Time{}, func(r Record) error {
-		if !r.State.keeps() {
-			return nil
-		}
+	err = from.handOver(s.o.Consumers, func(r Record) error {
 		c, err := s.copyOver(r, a)
 		if err == nil {
 			list = append(list, c)
@@ -248,17 +256,23 @@ func (s *Spool) takeOver(from *Spool, a adoption) (n int, err error) {
 	if err == nil {
 		err = s.commit(a)
 	}
-	if err != nil {
-		return 0, errors.Join(err, release())
-	}
 	s.mu.Lock()
-	s.adopted[a] = true
-	for _, c := range list {
-		m := moved{seq: c.seq, state: c.state, note: make([]byte, c.note)}
-		s.addAdopted(&m, c.id, c.at)
+	if err == nil {
+		s.adopted[a] = true
+		for _, c := range list {
+			m := moved{seq: c.seq, state: c.state, note: make([]byte, c.note)}
+			s.addAdopted(&m, c.origin, takenHead, c.id, c.at)
+			if c.state.keeps() {
+				n++
+			}
+		}
+	}
+	if !s.doubt {
+		s.adopting = 0
+		s.news.ring()
 	}
 	s.mu.Unlock()
-	return len(list), release()
+	return n, errors.Join(err, release())
 }
 
 // commit makes an adoption count. After an error it does not, or that is in doubt.
@@ -295,23 +309,27 @@ func (s *Spool) copyOver(r Record, a adoption) (c copied, err error) {
 	if r.State == StateOpen {
 		r.State = StateInterrupted
 	}
-	m := moved{time: millis(r.Time), state: r.State, note: r.Note, payload: r.Payload}
-	d := draft{frame: frame{kind: kindAdopted, time: millis(s.o.Now()), id: r.ID, payload: m.append(a[:len(a):len(a)])}}
+	m := moved{seq: r.Origin.Seq, time: millis(r.Time), state: r.State, note: r.Note, payload: r.Payload}
+	head := append(a[:len(a):len(a)], r.Origin.Spool[:]...)
+	d := draft{frame: frame{kind: kindTaken, time: millis(s.o.Now()), id: r.ID, payload: m.append(head)}}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err := s.beginWrite(); err != nil {
 		return c, err
 	}
 	defer s.endWrite()
+	if s.adopting == 0 {
+		s.adopting = s.nextSeq
+	}
 	at, err := s.write(&d)
 	if err != nil {
 		return c, s.wentWrong(err)
 	}
-	return copied{at: at, seq: d.seq, id: r.ID, state: r.State, note: len(r.Note)}, nil
+	return copied{at: at, seq: d.seq, origin: r.Origin, id: r.ID, state: r.State, note: len(r.Note)}, nil
 }
 
-// addAdopted indexes an adopted record.
-func (s *Spool) addAdopted(m *moved, id ID, at place) {
+// addAdopted indexes an adopted record, in front of which head bytes stand in its frame.
+func (s *Spool) addAdopted(m *moved, origin Origin, head uint32, id ID, at place) {
 	if m.state == StateInterrupted || m.state == StateOpen {
 		if s.open[id] == nil {
 			s.addOpen(id, &openCall{seq: m.seq, at: at, state: StateInterrupted})
@@ -319,9 +337,15 @@ func (s *Spool) addAdopted(m *moved, id ID, at place) {
 		return
 	}
 	s.addRecord(at, m.seq, m.state)
+	if m.state == StateDone {
+		at.seg.finished = max(at.seg.finished, at.seg.newest)
+	}
+	if origin.Spool != (LogID{}) {
+		s.origins[m.seq] = origin
+	}
 	if len(m.note) > 0 {
 		n := movedNote(at, len(m.note))
-		n.off += adoptionBytes
+		n.off += head
 		s.notes[m.seq] = n
 	}
 }

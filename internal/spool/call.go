@@ -99,13 +99,16 @@ func (s *Spool) Settle(id ID, payload []byte, deliver bool) error {
 		return ErrUnknown
 	}
 	c.settling = true
+	s.settling[&d] = struct{}{}
 	at, err := s.appendLocked(&d)
+	delete(s.settling, &d)
 	if err != nil {
 		c.settling = false
 		return err
 	}
 	s.dropOpen(id)
 	s.addRecord(at, d.seq, state)
+	s.news.ring()
 	if deliver {
 		s.recent.add(at, &d.frame)
 	}

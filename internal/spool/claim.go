@@ -29,8 +29,7 @@ func (s *Spool) Claim(ctx context.Context, limit int) ([]Record, error) {
 			s.mu.Unlock()
 			return nil, err
 		}
-		s.waiting++
-		wake := s.wake
+		wake := s.ready.wait()
 		s.mu.Unlock()
 		select {
 		case <-wake:
@@ -138,7 +137,7 @@ func (s *Spool) Release(seqs ...uint64) {
 	for _, seq := range seqs {
 		if _, ok := s.claims[seq]; ok {
 			delete(s.claims, seq)
-			s.signal()
+			s.ready.ring()
 		}
 	}
 }

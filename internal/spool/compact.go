@@ -3,6 +3,7 @@ package spool
 import (
 	"context"
 	"errors"
+	"maps"
 	"time"
 )
 
@@ -69,7 +70,7 @@ func (s *Spool) next() (*segment, error) {
 	}
 	var size, live int64
 	for _, g := range s.segments {
-		if g == s.current || g.newest >= before || g.finished >= before || g.refs > 0 {
+		if g == s.current || g.newest >= before || g.finished >= before || g.refs > 0 || !s.passed(g) {
 			break
 		}
 		size += g.size
@@ -190,6 +191,7 @@ func (s *Spool) prune(g *segment) (bool, error) {
 	}
 	s.mu.Lock()
 	s.bytes -= g.size
+	maps.DeleteFunc(s.origins, func(seq uint64, _ Origin) bool { return seq < s.segments[0].first })
 	for _, r := range g.recs {
 		s.leave(g, r)
 	}

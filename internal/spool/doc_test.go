@@ -168,6 +168,10 @@ func (d *documented) payload(kind string, p []byte) string {
 		return strings.Join(out, " ")
 	case "adopted":
 		return fmt.Sprintf("%x %s", p[:16], d.payload("moved", p[16:]))
+	case "taken":
+		return fmt.Sprintf("%x %x %s", p[:16], p[16:32], d.payload("moved", p[32:]))
+	case "passed":
+		return fmt.Sprintf("%d %s", number(p[:8]), p[8:])
 	case "moved":
 		m := cut(d.moved, p)
 		require.Zero(d.t, number(m("zero")))
@@ -205,9 +209,18 @@ func writeGolden(t *testing.T) (*simFS, Options) {
 	s = mustOpen(t, o)
 	a, ok := adoptionOf(goldenAdoption)
 	require.True(t, ok)
-	_, err = s.copyOver(Record{ID: testID(4), State: StateOpen, Time: now, Payload: []byte(`{"opened":4}`)}, a)
-	require.NoError(t, err)
+	// An adopted record as it was written before there were consumers.
+	m := moved{time: millis(now), state: StateInterrupted, payload: []byte(`{"opened":4}`)}
+	require.NoError(t, s.append(&draft{frame: frame{kind: kindAdopted, time: millis(now), id: testID(4), payload: m.append(a[:])}}))
 	require.NoError(t, s.commit(a))
+	require.NoError(t, s.Close())
+
+	o.Consumers = []string{"books"}
+	s = mustOpen(t, o)
+	origin := Origin{Spool: LogID{0xaa, 15: 0xbb}, Seq: 77}
+	_, err = s.copyOver(Record{ID: testID(5), State: StateDone, Time: now, Payload: []byte(`{"settled":5}`), Origin: origin}, a)
+	require.NoError(t, err)
+	require.NoError(t, s.Pass("books", 6))
 	require.NoError(t, s.Close())
 	return fs, o
 }
@@ -218,7 +231,7 @@ func TestFormatIsAsDocumented(t *testing.T) {
 	fs, o := writeGolden(t)
 	d := newDocumented(t)
 	var lines []string
-	for number := uint64(1); number <= 2; number++ {
+	for number := uint64(1); number <= 3; number++ {
 		name := segmentName(number)
 		golden := filepath.Join("testdata", name+".hex")
 		written := fs.content(modelDir + "/" + name)
@@ -245,10 +258,13 @@ func TestFormatIsAsDocumented(t *testing.T) {
 		`11 at 1800000000003: moved 0000000000000002 4 of 1800000000002 rejected "{\"error\":\"second\"}" {"amended":2}`,
 		`segment 2 after 1, which ends at 837; from 12 on`,
 		`12 at 1800000000003: adopted 0000000000000004 000102030405060708090a0b0c0d0e0f 0 of 1800000000003 interrupted "" {"opened":4}`,
+		`segment 3 after 2, which ends at 196; from 4294967309 on`,
+		`4294967309 at 1800000000003: taken 0000000000000005 000102030405060708090a0b0c0d0e0f aa0000000000000000000000000000bb 77 of 1800000000003 done "" {"settled":5}`,
+		`4294967310 at 1800000000003: passed 0000000000000000 6 books`,
 	}, lines)
 	require.Equal(t, map[ID]string{
 		testID(1): `done {"settled":1}`, testID(2): `rejected {"amended":2} because {"error":"second"}`,
-		testID(3): `done {"settled":3}`, testID(4): `open {"opened":4}`,
+		testID(3): `done {"settled":3}`, testID(4): `open {"opened":4}`, testID(5): `done {"settled":5}`,
 	}, stateMap(scan(t, mustOpen(t, o))))
 }
 

@@ -19,20 +19,24 @@ const (
 	doneEntry     = 24
 	movedHead     = 24
 	adoptionBytes = 16
+	takenHead     = adoptionBytes + 16
+	maxConsumer   = 255
 )
 
 // kind says what a frame holds.
 type kind uint8
 
 const (
-	kindOpened   kind = 1 // the opened record
-	kindSettled  kind = 2 // the settled record, to be delivered
-	kindLedger   kind = 3 // the settled record, finished at once
-	kindDone     kind = 4 // sequence number and id of each record that is finished
-	kindRejected kind = 5 // a sequence number, then why it was rejected
-	kindRetry    kind = 6 // sequence numbers of records that are pending again
-	kindMoved    kind = 7 // an unfinished record as it stands: copied forward or amended
-	kindAdopted  kind = 8 // the number of the adoption, then a record of another spool as it stood there
+	kindOpened   kind = 1  // the opened record
+	kindSettled  kind = 2  // the settled record, to be delivered
+	kindLedger   kind = 3  // the settled record, finished at once
+	kindDone     kind = 4  // sequence number and id of each record that is finished
+	kindRejected kind = 5  // a sequence number, then why it was rejected
+	kindRetry    kind = 6  // sequence numbers of records that are pending again
+	kindMoved    kind = 7  // an unfinished record as it stands: copied forward or amended
+	kindAdopted  kind = 8  // the number of the adoption, then an unfinished record of another spool as it stood there
+	kindTaken    kind = 9  // the same with the record's origin in front of it; it may be finished
+	kindPassed   kind = 10 // the sequence number up to which a consumer has read, then its name
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
@@ -82,7 +86,7 @@ func parseHeader(b []byte) (f frame, length int, ok bool) {
 	}
 	n := binary.LittleEndian.Uint32(b[8:])
 	f.kind = kind(b[12])
-	if n > maxFrame || f.kind < kindOpened || f.kind > kindAdopted || b[13]|b[14]|b[15] != 0 {
+	if n > maxFrame || f.kind < kindOpened || f.kind > kindPassed || b[13]|b[14]|b[15] != 0 {
 		return f, 0, false
 	}
 	f.seq = binary.LittleEndian.Uint64(b[16:])
@@ -171,11 +175,20 @@ func parseMoved(b []byte) (m moved, ok bool) {
 	m.time = int64(binary.LittleEndian.Uint64(b[8:])) //nolint:gosec // written from an int64
 	m.state = State(b[16])
 	n := int(binary.LittleEndian.Uint32(b[20:]))
-	if n > len(b)-movedHead || !m.state.keeps() {
+	if n > len(b)-movedHead || (!m.state.keeps() && m.state != StateDone) {
 		return m, false
 	}
 	m.note, m.payload = b[movedHead:movedHead+n], b[movedHead+n:]
 	return m, true
+}
+
+// origin returns where the record of a kindTaken frame was settled.
+func (f *frame) origin() (o Origin) {
+	if f.kind == kindTaken && len(f.payload) >= takenHead+8 {
+		o.Spool = LogID(f.payload[adoptionBytes:takenHead])
+		o.Seq = binary.LittleEndian.Uint64(f.payload[takenHead:])
+	}
+	return o
 }
 
 // record returns the record that a frame holds, by its own account.
@@ -188,6 +201,13 @@ func (f *frame) record() (m moved, ok bool) {
 			return m, false
 		}
 		m, ok = parseMoved(f.payload[adoptionBytes:])
+		m.seq = f.seq
+		return m, ok
+	case kindTaken:
+		if len(f.payload) < takenHead {
+			return m, false
+		}
+		m, ok = parseMoved(f.payload[takenHead:])
 		m.seq = f.seq
 		return m, ok
 	case kindOpened:

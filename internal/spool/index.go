@@ -86,7 +86,7 @@ func (s *Spool) enter(g *segment, r rec) {
 	}
 	if st == StatePending {
 		g.pending++
-		s.signal()
+		s.ready.ring()
 	}
 }
 
@@ -188,11 +188,24 @@ func (s *Spool) change(seq uint64, to State, at int64) {
 	s.set(g, r, to)
 }
 
-// signal wakes those that wait for pending records.
-func (s *Spool) signal() {
-	if s.waiting > 0 {
-		close(s.wake)
-		s.wake = make(chan struct{})
-		s.waiting = 0
+// bell wakes those that wait. The spool's lock guards it.
+type bell struct {
+	waiting int
+	wake    chan struct{} // closed when it rings
+}
+
+// wait returns a channel that is closed when the bell rings next.
+func (b *bell) wait() <-chan struct{} {
+	if b.waiting == 0 {
+		b.wake = make(chan struct{})
+	}
+	b.waiting++
+	return b.wake
+}
+
+func (b *bell) ring() {
+	if b.waiting > 0 {
+		close(b.wake)
+		b.waiting = 0
 	}
 }

@@ -42,14 +42,15 @@ type model struct {
 	insist  bool          // acknowledgements are tried until they succeed, as delivery does
 	trace   []string
 	checks  int
+	store   *store // of the consumer
 }
 
 func newModel(t testing.TB, seed uint64, d Durability) *model {
 	m := &model{
 		t: t, r: rand.New(rand.NewPCG(seed, uint64(d))), fs: newSimFS(), now: time.UnixMilli(1_800_000_000_000),
-		calls: map[ID]*call{}, claimed: map[ID]Record{}, seqs: map[uint64]ID{},
+		calls: map[ID]*call{}, claimed: map[ID]Record{}, seqs: map[uint64]ID{}, store: newStore(),
 	}
-	m.o = Options{Dir: modelDir, Durability: d, Retain: time.Hour, SegmentBytes: 1800, ReserveBytes: 700, manual: true}
+	m.o = Options{Dir: modelDir, Durability: d, Retain: time.Hour, SegmentBytes: 1800, ReserveBytes: 700, manual: true, Consumers: []string{"books"}}
 	m.o.Now = func() time.Time { return m.now }
 	return m
 }
@@ -120,7 +121,7 @@ func (m *model) check(found map[ID]Record, after string, powerLost bool) {
 		if _, there := found[id]; there || c.state == "" || slices.Contains(c.maybe, "") {
 			continue
 		}
-		if strings.HasPrefix(c.state, "done ") && m.now.Sub(c.finished) >= m.o.Retain {
+		if strings.HasPrefix(c.state, "done ") && m.now.Sub(c.finished) >= m.o.Retain && m.store.applied[id] {
 			continue
 		}
 		fail("call %x is lost: it was %q", id[8:], c.state)
@@ -318,6 +319,19 @@ func (m *model) amend() {
 	_ = m.change("amend", map[ID]string{id: to}, func() error { _, err := m.s.Amend(c.seq, []byte(p)); return err })
 }
 
+// consume applies records to the consumer's store. At times the cursor in the spool stays behind, as after a crash, or goes
+// back to where the store is.
+func (m *model) consume() {
+	m.trace = append(m.trace, "consume")
+	err := m.store.consume(m.s, 1+m.r.IntN(5))
+	if err == nil && m.r.IntN(3) > 0 {
+		err = m.s.Pass("books", m.store.cursors[m.s.ID()])
+	}
+	if err != nil {
+		require.True(m.t, m.faulty, err)
+	}
+}
+
 func (m *model) compact() {
 	m.now = m.now.Add(time.Duration(m.r.IntN(50)) * time.Minute)
 	_ = m.change("compact", nil, func() error { return m.s.Compact() })
@@ -361,6 +375,7 @@ func (m *model) step() {
 		{3, m.replay},
 		{8, m.amend},
 		{9, m.compact},
+		{10, m.consume},
 		{4, m.reopen},
 		{4, m.crash},
 	}
@@ -399,6 +414,7 @@ func (m *model) verify(disk *simFS, after string, powerLost, deep bool) {
 	disk.before, disk.torn = nil, nil
 	found := scan(m.t, s)
 	m.check(found, after, powerLost)
+	require.Empty(m.t, m.store.missing(m.t, s, found), "%s: a consumer goes on and does not read a record once", after)
 	if !deep {
 		require.NoError(m.t, s.Close())
 		return

@@ -37,6 +37,7 @@ func (s *Spool) recoverOnce() error {
 	s.nextSeq, s.nextSeg, s.lostSeq = 1, 1, 0
 	s.open, s.notes = make(map[ID]*openCall), make(map[uint64]place)
 	s.claims, s.adopted = make(map[uint64]ID), make(map[adoption]bool)
+	s.cursors, s.origins, s.settling = make(map[string]uint64), make(map[uint64]Origin), make(map[*draft]struct{})
 	names, err := s.o.FS.ReadDir(s.o.Dir)
 	if err != nil {
 		return err
@@ -77,6 +78,9 @@ func (s *Spool) recoverOnce() error {
 		g.recs, g.carried = slices.Clone(g.recs), slices.Clone(g.carried) // without the room they grew
 	}
 	s.nextSeq = max(s.nextSeq, s.lostSeq)
+	if err := s.recoverConsumers(); err != nil {
+		return err
+	}
 	for _, c := range s.open {
 		if c.state == StateOpen && !s.o.ReadOnly {
 			s.counts[StateOpen]--
@@ -201,7 +205,8 @@ func (s *Spool) load(g *segment, last bool) (err error) {
 		return err
 	}
 	info, ok, whole := parseSegmentInfo(head[:min(len(head), segmentHeader)])
-	if ok && info.number == g.number {
+	named := ok && info.number == g.number
+	if named {
 		s.nextSeq = max(s.nextSeq, info.first)
 	}
 	g.first = s.nextSeq
@@ -232,6 +237,9 @@ func (s *Spool) load(g *segment, last bool) (err error) {
 		if bad >= 0 {
 			s.setAside(g, f, bad, pos-bad)
 			bad = -1
+		}
+		if !named { // the index counts from the first frame, which may be far ahead
+			named, g.first = true, fr.seq
 		}
 		s.replay(&fr, place{g, uint32(pos), uint32(length)}) //nolint:gosec // segments stay below 4 GiB
 		pos += int64(frameHeader + length)
@@ -310,11 +318,19 @@ func (s *Spool) replay(f *frame, at place) {
 		if m, ok := f.record(); ok {
 			s.replaceWith(&m, f.id, at)
 		}
-	case kindAdopted:
+	case kindAdopted, kindTaken:
+		head := uint32(adoptionBytes)
+		if f.kind == kindTaken {
+			head = takenHead
+		}
 		if a, ok := f.adoption(); ok && s.adopted[a] {
 			if m, ok := f.record(); ok {
-				s.addAdopted(&m, f.id, at)
+				s.addAdopted(&m, f.origin(), head, f.id, at)
 			}
+		}
+	case kindPassed:
+		if seq, name, ok := f.passed(); ok {
+			s.cursors[name] = seq
 		}
 	}
 }

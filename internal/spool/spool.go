@@ -41,12 +41,17 @@ type Spool struct {
 	lastErr  error // shown in Stats
 	writers  int   // appends under way
 	views    map[*view]struct{}
-	waiting  int           // how many wait for wake
-	wake     chan struct{} // closed and remade when a record becomes pending and somebody waits
+	ready    bell // a record is pending
+	news     bell // a record was settled
 	closed   bool
 	report   Report
 	adopted  map[adoption]bool
-	doubt    bool // whether an adoption counts is not known until the spool is opened again
+	id       LogID               // zero: it has none
+	cursors  map[string]uint64   // sequence number up to which each consumer has read
+	origins  map[uint64]Origin   // of adopted records
+	settling map[*draft]struct{} // settlements that are being written
+	adopting uint64              // no lower than this are the copies of an adoption that may yet count; 0: there is none
+	doubt    bool                // whether an adoption counts is not known until the spool is opened again
 	oldest   oldestTime
 	buf      []byte
 
@@ -80,7 +85,7 @@ func Open(o Options) (*Spool, error) {
 // open reads the spool. lock is taken for every opening but offline reading.
 func open(o Options, lock bool) (*Spool, error) {
 	o.defaults()
-	s := &Spool{o: o, wake: make(chan struct{}), compactor: make(chan struct{}, 1), typical: 2 << 10}
+	s := &Spool{o: o, compactor: make(chan struct{}, 1), typical: 2 << 10}
 	s.views = make(map[*view]struct{})
 	s.changed = sync.NewCond(&s.mu)
 	if lock {
@@ -118,8 +123,8 @@ func (s *Spool) Close() error {
 		return nil
 	}
 	s.closed = true
-	close(s.wake)
-	s.waiting = 0 // nobody waits for another one
+	s.ready.ring()
+	s.news.ring()
 	for s.writers > 0 {
 		s.changed.Wait()
 	}

@@ -17,6 +17,12 @@ func (s *Spool) Stats() Stats {
 		Claimed: int64(len(s.claims)), Rejected: s.counts[StateRejected], Finished: s.counts[StateDone],
 		Bytes: s.bytes, Segments: len(s.segments), Full: s.full(0),
 	}
+	if len(s.o.Consumers) > 0 {
+		st.Unread = make(map[string]int64, len(s.o.Consumers))
+		for _, name := range s.o.Consumers {
+			st.Unread[name] = s.unread(s.cursors[name])
+		}
+	}
 	if s.lastErr != nil {
 		st.LastError = s.lastErr.Error()
 	}

@@ -268,7 +268,7 @@ func TestCloseWhileOthersWork(t *testing.T) {
 	require.Eventually(t, func() bool {
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		return s.waiting == 1
+		return s.ready.waiting == 1
 	}, 10*time.Second, time.Millisecond)
 	syncing, resume := make(chan struct{}), make(chan struct{})
 	var once sync.Once

@@ -1,6 +1,7 @@
 package spool
 
 import (
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"time"
@@ -8,6 +9,18 @@ import (
 
 // ID is a call's UUIDv7.
 type ID [16]byte
+
+// LogID tells spools apart: a random number that a spool gets when it first has a consumer, and keeps for life.
+type LogID [16]byte
+
+// String returns the number in hexadecimal.
+func (id LogID) String() string { return hex.EncodeToString(id[:]) }
+
+// Origin is where a record was settled, and its sequence number there. It stays when another spool adopts the record.
+type Origin struct {
+	Spool LogID
+	Seq   uint64
+}
 
 // Durability says what a record that was acknowledged survives.
 type Durability uint8
@@ -90,6 +103,8 @@ type Options struct {
 	Retain time.Duration
 	// SegmentBytes is the size at which a segment ends. Default: 64 MiB; at most 1 GiB.
 	SegmentBytes int64
+	// Consumers names those that read settled records by a cursor (Read, Pass). What one of them has not passed stays.
+	Consumers []string
 	// ReserveBytes is disk space kept for calls in flight when the disk is full. Default: 4 MiB; negative: none.
 	ReserveBytes int64
 	Now          func() time.Time
@@ -134,6 +149,7 @@ type Record struct {
 	Time    time.Time // when it was settled; when it was opened, while it is open or interrupted
 	Payload []byte
 	Note    []byte // why it was rejected, in Lago's words
+	Origin  Origin // of a record that Read returned
 }
 
 // Report says what opening found.
@@ -161,6 +177,7 @@ type Stats struct {
 	Oldest                                        time.Time // when the oldest pending record was settled
 	Bytes                                         int64
 	Segments                                      int
-	LastError                                     string // of the last write, or of background work since; empty when it went well
-	Full                                          bool   // new calls are refused for Options.MaxBytes
+	LastError                                     string           // of the last write, or of background work since; empty when it went well
+	Full                                          bool             // new calls are refused for Options.MaxBytes
+	Unread                                        map[string]int64 // settled records that a consumer has not passed, by its name
 }
