@@ -15,6 +15,7 @@ var dataText string
 // list is the embedded data set: providers with their models, in the order in which rules are tried.
 type list struct {
 	version   string
+	fetched   string // date
 	providers []*provider
 	byID      map[string]*provider
 }
@@ -37,7 +38,7 @@ type model struct {
 
 // parseList reads the data set. Each line is a keyword and fields, separated by tabs:
 //
-//	version   <text>
+//	version   <text> <date on which it was the newest>
 //	provider  <id> <regex on the base URL> <ids of providers it falls back to, comma separated>
 //	named     <rule on the provider's name>
 //	serves    <rule on a model's name>
@@ -75,8 +76,8 @@ func (l *list) parseLine(f []string) error {
 		}
 	}
 	switch {
-	case f[0] == "version" && len(f) == 2:
-		l.version = f[1]
+	case f[0] == "version" && len(f) == 3:
+		l.version, l.fetched = f[1], f[2]
 		return nil
 	case f[0] == "provider" && len(f) == 4:
 		api, err := regexp.Compile("^(?:" + f[2] + ")")

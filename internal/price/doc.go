@@ -1,9 +1,8 @@
 // Package price computes the exact cost of usage: integers from the text of a price to the sum on the record.
 //
 // Prices come from three layers, each laid over the one below by price name: prices written in the configuration for a
-// backend (Query.Written), price files (Table.Overlay), and the embedded data set, which is generated from the npm package
-// @pydantic/genai-prices (MIT; LICENSE.genai-prices). docs/prices.md describes names, units and file formats.
+// backend (Query.Written), price files (Table.Overlay), and the embedded data set, which is generated from the Python package
+// genai-prices (MIT; LICENSE.genai-prices). docs/prices.md describes names, units and file formats.
 package price
 
-//go:generate go run ./gen -version 0.1.8
-//go:generate go test -tags crosscheck . -run ^TestCrossCheck$ -update
+//go:generate go run ./gen -source genai-prices

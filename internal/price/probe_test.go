@@ -4,6 +4,7 @@ package price
 
 import (
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"time"
@@ -35,6 +36,7 @@ func probes(l *list, seed uint64) []probe {
 			}
 			times := []int64{time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC).UnixMilli()}
 			thresholds := []int64{0}
+			tiers := make(map[string]bool)
 			for _, v := range e.variants {
 				if v.from != 0 {
 					times = append(times, v.from-1, v.from)
@@ -42,6 +44,9 @@ func probes(l *list, seed uint64) []probe {
 				if v.daily {
 					day := times[0] - times[0]%dayMillis
 					times = append(times, day+v.start-1, day+v.start, day+v.end-1, day+v.end)
+				}
+				for _, s := range v.tiers {
+					tiers[s.tier] = true
 				}
 				for j := range v.standard.rates {
 					for _, c := range v.standard.rates[j].cliffs {
@@ -52,9 +57,12 @@ func probes(l *list, seed uint64) []probe {
 			slices.Sort(thresholds)
 			for _, ms := range times {
 				for _, total := range slices.Compact(thresholds) {
-					out = append(out, probe{p.id, names[e], ms, randomCounts(r, total, true)})
+					out = append(out, probe{p.id, names[e], ms, "", randomCounts(r, total, true)})
+					for _, tier := range slices.Sorted(maps.Keys(tiers)) {
+						out = append(out, probe{p.id, names[e], ms, tier, randomCounts(r, total, true)})
+					}
 				}
-				out = append(out, probe{p.id, names[e], ms, randomCounts(r, 0, false)})
+				out = append(out, probe{p.id, names[e], ms, "", randomCounts(r, 0, false)})
 			}
 		}
 	}
