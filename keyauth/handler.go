@@ -172,9 +172,26 @@ func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, refusal *llm.Er
 	return llm.WriteError(w, llm.ShapeOf(r.URL.Path), refusal)
 }
 
-// admit decides whether a key may use the model asked for. A list may hold the name that the client wrote, the name that
-// the key's own alias stands for, or the configured model's name that an alias of the configuration stands for.
+// admit decides whether a key may use the models of a call.
 func admit(_ context.Context, c *llm.Call) *llm.Error {
+	if refused := admitAsked(c); refused != nil {
+		return refused
+	}
+	for _, o := range c.Request.Others {
+		if o.Name != "" && c.Identity.Allows(o.Name) || c.Identity.AllowsAll() {
+			continue
+		}
+		if o.Name == "" {
+			return choiceDenied(o.Member)
+		}
+		return deniedBy(c, o.Member, o.Name)
+	}
+	return nil
+}
+
+// admitAsked decides whether a key may use the model asked for. A list may hold the name that the client wrote, the name that
+// the key's own alias stands for, or the configured model's name that an alias of the configuration stands for.
+func admitAsked(c *llm.Call) *llm.Error {
 	asked := c.Request.Asked
 	if asked == "" || c.Identity.Allows(asked) {
 		return nil
@@ -185,11 +202,16 @@ func admit(_ context.Context, c *llm.Call) *llm.Error {
 	if t := c.Target(); t != nil && c.Identity.Allows(t.Model) {
 		return nil
 	}
+	return deniedBy(c, "model", asked)
+}
+
+// deniedBy is the refusal of a model, by the list that does not have it.
+func deniedBy(c *llm.Call, member, model string) *llm.Error {
 	keyAlone := llm.Identity{Models: c.Identity.Models}
-	if keyAlone.Allows(asked) {
-		return modelDenied("team", asked)
+	if keyAlone.Allows(model) {
+		return modelDenied("team", member, model)
 	}
-	return modelDenied("key", asked)
+	return modelDenied("key", member, model)
 }
 
 // publish sets the placeholders.

@@ -36,11 +36,20 @@ func expiredKey(key string, expiry, now time.Time) *llm.Error {
 	}
 }
 
-func modelDenied(kind, model string) *llm.Error {
+func modelDenied(kind, member, model string) *llm.Error {
 	return &llm.Error{
-		Status: http.StatusForbidden, Type: kind + "_model_access_denied", Param: "model",
+		Status: http.StatusForbidden, Type: kind + "_model_access_denied", Param: member,
 		Message: "The requested model '" + model + "' is not available for this API key, or the model name is invalid. " +
 			"GET /v1/models lists the models that it may use.",
+	}
+}
+
+// choiceDenied is the answer to a key with a list of models whose request lets the provider choose another one.
+func choiceDenied(member string) *llm.Error {
+	return &llm.Error{
+		Status: http.StatusForbidden, Type: "key_model_access_denied", Param: member,
+		Message: member + " lets the provider choose another model, and this API key may use only the models of its list. " +
+			"Leave it out, or name the models.",
 	}
 }
 

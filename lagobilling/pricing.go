@@ -169,7 +169,7 @@ func (h *Handler) checkPriced(c *llm.Call) *llm.Error {
 	}
 	err := h.findPrice(c, t)
 	if err == nil {
-		return nil
+		return h.checkOthersPriced(c, t)
 	}
 	if !errors.Is(err, price.ErrUnpriced) {
 		return &llm.Error{Status: http.StatusInternalServerError, Type: "internal_server_error", Message: "the call cannot be priced", Err: err}
@@ -178,6 +178,23 @@ func (h *Handler) checkPriced(c *llm.Call) *llm.Error {
 		Status: http.StatusBadRequest, Type: "unpriced_model", Param: "model", Err: err,
 		Message: "the model " + strconv.Quote(c.Request.Asked) + " has no price here, so it cannot be billed; ask the operator to give it one",
 	}
+}
+
+// checkOthersPriced refuses a call that makes the provider run another model that has no price.
+func (h *Handler) checkOthersPriced(c *llm.Call, t *llm.Target) *llm.Error {
+	for _, o := range c.Request.Others {
+		other := *t
+		other.Upstream, other.Prices = o.Name, nil
+		if o.Name != "" && h.findPrice(c, &other) == nil {
+			continue
+		}
+		message := "the model " + strconv.Quote(o.Name) + " in " + o.Member + " has no price here, so it cannot be billed; leave it out"
+		if o.Name == "" {
+			message = o.Member + " lets the provider choose another model, whose price is unknown; leave it out, or name the models"
+		}
+		return &llm.Error{Status: http.StatusBadRequest, Type: "unpriced_model", Param: o.Member, Message: message}
+	}
+	return nil
 }
 
 // estimateInterrupted settles the record of a call that an earlier process left open: billed for what its request held.

@@ -5,6 +5,8 @@ package body
 import (
 	"strconv"
 	"unicode/utf8"
+
+	"github.com/tollgate-llm/tollgate/internal/llm"
 )
 
 // MaxDepth is how deep a body may nest.
@@ -37,10 +39,11 @@ type Body struct {
 	// MaxOutput is the largest of max_tokens, max_completion_tokens, max_output_tokens, Gemini's maxOutputTokens and
 	// Bedrock's maxTokens.
 	MaxOutput  int64
-	Background bool
-	Versioned  bool  // `anthropic_version` is there
-	Input      Span  // the value of `input`, quotes included, where it is a string
-	Units      int64 // the text, in thousandths of a token, by the characters rule of package usage
+	Background bool             // `background`, or xAI's `deferred`: the answer comes later
+	Others     []llm.OtherModel // other models that the body makes the provider run
+	Versioned  bool             // `anthropic_version` is there
+	Input      Span             // the value of `input`, quotes included, where it is a string
+	Units      int64            // the text, in thousandths of a token, by the characters rule of package usage
 
 	form string // the boundary of a form, whose values stand as they are; empty for JSON
 	rest *Rest  // what follows Data; nil when that is all

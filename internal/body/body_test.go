@@ -318,7 +318,7 @@ func TestSettings(t *testing.T) {
 		`{"generationConfig":{"maxOutputTokens":5,"maxOutputTokens":6}}`: `the member "maxOutputTokens" must stand once`,
 		`{"generationConfig":{"MaxOutputTokens":5}}`:                     `the member "maxOutputTokens" must stand once`,
 		`{"generationconfig":{}}`:                                        `the member "generationConfig" must be written so`,
-		`{"inferenceConfig":{"maxTokens":-1}}`:                           "maxTokens must be a whole number",
+		`{"inferenceConfig":{"maxTokens":-1.5}}`:                         "maxTokens must be a whole number",
 		`{"inferenceConfig":{},"inferenceConfig":{}}`:                    `the member "inferenceConfig" stands twice`,
 	} {
 		_, err := Parse([]byte(in))

@@ -106,7 +106,11 @@ func (p *parser) object(depth int, take member) error {
 }
 
 // array parses an array at that depth, whose opening bracket is next.
-func (p *parser) array(depth int) error {
+func (p *parser) array(depth int) error { return p.elements(depth-1, p.value) }
+
+// elements parses an array within a container at that depth, whose opening bracket is next; take parses each element.
+func (p *parser) elements(depth int, take func(depth int) error) error {
+	depth++
 	if depth > MaxDepth {
 		return p.fail("nesting is deeper than " + strconv.Itoa(MaxDepth) + " levels")
 	}
@@ -116,7 +120,7 @@ func (p *parser) array(depth int) error {
 		return nil
 	}
 	for {
-		if err := p.value(depth); err != nil {
+		if err := take(depth); err != nil {
 			return err
 		}
 		p.space()

@@ -2,6 +2,7 @@ package body
 
 import (
 	"bytes"
+	"math"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -13,7 +14,7 @@ import (
 // case alone, might be read by a provider in another way than here.
 var guarded = []string{
 	"model", "stream", "stream_options", "user", "n", "max_tokens", "max_completion_tokens", "max_output_tokens",
-	"litellm_metadata", "metadata", "safety_identifier", "service_tier", "background", "speed",
+	"litellm_metadata", "metadata", "safety_identifier", "service_tier", "background", "deferred", "speed",
 	"generationConfig", "generation_config", "inferenceConfig", "anthropic_version",
 }
 
@@ -89,7 +90,7 @@ func (p *parser) top(raw []byte, nameAt, depth int) error {
 	b, at := p.body, p.at
 	switch name {
 	case "":
-		if err = p.value(depth); isInput(raw) && p.data[at] == '"' {
+		if err = p.other(raw, depth); isInput(raw) && p.data[at] == '"' {
 			b.Input = Span{at, p.at}
 		}
 	case "model":
@@ -97,8 +98,10 @@ func (p *parser) top(raw []byte, nameAt, depth int) error {
 		b.ModelMember = Span{nameAt, p.at}
 	case "stream":
 		b.Stream, err = p.boolean(name)
-	case "background":
-		b.Background, err = p.boolean(name)
+	case "background", "deferred":
+		var on bool
+		on, err = p.boolean(name)
+		b.Background = b.Background || on
 	case "stream_options":
 		if p.peek() == '{' {
 			err = p.object(depth+1, p.streamOption)
@@ -130,7 +133,7 @@ func (p *parser) top(raw []byte, nameAt, depth int) error {
 		err = p.value(depth)
 	default: // the max_* members
 		var n int64
-		n, err = p.whole(name)
+		n, err = p.limit(name)
 		b.MaxOutput = max(b.MaxOutput, n)
 	}
 	return err
@@ -176,6 +179,9 @@ func (p *parser) settings(depth int) error {
 		if bytes.IndexByte(raw, '\\') >= 0 {
 			text = []byte(unescape(raw))
 		}
+		if sameFolded(text, "routingConfig") || sameFolded(text, "routing_config") {
+			return p.routing("routingConfig", depth)
+		}
 		for i, name := range limits {
 			if !sameFolded(text, name) {
 				continue
@@ -184,12 +190,13 @@ func (p *parser) settings(depth int) error {
 				return p.failAt(nameAt, name, `the member "`+name+`" must stand once, written so`)
 			}
 			met[i] = true
-			n, err := p.whole(name)
 			if i < limitsOutput {
+				n, err := p.limit(name)
 				p.body.MaxOutput = max(p.body.MaxOutput, n)
-			} else {
-				p.body.N = max(p.body.N, n)
+				return err
 			}
+			n, err := p.whole(name)
+			p.body.N = max(p.body.N, n)
 			return err
 		}
 		return p.value(depth)
@@ -292,17 +299,32 @@ func (p *parser) boolean(name string) (bool, error) {
 	return false, p.failAt(at, name, name+" must be true or false")
 }
 
-// whole takes a whole number that is not negative. Null is none.
+// whole takes a whole number that is not negative; 100.0 and 1e3 are whole. Null is none.
 func (p *parser) whole(name string) (int64, error) {
+	at := p.at
+	n, err := p.limit(name)
+	if err == nil && n < 0 {
+		return 0, p.failAt(at, name, name+" must be a whole number")
+	}
+	return n, err
+}
+
+// limit takes a whole number that may be negative: llama.cpp and Ollama know -1 as no limit. Null is none.
+func (p *parser) limit(name string) (int64, error) {
 	at := p.at
 	if err := p.value(1); err != nil {
 		return 0, err
 	}
-	if string(p.data[at:p.at]) == "null" {
+	text := string(p.data[at:p.at])
+	if text == "null" {
 		return 0, nil
 	}
-	n, err := strconv.ParseInt(string(p.data[at:p.at]), 10, 64)
-	if err != nil || n < 0 {
+	n, err := strconv.ParseInt(text, 10, 64)
+	if err == nil {
+		return n, nil
+	}
+	f, err := strconv.ParseFloat(text, 64)
+	if n = int64(f); err != nil || math.Abs(f) > 1<<53 || float64(n) != f { // beyond 2^53 a float64 may be rounded
 		return 0, p.failAt(at, name, name+" must be a whole number")
 	}
 	return n, nil

@@ -60,6 +60,14 @@ type Request struct {
 	TextUnits int64
 	// InputCharacters is the length of the text to be spoken, in characters; 0 where nothing is.
 	InputCharacters int64
+	// Others are the models beside the one asked for that the body makes the provider run.
+	Others []OtherModel
+}
+
+// OtherModel is a model that a member of the body makes the provider run beside, or instead of, the model asked for.
+type OtherModel struct {
+	Member string // the member of the body, such as `fallbacks` or `tools`
+	Name   string // empty when the provider chooses the model
 }
 
 // Target is where an attempt goes. It is immutable once set on a call.

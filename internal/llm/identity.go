@@ -1,6 +1,9 @@
 package llm
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // Identity is who calls: what a key's record says of its owner. It is shared between calls and never changed.
 type Identity struct {
@@ -27,6 +30,17 @@ type Identity struct {
 // Allows reports whether the identity may call that model. A pattern's `*` stands for any text.
 func (i *Identity) Allows(model string) bool {
 	return i == nil || i.Master || (allows(i.Models, model) && allows(i.TeamModels, model))
+}
+
+// AllowsAll reports whether the identity may call any model.
+func (i *Identity) AllowsAll() bool {
+	return i == nil || i.Master || (allowsAll(i.Models) && allowsAll(i.TeamModels))
+}
+
+func allowsAll(patterns []string) bool {
+	return len(patterns) == 0 || slices.ContainsFunc(patterns, func(p string) bool {
+		return p == "*" || p == "all-proxy-models" || p == "all-team-models"
+	})
 }
 
 func allows(patterns []string, model string) bool {

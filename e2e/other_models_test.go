@@ -1,0 +1,52 @@
+package e2e
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/tollgate-llm/tollgate/internal/testkit"
+	"github.com/tollgate-llm/tollgate/internal/testkit/gateway"
+)
+
+// TestOtherModelsNeedTheKey has clients ask for an allowed model and, in another member, for one that their key's list does
+// not have: nothing goes upstream. A key without a list may name any model that can be billed.
+func TestOtherModelsNeedTheKey(t *testing.T) {
+	w := gateway.NewWorld(t, testkit.LagoOptions{})
+	up := testkit.NewProvider(t, testkit.ProviderOptions{Key: gateway.ProviderKey})
+	w.Gateway = gateway.Start(t, "", w.Routed(t.TempDir(), "unpriced reject", `model cheap {
+		backend openrouter `+up.URL+`/v1 {
+			api_key `+gateway.ProviderKey+`
+			price input 1
+			price output 1
+		}
+	}`))
+	listed := w.NewKey(`{"team_id":"` + gateway.Payer + `","models":["cheap","allowed-*"]}`)
+	free := w.NewKey(`{"team_id":"` + gateway.Payer + `"}`)
+	body := func(member string) string {
+		return strings.Replace(gateway.Chat("cheap", "hi", false), "{", "{"+member+",", 1)
+	}
+	for _, c := range []struct{ member, param string }{
+		{`"models":["allowed-one","dear"]`, "models"},
+		{`"fallbacks":[{"model":"dear"}]`, "fallbacks"},
+		{`"route":"fallback"`, "route"},
+		{`"preset":"dear"`, "preset"},
+		{`"tools":[{"type":"openrouter:fusion"}]`, "tools"},
+		{`"tools":[{"type":"openrouter:advisor","parameters":{"model":"dear"}}]`, "tools"},
+		{`"plugins":[{"id":"auto-router","allowed_models":["*"]}]`, "plugins"},
+	} {
+		a := w.Must(http.StatusForbidden, http.MethodPost, "/v1/chat/completions", listed, body(c.member))
+		require.Contains(t, a.Body, `"param":"`+c.param+`"`)
+	}
+	a := w.Must(http.StatusBadRequest, http.MethodPost, "/v1/chat/completions", free, body(`"models":["no-such-model-anywhere"]`))
+	require.Contains(t, a.Body, "has no price")
+	a = w.Must(http.StatusBadRequest, http.MethodPost, "/v1/chat/completions", free, body(`"route":"fallback"`))
+	require.Contains(t, a.Body, "lets the provider choose")
+	require.Empty(t, up.Calls(), "refused calls go nowhere")
+
+	w.Must(http.StatusOK, http.MethodPost, "/v1/chat/completions", free, body(`"models":["openai/gpt-4o"]`))
+	w.Must(http.StatusOK, http.MethodPost, "/v1/chat/completions", listed, gateway.Chat("cheap", "hi", false))
+	w.Settled(2)
+}

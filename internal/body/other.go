@@ -1,0 +1,273 @@
+package body
+
+import (
+	"bytes"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/tollgate-llm/tollgate/internal/llm"
+)
+
+// maxOthers is how many other models a body may name.
+const maxOthers = 32
+
+// kind is how a member holds the names of other models.
+type kind uint8
+
+const (
+	noModel kind = iota // it holds none
+	names               // a name, a list of names, or a list of objects with a name
+	choice              // any value lets the provider choose another model
+	tools               // a list of objects with names in them or in their settings
+	anyDeep             // names at any depth
+	fields              // an object with members as the body itself has
+)
+
+// otherMembers are the members by which the APIs served here run another model:
+//
+//   - fallbacks, tools[].model (advisor): Anthropic's Messages API
+//   - models, route, preset, plugins[], tools[].parameters: OpenRouter's API; models and preset also Perplexity's
+//   - tools[].model (image_generation): OpenAI's Responses API
+//   - compound_custom.models: Groq's chat completions
+//   - guardrails[].moderation_llm_v1.model_name: Mistral's chat completions
+//   - data_sources[].parameters.embedding_dependency.deployment_name: Azure's chat completions
+//   - providerOptions.gateway.models: Vercel's AI Gateway
+//   - additionalModelRequestFields: Bedrock's Converse, which passes them to the model's own API
+//   - fallbacks, context_window_fallbacks, content_policy_fallbacks: LiteLLM's proxy as a backend
+//
+// Members such as Together's safety_model are found by their names' ends.
+var otherMembers = []struct {
+	name string
+	kind kind
+}{
+	{"models", names},
+	{"fallbacks", names},
+	{"context_window_fallbacks", names},
+	{"content_policy_fallbacks", names},
+	{"route", choice},
+	{"preset", choice},
+	{"tools", tools},
+	{"plugins", tools},
+	{"guardrails", anyDeep},
+	{"compound_custom", anyDeep},
+	{"data_sources", anyDeep},
+	{"dataSources", anyDeep},
+	{"provider_options", anyDeep},
+	{"providerOptions", anyDeep},
+	{"additionalModelRequestFields", fields},
+}
+
+// chosenTools are tools whose model the provider chooses where they name none.
+var chosenTools = []string{"openrouter:advisor", "openrouter:subagent", "openrouter:fusion", "openrouter:image_generation"}
+
+// otherKind returns how a member of the body holds other models. Case does not matter: some providers read members without it.
+func otherKind(name []byte) kind {
+	for i := range otherMembers {
+		if sameFolded(name, otherMembers[i].name) {
+			return otherMembers[i].kind
+		}
+	}
+	if namesModel(name) {
+		return names
+	}
+	return noModel
+}
+
+// modelEnds are how the names of members end that hold a model's name.
+var modelEnds = []string{"model", "models", "model_name", "modelname", "model_id", "modelid", "deployment_name"}
+
+// namesModel reports whether a member's name says that its value is a model, or a list of them.
+func namesModel(name []byte) bool {
+	for _, end := range modelEnds {
+		if len(name) >= len(end) && sameFolded(name[len(name)-len(end):], end) {
+			return true
+		}
+	}
+	return false
+}
+
+func plainName(raw []byte) []byte {
+	if bytes.IndexByte(raw, '\\') >= 0 {
+		return []byte(unescape(raw))
+	}
+	return raw
+}
+
+// other takes a member that is not guarded.
+func (p *parser) other(raw []byte, depth int) error {
+	name := plainName(raw)
+	member := clip(name)
+	switch otherKind(name) {
+	case names:
+		return p.modelNames(member, depth)
+	case choice:
+		return p.modelChoice(member, depth)
+	case tools:
+		return p.tools(member, depth)
+	case anyDeep:
+		return p.modelsWithin(member, depth)
+	case fields:
+		if p.peek() != '{' {
+			return p.value(depth)
+		}
+		return p.object(depth+1, func(raw []byte, _, depth int) error {
+			if string(plainName(raw)) == "model" {
+				return p.modelNames(member, depth)
+			}
+			return p.other(raw, depth)
+		})
+	default:
+		return p.value(depth)
+	}
+}
+
+// addOther notes a model; an empty name is one that the provider chooses.
+func (p *parser) addOther(at int, member, name string) error {
+	for _, o := range p.body.Others {
+		if o.Name == name && o.Member == member {
+			return nil
+		}
+	}
+	if len(p.body.Others) == maxOthers {
+		return p.failAt(at, member, "the body names more than "+strconv.Itoa(maxOthers)+" other models")
+	}
+	p.body.Others = append(p.body.Others, llm.OtherModel{Member: member, Name: name})
+	return nil
+}
+
+// modelNames takes a value that is a model's name, a list of names, or holds names in objects.
+func (p *parser) modelNames(member string, depth int) error {
+	at := p.at
+	switch p.peek() {
+	case '"':
+		return p.modelName(member)
+	case '[':
+		return p.elements(depth, func(depth int) error { return p.modelNames(member, depth) })
+	case '{':
+		before := len(p.body.Others)
+		empty := true
+		err := p.object(depth+1, func(raw []byte, _, depth int) error {
+			empty = false
+			if name := plainName(raw); namesModel(name) || p.peek() == '[' {
+				return p.modelNames(member, depth)
+			}
+			return p.value(depth)
+		})
+		if err != nil || empty || len(p.body.Others) > before {
+			return err
+		}
+		return p.addOther(at, member, "")
+	}
+	if err := p.value(depth); err != nil {
+		return err
+	}
+	switch string(p.data[at:p.at]) {
+	case "null", "false":
+		return nil
+	}
+	return p.addOther(at, member, "")
+}
+
+// modelName takes a string that is a model's name.
+func (p *parser) modelName(member string) error {
+	at := p.at
+	raw, escaped, err := p.str(true)
+	if err != nil {
+		return err
+	}
+	name := string(raw[:min(len(raw), llm.MaxName+1)]) // no copy of what is too long in any case
+	if escaped {
+		name = unescape(raw)
+	}
+	if err := llm.CheckName(name); err != nil {
+		return p.failAt(at, member, "a model's name in "+member+" "+err.Error())
+	}
+	switch name {
+	case "":
+		return nil
+	case "default", "auto":
+		name = ""
+	}
+	return p.addOther(at, member, name)
+}
+
+// modelChoice takes a value that lets the provider choose a model, unless it is null, false or empty.
+func (p *parser) modelChoice(member string, depth int) error {
+	at := p.at
+	if err := p.value(depth); err != nil {
+		return err
+	}
+	switch string(p.data[at:p.at]) {
+	case "null", "false", `""`:
+		return nil
+	}
+	return p.addOther(at, member, "")
+}
+
+// tools takes a list of tools or plugins. A tool has its model beside its type or in its settings; a JSON schema, in which a
+// member `model` is an object, holds none.
+func (p *parser) tools(member string, depth int) error {
+	if p.peek() != '[' {
+		return p.value(depth)
+	}
+	return p.elements(depth, func(depth int) error {
+		if p.peek() != '{' {
+			return p.value(depth)
+		}
+		at, before := p.at, len(p.body.Others)
+		kind := ""
+		err := p.object(depth+1, func(raw []byte, _, depth int) error {
+			name := plainName(raw)
+			switch {
+			case sameFolded(name, "type") && p.peek() == '"':
+				raw, _, err := p.str(true)
+				kind = strings.ToLower(string(raw))
+				return err
+			case p.peek() == '{':
+				return p.object(depth+1, func(raw []byte, _, depth int) error { return p.toolModel(member, raw, depth) })
+			}
+			return p.toolModel(member, raw, depth)
+		})
+		if err != nil || len(p.body.Others) > before {
+			return err
+		}
+		if slices.Contains(chosenTools, kind) {
+			return p.addOther(at, member, "")
+		}
+		return nil
+	})
+}
+
+// toolModel takes a member of a tool, or of an object within it.
+func (p *parser) toolModel(member string, raw []byte, depth int) error {
+	if c := p.peek(); (c == '"' || c == '[') && namesModel(plainName(raw)) {
+		return p.modelNames(member, depth)
+	}
+	return p.value(depth)
+}
+
+// modelsWithin takes a value that may hold models' names at any depth.
+func (p *parser) modelsWithin(member string, depth int) error {
+	switch p.peek() {
+	case '[':
+		return p.elements(depth, func(depth int) error { return p.modelsWithin(member, depth) })
+	case '{':
+		return p.object(depth+1, func(raw []byte, _, depth int) error {
+			if c := p.peek(); (c == '"' || c == '[') && namesModel(plainName(raw)) {
+				return p.modelNames(member, depth)
+			}
+			return p.modelsWithin(member, depth)
+		})
+	}
+	return p.value(depth)
+}
+
+// routing takes a Gemini routing configuration, by which another model answers than the one in the path.
+func (p *parser) routing(member string, depth int) error {
+	at, before := p.at, len(p.body.Others)
+	if err := p.modelsWithin(member, depth); err != nil || string(p.data[at:p.at]) == "null" || len(p.body.Others) > before {
+		return err
+	}
+	return p.addOther(at, member, "")
+}

@@ -1,0 +1,88 @@
+package body
+
+import (
+	"cmp"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// Each body makes the provider run a model beside the called one, by the member that the named API has for it.
+// A question mark is a model that the provider chooses.
+func TestOtherModels(t *testing.T) {
+	for name, tt := range map[string]struct {
+		in   string
+		want string
+	}{
+		"Anthropic fallbacks":       {`{"model":"m","fallbacks":[{"model":"claude-opus-4-6"},{"model":"b","max_tokens":5}]}`, "fallbacks: claude-opus-4-6, fallbacks: b"},
+		"Anthropic default":         {`{"model":"m","fallbacks":"default"}`, "fallbacks: ?"},
+		"Anthropic advisor":         {`{"model":"m","tools":[{"type":"advisor_20260301","name":"advisor","model":"claude-opus-4-6"}]}`, "tools: claude-opus-4-6"},
+		"OpenRouter models":         {`{"model":"m","models":["a/b","c\/d"]}`, "models: a/b, models: c/d"},
+		"in another case":           {`{"model":"m","MODELS":["a/b"]}`, "MODELS: a/b"},
+		"escaped":                   {`{"model":"m","m\u006fdels":["a/b"]}`, "models: a/b"},
+		"OpenRouter route":          {`{"model":"m","route":"fallback"}`, "route: ?"},
+		"OpenRouter preset":         {`{"model":"m","preset":"coder"}`, "preset: ?"},
+		"OpenRouter auto-router":    {`{"model":"m","plugins":[{"id":"auto-router","allowed_models":["anthropic/*"]}]}`, "plugins: anthropic/*"},
+		"OpenRouter fusion":         {`{"model":"m","plugins":[{"id":"fusion","analysis_models":["a"],"model":"j"}]}`, "plugins: a, plugins: j"},
+		"OpenRouter advisor":        {`{"model":"m","tools":[{"type":"openrouter:advisor","parameters":{"model":"~a/latest"}}]}`, "tools: ~a/latest"},
+		"OpenRouter subagent":       {`{"model":"m","tools":[{"type":"openrouter:subagent"}]}`, "tools: ?"},
+		"OpenAI image tool":         {`{"model":"m","tools":[{"type":"image_generation","model":"gpt-image-2"}]}`, "tools: gpt-image-2"},
+		"Writer llm tool":           {`{"model":"m","tools":[{"type":"llm","function":{"model":"palmyra-med"}}]}`, "tools: palmyra-med"},
+		"Groq compound":             {`{"model":"m","compound_custom":{"models":{"answering_model":"a","reasoning_model":"b"}}}`, "compound_custom: a, compound_custom: b"},
+		"Mistral guardrails":        {`{"model":"m","guardrails":[{"moderation_llm_v1":{"model_name":"mod"}}]}`, "guardrails: mod"},
+		"Azure data sources":        {`{"model":"m","data_sources":[{"parameters":{"embedding_dependency":{"deployment_name":"e"}}}]}`, "data_sources: e"},
+		"Vercel gateway":            {`{"model":"m","providerOptions":{"gateway":{"models":["x"]}}}`, "providerOptions: x"},
+		"Together safety":           {`{"model":"m","safety_model":"guard"}`, "safety_model: guard"},
+		"Bedrock fields":            {`{"additionalModelRequestFields":{"tools":[{"type":"advisor_20260301","model":"x"}],"fallbacks":["y"]}}`, "tools: x, fallbacks: y"},
+		"Vertex routing":            {`{"generationConfig":{"routingConfig":{"manualMode":{"modelName":"x"}}}}`, "routingConfig: x"},
+		"Vertex routing by itself":  {`{"generation_config":{"routing_config":{"autoMode":{"modelRoutingPreference":"PRIORITIZE_COST"}}}}`, "routingConfig: ?"},
+		"LiteLLM fallbacks":         {`{"model":"m","fallbacks":[{"a":["b"]}]}`, "fallbacks: b"},
+		"none: a function's schema": {`{"model":"m","tools":[{"type":"function","function":{"name":"f","parameters":{"type":"object","properties":{"model":{"type":"string"},"models":{"type":"array"}}}}}]}`, ""},
+		"none: a schema's own":      {`{"model":"m","tools":[{"name":"f","input_schema":{"type":"object","properties":{"model":{"type":"string","default":"x"}}}}]}`, ""},
+		"none: empty and null":      {`{"model":"m","models":[],"fallbacks":null,"route":null,"preset":"","tools":null,"plugins":[]}`, ""},
+		"none: text":                {`{"model":"m","messages":[{"role":"user","content":"{\"models\":[\"x\"]}"}],"metadata":{"model":"x"}}`, ""},
+		"none: image tool":          {`{"model":"m","tools":[{"type":"image_generation"},{"type":"openrouter:web_search"}]}`, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b, err := Parse([]byte(tt.in))
+			require.NoError(t, err)
+			var got []string
+			for _, o := range b.Others {
+				got = append(got, o.Member+": "+cmp.Or(o.Name, "?"))
+			}
+			require.Equal(t, tt.want, strings.Join(got, ", "))
+		})
+	}
+}
+
+func TestTooManyOtherModels(t *testing.T) {
+	in := `{"model":"m","models":["x0"`
+	for i := range 32 {
+		in += `,"y` + string(rune('a'+i%26)) + string(rune('a'+i/26)) + `"`
+	}
+	_, err := Parse([]byte(in + `]}`))
+	require.ErrorContains(t, err, "more than 32 other models")
+}
+
+// The text of a member that names models is part of the input, as that of any other member.
+func TestOtherModelsCountAsText(t *testing.T) {
+	with, err := Parse([]byte(`{"model":"m","tools":[{"type":"advisor","model":"abcdefgh"}]}`))
+	require.NoError(t, err)
+	without, err := Parse([]byte(`{"model":"m","other":[{"type":"advisor","mode":"abcdefgh"}]}`))
+	require.NoError(t, err)
+	require.Equal(t, without.Units, with.Units)
+}
+
+// A bound may be written in any way that means a whole number; -1 is no limit where llama.cpp and Ollama read it.
+func TestBoundsAsClientsWriteThem(t *testing.T) {
+	for in, want := range map[string]int64{"-1": 0, "100.0": 100, "1e3": 1000, "1E+2": 100, "0": 0, "null": 0, "9007199254740993": 9007199254740993} {
+		b, err := Parse([]byte(`{"model":"m","max_tokens":` + in + `}`))
+		require.NoError(t, err, in)
+		require.Equal(t, want, b.MaxOutput, in)
+	}
+	for _, in := range []string{"1e300", "1e16", "0.5", "1e-1"} {
+		_, err := Parse([]byte(`{"model":"m","max_tokens":` + in + `}`))
+		require.Error(t, err, in)
+	}
+}
