@@ -1,11 +1,11 @@
 package keyauth
 
 import (
-	"strings"
-
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/tollgate-llm/tollgate/app/setting"
 )
 
 func init() {
@@ -42,25 +42,24 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	if d.NextArg() {
 		return d.ArgErr()
 	}
-	seen := make(map[string]bool)
+	seen := make(setting.Seen)
 	for nesting := d.Nesting(); d.NextBlock(nesting); {
-		if err := once(d, seen); err != nil {
-			return err
-		}
 		var err error
 		switch d.Val() {
 		case "store":
-			h.Store, err = unmarshalStore(d)
+			if err = seen.Once(d); err == nil {
+				h.Store, err = unmarshalStore(d)
+			}
 		case "master_key":
-			err = value(d, &h.MasterKey, nil)
+			err = seen.Value(d, &h.MasterKey, nil)
 		case "cache_ttl":
-			err = value(d, &h.CacheTTL, func(s string) error {
-				_, err := parseDuration("cache_ttl", s, maxCacheTTL)
+			err = seen.Value(d, &h.CacheTTL, func(s string) error {
+				_, err := setting.Duration("cache_ttl", s, 0, 0, maxCacheTTL)
 				return err
 			})
 		case "stale_ttl":
-			err = value(d, &h.StaleTTL, func(s string) error {
-				_, err := parseDuration("stale_ttl", s, maxStaleTTL)
+			err = seen.Value(d, &h.StaleTTL, func(s string) error {
+				_, err := setting.Duration("stale_ttl", s, 0, 0, maxStaleTTL)
 				return err
 			})
 		default:
@@ -102,38 +101,29 @@ func unmarshalRedis(d *caddyfile.Dispenser) (*RedisConfig, error) {
 		return nil, d.ArgErr()
 	}
 	for _, address := range r.Addresses {
-		if hasPlaceholder(address) {
-			continue
-		}
-		if err := checkAddress(address); err != nil {
-			return nil, d.WrapErr(err)
-		}
-	}
-	seen := make(map[string]bool)
-	for nesting := d.Nesting(); d.NextBlock(nesting); {
-		if err := once(d, seen); err != nil {
+		if err := setting.Check(d, address, checkAddress); err != nil {
 			return nil, err
 		}
+	}
+	seen := make(setting.Seen)
+	for nesting := d.Nesting(); d.NextBlock(nesting); {
 		var err error
 		switch d.Val() {
 		case "username":
-			err = value(d, &r.Username, nil)
+			err = seen.Value(d, &r.Username, nil)
 		case "password":
-			err = value(d, &r.Password, nil)
+			err = seen.Value(d, &r.Password, nil)
 		case "db":
-			err = value(d, &r.DB, func(s string) error {
-				_, err := parseDB(s)
+			err = seen.Value(d, &r.DB, func(s string) error {
+				_, err := setting.Int("db", s, 0, 0, maxDB)
 				return err
 			})
 		case "prefix":
-			err = value(d, &r.Prefix, checkPrefix)
+			err = seen.Value(d, &r.Prefix, checkPrefix)
 		case "sentinel":
-			err = value(d, &r.Sentinel, nil)
+			err = seen.Value(d, &r.Sentinel, nil)
 		case "tls":
-			r.TLS = true
-			if d.NextArg() {
-				err = d.ArgErr()
-			}
+			err = seen.Flag(d, &r.TLS)
 		default:
 			err = d.Errf("unrecognized subdirective of store redis: %s", d.Val())
 		}
@@ -142,37 +132,6 @@ func unmarshalRedis(d *caddyfile.Dispenser) (*RedisConfig, error) {
 		}
 	}
 	return r, nil
-}
-
-// once refuses a subdirective that was there before.
-func once(d *caddyfile.Dispenser, seen map[string]bool) error {
-	if seen[d.Val()] {
-		return d.Errf("%s is given twice", d.Val())
-	}
-	seen[d.Val()] = true
-	return nil
-}
-
-// value takes the one argument of a subdirective. check, which may be nil, looks at it unless it holds placeholders, which
-// are resolved and checked when the configuration starts.
-func value(d *caddyfile.Dispenser, to *string, check func(string) error) error {
-	if !d.NextArg() || d.Val() == "" {
-		return d.ArgErr()
-	}
-	*to = d.Val()
-	if d.NextArg() {
-		return d.ArgErr()
-	}
-	if check != nil && !hasPlaceholder(*to) {
-		if err := check(*to); err != nil {
-			return d.WrapErr(err)
-		}
-	}
-	return nil
-}
-
-func hasPlaceholder(s string) bool {
-	return strings.Contains(s, "{") && strings.Contains(s, "}")
 }
 
 // Interface guard.

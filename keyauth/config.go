@@ -16,6 +16,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/tollgate-llm/tollgate/app"
+	"github.com/tollgate-llm/tollgate/app/setting"
 	"github.com/tollgate-llm/tollgate/internal/llm"
 )
 
@@ -87,7 +88,7 @@ func (c *FileConfig) use(a *app.App) (*app.Ref[*Directory], error) {
 	dir := filepath.Join(caddy.AppDataDir(), "tollgate", "keys")
 	if c.Dir != "" {
 		var err error
-		if dir, err = resolve("store file", c.Dir); err != nil {
+		if dir, err = setting.Resolve("store file", c.Dir); err != nil {
 			return nil, err
 		}
 	}
@@ -108,7 +109,6 @@ func (c *FileConfig) use(a *app.App) (*app.Ref[*Directory], error) {
 func (c *RedisConfig) resolve() (*redisOptions, *redisSecret, error) {
 	o := &redisOptions{prefix: defaultPrefix, tls: c.TLS}
 	secret := new(redisSecret)
-	db := "0"
 	for _, v := range []struct {
 		name, written string
 		to            *string
@@ -117,13 +117,12 @@ func (c *RedisConfig) resolve() (*redisOptions, *redisSecret, error) {
 		{"store redis password", c.Password, &secret.password},
 		{"store redis prefix", c.Prefix, &o.prefix},
 		{"store redis sentinel", c.Sentinel, &o.sentinel},
-		{"store redis db", c.DB, &db},
 	} {
 		if v.written == "" {
 			continue
 		}
 		var err error
-		if *v.to, err = resolve(v.name, v.written); err != nil {
+		if *v.to, err = setting.Resolve(v.name, v.written); err != nil {
 			return nil, nil, err
 		}
 	}
@@ -131,7 +130,7 @@ func (c *RedisConfig) resolve() (*redisOptions, *redisSecret, error) {
 		return nil, nil, errors.New("store redis: at least one address is needed")
 	}
 	for _, written := range c.Addresses {
-		address, err := resolve("store redis address", written)
+		address, err := setting.Resolve("store redis address", written)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -147,7 +146,7 @@ func (c *RedisConfig) resolve() (*redisOptions, *redisSecret, error) {
 		return nil, nil, err
 	}
 	var err error
-	if o.db, err = parseDB(db); err != nil {
+	if o.db, err = setting.Int("store redis db", c.DB, 0, 0, maxDB); err != nil {
 		return nil, nil, err
 	}
 	if o.cluster() && o.db != 0 {
@@ -188,51 +187,9 @@ func checkPrefix(prefix string) error {
 	return nil
 }
 
-func parseDB(s string) (int, error) {
-	n, err := strconv.Atoi(s)
-	if err != nil || n < 0 || n > maxDB {
-		return 0, fmt.Errorf("db: a number from 0 to %d, not %q", maxDB, s)
-	}
-	return n, nil
-}
-
-// resolve replaces placeholders. One that is unknown or empty is an error, and so is a value that is empty in the end.
-func resolve(name, written string) (string, error) {
-	value, err := caddy.NewReplacer().ReplaceOrErr(written, true, true)
-	if err != nil {
-		return "", fmt.Errorf("%s: %w", name, err)
-	}
-	if value == "" {
-		return "", fmt.Errorf("%s: %s resolves to nothing", name, written)
-	}
-	return value, nil
-}
-
-func resolveDuration(name, written string, byDefault, most time.Duration) (time.Duration, error) {
-	if written == "" {
-		return byDefault, nil
-	}
-	value, err := resolve(name, written)
-	if err != nil {
-		return 0, err
-	}
-	return parseDuration(name, value, most)
-}
-
-func parseDuration(name, value string, most time.Duration) (time.Duration, error) {
-	d, err := caddy.ParseDuration(value)
-	if err != nil {
-		return 0, fmt.Errorf("%s: %q is no duration such as 10s", name, value)
-	}
-	if d < 0 || d > most {
-		return 0, fmt.Errorf("%s: %s is out of range: 0s to %s", name, value, most)
-	}
-	return d, nil
-}
-
 // resolveMasterKey checks that the key can be sent in a header. Its errors do not hold it.
 func resolveMasterKey(written string) (string, error) {
-	key, err := resolve("master_key", written)
+	key, err := setting.Resolve("master_key", written)
 	if err != nil {
 		return "", err
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/tollgate-llm/tollgate/app"
+	"github.com/tollgate-llm/tollgate/app/setting"
 	"github.com/tollgate-llm/tollgate/internal/llm"
 )
 
@@ -64,10 +65,10 @@ func (Handler) CaddyModule() caddy.ModuleInfo {
 func (h *Handler) Provision(ctx caddy.Context) error {
 	h.logger = ctx.Logger()
 	var err error
-	if h.bounds.Cache, err = resolveDuration("cache_ttl", h.CacheTTL, defaultCacheTTL, maxCacheTTL); err != nil {
+	if h.bounds.Cache, err = setting.Duration("cache_ttl", h.CacheTTL, defaultCacheTTL, 0, maxCacheTTL); err != nil {
 		return err
 	}
-	if h.bounds.Stale, err = resolveDuration("stale_ttl", h.StaleTTL, defaultStaleTTL, maxStaleTTL); err != nil {
+	if h.bounds.Stale, err = setting.Duration("stale_ttl", h.StaleTTL, defaultStaleTTL, 0, maxStaleTTL); err != nil {
 		return err
 	}
 	if h.MasterKey != "" {

@@ -4,11 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/tollgate-llm/tollgate/app/setting"
 )
 
 func init() {
@@ -177,7 +178,7 @@ func addPercent(name string, list *[]Percent, args []string, highest int64) erro
 		return fmt.Errorf("%s is given twice for the same provider", name)
 	}
 	*list = append(*list, p)
-	if strings.Contains(p.Percent, "{") {
+	if !setting.Literal(p.Percent) {
 		return nil
 	}
 	_, err := parsePercent(name, p.Percent, highest)
@@ -186,7 +187,7 @@ func addPercent(name string, list *[]Percent, args []string, highest int64) erro
 
 // checkValue checks a written value as far as it can be checked without its placeholders.
 func checkValue(name, value string) error {
-	if strings.Contains(value, "{") {
+	if !setting.Literal(value) {
 		return nil
 	}
 	var probe Handler
@@ -210,7 +211,7 @@ func checkValue(name, value string) error {
 	case "missing_payer default":
 		return printable(name, value)
 	case "on_disconnect drain":
-		_, err = duration(name, value, 0, shortestDrain, longestDrain)
+		_, err = setting.Duration(name, value, 0, shortestDrain, longestDrain)
 		return err
 	default:
 		if choices[name] != nil {

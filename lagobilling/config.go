@@ -6,15 +6,13 @@ import (
 	"math/big"
 	"path/filepath"
 	"regexp"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
 
-	"github.com/dustin/go-humanize"
-
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/tollgate-llm/tollgate/app/setting"
 	"github.com/tollgate-llm/tollgate/internal/lago"
 )
 
@@ -72,114 +70,7 @@ func checkPropertyName(name string) error {
 }
 
 // choose resolves a setting that has a closed list of values.
-func choose(name, value string) (string, error) {
-	allowed := choices[name]
-	if value == "" {
-		return allowed[0], nil
-	}
-	value, err := resolve(name, value)
-	if err != nil {
-		return "", err
-	}
-	if !slices.Contains(allowed, value) {
-		return "", fmt.Errorf("%s is %q, but must be one of %s", name, value, strings.Join(allowed, ", "))
-	}
-	return value, nil
-}
-
-// resolve replaces the placeholders of a written value. One that resolves to nothing is an error, never a default.
-func resolve(name, value string) (string, error) {
-	if !strings.Contains(value, "{") {
-		return value, nil
-	}
-	out, err := caddy.NewReplacer().ReplaceOrErr(value, true, true)
-	if err != nil {
-		return "", fmt.Errorf("%s: %w", name, err)
-	}
-	if out = strings.TrimSpace(out); out == "" {
-		return "", fmt.Errorf("%s: %s resolves to nothing", name, value)
-	}
-	return out, nil
-}
-
-// resolveTemplate replaces those placeholders of a value that are known at start, {env.*} and {file.*}, and leaves the
-// others to each request.
-func resolveTemplate(name, value string) (string, error) {
-	if !strings.Contains(value, "{") {
-		return value, nil
-	}
-	out, err := caddy.NewReplacer().ReplaceFunc(value, func(key string, val any) (any, error) {
-		if !strings.HasPrefix(key, "env.") && !strings.HasPrefix(key, "file.") {
-			return "{" + key + "}", nil
-		}
-		s := strings.TrimSpace(caddy.ToString(val))
-		if s == "" {
-			return nil, fmt.Errorf("evaluated placeholder {%s} is empty", key)
-		}
-		return s, nil
-	})
-	if err != nil {
-		return "", fmt.Errorf("%s: %w", name, err)
-	}
-	return out, nil
-}
-
-// duration resolves a duration between low and high.
-func duration(name, value string, fallback, low, high time.Duration) (time.Duration, error) {
-	if value == "" {
-		return fallback, nil
-	}
-	value, err := resolve(name, value)
-	if err != nil {
-		return 0, err
-	}
-	d, err := caddy.ParseDuration(value)
-	if err != nil {
-		return 0, fmt.Errorf("%s: %q is not a duration", name, value)
-	}
-	if d < low || d > high {
-		return 0, fmt.Errorf("%s is %s, but must be between %s and %s", name, value, low, high)
-	}
-	return d, nil
-}
-
-// size resolves a number of bytes.
-func size(name, value string, fallback, low int64) (int64, error) {
-	if value == "" {
-		return fallback, nil
-	}
-	value, err := resolve(name, value)
-	if err != nil {
-		return 0, err
-	}
-	n, err := humanize.ParseBytes(value)
-	if err != nil || n > 1<<62 {
-		return 0, fmt.Errorf("%s: %q is not a size", name, value)
-	}
-	if int64(n) < low { //nolint:gosec // bounded above
-		return 0, fmt.Errorf("%s is %s, but must be at least %s", name, value, humanize.Bytes(uint64(low))) //nolint:gosec // low is positive
-	}
-	return int64(n), nil //nolint:gosec // bounded above
-}
-
-// count resolves a whole number between low and high.
-func count(name, value string, fallback, low, high int) (int, error) {
-	if value == "" {
-		return fallback, nil
-	}
-	value, err := resolve(name, value)
-	if err != nil {
-		return 0, err
-	}
-	n, err := strconv.Atoi(value)
-	if err != nil {
-		return 0, fmt.Errorf("%s: %q is not a number", name, value)
-	}
-	if n < low || n > high {
-		return 0, fmt.Errorf("%s is %d, but must be between %d and %d", name, n, low, high)
-	}
-	return n, nil
-}
+func choose(name, value string) (string, error) { return setting.Choice(name, value, choices[name]...) }
 
 // accountSettings resolves what the account needs.
 func (h *Handler) accountSettings() (s settings, err error) {
@@ -187,7 +78,7 @@ func (h *Handler) accountSettings() (s settings, err error) {
 		if err != nil {
 			return
 		}
-		if *to, err = resolve(name, value); err == nil && *to == "" {
+		if *to, err = setting.Resolve(name, value); err == nil && *to == "" {
 			*to = fallback
 		}
 	}
@@ -211,13 +102,13 @@ func (h *Handler) accountSettings() (s settings, err error) {
 	if err != nil {
 		return s, err
 	}
-	if s.retain, err = duration("retain", h.Retain, 72*time.Hour, time.Second, 10*365*24*time.Hour); err != nil {
+	if s.retain, err = setting.Duration("retain", h.Retain, 72*time.Hour, time.Second, 10*365*24*time.Hour); err != nil {
 		return s, err
 	}
-	if s.spoolMax, err = size("spool_max", h.SpoolMax, 10_000_000_000, 64<<10); err != nil {
+	if s.spoolMax, err = setting.Size("spool_max", h.SpoolMax, 10_000_000_000, 64<<10, 1<<62); err != nil {
 		return s, err
 	}
-	if s.maxDrains, err = count("max_drains", h.MaxDrains, 1000, 0, 1_000_000); err != nil {
+	if s.maxDrains, err = setting.Int("max_drains", h.MaxDrains, 1000, 0, 1_000_000); err != nil {
 		return s, err
 	}
 	if s.dir, err = filepath.Abs(s.dir); err != nil {
@@ -319,7 +210,7 @@ func percents(name string, list []Percent, highest int64) (map[string]int64, err
 		if _, twice := out[p.Provider]; twice {
 			return nil, fmt.Errorf("%s is given twice for the same provider", name)
 		}
-		text, err := resolve(name, p.Percent)
+		text, err := setting.Resolve(name, p.Percent)
 		if err != nil {
 			return nil, err
 		}

@@ -13,6 +13,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/tollgate-llm/tollgate/app"
+	"github.com/tollgate-llm/tollgate/app/setting"
 	"github.com/tollgate-llm/tollgate/internal/llm"
 	"github.com/tollgate-llm/tollgate/internal/price"
 )
@@ -189,7 +190,7 @@ func (h *Handler) resolveRest(s settings) (err error) {
 	if h.missing, err = choose("missing_payer", h.MissingPayer); err != nil {
 		return err
 	}
-	if h.defaultPayer, err = resolve("missing_payer default", h.DefaultPayer); err != nil {
+	if h.defaultPayer, err = setting.Resolve("missing_payer default", h.DefaultPayer); err != nil {
 		return err
 	}
 	if err := printable("missing_payer default", h.defaultPayer); err != nil {
@@ -201,7 +202,7 @@ func (h *Handler) resolveRest(s settings) (err error) {
 	if h.disconnect, err = choose("on_disconnect", h.OnDisconnect); err != nil {
 		return err
 	}
-	if h.drain, err = duration("on_disconnect drain", h.DrainTimeout, 30*time.Second, shortestDrain, longestDrain); err != nil {
+	if h.drain, err = setting.Duration("on_disconnect drain", h.DrainTimeout, 30*time.Second, shortestDrain, longestDrain); err != nil {
 		return err
 	}
 	if h.scale, err = h.factors(); err != nil {
@@ -255,7 +256,7 @@ func (h *Handler) loadPrices() error {
 	if h.Prices == "" {
 		return nil
 	}
-	name, err := resolve("prices", h.Prices)
+	name, err := setting.Resolve("prices", h.Prices)
 	if err != nil {
 		return err
 	}

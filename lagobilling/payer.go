@@ -7,6 +7,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/tollgate-llm/tollgate/app/setting"
 	"github.com/tollgate-llm/tollgate/internal/llm"
 )
 
@@ -62,7 +63,7 @@ type template struct {
 }
 
 func newTemplate(name, value string) (template, error) {
-	text, err := resolveTemplate(name, value)
+	text, err := setting.Template(name, value)
 	if err != nil {
 		return template{}, err
 	}

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
+
+	"github.com/tollgate-llm/tollgate/app/setting"
 )
 
 // defaultAzureVersion is the latest api-version that is generally available and has a date.
@@ -23,7 +25,7 @@ func checkAzureVersion(s string) error {
 }
 
 func setUpAzure(b *Backend) (err error) {
-	if b.version, err = resolve("api_version", b.APIVersion); err != nil {
+	if b.version, err = setting.Resolve("api_version", b.APIVersion); err != nil {
 		return err
 	}
 	if b.version != "" {

@@ -15,6 +15,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
+	"github.com/tollgate-llm/tollgate/app/setting"
 	"github.com/tollgate-llm/tollgate/internal/llm"
 	"github.com/tollgate-llm/tollgate/internal/price"
 )
@@ -148,7 +149,7 @@ func (b *Backend) provision(ctx caddy.Context) error {
 
 // resolve resolves the values that every backend has.
 func (b *Backend) resolve() error {
-	base, err := resolve("base URL", b.BaseURL)
+	base, err := setting.Resolve("base URL", b.BaseURL)
 	if err != nil {
 		return err
 	}
@@ -160,7 +161,7 @@ func (b *Backend) resolve() error {
 			return err
 		}
 	}
-	key, err := resolve("api_key", b.APIKey)
+	key, err := setting.Resolve("api_key", b.APIKey)
 	if err != nil {
 		return err
 	}
@@ -187,21 +188,21 @@ func (b *Backend) resolve() error {
 		return fmt.Errorf("provider %s needs a base URL", b.Provider)
 	}
 	b.basePath = b.base.EscapedPath()
-	if b.upstream, err = resolve("model", b.Model); err != nil {
+	if b.upstream, err = setting.Resolve("model", b.Model); err != nil {
 		return err
 	}
-	if b.weight, err = number("weight", b.Weight, 1, 1, maxShare); err != nil {
+	if b.weight, err = setting.Int("weight", b.Weight, 1, 1, maxShare); err != nil {
 		return err
 	}
-	if b.order, err = number("order", b.Order, 1, 0, maxShare); err != nil {
+	if b.order, err = setting.Int("order", b.Order, 1, 0, maxShare); err != nil {
 		return err
 	}
-	if b.timeout, err = duration("timeout", b.Timeout, 0, time.Millisecond, maxTimeout); err != nil {
+	if b.timeout, err = setting.Duration("timeout", b.Timeout, 0, time.Millisecond, maxTimeout); err != nil {
 		return err
 	}
 	b.prices = make(map[string]string, len(b.Prices))
 	for kind, amount := range b.Prices {
-		if b.prices[kind], err = resolve("price "+kind, amount); err != nil {
+		if b.prices[kind], err = setting.Resolve("price "+kind, amount); err != nil {
 			return err
 		}
 		if err := checkPrice(kind, b.prices[kind]); err != nil {
@@ -228,13 +229,13 @@ func ownerOf(option string) string {
 
 func (b *Backend) provisionMock() (err error) {
 	b.mock = &mock{}
-	if b.mock.text, err = resolve("response", b.Response); err != nil {
+	if b.mock.text, err = setting.Resolve("response", b.Response); err != nil {
 		return err
 	}
 	if b.mock.text == "" {
 		b.mock.text = defaultResponse
 	}
-	b.mock.delay, err = duration("delay", b.Delay, 0, 0, maxDelay)
+	b.mock.delay, err = setting.Duration("delay", b.Delay, 0, 0, maxDelay)
 	return err
 }
 

@@ -20,6 +20,7 @@ import (
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/config"
 
+	"github.com/tollgate-llm/tollgate/app/setting"
 	"github.com/tollgate-llm/tollgate/internal/body"
 )
 
@@ -37,7 +38,7 @@ func checkRegion(s string) error {
 
 // setUpBedrock completes the base URL with the region, or finds the region in it.
 func setUpBedrock(b *Backend) error {
-	region, err := resolve("region", b.Region)
+	region, err := setting.Resolve("region", b.Region)
 	if err != nil {
 		return err
 	}

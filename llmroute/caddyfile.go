@@ -10,6 +10,8 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+
+	"github.com/tollgate-llm/tollgate/app/setting"
 )
 
 func init() {
@@ -61,18 +63,18 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		return d.ArgErr()
 	}
 	names := make(map[string]bool) // of models and aliases
-	seen := make(map[string]bool)
+	seen := make(setting.Seen)
 	for nesting := d.Nesting(); d.NextBlock(nesting); {
 		var err error
 		switch word := d.Val(); word {
 		case "max_body":
-			err = single(d, seen, &h.MaxBody, func(s string) error { _, err := size(word, s); return err })
+			err = seen.Value(d, &h.MaxBody, func(s string) error { _, err := setting.Size(word, s, 0, minMaxBody, maxMaxBody); return err })
 		case "anonymous":
-			h.Anonymous, err = flag(d, seen)
+			err = seen.Flag(d, &h.Anonymous)
 		case "unmetered":
-			h.Unmetered, err = flag(d, seen)
+			err = seen.Flag(d, &h.Unmetered)
 		case "end_user_header":
-			err = several(d, &h.EndUserHeaders)
+			err = setting.List(d, &h.EndUserHeaders)
 		case "model":
 			err = h.unmarshalModel(d, names)
 		case "alias":
@@ -105,7 +107,7 @@ func (h *Handler) unmarshalAlias(d *caddyfile.Dispenser, names map[string]bool) 
 
 func (h *Handler) unmarshalModel(d *caddyfile.Dispenser, names map[string]bool) error {
 	m := new(Model)
-	if err := several(d, &m.Names); err != nil {
+	if err := setting.List(d, &m.Names); err != nil {
 		return err
 	}
 	for _, name := range m.Names {
@@ -114,7 +116,7 @@ func (h *Handler) unmarshalModel(d *caddyfile.Dispenser, names map[string]bool) 
 		}
 		names[name] = true
 	}
-	seen := make(map[string]bool)
+	seen := make(setting.Seen)
 	for nesting := d.Nesting(); d.NextBlock(nesting); {
 		var err error
 		switch word := d.Val(); word {
@@ -124,13 +126,13 @@ func (h *Handler) unmarshalModel(d *caddyfile.Dispenser, names map[string]bool) 
 				m.Backends = append(m.Backends, b)
 			}
 		case "retries":
-			err = single(d, seen, &m.Retries, func(s string) error { _, err := number(word, s, 0, 0, maxRetries); return err })
+			err = seen.Value(d, &m.Retries, func(s string) error { _, err := setting.Int(word, s, 0, 0, maxRetries); return err })
 		case "fallback":
-			err = several(d, &m.Fallback)
+			err = setting.List(d, &m.Fallback)
 		case "context_fallback":
-			err = several(d, &m.ContextFallback)
+			err = setting.List(d, &m.ContextFallback)
 		case "content_fallback":
-			err = several(d, &m.ContentFallback)
+			err = setting.List(d, &m.ContentFallback)
 		default:
 			err = d.Errf("unrecognized subdirective of model: %s", word)
 		}
@@ -159,14 +161,14 @@ func unmarshalBackend(d *caddyfile.Dispenser) (*Backend, error) {
 	switch {
 	case len(args) == 2:
 		b.BaseURL = args[1]
-		if err := written(b.BaseURL, func(s string) error { _, err := parseBase(s); return err }); err != nil {
-			return nil, d.WrapErr(err)
+		if err := setting.Check(d, b.BaseURL, func(s string) error { _, err := parseBase(s); return err }); err != nil {
+			return nil, err
 		}
 	case preset.base == "" && !slices.Contains(preset.options, "region") && !slices.Contains(preset.options, "project"):
 		return nil, d.Errf("provider %s needs a base URL", b.Provider)
 	}
 	var rest []caddyfile.Token
-	seen := make(map[string]bool)
+	seen := make(setting.Seen)
 	for nesting := d.Nesting(); d.NextBlock(nesting); {
 		ours, err := b.unmarshalOwn(d, seen)
 		if err != nil {
@@ -187,13 +189,13 @@ func unmarshalBackend(d *caddyfile.Dispenser) (*Backend, error) {
 }
 
 // unmarshalOwn takes a subdirective of the backend's own. It returns false for all others, which are reverse_proxy's.
-func (b *Backend) unmarshalOwn(d *caddyfile.Dispenser, seen map[string]bool) (bool, error) {
+func (b *Backend) unmarshalOwn(d *caddyfile.Dispenser, seen setting.Seen) (bool, error) {
 	word := d.Val()
 	count := func(least int) func(string) error {
-		return func(s string) error { _, err := number(word, s, 0, least, maxShare); return err }
+		return func(s string) error { _, err := setting.Int(word, s, 0, least, maxShare); return err }
 	}
 	lasting := func(least, most time.Duration) func(string) error {
-		return func(s string) error { _, err := duration(word, s, 0, least, most); return err }
+		return func(s string) error { _, err := setting.Duration(word, s, 0, least, most); return err }
 	}
 	switch word {
 	case "response", "delay":
@@ -211,27 +213,27 @@ func (b *Backend) unmarshalOwn(d *caddyfile.Dispenser, seen map[string]bool) (bo
 	}
 	switch word {
 	case "api_key":
-		return true, single(d, seen, &b.APIKey, nil)
+		return true, seen.Value(d, &b.APIKey, nil)
 	case "model":
-		return true, single(d, seen, &b.Model, nil)
+		return true, seen.Value(d, &b.Model, nil)
 	case "api_version":
-		return true, single(d, seen, &b.APIVersion, checkAzureVersion)
+		return true, seen.Value(d, &b.APIVersion, checkAzureVersion)
 	case "region":
-		return true, single(d, seen, &b.Region, checkRegion)
+		return true, seen.Value(d, &b.Region, checkRegion)
 	case "project":
-		return true, single(d, seen, &b.Project, func(s string) error { return checkGoogleName(word, s) })
+		return true, seen.Value(d, &b.Project, func(s string) error { return checkGoogleName(word, s) })
 	case "location":
-		return true, single(d, seen, &b.Location, func(s string) error { return checkGoogleName(word, s) })
+		return true, seen.Value(d, &b.Location, func(s string) error { return checkGoogleName(word, s) })
 	case "response":
-		return true, single(d, seen, &b.Response, nil)
+		return true, seen.Value(d, &b.Response, nil)
 	case "delay":
-		return true, single(d, seen, &b.Delay, lasting(0, maxDelay))
+		return true, seen.Value(d, &b.Delay, lasting(0, maxDelay))
 	case "timeout":
-		return true, single(d, seen, &b.Timeout, lasting(time.Millisecond, maxTimeout))
+		return true, seen.Value(d, &b.Timeout, lasting(time.Millisecond, maxTimeout))
 	case "weight":
-		return true, single(d, seen, &b.Weight, count(1))
+		return true, seen.Value(d, &b.Weight, count(1))
 	case "order":
-		return true, single(d, seen, &b.Order, count(0))
+		return true, seen.Value(d, &b.Order, count(0))
 	case "price":
 		var kind, amount string
 		if !d.AllArgs(&kind, &amount) || kind == "" || amount == "" {
@@ -241,7 +243,7 @@ func (b *Backend) unmarshalOwn(d *caddyfile.Dispenser, seen map[string]bool) (bo
 			return true, d.Errf("price %s is given twice", kind)
 		}
 		known := amount
-		if strings.Contains(amount, "{") {
+		if !setting.Literal(amount) {
 			known = "0" // the amount is known at start; the kind is now
 		}
 		if err := checkPrice(kind, known); err != nil {
@@ -272,54 +274,6 @@ func (b *Backend) unmarshalProxy(at caddyfile.Token, rest []caddyfile.Token) err
 		return err
 	}
 	b.ReverseProxy = append([]byte(`{"handler":"reverse_proxy",`), settings[1:]...)
-	return nil
-}
-
-// single takes the one argument of a subdirective that may stand once.
-func single(d *caddyfile.Dispenser, seen map[string]bool, to *string, check func(string) error) error {
-	word := d.Val()
-	if seen[word] {
-		return d.Errf("%s is given twice", word)
-	}
-	seen[word] = true
-	if !d.AllArgs(to) || *to == "" {
-		return d.ArgErr()
-	}
-	if check == nil {
-		return nil
-	}
-	if err := written(*to, check); err != nil {
-		return d.WrapErr(err)
-	}
-	return nil
-}
-
-// written checks a value, unless it holds placeholders, which are resolved and checked when the configuration starts.
-func written(value string, check func(string) error) error {
-	if strings.Contains(value, "{") {
-		return nil
-	}
-	return check(value)
-}
-
-func flag(d *caddyfile.Dispenser, seen map[string]bool) (bool, error) {
-	word := d.Val()
-	if d.NextArg() {
-		return false, d.ArgErr()
-	}
-	if seen[word] {
-		return false, d.Errf("%s is given twice", word)
-	}
-	seen[word] = true
-	return true, nil
-}
-
-func several(d *caddyfile.Dispenser, to *[]string) error {
-	args := d.RemainingArgs()
-	if len(args) == 0 || slices.Contains(args, "") {
-		return d.ArgErr()
-	}
-	*to = append(*to, args...)
 	return nil
 }
 

@@ -25,7 +25,7 @@ func TestProvisionErrors(t *testing.T) {
 		"model m, backend openai: api_key: evaluated placeholder {env.TOLLGATE_EMPTY} is empty": `model m { backend openai { api_key {env.TOLLGATE_EMPTY} } }`,
 		"model m, backend openai: api_key: ":                                                    `model m { backend openai { api_key {env.TOLLGATE_UNSET} } }`,
 		"model m, backend openai-2: api_key is missing":                                         `model m { backend openai { api_key x } backend openai }`,
-		"model m, backend openai: weight 0: a whole number from 1 to 1000000":                   `model m { backend openai { api_key x } }`,
+		`model m, backend openai: weight: "0" is not a whole number from 1 to 1000000`:          `model m { backend openai { api_key x } }`,
 		"model m, backend openai: the base URL may hold no credentials":                         `model m { backend openai {env.TOLLGATE_URL} }`,
 		"api_key holds a space or a control character":                                          `model m { backend openai { api_key {env.TOLLGATE_KEY} } }`,
 		"needs a price below its threshold too":                                                 `model m { backend openai http://localhost/v1 { price output>1000 5 } }`,
@@ -37,7 +37,7 @@ func TestProvisionErrors(t *testing.T) {
 		"transport fastcgi cannot carry calls to a model":                                       `model m { backend openai http://localhost/v1 { transport fastcgi } }`,
 	} {
 		text = strings.NewReplacer("{ ", "{\n", " }", "\n}", " backend", "\nbackend", " fallback", "\nfallback", " alias", "\nalias").Replace(text)
-		if strings.Contains(want, "weight 0") {
+		if strings.Contains(want, "weight: ") {
 			text = strings.Replace(text, "api_key x", "api_key x\nweight {env.TOLLGATE_WEIGHT}", 1)
 		}
 		_, err := provision(t, "llmroute {\n"+text+"\n}")

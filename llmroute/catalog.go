@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/tollgate-llm/tollgate/app/setting"
 	"github.com/tollgate-llm/tollgate/internal/llm"
 )
 
@@ -134,7 +135,7 @@ func (c *catalog) add(m *Model, written string) error {
 
 // modelName resolves a name of a model.
 func modelName(what, written string) (string, error) {
-	name, err := resolve(what, written)
+	name, err := setting.Resolve(what, written)
 	if err == nil && (name == "" || len(name) > 255) {
 		err = fmt.Errorf("%s: a name has from 1 to 255 bytes", what)
 	}

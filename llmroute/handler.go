@@ -10,6 +10,8 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/tollgate-llm/tollgate/app/setting"
 )
 
 func init() {
@@ -82,6 +84,12 @@ type Model struct {
 const maxRetries = 100
 
 // defaultPause is the first wait before a backend is asked again; each further round doubles it.
+const (
+	defaultMaxBody = 32_000_000
+	minMaxBody     = 1_000
+	maxMaxBody     = 1_000_000_000
+)
+
 const defaultPause = 200 * time.Millisecond
 
 // CaddyModule returns the Caddy module information.
@@ -93,12 +101,12 @@ func (*Handler) CaddyModule() caddy.ModuleInfo {
 func (h *Handler) Provision(ctx caddy.Context) (err error) {
 	h.logger = ctx.Logger()
 	h.pause = defaultPause
-	if h.maxBody, err = size("max_body", h.MaxBody); err != nil {
+	if h.maxBody, err = setting.Size("max_body", h.MaxBody, defaultMaxBody, minMaxBody, maxMaxBody); err != nil {
 		return err
 	}
 	h.users = []string{"X-Litellm-Customer-Id", "X-Litellm-End-User-Id"}
 	for _, name := range h.EndUserHeaders {
-		if name, err = resolve("end_user_header", name); err != nil {
+		if name, err = setting.Resolve("end_user_header", name); err != nil {
 			return err
 		}
 		h.users = append(h.users, http.CanonicalHeaderKey(name))
@@ -119,7 +127,7 @@ func (m *Model) provision(ctx caddy.Context) (err error) {
 	if len(m.Backends) == 0 {
 		return fmt.Errorf("model %s has no backend", label)
 	}
-	if m.retries, err = number("retries", m.Retries, -1, 0, maxRetries); err != nil {
+	if m.retries, err = setting.Int("retries", m.Retries, -1, 0, maxRetries); err != nil {
 		return fmt.Errorf("model %s: %w", label, err)
 	}
 	taken := make(map[string]int)

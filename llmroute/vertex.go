@@ -15,6 +15,7 @@ import (
 	"golang.org/x/oauth2/google"
 	"golang.org/x/sync/singleflight"
 
+	"github.com/tollgate-llm/tollgate/app/setting"
 	"github.com/tollgate-llm/tollgate/internal/body"
 	"github.com/tollgate-llm/tollgate/internal/llm"
 )
@@ -40,11 +41,11 @@ func checkGoogleName(what, s string) error {
 
 // setUpVertex finds project and location, and the base URL that belongs to the location.
 func setUpVertex(b *Backend) error {
-	project, err := resolve("project", b.Project)
+	project, err := setting.Resolve("project", b.Project)
 	if err != nil {
 		return err
 	}
-	location, err := resolve("location", b.Location)
+	location, err := setting.Resolve("location", b.Location)
 	if err != nil {
 		return err
 	}
