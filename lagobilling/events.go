@@ -135,7 +135,7 @@ func (b *bill) end(p object) []byte {
 
 // requestProperties names, for events per request, the properties of kinds that are counted within the totals. They are
 // those of Lago's agent SDK without its prefix.
-var requestProperties = [usage.NumKinds]string{
+var requestProperties = named("", [usage.NumKinds]string{
 	usage.CacheRead:       "cached_input_tokens",
 	usage.CacheReadAudio:  "cached_audio_input_tokens",
 	usage.CacheReadImage:  "cached_image_input_tokens",
@@ -143,6 +143,7 @@ var requestProperties = [usage.NumKinds]string{
 	usage.CacheWrite:      "cache_creation_tokens",
 	usage.CacheWrite5m:    "cache_write_5m_tokens",
 	usage.CacheWrite1h:    "cache_write_1h_tokens",
+	usage.CacheWrite12h:   "cache_write_12h_tokens",
 	usage.InputAudio:      "audio_input_tokens",
 	usage.InputImage:      "image_input_tokens",
 	usage.InputVideo:      "video_input_tokens",
@@ -157,6 +158,16 @@ var requestProperties = [usage.NumKinds]string{
 	usage.Pages:           "pages",
 	usage.Images:          "images",
 	usage.SearchUnits:     "search_units",
+})
+
+// named gives every kind that has no name yet, but plain input and output, its own behind a prefix: fees need no other.
+func named(prefix string, names [usage.NumKinds]string) [usage.NumKinds]string {
+	for k := range names {
+		if kind := usage.Kind(k); names[k] == "" && kind != usage.Input && kind != usage.Output {
+			names[k] = prefix + kind.String()
+		}
+	}
+	return names
 }
 
 // reserved are the names of our own properties, which an operator's property may not have: a member stands once.
@@ -212,13 +223,14 @@ func appendQuantity(b []byte, k usage.Kind, n int64) []byte {
 
 // tokenCodes are the billable metrics of events per token type. Those that Lago's agent SDK has are named as it does; the
 // others follow its habit.
-var tokenCodes = [usage.NumKinds]string{
+var tokenCodes = named("llm_", [usage.NumKinds]string{
 	usage.Input:           "llm_input_tokens",
 	usage.Output:          "llm_output_tokens",
 	usage.CacheRead:       "llm_cached_input_tokens",
 	usage.CacheWrite:      "llm_cache_creation_tokens",
 	usage.CacheWrite5m:    "llm_cache_write_5m_tokens",
 	usage.CacheWrite1h:    "llm_cache_write_1h_tokens",
+	usage.CacheWrite12h:   "llm_cache_write_12h_tokens",
 	usage.Reasoning:       "llm_reasoning_tokens",
 	usage.InputImage:      "llm_image_input_tokens",
 	usage.InputAudio:      "llm_audio_input_tokens",
@@ -236,7 +248,7 @@ var tokenCodes = [usage.NumKinds]string{
 	usage.Pages:           "llm_pages",
 	usage.Images:          "llm_images",
 	usage.SearchUnits:     "llm_search_units",
-}
+})
 
 // perTokenType appends one event for each kind that is not zero, in the convention of Lago's agent SDK.
 func (h *Handler) perTokenType(dst []byte, b *bill) []byte {
@@ -294,7 +306,8 @@ func overlapping(c usage.Counts, flavour llm.API, provider string) usage.Counts 
 	sum(usage.InputAudio, usage.InputAudio, usage.CacheReadAudio)
 	sum(usage.InputImage, usage.InputImage, usage.CacheReadImage)
 	sum(usage.InputVideo, usage.InputVideo, usage.CacheReadVideo)
-	zero(usage.CacheReadAudio, usage.CacheReadImage, usage.CacheReadVideo, usage.CacheWrite, usage.CacheWrite5m, usage.CacheWrite1h)
+	zero(usage.CacheReadAudio, usage.CacheReadImage, usage.CacheReadVideo, usage.CacheWrite, usage.CacheWrite5m, usage.CacheWrite1h,
+		usage.CacheWrite12h)
 	sum(usage.Output, usage.Output, usage.OutputAudio, usage.OutputImage, usage.OutputVideo)
 	if flavour != llm.Gemini && provider != "gemini" && provider != "vertex" {
 		out.Set(usage.Output, out.N(usage.Output)+c.N(usage.Reasoning))

@@ -74,6 +74,9 @@ func TestEvents(t *testing.T) {
 			h := c.handler
 			require.NoError(t, provision(t, &h))
 			b, res := priceable(c.provider, c.flavour, c.counts)
+			if c.counts[usage.OutputAudio] > 0 { // no other price stands in for that of audio
+				b.target.Prices = map[string]string{"input_audio": "40", "output_audio": "80"}
+			}
 			b.take(res)
 			h.price(b, res)
 			require.Empty(t, b.Unpriced)

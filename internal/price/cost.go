@@ -86,13 +86,11 @@ var fallbacks = func() (f [numSlots][]fallback) {
 	add(usage.CacheWrite5m, quiet, usage.CacheWrite)
 	add(usage.CacheWrite5m, noted, usage.Input)
 	add(usage.CacheWrite1h, noted, usage.CacheWrite, usage.CacheWrite5m, usage.Input)
-	add(usage.InputAudio, noted, usage.Input)
+	add(usage.CacheWrite12h, noted, usage.CacheWrite)
 	add(usage.InputImage, quiet, usage.Input)
 	add(usage.InputVideo, noted, usage.Input)
 	// A medium with a price of its own but no cached one is billed uncached: its text's cached price could be far too low.
 	add(usage.CacheReadAudio, noted, usage.InputAudio)
-	add(usage.CacheReadAudio, quiet, usage.CacheRead)
-	add(usage.CacheReadAudio, noted, usage.Input)
 	add(usage.CacheReadImage, noted, usage.InputImage)
 	add(usage.CacheReadImage, quiet, usage.CacheRead)
 	add(usage.CacheReadImage, noted, usage.Input)
@@ -100,9 +98,6 @@ var fallbacks = func() (f [numSlots][]fallback) {
 	add(usage.CacheReadVideo, quiet, usage.CacheRead)
 	add(usage.CacheReadVideo, noted, usage.Input)
 	add(usage.Reasoning, quiet, usage.Output)
-	add(usage.OutputAudio, noted, usage.Output)
-	add(usage.OutputImage, quiet, usage.Output)
-	add(usage.OutputVideo, noted, usage.Output)
 	add(usage.Citations, noted, usage.Output)
 	return f
 }()
@@ -121,10 +116,13 @@ const (
 	noteImages     = "images not charged: the answer counts output tokens"
 	noteCharacters = "characters not charged: the model is priced by tokens"
 	noteAudio      = "audio is shorter than the billed minimum"
+	noteLength     = "the length of the audio is not charged: its tokens are"
+	noteHeard      = "input_audio not charged: the length of the audio is"
+	noteSearched   = "web_searches not charged: the price per request holds them"
 )
 
 // tokenSlots has the bits of the token kinds.
-const tokenSlots uint32 = 1<<(usage.OutputVideo+1) - 1 | 1<<usage.Citations
+const tokenSlots uint64 = 1<<(usage.OutputVideo+1) - 1 | 1<<usage.Citations
 
 // maxSheets bounds the layers that one cost is computed from: configuration, price files, embedded data.
 const maxSheets = 8
@@ -133,15 +131,16 @@ const maxSheets = 8
 // stack.
 type applied struct {
 	written        [numSlots]rate // of the configuration, in the tier
-	writtenSet     uint32
+	writtenSet     uint64
 	writtenFees    [numSlots]rate // of the configuration, in the standard tier
-	writtenFeeSet  uint32
+	writtenFeeSet  uint64
 	tier, standard [maxSheets]*sheet
 	n              int
-	set            uint32 // slots priced in the tier, in any layer
+	set            uint64 // slots priced in the tier, in any layer
 	free           bool
 	entry          *entry // the topmost
 	minAudio       int64
+	listed         string // the provider whose list fees hold; empty when there is none
 }
 
 // CheckWritten reports the first error in prices written in the configuration: an unknown name, a number that is not a
@@ -210,17 +209,22 @@ func (a *applied) price(cost *Cost, c *usage.Counts) error {
 			cost.Notes = append(cost.Notes, noteImages)
 			continue
 		}
-		if k == usage.InputCharacters && c.N(usage.Input) > 0 && a.set&(1<<usage.Input) != 0 {
-			cost.Notes = append(cost.Notes, noteCharacters)
+		if note := a.beside(k, c, cost.Model); note != "" {
+			cost.Notes = append(cost.Notes, note)
 			continue
 		}
 		r, note, ok := a.rate(slot(k))
+		if !ok && isFee(slot(k)) {
+			if r, ok = a.fee(k, cost.Model); ok && r.price > 0 {
+				note = k.String() + " at the provider's list price"
+			}
+		}
 		if !ok {
 			if !missing || isToken(k) && !isToken(unpriced) {
 				unpriced = k
 			}
 			missing = true
-			if isToken(k) && a.set&tokenSlots != 0 {
+			if isToken(k) && a.set&tokenSlots != 0 || isFee(slot(k)) {
 				return fmt.Errorf("%w: %s of %s/%s has no price", ErrUnpriced, k, cost.Provider, cost.Model)
 			}
 			if !a.free {
@@ -241,7 +245,7 @@ func (a *applied) price(cost *Cost, c *usage.Counts) error {
 			return err
 		}
 	}
-	if r, note, ok := a.rate(request); ok {
+	if r, note, ok := a.rate(request); ok && !(a.bySize(c) && a.writtenSet&(1<<request) == 0) {
 		if note != "" {
 			cost.Notes = append(cost.Notes, note)
 		}
@@ -253,6 +257,42 @@ func (a *applied) price(cost *Cost, c *usage.Counts) error {
 		return fmt.Errorf("%w: %s of %s/%s has no price", ErrUnpriced, unpriced, cost.Provider, cost.Model)
 	}
 	return nil
+}
+
+// beside returns why a kind is not charged by itself, because another holds it; empty when it is.
+func (a *applied) beside(k usage.Kind, c *usage.Counts, model string) string {
+	priced := func(k usage.Kind) bool { return a.set&(1<<k) != 0 }
+	switch k {
+	case usage.InputCharacters:
+		if c.N(usage.Input) > 0 && priced(usage.Input) {
+			return noteCharacters
+		}
+	case usage.Milliseconds:
+		if c.N(usage.InputAudio) > 0 && (priced(usage.InputAudio) || !priced(usage.Milliseconds)) {
+			return noteLength
+		}
+	case usage.InputAudio:
+		if c.N(usage.Milliseconds) > 0 && priced(usage.Milliseconds) && !priced(usage.InputAudio) {
+			return noteHeard
+		}
+	case usage.WebSearches:
+		if a.set&(1<<request) != 0 && !priced(usage.WebSearches) && searchModel(model) {
+			return noteSearched
+		}
+	default:
+	}
+	return ""
+}
+
+// fee returns the list price of a fee that no layer prices.
+func (a *applied) fee(k usage.Kind, model string) (rate, bool) {
+	p, ok := listFee(a.listed, model, k)
+	return rate{price: p, unit: PerOne}, ok
+}
+
+// bySize reports whether the fee per request was counted by the size of its search.
+func (a *applied) bySize(c *usage.Counts) bool {
+	return c.N(usage.SearchRequestsLow)+c.N(usage.SearchRequestsMedium)+c.N(usage.SearchRequestsHigh) > 0
 }
 
 // add appends a line, priced, and adds it to the total.
@@ -270,7 +310,7 @@ func (c *Cost) add(l Line, r rate, input int64) (err error) {
 
 // rate returns the rate that a slot is billed at and the note that says how it was found; ok is false when there is none.
 func (a *applied) rate(k slot) (r rate, note string, ok bool) {
-	for _, f := range fallbacks[k] {
+	for _, f := range a.standIns(k) {
 		if a.set&(1<<f.slot) == 0 {
 			continue
 		}
@@ -297,8 +337,16 @@ func (a *applied) rate(k slot) (r rate, note string, ok bool) {
 	return rate{}, "", false
 }
 
+// standIns returns the prices that a kind is billed at, best first.
+func (a *applied) standIns(k slot) []fallback {
+	if other, ok := standIn(a.entry, k); ok && a.set&(1<<k) == 0 {
+		return fallbacks[other][:1]
+	}
+	return fallbacks[k]
+}
+
 // isFee reports whether a price is the same in every tier that has none of its own.
-func isFee(k slot) bool { return k == request || k == slot(usage.WebSearches) }
+func isFee(k slot) bool { return k == slot(usage.WebSearches) || k >= slot(usage.MapsSearches) }
 
 // apply collects the sheets that price the query.
 func (t *Table) apply(a *applied, q *Query) error {
@@ -313,6 +361,9 @@ func (t *Table) apply(a *applied, q *Query) error {
 		at = time.Now().UnixMilli()
 	}
 	w := t.identify(q.Provider, q.BaseURL)
+	if w.listed != nil {
+		a.listed = w.listed.id
+	}
 	for _, l := range t.layers {
 		e := l.entry(w, q)
 		if e == nil || a.n == maxSheets {
@@ -384,7 +435,7 @@ func (a *applied) applyWritten(written map[string]string, tier string) error {
 		if err != nil {
 			return fmt.Errorf("price %s: %w", name, err)
 		}
-		bit := uint32(1) << n.slot
+		bit := uint64(1) << n.slot
 		if n.tier == tier {
 			if a.writtenSet&bit != 0 {
 				return twoPrices(n.slot)

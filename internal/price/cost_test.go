@@ -259,7 +259,7 @@ func TestCostAgainstRat(t *testing.T) {
 	for range 5_000 {
 		written := map[string]string{"input": "0", "output": "0"}
 		for k := range usage.Kind(usage.NumKinds) {
-			if isToken(k) && (r.IntN(2) == 0 || k == usage.Input || k == usage.Output) {
+			if isToken(k) && (r.IntN(2) == 0 || len(fallbacks[k]) == 1 || k == usage.CacheReadAudio || k == usage.CacheWrite12h) {
 				written[k.String()] = Price(r.Int64N(1 << r.IntN(50))).String()
 			}
 		}

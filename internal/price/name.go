@@ -25,7 +25,7 @@ type Unit uint8
 // The units. A price is always stored in US dollars per one of these.
 const (
 	PerMillion Unit = iota // of tokens or characters
-	PerOne                 // call, search, image, page or search unit
+	PerOne                 // call, search, image, page, search unit or another fee
 	PerHour                // of audio
 	PerMinute              // of audio
 	PerSecond              // of audio
@@ -71,6 +71,9 @@ var names = func() map[string]parsedName {
 	for k := range usage.Kind(usage.NumKinds) {
 		if isToken(k) || k == usage.InputCharacters {
 			m[k.String()] = parsedName{slot: slot(k), unit: PerMillion}
+		}
+		if k >= usage.MapsSearches {
+			m[k.String()] = parsedName{slot: slot(k), unit: PerOne}
 		}
 	}
 	return m

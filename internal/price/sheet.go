@@ -39,7 +39,7 @@ func amount(n int64, p Price, u Unit) (Amount, error) {
 
 // sheet holds the rates of one tier. Rates lie in the order of their slots, of which set has one bit each.
 type sheet struct {
-	set   uint32
+	set   uint64
 	rates []rate
 }
 
@@ -48,7 +48,7 @@ func (s *sheet) get(k slot) *rate {
 	if s == nil || s.set&(1<<k) == 0 {
 		return nil
 	}
-	return &s.rates[bits.OnesCount32(s.set&(1<<k-1))]
+	return &s.rates[bits.OnesCount64(s.set&(1<<k-1))]
 }
 
 // put adds a rate. A slot that is taken is an error.
@@ -56,7 +56,7 @@ func (s *sheet) put(k slot, r rate) error {
 	if s.set&(1<<k) != 0 {
 		return twoPrices(k)
 	}
-	s.rates = slices.Insert(s.rates, bits.OnesCount32(s.set&(1<<k-1)), r)
+	s.rates = slices.Insert(s.rates, bits.OnesCount64(s.set&(1<<k-1)), r)
 	s.set |= 1 << k
 	return nil
 }

@@ -6,13 +6,14 @@ package usage
 // charged twice whatever the provider's habit.
 type Kind uint8
 
-// Token kinds first, then kinds counted in other units.
+// Token kinds first, then kinds counted in other units, fees last.
 const (
 	Input           Kind = iota // uncached text input tokens
 	CacheRead                   // input tokens read from a prompt cache
 	CacheWrite                  // input tokens written to a prompt cache, time to live unknown
 	CacheWrite5m                // input tokens written to a five-minute prompt cache
 	CacheWrite1h                // input tokens written to a one-hour prompt cache
+	CacheWrite12h               // input tokens written to a twelve-hour prompt cache
 	InputAudio                  // uncached audio input tokens
 	InputImage                  // uncached image (and document) input tokens
 	InputVideo                  // uncached video input tokens
@@ -24,21 +25,40 @@ const (
 	OutputAudio                 // audio output tokens
 	OutputImage                 // image output tokens
 	OutputVideo                 // video output tokens
-	WebSearches                 // searches made by a built-in tool, in calls
+	WebSearches                 // web searches made by a built-in tool, in the unit that the provider bills
 	InputCharacters             // characters of input (speech)
-	Milliseconds                // audio length, in milliseconds (transcription)
+	Milliseconds                // audio length, in milliseconds: what was transcribed, or spoken
 	Pages                       // document pages
 	Images                      // images made
 	SearchUnits                 // rerank search units
 	Citations                   // citation tokens (Perplexity deep research), billed apart from output
 
-	NumKinds = int(Citations) + 1
+	MapsSearches         // answers grounded in a map (Gemini)
+	ImageSearches        // searches for images
+	PostSearches         // searches of X's posts (xAI)
+	FileSearches         // searches of the operator's own files or collections
+	AttachmentSearches   // searches of attached files (xAI)
+	DirectorySearches    // searches for people or of financial data (Perplexity)
+	WebFetches           // pages fetched or opened, where that has a fee
+	CodeCalls            // runs of code, where each has a fee
+	CodeSessions         // sessions of a code container, times the gigabytes of its memory
+	SearchRequestsLow    // calls that search with a low context size (Perplexity's request fee)
+	SearchRequestsMedium // the same with a medium one
+	SearchRequestsHigh   // the same with a high one
+	GuardrailTopics      // units of a guardrail's topic policy (Bedrock)
+	GuardrailContents    // units of its content policy
+	GuardrailImages      // images that its content policy looked at
+	GuardrailSensitive   // units of its policy on sensitive information
+	GuardrailGrounding   // units of its contextual grounding policy
+	GuardrailReasoning   // units of its automated reasoning policy
+
+	NumKinds = int(GuardrailReasoning) + 1
 )
 
 // Counts holds a count for each kind. A kind that was never set is absent, which is not the same as zero.
 type Counts struct {
 	n   [NumKinds]int64
-	set uint32
+	set uint64
 }
 
 // Set records n for kind k. A negative n is not recorded.
@@ -58,6 +78,27 @@ func (c *Counts) Get(k Kind) (n int64, ok bool) { return c.n[k], c.set&(1<<k) !=
 
 // N returns the count of kind k, zero when absent.
 func (c *Counts) N(k Kind) int64 { return c.n[k] }
+
+// AddAll adds all counts of other.
+func (c *Counts) AddAll(other *Counts) {
+	for k := range Kind(NumKinds) {
+		if n, ok := other.Get(k); ok {
+			c.Add(k, n)
+		}
+	}
+}
+
+// Less returns c without what parts of it took.
+func (c Counts) Less(parts []Part) Counts {
+	for i := range parts {
+		for k := range Kind(NumKinds) {
+			if n, ok := parts[i].Counts.Get(k); ok && n > 0 {
+				c.Set(k, max(c.n[k]-n, 0))
+			}
+		}
+	}
+	return c
+}
 
 // drop makes kind k absent.
 func (c *Counts) drop(k Kind) {
@@ -87,9 +128,13 @@ func (c *Counts) OutputTokens() int64 {
 }
 
 var kindNames = [NumKinds]string{
-	"input", "cache_read", "cache_write", "cache_write_5m", "cache_write_1h", "input_audio", "input_image", "input_video",
+	"input", "cache_read", "cache_write", "cache_write_5m", "cache_write_1h", "cache_write_12h", "input_audio", "input_image", "input_video",
 	"cache_read_audio", "cache_read_image", "cache_read_video", "output", "reasoning", "output_audio", "output_image",
 	"output_video", "web_searches", "input_characters", "milliseconds", "pages", "images", "search_units", "citations",
+	"maps_searches", "image_searches", "post_searches", "file_searches", "attachment_searches", "directory_searches",
+	"web_fetches", "code_calls", "code_sessions", "search_requests_low", "search_requests_medium", "search_requests_high",
+	"guardrail_topic_units", "guardrail_content_units", "guardrail_image_units", "guardrail_sensitive_units",
+	"guardrail_grounding_units", "guardrail_reasoning_units",
 }
 
 // String returns the name of the kind as it stands in records and price files.
@@ -116,9 +161,16 @@ const (
 	Estimated Source = "estimated" // counted here, by the characters rule
 )
 
+// Part is what another model than the answer's own used in the making of an answer: an adviser, an image tool.
+type Part struct {
+	Model  string
+	Counts Counts
+}
+
 // Result is what one answer said of its own usage.
 type Result struct {
-	Counts Counts
+	Counts Counts // of all models together
+	Parts  []Part // what of Counts belongs to other models; the rest is that of Model
 	Source Source
 	How    string // how an estimate or a repair was made; empty for plain reported usage
 	Model  string // the model the answer names
