@@ -111,7 +111,8 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	if operation != nil {
 		return h.serveAPI(w, r, operation, query, identity)
 	}
-	call.Keyed, call.Identity, call.Admit = true, identity, admit
+	call.Keyed, call.Identity = true, identity
+	call.OnAdmit(admit)
 	publish(r, identity)
 	return next.ServeHTTP(w, r)
 }

@@ -243,7 +243,8 @@ func TestPreflightPassesWithoutAKey(t *testing.T) {
 	g.serve(preflight("https://example.com", "POST"))
 	require.NotNil(t, g.seen)
 	require.False(t, g.call.Keyed)
-	require.Nil(t, g.call.Admit)
+	g.call.Request.Asked = "any"
+	require.Nil(t, g.call.Admit(t.Context()))
 	require.NotContains(t, g.seen.Header, "Cookie")
 	require.Equal(t, 401, g.serve(preflight("", "POST")).Code, "any other OPTIONS needs a key")
 	require.Equal(t, 401, g.serve(preflight("https://example.com", "")).Code)
@@ -294,9 +295,10 @@ func TestAdmit(t *testing.T) {
 		_, c := llm.Ensure(context.Background())
 		c.Identity, c.Request.Asked = g.call.Identity, asked
 		if configured != "" {
-			c.SetTarget(&llm.Target{Model: configured})
+			c.Plan(&llm.Target{Model: configured})
 		}
-		return g.call.Admit(context.Background(), c)
+		c.OnAdmit(admit)
+		return c.Admit(context.Background())
 	}
 	require.Nil(t, judge("gpt-4o", ""))
 	require.Nil(t, judge("best", ""), "the key's own alias")

@@ -129,7 +129,7 @@ func leaveOpen(t *testing.T, dir string) string {
 	call := newCall(rt)
 	target := *rt.target
 	target.Prices = map[string]string{"input": "1000000"}
-	call.SetTarget(&target)
+	call.Plan(&target)
 	r := openedRecord("default", call, "sub-1", byEndUser, []property{{"region", "eu"}})
 	require.NoError(t, sp.Begin(spool.ID(uuid.MustParse(call.ID)), r.append(nil, nil)))
 	require.NoError(t, sp.Close())

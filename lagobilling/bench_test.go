@@ -52,7 +52,7 @@ func BenchmarkSettle(b *testing.B) {
 			for b.Loop() {
 				w := discard{http.Header{"Content-Type": {"application/json"}}}
 				call := newCall(rt)
-				call.SetTarget(rt.target)
+				call.Plan(rt.target)
 				m := newMeter(h, account, call, w, caddyhttp.PrepareRequest(r, caddy.NewReplacer(), w, nil))
 				began := time.Now()
 				if refused := m.open(b.Context(), call); refused != nil {

@@ -48,7 +48,10 @@ func BenchmarkEncode(b *testing.B) {
 				h.price(&bill, &res)
 				events = h.appendEvents(events[:0], &bill)
 				settled = r.append(settled[:0], events)
-				h.metrics.observe(&bill, time.Second, time.Millisecond)
+				h.metrics.observe(&llm.Settlement{
+					Target: target, Outcome: r.Outcome, Counts: &r.Counts.Counts, Cost: r.Cost, Unpriced: r.Unpriced,
+					Duration: time.Second, FirstByte: time.Millisecond,
+				})
 			}
 		})
 	}

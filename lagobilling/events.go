@@ -254,7 +254,7 @@ var tokenCodes = named("llm_", [usage.NumKinds]string{
 func (h *Handler) perTokenType(dst []byte, b *bill) []byte {
 	c := b.Counts.Counts
 	if h.shape.counts == countsSDK {
-		c = overlapping(c, b.target.Flavour, b.Provider)
+		c = overlapping(c, b.target.API, b.Provider)
 	}
 	for k := range usage.Kind(usage.NumKinds) {
 		n := c.N(k)

@@ -34,7 +34,7 @@ func priceable(provider string, flavour llm.API, counts map[usage.Kind]int64) (*
 		Properties: []property{{"region", "eu \"west\""}},
 	}
 	b := &bill{record: r, target: &llm.Target{
-		Provider: provider, Upstream: r.Upstream, Flavour: flavour,
+		Provider: provider, Upstream: r.Upstream, API: flavour,
 		Prices: map[string]string{"input": "2.50", "output": "10", "cache_read": "1.25", "reasoning": "10", "cache_write_5m": "3.125", "input_audio": "40", "audio_minutes": "0.006"},
 	}}
 	res := &usage.Result{Source: usage.Reported}
@@ -261,7 +261,7 @@ func TestUnpriced(t *testing.T) {
 
 	rt := chatRoute(nil)
 	call := newCall(rt)
-	call.SetTarget(&llm.Target{Provider: "openai", Upstream: "a-model-nobody-knows"})
+	call.Plan(&llm.Target{Provider: "openai", Upstream: "a-model-nobody-knows"})
 	refusal := strict.checkPriced(call)
 	require.NotNil(t, refusal)
 	require.Equal(t, 400, refusal.Status)

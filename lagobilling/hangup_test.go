@@ -48,20 +48,22 @@ func hangUpAfter(b *bench, rt route, began <-chan struct{}, header bool) {
 // context ends before.
 func upstream(gone <-chan struct{}, header bool, began chan<- struct{}) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
+		a := llm.FromContext(r.Context()).Attempt()
 		if header {
+			a.SetAnswered()
 			chunked(stream, sseStart)(w, r)
 		}
-		call := llm.FromContext(r.Context())
-		call.SetSent(call.Attempts())
+		a.Write().Done()
 		close(began)
 		select {
 		case <-r.Context().Done():
 			if !header { // as llmroute answers when no backend did
-				w.WriteHeader(499)
+				w.WriteHeader(llm.StatusClientGone)
 				return
 			}
 			panic(http.ErrAbortHandler)
 		case <-gone:
+			a.SetAnswered()
 		}
 		if header {
 			chunked(stream, sseUsage, sseDone)(w, r)
@@ -103,7 +105,7 @@ func TestHangUp(t *testing.T) {
 			rt := chatRoute(upstream(gone, c.streamed, began))
 			target := *rt.target
 			target.Drain = c.drain
-			rt.target = &target
+			rt.target, rt.silent = &target, true
 			done := make(chan struct{})
 			go func() {
 				defer close(done)
@@ -179,8 +181,9 @@ func TestHangUpBeforeAnythingWasSent(t *testing.T) {
 	rt := chatRoute(func(w http.ResponseWriter, r *http.Request) {
 		close(began)
 		<-r.Context().Done()
-		w.WriteHeader(499)
+		w.WriteHeader(llm.StatusClientGone)
 	})
+	rt.silent = true
 	hangUpAfter(b, rt, began, false)
 	e := b.only()
 	require.Equal(t, outcomeClientGone, e.Outcome)

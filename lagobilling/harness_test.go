@@ -48,6 +48,7 @@ type route struct {
 	injected bool
 	answer   http.HandlerFunc
 	refused  func(*llm.Error)
+	silent   bool // the answer itself reports whether it is a backend's
 }
 
 var chat = llm.Endpoint{Name: "chat/completions", API: llm.OpenAI, Reader: usage.OpenAIChat}
@@ -56,7 +57,7 @@ func chatRoute(answer http.HandlerFunc) route {
 	return route{
 		endpoint: chat,
 		request:  llm.Request{Asked: "gpt-4", User: "sub-1", TextUnits: 7_400},
-		target:   &llm.Target{Model: "gpt-4", Backend: "main", Provider: "openai", Upstream: "gpt-4o", Flavour: llm.OpenAI},
+		target:   &llm.Target{Model: "gpt-4", Backend: "main", Provider: "openai", Upstream: "gpt-4o", API: llm.OpenAI},
 		answer:   answer,
 	}
 }
@@ -150,7 +151,7 @@ func (rt route) serve(w http.ResponseWriter, r *http.Request) error {
 	call.Endpoint, call.Request = &rt.endpoint, rt.request
 	if rt.endpoint.Billing != llm.Local {
 		if rt.target != nil {
-			call.SetTarget(rt.target) // the first attempt is known before the call is opened
+			call.Plan(rt.target)
 		}
 		if e := call.Open(r.Context(), call); e != nil {
 			if rt.refused != nil {
@@ -159,7 +160,13 @@ func (rt route) serve(w http.ResponseWriter, r *http.Request) error {
 			return llm.WriteError(w, llm.OpenAI, e)
 		}
 	}
-	call.SetUsageInjected(rt.injected)
+	if rt.target != nil {
+		a := call.Begin(rt.target)
+		a.SetUsageInjected(rt.injected)
+		if !rt.silent {
+			a.SetAnswered()
+		}
+	}
 	rt.answer(w, r)
 	return nil
 }

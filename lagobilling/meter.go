@@ -80,6 +80,7 @@ func newMeter(h *Handler, account *Account, call *llm.Call, w http.ResponseWrite
 	}
 	call.Metered = true
 	call.Open = m.open
+	call.OnSettle(h.metrics.observe)
 	if h.rejectPrice {
 		call.Priced = h.priced
 	}
@@ -142,7 +143,7 @@ func (m *meter) prepare(status int, header http.Header) {
 		API: m.call.Endpoint.Reader, Provider: m.target().Provider, Status: status, ContentType: contentType,
 		Tier: header.Get("X-Amzn-Bedrock-Service-Tier"), // invoke says it nowhere else
 	})
-	m.strip = m.call.UsageInjected() && status == http.StatusOK && media == "text/event-stream"
+	m.strip = m.call.Attempt().UsageInjected() && status == http.StatusOK && media == "text/event-stream"
 	if m.strip && m.left >= 0 {
 		header.Del("Content-Length")
 		m.left = -1
@@ -333,7 +334,7 @@ func (m *meter) FlushError() error {
 	if _, err := m.release(); err != nil {
 		return err
 	}
-	if !m.unflushed || m.flushed && m.settled && m.call.AnswerRead() {
+	if !m.unflushed || m.flushed && m.settled && m.call.Attempt().AnswerRead() {
 		return nil // nothing was written since; or the handlers return now, and the server sends the rest with its own end
 	}
 	m.unflushed, m.flushed = false, true

@@ -414,7 +414,7 @@ func TestFlushesThatReachTheServer(t *testing.T) {
 			w.Header().Set("Content-Type", stream)
 			for i, p := range pieces {
 				if read && i == len(pieces)-1 {
-					llm.FromContext(r.Context()).SetAnswerRead()
+					llm.FromContext(r.Context()).Attempt().SetAnswerRead()
 				}
 				_, _ = io.WriteString(w, p)
 				require.NoError(t, http.NewResponseController(w).Flush())
@@ -473,7 +473,7 @@ func TestTheEndIsFlushedWhileTheUpstreamHoldsOn(t *testing.T) {
 func TestTrailersPassWhenTheAnswerWasRead(t *testing.T) {
 	b := newBench(t, &Handler{})
 	res, body, err := b.post(chatRoute(func(w http.ResponseWriter, r *http.Request) {
-		llm.FromContext(r.Context()).SetAnswerRead()
+		llm.FromContext(r.Context()).Attempt().SetAnswerRead()
 		chunked(stream, sseStart+sseUsage+sseDone)(w, r)
 		w.Header().Set(http.TrailerPrefix+"X-Sum", "1")
 	}))

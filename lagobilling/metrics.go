@@ -10,6 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/tollgate-llm/tollgate/app"
+	"github.com/tollgate-llm/tollgate/internal/llm"
 	"github.com/tollgate-llm/tollgate/internal/usage"
 )
 
@@ -121,32 +122,32 @@ func (m *callMetrics) of(l seriesLabels) *callSeries {
 }
 
 // observe counts a settled call.
-func (m *callMetrics) observe(b *bill, took, firstByte time.Duration) {
-	s := m.of(seriesLabels{b.Model, b.Backend, b.Outcome})
+func (m *callMetrics) observe(c *llm.Settlement) {
+	s := m.of(seriesLabels{c.Target.Model, c.Target.Backend, c.Outcome})
 	counter := func(v *prometheus.CounterVec) func() prometheus.Counter {
-		return func() prometheus.Counter { return v.WithLabelValues(b.Model, b.Backend, b.Outcome) }
+		return func() prometheus.Counter { return v.WithLabelValues(c.Target.Model, c.Target.Backend, c.Outcome) }
 	}
 	histogram := func(v *prometheus.HistogramVec) func() prometheus.Observer {
-		return func() prometheus.Observer { return v.WithLabelValues(b.Model, b.Backend, b.Outcome) }
+		return func() prometheus.Observer { return v.WithLabelValues(c.Target.Model, c.Target.Backend, c.Outcome) }
 	}
 	s.requests.get(counter(m.requests)).Inc()
-	s.duration.get(histogram(m.duration)).Observe(took.Seconds())
-	if firstByte >= 0 {
-		s.firstByte.get(histogram(m.firstByte)).Observe(firstByte.Seconds())
+	s.duration.get(histogram(m.duration)).Observe(c.Duration.Seconds())
+	if c.FirstByte >= 0 {
+		s.firstByte.get(histogram(m.firstByte)).Observe(c.FirstByte.Seconds())
 	}
 	for k := range usage.Kind(usage.NumKinds) {
-		if n := b.Counts.N(k); n > 0 {
+		if n := c.Counts.N(k); n > 0 {
 			s.tokens[k].get(func() prometheus.Counter {
-				return m.tokens.WithLabelValues(b.Model, b.Backend, b.Outcome, k.String())
+				return m.tokens.WithLabelValues(c.Target.Model, c.Target.Backend, c.Outcome, k.String())
 			}).Add(float64(n)) // a metric, not a bill
 		}
 	}
-	if b.Unpriced != "" {
-		s.unpriced.get(func() prometheus.Counter { return m.unpriced.WithLabelValues(b.Model, b.Backend) }).Inc()
+	if c.Unpriced != "" {
+		s.unpriced.get(func() prometheus.Counter { return m.unpriced.WithLabelValues(c.Target.Model, c.Target.Backend) }).Inc()
 	}
-	if b.Cost != "" {
+	if c.Cost != "" {
 		// Prometheus knows no other numbers; the exact amount is in the record.
-		if usd, err := strconv.ParseFloat(b.Cost, 64); err == nil {
+		if usd, err := strconv.ParseFloat(c.Cost, 64); err == nil {
 			s.cost.get(counter(m.cost)).Add(usd)
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/require"
 
+	"github.com/tollgate-llm/tollgate/internal/llm"
 	"github.com/tollgate-llm/tollgate/internal/usage"
 )
 
@@ -62,7 +63,10 @@ func TestSeriesOfCalls(t *testing.T) {
 		running.Go(func() {
 			for i, b := range bills {
 				all, first := took(i)
-				m.observe(b, all, first)
+				m.observe(&llm.Settlement{
+					Target: &llm.Target{Model: b.Model, Backend: b.Backend}, Outcome: b.Outcome, Counts: &b.Counts.Counts,
+					Cost: b.Cost, Unpriced: b.Unpriced, Duration: all, FirstByte: first,
+				})
 			}
 		})
 	}

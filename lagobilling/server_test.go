@@ -57,12 +57,17 @@ func (tr testRoute) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddy
 	call := llm.FromContext(r.Context())
 	call.Endpoint = &chat
 	call.Request = llm.Request{Asked: "gpt-4", User: r.Header.Get("X-User"), TextUnits: 5000}
-	call.SetTarget(&llm.Target{Model: "m", Backend: "b", Provider: "openai", Upstream: "gpt-4o"})
+	target := &llm.Target{Model: "m", Backend: "b", Provider: "openai", Upstream: "gpt-4o"}
+	call.Plan(target)
 	if e := call.Open(r.Context(), call); e != nil {
 		return llm.WriteError(w, llm.OpenAI, e)
 	}
-	call.SetUsageInjected(tr.Usage)
-	sent := &httptrace.ClientTrace{WroteRequest: func(httptrace.WroteRequestInfo) { call.SetSent(1) }}
+	a := call.Begin(target)
+	a.SetUsageInjected(tr.Usage)
+	sent := &httptrace.ClientTrace{
+		WroteRequest:         func(httptrace.WroteRequestInfo) { a.Write().Done() },
+		GotFirstResponseByte: a.SetAnswered,
+	}
 	return next.ServeHTTP(w, r.WithContext(httptrace.WithClientTrace(r.Context(), sent)))
 }
 

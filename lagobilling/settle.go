@@ -59,7 +59,7 @@ func (m *meter) open(ctx context.Context, c *llm.Call) *llm.Error {
 		return nil
 	}
 	if m.clientGone() {
-		return &llm.Error{Status: statusClientGone, Type: "client_closed_request", Message: "the client hung up before the call was forwarded"}
+		return llm.ClientGone()
 	}
 	payer, by, refusal := m.h.payer(c, m.repl)
 	if refusal != nil {
@@ -190,8 +190,12 @@ func (m *meter) settle(how ending) {
 		m.h.metrics.unsettled.Inc()
 		m.h.logger.Error("usage record could not be written; the answer is cut short",
 			zap.String("account", m.account.name), zap.String("id", r.ID), zap.String("outcome", r.Outcome), zap.Error(err))
+		return
 	}
-	m.h.metrics.observe(&b, now.Sub(m.call.Start), m.first.Sub(m.call.Start))
+	m.call.Settled(&llm.Settlement{
+		Target: b.target, Attempts: r.Attempts, Outcome: r.Outcome, Status: r.Status, Counts: &r.Counts.Counts, Cost: r.Cost,
+		Unpriced: r.Unpriced, Duration: now.Sub(m.call.Start), FirstByte: m.first.Sub(m.call.Start),
+	})
 }
 
 // countUnopened counts a call that has no record because nothing was forwarded.
@@ -209,7 +213,8 @@ func (m *meter) countUnopened() {
 // wasSent reports whether a provider has the call: an answer came, or the transport wrote the whole request of an attempt
 // that has not failed. So a call whose client hung up before any answer is billed if the provider has it, and only then.
 func (m *meter) wasSent() bool {
-	return m.record.Status != 0 || m.call.Sent() && !m.call.Failed()
+	a := m.call.Attempt()
+	return m.record.Status != 0 || a.Sent() && !a.Failed()
 }
 
 var noEndpoint llm.Endpoint
@@ -221,21 +226,18 @@ func (m *meter) endpoint() *llm.Endpoint {
 	return &noEndpoint
 }
 
-// statusClientGone is what the route answers when its upstream was cancelled because the client had hung up.
-const statusClientGone = 499
-
 // answerStatus is the status of the answer: what was written, or the error that a handler returned instead; 0 when no
-// answer came before the client hung up.
+// answer came before the client hung up, as then what was written is the gateway's own and reached nobody.
 func (m *meter) answerStatus() int {
+	if m.clientGone() && !m.call.Attempt().Answered() {
+		return 0
+	}
 	status := m.status
 	if status == 0 && m.handlerErr != nil {
 		status = http.StatusInternalServerError
 		if e, ok := errors.AsType[caddyhttp.HandlerError](m.handlerErr); ok && e.StatusCode != 0 {
 			status = e.StatusCode
 		}
-	}
-	if status == statusClientGone && m.clientGone() {
-		return 0
 	}
 	return status
 }

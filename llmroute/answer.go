@@ -46,14 +46,14 @@ func (c *client) pass(p []byte) error {
 	return nil
 }
 
-// answer is the body of an answer that is passed on. It tells the call when it has been read to its end, which comes with the
+// answer is the body of an answer that is passed on. It reports to the attempt when it has been read to its end, which comes with the
 // last bytes where the upstream's connection has both.
 //
 // The reverse proxy sends each piece of an answer of unstated length at once, as it is read. Such an answer passes all pieces
 // but the last on by itself, within the first Read, and so without what the reverse proxy does for each in between.
 type answer struct {
 	io.ReadCloser
-	call      *llm.Call
+	attempt   *llm.Attempt
 	client    *client
 	unbounded bool // the answer's length is not stated
 }
@@ -62,7 +62,7 @@ func (b *answer) Read(p []byte) (int, error) {
 	for {
 		n, err := b.ReadCloser.Read(p)
 		if errors.Is(err, io.EOF) {
-			b.call.SetAnswerRead()
+			b.attempt.SetAnswerRead()
 		}
 		if err != nil || !b.unbounded || len(p) == 0 {
 			return n, err

@@ -47,13 +47,13 @@ func TestPiecesAsTheyCome(t *testing.T) {
 				require.NoError(t, err)
 				require.Equal(t, piece, string(got))
 			}
-			require.False(t, g.last().AnswerRead())
+			require.False(t, g.last().Attempt().AnswerRead())
 			close(pieces)
 			pieces = nil
 			rest, err := io.ReadAll(resp.Body)
 			require.NoError(t, errors.Join(err, resp.Body.Close()))
 			require.Empty(t, rest)
-			require.True(t, g.last().AnswerRead())
+			require.True(t, g.last().Attempt().AnswerRead())
 		})
 	}
 }
@@ -72,13 +72,13 @@ func TestClientGoneIsNoEnd(t *testing.T) {
 	for _, gone := range []error{io.EOF, io.ErrClosedPipe} {
 		to := &client{ResponseWriter: goneWriter{httptest.NewRecorder(), gone}}
 		_, call := llm.Ensure(t.Context())
-		from := &answer{ReadCloser: io.NopCloser(strings.NewReader("piece")), call: call, client: to, unbounded: true}
+		from := &answer{ReadCloser: io.NopCloser(strings.NewReader("piece")), attempt: call.Begin(nil), client: to, unbounded: true}
 		buf := make([]byte, 16)
 		n, err := from.Read(buf)
 		require.NoError(t, err)
 		_, err = to.Write(buf[:n])
 		require.ErrorIs(t, err, gone)
-		require.False(t, call.AnswerRead())
+		require.False(t, call.Attempt().AnswerRead())
 	}
 }
 

@@ -271,7 +271,7 @@ func parseBase(base string) (*url.URL, error) {
 func (b *Backend) target(pattern, name string) *llm.Target {
 	return &llm.Target{
 		Model: pattern, Backend: b.name, Provider: b.Provider, BaseURL: b.base.String(), Upstream: b.upstreamModel(pattern, name),
-		Flavour: b.preset.flavour, Drain: b.preset.drain, Prices: b.prices,
+		API: b.preset.flavour, Drain: b.preset.drain, Prices: b.prices,
 	}
 }
 

@@ -190,7 +190,7 @@ func TestDetours(t *testing.T) {
 			require.Equal(t, tt.body, body)
 			require.Equal(t, len(tt.asked), g.last().Attempts())
 			require.Equal(t, tt.asked[len(tt.asked)-1], g.last().Target().Upstream, "the call is billed for the attempt that served it")
-			require.False(t, g.last().Failed(), "that attempt's answer was passed on")
+			require.False(t, g.last().Attempt().Failed(), "that attempt's answer was passed on")
 		})
 	}
 }
@@ -255,7 +255,7 @@ func TestRefusedStream(t *testing.T) {
 	g := (*gateway)(nil)
 	u := byModel(t, map[string]http.HandlerFunc{
 		"m": func(w http.ResponseWriter, r *http.Request) {
-			if g.last().UsageInjected() {
+			if g.last().Attempt().UsageInjected() {
 				respond(400, `{"error":"Unknown parameter: 'stream_options'"}`)(w, r)
 				return
 			}
@@ -291,7 +291,7 @@ func TestRefusedStream(t *testing.T) {
 	const asks = `{"stream_options":{"include_usage":true},"model":"`
 	require.Equal(t, []string{asks + `m","stream":true}`, `{"model":"m","stream":true}`, asks + `n","stream":true}`}, got)
 	require.Equal(t, 2, g.last().Attempts())
-	require.True(t, g.last().UsageInjected(), "of the attempt that served it")
+	require.True(t, g.last().Attempt().UsageInjected(), "of the attempt that served it")
 
 	resp, body = g.post(t, "/v1/chat/completions", `{"model":"endless","stream":true}`)
 	require.Equal(t, 400, resp.StatusCode)
@@ -330,7 +330,7 @@ func TestNoDetourForAClientThatIsGone(t *testing.T) {
 	})
 	g = start(t, fmt.Sprintf("llmroute {\nmodel m {\nbackend openai %[1]s\ncontext_fallback n\n}\nmodel n {\nbackend openai %[1]s\n}\n}", u.URL))
 	resp, _ := g.post(t, "/v1/chat/completions", chat)
-	require.Equal(t, statusClientGone, resp.StatusCode)
+	require.Equal(t, llm.StatusClientGone, resp.StatusCode)
 	require.Len(t, u.requests(), 1)
-	require.True(t, g.last().Failed(), "nothing of its answer was passed on")
+	require.True(t, g.last().Attempt().Failed(), "nothing of its answer was passed on")
 }

@@ -208,7 +208,7 @@ func TestRefusedStreamOptions(t *testing.T) {
 		require.Equal(t, stream, u.requests()[1].body)
 		require.Equal(t, "Bearer x", u.requests()[1].header.Get("Authorization"))
 		require.Equal(t, 1, g.last().Attempts(), "no further attempt for the bill")
-		require.False(t, g.last().UsageInjected())
+		require.False(t, g.last().Attempt().UsageInjected())
 		_, _ = g.post(t, "/v1/chat/completions", stream)
 		require.Len(t, u.requests(), 3, "it is remembered")
 		_, _ = g.post(t, "/v1/chat/completions", strings.Replace(stream, `"m"`, `"n"`, 1))

@@ -15,16 +15,12 @@ import (
 	"github.com/tollgate-llm/tollgate/internal/llm"
 )
 
-const (
-	// statusClientGone is what nginx, and Caddy's reverse proxy after it, note for a client that hung up.
-	statusClientGone = 499
-	// longestPause bounds the wait before a backend is asked again.
-	longestPause = 5 * time.Second
-)
+// longestPause bounds the wait before a backend is asked again.
+const longestPause = 5 * time.Second
 
 var nothing = caddyhttp.HandlerFunc(func(http.ResponseWriter, *http.Request) error { return nil })
 
-// forward makes the attempts, one after the other, until one is answered. The target of the first is set already. d may send
+// forward makes the attempts, one after the other, until one is answered. The first goes to the planned target. d may send
 // it elsewhere when the prompt is refused; it is nil where the model has no such way.
 func (h *Handler) forward(w http.ResponseWriter, r *http.Request, call *llm.Call, ep *endpoint, b *body.Body, tries []try, d *detours) *llm.Error {
 	publish(r, call)
@@ -32,16 +28,16 @@ func (h *Handler) forward(w http.ResponseWriter, r *http.Request, call *llm.Call
 	to := &client{ResponseWriter: w}
 	for first := true; ; first = false {
 		t := &tries[0]
+		target := call.Target()
 		if !first {
 			if !h.wait(r.Context(), t.round, a.retryAfter) || call.ClientGone() {
-				return gone()
+				return llm.ClientGone()
 			}
-			call.SetTarget(t.target())
+			target = t.target()
 		}
-		target := call.Target()
 		backend := t.server()
 		*a = attempt{
-			backend: backend, call: call, client: to, header: r.Header, tries: tries, detours: d,
+			Attempt: call.Begin(target), backend: backend, client: to, header: r.Header, tries: tries, detours: d,
 			calling: calling{ep: ep, body: b, upstream: target.Upstream, query: r.URL.RawQuery},
 		}
 		a.prepare(ep.streams && b.Stream && !b.UsageAsked && call.Metered && !backend.preset.noStreamOptions && !backend.denied.has(target.Upstream))
@@ -56,7 +52,7 @@ func (h *Handler) forward(w http.ResponseWriter, r *http.Request, call *llm.Call
 			c.Write(zap.String("model", target.Model), zap.String("backend", target.Backend), zap.Bool("last", a.last() && len(a.instead) == 0), zap.Error(err))
 		}
 		if a.status != 0 || r.Context().Err() == nil { // an attempt that was cut short by a hang-up did not fail
-			call.SetFailed()
+			a.SetFailed()
 		}
 		if fault := b.Fault(); fault != nil {
 			return unreadable(fault)
@@ -65,7 +61,7 @@ func (h *Handler) forward(w http.ResponseWriter, r *http.Request, call *llm.Call
 			tries = a.instead
 			continue
 		}
-		if a.last() || a.answered || a.payload.Spent() {
+		if a.last() || a.Answered() || a.payload.Spent() {
 			return unanswered(err, target.Model)
 		}
 		tries = tries[1:]
@@ -94,10 +90,6 @@ func (h *Handler) wait(ctx context.Context, round int, retryAfter time.Duration)
 	case <-ctx.Done():
 		return false
 	}
-}
-
-func gone() *llm.Error {
-	return refusal(statusClientGone, "client_closed_request", "", "the client closed the connection")
 }
 
 // unanswered tells the client that the last backend gave no answer, without saying where it is.

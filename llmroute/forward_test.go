@@ -9,7 +9,11 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
 	"github.com/tollgate-llm/tollgate/internal/llm"
 )
@@ -107,7 +111,7 @@ func TestUsageIsAskedFor(t *testing.T) {
 		u.got = nil
 		g.post(t, tt.path, tt.in)
 		require.Equal(t, tt.want, u.only(t).body)
-		require.Equal(t, tt.asked, g.last().UsageInjected())
+		require.Equal(t, tt.asked, g.last().Attempt().UsageInjected())
 	}
 	u.got = nil
 	g.handler.Unmetered = true
@@ -342,7 +346,7 @@ func TestNothingIsTriedForAClientThatIsGone(t *testing.T) {
 		}
 	}`, first.URL, second.URL))
 	resp, _ := g.post(t, "/v1/chat/completions", chat)
-	require.Equal(t, statusClientGone, resp.StatusCode)
+	require.Equal(t, llm.StatusClientGone, resp.StatusCode)
 	require.Empty(t, second.requests())
 }
 
@@ -362,7 +366,8 @@ func TestAdmitAndOpenComeBeforeAnythingIsForwarded(t *testing.T) {
 				return nil
 			}
 		}
-		c.Admit, c.Open = step("admit"), step("open")
+		c.OnAdmit(step("admit"))
+		c.Open = step("open")
 	}
 	for _, tt := range []struct {
 		refuse        string
@@ -449,4 +454,26 @@ func TestHealthChecksCarryNoKey(t *testing.T) {
 	resp, _ := g.post(t, "/v1/chat/completions", chat)
 	require.Equal(t, 200, resp.StatusCode)
 	require.Empty(t, (<-checked).Get("Authorization"))
+}
+
+// TestVariablesOfAnAttempt holds that each attempt has its own request variables: net/http may still dial for one that was given
+// up, and read them, while the reverse proxy writes those of the next.
+func TestVariablesOfAnAttempt(t *testing.T) {
+	first, second := newUpstream(t, respond(500, `{}`)), newUpstream(t, respond(200, answered))
+	g := start(t, fmt.Sprintf("llmroute {\nmodel m {\nbackend openai %s {\norder 1\n}\nbackend openai %s {\norder 2\n}\n}\n}", first.URL, second.URL))
+	var seen []any
+	for _, b := range g.handler.Models[0].Backends {
+		inner := b.proxy.Transport.(*Transport).next.(*reverseproxy.HTTPTransport).Transport
+		dial := inner.DialContext
+		inner.DialContext = func(ctx context.Context, network, addr string) (net.Conn, error) {
+			seen = append(seen, caddyhttp.GetVar(ctx, "dialled"))
+			caddyhttp.SetVar(ctx, "dialled", true)
+			_, known := caddyhttp.GetVar(ctx, caddyhttp.ClientIPVarKey).(string)
+			assert.True(t, known, "what Caddy noted of the request is there")
+			return dial(ctx, network, addr)
+		}
+	}
+	resp, _ := g.post(t, "/v1/chat/completions", chat)
+	require.Equal(t, 200, resp.StatusCode)
+	require.Equal(t, []any{nil, nil}, seen)
 }

@@ -20,11 +20,11 @@ func (t *try) server() *Backend { return t.entry.model.Backends[t.backend] }
 // target describes the attempt.
 func (t *try) target() *llm.Target {
 	target := t.entry.target(t.backend, t.name)
-	if target.Flavour == t.api || t.server().preset.also != t.api {
+	if target.API == t.api || t.server().preset.also != t.api {
 		return target
 	}
 	other := *target
-	other.Flavour = t.api
+	other.API = t.api
 	return &other
 }
 

@@ -32,12 +32,9 @@ func TestSent(t *testing.T) {
 			g.post(t, "/v1/chat/completions", chat)
 			call := g.last()
 			if tt.sent {
-				require.Eventually(t, call.Sent, 10*time.Second, time.Millisecond)
+				require.Eventually(t, call.Attempt().Sent, 10*time.Second, time.Millisecond)
 			}
-			require.Equal(t, tt.sent, call.Sent())
-			call.SetSent(call.Attempts())
-			call.SetSent(1)
-			require.True(t, call.Sent(), "late news of an earlier attempt change nothing")
+			require.Equal(t, tt.sent, call.Attempt().Sent())
 		})
 	}
 }
@@ -49,31 +46,29 @@ func TestSentBesideAnotherTrace(t *testing.T) {
 		GetConn:      func(string) { connected++ },
 		WroteRequest: func(httptrace.WroteRequestInfo) { written++ },
 	}} {
-		ctx, call := llm.Ensure(t.Context())
-		call.SetTarget(new(llm.Target))
+		ctx, sent := t.Context(), new(llm.Attempt)
 		if before != nil {
 			ctx = httptrace.WithClientTrace(ctx, before)
 		}
-		trace := httptrace.ContextClientTrace((&attempt{call: call, payload: new(body.Payload)}).watch(ctx))
+		trace := httptrace.ContextClientTrace((&attempt{Attempt: sent, payload: new(body.Payload)}).watch(ctx))
 		wrote := trace.WroteRequest
 		trace.GetConn("first:443")
 		wrote(httptrace.WroteRequestInfo{Err: io.ErrClosedPipe})
-		require.False(t, call.Sent())
+		require.False(t, sent.Sent())
 		wrote(httptrace.WroteRequestInfo{})
-		require.True(t, call.Sent())
+		require.True(t, sent.Sent())
 		trace.GetConn("again:443")
-		require.False(t, call.Sent(), "the connection had been closed, so it is made again")
+		require.False(t, sent.Sent(), "the connection had been closed, so it is made again")
 		wrote(httptrace.WroteRequestInfo{})
-		require.True(t, call.Sent())
+		require.True(t, sent.Sent())
 	}
 	require.Equal(t, []int{3, 2}, []int{written, connected})
 }
 
 // TestSentAnew holds that a request whose writer ends late says nothing of the one that follows it within the same attempt.
 func TestSentAnew(t *testing.T) {
-	ctx, call := llm.Ensure(t.Context())
-	call.SetTarget(new(llm.Target))
-	a := &attempt{call: call, payload: new(body.Payload)}
+	ctx, sent := t.Context(), new(llm.Attempt)
+	a := &attempt{Attempt: sent, payload: new(body.Payload)}
 	first := httptrace.ContextClientTrace(a.watch(ctx))
 	first.GetConn("one:80")
 	first.GotConn(httptrace.GotConnInfo{Conn: new(wire)})
@@ -87,9 +82,9 @@ func TestSentAnew(t *testing.T) {
 	to := &wire{Conn: new(meteredConn)}
 	second.GotConn(httptrace.GotConnInfo{Conn: to})
 	<-late
-	require.False(t, call.Sent())
-	require.Nil(t, to.awaiting)
+	require.False(t, sent.Sent())
+	require.Nil(t, to.awaiting.Load())
 	to.written.Add(1)
 	second.WroteRequest(httptrace.WroteRequestInfo{})
-	require.True(t, call.Sent())
+	require.True(t, sent.Sent())
 }

@@ -81,11 +81,9 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, call *llm.Call) 
 		return invalid("model", "model "+b.ModelName+" is not served at "+r.URL.Path+": none of its backends speaks that API")
 	}
 	tries = priced(tries, call)
-	call.SetTarget(tries[0].target())
-	if call.Admit != nil {
-		if refused := call.Admit(r.Context(), call); refused != nil {
-			return refused
-		}
+	call.Plan(tries[0].target())
+	if refused := call.Admit(r.Context()); refused != nil {
+		return refused
 	}
 	if call.Open != nil {
 		if refused := call.Open(r.Context(), call); refused != nil {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"strings"
@@ -73,18 +74,16 @@ const (
 // attempt is what the RoundTrip of an attempt needs to know, and what it tells. One serves all attempts of a call, as they
 // follow each other.
 type attempt struct {
+	*llm.Attempt
 	calling
 	backend *Backend
-	call    *llm.Call
 	client  *client
 	header  http.Header // the client's
 	payload *body.Payload
-	sending *sending // the request under way, or the last one
 	asks    bool     // the payload carries a stream_options.include_usage that the client did not ask for
 	tries   []try    // this attempt and those that may follow it
 	detours *detours // nil where the model has none
 
-	answered   bool          // an answer was passed on
 	status     int           // the status of an answer that was not passed on; 0 when there was none
 	retryAfter time.Duration // what that answer asked to wait
 	instead    []try         // the attempts to make after an answer that refused the prompt
@@ -98,13 +97,33 @@ func (a *attempt) prepare(asks bool) {
 	change := a.backend.change(&a.calling)
 	change.Usage = asks
 	a.asks, a.payload = asks, a.body.Changed(change)
-	a.call.SetUsageInjected(asks)
+	a.SetUsageInjected(asks)
 }
 
 type attemptKey struct{}
 
+// attemptContext is the context of one request of an attempt. It has its own copy of Caddy's request variables: the dial of a
+// request that was given up may still read them while the reverse proxy writes those of the next one.
+type attemptContext struct {
+	context.Context
+	attempt *attempt
+	vars    map[string]any
+}
+
 func withAttempt(ctx context.Context, a *attempt) context.Context {
-	return context.WithValue(ctx, attemptKey{}, a)
+	vars, _ := ctx.Value(caddyhttp.VarsCtxKey).(map[string]any)
+	return &attemptContext{ctx, a, maps.Clone(vars)}
+}
+
+// Value returns the attempt and its variables.
+func (c *attemptContext) Value(key any) any {
+	switch key {
+	case attemptKey{}:
+		return c.attempt
+	case caddyhttp.VarsCtxKey:
+		return c.vars
+	}
+	return c.Context.Value(key)
 }
 
 // failure is the outcome of an attempt that nothing was passed on of. It hides a cancelled context, of which the reverse
@@ -146,7 +165,7 @@ func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	if err == nil && a.asks && optionsRefused(resp) {
 		a.prepare(false)
 		// It was the option only if the call passes without it: no client may take the usage of others away.
-		if resp, err = a.send(next, r.WithContext(a.watch(ctx))); err == nil && resp.StatusCode < http.StatusBadRequest {
+		if resp, err = a.send(next, r.WithContext(a.watch(withAttempt(ctx, a)))); err == nil && resp.StatusCode < http.StatusBadRequest {
 			b.denied.add(a.upstream)
 		}
 	}
@@ -208,8 +227,8 @@ func (a *attempt) judge(resp *http.Response) (*http.Response, error) {
 		return nil, errors.Join(&failure{reason: "the backend switched protocols unasked"}, resp.Body.Close())
 	}
 	if a.last() || !goesOn(resp.StatusCode) || a.payload.Spent() {
-		a.answered = true
-		resp.Body = &answer{ReadCloser: resp.Body, call: a.call, client: a.client, unbounded: resp.ContentLength < 0}
+		a.SetAnswered()
+		resp.Body = &answer{ReadCloser: resp.Body, attempt: a.Attempt, client: a.client, unbounded: resp.ContentLength < 0}
 		for _, name := range kept {
 			delete(resp.Header, name)
 		}

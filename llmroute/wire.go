@@ -6,7 +6,6 @@ import (
 	"net/http"
 	"net/http/httptrace"
 	"slices"
-	"sync"
 	"sync/atomic"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
@@ -14,20 +13,20 @@ import (
 	"github.com/tollgate-llm/tollgate/internal/llm"
 )
 
-// wire is a connection to a backend that tells when what net/http holds of a request was written.
+// wire is a connection to a backend that reports when what net/http holds of a request was written.
 type wire struct {
 	net.Conn
-	written  atomic.Int64 // bytes, so far
-	awaiting func()       // called when the next write has succeeded; set and called by the goroutine that writes
+	written  atomic.Int64                // bytes, so far
+	awaiting atomic.Pointer[llm.Writing] // done when the next write has succeeded
 }
 
 func (w *wire) Write(p []byte) (int, error) {
 	n, err := w.Conn.Write(p)
 	w.written.Add(int64(n))
-	if done := w.awaiting; done != nil {
-		w.awaiting = nil
+	if request := w.awaiting.Load(); request != nil {
+		w.awaiting.Store(nil)
 		if err == nil {
-			done()
+			request.Done()
 		}
 	}
 	return n, err
@@ -78,59 +77,49 @@ func (b *Backend) wired() bool {
 
 // sending watches one request on its way upstream.
 type sending struct {
-	call    *llm.Call
-	attempt int
+	attempt *llm.Attempt
 	chunked bool // the request's length is not stated
-	mu      sync.Mutex
-	over    bool
-	on      *wire
-	before  int64 // what was written on it before this request
+	now     atomic.Pointer[writing]
 }
 
-func (s *sending) begin() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if !s.over {
-		s.call.SetUnsent(s.attempt) // net/http tries again where it wrote to a connection that had been closed
+// writing is the request on its way onto one connection.
+type writing struct {
+	*llm.Writing
+	on     *wire // nil where the connection is none
+	before int64 // what was written on it before this request
+}
+
+// begin begins anew: net/http tries again where it wrote to a connection that had been closed.
+func (s *sending) begin() *writing {
+	w := &writing{Writing: s.attempt.Write()}
+	s.now.Store(w)
+	return w
+}
+
+// current returns what was begun last. Not every transport reports that it looks for a connection.
+func (s *sending) current() *writing {
+	if w := s.now.Load(); w != nil {
+		return w
 	}
+	return s.begin()
 }
 
 func (s *sending) connected(conn net.Conn) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.on, _ = conn.(*wire); s.on != nil {
-		s.before = s.on.written.Load()
+	if on, ok := conn.(*wire); ok {
+		s.now.Store(&writing{s.current().Writing, on, on.written.Load()})
 	}
 }
 
-// wrote takes what net/http says, which may hold what is left of the request in its buffer and write it next: all of a short
-// one, and the end mark of one whose length is not stated. Of any other nothing is left there: once the buffer was full, the
-// rest of the body went past it.
+// wrote takes what net/http reports, which may hold what is left of the request in its buffer and write it next: all of a
+// short one, and the end mark of one whose length is not stated. Of any other nothing is left there: once the buffer was
+// full, the rest of the body went past it.
 func (s *sending) wrote() {
-	s.mu.Lock()
-	on := s.on
-	held := on != nil && (s.chunked || on.written.Load() == s.before)
-	s.mu.Unlock()
-	if held {
-		on.awaiting = s.sent
+	w := s.current()
+	if w.on != nil && (s.chunked || w.on.written.Load() == w.before) {
+		w.on.awaiting.Store(w.Writing)
 		return
 	}
-	s.sent()
-}
-
-func (s *sending) sent() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if !s.over {
-		s.call.SetSent(s.attempt)
-	}
-}
-
-// end says that another request follows: a writer of this one that is late tells nothing of that one.
-func (s *sending) end() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.over = true
+	w.Done()
 }
 
 // traced is a context with another trace of its request. That of the reverse proxy stays as it is, and is not composed with
@@ -149,13 +138,9 @@ func (c traced) Value(key any) any {
 	return v
 }
 
-// watch notes on the call when the payload was written upstream, whole. It watches no request before this one any longer.
+// watch reports to the attempt when its payload was written upstream, whole. What it watched before no longer counts.
 func (a *attempt) watch(ctx context.Context) context.Context {
-	if a.sending != nil {
-		a.sending.end()
-	}
-	s := &sending{call: a.call, attempt: a.call.Attempts(), chunked: a.payload.Len() < 0}
-	a.sending = s
+	s := &sending{attempt: a.Attempt, chunked: a.payload.Len() < 0}
 	trace := new(httptrace.ClientTrace)
 	if before := httptrace.ContextClientTrace(ctx); before != nil {
 		*trace = *before

@@ -23,13 +23,13 @@ import (
 // meteredConn counts writes, and those that begin when the call is already said to be sent.
 type meteredConn struct {
 	net.Conn
-	call         *llm.Call
+	attempt      *llm.Attempt
 	writes, late int
 	failAt       int // the write that fails half way; 0: none
 }
 
 func (c *meteredConn) Write(p []byte) (int, error) {
-	if c.call.Sent() {
+	if c.attempt.Sent() {
 		c.late++
 	}
 	if c.writes++; c.writes == c.failAt {
@@ -39,37 +39,36 @@ func (c *meteredConn) Write(p []byte) (int, error) {
 	return c.Conn.Write(p)
 }
 
-// wiredCall sends a body by a wired transport, with a header of about that size besides, and returns the call and its
-// connection.
-func wiredCall(t *testing.T, base string, payload *body.Payload, header, failAt int) (*llm.Call, *meteredConn, error) {
+// wiredCall sends a body by a wired transport, with a header of about that size besides, and returns the attempt and
+// its connection.
+func wiredCall(t *testing.T, base string, payload *body.Payload, header, failAt int) (*llm.Attempt, *meteredConn, error) {
 	t.Helper()
-	ctx, call := llm.Ensure(t.Context())
-	call.SetTarget(new(llm.Target))
-	conn := &meteredConn{call: call, failAt: failAt}
+	ctx, sent := t.Context(), new(llm.Attempt)
+	conn := &meteredConn{attempt: sent, failAt: failAt}
 	inner := &http.Transport{DialContext: func(ctx context.Context, network, addr string) (_ net.Conn, err error) {
 		conn.Conn, err = new(net.Dialer).DialContext(ctx, network, addr)
 		return conn, err
 	}}
 	defer inner.CloseIdleConnections()
 	(&Transport{next: &reverseproxy.HTTPTransport{Transport: inner}}).wire()
-	r, err := http.NewRequestWithContext((&attempt{call: call, payload: payload}).watch(ctx), http.MethodPost, base, nil)
+	r, err := http.NewRequestWithContext((&attempt{Attempt: sent, payload: payload}).watch(ctx), http.MethodPost, base, nil)
 	require.NoError(t, err)
 	r.Header.Set("Filler", strings.Repeat("x", header))
 	carry(r, payload, shortHeader(r))
 	resp, err := inner.RoundTrip(r)
 	if err != nil {
-		return call, conn, err
+		return sent, conn, err
 	}
 	_, err = io.Copy(io.Discard, resp.Body)
 	require.NoError(t, errors.Join(err, resp.Body.Close()))
-	return call, conn, nil
+	return sent, conn, nil
 }
 
 // awaitSent waits for the goroutine that writes, which an answer may overtake.
-func awaitSent(t *testing.T, call *llm.Call) {
+func awaitSent(t *testing.T, sent *llm.Attempt) {
 	t.Helper()
-	if !call.Sent() {
-		require.Eventually(t, call.Sent, 10*time.Second, time.Millisecond)
+	if !sent.Sent() {
+		require.Eventually(t, sent.Sent, 10*time.Second, time.Millisecond)
 	}
 }
 
@@ -94,10 +93,10 @@ func TestSentWhenWritten(t *testing.T) {
 				b, fault := body.Parse([]byte(`{"model":"m","x":"` + strings.Repeat("y", n) + `"}`))
 				require.Nil(t, fault)
 				payload := b.Edited(model, false)
-				call, conn, err := wiredCall(t, server.URL, payload, header, 0)
+				sent, conn, err := wiredCall(t, server.URL, payload, header, 0)
 				require.NoError(t, err)
 				require.True(t, bytes.Equal(payload.Bytes(), got))
-				awaitSent(t, call)
+				awaitSent(t, sent)
 				require.Zero(t, conn.late, "header %d, body %d: written after it was said to be", header, n)
 				if header == 0 && n <= 3500 {
 					require.Equal(t, 1, conn.writes, "header and body go in one write")
@@ -119,9 +118,9 @@ func TestSentWhenChunked(t *testing.T) {
 	require.NoError(t, err)
 	payload := b.Edited("", false)
 	require.Negative(t, payload.Len())
-	call, conn, err := wiredCall(t, server.URL, payload, 0, 0)
+	sent, conn, err := wiredCall(t, server.URL, payload, 0, 0)
 	require.NoError(t, err)
-	awaitSent(t, call)
+	awaitSent(t, sent)
 	require.Zero(t, conn.late, "written after it was said to be")
 }
 
@@ -135,13 +134,13 @@ func TestNotSentWhenCut(t *testing.T) {
 		for failAt := 1; ; failAt++ {
 			b, fault := body.Parse([]byte(`{"model":"m","x":"` + strings.Repeat("y", n) + `"}`))
 			require.Nil(t, fault)
-			call, conn, err := wiredCall(t, server.URL, b.Edited("", false), 0, failAt)
+			sent, conn, err := wiredCall(t, server.URL, b.Edited("", false), 0, failAt)
 			if conn.writes < failAt {
 				require.Greater(t, failAt, 1)
 				break // it takes fewer writes
 			}
 			require.Error(t, err)
-			require.False(t, call.Sent(), "body %d, write %d", n, failAt)
+			require.False(t, sent.Sent(), "body %d, write %d", n, failAt)
 		}
 	}
 }

@@ -12,8 +12,8 @@ import (
 const CallIDHeader = "X-Litellm-Call-Id"
 
 // Call is one request on its way through the gateway. keyauth, lagobilling and llmroute each fill their part of it, in
-// that order; llmroute then calls Admit and Open. Fields are written by the request's goroutine only; Target and
-// ClientGone may be read by others.
+// that order; llmroute then calls Admit and Open. Fields are written by the request's goroutine only. The attempts, the
+// target and ClientGone may be read by others.
 type Call struct {
 	ID    string // UUIDv7, minted here; see CallIDHeader
 	Start time.Time
@@ -21,9 +21,6 @@ type Call struct {
 	// Keyed is set by keyauth: the call passed an authentication. Identity is who called; nil without keyauth.
 	Keyed    bool
 	Identity *Identity
-	// Admit decides, in one atomic step, whether the identity may make this call. Nil means nothing to check.
-	Admit func(ctx context.Context, c *Call) *Error
-
 	// Metered is set by lagobilling: the answer passes a meter.
 	Metered bool
 	// Open decides who pays and writes the opened record. It is called once, after Admit and before the first byte goes
@@ -38,13 +35,13 @@ type Call struct {
 	Endpoint *Endpoint
 	Request  Request
 
-	target     atomic.Pointer[Target]
+	onAdmit  []func(ctx context.Context, c *Call) *Error
+	onSettle []func(*Settlement)
+
+	planned    atomic.Pointer[Target]
+	attempt    atomic.Pointer[Attempt]
+	first      Attempt // the first attempt, so that most calls allocate none
 	clientGone atomic.Bool
-	injected   atomic.Bool
-	attempts   atomic.Int32
-	failed     atomic.Int32 // the latest attempt that failed
-	sent       atomic.Int32 // the latest attempt whose request was written upstream, whole
-	read       atomic.Bool
 }
 
 // Request is what was read of the request's body and headers, once.
@@ -70,75 +67,27 @@ type OtherModel struct {
 	Name   string // empty when the provider chooses the model
 }
 
-// Target is where an attempt goes. It is immutable once set on a call.
-type Target struct {
-	Model    string // the configured model's name (never the client's text): safe as a metric label
-	Backend  string // the backend's name within the model, unique: safe as a metric label
-	Provider string // the provider preset: openai, anthropic, mock, ...
-	BaseURL  string // the backend's base URL, without credentials
-	Upstream string // the model name sent upstream
-	Flavour  API    // the API the backend speaks
-	// Drain is the preset's hang-up policy: true where the provider bills on after a client hung up, so that reading to
-	// the end costs nothing more and gives the exact usage.
-	Drain bool
-	// Prices are those written in the Caddyfile for this backend: kind or price name to USD per million tokens, as text.
-	Prices map[string]string
+// OnAdmit adds a step that decides whether the call may be made. A step that reserves something releases it when its own
+// handler returns and the call was not settled, as a later step or Open may refuse.
+func (c *Call) OnAdmit(step func(ctx context.Context, c *Call) *Error) {
+	c.onAdmit = append(c.onAdmit, step)
 }
 
-// SetTarget says which attempt is under way.
-func (c *Call) SetTarget(t *Target) {
-	c.attempts.Add(1)
-	c.target.Store(t)
-}
-
-// Attempts returns how many attempts were made.
-func (c *Call) Attempts() int { return int(c.attempts.Load()) }
-
-// SetFailed says that the attempt under way failed and that nothing of its answer goes to the client.
-func (c *Call) SetFailed() { c.failed.Store(c.attempts.Load()) }
-
-// Failed reports whether the latest attempt failed.
-func (c *Call) Failed() bool { n := c.failed.Load(); return n > 0 && n == c.attempts.Load() }
-
-// SetSent says that the request of the n-th attempt was written upstream, whole. The news of an earlier attempt may come late.
-func (c *Call) SetSent(n int) {
-	attempt := int32(n) //nolint:gosec // attempts are few
-	for {
-		last := c.sent.Load()
-		if last >= attempt || c.sent.CompareAndSwap(last, attempt) {
-			return
+// Admit runs the steps in the order in which they were added, up to the first refusal.
+func (c *Call) Admit(ctx context.Context) *Error {
+	for _, step := range c.onAdmit {
+		if refused := step(ctx, c); refused != nil {
+			return refused
 		}
 	}
+	return nil
 }
-
-// SetUnsent says that the n-th attempt begins anew: what was written of its request went to a connection that was closed.
-func (c *Call) SetUnsent(n int) { c.sent.CompareAndSwap(int32(n), 0) } //nolint:gosec // attempts are few
-
-// Sent reports whether the request of the latest attempt was written upstream, whole.
-func (c *Call) Sent() bool { n := c.sent.Load(); return n > 0 && n == c.attempts.Load() }
-
-// Target returns the attempt under way, or the last one; nil before the first.
-func (c *Call) Target() *Target { return c.target.Load() }
 
 // SetClientGone says that the client hung up: no further attempt is worth making.
 func (c *Call) SetClientGone() { c.clientGone.Store(true) }
 
 // ClientGone reports whether the client hung up.
 func (c *Call) ClientGone() bool { return c.clientGone.Load() }
-
-// SetUsageInjected says whether the attempt under way carries a stream_options.include_usage that the client did not ask
-// for, so that the meter keeps the extra chunk from the client.
-func (c *Call) SetUsageInjected(on bool) { c.injected.Store(on) }
-
-// UsageInjected reports what SetUsageInjected said last.
-func (c *Call) UsageInjected() bool { return c.injected.Load() }
-
-// SetAnswerRead says that the upstream's answer was read to its end: what was read of it last is about to be written, and
-// nothing will follow.
-func (c *Call) SetAnswerRead() { c.read.Store(true) }
-
-// AnswerRead reports whether the upstream's answer was read to its end.
-func (c *Call) AnswerRead() bool { return c.read.Load() }
 
 type ctxKey struct{}
 
@@ -153,7 +102,6 @@ func Ensure(ctx context.Context) (context.Context, *Call) {
 	if c := FromContext(ctx); c != nil {
 		return ctx, c
 	}
-	now := time.Now()
-	c := &Call{ID: idOf(now), Start: now}
+	c := &Call{ID: NewID(), Start: time.Now()}
 	return context.WithValue(ctx, ctxKey{}, c), c
 }

@@ -41,6 +41,14 @@ func (e *Error) Error() string {
 // Unwrap returns the cause.
 func (e *Error) Unwrap() error { return e.Err }
 
+// StatusClientGone is what nginx, and Caddy's reverse proxy after it, record for a client that hung up.
+const StatusClientGone = 499
+
+// ClientGone is the refusal of a call whose client hung up.
+func ClientGone() *Error {
+	return &Error{Status: StatusClientGone, Type: "client_closed_request", Message: "the client closed the connection"}
+}
+
 // WriteError writes e as the whole answer in the shape of the given API. The OpenAI shape is LiteLLM's envelope, whose
 // `code` is the status as a string.
 func WriteError(w http.ResponseWriter, api API, e *Error) error {

@@ -3,7 +3,6 @@ package llm
 import (
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/google/uuid"
@@ -46,23 +45,6 @@ func TestNewID(t *testing.T) {
 	}
 	require.Equal(t, "7fff-bfff-ffffffffffff", ones.String()[14:], "every bit behind the time but those of version and variant is random")
 	require.Equal(t, "8fff-7fff-ffffffffffff", zeros.String()[14:])
-}
-
-// TestOldStock makes sure that random bytes which were drawn a while ago are not used: they might be another machine's too.
-func TestOldStock(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		for _, pause := range []time.Duration{time.Second, time.Hour} {
-			time.Sleep(time.Hour)
-			NewID()
-			left := stock.random
-			time.Sleep(pause - time.Millisecond)
-			NewID()
-			require.Equal(t, pause == time.Second, left == stock.random)
-			time.Sleep(time.Millisecond)
-			NewID()
-			require.NotEqual(t, left, stock.random)
-		}
-	})
 }
 
 func BenchmarkNewID(b *testing.B) {

@@ -1,0 +1,111 @@
+package llm
+
+import "sync/atomic"
+
+// Target is where an attempt goes. It is immutable once it is on a call.
+type Target struct {
+	Model    string // the configured model's name (never the client's text): safe as a metric label
+	Backend  string // the backend's name within the model, unique: safe as a metric label
+	Provider string // the provider preset: openai, anthropic, mock, ...
+	BaseURL  string // the backend's base URL, without credentials
+	Upstream string // the model name sent upstream
+	API      API    // the format of the backend's API
+	// Drain is the preset's hang-up policy: true where the provider bills on after a client hung up, so that reading to
+	// the end costs nothing more and gives the exact usage.
+	Drain bool
+	// Prices are those written in the Caddyfile for this backend: kind or price name to USD per million tokens, as text.
+	Prices map[string]string
+}
+
+// Attempt is one try to have a backend answer a call. What is reported to it, from any goroutine and however late, concerns
+// no other attempt. A nil Attempt has reported nothing.
+type Attempt struct {
+	Target *Target
+	Number int // from 1
+
+	writing                          atomic.Pointer[Writing]
+	failed, answered, injected, read atomic.Bool
+}
+
+// Writing is a request on its way onto one connection.
+type Writing struct{ done atomic.Bool }
+
+// Write begins to write the attempt's request, for the first time or again: an earlier Writing counts no longer.
+func (a *Attempt) Write() *Writing {
+	w := new(Writing)
+	a.writing.Store(w)
+	return w
+}
+
+// Done reports that the request was written, whole.
+func (w *Writing) Done() { w.done.Store(true) }
+
+// Sent reports whether the attempt's request was written upstream, whole.
+func (a *Attempt) Sent() bool {
+	if a == nil {
+		return false
+	}
+	w := a.writing.Load()
+	return w != nil && w.done.Load()
+}
+
+// SetFailed reports that nothing of the attempt's answer goes to the client, and that its provider is not owed for it.
+func (a *Attempt) SetFailed() { a.failed.Store(true) }
+
+// Failed returns what SetFailed reported.
+func (a *Attempt) Failed() bool { return a != nil && a.failed.Load() }
+
+// SetAnswered reports that the backend's answer is about to be passed on to the client.
+func (a *Attempt) SetAnswered() { a.answered.Store(true) }
+
+// Answered returns what SetAnswered reported. Without it, what the client gets is the gateway's own.
+func (a *Attempt) Answered() bool { return a != nil && a.answered.Load() }
+
+// SetUsageInjected reports whether the request carries a stream_options.include_usage that the client did not ask for, so
+// that the meter keeps the extra chunk from the client.
+func (a *Attempt) SetUsageInjected(on bool) { a.injected.Store(on) }
+
+// UsageInjected returns what SetUsageInjected reported last.
+func (a *Attempt) UsageInjected() bool { return a != nil && a.injected.Load() }
+
+// SetAnswerRead reports that the answer was read to its end: what was read of it last is about to be written, and nothing
+// will follow.
+func (a *Attempt) SetAnswerRead() { a.read.Store(true) }
+
+// AnswerRead returns what SetAnswerRead reported.
+func (a *Attempt) AnswerRead() bool { return a != nil && a.read.Load() }
+
+// Plan sets the target that the first attempt is to go to, before the call is admitted and opened.
+func (c *Call) Plan(t *Target) { c.planned.Store(t) }
+
+// Begin begins the next attempt.
+func (c *Call) Begin(t *Target) *Attempt {
+	last := c.attempt.Load()
+	a := &c.first
+	if last != nil {
+		a = &Attempt{Number: last.Number}
+	}
+	a.Target = t
+	a.Number++
+	c.attempt.Store(a)
+	return a
+}
+
+// Attempt returns the latest attempt; nil before the first.
+func (c *Call) Attempt() *Attempt { return c.attempt.Load() }
+
+// Attempts returns how many attempts were made.
+func (c *Call) Attempts() int {
+	if a := c.attempt.Load(); a != nil {
+		return a.Number
+	}
+	return 0
+}
+
+// Target returns that of the latest attempt, or before the first the planned one; nil before there is any.
+func (c *Call) Target() *Target {
+	if a := c.attempt.Load(); a != nil {
+		return a.Target
+	}
+	return c.planned.Load()
+}
