@@ -139,7 +139,7 @@ func TestThousandCalls(t *testing.T) {
 // TestBlockReachesOtherInstances blocks a key on one instance and calls with it on another.
 func TestBlockReachesOtherInstances(t *testing.T) {
 	w := gateway.SetUp(t, testkit.LagoOptions{})
-	other := gateway.Run(t, w.Directives(t.TempDir(), "account other"))
+	other := gateway.Run(t, strings.Replace(w.Directives(t.TempDir(), "account other"), "cache_ttl 10s", "cache_ttl 24h", 1))
 	key := w.NewKey(`{"team_id":"` + gateway.Payer + `"}`)
 	call := func() int {
 		a, err := other.Do(http.MethodPost, "/v1/chat/completions", key, gateway.Chat("gpt-4o", "hi", false))
@@ -148,7 +148,8 @@ func TestBlockReachesOtherInstances(t *testing.T) {
 	}
 	require.Equal(t, http.StatusOK, call())
 	w.Must(http.StatusOK, http.MethodPost, "/key/block", gateway.MasterKey, `{"key":"`+key+`"}`)
-	require.Eventually(t, func() bool { return call() == http.StatusUnauthorized }, time.Second, 5*time.Millisecond, "a blocked key lives on")
+	require.Eventually(t, func() bool { return call() == http.StatusUnauthorized }, 30*time.Second, 5*time.Millisecond,
+		"a blocked key lives on, not only until its time in the cache is over")
 }
 
 // TestRedisOutage stops Redis in the middle: known keys go on, unknown ones are told to come back.
@@ -264,8 +265,10 @@ func TestReloadUnderStreams(t *testing.T) {
 		}()
 	}
 	require.NoError(t, gate.Await(gateway.Timeout(t, 30*time.Second), streams))
+	before := w.Caddyfile
 	for i := range 10 {
-		w.Caddyfile = strings.Replace(w.Caddyfile, "cache_ttl 10s", fmt.Sprintf("cache_ttl %ds", 11+i), 1)
+		w.Caddyfile = strings.Replace(before, "cache_ttl 10s", fmt.Sprintf("cache_ttl %ds", 11+i), 1)
+		require.NotEqual(t, before, w.Caddyfile)
 		w.Load()
 	}
 	gate.Open()

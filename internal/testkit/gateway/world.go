@@ -52,6 +52,7 @@ func (w *World) Routed(spool, billing, routes string) string {
 	keyauth {
 		store redis %s
 		master_key %s
+		cache_ttl 10s
 	}
 	lagobilling {
 		api_base %s
