@@ -2,6 +2,7 @@
 # The one test command. It gets what the tests need and says what it installs.
 #
 #   ./test.sh                       every test, with the race detector
+#   ./test.sh -short                every test, with fewer rounds of those that try every place: two minutes on two cores
 #   ./test.sh PACKAGE... [FLAG...]  the tests of these packages
 #   ./test.sh soak [TIME]           the test that nothing is lost and nothing billed twice, for TIME (default 10m)
 #   ./test.sh fuzz [TIME]           each fuzz test for TIME (default 30s)
@@ -152,7 +153,9 @@ fuzz)
 *)
 	need_programs
 	need_race
-	[ $# -gt 0 ] || set -- ./...
+	only_flags=yes
+	for argument; do [[ $argument == -* ]] || only_flags=; done
+	[ -z "$only_flags" ] || set -- ./... "$@"
 	exec go test $race -shuffle=on -timeout 15m "$@"
 	;;
 esac

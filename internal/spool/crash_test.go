@@ -23,7 +23,15 @@ func seeds(t testing.TB, n uint64) uint64 {
 		require.NoError(t, err)
 		return more
 	}
-	return n
+	return uint64(rounds(int(n), 1))
+}
+
+// rounds is how often a test repeats what it does at random or at every place; with -short it is content with fewer.
+func rounds(all, short int) int {
+	if testing.Short() {
+		return short
+	}
+	return all
 }
 
 // TestCrashAtEveryChange crashes a spool before every change that a workload makes to the disk, and in the middle of
@@ -36,7 +44,7 @@ func TestCrashAtEveryChange(t *testing.T) {
 				m := newModel(t, seed, d)
 				crashAtEveryChange(m)
 				m.open()
-				for range 90 + 210*(1-int(d)) { // a crash of the process leaves one disk, so there is time for more
+				for range rounds(90+210*(1-int(d)), 60) { // a crash of the process leaves one disk, so there is time for more
 					m.step()
 				}
 				m.end()

@@ -118,7 +118,7 @@ func TestFlippedBits(t *testing.T) {
 	want := stateMap(scan(t, s))
 	flips := 0
 	for _, e := range frames {
-		for at := e.from; at < e.to; at++ {
+		for at := e.from; at < e.to; at += int64(rounds(1, 11)) {
 			for _, mask := range []byte{0x01, 0x80} {
 				disk := fs.killed()
 				disk.content(modelDir + "/" + e.file)[at] ^= mask
@@ -147,7 +147,7 @@ func TestLostSectors(t *testing.T) {
 func TestScatteredDamage(t *testing.T) {
 	fs, o, frames := smallSpool(t, Process)
 	want := stateMap(scan(t, mustOpen(t, Options{Dir: modelDir, FS: fs.killed(), ReadOnly: true})))
-	for seed := range uint64(2000) {
+	for seed := range uint64(rounds(2000, 200)) {
 		r := rand.New(rand.NewPCG(seed, 2))
 		disk, about := fs.killed(), map[ID]bool{}
 		for range 2 + r.IntN(6) {
@@ -174,7 +174,7 @@ func TestTornTail(t *testing.T) {
 	want := stateMap(scan(t, mustOpen(t, Options{Dir: modelDir, FS: fs.killed(), ReadOnly: true})))
 	last := frames[len(frames)-1].file
 	name := modelDir + "/" + last
-	for size := range len(fs.content(name)) {
+	for size := 0; size < len(fs.content(name)); size += rounds(1, 7) {
 		disk := fs.killed()
 		f, err := disk.Open(name, false)
 		require.NoError(t, err)

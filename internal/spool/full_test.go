@@ -17,7 +17,7 @@ func TestDiskFullAtEveryByte(t *testing.T) {
 		t.Run([...]string{"process", "fsync"}[d], func(t *testing.T) {
 			t.Parallel()
 			refused, reserved := 0, 0
-			for limit := int64(1); ; limit++ {
+			for limit := int64(1); ; limit += int64(rounds(1, 23)) {
 				fs, now := newSimFS(), time.UnixMilli(1_800_000_000_000)
 				fs.limit = limit
 				o := Options{Dir: modelDir, FS: fs, Durability: d, SegmentBytes: 500, ReserveBytes: 900, manual: true}

@@ -101,7 +101,7 @@ func TestFailedSyncMovesAllThatWait(t *testing.T) {
 // TestRefusedRecordStaysAway fails two syncs in a row, so that a settlement is refused, and then loses the power at some
 // time after another record was acknowledged. Whatever the failed syncs left on disk, what was refused is not there.
 func TestRefusedRecordStaysAway(t *testing.T) {
-	for seed := range 400 {
+	for seed := range rounds(400, 50) {
 		fs, now := newSimFS(), time.UnixMilli(1_800_000_000_000)
 		fs.changes = seed * 1000 // decides what a failed sync leaves on disk
 		o := Options{Dir: modelDir, FS: fs, Durability: Fsync, ReserveBytes: -1, manual: true, Now: func() time.Time { return now }}
@@ -189,7 +189,7 @@ func TestKilledThenPowerLost(t *testing.T) {
 // TestSegmentEndsWhereItIsSynced needs a new segment while a sync of the one before is under way, which then fails. The
 // new header must not say that what was lost is part of the log: it is written again.
 func TestSegmentEndsWhereItIsSynced(t *testing.T) {
-	for seed := range 60 {
+	for seed := range rounds(60, 20) {
 		fs := newSimFS()
 		o := Options{Dir: modelDir, FS: fs, Durability: Fsync, SegmentBytes: 400, ReserveBytes: -1, manual: true}
 		s := mustOpen(t, o)

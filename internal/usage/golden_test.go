@@ -262,6 +262,14 @@ func (g *golden) variants(t testing.TB) map[string][]byte {
 	return v
 }
 
+// rounds is how often a test repeats what it does at random or at every place; with -short it is content with fewer.
+func rounds(all, short int) int {
+	if testing.Short() {
+		return short
+	}
+	return all
+}
+
 // TestGolden replays each case whole, byte by byte and cut at every position.
 func TestGolden(t *testing.T) {
 	all := goldens(t)
@@ -291,7 +299,7 @@ func TestGolden(t *testing.T) {
 				if len(answer) < 64<<10 {
 					want.checkCut(t, whole, play(t, g.options(), g.estimate(), answer, bytewise...), name)
 				}
-				for i := 0; i < len(answer); i += 1 + len(answer)/2048 {
+				for i := 0; i < len(answer); i += 1 + len(answer)/rounds(2048, 32) {
 					want.checkCut(t, whole, play(t, g.options(), g.estimate(), answer, i), name)
 				}
 			}

@@ -121,7 +121,7 @@ func TestRepeats(t *testing.T) {
 		`she said \"yes\"`, `and \\\\`, `then "no"`, "a raw\ttab in it", "a long line\nthat ends", "another long line\rthat ends",
 	}
 	followed := map[API]int{}
-	for range 12_000 {
+	for range rounds(12_000, 2400) {
 		kind := repeating[r.IntN(len(repeating))]
 		var pieces [][]byte
 		plain := values[:3+r.IntN(len(values)-2)]
@@ -154,7 +154,7 @@ func TestRepeats(t *testing.T) {
 		if !kind.follows {
 			continue
 		}
-		require.Greater(t, followed[kind.api], 100, kind.api)
+		require.Greater(t, followed[kind.api], rounds(100, 20), kind.api)
 	}
 }
 
