@@ -64,7 +64,7 @@ func TestNothingLostNothingTwice(t *testing.T) {
 	for _, r := range reports {
 		kills += r.kills
 	}
-	if soak == 0 {
+	if soak == 0 && !testing.Short() {
 		require.GreaterOrEqual(t, kills, 50)
 	}
 	fmt.Println(table(reports))
@@ -80,7 +80,11 @@ func prove(t *testing.T, m mode, seed uint64, long time.Duration) *report {
 	}
 	began := time.Now()
 	l := startLoad(w, seed, clients)
-	for c.report.kills < 3 || long > 0 && time.Since(began) < long || long == 0 && c.report.kills < killsEach {
+	enough := killsEach
+	if testing.Short() {
+		enough = 5 // each act of the fixed order is done
+	}
+	for c.report.kills < 3 || long > 0 && time.Since(began) < long || long == 0 && c.report.kills < enough {
 		c.act()
 	}
 	calls := append(l.stop(), c.calls...)
