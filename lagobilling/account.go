@@ -15,6 +15,7 @@ import (
 
 	"github.com/tollgate-llm/tollgate/app"
 	"github.com/tollgate-llm/tollgate/internal/lago"
+	"github.com/tollgate-llm/tollgate/internal/record"
 	"github.com/tollgate-llm/tollgate/internal/spool"
 )
 
@@ -121,7 +122,7 @@ func openAccount(s settings, h *Handler, logger *zap.Logger) (*Account, error) {
 	}
 	a := &Account{name: s.name, dir: s.dir, spool: sp, logger: logger}
 	a.quit, a.endCalls = context.WithCancel(context.Background())
-	a.delivery = newDelivery(sp, recordEvents, logger, nil)
+	a.delivery = newDelivery(sp, record.Events, logger, nil)
 	a.payers = newPayers(nil)
 	a.configure(s)
 	report := sp.Report()
@@ -164,7 +165,7 @@ func (a *Account) resolveInterrupted(h *Handler, policy string) (billed int, err
 		return 0, nil
 	}
 	for _, r := range left {
-		opened, err := parseRecord(r.Payload)
+		opened, err := record.Parse(r.Payload)
 		if err != nil {
 			a.logger.Error("interrupted call cannot be estimated and waits for the operator", zap.Error(err))
 			continue
@@ -208,7 +209,7 @@ func (a *Account) configure(s settings) {
 	}
 	a.delivers.Store(a.client != nil)
 	a.delivery.configure(deliveryConfig{
-		client: a.client, late: s.late, restamp: restamp, sentFile: filepath.Join(s.dir, "sent"),
+		client: a.client, late: s.late, restamp: record.Restamp, sentFile: filepath.Join(s.dir, "sent"),
 		onResult: theMetrics.delivered,
 	})
 	a.payers.configure(s.payerCheck, a.client)

@@ -16,6 +16,7 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/tollgate-llm/tollgate/internal/llm"
+	"github.com/tollgate-llm/tollgate/internal/record"
 	"github.com/tollgate-llm/tollgate/internal/spool"
 	"github.com/tollgate-llm/tollgate/internal/testkit"
 	"github.com/tollgate-llm/tollgate/internal/usage"
@@ -130,8 +131,8 @@ func leaveOpen(t *testing.T, dir string) string {
 	target := *rt.target
 	target.Prices = map[string]string{"input": "1000000"}
 	call.Plan(&target)
-	r := openedRecord("default", call, "sub-1", byEndUser, []property{{"region", "eu"}})
-	require.NoError(t, sp.Begin(spool.ID(uuid.MustParse(call.ID)), r.append(nil, nil)))
+	r := openedRecord("default", call, "sub-1", byEndUser, []record.Property{{Name: "region", Value: "eu"}})
+	require.NoError(t, sp.Begin(spool.ID(uuid.MustParse(call.ID)), r.Append(nil, nil)))
 	require.NoError(t, sp.Close())
 	return call.ID
 }
@@ -157,7 +158,7 @@ func TestInterruptedCallsAreEstimated(t *testing.T) {
 	e := all[0]
 	require.Equal(t, id, e.ID)
 	require.Equal(t, "done", e.State)
-	require.Equal(t, outcomeInterrupted, e.Outcome)
+	require.Equal(t, record.OutcomeInterrupted, e.Outcome)
 	require.Equal(t, usage.Estimated, e.Source)
 	require.NotEmpty(t, e.How)
 	require.EqualValues(t, 8, e.Counts.N(usage.Input))
@@ -184,9 +185,9 @@ func TestSecondProcessIsRefused(t *testing.T) {
 
 // TestRecordRoundTrip reads a record back as it was written, with text that JSON must escape.
 func TestRecordRoundTrip(t *testing.T) {
-	r := record{
-		V: recordVersion, ID: llm.NewID(), Account: "a", Opened: time.UnixMilli(1741219251590).UTC(), Settled: time.UnixMilli(1741219251999).UTC(),
-		Outcome: outcomeClientGone, Hangup: hangupDrained, Status: 200, Endpoint: "messages", Asked: "a\"b\\c\n\u2028é😀\x01", Model: "m",
+	r := record.Record{
+		V: record.Version, ID: llm.NewID(), Account: "a", Opened: time.UnixMilli(1741219251590).UTC(), Settled: time.UnixMilli(1741219251999).UTC(),
+		Outcome: record.OutcomeClientGone, Hangup: hangupDrained, Status: 200, Endpoint: "messages", Asked: "a\"b\\c\n\u2028é😀\x01", Model: "m",
 		Upstream: "u", Backend: "b", Provider: "p", ResponseModel: "rm", ResponseID: "ri", Tier: "flex", Stream: true, Attempts: 2,
 		Payer: "p", ChargeBy: byTeam, Key: "sk-...abcd", KeyHash: "0123456789ab", KeyAlias: "ka", Team: "t", User: "u", EndUser: "e",
 		InputUnits: 7, BaseURL: "https://x/v1", Written: map[string]string{"input": "1", "output": "2"}, Source: usage.Partial, How: "h", Cost: "0.1", BaseCost: "0.09", ProviderCost: "9e-2", Unpriced: "x",
@@ -195,16 +196,16 @@ func TestRecordRoundTrip(t *testing.T) {
 	}
 	r.Counts.Set(usage.Input, 0)
 	r.Counts.Set(usage.Reasoning, 9)
-	got, err := parseRecord(r.append(nil, []byte(`{"a":1},{"b":2}`)))
+	got, err := record.Parse(r.Append(nil, []byte(`{"a":1},{"b":2}`)))
 	require.NoError(t, err)
 	require.Equal(t, &r, got)
 	_, known := got.Counts.Get(usage.Input)
 	require.True(t, known, "zero is not absent")
 	_, known = got.Counts.Get(usage.Output)
 	require.False(t, known, "absent is not zero")
-	_, err = parseRecord([]byte(`{"v":99,"id":"x"}`))
+	_, err = record.Parse([]byte(`{"v":99,"id":"x"}`))
 	require.ErrorContains(t, err, "newer")
-	require.True(t, json.Valid(appendString(nil, "\xff\xfe\x00")))
+	require.True(t, json.Valid(record.AppendString(nil, "\xff\xfe\x00")))
 }
 
 // TestTimesAreWrittenAsPackageTimeDoes compares with the layout that appendTime stands for.
@@ -212,7 +213,7 @@ func TestTimesAreWrittenAsPackageTimeDoes(t *testing.T) {
 	const layout = "2006-01-02T15:04:05.000Z07:00"
 	check := func(at time.Time) {
 		t.Helper()
-		require.Equal(t, at.UTC().Format(layout), string(appendTime(nil, at)))
+		require.Equal(t, at.UTC().Format(layout), string(record.AppendTime(nil, at)))
 	}
 	zone := time.FixedZone("", 5*3600+45*60)
 	first, last := time.Date(0, 1, 1, 0, 0, 0, 0, time.UTC), time.Date(9999, 12, 31, 23, 59, 59, 999_999_999, time.UTC)

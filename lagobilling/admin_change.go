@@ -12,6 +12,7 @@ import (
 	"github.com/tidwall/gjson"
 	"go.uber.org/zap"
 
+	"github.com/tollgate-llm/tollgate/internal/record"
 	"github.com/tollgate-llm/tollgate/internal/spool"
 )
 
@@ -144,7 +145,7 @@ func serveEstimate(w http.ResponseWriter, r *http.Request) error {
 	}
 	var res changeResult
 	for a, records := range found {
-		n, err := a.settleInterrupted(records, func(opened *record, now time.Time) ([]byte, bool, error) {
+		n, err := a.settleInterrupted(records, func(opened *record.Record, now time.Time) ([]byte, bool, error) {
 			handlers := a.handlers()
 			if len(handlers) == 0 {
 				return nil, false, errors.New("no configuration is in force that could price it")
@@ -161,7 +162,7 @@ func serveEstimate(w http.ResponseWriter, r *http.Request) error {
 }
 
 // settleInterrupted settles interrupted calls with the payload that settled makes.
-func (a *Account) settleInterrupted(records []spool.Record, settled func(*record, time.Time) ([]byte, bool, error)) (n int, err error) {
+func (a *Account) settleInterrupted(records []spool.Record, settled func(*record.Record, time.Time) ([]byte, bool, error)) (n int, err error) {
 	a.operating.Lock()
 	defer a.operating.Unlock()
 	wanted := ids(records)
@@ -173,7 +174,7 @@ func (a *Account) settleInterrupted(records []spool.Record, settled func(*record
 		if !wanted[rec.ID] {
 			continue
 		}
-		opened, err := parseRecord(rec.Payload)
+		opened, err := record.Parse(rec.Payload)
 		if err != nil {
 			return n, fmt.Errorf("call %s: %w", uuid.UUID(rec.ID), err)
 		}
@@ -219,11 +220,11 @@ func serveDiscard(w http.ResponseWriter, r *http.Request) error {
 	}
 	var res changeResult
 	for a, records := range found {
-		n, err := a.settleInterrupted(records, func(opened *record, now time.Time) ([]byte, bool, error) {
-			opened.forgetOpened()
-			opened.Outcome, opened.Settled = outcomeInterrupted, now
-			opened.NotBilled, opened.Discarded = notBilledDiscarded, q.Reason
-			return opened.append(nil, nil), false, nil
+		n, err := a.settleInterrupted(records, func(opened *record.Record, now time.Time) ([]byte, bool, error) {
+			opened.ForgetOpened()
+			opened.Outcome, opened.Settled = record.OutcomeInterrupted, now
+			opened.NotBilled, opened.Discarded = record.NotBilledDiscarded, q.Reason
+			return opened.Append(nil, nil), false, nil
 		})
 		res.Records += n
 		if err == nil {
@@ -246,7 +247,7 @@ func (a *Account) discardRejected(records []spool.Record, reason string) (n int,
 	var now []spool.Record
 	err = a.spool.Select([]spool.State{spool.StateRejected}, time.Time{}, time.Time{}, func(rec spool.Record) error {
 		if wanted[rec.ID] {
-			payload, err := discarded(rec.Payload, reason)
+			payload, err := record.Discard(rec.Payload, reason)
 			if err != nil {
 				return fmt.Errorf("call %s: %w", uuid.UUID(rec.ID), err)
 			}
@@ -268,19 +269,4 @@ func (a *Account) discardRejected(records []spool.Record, reason string) (n int,
 		}
 	}
 	return n, err
-}
-
-// discarded adds the reason to a settled record.
-func discarded(payload []byte, reason string) ([]byte, error) {
-	if !gjson.ValidBytes(payload) || !gjson.ParseBytes(payload).IsObject() {
-		return nil, errors.New("the record is no JSON object")
-	}
-	if gjson.GetBytes(payload, "discarded").Exists() {
-		return payload, nil
-	}
-	end := len(payload) - 1
-	for payload[end] != '}' {
-		end--
-	}
-	return object(slices.Clone(payload[:end])).str("discarded", reason).close(), nil
 }

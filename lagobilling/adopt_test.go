@@ -9,6 +9,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/tollgate-llm/tollgate/internal/record"
 	"github.com/tollgate-llm/tollgate/internal/spool"
 	"github.com/tollgate-llm/tollgate/internal/testkit"
 )
@@ -32,7 +33,7 @@ func fillDeadSpool(t *testing.T, account, dir string) (events []string) {
 	sp, err := spool.Open(spool.Options{Dir: dir})
 	require.NoError(t, err)
 	require.NoError(t, b.account.spool.Scan(time.Time{}, time.Time{}, func(rec spool.Record) error {
-		bodies, err := recordEvents(rec.Payload)
+		bodies, err := record.Events(rec.Payload)
 		if err != nil {
 			return err
 		}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/tidwall/gjson"
 
+	"github.com/tollgate-llm/tollgate/internal/record"
 	"github.com/tollgate-llm/tollgate/internal/spool"
 )
 
@@ -49,7 +50,7 @@ func (a *Account) books(ctx context.Context, tell func(string, int, int)) (payer
 				payers[sub] = p
 			}
 			p.events[e.Get("code").Str]++
-			at, ok := eventTime(e.Get("timestamp").Str)
+			at, ok := record.EventTime(e.Get("timestamp").Str)
 			if !ok {
 				return true
 			}

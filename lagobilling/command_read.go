@@ -17,6 +17,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/tollgate-llm/tollgate/internal/record"
 	"github.com/tollgate-llm/tollgate/internal/spool"
 )
 
@@ -122,7 +123,7 @@ func exportCommand() *cobra.Command {
 
 // ledgerEntry is a line of a listing.
 type ledgerEntry struct {
-	record
+	record.Record
 	State   string          `json:"state"`
 	Because json.RawMessage `json:"rejected_because,omitempty"`
 }

@@ -21,6 +21,7 @@ import (
 
 	"github.com/tollgate-llm/tollgate/internal/lago"
 	"github.com/tollgate-llm/tollgate/internal/llm"
+	"github.com/tollgate-llm/tollgate/internal/record"
 	"github.com/tollgate-llm/tollgate/internal/spool"
 	"github.com/tollgate-llm/tollgate/internal/usage"
 )
@@ -66,8 +67,8 @@ const drained = 1_000_000
 // aRecord is a settled record as a call leaves it, with its one event. idMark stands for the event's id.
 var aRecord = sync.OnceValue(func() []byte {
 	now := time.UnixMilli(1741219251590)
-	r := record{
-		ID: "0199b3a0-0000-7000-8000-000000000000", Account: "default", Opened: now, Settled: now, Outcome: outcomeCompleted,
+	r := record.Record{
+		ID: "0199b3a0-0000-7000-8000-000000000000", Account: "default", Opened: now, Settled: now, Outcome: record.OutcomeCompleted,
 		Status: http.StatusOK, Endpoint: "chat/completions", Asked: "gpt-4o", Model: "gpt-4o", Upstream: "gpt-4o-2024-08-06",
 		Backend: "openai", Provider: "openai", ResponseModel: "gpt-4o-2024-08-06", ResponseID: "chatcmpl-BxW5CYcMYc5wBv0eNnHv7QKp2hUqs",
 		Tier: "default", Stream: true, Attempts: 1, Payer: "team-42", ChargeBy: byTeam, Key: "sk-...abcd", KeyHash: "0123456789ab",
@@ -77,10 +78,10 @@ var aRecord = sync.OnceValue(func() []byte {
 	r.Counts.Set(usage.Input, 420)
 	r.Counts.Set(usage.CacheRead, 400)
 	r.Counts.Set(usage.Output, 311)
-	b := bill{record: &r, target: new(llm.Target)}
+	b := bill{Record: &r, target: new(llm.Target)}
 	h := Handler{shape: shape{kind: shapePerRequest, code: "llm_usage"}}
 	event := gjson.ParseBytes(h.appendEvents(nil, &b))
-	return r.append(nil, []byte(strings.Replace(event.Raw, event.Get("transaction_id").Str, idMark, 1)))
+	return r.Append(nil, []byte(strings.Replace(event.Raw, event.Get("transaction_id").Str, idMark, 1)))
 })
 
 const idMark = "00000000-0000-7000-8000-idididididid"
@@ -159,7 +160,7 @@ func drain(b *testing.B, sp deliverySpool) {
 	defer client.CloseIdle()
 	var mu sync.Mutex
 	left, through := drained, make(chan struct{})
-	d := newDelivery(sp, recordEvents, nil, nil)
+	d := newDelivery(sp, record.Events, nil, nil)
 	d.configure(deliveryConfig{client: client, onResult: func(_ string, n int) {
 		mu.Lock()
 		defer mu.Unlock()

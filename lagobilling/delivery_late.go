@@ -5,8 +5,6 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
-	"strconv"
-	"strings"
 	"sync"
 	"time"
 
@@ -14,6 +12,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/tollgate-llm/tollgate/internal/lago"
+	"github.com/tollgate-llm/tollgate/internal/record"
 	"github.com/tollgate-llm/tollgate/internal/spool"
 )
 
@@ -244,7 +243,7 @@ func (l *lateness) decide(r spool.Record) decision {
 		return sendNow
 	}
 	sub := gjson.GetBytes(bodies[0], "external_subscription_id").String()
-	at, ok := eventTime(gjson.GetBytes(bodies[0], "timestamp").String())
+	at, ok := record.EventTime(gjson.GetBytes(bodies[0], "timestamp").String())
 	if !ok {
 		return sendNow
 	}
@@ -326,18 +325,4 @@ func (l *lateness) periodStart(sub string) (start time.Time, known bool) {
 		l.mu.Unlock()
 		return p.start, !p.start.IsZero()
 	}
-}
-
-// eventTime reads a timestamp of ours: Unix seconds with up to nine decimals.
-func eventTime(s string) (time.Time, bool) {
-	whole, frac, _ := strings.Cut(s, ".")
-	sec, err := strconv.ParseInt(whole, 10, 64)
-	if err != nil || len(frac) > 9 {
-		return time.Time{}, false
-	}
-	ns, err := strconv.ParseInt((frac + "000000000")[:9], 10, 64)
-	if err != nil {
-		return time.Time{}, false
-	}
-	return time.Unix(sec, ns), true
 }

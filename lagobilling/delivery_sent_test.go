@@ -13,6 +13,7 @@ import (
 
 	"github.com/tollgate-llm/tollgate/internal/lago"
 	"github.com/tollgate-llm/tollgate/internal/llm"
+	"github.com/tollgate-llm/tollgate/internal/record"
 	"github.com/tollgate-llm/tollgate/internal/testkit"
 	"github.com/tollgate-llm/tollgate/internal/usage"
 )
@@ -119,7 +120,7 @@ func TestEventsThatLagoCounts(t *testing.T) {
 				b.Payer = "sub-1"
 				b.take(res)
 				h.price(b, res)
-				bodies, err := recordEvents(b.append(nil, h.appendEvents(nil, b)))
+				bodies, err := record.Events(b.Append(nil, h.appendEvents(nil, b)))
 				require.NoError(t, err)
 				for _, body := range bodies {
 					e := gjson.ParseBytes(body)

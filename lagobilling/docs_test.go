@@ -9,6 +9,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/tollgate-llm/tollgate/internal/record"
 	"github.com/tollgate-llm/tollgate/internal/usage"
 )
 
@@ -26,7 +27,7 @@ func TestDocsNameEverything(t *testing.T) {
 			require.Contains(t, directive, v, name)
 		}
 	}
-	for field := range reflect.TypeFor[record]().Fields() {
+	for field := range reflect.TypeFor[record.Record]().Fields() {
 		name, _, _ := strings.Cut(field.Tag.Get("json"), ",")
 		require.Contains(t, records, "`"+name+"`", "a record's member")
 	}
@@ -38,7 +39,7 @@ func TestDocsNameEverything(t *testing.T) {
 		require.NotEmpty(t, tokenCodes[k], "every kind has a code")
 		require.True(t, requestProperties[k] != "" || k == usage.Input || k == usage.Output, "every kind but the plain ones has a property")
 	}
-	for _, o := range []string{outcomeCompleted, outcomeCut, outcomeClientGone, outcomeError, outcomeInterrupted} {
+	for _, o := range []string{record.OutcomeCompleted, record.OutcomeCut, record.OutcomeClientGone, record.OutcomeError, record.OutcomeInterrupted} {
 		require.Contains(t, directive, "`"+o+"`")
 		require.Contains(t, records, "`"+o+"`")
 	}

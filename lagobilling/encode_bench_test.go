@@ -7,16 +7,17 @@ import (
 
 	"github.com/tollgate-llm/tollgate/internal/llm"
 	"github.com/tollgate-llm/tollgate/internal/price"
+	"github.com/tollgate-llm/tollgate/internal/record"
 	"github.com/tollgate-llm/tollgate/internal/spool"
 	"github.com/tollgate-llm/tollgate/internal/usage"
 )
 
 // aCall is what one call leaves to be priced, billed and counted.
-func aCall(baseURL string) (record, *llm.Target, usage.Result) {
+func aCall(baseURL string) (record.Record, *llm.Target, usage.Result) {
 	now := time.UnixMilli(1741219251590)
 	target := &llm.Target{Provider: "openai", Upstream: "gpt-4o", BaseURL: baseURL}
-	r := record{
-		ID: "0199b3a0-0000-7000-8000-000000000000", Account: "default", Opened: now, Settled: now.Add(time.Second), Outcome: outcomeCompleted,
+	r := record.Record{
+		ID: "0199b3a0-0000-7000-8000-000000000000", Account: "default", Opened: now, Settled: now.Add(time.Second), Outcome: record.OutcomeCompleted,
 		Status: http.StatusOK, Endpoint: "chat/completions", Asked: "gpt-4o", Model: "gpt-4o", Upstream: "gpt-4o",
 		Backend: "openai", Provider: "openai", Attempts: 1, Payer: "team-42", ChargeBy: byTeam, Key: "sk-...abcd",
 		KeyHash: "0123456789ab", KeyAlias: "ci", Team: "team-42", User: "user-1", Bytes: 4096, TTFT: 210, Duration: 4200,
@@ -41,13 +42,13 @@ func BenchmarkEncode(b *testing.B) {
 			for b.Loop() {
 				r := first
 				r.Settled = time.Time{}
-				opened = r.append(opened[:0], nil)
+				opened = r.Append(opened[:0], nil)
 				r.Settled = first.Settled
-				bill := bill{record: &r, target: target}
+				bill := bill{Record: &r, target: target}
 				bill.take(&res)
 				h.price(&bill, &res)
 				events = h.appendEvents(events[:0], &bill)
-				settled = r.append(settled[:0], events)
+				settled = r.Append(settled[:0], events)
 				h.metrics.observe(&llm.Settlement{
 					Target: target, Outcome: r.Outcome, Counts: &r.Counts.Counts, Cost: r.Cost, Unpriced: r.Unpriced,
 					Duration: time.Second, FirstByte: time.Millisecond,
@@ -60,7 +61,7 @@ func BenchmarkEncode(b *testing.B) {
 // BenchmarkUnpack measures what delivery does with a claimed record before it is sent.
 func BenchmarkUnpack(b *testing.B) {
 	b.ReportAllocs()
-	d := newDelivery(&endlessSpool{}, recordEvents, nil, nil)
+	d := newDelivery(&endlessSpool{}, record.Events, nil, nil)
 	id, payload := millionth(1)
 	r := spool.Record{Seq: 1, ID: id, Payload: payload, Time: time.Now()}
 	var items []item

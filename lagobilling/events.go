@@ -1,14 +1,11 @@
 package lagobilling
 
 import (
-	"fmt"
 	"strconv"
 	"strings"
-	"time"
-
-	"github.com/tidwall/gjson"
 
 	"github.com/tollgate-llm/tollgate/internal/llm"
+	"github.com/tollgate-llm/tollgate/internal/record"
 	"github.com/tollgate-llm/tollgate/internal/usage"
 )
 
@@ -40,7 +37,7 @@ type shape struct {
 
 // bill is a settled record on its way to events.
 type bill struct {
-	*record
+	*record.Record
 	target *llm.Target
 	unsent bool // the provider never got the call
 	charge charge
@@ -48,7 +45,7 @@ type bill struct {
 
 // take takes over what the answer said of its own usage.
 func (b *bill) take(res *usage.Result) {
-	b.Counts = counts{res.Counts}
+	b.Counts = record.Counts{Counts: res.Counts}
 	b.Source, b.How = res.Source, res.How
 	// The tier is what the answer says. One that the client asked for and nobody confirmed would let the client choose its
 	// own price.
@@ -57,14 +54,14 @@ func (b *bill) take(res *usage.Result) {
 		return
 	}
 	switch {
-	case b.Outcome == outcomeError:
-		b.NotBilled = notBilledError
+	case b.Outcome == record.OutcomeError:
+		b.NotBilled = record.NotBilledError
 	case b.unsent:
-		b.NotBilled = notBilledUnsent
+		b.NotBilled = record.NotBilledUnsent
 	case res.Counts.Empty():
-		b.NotBilled = notBilledUsage
+		b.NotBilled = record.NotBilledUsage
 	case b.Payer == "":
-		b.NotBilled = notBilledPayer
+		b.NotBilled = record.NotBilledPayer
 	}
 }
 
@@ -98,39 +95,39 @@ func (h *Handler) appendEvents(dst []byte, b *bill) []byte {
 		dst = h.perRequest(dst, b)
 	}
 	if len(dst) == 0 && b.NotBilled == "" {
-		b.NotBilled = notBilledNothing // all counts are zero, which is not the same as unknown
+		b.NotBilled = record.NotBilledNothing // all counts are zero, which is not the same as unknown
 	}
 	return dst
 }
 
 // event begins an event: its identity, and the object of its properties, which it returns.
-func (b *bill) event(dst []byte, code, cents string) object {
+func (b *bill) event(dst []byte, code, cents string) record.Object {
 	if len(dst) > 0 {
 		dst = append(dst, ',')
 	}
-	o := openObject(dst)
-	o = o.str("transaction_id", llm.NewID())
-	o = o.str("external_subscription_id", b.Payer)
-	o = o.str("code", code)
-	o = append(appendTimestamp(append(o.key("timestamp"), '"'), b.Settled), '"')
+	o := record.OpenObject(dst)
+	o = o.Str("transaction_id", llm.NewID())
+	o = o.Str("external_subscription_id", b.Payer)
+	o = o.Str("code", code)
+	o = append(record.AppendTimestamp(append(o.Key("timestamp"), '"'), b.Settled), '"')
 	if cents != "" {
-		o = o.str("precise_total_amount_cents", cents)
+		o = o.Str("precise_total_amount_cents", cents)
 	}
-	return openObject(o.key("properties"))
+	return record.OpenObject(o.Key("properties"))
 }
 
 // end closes properties and event. The operator's own properties come last; none has a name of ours.
-func (b *bill) end(p object) []byte {
-	p = p.str("provider", b.Provider)
-	p = p.opt("key_alias", b.KeyAlias)
-	p = p.opt("team_id", b.Team)
-	p = p.opt("user_id", b.User)
-	p = p.str("call_id", b.ID)
-	p = p.str("usage", string(b.Source))
+func (b *bill) end(p record.Object) []byte {
+	p = p.Str("provider", b.Provider)
+	p = p.Opt("key_alias", b.KeyAlias)
+	p = p.Opt("team_id", b.Team)
+	p = p.Opt("user_id", b.User)
+	p = p.Str("call_id", b.ID)
+	p = p.Str("usage", string(b.Source))
 	for _, own := range b.Properties {
-		p = p.own(own.Name, own.Value)
+		p = p.Own(own.Name, own.Value)
 	}
-	return append(p.close(), '}')
+	return append(p.Close(), '}')
 }
 
 // requestProperties names, for events per request, the properties of kinds that are counted within the totals. They are
@@ -192,33 +189,33 @@ var reserved = func() map[string]bool {
 // its documentation gives, and the kinds within them.
 func (h *Handler) perRequest(dst []byte, b *bill) []byte {
 	p := b.event(dst, h.shape.code, "")
-	p = p.str("model", b.upstream())
-	p = p.str("model_group", b.Asked)
-	p = p.opt("response_cost", b.Cost)
+	p = p.Str("model", b.upstream())
+	p = p.Str("model_group", b.Asked)
+	p = p.Opt("response_cost", b.Cost)
 	in, out := b.Counts.InputTokens(), b.Counts.OutputTokens()
-	p = p.quoted("prompt_tokens", in)
-	p = p.quoted("completion_tokens", out)
-	p = p.quoted("total_tokens", in+out)
-	p = p.quoted("input_tokens", in)
-	p = p.quoted("output_tokens", out)
+	p = p.Quoted("prompt_tokens", in)
+	p = p.Quoted("completion_tokens", out)
+	p = p.Quoted("total_tokens", in+out)
+	p = p.Quoted("input_tokens", in)
+	p = p.Quoted("output_tokens", out)
 	for k, name := range requestProperties {
 		if n, ok := b.Counts.Get(usage.Kind(k)); ok && name != "" {
-			p = p.quantity(name, usage.Kind(k), n)
+			p = quantity(p, name, usage.Kind(k), n)
 		}
 	}
 	return b.end(p)
 }
 
 // quantity appends a count as a plain decimal string: milliseconds as seconds, everything else as it is.
-func (o object) quantity(name string, k usage.Kind, n int64) object {
-	return append(appendQuantity(append(o.key(name), '"'), k, n), '"')
+func quantity(o record.Object, name string, k usage.Kind, n int64) record.Object {
+	return append(appendQuantity(append(o.Key(name), '"'), k, n), '"')
 }
 
 func appendQuantity(b []byte, k usage.Kind, n int64) []byte {
 	if k != usage.Milliseconds {
 		return strconv.AppendInt(b, n, 10)
 	}
-	return appendThousandths(strconv.AppendInt(b, n/1000, 10), n%1000)
+	return record.AppendThousandths(strconv.AppendInt(b, n/1000, 10), n%1000)
 }
 
 // tokenCodes are the billable metrics of events per token type. Those that Lago's agent SDK has are named as it does; the
@@ -262,10 +259,10 @@ func (h *Handler) perTokenType(dst []byte, b *bill) []byte {
 			continue
 		}
 		p := b.event(dst, tokenCodes[k], "")
-		p = p.quantity("value", k, n)
-		p = p.str("model", b.upstream())
-		p = p.str("model_group", b.Asked)
-		p = p.str("api", b.Endpoint)
+		p = quantity(p, "value", k, n)
+		p = p.Str("model", b.upstream())
+		p = p.Str("model_group", b.Asked)
+		p = p.Str("api", b.Endpoint)
 		dst = b.end(p)
 	}
 	return dst
@@ -318,50 +315,26 @@ func overlapping(c usage.Counts, flavour llm.API, provider string) usage.Counts 
 // perCost appends one event for each priced kind, with its exact amount for Lago's dynamic charge.
 func (h *Handler) perCost(dst []byte, b *bill) []byte {
 	if !b.charge.known {
-		b.NotBilled = notBilledPrice
+		b.NotBilled = record.NotBilledPrice
 		return dst
 	}
 	if len(b.charge.lines) == 0 {
-		b.NotBilled = notBilledNothing
+		b.NotBilled = record.NotBilledNothing
 		return dst
 	}
 	for _, l := range b.charge.lines {
 		p := b.event(dst, h.shape.code, l.cents)
-		p = p.str("token_type", l.kind)
-		p = p.str("unit", l.count)
-		p = p.str("value", l.count)
-		p = p.opt("unit_price", l.price)
-		p = p.opt("unit_price_per", l.per)
-		p = p.str("base_cost", l.base)
-		p = p.str("price_source", b.charge.source)
-		p = p.str("model", b.upstream())
-		p = p.str("model_group", b.Asked)
-		p = p.str("api", b.Endpoint)
+		p = p.Str("token_type", l.kind)
+		p = p.Str("unit", l.count)
+		p = p.Str("value", l.count)
+		p = p.Opt("unit_price", l.price)
+		p = p.Opt("unit_price_per", l.per)
+		p = p.Str("base_cost", l.base)
+		p = p.Str("price_source", b.charge.source)
+		p = p.Str("model", b.upstream())
+		p = p.Str("model_group", b.Asked)
+		p = p.Str("api", b.Endpoint)
 		dst = b.end(p)
 	}
 	return dst
-}
-
-// restamp moves the events of a payload to another time, before they are first sent. The record says that it was done.
-func restamp(payload []byte, at time.Time) ([]byte, error) {
-	stamp := string(appendTimestamp(nil, at))
-	out := make([]byte, 0, len(payload)+64)
-	from := 0
-	n := int(gjson.GetBytes(payload, "events.#").Int())
-	for i := range n {
-		r := gjson.GetBytes(payload, "events."+strconv.Itoa(i)+".timestamp")
-		if r.Type != gjson.String || r.Index <= 0 {
-			return nil, fmt.Errorf("event %d has no timestamp", i)
-		}
-		out = append(out, payload[from:r.Index]...)
-		out = append(out, '"')
-		out = append(out, stamp...)
-		out = append(out, '"')
-		from = r.Index + len(r.Raw)
-	}
-	if n == 0 || payload[len(payload)-1] != '}' {
-		return nil, fmt.Errorf("the record has no events")
-	}
-	out = append(out, payload[from:len(payload)-1]...)
-	return object(out).time("restamped", at).close(), nil
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tollgate-llm/tollgate/internal/llm"
+	"github.com/tollgate-llm/tollgate/internal/record"
 	"github.com/tollgate-llm/tollgate/internal/usage"
 )
 
@@ -26,14 +27,14 @@ var (
 
 // priceable is a record as it stands before its events are made.
 func priceable(provider string, flavour llm.API, counts map[usage.Kind]int64) (*bill, *usage.Result) {
-	r := &record{
+	r := &record.Record{
 		ID: "01960000-0000-7000-8000-000000000000", Account: "main", Payer: "sub-1", ChargeBy: byTeam, Endpoint: "chat/completions",
-		Opened: time.Unix(1741219250, 0), Settled: time.UnixMilli(1741219251590), Outcome: outcomeCompleted, Status: 200, Attempts: 1,
+		Opened: time.Unix(1741219250, 0), Settled: time.UnixMilli(1741219251590), Outcome: record.OutcomeCompleted, Status: 200, Attempts: 1,
 		Asked: "gpt-4", Model: "gpt-4", Upstream: "gpt-4o-2024-08-06", Backend: "main", Provider: provider,
 		KeyAlias: "ci", Team: "team-1", User: "user-1",
-		Properties: []property{{"region", "eu \"west\""}},
+		Properties: []record.Property{{Name: "region", Value: "eu \"west\""}},
 	}
-	b := &bill{record: r, target: &llm.Target{
+	b := &bill{Record: r, target: &llm.Target{
 		Provider: provider, Upstream: r.Upstream, API: flavour,
 		Prices: map[string]string{"input": "2.50", "output": "10", "cache_read": "1.25", "reasoning": "10", "cache_write_5m": "3.125", "input_audio": "40", "audio_minutes": "0.006"},
 	}}
@@ -81,9 +82,9 @@ func TestEvents(t *testing.T) {
 			h.price(b, res)
 			require.Empty(t, b.Unpriced)
 			events := h.appendEvents(nil, b)
-			payload := b.append(nil, events)
+			payload := b.Append(nil, events)
 
-			bodies, err := recordEvents(payload)
+			bodies, err := record.Events(payload)
 			require.NoError(t, err)
 			require.NotEmpty(t, bodies)
 			ids := make(map[string]bool)
@@ -158,7 +159,7 @@ func TestDisjointKindsSumToTheTotal(t *testing.T) {
 		usage.Input: 3, usage.CacheRead: 5, usage.InputAudio: 7, usage.Output: 11, usage.Reasoning: 13, usage.OutputAudio: 17,
 	})
 	b.take(res)
-	bodies, err := recordEvents(b.append(nil, h.appendEvents(nil, b)))
+	bodies, err := record.Events(b.Append(nil, h.appendEvents(nil, b)))
 	require.NoError(t, err)
 	sum := new(big.Int)
 	for _, body := range bodies {
@@ -188,7 +189,7 @@ func TestMoneyIsExact(t *testing.T) {
 		b.take(res)
 		h.price(b, res)
 		require.Empty(t, b.Unpriced)
-		bodies, err := recordEvents(b.append(nil, h.appendEvents(nil, b)))
+		bodies, err := record.Events(b.Append(nil, h.appendEvents(nil, b)))
 		require.NoError(t, err)
 		require.Len(t, bodies, 2)
 		sum := new(big.Rat)
@@ -257,7 +258,7 @@ func TestUnpriced(t *testing.T) {
 	b.Unpriced = ""
 	strict.price(b, res)
 	require.Empty(t, strict.appendEvents(nil, b))
-	require.Equal(t, notBilledPrice, b.NotBilled, "a call that cannot be billed says so")
+	require.Equal(t, record.NotBilledPrice, b.NotBilled, "a call that cannot be billed says so")
 
 	rt := chatRoute(nil)
 	call := newCall(rt)
@@ -278,37 +279,37 @@ func TestRestamp(t *testing.T) {
 		b.Payer = `"timestamp":"1"`
 		b.take(res)
 		h.price(b, res)
-		before := b.append(nil, h.appendEvents(nil, b))
-		after, err := restamp(before, time.UnixMilli(1800000000007))
+		before := b.Append(nil, h.appendEvents(nil, b))
+		after, err := record.Restamp(before, time.UnixMilli(1800000000007))
 		require.NoError(t, err)
 		require.True(t, json.Valid(after))
 		require.Equal(t, strings.Count(string(before), `"1741219251.590"`), strings.Count(string(after), `"1800000000.007"`))
 		require.NotContains(t, string(after), `"1741219251.590"`)
 		require.Contains(t, string(after), `"restamped":"2027-01-15T08:00:00.007Z"`)
-		old, err := recordEvents(before)
+		old, err := record.Events(before)
 		require.NoError(t, err)
-		moved, err := recordEvents(after)
+		moved, err := record.Events(after)
 		require.NoError(t, err)
 		for i := range old {
 			require.Equal(t, string(old[i]), strings.Replace(string(moved[i]), `"1800000000.007"`, `"1741219251.590"`, 1), "nothing else moves")
 		}
 	}
-	_, err := restamp([]byte(`{"v":1}`), time.Now())
+	_, err := record.Restamp([]byte(`{"v":1}`), time.Now())
 	require.Error(t, err)
 }
 
 // TestZeroIsNotAbsent has a provider report zero tokens: the record does not say that nothing is known.
 func TestZeroIsNotAbsent(t *testing.T) {
-	for shape, want := range map[string]string{shapePerTokenType: notBilledNothing, shapeCost: notBilledNothing, shapePerRequest: ""} {
+	for shape, want := range map[string]string{shapePerTokenType: record.NotBilledNothing, shapeCost: record.NotBilledNothing, shapePerRequest: ""} {
 		for _, counts := range []map[usage.Kind]int64{{usage.Input: 0, usage.Output: 0}, nil} {
 			h := &Handler{Events: shape}
 			require.NoError(t, provision(t, h))
 			b, res := priceable("openai", llm.OpenAI, counts)
 			b.take(res)
 			h.price(b, res)
-			payload := string(b.append(nil, h.appendEvents(nil, b)))
+			payload := string(b.Append(nil, h.appendEvents(nil, b)))
 			if counts == nil {
-				require.Equal(t, notBilledUsage, b.NotBilled, shape)
+				require.Equal(t, record.NotBilledUsage, b.NotBilled, shape)
 				require.NotContains(t, payload, `"counts"`)
 				continue
 			}
@@ -335,12 +336,12 @@ func TestOverflowIsNoBill(t *testing.T) {
 		require.Contains(t, b.Unpriced, "overflows", "the record says why there is no amount")
 		require.Empty(t, b.Cost)
 		events := h.appendEvents(nil, b)
-		payload := b.append(nil, events)
+		payload := b.Append(nil, events)
 		require.NotContains(t, string(payload), "response_cost")
 		require.NotContains(t, string(payload), "precise_total_amount_cents")
 		if shape == shapeCost {
 			require.Empty(t, events)
-			require.Equal(t, notBilledPrice, b.NotBilled)
+			require.Equal(t, record.NotBilledPrice, b.NotBilled)
 			continue
 		}
 		require.NotEmpty(t, events, "what was counted is billed all the same")
@@ -371,38 +372,4 @@ func TestOverflowIsNoBill(t *testing.T) {
 	require.Empty(t, b.Cost, "nor does a provider's own cost that does not fit become another one")
 	require.Equal(t, "1e30", b.ProviderCost)
 	require.NotEmpty(t, b.Unpriced)
-}
-
-// FuzzRecordEvents writes records that hold hostile texts, and reads their events back as they were written.
-func FuzzRecordEvents(f *testing.F) {
-	for _, s := range []string{"", "plain", `,"events":[{}]`, `\`, `"`, `]}`, `{[`, "\x00\x7f\xff\u2028", `","events":[{"a":"`} {
-		f.Add(s, s, 2)
-	}
-	f.Fuzz(func(t *testing.T, around, within string, n int) {
-		r := record{ID: "id", Account: around, Asked: around, How: around, PriceNote: around, Properties: []property{{around, around}}}
-		var events []byte
-		var want []string
-		for i := range min(max(n, 0), 5) {
-			o := openObject(nil)
-			event := o.own(within, within).num("i", int64(i)).close()
-			want = append(want, string(event))
-			if i > 0 {
-				events = append(events, ',')
-			}
-			events = append(events, event...)
-		}
-		payload := r.append(nil, events)
-		require.True(t, json.Valid(payload))
-		got, err := recordEvents(payload)
-		require.NoError(t, err)
-		require.Len(t, got, len(want))
-		for i := range want {
-			require.Equal(t, want[i], string(got[i]))
-		}
-		for cut := range payload {
-			if got, err := recordEvents(payload[:cut]); err == nil {
-				require.Empty(t, got, "a record that was cut off gives no events")
-			}
-		}
-	})
 }

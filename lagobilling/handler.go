@@ -16,6 +16,7 @@ import (
 	"github.com/tollgate-llm/tollgate/app/setting"
 	"github.com/tollgate-llm/tollgate/internal/llm"
 	"github.com/tollgate-llm/tollgate/internal/price"
+	"github.com/tollgate-llm/tollgate/internal/record"
 )
 
 func init() {
@@ -285,7 +286,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	account, release, err := h.account.Acquire(ctx)
 	if err != nil {
 		h.logger.Error("spool is not available", zap.Error(err))
-		h.metrics.requests.WithLabelValues("", "", outcomeRefused).Inc()
+		h.metrics.requests.WithLabelValues("", "", record.OutcomeRefused).Inc()
 		llm.AllowOrigin(w, r)
 		return llm.WriteError(w, llm.ShapeOf(r.URL.Path), unavailable(err))
 	}

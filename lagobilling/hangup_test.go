@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tollgate-llm/tollgate/internal/llm"
+	"github.com/tollgate-llm/tollgate/internal/record"
 	"github.com/tollgate-llm/tollgate/internal/usage"
 )
 
@@ -118,7 +119,7 @@ func TestHangUp(t *testing.T) {
 			hangUpAfter(b, rt, began, c.streamed)
 			e := b.only()
 			<-done
-			require.Equal(t, outcomeClientGone, e.Outcome)
+			require.Equal(t, record.OutcomeClientGone, e.Outcome)
 			require.Equal(t, c.hangup, e.Hangup)
 			require.Equal(t, 1, e.Attempts)
 			require.Equal(t, c.source, e.Source)
@@ -154,7 +155,7 @@ func TestHangUpSeenByAWrite(t *testing.T) {
 			}))
 			require.Error(t, err, "a part is missing: what came must not look whole")
 			e := b.only()
-			require.Equal(t, outcomeClientGone, e.Outcome)
+			require.Equal(t, record.OutcomeClientGone, e.Outcome)
 			require.Equal(t, hangupDrained, e.Hangup)
 			require.Equal(t, usage.Reported, e.Source)
 		})
@@ -186,8 +187,8 @@ func TestHangUpBeforeAnythingWasSent(t *testing.T) {
 	rt.silent = true
 	hangUpAfter(b, rt, began, false)
 	e := b.only()
-	require.Equal(t, outcomeClientGone, e.Outcome)
-	require.Equal(t, notBilledUnsent, e.NotBilled)
+	require.Equal(t, record.OutcomeClientGone, e.Outcome)
+	require.Equal(t, record.NotBilledUnsent, e.NotBilled)
 	require.Empty(t, e.Events)
 }
 

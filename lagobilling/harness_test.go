@@ -20,6 +20,7 @@ import (
 
 	"github.com/tollgate-llm/tollgate/app"
 	"github.com/tollgate-llm/tollgate/internal/llm"
+	"github.com/tollgate-llm/tollgate/internal/record"
 	"github.com/tollgate-llm/tollgate/internal/spool"
 	"github.com/tollgate-llm/tollgate/internal/usage"
 )
@@ -197,11 +198,11 @@ func (b *bench) records() []ledgerEntry {
 	b.t.Helper()
 	var out []ledgerEntry
 	require.NoError(b.t, b.account.spool.Scan(time.Time{}, time.Time{}, func(rec spool.Record) error {
-		r, err := parseRecord(rec.Payload)
+		r, err := record.Parse(rec.Payload)
 		if err != nil {
 			return err
 		}
-		out = append(out, ledgerEntry{record: *r, State: rec.State.String()})
+		out = append(out, ledgerEntry{Record: *r, State: rec.State.String()})
 		return nil
 	}))
 	return out

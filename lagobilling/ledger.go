@@ -18,6 +18,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/tollgate-llm/tollgate/internal/record"
 	"github.com/tollgate-llm/tollgate/internal/spool"
 )
 
@@ -130,17 +131,17 @@ func ledgerLine(b []byte, rec spool.Record) []byte {
 	if len(payload) < 2 || payload[len(payload)-1] != '}' {
 		payload = []byte("{}")
 	}
-	o := object(append(b, payload[:len(payload)-1]...))
-	o = o.str("state", rec.State.String())
-	o = o.num("seq", int64(rec.Seq)) //nolint:gosec // a sequence number stays far below
+	o := record.Object(append(b, payload[:len(payload)-1]...))
+	o = o.Str("state", rec.State.String())
+	o = o.Num("seq", int64(rec.Seq)) //nolint:gosec // a sequence number stays far below
 	if len(rec.Note) > 0 {
 		if json.Valid(rec.Note) {
-			o = append(o.key("rejected_because"), rec.Note...)
+			o = append(o.Key("rejected_because"), rec.Note...)
 		} else {
-			o = o.str("rejected_because", string(rec.Note))
+			o = o.Str("rejected_because", string(rec.Note))
 		}
 	}
-	return append(o.close(), '\n')
+	return append(o.Close(), '\n')
 }
 
 // eventLines appends the bodies of a record's events exactly as Lago gets them, one a line.

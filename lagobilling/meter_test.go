@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tollgate-llm/tollgate/internal/llm"
+	"github.com/tollgate-llm/tollgate/internal/record"
 	"github.com/tollgate-llm/tollgate/internal/usage"
 )
 
@@ -161,7 +162,7 @@ func TestUsageIsRecorded(t *testing.T) {
 			e := b.only()
 			require.Equal(t, res.Header.Get("x-litellm-call-id"), e.ID)
 			require.Equal(t, "done", e.State, "without a Lago the ledger has it and nothing is sent")
-			require.Equal(t, outcomeCompleted, e.Outcome)
+			require.Equal(t, record.OutcomeCompleted, e.Outcome)
 			require.Equal(t, usage.Reported, e.Source)
 			require.EqualValues(t, 600, e.Counts.N(usage.Input))
 			require.EqualValues(t, 400, e.Counts.N(usage.CacheRead))
@@ -278,38 +279,38 @@ func TestOutcomes(t *testing.T) {
 		notBilled string
 		broken    bool // the client sees the connection cut
 	}{
-		{name: "provider error", outcome: outcomeError, notBilled: notBilledError, route: chatRoute(func(w http.ResponseWriter, _ *http.Request) {
+		{name: "provider error", outcome: record.OutcomeError, notBilled: record.NotBilledError, route: chatRoute(func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Type", "application/json")
 			w.WriteHeader(http.StatusTooManyRequests)
 			_, _ = io.WriteString(w, `{"error":{"message":"slow down"},"usage":{"prompt_tokens":5,"completion_tokens":5}}`)
 		})},
-		{name: "redirect", outcome: outcomeError, notBilled: notBilledError, route: chatRoute(func(w http.ResponseWriter, _ *http.Request) {
+		{name: "redirect", outcome: record.OutcomeError, notBilled: record.NotBilledError, route: chatRoute(func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Length", "0")
 			w.WriteHeader(http.StatusNotModified)
 		})},
-		{name: "cut stream", outcome: outcomeCut, source: usage.Estimated, broken: true, route: chatRoute(func(w http.ResponseWriter, r *http.Request) {
+		{name: "cut stream", outcome: record.OutcomeCut, source: usage.Estimated, broken: true, route: chatRoute(func(w http.ResponseWriter, r *http.Request) {
 			chunked(stream, sseStart)(w, r)
 			panic(http.ErrAbortHandler)
 		})},
-		{name: "stream without its end", outcome: outcomeCut, source: usage.Estimated, route: chatRoute(chunked(stream, sseStart))},
-		{name: "empty answer of stated length", outcome: outcomeCut, source: usage.Estimated, route: chatRoute(plain("", ""))},
-		{name: "empty answer without a length", outcome: outcomeCut, source: usage.Estimated, route: chatRoute(chunked(""))},
-		{name: "stream cut after its usage", outcome: outcomeCut, source: usage.Reported, broken: true, route: chatRoute(func(w http.ResponseWriter, r *http.Request) {
+		{name: "stream without its end", outcome: record.OutcomeCut, source: usage.Estimated, route: chatRoute(chunked(stream, sseStart))},
+		{name: "empty answer of stated length", outcome: record.OutcomeCut, source: usage.Estimated, route: chatRoute(plain("", ""))},
+		{name: "empty answer without a length", outcome: record.OutcomeCut, source: usage.Estimated, route: chatRoute(chunked(""))},
+		{name: "stream cut after its usage", outcome: record.OutcomeCut, source: usage.Reported, broken: true, route: chatRoute(func(w http.ResponseWriter, r *http.Request) {
 			chunked(stream, sseStart, sseUsage)(w, r)
 			panic(http.ErrAbortHandler)
 		})},
-		{name: "no usage", outcome: outcomeCompleted, source: usage.Estimated, route: chatRoute(plain("application/json", `{"choices":[{"message":{"content":"Hi"}}]}`))},
-		{name: "compressed", outcome: outcomeCompleted, source: usage.Estimated, route: chatRoute(func(w http.ResponseWriter, _ *http.Request) {
+		{name: "no usage", outcome: record.OutcomeCompleted, source: usage.Estimated, route: chatRoute(plain("application/json", `{"choices":[{"message":{"content":"Hi"}}]}`))},
+		{name: "compressed", outcome: record.OutcomeCompleted, source: usage.Estimated, route: chatRoute(func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Type", "application/json")
 			w.Header().Set("Content-Encoding", "br")
 			_, _ = io.WriteString(w, "\x01\x02\x03")
 		})},
-		{name: "free endpoint", outcome: outcomeCompleted, notBilled: notBilledFree, route: func() route {
+		{name: "free endpoint", outcome: record.OutcomeCompleted, notBilled: record.NotBilledFree, route: func() route {
 			rt := chatRoute(plain("application/json", `{"input_tokens":12}`))
 			rt.endpoint = llm.Endpoint{Name: "messages/count_tokens", API: llm.Anthropic, Reader: usage.NotBillable, Billing: llm.Free}
 			return rt
 		}()},
-		{name: "panic before the answer", outcome: outcomeError, notBilled: notBilledError, broken: true, route: chatRoute(func(http.ResponseWriter, *http.Request) {
+		{name: "panic before the answer", outcome: record.OutcomeError, notBilled: record.NotBilledError, broken: true, route: chatRoute(func(http.ResponseWriter, *http.Request) {
 			panic(http.ErrAbortHandler)
 		})},
 	}
@@ -363,7 +364,7 @@ func TestTrailersPass(t *testing.T) {
 	}))
 	require.NoError(t, err)
 	require.Equal(t, "1", res.Trailer.Get("X-Sum"))
-	require.Equal(t, outcomeCompleted, b.only().Outcome)
+	require.Equal(t, record.OutcomeCompleted, b.only().Outcome)
 }
 
 func TestCallsThatAreNotModelCallsPass(t *testing.T) {

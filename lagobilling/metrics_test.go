@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tollgate-llm/tollgate/internal/llm"
+	"github.com/tollgate-llm/tollgate/internal/record"
 	"github.com/tollgate-llm/tollgate/internal/usage"
 )
 
@@ -40,8 +41,8 @@ func TestSeriesOfCalls(t *testing.T) {
 	bills := make([]*bill, 0, 4*3*7)
 	for i, model := range []string{"", "gpt-4o", "gpt-4o-mini", "a b"} {
 		for j, backend := range []string{"", "openai", "gpt-4o"} {
-			for k, outcome := range []string{outcomeCompleted, outcomeError, outcomeCut, outcomeClientGone, outcomeInterrupted} {
-				b := &bill{record: &record{Model: model, Backend: backend, Outcome: outcome}}
+			for k, outcome := range []string{record.OutcomeCompleted, record.OutcomeError, record.OutcomeCut, record.OutcomeClientGone, record.OutcomeInterrupted} {
+				b := &bill{Record: &record.Record{Model: model, Backend: backend, Outcome: outcome}}
 				b.Counts.Set(usage.Kind((i+j+k)%usage.NumKinds), int64(1+i))
 				b.Counts.Set(usage.Input, int64(j))
 				if k%2 == 0 {

@@ -13,6 +13,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
+	"github.com/tollgate-llm/tollgate/internal/record"
 	"github.com/tollgate-llm/tollgate/internal/spool"
 	"github.com/tollgate-llm/tollgate/internal/testkit"
 )
@@ -234,9 +235,9 @@ func TestInterruptedCallsAreSettledByTheOperator(t *testing.T) {
 	o.finished(4)
 	require.Equal(t, "24", o.lago.Billed("sub-1", "tokens", "total_tokens"), "three estimates of 8")
 	for _, e := range o.entries("events") {
-		require.Equal(t, outcomeInterrupted, e.Outcome)
+		require.Equal(t, record.OutcomeInterrupted, e.Outcome)
 		require.Equal(t, e.ID == left[1], e.Discarded == "the provider charged nothing")
-		require.Equal(t, e.ID == left[1], e.NotBilled == notBilledDiscarded)
+		require.Equal(t, e.ID == left[1], e.NotBilled == record.NotBilledDiscarded)
 		require.Equal(t, e.ID == left[1], len(e.Events) == 0)
 		require.Zero(t, e.InputUnits)
 	}
@@ -254,7 +255,7 @@ func TestDiscardThatWasCutOff(t *testing.T) {
 	id := o.entries("rejected")[0].ID
 	require.NoError(t, eachAccount("default", func(a *Account) error {
 		return a.spool.Select([]spool.State{spool.StateRejected}, time.Time{}, time.Time{}, func(rec spool.Record) error {
-			payload, err := discarded(rec.Payload, "a test")
+			payload, err := record.Discard(rec.Payload, "a test")
 			require.NoError(t, err)
 			_, err = a.spool.Amend(rec.Seq, payload)
 			return err

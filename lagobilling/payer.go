@@ -9,6 +9,7 @@ import (
 
 	"github.com/tollgate-llm/tollgate/app/setting"
 	"github.com/tollgate-llm/tollgate/internal/llm"
+	"github.com/tollgate-llm/tollgate/internal/record"
 )
 
 // The sources of a payer that have a name.
@@ -171,11 +172,11 @@ func (h *Handler) missingText(call *llm.Call) string {
 }
 
 // evaluate returns the configured properties with their values for one request. Empty ones are left out.
-func (h *Handler) evaluate(repl *caddy.Replacer) ([]property, *llm.Error) {
+func (h *Handler) evaluate(repl *caddy.Replacer) ([]record.Property, *llm.Error) {
 	if len(h.properties) == 0 {
 		return nil, nil
 	}
-	out := make([]property, 0, len(h.properties))
+	out := make([]record.Property, 0, len(h.properties))
 	for i := range h.properties {
 		t := &h.properties[i]
 		v := strings.TrimSpace(t.eval(repl))
@@ -183,7 +184,7 @@ func (h *Handler) evaluate(repl *caddy.Replacer) ([]property, *llm.Error) {
 			return nil, &llm.Error{Status: http.StatusBadRequest, Type: "invalid_request_error", Param: t.name, Message: err.Error()}
 		}
 		if v != "" {
-			out = append(out, property{Name: t.name, Value: v})
+			out = append(out, record.Property{Name: t.name, Value: v})
 		}
 	}
 	return out, nil

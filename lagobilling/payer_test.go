@@ -10,6 +10,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/tollgate-llm/tollgate/internal/llm"
+	"github.com/tollgate-llm/tollgate/internal/record"
 )
 
 func TestWhoPays(t *testing.T) {
@@ -105,7 +106,7 @@ func TestNobodyPays(t *testing.T) {
 	_, _, err = free.post(rt)
 	require.NoError(t, err)
 	e := free.only()
-	require.Equal(t, notBilledPayer, e.NotBilled)
+	require.Equal(t, record.NotBilledPayer, e.NotBilled)
 	require.Empty(t, e.Events)
 	require.NotEmpty(t, e.Cost, "the ledger says what it cost all the same")
 }
@@ -117,7 +118,7 @@ func TestFreeEndpointsNeedNoPayer(t *testing.T) {
 	res, _, err := b.post(rt)
 	require.NoError(t, err)
 	require.Equal(t, http.StatusOK, res.StatusCode)
-	require.Equal(t, notBilledFree, b.only().NotBilled)
+	require.Equal(t, record.NotBilledFree, b.only().NotBilled)
 }
 
 func TestPropertiesAreChecked(t *testing.T) {
@@ -131,7 +132,7 @@ func TestPropertiesAreChecked(t *testing.T) {
 	repl := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
 	got, refusal := h.evaluate(repl)
 	require.Nil(t, refusal)
-	require.Equal(t, []property{{"plain", "x"}, {"unknown", "{no.such.placeholder}"}}, got, "an empty property is left out, a slip shows")
+	require.Equal(t, []record.Property{{Name: "plain", Value: "x"}, {Name: "unknown", Value: "{no.such.placeholder}"}}, got, "an empty property is left out, a slip shows")
 	r.Header.Set("X-Customer", "a\x01")
 	_, refusal = h.evaluate(repl)
 	require.NotNil(t, refusal)

@@ -9,6 +9,7 @@ import (
 
 	"github.com/tollgate-llm/tollgate/internal/llm"
 	"github.com/tollgate-llm/tollgate/internal/price"
+	"github.com/tollgate-llm/tollgate/internal/record"
 	"github.com/tollgate-llm/tollgate/internal/usage"
 )
 
@@ -38,7 +39,7 @@ type chargeLine struct {
 // price puts a price on a settled record. A record that is not billed for want of a payer is priced as well, so that the
 // ledger says what it cost.
 func (h *Handler) price(b *bill, res *usage.Result) {
-	if b.NotBilled != "" && b.NotBilled != notBilledPayer {
+	if b.NotBilled != "" && b.NotBilled != record.NotBilledPayer {
 		return
 	}
 	f, ok := h.scale[b.Provider]
@@ -198,16 +199,16 @@ func (h *Handler) checkOthersPriced(c *llm.Call, t *llm.Target) *llm.Error {
 }
 
 // estimateInterrupted settles the record of a call that an earlier process left open: billed for what its request held.
-func (h *Handler) estimateInterrupted(r *record, now time.Time) (payload []byte, billed bool) {
+func (h *Handler) estimateInterrupted(r *record.Record, now time.Time) (payload []byte, billed bool) {
 	target := &llm.Target{Provider: r.Provider, Upstream: r.Upstream, BaseURL: r.BaseURL, Prices: r.Written}
-	b := bill{record: r, target: target}
+	b := bill{Record: r, target: target}
 	var res usage.Result
 	estimateInput(&res, r.InputUnits)
 	res.How = "the gateway ended before the call did: input counted from the request"
-	r.forgetOpened()
-	r.Outcome, r.Settled = outcomeInterrupted, now
+	r.ForgetOpened()
+	r.Outcome, r.Settled = record.OutcomeInterrupted, now
 	b.take(&res)
 	h.price(&b, &res)
 	events := h.appendEvents(nil, &b)
-	return r.append(nil, events), len(events) > 0
+	return r.Append(nil, events), len(events) > 0
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/tidwall/gjson"
 
 	"github.com/tollgate-llm/tollgate/internal/lago"
+	"github.com/tollgate-llm/tollgate/internal/record"
 	"github.com/tollgate-llm/tollgate/internal/spool"
 )
 
@@ -193,7 +194,7 @@ func (r *reconciliation) take(rec spool.Record, e gjson.Result) error {
 	if err != nil {
 		return fmt.Errorf("record %d holds an event without an id of ours", rec.Seq)
 	}
-	at, ok := eventTime(e.Get("timestamp").Str)
+	at, ok := record.EventTime(e.Get("timestamp").Str)
 	if !ok {
 		return fmt.Errorf("event %s has no timestamp", id)
 	}

@@ -31,6 +31,7 @@ import (
 	_ "github.com/caddyserver/caddy/v2/modules/metrics"
 
 	"github.com/tollgate-llm/tollgate/internal/llm"
+	"github.com/tollgate-llm/tollgate/internal/record"
 	"github.com/tollgate-llm/tollgate/internal/usage"
 )
 
@@ -299,7 +300,7 @@ func TestReloadsLoseNothing(t *testing.T) {
 	for line := range strings.Lines(lines) {
 		var e ledgerEntry
 		require.NoError(t, json.Unmarshal([]byte(line), &e))
-		require.Equal(t, outcomeCompleted, e.Outcome)
+		require.Equal(t, record.OutcomeCompleted, e.Outcome)
 		require.Equal(t, usage.Reported, e.Source)
 		ids[e.ID] = true
 	}
@@ -351,7 +352,7 @@ func TestClientThatHangsUp(t *testing.T) {
 	require.NoError(t, err)
 	var e ledgerEntry
 	require.NoError(t, json.Unmarshal([]byte(lines), &e))
-	require.Equal(t, outcomeClientGone, e.Outcome)
+	require.Equal(t, record.OutcomeClientGone, e.Outcome)
 	require.Equal(t, hangupDrained, e.Hangup)
 	require.Equal(t, usage.Reported, e.Source)
 	require.EqualValues(t, 1050, e.Counts.InputTokens()+e.Counts.OutputTokens())
@@ -382,7 +383,7 @@ func TestHangUpBeforeAnyAnswer(t *testing.T) {
 	require.NoError(t, err)
 	var e ledgerEntry
 	require.NoError(t, json.Unmarshal([]byte(lines), &e))
-	require.Equal(t, outcomeClientGone, e.Outcome)
+	require.Equal(t, record.OutcomeClientGone, e.Outcome)
 	require.Equal(t, hangupCancelled, e.Hangup)
 	require.Zero(t, e.Status)
 	require.Empty(t, e.NotBilled)

@@ -14,6 +14,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/tollgate-llm/tollgate/internal/llm"
+	"github.com/tollgate-llm/tollgate/internal/record"
 	"github.com/tollgate-llm/tollgate/internal/spool"
 	"github.com/tollgate-llm/tollgate/internal/usage"
 )
@@ -38,7 +39,7 @@ type settlement struct {
 	bytes      int64
 	first      time.Time // when the first byte of the body came
 	framed     bool      // the answer's format has an end of its own
-	record     record
+	record     record.Record
 }
 
 var noTarget llm.Target
@@ -88,7 +89,7 @@ func (m *meter) open(ctx context.Context, c *llm.Call) *llm.Error {
 	m.id = spool.ID(id)
 	m.record = openedRecord(m.account.name, c, payer, by, properties)
 	buf := payloads.Get().(*[]byte)
-	*buf = m.record.append((*buf)[:0], nil)
+	*buf = m.record.Append((*buf)[:0], nil)
 	err = m.account.spool.Begin(m.id, *buf)
 	payloads.Put(buf)
 	if err != nil {
@@ -103,8 +104,8 @@ func (m *meter) open(ctx context.Context, c *llm.Call) *llm.Error {
 
 // openedRecord is what is known of a call before it is forwarded: enough to bill an estimate if this process should end
 // before the call does.
-func openedRecord(account string, c *llm.Call, payer, by string, properties []property) record {
-	r := record{
+func openedRecord(account string, c *llm.Call, payer, by string, properties []record.Property) record.Record {
+	r := record.Record{
 		ID: c.ID, Account: account, Opened: c.Start, Asked: c.Request.Asked, Stream: c.Request.Stream,
 		Payer: payer, EndUser: c.Request.User, InputUnits: c.Request.TextUnits, Properties: properties,
 	}
@@ -114,11 +115,11 @@ func openedRecord(account string, c *llm.Call, payer, by string, properties []pr
 	if c.Endpoint != nil {
 		r.Endpoint = c.Endpoint.Name
 		if c.Endpoint.Billing != llm.Billable {
-			r.NotBilled = notBilledFree
+			r.NotBilled = record.NotBilledFree
 		}
 	}
 	if t := c.Target(); t != nil {
-		r.setTarget(t)
+		setTarget(&r, t)
 		r.BaseURL, r.Written = t.BaseURL, t.Prices
 	}
 	if id := c.Identity; id != nil {
@@ -129,28 +130,9 @@ func openedRecord(account string, c *llm.Call, payer, by string, properties []pr
 	return r
 }
 
-// forgetOpened drops what only an estimate needs.
-func (r *record) forgetOpened() {
-	r.InputUnits, r.BaseURL, r.Written = 0, "", nil
-}
-
-func (r *record) setTarget(t *llm.Target) {
+func setTarget(r *record.Record, t *llm.Target) {
 	r.Model, r.Upstream, r.Backend, r.Provider = t.Model, t.Upstream, t.Backend, t.Provider
 }
-
-// Why a call is not billed.
-const (
-	notBilledFree   = "free endpoint"
-	notBilledError  = "the answer is an error"
-	notBilledPayer  = "nobody pays"
-	notBilledUnsent = "no backend took the call"
-	notBilledUsage  = "no usage is known"
-	notBilledPrice  = "no price is known"
-
-	notBilledNothing = "it costs nothing"
-
-	notBilledDiscarded = "discarded by an operator"
-)
 
 // settle writes the settled record, once, with its events frozen in it. If it cannot be written, the meter aborts the
 // answer: the client must not get its end.
@@ -165,9 +147,9 @@ func (m *meter) settle(how ending) {
 	r.Hangup = m.label()
 	r.Status = m.answerStatus()
 	r.Attempts = m.call.Attempts()
-	r.forgetOpened()
+	r.ForgetOpened()
 	if t := m.call.Target(); t != nil {
-		r.setTarget(t)
+		setTarget(r, t)
 	}
 	res := m.result()
 	r.Outcome = m.outcome(how, &res)
@@ -176,12 +158,12 @@ func (m *meter) settle(how ending) {
 	if !m.first.IsZero() {
 		r.TTFT = m.first.Sub(m.call.Start).Milliseconds()
 	}
-	b := bill{record: r, target: m.target(), unsent: !m.wasSent()}
+	b := bill{Record: r, target: m.target(), unsent: !m.wasSent()}
 	b.take(&res)
 	m.h.price(&b, &res)
 	buf, evs := payloads.Get().(*[]byte), payloads.Get().(*[]byte)
 	*evs = m.h.appendEvents((*evs)[:0], &b)
-	*buf = r.append((*buf)[:0], *evs)
+	*buf = r.Append((*buf)[:0], *evs)
 	err := m.account.settle(m.id, *buf, len(*evs) > 0)
 	payloads.Put(buf)
 	payloads.Put(evs)
@@ -203,9 +185,9 @@ func (m *meter) countUnopened() {
 	if m.opened || m.call.Endpoint == nil {
 		return
 	}
-	outcome := outcomeRefused
+	outcome := record.OutcomeRefused
 	if m.call.Endpoint.Billing == llm.Local && m.status < 400 {
-		outcome = outcomeLocal
+		outcome = record.OutcomeLocal
 	}
 	m.h.metrics.requests.WithLabelValues("", "", outcome).Inc()
 }
@@ -251,19 +233,19 @@ func (m *meter) outcome(how ending, res *usage.Result) string {
 	seen := res.Source == usage.Reported || res.Source == usage.Partial || (m.reader != nil && m.reader.OutputUnits() > 0)
 	switch {
 	case m.clientGone() && !failure(status):
-		return outcomeClientGone
+		return record.OutcomeClientGone
 	case failure(status), status == 0, res.Error && !seen:
-		return outcomeError
+		return record.OutcomeError
 	case res.Error:
-		return outcomeCut
+		return record.OutcomeCut
 	case m.bytes == 0 && status == http.StatusOK && !m.head && m.endpoint().Billing == llm.Billable:
-		return outcomeCut // no answer of a model is empty
+		return record.OutcomeCut // no answer of a model is empty
 	case how == ended:
-		return outcomeCompleted
+		return record.OutcomeCompleted
 	case how == answered && m.handlerErr == nil && m.left <= 0 && (res.Complete || !m.framed):
-		return outcomeCompleted
+		return record.OutcomeCompleted
 	}
-	return outcomeCut
+	return record.OutcomeCut
 }
 
 // result returns the usage of the answer as far as it came. Without a reader, what the request held is all there is.

@@ -1,4 +1,4 @@
-package lagobilling
+package record
 
 import (
 	"bytes"
@@ -15,23 +15,37 @@ import (
 	"github.com/tollgate-llm/tollgate/internal/usage"
 )
 
-// recordVersion is the version of the payload format. docs/records.md specifies it.
-const recordVersion = 1
+// Version is the version of the payload format. docs/records.md specifies it.
+const Version = 1
 
 // Outcomes of a call. They are the values of the label `outcome`, and so a closed list.
 const (
-	outcomeCompleted   = "completed"   // the answer's own end was seen
-	outcomeError       = "error"       // the provider or the gateway answered with an error: never priced
-	outcomeCut         = "cut"         // the upstream ended the answer before its end
-	outcomeClientGone  = "client_gone" // the client hung up
-	outcomeInterrupted = "interrupted" // the gateway's process ended before the call did
-	outcomeRefused     = "refused"     // nothing was forwarded; there is no record
-	outcomeLocal       = "local"       // answered by the gateway itself; there is no record
+	OutcomeCompleted   = "completed"   // the answer's own end was seen
+	OutcomeError       = "error"       // the provider or the gateway answered with an error: never priced
+	OutcomeCut         = "cut"         // the upstream ended the answer before its end
+	OutcomeClientGone  = "client_gone" // the client hung up
+	OutcomeInterrupted = "interrupted" // the gateway's process ended before the call did
+	OutcomeRefused     = "refused"     // nothing was forwarded; there is no record
+	OutcomeLocal       = "local"       // answered by the gateway itself; there is no record
 )
 
-// record is the payload of a usage record: what one call used, what it cost, who pays, and the frozen events that Lago
+// Why a call is not billed.
+const (
+	NotBilledFree   = "free endpoint"
+	NotBilledError  = "the answer is an error"
+	NotBilledPayer  = "nobody pays"
+	NotBilledUnsent = "no backend took the call"
+	NotBilledUsage  = "no usage is known"
+	NotBilledPrice  = "no price is known"
+
+	NotBilledNothing = "it costs nothing"
+
+	NotBilledDiscarded = "discarded by an operator"
+)
+
+// Record is the payload of a usage record: what one call used, what it cost, who pays, and the frozen events that Lago
 // gets. The opened payload of a call under way holds the members that are known by then.
-type record struct {
+type Record struct {
 	V             int       `json:"v"`
 	ID            string    `json:"id"`
 	Account       string    `json:"account"`
@@ -66,7 +80,7 @@ type record struct {
 	Written map[string]string `json:"written_prices,omitempty"`
 
 	InputUnits int64        `json:"input_units,omitempty"` // the request's text in thousandths of a token; opened records
-	Counts     counts       `json:"counts,omitzero"`
+	Counts     Counts       `json:"counts,omitzero"`
 	Source     usage.Source `json:"source,omitempty"`
 	How        string       `json:"how,omitempty"`
 
@@ -83,18 +97,23 @@ type record struct {
 	TTFT     int64 `json:"ttft_ms,omitempty"`
 	Duration int64 `json:"duration_ms,omitempty"`
 
-	Properties []property        `json:"properties,omitempty"`
+	Properties []Property        `json:"properties,omitempty"`
 	Events     []json.RawMessage `json:"events,omitempty"`
 }
 
-// counts are a record's quantities by kind.
-type counts struct{ usage.Counts }
+// ForgetOpened drops what only an estimate needs.
+func (r *Record) ForgetOpened() {
+	r.InputUnits, r.BaseURL, r.Written = 0, "", nil
+}
+
+// Counts are a record's quantities by kind.
+type Counts struct{ usage.Counts }
 
 // IsZero reports whether no kind was set.
-func (c counts) IsZero() bool { return c.Empty() }
+func (c Counts) IsZero() bool { return c.Empty() }
 
 // UnmarshalJSON reads an object of kinds.
-func (c *counts) UnmarshalJSON(b []byte) error {
+func (c *Counts) UnmarshalJSON(b []byte) error {
 	var m map[string]int64
 	if err := json.Unmarshal(b, &m); err != nil {
 		return err
@@ -109,20 +128,20 @@ func (c *counts) UnmarshalJSON(b []byte) error {
 	return nil
 }
 
-// property is an event property with its value.
-type property struct {
+// Property is an event property with its value.
+type Property struct {
 	Name  string `json:"name"`
 	Value string `json:"value"`
 }
 
-// parseRecord reads a payload.
-func parseRecord(payload []byte) (*record, error) {
-	var r record
+// Parse reads a payload.
+func Parse(payload []byte) (*Record, error) {
+	var r Record
 	if err := json.Unmarshal(payload, &r); err != nil {
 		return nil, fmt.Errorf("unreadable record: %w", err)
 	}
-	if r.V > recordVersion {
-		return nil, fmt.Errorf("record %s has version %d, newer than this program knows (%d)", r.ID, r.V, recordVersion)
+	if r.V > Version {
+		return nil, fmt.Errorf("record %s has version %d, newer than this program knows (%d)", r.ID, r.V, Version)
 	}
 	return &r, nil
 }
@@ -132,9 +151,9 @@ var eventsMember = []byte(`,"events":[`)
 
 var errUnreadable = errors.New("unreadable record: it is not a JSON object")
 
-// recordEvents returns the frozen event bodies of a payload, for the delivery. They are parts of the payload. What is
+// Events returns the frozen event bodies of a payload, for the delivery. They are parts of the payload. What is
 // around the events is not looked at: the payload is ours, and the spool has its checksum.
-func recordEvents(payload []byte) ([][]byte, error) {
+func Events(payload []byte) ([][]byte, error) {
 	rest := behindEventsMember(payload)
 	if rest == nil {
 		if !gjson.ValidBytes(payload) || payload[0] != '{' {
@@ -187,100 +206,100 @@ func objectLength(b []byte) int {
 	return c.At
 }
 
-// append appends the record. events is the text of its events, comma-separated; the Events member is for readers.
-func (r *record) append(b, events []byte) []byte {
-	o := openObject(b)
-	o = o.num("v", recordVersion)
-	o = o.str("id", r.ID)
-	o = o.str("account", r.Account)
+// Append appends the record. events is the text of its events, comma-separated; the Events member is for readers.
+func (r *Record) Append(b, events []byte) []byte {
+	o := OpenObject(b)
+	o = o.Num("v", Version)
+	o = o.Str("id", r.ID)
+	o = o.Str("account", r.Account)
 	o = o.time("opened", r.Opened)
 	o = o.time("settled", r.Settled)
-	o = o.opt("outcome", r.Outcome)
-	o = o.opt("hangup", r.Hangup)
+	o = o.Opt("outcome", r.Outcome)
+	o = o.Opt("hangup", r.Hangup)
 	o = o.optNum("status", int64(r.Status))
-	o = o.str("endpoint", r.Endpoint)
-	o = o.str("asked", r.Asked)
-	o = o.opt("model", r.Model)
-	o = o.opt("upstream", r.Upstream)
-	o = o.opt("backend", r.Backend)
-	o = o.opt("provider", r.Provider)
-	o = o.opt("response_model", r.ResponseModel)
-	o = o.opt("response_id", r.ResponseID)
-	o = o.opt("tier", r.Tier)
+	o = o.Str("endpoint", r.Endpoint)
+	o = o.Str("asked", r.Asked)
+	o = o.Opt("model", r.Model)
+	o = o.Opt("upstream", r.Upstream)
+	o = o.Opt("backend", r.Backend)
+	o = o.Opt("provider", r.Provider)
+	o = o.Opt("response_model", r.ResponseModel)
+	o = o.Opt("response_id", r.ResponseID)
+	o = o.Opt("tier", r.Tier)
 	o = o.flag("stream", r.Stream)
 	o = o.optNum("attempts", int64(r.Attempts))
-	o = o.opt("payer", r.Payer)
-	o = o.opt("charge_by", r.ChargeBy)
-	o = o.opt("key", r.Key)
-	o = o.opt("key_hash", r.KeyHash)
-	o = o.opt("key_alias", r.KeyAlias)
-	o = o.opt("team", r.Team)
-	o = o.opt("user", r.User)
-	o = o.opt("end_user", r.EndUser)
-	o = o.opt("base_url", r.BaseURL)
+	o = o.Opt("payer", r.Payer)
+	o = o.Opt("charge_by", r.ChargeBy)
+	o = o.Opt("key", r.Key)
+	o = o.Opt("key_hash", r.KeyHash)
+	o = o.Opt("key_alias", r.KeyAlias)
+	o = o.Opt("team", r.Team)
+	o = o.Opt("user", r.User)
+	o = o.Opt("end_user", r.EndUser)
+	o = o.Opt("base_url", r.BaseURL)
 	o = r.appendWritten(o)
 	o = o.optNum("input_units", r.InputUnits)
 	o = r.appendCounts(o)
-	o = o.opt("source", string(r.Source))
-	o = o.opt("how", r.How)
-	o = o.opt("cost", r.Cost)
-	o = o.opt("base_cost", r.BaseCost)
-	o = o.opt("provider_cost", r.ProviderCost)
-	o = o.opt("unpriced", r.Unpriced)
-	o = o.opt("prices", r.Prices)
-	o = o.opt("price_note", r.PriceNote)
-	o = o.opt("not_billed", r.NotBilled)
-	o = o.opt("discarded", r.Discarded)
+	o = o.Opt("source", string(r.Source))
+	o = o.Opt("how", r.How)
+	o = o.Opt("cost", r.Cost)
+	o = o.Opt("base_cost", r.BaseCost)
+	o = o.Opt("provider_cost", r.ProviderCost)
+	o = o.Opt("unpriced", r.Unpriced)
+	o = o.Opt("prices", r.Prices)
+	o = o.Opt("price_note", r.PriceNote)
+	o = o.Opt("not_billed", r.NotBilled)
+	o = o.Opt("discarded", r.Discarded)
 	o = o.optNum("bytes", r.Bytes)
 	o = o.optNum("ttft_ms", r.TTFT)
 	o = o.optNum("duration_ms", r.Duration)
 	o = r.appendProperties(o)
 	if len(events) > 0 {
-		o = append(o.key("events"), '[')
+		o = append(o.Key("events"), '[')
 		o = append(o, events...)
 		o = append(o, ']')
 	}
-	return o.close()
+	return o.Close()
 }
 
-func (r *record) appendCounts(o object) object {
+func (r *Record) appendCounts(o Object) Object {
 	if r.Counts.Empty() {
 		return o
 	}
-	kinds := openObject(o.key("counts"))
+	kinds := OpenObject(o.Key("counts"))
 	for k := range usage.Kind(usage.NumKinds) {
 		if n, ok := r.Counts.Get(k); ok {
-			kinds = kinds.num(k.String(), n)
+			kinds = kinds.Num(k.String(), n)
 		}
 	}
-	return kinds.close()
+	return kinds.Close()
 }
 
-func (r *record) appendWritten(o object) object {
+func (r *Record) appendWritten(o Object) Object {
 	if len(r.Written) == 0 {
 		return o
 	}
-	prices := openObject(o.key("written_prices"))
+	prices := OpenObject(o.Key("written_prices"))
 	for _, name := range slices.Sorted(maps.Keys(r.Written)) {
-		prices = prices.own(name, r.Written[name])
+		prices = prices.Own(name, r.Written[name])
 	}
-	return prices.close()
+	return prices.Close()
 }
 
 // appendProperties appends the evaluated properties of an opened record. A settled record has them in its events.
-func (r *record) appendProperties(o object) object {
+func (r *Record) appendProperties(o Object) Object {
 	if len(r.Properties) == 0 || !r.Settled.IsZero() {
 		return o
 	}
-	o = append(o.key("properties"), '[')
+	o = append(o.Key("properties"), '[')
 	for i, p := range r.Properties {
 		if i > 0 {
 			o = append(o, ',')
 		}
-		one := openObject(o)
-		one = one.str("name", p.Name)
-		one = one.str("value", p.Value)
-		o = one.close()
+		one := OpenObject(o)
+		one = one.Str("name", p.Name)
+		one = one.Str("value", p.Value)
+		o = one.Close()
 	}
 	return append(o, ']')
 }

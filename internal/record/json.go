@@ -1,0 +1,157 @@
+package record
+
+import (
+	"strconv"
+	"time"
+	"unicode/utf8"
+)
+
+// Object is a JSON object under way at the end of a buffer: its methods append members. Records are written for every call,
+// so they are put together by hand: no reflection, no allocation but the buffer's own growth.
+type Object []byte
+
+// OpenObject begins an object at the end of b.
+func OpenObject(b []byte) Object { return append(b, '{') }
+
+// Close ends the object and returns the buffer.
+func (o Object) Close() []byte { return append(o, '}') }
+
+// comma parts a member from the one before. A brace is last only while there is none.
+func (o Object) comma() Object {
+	if o[len(o)-1] == '{' {
+		return o
+	}
+	return append(o, ',')
+}
+
+// Key appends a member's name that is ours, and so needs no escaping.
+func (o Object) Key(name string) Object {
+	o = append(o.comma(), '"')
+	o = append(o, name...)
+	return append(o, '"', ':')
+}
+
+// Own appends a string member whose name an operator chose.
+func (o Object) Own(name, value string) Object {
+	return AppendString(append(AppendString(o.comma(), name), ':'), value)
+}
+
+// Str appends a string member, also an empty one.
+func (o Object) Str(name, value string) Object { return AppendString(o.Key(name), value) }
+
+// Opt appends a string member unless it is empty.
+func (o Object) Opt(name, value string) Object {
+	if value == "" {
+		return o
+	}
+	return o.Str(name, value)
+}
+
+// Num appends a number.
+func (o Object) Num(name string, n int64) Object { return strconv.AppendInt(o.Key(name), n, 10) }
+
+// optNum appends a number unless it is zero.
+func (o Object) optNum(name string, n int64) Object {
+	if n == 0 {
+		return o
+	}
+	return o.Num(name, n)
+}
+
+// Quoted appends a number as a decimal string, as Lago wants its quantities.
+func (o Object) Quoted(name string, n int64) Object {
+	return append(strconv.AppendInt(append(o.Key(name), '"'), n, 10), '"')
+}
+
+// flag appends true, or nothing.
+func (o Object) flag(name string, on bool) Object {
+	if !on {
+		return o
+	}
+	return append(o.Key(name), "true"...)
+}
+
+// time appends a time in UTC with milliseconds, unless it is the zero time.
+func (o Object) time(name string, t time.Time) Object {
+	if t.IsZero() {
+		return o
+	}
+	return append(AppendTime(append(o.Key(name), '"'), t), '"')
+}
+
+// AppendTime appends t in UTC as RFC 3339 with milliseconds. Package time is quick at RFC 3339 without a fraction alone.
+func AppendTime(b []byte, t time.Time) []byte {
+	b = t.UTC().AppendFormat(b, time.RFC3339)
+	b = AppendThousandths(b[:len(b)-1], int64(t.Nanosecond()/1e6))
+	return append(b, 'Z')
+}
+
+// AppendThousandths appends the three decimals of n thousandths.
+func AppendThousandths(b []byte, n int64) []byte {
+	return append(b, '.', byte('0'+n/100), byte('0'+n/10%10), byte('0'+n%10))
+}
+
+const hexDigits = "0123456789abcdef"
+
+// unescaped says of each byte whether it stands in a JSON string as it is, as a character of its own.
+var unescaped = func() (t [256]bool) {
+	for c := ' '; c < utf8.RuneSelf; c++ {
+		t[c] = c != '"' && c != '\\'
+	}
+	return t
+}()
+
+// AppendString appends s as a JSON string. What is not valid UTF-8 becomes U+FFFD.
+func AppendString(b []byte, s string) []byte {
+	b = append(b, '"')
+	i := 0
+	for i < len(s) && unescaped[s[i]] {
+		i++
+	}
+	if i == len(s) { // nearly all are
+		return append(append(b, s...), '"')
+	}
+	from := 0
+	for i < len(s) {
+		c := s[i]
+		if c >= utf8.RuneSelf {
+			r, n := utf8.DecodeRuneInString(s[i:])
+			if r == utf8.RuneError && n == 1 {
+				b = append(b, s[from:i]...)
+				b = append(b, "\ufffd"...)
+				i++
+				from = i
+				continue
+			}
+			i += n
+			continue
+		}
+		if unescaped[c] {
+			i++
+			continue
+		}
+		b = append(b, s[from:i]...)
+		switch c {
+		case '"', '\\':
+			b = append(b, '\\', c)
+		case '\n':
+			b = append(b, '\\', 'n')
+		case '\t':
+			b = append(b, '\\', 't')
+		case '\r':
+			b = append(b, '\\', 'r')
+		default:
+			b = append(b, '\\', 'u', '0', '0', hexDigits[c>>4], hexDigits[c&0xf])
+		}
+		i++
+		from = i
+	}
+	b = append(b, s[from:]...)
+	return append(b, '"')
+}
+
+// AppendTimestamp appends t as Lago takes timestamps: Unix seconds with milliseconds, as a decimal number.
+func AppendTimestamp(b []byte, t time.Time) []byte {
+	ms := t.UnixMilli()
+	return AppendThousandths(strconv.AppendInt(b, ms/1000, 10), ms%1000)
+}
