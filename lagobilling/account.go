@@ -14,6 +14,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/tollgate-llm/tollgate/app"
+	"github.com/tollgate-llm/tollgate/internal/delivery"
 	"github.com/tollgate-llm/tollgate/internal/lago"
 	"github.com/tollgate-llm/tollgate/internal/record"
 	"github.com/tollgate-llm/tollgate/internal/spool"
@@ -43,7 +44,7 @@ type Account struct {
 	mu       sync.Mutex
 	settings settings
 	client   *lago.Client
-	delivery *delivery
+	delivery *delivery.Worker
 	payers   *payers
 	peers    *peers
 	started  bool
@@ -122,7 +123,7 @@ func openAccount(s settings, h *Handler, logger *zap.Logger) (*Account, error) {
 	}
 	a := &Account{name: s.name, dir: s.dir, spool: sp, logger: logger}
 	a.quit, a.endCalls = context.WithCancel(context.Background())
-	a.delivery = newDelivery(sp, record.Events, logger, nil)
+	a.delivery = delivery.New(sp, record.Events, logger, nil)
 	a.payers = newPayers(nil)
 	a.configure(s)
 	report := sp.Report()
@@ -191,7 +192,7 @@ func (a *Account) configure(s settings) {
 		a.logger.Warn("durability, spool_max and retain of an open spool stay as they were until the process starts again")
 	}
 	if a.started && s == before {
-		a.delivery.kick() // an operator who mended something at Lago reloads
+		a.delivery.Kick() // an operator who mended something at Lago reloads
 		return
 	}
 	if s.apiBase != before.apiBase || s.apiKey != before.apiKey {
@@ -208,14 +209,14 @@ func (a *Account) configure(s settings) {
 		}
 	}
 	a.delivers.Store(a.client != nil)
-	a.delivery.configure(deliveryConfig{
-		client: a.client, late: s.late, restamp: record.Restamp, sentFile: filepath.Join(s.dir, "sent"),
-		onResult: theMetrics.delivered,
+	a.delivery.Configure(delivery.Config{
+		Client: a.client, Late: s.late, Restamp: record.Restamp, SentFile: filepath.Join(s.dir, "sent"),
+		OnResult: theMetrics.delivered,
 	})
 	a.payers.configure(s.payerCheck, a.client)
 	a.started = true
 	if a.client != nil {
-		a.delivery.start()
+		a.delivery.Start()
 	}
 }
 
@@ -255,7 +256,7 @@ func (a *Account) Close() error {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	a.endCalls()
-	a.delivery.stop(ctx)
+	a.delivery.Stop(ctx)
 	a.payers.stop()
 	a.mu.Lock()
 	if a.client != nil {

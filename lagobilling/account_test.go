@@ -50,27 +50,22 @@ func TestBilledThroughLago(t *testing.T) {
 	}
 }
 
-// TestReloadTriesAgainAtOnce is an operator who mends the key at Lago and reloads: nothing of the configuration changed,
-// and nothing waits for the next look whether Lago still refuses.
+// TestReloadTriesAgainAtOnce is an operator who had Lago's rate limit lifted and reloads: nothing of the configuration
+// changed, and nothing waits for the end of the pause that Lago asked for.
 func TestReloadTriesAgainAtOnce(t *testing.T) {
 	lago := testkit.NewLago(t, testkit.LagoOptions{})
-	h := &Handler{APIBase: lago.URL, APIKey: lago.Key(), EventCode: "tokens"}
-	good := lago.Key()
-	lago.SetKey("changed")
-	b := newBench(t, h)
+	lago.Always(func(c *testkit.LagoCall) testkit.LagoFault {
+		if c.Batch() {
+			return testkit.FaultRateLimit(time.Hour)
+		}
+		return nil
+	})
+	b := newBench(t, &Handler{APIBase: lago.URL, APIKey: lago.Key(), EventCode: "tokens"})
 	_, _, err := b.post(chatRoute(plain("application/json", jsonAnswer)))
 	require.NoError(t, err)
-	pace := &b.account.delivery.pace
-	require.Eventually(t, func() bool {
-		pace.mu.Lock()
-		defer pace.mu.Unlock()
-		if pace.probes == 0 || pace.active > 0 {
-			return false
-		}
-		pace.until = time.Now().Add(time.Hour)
-		return true
-	}, 10*time.Second, time.Millisecond)
-	lago.SetKey(good)
+	paused := func() bool { return !b.account.delivery.Status().DeliveryPaused.IsZero() }
+	require.Eventually(t, paused, 10*time.Second, time.Millisecond)
+	lago.Always(nil)
 	b.account.configure(b.account.settings)
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()

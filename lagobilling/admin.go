@@ -14,6 +14,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/tollgate-llm/tollgate/app"
+	"github.com/tollgate-llm/tollgate/internal/delivery"
 	"github.com/tollgate-llm/tollgate/internal/spool"
 )
 
@@ -131,24 +132,24 @@ func eachAccount(name string, fn func(*Account) error) error {
 
 // accountStatus is what the admin API tells of an account.
 type accountStatus struct {
-	Account     string          `json:"account"`
-	Spool       string          `json:"spool"`
-	Lago        string          `json:"lago,omitempty"` // base URL; none: ledger only
-	Open        int64           `json:"open"`           // calls under way
-	Pending     int64           `json:"pending"`        // records that Lago does not have yet
-	Rejected    int64           `json:"rejected"`       // records set aside with Lago's words
-	Interrupted int64           `json:"interrupted"`    // calls that an earlier process left open
-	Finished    int64           `json:"finished"`       // delivered or ledger-only records that are still readable
-	Delivered   int64           `json:"delivered"`      // events that Lago took since the process started
-	OldestAge   int64           `json:"oldest_pending_seconds"`
-	Bytes       int64           `json:"spool_bytes"`
-	Full        bool            `json:"spool_full,omitempty"`
-	Drains      int64           `json:"drains"` // answers that are read on after their client hung up
-	LastError   string          `json:"last_error,omitempty"`
-	Offline     bool            `json:"offline,omitempty"`    // read from the spool, not told by an instance
-	AdoptedBy   string          `json:"adopted_by,omitempty"` // the spool that has what is unfinished here
-	Delivery    *deliveryStatus `json:"delivery,omitempty"`
-	Payers      *payerStatus    `json:"payers,omitempty"`
+	Account     string           `json:"account"`
+	Spool       string           `json:"spool"`
+	Lago        string           `json:"lago,omitempty"` // base URL; none: ledger only
+	Open        int64            `json:"open"`           // calls under way
+	Pending     int64            `json:"pending"`        // records that Lago does not have yet
+	Rejected    int64            `json:"rejected"`       // records set aside with Lago's words
+	Interrupted int64            `json:"interrupted"`    // calls that an earlier process left open
+	Finished    int64            `json:"finished"`       // delivered or ledger-only records that are still readable
+	Delivered   int64            `json:"delivered"`      // events that Lago took since the process started
+	OldestAge   int64            `json:"oldest_pending_seconds"`
+	Bytes       int64            `json:"spool_bytes"`
+	Full        bool             `json:"spool_full,omitempty"`
+	Drains      int64            `json:"drains"` // answers that are read on after their client hung up
+	LastError   string           `json:"last_error,omitempty"`
+	Offline     bool             `json:"offline,omitempty"`    // read from the spool, not told by an instance
+	AdoptedBy   string           `json:"adopted_by,omitempty"` // the spool that has what is unfinished here
+	Delivery    *delivery.Status `json:"delivery,omitempty"`
+	Payers      *payerStatus     `json:"payers,omitempty"`
 }
 
 // spoolStatus is the part of the status that the spool tells.
@@ -171,8 +172,8 @@ func (a *Account) status(now time.Time) accountStatus {
 	lago := a.settings.apiBase
 	a.mu.Unlock()
 	out.Account, out.Spool, out.Lago, out.Drains = a.name, a.dir, lago, a.drains.Load()
-	d := a.delivery.state()
-	out.Delivered = d.Results[resultAccepted] + d.Results[resultDuplicate]
+	d := a.delivery.Status()
+	out.Delivered = d.Results[delivery.Accepted] + d.Results[delivery.Duplicate]
 	if out.LastError == "" {
 		out.LastError = d.LastError
 	}

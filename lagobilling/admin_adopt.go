@@ -136,7 +136,7 @@ func surveyAdoption(dir string) (res adoptResult, newest time.Time, err error) {
 func (a *Account) adopt(dir string, newest time.Time, res *adoptResult) error {
 	a.operating.Lock()
 	defer a.operating.Unlock()
-	if err := a.delivery.late.adopted(newest); err != nil {
+	if err := a.delivery.Adopted(newest); err != nil {
 		return fmt.Errorf("noting that adopted records may have been sent: %w", err)
 	}
 	n, err := a.spool.Adopt(dir)

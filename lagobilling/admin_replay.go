@@ -116,7 +116,7 @@ func (a *Account) replay(since, until time.Time, send bool) (res replayAccount, 
 
 // replayWarning says where sending again is not without danger.
 func (a *Account) replayWarning() string {
-	switch a.delivery.state().EventsStore {
+	switch a.delivery.Status().EventsStore {
 	case lago.ClickHouse:
 		return "this Lago keeps events in ClickHouse: what it has already counts once only if the organization has clickhouse_deduplication_enabled"
 	case "":

@@ -101,22 +101,3 @@ func TestAdoptRefusesWhatIsNotItsOwn(t *testing.T) {
 	require.NoError(t, sp.Close())
 	require.Contains(t, o.run("adopt", live), "1 interrupted")
 }
-
-// TestAdoptedRecordsKeepTheirTime adopts records that the dead instance may have sent: `late restamp` must not make them
-// other events to ClickHouse.
-func TestAdoptedRecordsKeepTheirTime(t *testing.T) {
-	r := newRig(t, testkit.LagoOptions{Store: testkit.LagoClickHouse})
-	r.close()
-	r.cfg.late, r.cfg.restamp, r.cfg.sentFile = lateRestamp, restampEvents, filepath.Join(r.dir, "sent")
-	r.open()
-	settled := r.clock.now().Add(time.Minute)
-	require.NoError(t, r.d.late.adopted(settled))
-	record := spool.Record{Seq: 1, Time: settled}
-	require.False(t, r.d.late.fresh(record))
-	require.True(t, r.d.late.fresh(spool.Record{Seq: 2, Time: settled.Add(time.Second)}), "what is settled here after it is")
-	r.close()
-	r.open()
-	require.False(t, r.d.late.fresh(record), "after the next start too")
-}
-
-func restampEvents(payload []byte, _ time.Time) ([]byte, error) { return payload, nil }

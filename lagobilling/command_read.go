@@ -17,6 +17,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/tollgate-llm/tollgate/internal/delivery"
 	"github.com/tollgate-llm/tollgate/internal/record"
 	"github.com/tollgate-llm/tollgate/internal/spool"
 )
@@ -197,7 +198,7 @@ func (e *ledgerEntry) model() string { return orDash(cmp.Or(e.Upstream, e.Asked)
 
 // because is why the record was rejected, in one line: Lago's words for each event.
 func (e *ledgerEntry) because() string {
-	var note rejectionNote
+	var note delivery.Rejection
 	if json.Unmarshal(e.Because, &note) != nil {
 		return string(e.Because)
 	}

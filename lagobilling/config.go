@@ -13,6 +13,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/tollgate-llm/tollgate/app/setting"
+	"github.com/tollgate-llm/tollgate/internal/delivery"
 	"github.com/tollgate-llm/tollgate/internal/lago"
 )
 
@@ -47,7 +48,7 @@ var choices = map[string][]string{
 	"token_counts":  {countsDisjoint, countsSDK},
 	"durability":    {"process", "fsync"},
 	"interrupted":   {"hold", "estimate"},
-	"late":          {lateKeep, lateRestamp},
+	"late":          {delivery.LateKeep, delivery.LateRestamp},
 	"on_disconnect": {"auto", "drain", "cancel"},
 	"unpriced":      {"allow", "reject"},
 }

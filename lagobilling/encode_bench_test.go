@@ -8,7 +8,6 @@ import (
 	"github.com/tollgate-llm/tollgate/internal/llm"
 	"github.com/tollgate-llm/tollgate/internal/price"
 	"github.com/tollgate-llm/tollgate/internal/record"
-	"github.com/tollgate-llm/tollgate/internal/spool"
 	"github.com/tollgate-llm/tollgate/internal/usage"
 )
 
@@ -55,19 +54,5 @@ func BenchmarkEncode(b *testing.B) {
 				})
 			}
 		})
-	}
-}
-
-// BenchmarkUnpack measures what delivery does with a claimed record before it is sent.
-func BenchmarkUnpack(b *testing.B) {
-	b.ReportAllocs()
-	d := newDelivery(&endlessSpool{}, record.Events, nil, nil)
-	id, payload := millionth(1)
-	r := spool.Record{Seq: 1, ID: id, Payload: payload, Time: time.Now()}
-	var items []item
-	for b.Loop() {
-		if items = d.unpack(items[:0], r); len(items) != 1 {
-			b.Fatal("not one event")
-		}
 	}
 }

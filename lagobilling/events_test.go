@@ -14,9 +14,12 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
+	"github.com/tidwall/gjson"
 
+	"github.com/tollgate-llm/tollgate/internal/lago"
 	"github.com/tollgate-llm/tollgate/internal/llm"
 	"github.com/tollgate-llm/tollgate/internal/record"
+	"github.com/tollgate-llm/tollgate/internal/testkit"
 	"github.com/tollgate-llm/tollgate/internal/usage"
 )
 
@@ -372,4 +375,69 @@ func TestOverflowIsNoBill(t *testing.T) {
 	require.Empty(t, b.Cost, "nor does a provider's own cost that does not fit become another one")
 	require.Equal(t, "1e30", b.ProviderCost)
 	require.NotEmpty(t, b.Unpriced)
+}
+
+// TestEventsThatLagoCounts sends the events of every shape, with usage from one token to the largest counts and costs from the
+// smallest on, and sees all of them counted: each has an id of its own (on Postgres, an id that is used again for another
+// code is a duplicate and its event is lost), a timestamp in milliseconds, and plain decimal quantities (what has an
+// exponent is not counted, and an amount that does not parse is zero).
+func TestEventsThatLagoCounts(t *testing.T) {
+	rnd := rand.New(rand.NewPCG(5, 6))
+	ids := make(map[string]bool)
+	for name, h := range map[string]*Handler{
+		"per request":         {EventCode: "tokens", Markup: []Percent{{Percent: "0.000001"}}},
+		"per token type":      {Events: shapePerTokenType},
+		"per token type, sdk": {Events: shapePerTokenType, TokenCounts: countsSDK},
+		"cost":                {Events: shapeCost, EventCode: "tokens", Discount: []Percent{{Percent: "99.999999"}}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			require.NoError(t, provision(t, h))
+			l := testkit.NewLago(t, testkit.LagoOptions{})
+			for _, m := range h.wanted() {
+				l.AddMetric(testkit.LagoMetric{Code: m.code, Field: m.field})
+			}
+			l.AddSubscription(testkit.LagoSubscription{ExternalID: "sub-1"})
+			c, err := newClient(settings{apiBase: l.URL, apiKey: l.Key()})
+			require.NoError(t, err)
+			t.Cleanup(c.CloseIdle)
+			sent := 0
+			for range 40 {
+				most := int64(1) << rnd.IntN(40)
+				b, res := priceable("openai", llm.OpenAI, map[usage.Kind]int64{
+					usage.Input: 1 + rnd.Int64N(most), usage.CacheRead: 1 + rnd.Int64N(most), usage.Output: 1 + rnd.Int64N(most), usage.Reasoning: rnd.Int64N(most),
+				})
+				b.Payer = "sub-1"
+				b.take(res)
+				h.price(b, res)
+				bodies, err := record.Events(b.Append(nil, h.appendEvents(nil, b)))
+				require.NoError(t, err)
+				for _, body := range bodies {
+					e := gjson.ParseBytes(body)
+					id := e.Get("transaction_id").Str
+					require.False(t, ids[id], "an id is used twice")
+					ids[id] = true
+					require.Regexp(t, `^\d{10}\.\d{3}$`, e.Get("timestamp").Str)
+					if cents := e.Get("precise_total_amount_cents"); h.shape.kind == shapeCost {
+						require.Regexp(t, `^\d+(\.\d+)?$`, cents.Str)
+					}
+					wanted := h.wanted()
+					e.Get("properties").ForEach(func(k, v gjson.Result) bool {
+						require.Equal(t, gjson.String, v.Type, k.Str)
+						for _, m := range wanted {
+							for _, q := range m.quantities {
+								if q == k.Str {
+									require.Regexp(t, `^\d+(\.\d+)?$`, v.Str, k.Str)
+								}
+							}
+						}
+						return true
+					})
+				}
+				require.Equal(t, lago.Accepted, c.Batch(t.Context(), bodies).Verdict)
+				sent += len(bodies)
+			}
+			require.Equal(t, sent, l.BilledCount("sub-1", ""), "everything that was sent counts")
+			require.Empty(t, l.Violations())
+		})
+	}
 }

@@ -26,7 +26,7 @@ func (o *office) checked() (out string, problem bool) {
 }
 
 func TestCheckFindsNothing(t *testing.T) {
-	for _, store := range bothStores {
+	for _, store := range []string{testkit.LagoPostgres, testkit.LagoClickHouse} {
 		t.Run(store, func(t *testing.T) {
 			o := openOffice(t, testkit.LagoOptions{Store: store}, "")
 			o.calls(1, "sub-1")
@@ -232,7 +232,7 @@ func TestSetupLeavesAnotherMetricAsItIs(t *testing.T) {
 }
 
 func TestReconcile(t *testing.T) {
-	for _, store := range bothStores {
+	for _, store := range []string{testkit.LagoPostgres, testkit.LagoClickHouse} {
 		for name, c := range map[string]struct {
 			billing string
 			before  func(*office) // the calls

@@ -148,7 +148,7 @@ func TestExportIsWhatLagoGets(t *testing.T) {
 }
 
 func TestReplaySendsAgain(t *testing.T) {
-	for _, store := range bothStores {
+	for _, store := range []string{testkit.LagoPostgres, testkit.LagoClickHouse} {
 		t.Run(store, func(t *testing.T) {
 			o := openOffice(t, testkit.LagoOptions{Store: store}, "")
 			o.lago.Next(testkit.FaultLost)

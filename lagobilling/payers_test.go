@@ -15,6 +15,24 @@ import (
 	"github.com/tollgate-llm/tollgate/internal/testkit"
 )
 
+// clock is a clock that the test moves.
+type clock struct {
+	mu sync.Mutex
+	t  time.Time
+}
+
+func (c *clock) now() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.t
+}
+
+func (c *clock) add(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.t = c.t.Add(d)
+}
+
 // askedPayers stands in Lago's place where the moment of an answer matters.
 type askedPayers struct {
 	mu    sync.Mutex
@@ -47,13 +65,13 @@ func (a *askedPayers) asked() int {
 	return a.calls
 }
 
-func payersOf(t *testing.T, mode string, a *askedPayers) (*payers, *fakeTime) {
-	clock := &fakeTime{t: time.Now()}
-	p := newPayers(clock.now)
+func payersOf(t *testing.T, mode string, a *askedPayers) (*payers, *clock) {
+	c := &clock{t: time.Now()}
+	p := newPayers(c.now)
 	p.rate = rate.NewLimiter(rate.Inf, 1)
 	p.configureLookup(mode, a.lookup)
 	t.Cleanup(p.stop)
-	return p, clock
+	return p, c
 }
 
 // settled waits until no look-up of the payer is under way.
@@ -72,19 +90,23 @@ func settled(t *testing.T, p *payers, payer string) {
 }
 
 func TestPayersAgainstLago(t *testing.T) {
-	r := newRig(t, testkit.LagoOptions{})
+	l := testkit.NewLago(t, testkit.LagoOptions{})
+	l.AddSubscription(testkit.LagoSubscription{ExternalID: "sub"})
+	client, err := newClient(settings{apiBase: l.URL, apiKey: l.Key()})
+	require.NoError(t, err)
+	t.Cleanup(client.CloseIdle)
 	p := newPayers(nil)
 	t.Cleanup(p.stop)
-	p.configure(payerCheckReject, r.cfg.client)
+	p.configure(payerCheckReject, client)
 	assert.True(t, p.allowed(t.Context(), "sub"))
 	assert.False(t, p.allowed(t.Context(), "nobody"))
 	assert.False(t, p.allowed(t.Context(), "../organizations"))
-	before := r.lago.RequestCount()
+	before := l.RequestCount()
 	for range 100 {
 		assert.True(t, p.allowed(t.Context(), "sub"))
 		assert.False(t, p.allowed(t.Context(), "nobody"))
 	}
-	assert.Equal(t, before, r.lago.RequestCount(), "answers are cached")
+	assert.Equal(t, before, l.RequestCount(), "answers are cached")
 	st := p.state()
 	assert.EqualValues(t, 102, st.UnknownCalls)
 	require.Len(t, st.Unknown, 2)
@@ -92,7 +114,7 @@ func TestPayersAgainstLago(t *testing.T) {
 	assert.EqualValues(t, 101, st.Unknown[0].Calls)
 
 	// A Lago that cannot be asked refuses nobody, and says nothing of who is known.
-	r.lago.Always(func(*testkit.LagoCall) testkit.LagoFault { return testkit.FaultHTML(404) })
+	l.Always(func(*testkit.LagoCall) testkit.LagoFault { return testkit.FaultHTML(404) })
 	assert.True(t, p.allowed(t.Context(), "newcomer"))
 	assert.EqualValues(t, 1, p.state().Unchecked)
 	assert.Contains(t, p.state().LastError, "404")

@@ -13,6 +13,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
+	"github.com/tollgate-llm/tollgate/internal/delivery/lawbreak"
 	"github.com/tollgate-llm/tollgate/internal/llm"
 	"github.com/tollgate-llm/tollgate/internal/record"
 	"github.com/tollgate-llm/tollgate/internal/spool"
@@ -137,7 +138,7 @@ func setTarget(r *record.Record, t *llm.Target) {
 // settle writes the settled record, once, with its events frozen in it. If it cannot be written, the meter aborts the
 // answer: the client must not get its end.
 func (m *meter) settle(how ending) {
-	if !m.opened || m.settled || !settleFirst && how == ended {
+	if !m.opened || m.settled || !lawbreak.SettleFirst && how == ended {
 		return
 	}
 	m.settled = true

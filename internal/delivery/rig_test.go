@@ -1,4 +1,4 @@
-package lagobilling
+package delivery
 
 import (
 	"context"
@@ -22,8 +22,6 @@ import (
 	"github.com/tollgate-llm/tollgate/internal/spool"
 	"github.com/tollgate-llm/tollgate/internal/testkit"
 )
-
-var bothStores = []string{testkit.LagoPostgres, testkit.LagoClickHouse}
 
 // fakeTime is a clock that only sleeping moves: a backoff of minutes takes none.
 type fakeTime struct {
@@ -85,8 +83,8 @@ type rig struct {
 	clock *fakeTime
 	lago  *testkit.Lago
 	spool *watchedSpool
-	d     *delivery
-	cfg   deliveryConfig
+	d     *Worker
+	cfg   Config
 	n     uint64
 	want  map[string]int // sum of quantities by subscription
 }
@@ -97,7 +95,7 @@ func newRig(t *testing.T, o testkit.LagoOptions) *rig {
 	r.lago = testkit.NewLago(t, o)
 	r.lago.AddMetric(testkit.LagoMetric{Code: "tokens", Field: "value"})
 	r.lago.AddSubscription(testkit.LagoSubscription{ExternalID: "sub"})
-	r.cfg = deliveryConfig{client: r.client(r.lago.Key()), linger: -1}
+	r.cfg = Config{Client: r.client(r.lago.Key()), linger: -1}
 	r.open()
 	t.Cleanup(func() { r.close() })
 	return r
@@ -118,9 +116,9 @@ func (r *rig) open() {
 	sp, err := spool.Open(spool.Options{Dir: filepath.Join(r.dir, "spool"), Now: r.clock.now, Retain: 24 * 365 * time.Hour})
 	require.NoError(r.t, err)
 	r.spool = &watchedSpool{Spool: sp}
-	r.d = newDelivery(r.spool, eventsOf, nil, r.clock.now)
+	r.d = New(r.spool, eventsOf, nil, r.clock.now)
 	r.d.sleep = r.clock.sleep
-	r.d.configure(r.cfg)
+	r.d.Configure(r.cfg)
 }
 
 // close stops the worker and closes the spool, as a process that ends does.
@@ -130,7 +128,7 @@ func (r *rig) close() {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
-	r.d.stop(ctx)
+	r.d.Stop(ctx)
 	require.NoError(r.t, r.spool.Close())
 	r.d = nil
 }
@@ -183,7 +181,7 @@ func (r *rig) until(what string, cond func() bool) {
 		select {
 		case <-changed:
 		case <-ctx.Done():
-			require.Failf(r.t, "did not come to pass", "%s: %+v %+v", what, r.spool.Stats(), r.d.state())
+			require.Failf(r.t, "did not come to pass", "%s: %+v %+v", what, r.spool.Stats(), r.d.Status())
 		}
 	}
 }

@@ -1,4 +1,4 @@
-package lagobilling
+package delivery
 
 import (
 	"fmt"
@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/tollgate-llm/tollgate/internal/spool"
 	"github.com/tollgate-llm/tollgate/internal/testkit"
 )
 
@@ -22,9 +23,9 @@ func restampForTest(payload []byte, at time.Time) ([]byte, error) {
 
 func lateRig(t *testing.T, store string) *rig {
 	r := newRig(t, testkit.LagoOptions{Store: store})
-	r.cfg.late, r.cfg.restamp, r.cfg.sentFile = lateRestamp, restampForTest, filepath.Join(r.dir, "sent")
+	r.cfg.Late, r.cfg.Restamp, r.cfg.SentFile = LateRestamp, restampForTest, filepath.Join(r.dir, "sent")
 	r.cfg.maxInFlight = 2
-	r.d.configure(r.cfg)
+	r.d.Configure(r.cfg)
 	r.clock.add(time.Minute)
 	return r
 }
@@ -53,7 +54,7 @@ func TestLateRecordsAreRestampedOnce(t *testing.T) {
 					r.records(1)
 					r.clock.add(time.Second)
 				}
-				r.d.start()
+				r.d.Start()
 				// Two batches are under way, and hold both places: once Lago has stored them, nothing more is claimed.
 				stored := 200
 				require.NoError(t, r.lago.Await(t.Context(), func() bool { return r.lago.BilledCount("sub", "tokens") == stored }))
@@ -63,12 +64,12 @@ func TestLateRecordsAreRestampedOnce(t *testing.T) {
 				r.closePeriod()
 				if restart {
 					r.open()
-					r.d.start()
+					r.d.Start()
 				}
 				r.lago.Always(nil)
-				r.d.kick()
+				r.d.Kick()
 				r.drained()
-				st := r.d.state()
+				st := r.d.Status()
 				assert.EqualValues(t, 800, st.LateRestamped)
 				if restart {
 					assert.EqualValues(t, 200, st.LateUndecided)
@@ -85,21 +86,21 @@ func TestLateRecordsKeepTheirTimeByDefault(t *testing.T) {
 	r := newRig(t, testkit.LagoOptions{})
 	r.records(50)
 	r.closePeriod()
-	r.d.start()
+	r.d.Start()
 	r.drained()
 	assert.Equal(t, 50, r.lago.EventCount())
 	assert.Zero(t, r.lago.BilledCount("sub", "tokens"), "its invoice is final: that is what keep means")
-	assert.Zero(t, r.d.state().LateRestamped)
+	assert.Zero(t, r.d.Status().LateRestamped)
 }
 
 func TestRecordsInTimeAreNotRestamped(t *testing.T) {
 	r := lateRig(t, testkit.LagoPostgres)
 	r.records(50)
 	r.clock.add(3 * time.Hour) // an outage within the period
-	r.d.start()
+	r.d.Start()
 	r.drained()
 	r.billed()
-	assert.Zero(t, r.d.state().LateRestamped)
+	assert.Zero(t, r.d.Status().LateRestamped)
 	for _, e := range r.lago.Events() {
 		assert.Greater(t, r.clock.now().Sub(e.Time), 2*time.Hour)
 	}
@@ -110,7 +111,7 @@ func TestRejectedRecordsAreNotRestamped(t *testing.T) {
 	r := lateRig(t, testkit.LagoClickHouse)
 	r.lago.AddMetric(testkit.LagoMetric{Code: "expr", Needs: []string{"b"}})
 	r.settle(r.event("sub", "tokens", "in", 5), r.event("sub", "expr", "bad", 5))
-	r.d.start()
+	r.d.Start()
 	r.drained()
 	require.EqualValues(t, 1, r.spool.Stats().Rejected)
 	r.closePeriod()
@@ -120,47 +121,47 @@ func TestRejectedRecordsAreNotRestamped(t *testing.T) {
 	r.drained()
 	assert.Empty(t, r.lago.BilledTwice())
 	assert.Equal(t, 1, r.lago.BilledTimes("in"))
-	assert.Zero(t, r.d.state().LateRestamped)
+	assert.Zero(t, r.d.Status().LateRestamped)
 }
 
 // The mark must not outlive the mode: what is sent under keep is not marked.
 func TestKeepTakesTheMarkAway(t *testing.T) {
 	r := lateRig(t, testkit.LagoClickHouse)
 	r.records(1)
-	r.d.start()
+	r.d.Start()
 	r.drained()
-	assert.FileExists(t, r.cfg.sentFile)
-	r.cfg.late = lateKeep
-	r.d.configure(r.cfg)
-	assert.NoFileExists(t, r.cfg.sentFile)
+	assert.FileExists(t, r.cfg.SentFile)
+	r.cfg.Late = LateKeep
+	r.d.Configure(r.cfg)
+	assert.NoFileExists(t, r.cfg.SentFile)
 	r.lago.Always(func(c *testkit.LagoCall) testkit.LagoFault { return testkit.FaultCommitThenReset })
 	r.clock.add(time.Minute)
 	r.records(100)
 	n := 0
 	require.NoError(t, r.lago.Await(t.Context(), func() bool { n++; return n > 5 }))
 	r.close()
-	r.cfg.late = lateRestamp
+	r.cfg.Late = LateRestamp
 	r.clock.add(time.Minute)
 	r.open()
 	r.closePeriod()
 	r.lago.Always(nil)
-	r.d.start()
+	r.d.Start()
 	r.drained()
 	assert.Empty(t, r.lago.BilledTwice())
-	assert.Zero(t, r.d.state().LateRestamped)
+	assert.Zero(t, r.d.Status().LateRestamped)
 }
 
 func TestDamagedMarkTrustsNothing(t *testing.T) {
 	r := lateRig(t, testkit.LagoPostgres)
 	r.records(10)
 	r.close()
-	require.NoError(t, os.WriteFile(r.cfg.sentFile, []byte(`{"sent_`), 0o600))
+	require.NoError(t, os.WriteFile(r.cfg.SentFile, []byte(`{"sent_`), 0o600))
 	r.closePeriod()
 	r.open()
-	r.d.start()
+	r.d.Start()
 	r.drained()
-	assert.Zero(t, r.d.state().LateRestamped)
-	assert.EqualValues(t, 10, r.d.state().LateUndecided)
+	assert.Zero(t, r.d.Status().LateRestamped)
+	assert.EqualValues(t, 10, r.d.Status().LateUndecided)
 }
 
 // Restamping goes on while calls are opened and settled.
@@ -169,12 +170,29 @@ func TestRestampUnderTraffic(t *testing.T) {
 	r.records(500)
 	r.closePeriod()
 	r.lago.AddSubscription(testkit.LagoSubscription{ExternalID: "now"})
-	r.d.start()
+	r.d.Start()
 	for i := range 1000 {
 		r.settle(r.event("now", "tokens", fmt.Sprint("n", i), 1))
 	}
 	r.want["now"] = 1000
 	r.drained()
 	r.billed()
-	assert.EqualValues(t, 500, r.d.state().LateRestamped)
+	assert.EqualValues(t, 500, r.d.Status().LateRestamped)
+}
+
+// TestAdoptedRecordsKeepTheirTime adopts records that the dead instance may have sent: `late restamp` must not make them
+// other events to ClickHouse.
+func TestAdoptedRecordsKeepTheirTime(t *testing.T) {
+	r := newRig(t, testkit.LagoOptions{Store: testkit.LagoClickHouse})
+	r.close()
+	r.cfg.Late, r.cfg.Restamp, r.cfg.SentFile = LateRestamp, restampForTest, filepath.Join(r.dir, "sent")
+	r.open()
+	settled := r.clock.now().Add(time.Minute)
+	require.NoError(t, r.d.late.adopted(settled))
+	record := spool.Record{Seq: 1, Time: settled}
+	require.False(t, r.d.late.fresh(record))
+	require.True(t, r.d.late.fresh(spool.Record{Seq: 2, Time: settled.Add(time.Second)}), "what is settled here after it is")
+	r.close()
+	r.open()
+	require.False(t, r.d.late.fresh(record), "after the next start too")
 }

@@ -1,4 +1,4 @@
-package lagobilling
+package delivery
 
 import (
 	"encoding/json"
@@ -34,14 +34,14 @@ type eventFault struct {
 	Error         json.RawMessage `json:"error,omitempty"`  // Lago's words
 }
 
-// rejectionNote is the note of a rejected record.
-type rejectionNote struct {
+// Rejection is the note of a rejected record.
+type Rejection struct {
 	Events []eventFault `json:"events,omitempty"`
 	Error  string       `json:"error,omitempty"` // why the record as a whole was rejected, in our words
 }
 
 func noteOf(text string) []byte {
-	b, err := json.Marshal(rejectionNote{Error: text})
+	b, err := json.Marshal(Rejection{Error: text})
 	if err != nil {
 		return []byte(`{}`)
 	}
@@ -50,7 +50,7 @@ func noteOf(text string) []byte {
 
 // settle notes what became of events, and finishes the records that have no event left. faults are those of rejected
 // items, in the same order.
-func (d *delivery) settle(items []item, f fate, faults []eventFault) {
+func (d *Worker) settle(items []item, f fate, faults []eventFault) {
 	if len(items) == 0 {
 		return
 	}
@@ -87,18 +87,18 @@ func (d *delivery) settle(items []item, f fate, faults []eventFault) {
 	d.mu.Unlock()
 	switch f {
 	case fateAccepted:
-		d.count(resultAccepted, len(items))
+		d.count(Accepted, len(items))
 	case fateHad:
-		d.count(resultDuplicate, len(items))
+		d.count(Duplicate, len(items))
 	case fateRejected:
-		d.count(resultRejected, len(items))
+		d.count(Rejected, len(items))
 	case fateAbandoned:
 	}
 	if len(released) > 0 {
 		d.spool.Release(released...)
 	}
 	for _, e := range rejected {
-		note, err := json.Marshal(rejectionNote{Events: e.faults})
+		note, err := json.Marshal(Rejection{Events: e.faults})
 		if err != nil {
 			note = noteOf("Lago's words cannot be written as JSON: " + err.Error())
 		}
@@ -112,18 +112,18 @@ func (d *delivery) settle(items []item, f fate, faults []eventFault) {
 }
 
 // abandon gives events up for now: their records stay pending.
-func (d *delivery) abandon(items []item) { d.settle(items, fateAbandoned, nil) }
+func (d *Worker) abandon(items []item) { d.settle(items, fateAbandoned, nil) }
 
 // done notes in the spool that Lago has the records. It tries until it is written: what is not noted is sent again.
-func (d *delivery) done(seqs []uint64) {
+func (d *Worker) done(seqs []uint64) {
 	d.persist("noting delivered records", func() error { return d.spool.Done(seqs...) })
 }
 
-func (d *delivery) reject(seq uint64, note []byte) {
+func (d *Worker) reject(seq uint64, note []byte) {
 	d.persist("setting a record aside", func() error { return d.spool.Reject(seq, note) })
 }
 
-func (d *delivery) persist(what string, write func() error) {
+func (d *Worker) persist(what string, write func() error) {
 	for tries := 1; ; tries++ {
 		err := write()
 		if err == nil {
@@ -138,15 +138,15 @@ func (d *delivery) persist(what string, write func() error) {
 }
 
 // pass notes that Lago takes events.
-func (d *delivery) pass(out lago.Outcome) {
+func (d *Worker) pass(out lago.Outcome) {
 	d.passed.Add(1)
 	d.pace.passed(out.Remaining, out.RetryAfter)
 	d.mu.Lock()
 	long := d.failures >= 2*d.cfg.maxInFlight
-	stopped := d.status.Stopped != ""
+	stopped := d.figures.Stopped != ""
 	trouble := d.trouble
 	d.failures, d.refusals, d.trouble = 0, 0, ""
-	d.status.Stopped, d.status.LastSuccess, d.status.RateRemaining = "", d.now(), out.Remaining
+	d.figures.Stopped, d.figures.LastSuccess, d.figures.RateRemaining = "", d.now(), out.Remaining
 	d.streak++
 	if d.streak >= passesToRegrow && d.batchLimit < d.cfg.batchMax {
 		d.batchLimit, d.streak = min(2*d.batchLimit, d.cfg.batchMax), 0
@@ -162,25 +162,25 @@ func (d *delivery) pass(out lago.Outcome) {
 }
 
 // fail notes that a call failed.
-func (d *delivery) fail(client *lago.Client, out lago.Outcome) {
-	d.count(resultError, 1)
+func (d *Worker) fail(client *lago.Client, out lago.Outcome) {
+	d.count(CallFailed, 1)
 	d.mu.Lock()
 	d.failures++
 	alarm := d.failures >= failuresToAlarm
 	// An answer to a call with the settings of before does not stop those of now.
-	if out.Verdict == lago.Stop && client == d.cfg.client {
-		d.status.Stopped, alarm = out.Words, true
+	if out.Verdict == lago.Stop && client == d.cfg.Client {
+		d.figures.Stopped, alarm = out.Words, true
 	}
 	d.mu.Unlock()
 	d.note(out.Words, alarm)
 }
 
 // note keeps the last error, and logs it when it is time to and it is another than before.
-func (d *delivery) note(words string, alarm bool) {
+func (d *Worker) note(words string, alarm bool) {
 	d.mu.Lock()
-	d.status.LastError, d.status.LastErrorAt = words, d.now()
+	d.figures.LastError, d.figures.LastErrorAt = words, d.now()
 	alarm = alarm && d.trouble != words
-	stopped := d.status.Stopped != ""
+	stopped := d.figures.Stopped != ""
 	if alarm {
 		d.trouble = words
 	}

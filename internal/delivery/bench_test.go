@@ -1,4 +1,4 @@
-package lagobilling
+package delivery
 
 import (
 	"bytes"
@@ -11,16 +11,13 @@ import (
 	"net/url"
 	"runtime"
 	"runtime/metrics"
-	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
-	"github.com/tidwall/gjson"
 
 	"github.com/tollgate-llm/tollgate/internal/lago"
-	"github.com/tollgate-llm/tollgate/internal/llm"
 	"github.com/tollgate-llm/tollgate/internal/record"
 	"github.com/tollgate-llm/tollgate/internal/spool"
 	"github.com/tollgate-llm/tollgate/internal/usage"
@@ -71,17 +68,18 @@ var aRecord = sync.OnceValue(func() []byte {
 		ID: "0199b3a0-0000-7000-8000-000000000000", Account: "default", Opened: now, Settled: now, Outcome: record.OutcomeCompleted,
 		Status: http.StatusOK, Endpoint: "chat/completions", Asked: "gpt-4o", Model: "gpt-4o", Upstream: "gpt-4o-2024-08-06",
 		Backend: "openai", Provider: "openai", ResponseModel: "gpt-4o-2024-08-06", ResponseID: "chatcmpl-BxW5CYcMYc5wBv0eNnHv7QKp2hUqs",
-		Tier: "default", Stream: true, Attempts: 1, Payer: "team-42", ChargeBy: byTeam, Key: "sk-...abcd", KeyHash: "0123456789ab",
+		Tier: "default", Stream: true, Attempts: 1, Payer: "team-42", ChargeBy: "team_id", Key: "sk-...abcd", KeyHash: "0123456789ab",
 		KeyAlias: "ci", Team: "team-42", User: "user-1", Source: usage.Reported, Cost: "0.0123", Prices: "genai-prices 0.1.8",
 		Bytes: 4096, TTFT: 210, Duration: 4200,
 	}
 	r.Counts.Set(usage.Input, 420)
 	r.Counts.Set(usage.CacheRead, 400)
 	r.Counts.Set(usage.Output, 311)
-	b := bill{Record: &r, target: new(llm.Target)}
-	h := Handler{shape: shape{kind: shapePerRequest, code: "llm_usage"}}
-	event := gjson.ParseBytes(h.appendEvents(nil, &b))
-	return r.Append(nil, []byte(strings.Replace(event.Raw, event.Get("transaction_id").Str, idMark, 1)))
+	event := `{"transaction_id":"` + idMark + `","external_subscription_id":"team-42","code":"llm_usage","timestamp":"1741219251.590","properties":{` +
+		`"model":"gpt-4o-2024-08-06","model_group":"gpt-4o","response_cost":"0.0123","prompt_tokens":"820","completion_tokens":"311",` +
+		`"total_tokens":"1131","input_tokens":"820","output_tokens":"311","cached_input_tokens":"400","provider":"openai","key_alias":"ci",` +
+		`"team_id":"team-42","user_id":"user-1","call_id":"0199b3a0-0000-7000-8000-000000000000","usage":"reported"}}`
+	return r.Append(nil, []byte(event))
 })
 
 const idMark = "00000000-0000-7000-8000-idididididid"
@@ -150,7 +148,7 @@ func (*endlessSpool) Reject(uint64, []byte) error          { return nil }
 func (*endlessSpool) Amend(uint64, []byte) (uint64, error) { return 0, nil }
 
 // drain times the worker, and starts and stops the benchmark's clock around it.
-func drain(b *testing.B, sp deliverySpool) {
+func drain(b *testing.B, sp Source) {
 	server := httptest.NewServer(http.HandlerFunc(instantLago))
 	defer server.Close()
 	u, err := url.Parse(server.URL)
@@ -160,8 +158,8 @@ func drain(b *testing.B, sp deliverySpool) {
 	defer client.CloseIdle()
 	var mu sync.Mutex
 	left, through := drained, make(chan struct{})
-	d := newDelivery(sp, record.Events, nil, nil)
-	d.configure(deliveryConfig{client: client, onResult: func(_ string, n int) {
+	d := New(sp, record.Events, nil, nil)
+	d.Configure(Config{Client: client, OnResult: func(_ string, n int) {
 		mu.Lock()
 		defer mu.Unlock()
 		if left -= n; left == 0 {
@@ -173,9 +171,9 @@ func drain(b *testing.B, sp deliverySpool) {
 	peak := watchHeap(ctx)
 	b.StartTimer()
 	began := time.Now()
-	d.start()
+	d.Start()
 	<-through
-	d.stop(b.Context())
+	d.Stop(b.Context())
 	took := time.Since(began)
 	b.StopTimer()
 	cancel()
@@ -207,4 +205,18 @@ func watchHeap(ctx context.Context) <-chan [2]uint64 {
 		}
 	}()
 	return peak
+}
+
+// BenchmarkUnpack measures what delivery does with a claimed record before it is sent.
+func BenchmarkUnpack(b *testing.B) {
+	b.ReportAllocs()
+	d := New(&endlessSpool{}, record.Events, nil, nil)
+	id, payload := millionth(1)
+	r := spool.Record{Seq: 1, ID: id, Payload: payload, Time: time.Now()}
+	var items []item
+	for b.Loop() {
+		if items = d.unpack(items[:0], r); len(items) != 1 {
+			b.Fatal("not one event")
+		}
+	}
 }

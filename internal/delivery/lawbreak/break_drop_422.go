@@ -1,10 +1,10 @@
 //go:build break_drop_422
 
-package lagobilling
+package lawbreak
 
 // This build takes a batch that Lago answers with 422 for done.
 const (
-	settleFirst   = true
-	sendIdentical = true
-	sortRefusals  = false
+	SettleFirst   = true
+	SendIdentical = true
+	SortRefusals  = false
 )

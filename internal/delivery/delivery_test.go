@@ -1,4 +1,4 @@
-package lagobilling
+package delivery
 
 import (
 	"bytes"
@@ -18,6 +18,8 @@ import (
 	"github.com/tollgate-llm/tollgate/internal/spool"
 	"github.com/tollgate-llm/tollgate/internal/testkit"
 )
+
+var bothStores = []string{testkit.LagoPostgres, testkit.LagoClickHouse}
 
 func TestDeliveryOverFaults(t *testing.T) {
 	html := testkit.FaultHTML
@@ -49,13 +51,13 @@ func TestDeliveryOverFaults(t *testing.T) {
 				r := newRig(t, testkit.LagoOptions{Store: store})
 				r.lago.Next(faults...)
 				r.records(350)
-				r.d.start()
+				r.d.Start()
 				r.drained()
 				r.billed()
 				assert.Zero(t, r.spool.Stats().Rejected)
 				assert.Equal(t, 350, r.lago.BilledCount("sub", "tokens"))
-				st := r.d.state()
-				assert.EqualValues(t, 350, st.Results[resultAccepted]+st.Results[resultDuplicate])
+				st := r.d.Status()
+				assert.EqualValues(t, 350, st.Results[Accepted]+st.Results[Duplicate])
 				assert.Empty(t, st.Stopped)
 				if name == "429" {
 					assert.GreaterOrEqual(t, r.clock.longest(), 89*time.Second)
@@ -75,7 +77,7 @@ func TestDeliveryUnderRandomFaults(t *testing.T) {
 			r.lago.Random(7, 400, testkit.FaultReset, testkit.FaultCommitThenReset, testkit.FaultCommitThen500, testkit.FaultTruncated,
 				testkit.FaultTwice, testkit.FaultHTML(200), testkit.FaultHTML(502), testkit.FaultRateLimit(time.Second), testkit.FaultStatus(503, ""))
 			r.records(3000)
-			r.d.start()
+			r.d.Start()
 			r.drained()
 			r.billed()
 			assert.Zero(t, r.spool.Stats().Rejected)
@@ -89,7 +91,7 @@ func TestLostAnswerWithoutDeduplication(t *testing.T) {
 	r := newRig(t, testkit.LagoOptions{Store: testkit.LagoClickHouse, NoDeduplication: true})
 	r.lago.Next(testkit.FaultCommitThenReset)
 	r.records(1)
-	r.d.start()
+	r.d.Start()
 	r.drained()
 	assert.Len(t, r.lago.BilledTwice(), 1)
 }
@@ -98,7 +100,7 @@ func TestAcknowledgedThenLostIsReplayed(t *testing.T) {
 	r := newRig(t, testkit.LagoOptions{Store: testkit.LagoClickHouse})
 	r.lago.Next(nil, testkit.FaultLost, nil)
 	r.records(300)
-	r.d.start()
+	r.d.Start()
 	r.drained()
 	assert.Equal(t, 200, r.lago.BilledCount("sub", "tokens"))
 	n, err := r.spool.Replay(time.Time{}, r.clock.now().Add(time.Hour), func(spool.Record) bool { return true })
@@ -107,7 +109,7 @@ func TestAcknowledgedThenLostIsReplayed(t *testing.T) {
 	r.drained()
 	r.billed()
 	assert.Equal(t, 300, r.lago.BilledCount("sub", "tokens"))
-	assert.Equal(t, testkit.LagoClickHouse, r.d.state().EventsStore)
+	assert.Equal(t, testkit.LagoClickHouse, r.d.Status().EventsStore)
 }
 
 func TestDeliveryStopsAndResumes(t *testing.T) {
@@ -116,17 +118,17 @@ func TestDeliveryStopsAndResumes(t *testing.T) {
 		good := r.lago.Key()
 		r.lago.SetKey("rotated")
 		r.records(250)
-		r.d.start()
-		require.NoError(t, r.lago.Await(t.Context(), func() bool { return r.d.state().Stopped != "" }))
-		assert.Contains(t, r.d.state().Stopped, "API key")
-		assert.NotContains(t, r.d.state().Stopped, good)
+		r.d.Start()
+		require.NoError(t, r.lago.Await(t.Context(), func() bool { return r.d.Status().Stopped != "" }))
+		assert.Contains(t, r.d.Status().Stopped, "API key")
+		assert.NotContains(t, r.d.Status().Stopped, good)
 		assert.Zero(t, r.lago.EventCount())
 
-		r.cfg.client = r.client("rotated") // the operator's reload
-		r.d.configure(r.cfg)
+		r.cfg.Client = r.client("rotated") // the operator's reload
+		r.d.Configure(r.cfg)
 		r.drained()
 		r.billed()
-		assert.Empty(t, r.d.state().Stopped)
+		assert.Empty(t, r.d.Status().Stopped)
 		assert.Zero(t, r.spool.Stats().Rejected)
 	}
 }
@@ -136,7 +138,7 @@ func TestKeyRepairedAtLago(t *testing.T) {
 	good := r.lago.Key()
 	r.lago.SetKey("wrong")
 	r.records(20)
-	r.d.start()
+	r.d.Start()
 	n := 0
 	require.NoError(t, r.lago.Await(t.Context(), func() bool { n++; return n > 20 }))
 	assert.GreaterOrEqual(t, r.clock.longest(), 30*time.Second, "probes come up to a minute apart")
@@ -156,7 +158,7 @@ func TestRejectedEventsAreSetAsideAlone(t *testing.T) {
 		r.want["sub"] += 11
 		r.settle("not JSON")
 		r.records(57)
-		r.d.start()
+		r.d.Start()
 		r.drained()
 		r.billed()
 		assert.EqualValues(t, 3, r.spool.Stats().Rejected)
@@ -177,7 +179,7 @@ func TestRejectedEventsAreSetAsideAlone(t *testing.T) {
 				assert.Contains(t, note, "cannot be read")
 			}
 		}
-		assert.EqualValues(t, 3, r.d.state().Results[resultRejected])
+		assert.EqualValues(t, 3, r.d.Status().Results[Rejected])
 	}
 }
 
@@ -190,7 +192,7 @@ func TestPoisonIsFoundByBisection(t *testing.T) {
 		r.records(50)
 		r.settle(r.event("sub", "tokens", "poison-2", 1))
 		r.records(200)
-		r.d.start()
+		r.d.Start()
 		r.drained()
 		r.billed()
 		assert.EqualValues(t, 2, r.spool.Stats().Rejected)
@@ -213,7 +215,7 @@ func TestPoisonDoesNotStopOthers(t *testing.T) {
 		r.settle(r.event("sub", "tokens", fmt.Sprint("poison-", i), 1))
 	}
 	r.records(5000)
-	r.d.start()
+	r.d.Start()
 	r.until("the poison is set aside", func() bool {
 		st := r.spool.Stats()
 		if st.Rejected < 30 && st.Pending <= 30 {
@@ -230,7 +232,7 @@ func TestLoneFailureIsKept(t *testing.T) {
 	r := newRig(t, testkit.LagoOptions{})
 	r.lago.Poison(func(testkit.LagoEvent) bool { return true })
 	r.settle(r.event("sub", "tokens", "lonely", 1))
-	r.d.start()
+	r.d.Start()
 	n := 0
 	require.NoError(t, r.lago.Await(t.Context(), func() bool { n++; return n > 50 }))
 	assert.Zero(t, r.spool.Stats().Rejected)
@@ -251,12 +253,12 @@ func TestLongOutageRejectsNothing(t *testing.T) {
 			r.lago.Always(func(*testkit.LagoCall) testkit.LagoFault { return fault })
 			r.records(1500)
 			began := r.clock.now()
-			r.d.start()
+			r.d.Start()
 			n := 0
 			require.NoError(t, r.lago.Await(t.Context(), func() bool { n++; return n > 600 }))
 			assert.Greater(t, r.clock.now().Sub(began), 10*time.Minute, "600 calls")
 			assert.Zero(t, r.spool.Stats().Rejected)
-			assert.LessOrEqual(t, r.d.state().Batches, 8)
+			assert.LessOrEqual(t, r.d.Status().Batches, 8)
 			r.lago.Always(nil)
 			r.drained()
 			r.billed()
@@ -270,7 +272,7 @@ func TestRefusalOfEverythingIsHeld(t *testing.T) {
 	r := newRig(t, testkit.LagoOptions{})
 	r.lago.Always(func(*testkit.LagoCall) testkit.LagoFault { return testkit.FaultHTML(400) })
 	r.records(300)
-	r.d.start()
+	r.d.Start()
 	n := 0
 	require.NoError(t, r.lago.Await(t.Context(), func() bool { n++; return n > 3000 }))
 	assert.LessOrEqual(t, r.spool.Stats().Rejected, int64(refusalsInARow+8))
@@ -285,10 +287,10 @@ func TestRefusalOfEverythingIsHeld(t *testing.T) {
 func TestBatchLimitIsLearned(t *testing.T) {
 	r := newRig(t, testkit.LagoOptions{BatchMax: 10})
 	r.records(500)
-	r.d.start()
+	r.d.Start()
 	r.drained()
 	r.billed()
-	assert.LessOrEqual(t, r.d.state().BatchLimit, 10)
+	assert.LessOrEqual(t, r.d.Status().BatchLimit, 10)
 	assert.Zero(t, r.spool.Stats().Rejected)
 }
 
@@ -302,7 +304,7 @@ func TestBodyLimitIsBisected(t *testing.T) {
 	})
 	r.records(300)
 	r.settle(r.event("sub", "tokens", strings.Repeat("huge", 2000), 1))
-	r.d.start()
+	r.d.Start()
 	r.drained()
 	r.billed()
 	assert.EqualValues(t, 1, r.spool.Stats().Rejected)
@@ -319,7 +321,7 @@ func TestManyEventsARecord(t *testing.T) {
 		r.settle(events...)
 	}
 	r.lago.Next(testkit.FaultCommitThenReset, nil, testkit.FaultHTML(500))
-	r.d.start()
+	r.d.Start()
 	r.drained()
 	r.billed()
 	for _, q := range r.lago.Requests() {
@@ -333,12 +335,12 @@ func TestStopAndStartAgain(t *testing.T) {
 		r.lago.Random(3, 500, testkit.FaultCommitThenReset, testkit.FaultReset, testkit.FaultHTML(503))
 		for range 10 {
 			r.records(300)
-			r.d.start()
+			r.d.Start()
 			r.until("delivering", func() bool { return r.spool.Stats().Pending < 300 })
 			r.close()
 			r.open()
 		}
-		r.d.start()
+		r.d.Start()
 		r.drained()
 		r.billed()
 	}
@@ -354,20 +356,20 @@ func TestStopBoundsItsWait(t *testing.T) {
 		}
 		return testkit.FaultHang
 	})
-	r.cfg.client = func() *lago.Client {
+	r.cfg.Client = func() *lago.Client {
 		u, err := url.Parse(r.lago.URL)
 		require.NoError(t, err)
 		c, err := lago.New(lago.Options{Base: u, Key: r.lago.Key(), Timeout: time.Hour})
 		require.NoError(t, err)
 		return c
 	}()
-	r.d.configure(r.cfg)
+	r.d.Configure(r.cfg)
 	r.records(10)
-	r.d.start()
+	r.d.Start()
 	<-under
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
-	r.d.stop(ctx)
+	r.d.Stop(ctx)
 	st := r.spool.Stats()
 	assert.EqualValues(t, 10, st.Pending)
 	assert.Zero(t, st.Claimed)
@@ -379,7 +381,7 @@ func TestSpoolFaultsAreOutlived(t *testing.T) {
 	f := &failingSpool{watchedSpool: r.spool, left: 5}
 	r.d.spool = f
 	r.records(50)
-	r.d.start()
+	r.d.Start()
 	r.drained()
 	r.billed()
 	assert.Zero(t, f.left)
@@ -408,21 +410,21 @@ func TestResultsAreTold(t *testing.T) {
 	r := newRig(t, testkit.LagoOptions{})
 	var mu sync.Mutex
 	told := make(map[string]int)
-	r.cfg.onResult = func(result string, n int) {
+	r.cfg.OnResult = func(result string, n int) {
 		mu.Lock()
 		defer mu.Unlock()
 		told[result] += n
 	}
 	r.cfg.maxInFlight = 1
-	r.d.configure(r.cfg)
+	r.d.Configure(r.cfg)
 	r.lago.Next(testkit.FaultCommitThenReset)
 	r.records(100)
-	r.d.start()
+	r.d.Start()
 	r.drained()
 	mu.Lock()
 	defer mu.Unlock()
-	assert.Equal(t, map[string]int{resultError: 1, resultRetried: 100, resultDuplicate: 100}, told)
-	b, err := json.Marshal(r.d.state())
+	assert.Equal(t, map[string]int{CallFailed: 1, Retried: 100, Duplicate: 100}, told)
+	b, err := json.Marshal(r.d.Status())
 	require.NoError(t, err)
 	assert.Contains(t, string(b), `"last_error":"no answer`)
 	assert.False(t, bytes.Contains(b, []byte(r.lago.Key())))
@@ -430,14 +432,14 @@ func TestResultsAreTold(t *testing.T) {
 
 func TestNothingIsSentWithoutLago(t *testing.T) {
 	r := newRig(t, testkit.LagoOptions{})
-	client := r.cfg.client
-	r.cfg.client = nil
-	r.d.configure(r.cfg)
+	client := r.cfg.Client
+	r.cfg.Client = nil
+	r.d.Configure(r.cfg)
 	r.records(10)
-	r.d.start()
+	r.d.Start()
 	assert.Zero(t, r.spool.Stats().Claimed)
-	r.cfg.client = client
-	r.d.configure(r.cfg)
+	r.cfg.Client = client
+	r.d.Configure(r.cfg)
 	r.drained()
 	r.billed()
 }

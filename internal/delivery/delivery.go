@@ -1,4 +1,4 @@
-package lagobilling
+package delivery
 
 import (
 	"cmp"
@@ -17,21 +17,21 @@ import (
 
 // Results of delivery, as metrics and the admin API name them. All count events but resultError, which counts calls.
 const (
-	resultAccepted  = "accepted"  // Lago has it by this call
-	resultDuplicate = "duplicate" // Lago had it already, by an earlier try whose answer was lost
-	resultRejected  = "rejected"  // set aside with Lago's words
-	resultRetried   = "retried"   // sent again, byte-identical
-	resultError     = "error"     // a call that failed or was refused as a whole
+	Accepted   = "accepted"  // Lago has it by this call
+	Duplicate  = "duplicate" // Lago had it already, by an earlier try whose answer was lost
+	Rejected   = "rejected"  // set aside with Lago's words
+	Retried    = "retried"   // sent again, byte-identical
+	CallFailed = "error"     // a call that failed or was refused as a whole
 )
 
 // What happens to a record that is first sent after its billing period has closed.
 const (
-	lateKeep    = "keep"
-	lateRestamp = "restamp"
+	LateKeep    = "keep"
+	LateRestamp = "restamp"
 )
 
-// deliverySpool is what delivery needs of a spool.
-type deliverySpool interface {
+// Source is what delivery needs of a spool.
+type Source interface {
 	Claim(ctx context.Context, max int) ([]spool.Record, error)
 	Release(seqs ...uint64)
 	Done(seqs ...uint64) error
@@ -39,31 +39,31 @@ type deliverySpool interface {
 	Amend(seq uint64, payload []byte) (uint64, error)
 }
 
-// deliveryConfig holds the settings that a reload may change.
-type deliveryConfig struct {
-	// client speaks to the account's Lago. nil: nothing is sent, records stay pending.
-	client *lago.Client
+// Config holds the settings that a reload may change.
+type Config struct {
+	// Client speaks to the account's Lago. nil: nothing is sent, records stay pending.
+	Client *lago.Client
 	// maxInFlight is how many batches may be on their way at once. Default: 8.
 	maxInFlight int
 	// batchMax is the most events of one batch. Default: 100, which is Lago's.
 	batchMax int
 	// linger is how long a batch that is not full waits for more. Default: 100ms; negative: not at all.
 	linger time.Duration
-	// late is lateKeep (default) or lateRestamp.
-	late string
-	// restamp returns the payload with the timestamp of all its events changed. Needed for lateRestamp.
-	restamp func(payload []byte, at time.Time) ([]byte, error)
-	// sentFile is where lateRestamp notes up to which record sending may have begun. Default: lateRestamp restamps
+	// Late is lateKeep (default) or lateRestamp.
+	Late string
+	// Restamp returns the payload with the timestamp of all its events changed. Needed for lateRestamp.
+	Restamp func(payload []byte, at time.Time) ([]byte, error)
+	// SentFile is where lateRestamp notes up to which record sending may have begun. Default: lateRestamp restamps
 	// only records that were settled since the process started.
-	sentFile string
-	// onResult is told what came of events. It must not block. It may be nil.
-	onResult func(result string, n int)
+	SentFile string
+	// OnResult is told what came of events. It must not block. It may be nil.
+	OnResult func(result string, n int)
 }
 
-// delivery is the worker that brings the records of one spool to one Lago account. It claims records, packs their events
+// Worker is the worker that brings the records of one spool to one Lago account. It claims records, packs their events
 // into batches and keeps each until Lago has it or has refused it for good. It outlives reloads.
-type delivery struct {
-	spool  deliverySpool
+type Worker struct {
+	spool  Source
 	events func(payload []byte) ([][]byte, error)
 	log    *zap.Logger
 	now    func() time.Time
@@ -77,7 +77,7 @@ type delivery struct {
 	freed  broadcast    // a batch is through, or the settings changed
 
 	mu          sync.Mutex
-	cfg         deliveryConfig
+	cfg         Config
 	batchLimit  int // learned from Lago, at most cfg.batchMax
 	streak      int // calls that passed since the limit was learned
 	outstanding int // batches
@@ -86,7 +86,7 @@ type delivery struct {
 	refusals    int // events rejected as poison since Lago last took one
 	failures    int // calls that failed since Lago last took one
 	trouble     string
-	status      deliveryStatus
+	figures     Status
 	asked       *lago.Client // whose events_store is in status, or being asked
 
 	soft, hard            context.Context //nolint:containedctx // the two lives of the worker: claiming, and calling
@@ -95,8 +95,8 @@ type delivery struct {
 	started, stopped      bool
 }
 
-// deliveryStatus is what the admin API tells of delivery.
-type deliveryStatus struct {
+// Status is what the admin API tells of delivery.
+type Status struct {
 	EventsStore    string           `json:"events_store,omitempty"` // "postgres" or "clickhouse", once Lago has said so
 	Stopped        string           `json:"stopped,omitempty"`      // why nothing is sent until an operator has mended it
 	LastError      string           `json:"last_error,omitempty"`
@@ -114,50 +114,50 @@ type deliveryStatus struct {
 	DeliveryPaused time.Time        `json:"paused_until,omitzero"`
 }
 
-// newDelivery returns a worker that has not started. events returns the frozen Lago event bodies of a payload.
-func newDelivery(
-	sp deliverySpool, events func(payload []byte) ([][]byte, error), logger *zap.Logger, now func() time.Time,
-) *delivery {
+// New returns a worker that has not started. events returns the frozen Lago event bodies of a payload.
+func New(
+	sp Source, events func(payload []byte) ([][]byte, error), logger *zap.Logger, now func() time.Time,
+) *Worker {
 	if logger == nil {
 		logger = zap.NewNop()
 	}
 	if now == nil {
 		now = time.Now
 	}
-	d := &delivery{spool: sp, events: events, log: logger, now: now, sleep: sleep}
+	d := &Worker{spool: sp, events: events, log: logger, now: now, sleep: sleep}
 	d.soft, d.endClaiming = context.WithCancel(context.Background())
 	d.hard, d.endCalls = context.WithCancel(context.Background())
-	d.status = deliveryStatus{Results: make(map[string]int64), RateRemaining: -1}
+	d.figures = Status{Results: make(map[string]int64), RateRemaining: -1}
 	d.pace.d = d
 	d.late.d = d
-	d.configure(deliveryConfig{})
+	d.Configure(Config{})
 	return d
 }
 
-// configure puts settings in force, at once and for batches on their way too. What was learned of an earlier Lago (a
+// Configure puts settings in force, at once and for batches on their way too. What was learned of an earlier Lago (a
 // wrong key, a batch limit) is forgotten.
-func (d *delivery) configure(cfg deliveryConfig) {
+func (d *Worker) Configure(cfg Config) {
 	cfg.maxInFlight = cmp.Or(max(cfg.maxInFlight, 0), 8)
 	cfg.batchMax = cmp.Or(max(cfg.batchMax, 0), 100)
 	cfg.linger = cmp.Or(cfg.linger, 100*time.Millisecond)
-	cfg.late = cmp.Or(cfg.late, lateKeep)
+	cfg.Late = cmp.Or(cfg.Late, LateKeep)
 	d.mu.Lock()
 	d.cfg = cfg
 	d.batchLimit = cfg.batchMax
-	d.status.Stopped, d.trouble, d.refusals = "", "", 0
-	ask := d.started && !d.stopped && cfg.client != nil && d.asked != cfg.client
+	d.figures.Stopped, d.trouble, d.refusals = "", "", 0
+	ask := d.started && !d.stopped && cfg.Client != nil && d.asked != cfg.Client
 	if ask {
-		d.asked = cfg.client
-		d.running.Go(func() { d.askStore(cfg.client) })
+		d.asked = cfg.Client
+		d.running.Go(func() { d.askStore(cfg.Client) })
 	}
 	d.mu.Unlock()
 	d.pace.reset(cfg.maxInFlight)
 	d.late.configure(cfg)
-	d.kick()
+	d.Kick()
 }
 
-// start begins to deliver.
-func (d *delivery) start() {
+// Start begins to deliver.
+func (d *Worker) Start() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.started || d.stopped {
@@ -166,15 +166,15 @@ func (d *delivery) start() {
 	d.started = true
 	d.running.Go(d.dispatch)
 	d.running.Go(d.tend)
-	if c := d.cfg.client; c != nil {
+	if c := d.cfg.Client; c != nil {
 		d.asked = c
 		d.running.Go(func() { d.askStore(c) })
 	}
 }
 
-// stop claims nothing more, lets the calls under way come to their end until ctx ends, and returns when all is still.
+// Stop claims nothing more, lets the calls under way come to their end until ctx ends, and returns when all is still.
 // What did not get through stays pending in the spool.
-func (d *delivery) stop(ctx context.Context) {
+func (d *Worker) Stop(ctx context.Context) {
 	d.mu.Lock()
 	d.stopped = true
 	d.mu.Unlock()
@@ -186,22 +186,26 @@ func (d *delivery) stop(ctx context.Context) {
 	d.late.close()
 }
 
-// kick ends every backoff and pause, so that everything is tried now.
-func (d *delivery) kick() {
+// Kick ends every backoff and pause, so that everything is tried now.
+func (d *Worker) Kick() {
 	d.pace.resume()
 	d.wake.send()
 	d.tended.send()
 	d.freed.send()
 }
 
-// state returns the figures of delivery.
-func (d *delivery) state() deliveryStatus {
+// Adopted notes that records settled up to that moment came from another spool, where they may have been sent: they keep
+// their time. To be called before they can be claimed.
+func (d *Worker) Adopted(newest time.Time) error { return d.late.adopted(newest) }
+
+// Status returns the figures of delivery.
+func (d *Worker) Status() Status {
 	concurrency, until := d.pace.figures()
 	restamped, undecided := d.late.figures()
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	st := d.status
-	st.Results = maps.Clone(d.status.Results)
+	st := d.figures
+	st.Results = maps.Clone(d.figures.Results)
 	st.InFlight, st.Batches, st.Suspects, st.BatchLimit = d.inFlight, d.outstanding, len(d.parked), d.batchLimit
 	st.Concurrency, st.LateRestamped, st.LateUndecided = concurrency, restamped, undecided
 	if until.After(d.now()) {
@@ -211,7 +215,7 @@ func (d *delivery) state() deliveryStatus {
 }
 
 // dispatch claims records and sends their events off in batches, as many at once as the settings allow.
-func (d *delivery) dispatch() {
+func (d *Worker) dispatch() {
 	var carry []item
 	defer func() { d.abandon(carry) }()
 	for d.slot() {
@@ -237,11 +241,11 @@ func (d *delivery) dispatch() {
 }
 
 // slot waits until one more batch may be on its way, and Lago is not known to refuse all.
-func (d *delivery) slot() bool {
+func (d *Worker) slot() bool {
 	for {
 		freed := d.freed.wait()
 		d.mu.Lock()
-		ok := d.outstanding < d.cfg.maxInFlight && d.cfg.client != nil && d.status.Stopped == ""
+		ok := d.outstanding < d.cfg.maxInFlight && d.cfg.Client != nil && d.figures.Stopped == ""
 		if ok {
 			d.outstanding++
 		}
@@ -265,7 +269,7 @@ func (d *delivery) slot() bool {
 	}
 }
 
-func (d *delivery) unslot(events int) {
+func (d *Worker) unslot(events int) {
 	d.mu.Lock()
 	d.outstanding--
 	d.inFlight -= events
@@ -274,7 +278,7 @@ func (d *delivery) unslot(events int) {
 }
 
 // fill returns the next batch, and the items that did not fit. It waits for the first record, then briefly for more.
-func (d *delivery) fill(carry []item) (batch, rest []item, err error) {
+func (d *Worker) fill(carry []item) (batch, rest []item, err error) {
 	d.mu.Lock()
 	limit, linger := d.batchLimit, d.cfg.linger
 	d.mu.Unlock()
@@ -317,7 +321,7 @@ func (d *delivery) fill(carry []item) (batch, rest []item, err error) {
 }
 
 // unpack appends the items of a record's events. A record that cannot be read is set aside: it must not stop others.
-func (d *delivery) unpack(items []item, r spool.Record) []item {
+func (d *Worker) unpack(items []item, r spool.Record) []item {
 	switch d.late.decide(r) {
 	case sendNow:
 	case sendLater:
@@ -329,7 +333,7 @@ func (d *delivery) unpack(items []item, r spool.Record) []item {
 	bodies, err := d.events(r.Payload)
 	if err != nil {
 		d.reject(r.Seq, noteOf("the record cannot be read: "+err.Error()))
-		d.count(resultRejected, 1)
+		d.count(Rejected, 1)
 		return items
 	}
 	if len(bodies) == 0 {
@@ -344,13 +348,13 @@ func (d *delivery) unpack(items []item, r spool.Record) []item {
 }
 
 // askStore asks Lago once which store of events the account has; again only while it gives no answer.
-func (d *delivery) askStore(client *lago.Client) {
+func (d *Worker) askStore(client *lago.Client) {
 	for tries := 1; ; tries++ {
 		org, err := client.Organization(d.soft)
 		d.mu.Lock()
 		current := d.asked == client
 		if current && err == nil {
-			d.status.EventsStore = org.EventsStore
+			d.figures.EventsStore = org.EventsStore
 		}
 		d.mu.Unlock()
 		if !current || d.soft.Err() != nil {
@@ -371,13 +375,13 @@ func (d *delivery) askStore(client *lago.Client) {
 }
 
 // count adds to the figures of a result.
-func (d *delivery) count(result string, n int) {
+func (d *Worker) count(result string, n int) {
 	if n == 0 {
 		return
 	}
 	d.mu.Lock()
-	d.status.Results[result] += int64(n)
-	fn := d.cfg.onResult
+	d.figures.Results[result] += int64(n)
+	fn := d.cfg.OnResult
 	d.mu.Unlock()
 	if fn != nil {
 		fn(result, n)

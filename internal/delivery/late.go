@@ -1,4 +1,4 @@
-package lagobilling
+package delivery
 
 import (
 	"encoding/json"
@@ -32,7 +32,7 @@ const (
 // in ten seconds. Settle times stay with a record for life, unlike its place in the spool. In doubt, in the ten
 // seconds of the lease after a kill, or after a clock was set back, the timestamp is kept.
 type lateness struct {
-	d *delivery
+	d *Worker
 
 	mu      sync.Mutex
 	on      bool
@@ -67,25 +67,25 @@ type sentMark struct {
 }
 
 // configure turns restamping on or off. Off takes the mark away: it would be stale when restamping is on again.
-func (l *lateness) configure(cfg deliveryConfig) {
+func (l *lateness) configure(cfg Config) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	on := cfg.late == lateRestamp && cfg.restamp != nil
-	l.restamp = cfg.restamp
+	on := cfg.Late == LateRestamp && cfg.Restamp != nil
+	l.restamp = cfg.Restamp
 	if !on {
 		l.on = false
-		if cfg.sentFile != "" && (l.file != cfg.sentFile || !l.mark.IsZero()) {
-			l.file, l.mark = cfg.sentFile, time.Time{}
-			if err := os.Remove(cfg.sentFile); err != nil && !errors.Is(err, os.ErrNotExist) {
+		if cfg.SentFile != "" && (l.file != cfg.SentFile || !l.mark.IsZero()) {
+			l.file, l.mark = cfg.SentFile, time.Time{}
+			if err := os.Remove(cfg.SentFile); err != nil && !errors.Is(err, os.ErrNotExist) {
 				l.d.log.Error("removing the mark of sent records", zap.Error(err))
 			}
 		}
 		return
 	}
-	if l.on && l.file == cfg.sentFile {
+	if l.on && l.file == cfg.SentFile {
 		return
 	}
-	l.on, l.file, l.mark, l.since = true, cfg.sentFile, time.Time{}, l.d.now()
+	l.on, l.file, l.mark, l.since = true, cfg.SentFile, time.Time{}, l.d.now()
 	l.periods = make(map[string]period)
 	if l.file == "" {
 		return
@@ -160,8 +160,6 @@ func (l *lateness) rejected(settled time.Time) {
 	}
 }
 
-// adopted notes that records settled up to that moment came from another spool, where they may have been sent: they keep
-// their time. To be called before they can be claimed.
 func (l *lateness) adopted(newest time.Time) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -296,7 +294,7 @@ func (l *lateness) periodStart(sub string) (start time.Time, known bool) {
 	}
 	for tries := 1; ; tries++ {
 		l.d.mu.Lock()
-		client := l.d.cfg.client
+		client := l.d.cfg.Client
 		l.d.mu.Unlock()
 		if client == nil {
 			return time.Time{}, false

@@ -1,4 +1,4 @@
-package lagobilling
+package delivery
 
 import (
 	"context"
@@ -64,7 +64,7 @@ func (b *broadcast) send() {
 // pacer bounds the calls made at once. The bound halves when Lago is slowed down or fails, and grows by one with each
 // call that passes; while Lago refuses all (a wrong key), one call at a time asks whether it still does.
 type pacer struct {
-	d *delivery
+	d *Worker
 
 	mu      sync.Mutex
 	most    int

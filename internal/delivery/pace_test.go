@@ -1,4 +1,4 @@
-package lagobilling
+package delivery
 
 import (
 	"testing"

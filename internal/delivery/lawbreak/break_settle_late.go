@@ -1,10 +1,10 @@
 //go:build break_settle_late
 
-package lagobilling
+package lawbreak
 
 // This build settles an answer after its last byte went out.
 const (
-	settleFirst   = false
-	sendIdentical = true
-	sortRefusals  = true
+	SettleFirst   = false
+	SendIdentical = true
+	SortRefusals  = true
 )

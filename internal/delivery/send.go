@@ -1,10 +1,11 @@
-package lagobilling
+package delivery
 
 import (
 	"encoding/json"
 	"net/http"
 	"time"
 
+	"github.com/tollgate-llm/tollgate/internal/delivery/lawbreak"
 	"github.com/tollgate-llm/tollgate/internal/lago"
 )
 
@@ -74,7 +75,7 @@ func (p piece) split() []piece {
 }
 
 // deliver sends a batch until each of its events is through, or delivery stops.
-func (d *delivery) deliver(items []item) {
+func (d *Worker) deliver(items []item) {
 	todo := []piece{{items: items}}
 	for len(todo) > 0 {
 		at := 0
@@ -102,7 +103,7 @@ func (d *delivery) deliver(items []item) {
 }
 
 // await waits for the piece's time and for the right to make a call. false: delivery stops.
-func (d *delivery) await(p piece) bool {
+func (d *Worker) await(p piece) bool {
 	if wait := p.due.Sub(d.now()); wait > 0 {
 		d.sleep(d.soft, wait, d.wake.wait())
 	}
@@ -112,7 +113,7 @@ func (d *delivery) await(p piece) bool {
 	for {
 		freed := d.freed.wait()
 		d.mu.Lock()
-		client := d.cfg.client
+		client := d.cfg.Client
 		d.mu.Unlock()
 		if client != nil {
 			return d.pace.acquire(p.tries == 0)
@@ -126,7 +127,7 @@ func (d *delivery) await(p piece) bool {
 }
 
 // park puts a single event that Lago fails on apart, where it waits for its next try without holding a batch's place.
-func (d *delivery) park(p piece) bool {
+func (d *Worker) park(p piece) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if len(d.parked) >= parkedMost || d.stopped {
@@ -138,7 +139,7 @@ func (d *delivery) park(p piece) bool {
 }
 
 // tend tries the parked events, one at a time.
-func (d *delivery) tend() {
+func (d *Worker) tend() {
 	defer func() {
 		d.mu.Lock()
 		parked := d.parked
@@ -188,9 +189,9 @@ func (d *delivery) tend() {
 }
 
 // try makes one call for the piece, whose turn was acquired, and returns what is left of it to do.
-func (d *delivery) try(p piece) []piece {
+func (d *Worker) try(p piece) []piece {
 	d.mu.Lock()
-	client, limit := d.cfg.client, d.batchLimit
+	client, limit := d.cfg.Client, d.batchLimit
 	d.mu.Unlock()
 	if len(p.items) > limit || client == nil {
 		d.pace.release()
@@ -204,9 +205,9 @@ func (d *delivery) try(p piece) []piece {
 		bodies[i] = it.body
 	}
 	if p.tries > 0 {
-		d.count(resultRetried, len(bodies))
-		if !sendIdentical {
-			d.stampAnew(bodies)
+		d.count(Retried, len(bodies))
+		if !lawbreak.SendIdentical {
+			lawbreak.Restamp(bodies, d.now())
 		}
 	}
 	out := client.Batch(d.hard, bodies)
@@ -219,7 +220,7 @@ func (d *delivery) try(p piece) []piece {
 		return nil
 	case lago.PerEvent:
 		d.pass(out)
-		if !sortRefusals {
+		if !lawbreak.SortRefusals {
 			d.settle(p.items, fateHad, nil)
 			return nil
 		}
@@ -234,7 +235,7 @@ func (d *delivery) try(p piece) []piece {
 }
 
 // again says what to do after a call that failed or was refused as a whole.
-func (d *delivery) again(p piece, out lago.Outcome) []piece {
+func (d *Worker) again(p piece, out lago.Outcome) []piece {
 	switch out.Verdict {
 	case lago.TooMany:
 		return d.tooMany(p, out)
@@ -258,7 +259,7 @@ func (d *delivery) again(p piece, out lago.Outcome) []piece {
 
 // sort handles a 422 that names events: those that Lago has are done, those it refuses are set aside, and the others go
 // again at once, as nothing of the batch was stored.
-func (d *delivery) sort(p piece, out lago.Outcome) []piece {
+func (d *Worker) sort(p piece, out lago.Outcome) []piece {
 	var had, rest, refused []item
 	var faults []eventFault
 	for i, it := range p.items {
@@ -281,7 +282,7 @@ func (d *delivery) sort(p piece, out lago.Outcome) []piece {
 }
 
 // tooMany learns that this Lago takes fewer events in a batch.
-func (d *delivery) tooMany(p piece, out lago.Outcome) []piece {
+func (d *Worker) tooMany(p piece, out lago.Outcome) []piece {
 	if len(p.items) == 1 {
 		return d.suspect(p, out)
 	}
@@ -294,7 +295,7 @@ func (d *delivery) tooMany(p piece, out lago.Outcome) []piece {
 
 // suspect handles a failure that a single event of the piece can have caused. The event is found by bisection. It is
 // set aside only when it keeps failing alone while others pass, so that a Lago that fails on everything costs nothing.
-func (d *delivery) suspect(p piece, out lago.Outcome) []piece {
+func (d *Worker) suspect(p piece, out lago.Outcome) []piece {
 	p.suspect++
 	p.due = time.Time{}
 	if others := p.failed(d.passed.Load()); !others || len(p.items) == 1 || out.RetryAfter > 0 {
@@ -330,7 +331,7 @@ func (d *delivery) suspect(p piece, out lago.Outcome) []piece {
 
 // blocked handles a failure that says nothing of the events. Only when the same piece keeps failing while others pass
 // is it taken apart: an event may crash whatever stands between.
-func (d *delivery) blocked(p piece, out lago.Outcome) []piece {
+func (d *Worker) blocked(p piece, out lago.Outcome) []piece {
 	p.failed(d.passed.Load())
 	p.due = d.now().Add(max(backoff(p.tries), min(out.RetryAfter, rateLimitMost)))
 	switch {
@@ -345,7 +346,7 @@ func (d *delivery) blocked(p piece, out lago.Outcome) []piece {
 }
 
 // drop sets a single event aside as poison.
-func (d *delivery) drop(p piece, out lago.Outcome) {
+func (d *Worker) drop(p piece, out lago.Outcome) {
 	words, err := json.Marshal("poison: " + out.Words)
 	if err != nil {
 		words = nil

@@ -1,10 +1,10 @@
 //go:build break_restamp
 
-package lagobilling
+package lawbreak
 
 // This build gives an event a new timestamp on each retry.
 const (
-	settleFirst   = true
-	sendIdentical = false
-	sortRefusals  = true
+	SettleFirst   = true
+	SendIdentical = false
+	SortRefusals  = true
 )
