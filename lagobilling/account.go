@@ -123,7 +123,7 @@ func openAccount(s settings, h *Handler, logger *zap.Logger) (*Account, error) {
 	}
 	a := &Account{name: s.name, dir: s.dir, spool: sp, logger: logger}
 	a.quit, a.endCalls = context.WithCancel(context.Background())
-	a.delivery = delivery.New(sp, record.Events, logger, nil)
+	a.delivery = delivery.New(sp, logger)
 	a.payers = newPayers(nil)
 	a.configure(s)
 	report := sp.Report()
@@ -210,7 +210,7 @@ func (a *Account) configure(s settings) {
 	}
 	a.delivers.Store(a.client != nil)
 	a.delivery.Configure(delivery.Config{
-		Client: a.client, Late: s.late, Restamp: record.Restamp, SentFile: filepath.Join(s.dir, "sent"),
+		Client: a.client, Late: s.late, SentFile: filepath.Join(s.dir, "sent"),
 		OnResult: theMetrics.delivered,
 	})
 	a.payers.configure(s.payerCheck, a.client)

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"go.uber.org/zap"
 
 	"github.com/tollgate-llm/tollgate/internal/lago"
 	"github.com/tollgate-llm/tollgate/internal/record"
@@ -158,7 +159,7 @@ func drain(b *testing.B, sp Source) {
 	defer client.CloseIdle()
 	var mu sync.Mutex
 	left, through := drained, make(chan struct{})
-	d := New(sp, record.Events, nil, nil)
+	d := New(sp, zap.NewNop())
 	d.Configure(Config{Client: client, OnResult: func(_ string, n int) {
 		mu.Lock()
 		defer mu.Unlock()
@@ -210,7 +211,7 @@ func watchHeap(ctx context.Context) <-chan [2]uint64 {
 // BenchmarkUnpack measures what delivery does with a claimed record before it is sent.
 func BenchmarkUnpack(b *testing.B) {
 	b.ReportAllocs()
-	d := New(&endlessSpool{}, record.Events, nil, nil)
+	d := New(&endlessSpool{}, zap.NewNop())
 	id, payload := millionth(1)
 	r := spool.Record{Seq: 1, ID: id, Payload: payload, Time: time.Now()}
 	var items []item

@@ -12,6 +12,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/tollgate-llm/tollgate/internal/lago"
+	"github.com/tollgate-llm/tollgate/internal/record"
 	"github.com/tollgate-llm/tollgate/internal/spool"
 )
 
@@ -30,6 +31,13 @@ const (
 	LateRestamp = "restamp"
 )
 
+// The bounds of batches.
+const (
+	maxInFlight = 8   // batches on their way at once
+	batchMax    = 100 // events of one batch: Lago takes no more
+	linger      = 100 * time.Millisecond
+)
+
 // Source is what delivery needs of a spool.
 type Source interface {
 	Claim(ctx context.Context, max int) ([]spool.Record, error)
@@ -43,17 +51,9 @@ type Source interface {
 type Config struct {
 	// Client speaks to the account's Lago. nil: nothing is sent, records stay pending.
 	Client *lago.Client
-	// maxInFlight is how many batches may be on their way at once. Default: 8.
-	maxInFlight int
-	// batchMax is the most events of one batch. Default: 100, which is Lago's.
-	batchMax int
-	// linger is how long a batch that is not full waits for more. Default: 100ms; negative: not at all.
-	linger time.Duration
-	// Late is lateKeep (default) or lateRestamp.
+	// Late is LateKeep (default) or LateRestamp.
 	Late string
-	// Restamp returns the payload with the timestamp of all its events changed. Needed for lateRestamp.
-	Restamp func(payload []byte, at time.Time) ([]byte, error)
-	// SentFile is where lateRestamp notes up to which record sending may have begun. Default: lateRestamp restamps
+	// SentFile is where LateRestamp notes up to which record sending may have begun. Default: LateRestamp restamps
 	// only records that were settled since the process started.
 	SentFile string
 	// OnResult is told what came of events. It must not block. It may be nil.
@@ -63,11 +63,10 @@ type Config struct {
 // Worker is the worker that brings the records of one spool to one Lago account. It claims records, packs their events
 // into batches and keeps each until Lago has it or has refused it for good. It outlives reloads.
 type Worker struct {
-	spool  Source
-	events func(payload []byte) ([][]byte, error)
-	log    *zap.Logger
-	now    func() time.Time
-	sleep  func(ctx context.Context, d time.Duration, wake <-chan struct{})
+	spool Source
+	log   *zap.Logger
+	now   func() time.Time
+	sleep func(ctx context.Context, d time.Duration, wake <-chan struct{})
 
 	pace   pacer
 	late   lateness
@@ -76,9 +75,12 @@ type Worker struct {
 	tended broadcast    // the parked events changed
 	freed  broadcast    // a batch is through, or the settings changed
 
+	maxInFlight int           // batches on their way at once
+	linger      time.Duration // how long a batch that is not full waits for more; negative: not at all
+
 	mu          sync.Mutex
 	cfg         Config
-	batchLimit  int // learned from Lago, at most cfg.batchMax
+	batchLimit  int // learned from Lago, at most batchMax
 	streak      int // calls that passed since the limit was learned
 	outstanding int // batches
 	inFlight    int // events
@@ -114,17 +116,9 @@ type Status struct {
 	DeliveryPaused time.Time        `json:"paused_until,omitzero"`
 }
 
-// New returns a worker that has not started. events returns the frozen Lago event bodies of a payload.
-func New(
-	sp Source, events func(payload []byte) ([][]byte, error), logger *zap.Logger, now func() time.Time,
-) *Worker {
-	if logger == nil {
-		logger = zap.NewNop()
-	}
-	if now == nil {
-		now = time.Now
-	}
-	d := &Worker{spool: sp, events: events, log: logger, now: now, sleep: sleep}
+// New returns a worker that has not started.
+func New(s Source, logger *zap.Logger) *Worker {
+	d := &Worker{spool: s, log: logger, now: time.Now, sleep: sleep, maxInFlight: maxInFlight, linger: linger}
 	d.soft, d.endClaiming = context.WithCancel(context.Background())
 	d.hard, d.endCalls = context.WithCancel(context.Background())
 	d.figures = Status{Results: make(map[string]int64), RateRemaining: -1}
@@ -137,13 +131,10 @@ func New(
 // Configure puts settings in force, at once and for batches on their way too. What was learned of an earlier Lago (a
 // wrong key, a batch limit) is forgotten.
 func (d *Worker) Configure(cfg Config) {
-	cfg.maxInFlight = cmp.Or(max(cfg.maxInFlight, 0), 8)
-	cfg.batchMax = cmp.Or(max(cfg.batchMax, 0), 100)
-	cfg.linger = cmp.Or(cfg.linger, 100*time.Millisecond)
 	cfg.Late = cmp.Or(cfg.Late, LateKeep)
 	d.mu.Lock()
 	d.cfg = cfg
-	d.batchLimit = cfg.batchMax
+	d.batchLimit = batchMax
 	d.figures.Stopped, d.trouble, d.refusals = "", "", 0
 	ask := d.started && !d.stopped && cfg.Client != nil && d.asked != cfg.Client
 	if ask {
@@ -151,7 +142,7 @@ func (d *Worker) Configure(cfg Config) {
 		d.running.Go(func() { d.askStore(cfg.Client) })
 	}
 	d.mu.Unlock()
-	d.pace.reset(cfg.maxInFlight)
+	d.pace.reset(d.maxInFlight)
 	d.late.configure(cfg)
 	d.Kick()
 }
@@ -245,7 +236,7 @@ func (d *Worker) slot() bool {
 	for {
 		freed := d.freed.wait()
 		d.mu.Lock()
-		ok := d.outstanding < d.cfg.maxInFlight && d.cfg.Client != nil && d.figures.Stopped == ""
+		ok := d.outstanding < d.maxInFlight && d.cfg.Client != nil && d.figures.Stopped == ""
 		if ok {
 			d.outstanding++
 		}
@@ -280,7 +271,7 @@ func (d *Worker) unslot(events int) {
 // fill returns the next batch, and the items that did not fit. It waits for the first record, then briefly for more.
 func (d *Worker) fill(carry []item) (batch, rest []item, err error) {
 	d.mu.Lock()
-	limit, linger := d.batchLimit, d.cfg.linger
+	limit, linger := d.batchLimit, d.linger
 	d.mu.Unlock()
 	items := carry
 	ctx := d.soft
@@ -330,7 +321,7 @@ func (d *Worker) unpack(items []item, r spool.Record) []item {
 		d.spool.Release(r.Seq)
 		return items
 	}
-	bodies, err := d.events(r.Payload)
+	bodies, err := record.Events(r.Payload)
 	if err != nil {
 		d.reject(r.Seq, noteOf("the record cannot be read: "+err.Error()))
 		d.count(Rejected, 1)

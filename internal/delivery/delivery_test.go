@@ -169,7 +169,7 @@ func TestRejectedEventsAreSetAsideAlone(t *testing.T) {
 			}
 			return nil
 		}))
-		assert.JSONEq(t, `{"events":[{"event":0,"transaction_id":"bad-time","status":422,"error":{"timestamp":["invalid_format"]}}]}`, notes["["+badTime+"]"])
+		assert.JSONEq(t, `{"events":[{"event":0,"transaction_id":"bad-time","status":422,"error":{"timestamp":["invalid_format"]}}]}`, notes[`{"v":1,"events":[`+badTime+`]}`])
 		for payload, note := range notes {
 			if strings.Contains(payload, "two-expr") {
 				assert.JSONEq(t, `{"events":[{"event":1,"transaction_id":"two-expr","status":422,
@@ -294,6 +294,19 @@ func TestBatchLimitIsLearned(t *testing.T) {
 	assert.Zero(t, r.spool.Stats().Rejected)
 }
 
+// A limit that was learned by halving lies below Lago's own: after a thousand calls a larger batch is tried.
+func TestLearnedBatchLimitGrowsAgain(t *testing.T) {
+	r := newRig(t, testkit.LagoOptions{BatchMax: 2})
+	r.records(100)
+	r.d.Start()
+	r.drained()
+	require.Equal(t, 1, r.d.Status().BatchLimit)
+	r.records(passesToRegrow)
+	r.drained()
+	assert.Equal(t, 2, r.d.Status().BatchLimit)
+	r.billed()
+}
+
 func TestBodyLimitIsBisected(t *testing.T) {
 	r := newRig(t, testkit.LagoOptions{})
 	r.lago.Always(func(c *testkit.LagoCall) testkit.LagoFault {
@@ -415,7 +428,7 @@ func TestResultsAreTold(t *testing.T) {
 		defer mu.Unlock()
 		told[result] += n
 	}
-	r.cfg.maxInFlight = 1
+	r.d.maxInFlight = 1
 	r.d.Configure(r.cfg)
 	r.lago.Next(testkit.FaultCommitThenReset)
 	r.records(100)

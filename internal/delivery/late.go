@@ -34,13 +34,12 @@ const (
 type lateness struct {
 	d *Worker
 
-	mu      sync.Mutex
-	on      bool
-	file    string
-	restamp func([]byte, time.Time) ([]byte, error)
-	mark    time.Time // as written
-	since   time.Time // records settled before this may have been sent by another process
-	claims  struct {
+	mu     sync.Mutex
+	on     bool
+	file   string
+	mark   time.Time // as written
+	since  time.Time // records settled before this may have been sent by another process
+	claims struct {
 		newest time.Time // settle time of the newest record claimed
 		seq    uint64    // greatest claimed before the present claim
 		next   uint64    // greatest claimed
@@ -70,8 +69,7 @@ type sentMark struct {
 func (l *lateness) configure(cfg Config) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	on := cfg.Late == LateRestamp && cfg.Restamp != nil
-	l.restamp = cfg.Restamp
+	on := cfg.Late == LateRestamp
 	if !on {
 		l.on = false
 		if cfg.SentFile != "" && (l.file != cfg.SentFile || !l.mark.IsZero()) {
@@ -230,13 +228,13 @@ const (
 // decide says what to do with a record, once and before it is first sent.
 func (l *lateness) decide(r spool.Record) decision {
 	l.mu.Lock()
-	on, fresh, restamp := l.on, l.fresh(r), l.restamp
+	on, fresh := l.on, l.fresh(r)
 	l.mu.Unlock()
 	now := l.d.now()
 	if !on || now.Sub(r.Time) < lateAfter {
 		return sendNow
 	}
-	bodies, err := l.d.events(r.Payload)
+	bodies, err := record.Events(r.Payload)
 	if err != nil || len(bodies) == 0 {
 		return sendNow
 	}
@@ -257,7 +255,7 @@ func (l *lateness) decide(r spool.Record) decision {
 		return sendNow
 	}
 	// The amended record is claimed anew, at its new place: nothing else claims between the two steps.
-	payload, err := restamp(r.Payload, now)
+	payload, err := record.Restamp(r.Payload, now)
 	if err == nil {
 		l.d.spool.Release(r.Seq)
 		if _, err = l.d.spool.Amend(r.Seq, payload); err == nil {

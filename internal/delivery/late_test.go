@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"regexp"
 	"testing"
 	"time"
 
@@ -15,16 +14,11 @@ import (
 	"github.com/tollgate-llm/tollgate/internal/testkit"
 )
 
-var anyTimestamp = regexp.MustCompile(`"timestamp":"[^"]*"`)
-
-func restampForTest(payload []byte, at time.Time) ([]byte, error) {
-	return anyTimestamp.ReplaceAll(payload, fmt.Appendf(nil, `"timestamp":"%d.%03d"`, at.Unix(), at.UnixMilli()%1000)), nil
-}
-
 func lateRig(t *testing.T, store string) *rig {
 	r := newRig(t, testkit.LagoOptions{Store: store})
-	r.cfg.Late, r.cfg.Restamp, r.cfg.SentFile = LateRestamp, restampForTest, filepath.Join(r.dir, "sent")
-	r.cfg.maxInFlight = 2
+	r.cfg.Late, r.cfg.SentFile = LateRestamp, filepath.Join(r.dir, "sent")
+	r.maxInFlight = 2
+	r.d.maxInFlight = 2
 	r.d.Configure(r.cfg)
 	r.clock.add(time.Minute)
 	return r
@@ -185,7 +179,7 @@ func TestRestampUnderTraffic(t *testing.T) {
 func TestAdoptedRecordsKeepTheirTime(t *testing.T) {
 	r := newRig(t, testkit.LagoOptions{Store: testkit.LagoClickHouse})
 	r.close()
-	r.cfg.Late, r.cfg.Restamp, r.cfg.SentFile = LateRestamp, restampForTest, filepath.Join(r.dir, "sent")
+	r.cfg.Late, r.cfg.SentFile = LateRestamp, filepath.Join(r.dir, "sent")
 	r.open()
 	settled := r.clock.now().Add(time.Minute)
 	require.NoError(t, r.d.late.adopted(settled))

@@ -1,6 +1,7 @@
 package delivery
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
 	"fmt"
@@ -16,7 +17,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-	"github.com/tidwall/gjson"
+	"go.uber.org/zap"
 
 	"github.com/tollgate-llm/tollgate/internal/lago"
 	"github.com/tollgate-llm/tollgate/internal/spool"
@@ -78,15 +79,16 @@ func (w *watchedSpool) Reject(seq uint64, note []byte) error {
 
 // rig is a spool, a fake Lago and the worker between them.
 type rig struct {
-	t     *testing.T
-	dir   string
-	clock *fakeTime
-	lago  *testkit.Lago
-	spool *watchedSpool
-	d     *Worker
-	cfg   Config
-	n     uint64
-	want  map[string]int // sum of quantities by subscription
+	t           *testing.T
+	dir         string
+	clock       *fakeTime
+	lago        *testkit.Lago
+	spool       *watchedSpool
+	d           *Worker
+	cfg         Config
+	n           uint64
+	maxInFlight int            // of the worker, when it is not its own
+	want        map[string]int // sum of quantities by subscription
 }
 
 func newRig(t *testing.T, o testkit.LagoOptions) *rig {
@@ -95,7 +97,7 @@ func newRig(t *testing.T, o testkit.LagoOptions) *rig {
 	r.lago = testkit.NewLago(t, o)
 	r.lago.AddMetric(testkit.LagoMetric{Code: "tokens", Field: "value"})
 	r.lago.AddSubscription(testkit.LagoSubscription{ExternalID: "sub"})
-	r.cfg = Config{Client: r.client(r.lago.Key()), linger: -1}
+	r.cfg = Config{Client: r.client(r.lago.Key())}
 	r.open()
 	t.Cleanup(func() { r.close() })
 	return r
@@ -116,8 +118,8 @@ func (r *rig) open() {
 	sp, err := spool.Open(spool.Options{Dir: filepath.Join(r.dir, "spool"), Now: r.clock.now, Retain: 24 * 365 * time.Hour})
 	require.NoError(r.t, err)
 	r.spool = &watchedSpool{Spool: sp}
-	r.d = New(r.spool, eventsOf, nil, r.clock.now)
-	r.d.sleep = r.clock.sleep
+	r.d = New(r.spool, zap.NewNop())
+	r.d.now, r.d.sleep, r.d.linger, r.d.maxInFlight = r.clock.now, r.clock.sleep, -1, cmp.Or(r.maxInFlight, maxInFlight)
 	r.d.Configure(r.cfg)
 }
 
@@ -133,18 +135,6 @@ func (r *rig) close() {
 	r.d = nil
 }
 
-// eventsOf reads the payload of these tests: a JSON list of events.
-func eventsOf(payload []byte) ([][]byte, error) {
-	if !gjson.ValidBytes(payload) {
-		return nil, fmt.Errorf("not JSON: %.20q", payload)
-	}
-	var out [][]byte
-	for _, e := range gjson.ParseBytes(payload).Array() {
-		out = append(out, []byte(e.Raw))
-	}
-	return out, nil
-}
-
 func (r *rig) event(sub, code, id string, value int) string {
 	return fmt.Sprintf(`{"transaction_id": "%s","external_subscription_id":%q,"code":%q,"timestamp":"%d.%03d","properties":{"value":"%d"}}`,
 		id, sub, code, r.clock.now().Unix(), r.clock.now().UnixMilli()%1000, value)
@@ -155,8 +145,8 @@ func (r *rig) settle(events ...string) spool.ID {
 	r.n++
 	var id spool.ID
 	binary.BigEndian.PutUint64(id[8:], r.n)
-	require.NoError(r.t, r.spool.Begin(id, []byte(`[]`)))
-	require.NoError(r.t, r.spool.Settle(id, []byte("["+strings.Join(events, ",")+"]"), true))
+	require.NoError(r.t, r.spool.Begin(id, []byte(`{"v":1}`)))
+	require.NoError(r.t, r.spool.Settle(id, []byte(`{"v":1,"events":[`+strings.Join(events, ",")+`]}`), true))
 	return id
 }
 

@@ -142,14 +142,14 @@ func (d *Worker) pass(out lago.Outcome) {
 	d.passed.Add(1)
 	d.pace.passed(out.Remaining, out.RetryAfter)
 	d.mu.Lock()
-	long := d.failures >= 2*d.cfg.maxInFlight
+	long := d.failures >= 2*d.maxInFlight
 	stopped := d.figures.Stopped != ""
 	trouble := d.trouble
 	d.failures, d.refusals, d.trouble = 0, 0, ""
 	d.figures.Stopped, d.figures.LastSuccess, d.figures.RateRemaining = "", d.now(), out.Remaining
 	d.streak++
-	if d.streak >= passesToRegrow && d.batchLimit < d.cfg.batchMax {
-		d.batchLimit, d.streak = min(2*d.batchLimit, d.cfg.batchMax), 0
+	if d.streak >= passesToRegrow && d.batchLimit < batchMax {
+		d.batchLimit, d.streak = min(2*d.batchLimit, batchMax), 0
 	}
 	d.mu.Unlock()
 	if trouble != "" {
