@@ -42,7 +42,7 @@ func (w *world) begin(gate *testkit.Gate, calls ...*call) (ended func()) {
 // TestOpenedBeforeForwarded kills the gateway while the provider has calls of which no byte was answered: each has its
 // record.
 func TestOpenedBeforeForwarded(t *testing.T) {
-	w := newWorld(t, mode{testkit.LagoPostgres, "process", "auto"})
+	w := newWorld(t, mode{store: testkit.LagoPostgres, durability: "process", disconnect: "auto"})
 	calls := []*call{chatCall("call-1", false), chatCall("call-2", true)}
 	ended := w.begin(w.provider.Gate(0, nil), calls...)
 	require.True(t, w.kill())
@@ -60,7 +60,7 @@ func TestOpenedBeforeForwarded(t *testing.T) {
 // TestStopSettlesCallsUnderWay stops the gateway as an operator does. The calls that end within the grace period are
 // served and billed; what is still open then is broken off, and settled.
 func TestStopSettlesCallsUnderWay(t *testing.T) {
-	w := newWorld(t, mode{testkit.LagoClickHouse, "process", "auto"})
+	w := newWorld(t, mode{store: testkit.LagoClickHouse, durability: "process", disconnect: "auto"})
 	swift := []*call{chatCall("call-1", true), chatCall("call-2", false), chatCall("call-3", true)}
 	gate := w.provider.Gate(2, nil)
 	ended := w.begin(gate, swift...)

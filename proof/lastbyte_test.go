@@ -16,7 +16,7 @@ import (
 // behind it, so that nothing but that end can have settled the call. What the client has whole must be in the books of the
 // next process.
 func TestTheLastByteWaitsForTheRecord(t *testing.T) {
-	w := newWorld(t, mode{testkit.LagoPostgres, "process", "auto"})
+	w := newWorld(t, mode{store: testkit.LagoPostgres, durability: "process", disconnect: "auto"})
 	var calls []*call
 	for version := 1; version <= 3; version++ {
 		for _, c := range []*call{

@@ -24,20 +24,21 @@ import (
 	"github.com/tollgate-llm/tollgate/internal/testkit"
 )
 
-// built is the binary that users build, with the build tags of this test and, in a soak that has the time for it, its
-// race detector.
-var built = sync.OnceValues(func() (string, error) {
+// built and builtRace are the binary that users build, with the build tags of this test.
+var (
+	built     = sync.OnceValues(func() (string, error) { return build() })
+	builtRace = sync.OnceValues(func() (string, error) { return build("-race") })
+)
+
+func build(flags ...string) (string, error) {
 	dir, err := os.MkdirTemp("", "tollgate-proof")
 	if err != nil {
 		return "", err
 	}
 	bin := filepath.Join(dir, "caddy")
-	args := []string{"build", "-o", bin}
+	args := append([]string{"build", "-o", bin}, flags...)
 	if tags := setting("-tags"); tags != "" {
 		args = append(args, "-tags", tags)
-	}
-	if long, err := time.ParseDuration(os.Getenv(soakVariable)); err == nil && long >= time.Minute && setting("-race") == "true" {
-		args = append(args, "-race")
 	}
 	cmd := exec.Command("go", append(args, "./cmd/caddy")...)
 	cmd.Dir = ".."
@@ -45,7 +46,7 @@ var built = sync.OnceValues(func() (string, error) {
 		return "", fmt.Errorf("go build: %w: %s", err, out)
 	}
 	return bin, nil
-})
+}
 
 // setting is a flag with which this test was built.
 func setting(name string) string {
@@ -76,8 +77,8 @@ type process struct {
 	logs   []string // the last output of processes that ended
 }
 
-// newProcess prepares a gateway; caddyfile writes its configuration, with its addresses.
-func newProcess(t testing.TB, caddyfile func(p *process) string) *process {
+// newProcess prepares a gateway, the binary that built returns; caddyfile writes its configuration, with its addresses.
+func newProcess(t testing.TB, built func() (string, error), caddyfile func(p *process) string) *process {
 	t.Helper()
 	bin, err := built()
 	require.NoError(t, err)

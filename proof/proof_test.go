@@ -39,10 +39,10 @@ func TestNothingLostNothingTwice(t *testing.T) {
 		require.NoError(t, err, seedVariable)
 	}
 	modes := []mode{
-		{testkit.LagoClickHouse, "process", "drain 3s"},
-		{testkit.LagoPostgres, "process", "auto"},
-		{testkit.LagoPostgres, "fsync", "drain 3s"},
-		{testkit.LagoClickHouse, "fsync", "auto"},
+		{store: testkit.LagoClickHouse, durability: "process", disconnect: "drain 3s"},
+		{store: testkit.LagoPostgres, durability: "process", disconnect: "auto", failing: true},
+		{store: testkit.LagoPostgres, durability: "fsync", disconnect: "drain 3s"},
+		{store: testkit.LagoClickHouse, durability: "fsync", disconnect: "auto"},
 	}
 	var soak time.Duration
 	if text := os.Getenv(soakVariable); text != "" {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"math/big"
+	"net"
 	"net/http"
 	"path/filepath"
 	"strings"
@@ -31,6 +32,9 @@ type mode struct {
 	store      string // of Lago
 	durability string
 	disconnect string
+	// failing has the gateway try backends that never answer, often first. Its binary has the race detector if this test has,
+	// because attempts that were given up end beside those that follow them.
+	failing bool
 }
 
 func (m mode) String() string { return m.store + "/" + m.durability }
@@ -73,6 +77,7 @@ type world struct {
 	provider *testkit.Provider
 	lago     *testkit.Lago
 	keys     map[string]string // by payer
+	silent   string            // base URL of backends that never answer; empty without them
 }
 
 func newWorld(t testing.TB, m mode) *world {
@@ -87,7 +92,14 @@ func newWorld(t testing.TB, m mode) *world {
 	for _, payer := range payers {
 		w.lago.AddSubscription(testkit.LagoSubscription{ExternalID: payer})
 	}
-	w.process = newProcess(t, w.write)
+	binary := built
+	if m.failing {
+		w.silent = silentServer(t)
+		if setting("-race") == "true" {
+			binary = builtRace
+		}
+	}
+	w.process = newProcess(t, binary, w.write)
 	require.NoError(t, w.start())
 	w.awaitCertificate()
 	for _, payer := range payers {
@@ -96,15 +108,51 @@ func newWorld(t testing.TB, m mode) *world {
 	return w
 }
 
+// silentServer takes connections and never says a word, so that whoever wants TLS waits.
+func silentServer(t testing.TB) string {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	var conns []net.Conn
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			conn, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			conns = append(conns, conn)
+		}
+	}()
+	t.Cleanup(func() {
+		require.NoError(t, ln.Close())
+		<-done
+		for _, conn := range conns {
+			_ = conn.Close() // the gateway may have closed it
+		}
+	})
+	return "https://" + ln.Addr().String()
+}
+
 // write writes the Caddyfile: a site over HTTP and one over TLS, which share everything.
 func (w *world) write(p *process) string {
 	var models strings.Builder
 	for model, upstream := range map[string]string{"gpt-4o": "openai %s/v1", "claude": "anthropic %s", "text-embedding-3-small": "openai %s/v1"} {
-		fmt.Fprintf(&models, "\t\tmodel %s {\n\t\t\tbackend "+upstream+" {\n\t\t\t\tapi_key %s\n", model, w.provider.URL, providerKey)
-		for kind, price := range prices[model] {
-			fmt.Fprintf(&models, "\t\t\t\tprice %s %s\n", kind, price)
+		fmt.Fprintf(&models, "\t\tmodel %s {\n", model)
+		backend := func(base, more string) {
+			fmt.Fprintf(&models, "\t\t\tbackend "+upstream+" {\n\t\t\t\tapi_key %s\n%s", base, providerKey, more)
+			for kind, price := range prices[model] {
+				fmt.Fprintf(&models, "\t\t\t\tprice %s %s\n", kind, price)
+			}
+			models.WriteString("\t\t\t}\n")
 		}
-		models.WriteString("\t\t\t}\n\t\t\tretries 1\n\t\t}\n")
+		backend(w.provider.URL, "")
+		retries := 1
+		if w.silent != "" {
+			backend(w.silent, "\t\t\t\ttimeout 30ms\n")
+			retries = 3
+		}
+		fmt.Fprintf(&models, "\t\t\tretries %d\n\t\t}\n", retries)
 	}
 	return fmt.Sprintf(`{
 	admin 127.0.0.1:%s
