@@ -11,15 +11,26 @@ import (
 	"sync"
 	"time"
 
+	"go.uber.org/zap"
+
 	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 )
 
 func init() {
 	caddy.RegisterModule(&App{})
+	httpcaddyfile.RegisterGlobalOption("tollgate", parseGlobal)
 }
 
 // App holds the long-lived resources of one configuration.
 type App struct {
+	// GCPercent is the percentage of Go's garbage collector, for the whole process, from 10 to 10000; off leaves the
+	// collector as it is. Default: 400. The environment's GOGC has precedence over both.
+	GCPercent string `json:"gc_percent,omitempty"`
+
+	percent int
+	log     *zap.Logger
+
 	mu      sync.Mutex
 	refs    []*lease
 	shared  sync.Map
@@ -53,6 +64,14 @@ func (*App) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{ID: "tollgate", New: func() caddy.Module {
 		return &App{started: make(chan struct{}), failed: make(chan struct{}), wait: startWait}
 	}}
+}
+
+// Provision sets up the app.
+func (a *App) Provision(ctx caddy.Context) error {
+	a.log = ctx.Logger()
+	var err error
+	a.percent, err = percent(a.GCPercent)
+	return err
 }
 
 // Load returns the app of a configuration, for use in Provision.
@@ -90,7 +109,7 @@ func (a *App) Start() error {
 	for _, l := range a.refs {
 		l.entry.apply(l)
 	}
-	collectLess()
+	collect(a.percent, a.log)
 	close(a.started)
 	return nil
 }
@@ -369,5 +388,6 @@ func Hold[T Resource](key string) (res T, release func(), ok bool) {
 // Interface guards.
 var (
 	_ caddy.App          = (*App)(nil)
+	_ caddy.Provisioner  = (*App)(nil)
 	_ caddy.CleanerUpper = (*App)(nil)
 )

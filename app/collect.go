@@ -4,16 +4,40 @@ import (
 	"os"
 	"runtime/debug"
 	"sync"
+
+	"go.uber.org/zap"
 )
 
 // collectPercent is the garbage collector's percentage for a gateway: what lives in it is small, and each call leaves
 // garbage, so that at Go's 100 the collector runs all the time. Some tens of megabytes buy back a tenth of the CPU time.
 const collectPercent = 400
 
-// collectLess sets the percentage of the garbage collector, unless the operator has (GOGC). Caddy bounds the memory of the
-// process by what the machine or the container has, whatever the percentage.
-var collectLess = sync.OnceFunc(func() {
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(collectPercent)
+// collector is the process's percentage of the garbage collector. Caddy bounds the memory of the process by what the machine
+// or the container has, whatever the percentage.
+var collector = struct {
+	sync.Mutex
+	own   int // what it was before the first configuration; 0 until then
+	inUse int // what a configuration set; 0 means own
+}{}
+
+// collect sets the percentage, unless the operator has (GOGC); 0 leaves the collector as it was. It logs each change.
+func collect(percent int, log *zap.Logger) {
+	if os.Getenv("GOGC") != "" {
+		return
 	}
-})
+	collector.Lock()
+	defer collector.Unlock()
+	if percent == collector.inUse {
+		return
+	}
+	set := percent
+	if percent == 0 {
+		set = collector.own
+	}
+	before := debug.SetGCPercent(set)
+	if collector.own == 0 {
+		collector.own = before
+	}
+	collector.inUse = percent
+	log.Info("garbage collection of the whole process", zap.Int("gc_percent", set), zap.Int("before", before))
+}
