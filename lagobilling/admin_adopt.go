@@ -13,6 +13,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/tollgate-llm/tollgate/app"
+	"github.com/tollgate-llm/tollgate/internal/record"
 	"github.com/tollgate-llm/tollgate/internal/spool"
 )
 
@@ -96,7 +97,7 @@ func surveyAdoption(dir string) (res adoptResult, newest time.Time, err error) {
 	}
 	states := []spool.State{spool.StateOpen, spool.StateInterrupted, spool.StatePending, spool.StateRejected}
 	err = from.Select(states, time.Time{}, time.Time{}, func(rec spool.Record) error {
-		accounts[recordAccount(rec)] = true
+		accounts[record.Account(rec.Payload)] = true
 		switch rec.State {
 		case spool.StatePending:
 			res.Pending++
@@ -113,7 +114,7 @@ func surveyAdoption(dir string) (res adoptResult, newest time.Time, err error) {
 	})
 	if err == nil && len(accounts) == 0 { // nothing is left to take over, but its records still say whose it is
 		err = from.Scan(time.Time{}, time.Time{}, func(rec spool.Record) error {
-			accounts[recordAccount(rec)] = true
+			accounts[record.Account(rec.Payload)] = true
 			return errEnough
 		})
 		if errors.Is(err, errEnough) {

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/google/uuid"
-	"github.com/tidwall/gjson"
 	"go.uber.org/zap"
 
 	"github.com/tollgate-llm/tollgate/internal/record"
@@ -46,7 +45,7 @@ func (q changeRequest) choose(states ...spool.State) (chosen, error) {
 	found := make(chosen)
 	err := eachAccount(q.Account, func(a *Account) error {
 		return a.spool.Select(states, time.Time{}, time.Time{}, func(rec spool.Record) error {
-			if !q.All && !wanted[rec.ID] || q.Reason == "" && gjson.GetBytes(rec.Payload, "discarded").Exists() {
+			if !q.All && !wanted[rec.ID] || q.Reason == "" && record.Discarded(rec.Payload) {
 				return nil
 			}
 			delete(wanted, rec.ID)

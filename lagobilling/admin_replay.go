@@ -5,10 +5,10 @@ import (
 	"net/http"
 	"time"
 
-	"github.com/tidwall/gjson"
 	"go.uber.org/zap"
 
 	"github.com/tollgate-llm/tollgate/internal/lago"
+	"github.com/tollgate-llm/tollgate/internal/record"
 	"github.com/tollgate-llm/tollgate/internal/spool"
 )
 
@@ -91,11 +91,11 @@ func (a *Account) replay(since, until time.Time, send bool) (res replayAccount, 
 	defer a.operating.Unlock()
 	res.Account, res.Warning = a.name, a.replayWarning()
 	match := func(rec spool.Record) bool {
-		n := int(gjson.GetBytes(rec.Payload, "events.#").Int())
-		if n == 0 || gjson.GetBytes(rec.Payload, "discarded").Exists() {
-			return false
+		events, err := record.Events(rec.Payload)
+		if err != nil || len(events) == 0 || record.Discarded(rec.Payload) {
+			return false // what cannot be read was never sent
 		}
-		res.Events += n
+		res.Events += len(events)
 		return true
 	}
 	if send {

@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/tidwall/gjson"
-
 	"github.com/tollgate-llm/tollgate/internal/record"
 	"github.com/tollgate-llm/tollgate/internal/spool"
 )
@@ -35,24 +33,24 @@ func (a *Account) books(ctx context.Context, tell func(string, int, int)) (payer
 			}
 			tell("records read", n, 0)
 		}
-		if gjson.GetBytes(rec.Payload, "discarded").Exists() {
+		if record.Discarded(rec.Payload) {
 			return nil
 		}
-		gjson.GetBytes(rec.Payload, "events").ForEach(func(_, e gjson.Result) bool {
-			sub := e.Get("external_subscription_id").Str
+		return record.EachEvent(rec.Payload, func(e record.Event) error {
+			sub := e.Subscription()
 			p := payers[sub]
 			if p == nil {
 				if len(payers) >= booksPayers {
 					more = true
-					return true
+					return nil
 				}
 				p = &payerBooks{events: make(map[string]int)}
 				payers[sub] = p
 			}
-			p.events[e.Get("code").Str]++
-			at, ok := record.EventTime(e.Get("timestamp").Str)
+			p.events[e.Code()]++
+			at, ok := e.Time()
 			if !ok {
-				return true
+				return nil
 			}
 			if p.first.IsZero() || at.Before(p.first) {
 				p.first = at
@@ -63,9 +61,8 @@ func (a *Account) books(ctx context.Context, tell func(string, int, int)) (payer
 					p.firstUnsent = at
 				}
 			}
-			return true
+			return nil
 		})
-		return nil
 	})
 	if err != nil {
 		return nil, false, fmt.Errorf("account %s: %w", a.name, err)

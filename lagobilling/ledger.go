@@ -3,7 +3,6 @@ package lagobilling
 import (
 	"bufio"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -13,8 +12,6 @@ import (
 	"slices"
 	"strconv"
 	"time"
-
-	"github.com/tidwall/gjson"
 
 	"github.com/caddyserver/caddy/v2"
 
@@ -31,7 +28,7 @@ type ledger struct {
 // listing is a way to look at ledgers. The admin API and the commands have the same ones.
 type listing struct {
 	states []spool.State // those it shows; none: all
-	lines  func(b []byte, rec spool.Record) []byte
+	lines  func(b []byte, rec spool.Record) ([]byte, error)
 }
 
 var listings = map[string]listing{
@@ -105,15 +102,18 @@ func (l listing) write(ctx context.Context, w io.Writer, from ledger, q ledgerQu
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		if from.account == "" && q.account != "" && recordAccount(rec) != q.account {
+		if from.account == "" && q.account != "" && record.Account(rec.Payload) != q.account {
 			return nil
 		}
 		if q.limit > 0 && n >= q.limit {
 			return errEnough
 		}
 		n++
-		buf = l.lines(buf[:0], rec)
-		_, err := out.Write(buf)
+		var err error
+		if buf, err = l.lines(buf[:0], rec); err != nil {
+			return err
+		}
+		_, err = out.Write(buf)
 		return err
 	})
 	if err != nil && !errors.Is(err, errEnough) {
@@ -122,35 +122,21 @@ func (l listing) write(ctx context.Context, w io.Writer, from ledger, q ledgerQu
 	return n, out.Flush()
 }
 
-// recordAccount returns the account that a record belongs to.
-func recordAccount(rec spool.Record) string { return gjson.GetBytes(rec.Payload, "account").String() }
-
-// ledgerLine appends a record as the ledger shows it: its payload with the members `state`, `seq` and `rejected_because`.
-func ledgerLine(b []byte, rec spool.Record) []byte {
-	payload := rec.Payload
-	if len(payload) < 2 || payload[len(payload)-1] != '}' {
-		payload = []byte("{}")
-	}
-	o := record.Object(append(b, payload[:len(payload)-1]...))
-	o = o.Str("state", rec.State.String())
-	o = o.Num("seq", int64(rec.Seq)) //nolint:gosec // a sequence number stays far below
-	if len(rec.Note) > 0 {
-		if json.Valid(rec.Note) {
-			o = append(o.Key("rejected_because"), rec.Note...)
-		} else {
-			o = o.Str("rejected_because", string(rec.Note))
-		}
-	}
-	return append(o.Close(), '\n')
+// ledgerLine appends a record as the ledger shows it, with its state and why it was rejected.
+func ledgerLine(b []byte, rec spool.Record) ([]byte, error) {
+	return append(record.AppendListed(b, rec.Payload, rec.State.String(), rec.Seq, rec.Note), '\n'), nil
 }
 
 // eventLines appends the bodies of a record's events exactly as Lago gets them, one a line.
-func eventLines(b []byte, rec spool.Record) []byte {
-	gjson.GetBytes(rec.Payload, "events").ForEach(func(_, e gjson.Result) bool {
-		b = append(append(b, e.Raw...), '\n')
-		return true
+func eventLines(b []byte, rec spool.Record) ([]byte, error) {
+	err := record.EachEvent(rec.Payload, func(e record.Event) error {
+		b = append(append(b, e...), '\n')
+		return nil
 	})
-	return b
+	if err != nil {
+		return nil, fmt.Errorf("record %d: %w", rec.Seq, err)
+	}
+	return b, nil
 }
 
 // openLedger opens a spool for reading alone, also while a running instance has it.
@@ -186,7 +172,7 @@ func offlineStatus(dir string, now time.Time) (st accountStatus, err error) {
 		return st, err
 	}
 	err = sp.Scan(time.Time{}, time.Time{}, func(rec spool.Record) error {
-		st.Account = recordAccount(rec)
+		st.Account = record.Account(rec.Payload)
 		return errEnough
 	})
 	if errors.Is(err, errEnough) {

@@ -160,21 +160,16 @@ func (r *reconciliation) read() error {
 			}
 			r.tell("records read", n, 0)
 		}
-		if gjson.GetBytes(rec.Payload, "discarded").Exists() {
+		if record.Discarded(rec.Payload) {
 			return nil
 		}
-		var err error
-		gjson.GetBytes(rec.Payload, "events").ForEach(func(_, e gjson.Result) bool {
-			err = r.take(rec, e)
-			return err == nil
-		})
-		return err
+		return record.EachEvent(rec.Payload, func(e record.Event) error { return r.take(rec, e) })
 	})
 }
 
 // take adds one event of the ledger.
-func (r *reconciliation) take(rec spool.Record, e gjson.Result) error {
-	payer, code := e.Get("external_subscription_id").Str, e.Get("code").Str
+func (r *reconciliation) take(rec spool.Record, e record.Event) error {
+	payer, code := e.Subscription(), e.Code()
 	if r.q.payer != "" && payer != r.q.payer {
 		return nil
 	}
@@ -190,11 +185,11 @@ func (r *reconciliation) take(rec spool.Record, e gjson.Result) error {
 		t.line.Rejected++
 		return nil
 	}
-	id, err := uuid.Parse(e.Get("transaction_id").Str)
+	id, err := uuid.Parse(e.ID())
 	if err != nil {
 		return fmt.Errorf("record %d holds an event without an id of ours", rec.Seq)
 	}
-	at, ok := record.EventTime(e.Get("timestamp").Str)
+	at, ok := e.Time()
 	if !ok {
 		return fmt.Errorf("event %s has no timestamp", id)
 	}
@@ -204,7 +199,7 @@ func (r *reconciliation) take(rec spool.Record, e gjson.Result) error {
 	fresh := r.fresh(at)
 	t.ids[id] = seenEvent{fresh: fresh}
 	t.line.Events++
-	units := r.units(code, e.Get("properties"))
+	units := r.units(code, e.Properties())
 	t.units = t.units.Add(units)
 	if t.first.IsZero() || at.Before(t.first) {
 		t.first = at
@@ -217,7 +212,7 @@ func (r *reconciliation) take(rec spool.Record, e gjson.Result) error {
 		if fresh {
 			into = &t.oursFresh
 		}
-		into.add(units, plainDecimal(e.Get("precise_total_amount_cents").Str))
+		into.add(units, plainDecimal(e.Cents()))
 	}
 	return nil
 }
@@ -278,7 +273,7 @@ func inPeriod(use lago.Usage, at time.Time) bool {
 }
 
 // units is what Lago's metric makes of an event.
-func (r *reconciliation) units(code string, properties gjson.Result) decimal.Decimal {
+func (r *reconciliation) units(code string, properties []byte) decimal.Decimal {
 	switch m := r.metrics[code]; m.AggregationType {
 	case countAgg:
 		return decimal.NewFromInt(1)
@@ -291,8 +286,8 @@ func (r *reconciliation) units(code string, properties gjson.Result) decimal.Dec
 }
 
 // member returns a property as text, whatever its name holds.
-func member(properties gjson.Result, name string) (text string) {
-	properties.ForEach(func(k, v gjson.Result) bool {
+func member(properties []byte, name string) (text string) {
+	gjson.ParseBytes(properties).ForEach(func(k, v gjson.Result) bool {
 		if k.Str == name {
 			text = v.String()
 		}

@@ -8,7 +8,6 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/shopspring/decimal"
-	"github.com/tidwall/gjson"
 
 	"github.com/tollgate-llm/tollgate/internal/lago"
 )
@@ -99,7 +98,7 @@ func (r *reconciliation) listed(t *tally, use lago.Usage, e lago.Event) error {
 	if r.fresh(e.Timestamp) {
 		into = &t.restFresh
 	}
-	into.add(r.units(e.Code, gjson.ParseBytes(e.Properties)), cents)
+	into.add(r.units(e.Code, e.Properties), cents)
 	return nil
 }
 

@@ -8,7 +8,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/tidwall/gjson"
 	"go.uber.org/zap"
 
 	"github.com/tollgate-llm/tollgate/internal/lago"
@@ -238,12 +237,12 @@ func (l *lateness) decide(r spool.Record) decision {
 	if err != nil || len(bodies) == 0 {
 		return sendNow
 	}
-	sub := gjson.GetBytes(bodies[0], "external_subscription_id").String()
-	at, ok := record.EventTime(gjson.GetBytes(bodies[0], "timestamp").String())
+	event := record.Event(bodies[0])
+	at, ok := event.Time()
 	if !ok {
 		return sendNow
 	}
-	start, known := l.periodStart(sub)
+	start, known := l.periodStart(event.Subscription())
 	if l.d.soft.Err() != nil {
 		return undecided
 	}

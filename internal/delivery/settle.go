@@ -4,10 +4,10 @@ import (
 	"encoding/json"
 	"errors"
 
-	"github.com/tidwall/gjson"
 	"go.uber.org/zap"
 
 	"github.com/tollgate-llm/tollgate/internal/lago"
+	"github.com/tollgate-llm/tollgate/internal/record"
 	"github.com/tollgate-llm/tollgate/internal/spool"
 )
 
@@ -67,7 +67,7 @@ func (d *Worker) settle(items []item, f fate, faults []eventFault) {
 			if i < len(faults) {
 				fault = faults[i]
 			}
-			fault.Event, fault.TransactionID = it.index, gjson.GetBytes(it.body, "transaction_id").String()
+			fault.Event, fault.TransactionID = it.index, record.Event(it.body).ID()
 			e.faults = append(e.faults, fault)
 		case fateAbandoned:
 			e.abandoned = true

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/tidwall/gjson"
@@ -13,7 +12,7 @@ import (
 
 // Restamp moves the events of a payload to another time, before they are first sent. The record says that it was done.
 func Restamp(payload []byte, at time.Time) ([]byte, error) {
-	stamp := string(AppendTimestamp(nil, at))
+	timestamp := string(AppendTimestamp(nil, at))
 	out := make([]byte, 0, len(payload)+64)
 	from := 0
 	n := int(gjson.GetBytes(payload, "events.#").Int())
@@ -24,7 +23,7 @@ func Restamp(payload []byte, at time.Time) ([]byte, error) {
 		}
 		out = append(out, payload[from:r.Index]...)
 		out = append(out, '"')
-		out = append(out, stamp...)
+		out = append(out, timestamp...)
 		out = append(out, '"')
 		from = r.Index + len(r.Raw)
 	}
@@ -40,7 +39,7 @@ func Discard(payload []byte, reason string) ([]byte, error) {
 	if !gjson.ValidBytes(payload) || !gjson.ParseBytes(payload).IsObject() {
 		return nil, errors.New("the record is no JSON object")
 	}
-	if gjson.GetBytes(payload, "discarded").Exists() {
+	if Discarded(payload) {
 		return payload, nil
 	}
 	end := len(payload) - 1
@@ -48,18 +47,4 @@ func Discard(payload []byte, reason string) ([]byte, error) {
 		end--
 	}
 	return Object(slices.Clone(payload[:end])).Str("discarded", reason).Close(), nil
-}
-
-// EventTime reads a timestamp of ours: Unix seconds with up to nine decimals.
-func EventTime(s string) (time.Time, bool) {
-	whole, frac, _ := strings.Cut(s, ".")
-	sec, err := strconv.ParseInt(whole, 10, 64)
-	if err != nil || len(frac) > 9 {
-		return time.Time{}, false
-	}
-	ns, err := strconv.ParseInt((frac + "000000000")[:9], 10, 64)
-	if err != nil {
-		return time.Time{}, false
-	}
-	return time.Unix(sec, ns), true
 }
