@@ -1,0 +1,59 @@
+package lagobilling
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/tollgate-llm/tollgate/internal/record"
+	"github.com/tollgate-llm/tollgate/internal/testkit"
+)
+
+// TestOldLedger opens a spool as an earlier version left it, whose opened records hold no tariff: it lists the same, to the
+// byte, its pending records are delivered as they are, and its interrupted call is estimated.
+func TestOldLedger(t *testing.T) {
+	dir := t.TempDir()
+	require.NoError(t, os.CopyFS(dir, os.DirFS(filepath.Join("testdata", "ledger", "spool"))))
+	for _, name := range []string{"events", "rejected", "export"} {
+		want, err := os.ReadFile(filepath.Join("testdata", "ledger", name+".ndjson")) // #nosec G304 -- a golden
+		require.NoError(t, err)
+		sp, err := openLedger(dir)
+		require.NoError(t, err)
+		var got bytes.Buffer
+		_, err = listings[name].write(t.Context(), &got, ledger{spool: sp}, ledgerQuery{})
+		require.NoError(t, err)
+		require.NoError(t, sp.Close())
+		require.Equal(t, string(want), got.String(), name)
+	}
+
+	lago := testkit.NewLago(t, testkit.LagoOptions{})
+	b := newBench(t, &Handler{
+		Spool: dir, Retain: "87600h", APIBase: lago.URL, APIKey: lago.Key(), EventCode: "tokens", Interrupted: "estimate",
+		Markup: []Percent{{Percent: "50"}},
+	})
+	require.Eventually(t, func() bool { return b.account.status(time.Now()).Pending == 0 }, 10*time.Second, time.Millisecond)
+	export, err := os.ReadFile(filepath.Join("testdata", "ledger", "export.ndjson"))
+	require.NoError(t, err)
+	lines := strings.Split(strings.TrimSpace(string(export)), "\n")
+	var sent []string
+	for _, e := range lago.Events() {
+		sent = append(sent, e.Body)
+	}
+	for _, line := range lines[1 : len(lines)-1] { // the first was delivered before, the last is rejected
+		require.True(t, slices.Contains(sent, line), "not delivered as it is: %s", line)
+	}
+	require.Len(t, sent, len(lines)-1, "the estimate is delivered too")
+	for _, e := range b.records() {
+		if e.Outcome == record.OutcomeInterrupted {
+			require.Equal(t, "12", e.Cost, "an opened record without a tariff is billed by the one in force")
+			return
+		}
+	}
+	require.Fail(t, "the interrupted call has no record")
+}
