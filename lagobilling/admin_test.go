@@ -83,7 +83,7 @@ func TestAdminAPI(t *testing.T) {
 
 // TestEveryRouteHasACommand keeps the command line, the admin API and the page in step.
 func TestEveryRouteHasACommand(t *testing.T) {
-	page, err := os.ReadFile(filepath.Join("..", "docs", "lagobilling.md"))
+	page, err := os.ReadFile(filepath.Join("..", "docs", "lagobilling-operate.md"))
 	require.NoError(t, err)
 	help, err := (&gateway{t: t}).command("--help")
 	require.NoError(t, err)

@@ -20,7 +20,7 @@ func TestDocsNameEverything(t *testing.T) {
 		require.NoError(t, err)
 		return string(b)
 	}
-	directive, records := page("lagobilling.md"), page("records.md")
+	directive, records := page("lagobilling.md")+page("lagobilling-lago.md"), page("records.md")
 	for name, values := range choices {
 		require.Contains(t, directive, "`"+name+"`")
 		for _, v := range values {
