@@ -1,7 +1,7 @@
 //go:build !break_settle_late && !break_restamp && !break_drop_422
 
-// Package lawbreak holds the laws that package proof must see broken. A build tag, for the tests alone, breaks each of
-// them.
+// Package lawbreak holds those laws of docs/architecture.md that package proof must see broken. A build tag, for the tests
+// alone, breaks each of them.
 package lawbreak
 
 // The laws. All hold in a build without such a tag.
