@@ -130,7 +130,7 @@ func TestEveryModelIsReachable(t *testing.T) {
 			}
 			w := Default().identify(p.id, "")
 			require.Same(t, p, w.listed, p.id)
-			got := Default().layers[0].entry(w, &Query{Provider: p.id, Model: strings.ToUpper(names[e]) + " "})
+			got := Default().layers[1].entry(w, &Query{Provider: p.id, Model: strings.ToUpper(names[e]) + " "})
 			// A Bedrock name is looked up in several forms, which may only find more.
 			require.Same(t, e, got, "%s/%s by %q", p.id, e.id, names[e])
 		}

@@ -125,7 +125,7 @@ const (
 const tokenSlots uint64 = 1<<(usage.OutputVideo+1) - 1 | 1<<usage.Citations
 
 // maxSheets bounds the layers that one cost is computed from: configuration, price files, embedded data.
-const maxSheets = 8
+const maxSheets = 10
 
 // applied are the sheets that price one call, the topmost first. It holds no pointer into itself, so that it stays on the
 // stack.
@@ -135,6 +135,8 @@ type applied struct {
 	writtenFees    [numSlots]rate // of the configuration, in the standard tier
 	writtenFeeSet  uint64
 	tier, standard [maxSheets]*sheet
+	multiplied     [maxSheets]bool // its prices of tokens are multiplied by times
+	times          Price           // zero for one
 	n              int
 	set            uint64 // slots priced in the tier, in any layer
 	free           bool
@@ -317,13 +319,16 @@ func (a *applied) rate(k slot) (r rate, note string, ok bool) {
 		if a.writtenSet&(1<<f.slot) != 0 {
 			return a.written[f.slot], f.note, true
 		}
-		for _, s := range a.tier[:a.n] {
+		for i, s := range a.tier[:a.n] {
 			if r := s.get(f.slot); r != nil {
+				if a.times != 0 && a.multiplied[i] && isTokenSlot(f.slot) {
+					return r.multiplied(a.times), f.note, true
+				}
 				return *r, f.note, true
 			}
 		}
 	}
-	// Fees per call and per search do not depend on how fast the tokens come.
+	// Fees per call and per search do not depend on how fast the tokens come, nor on where.
 	if isFee(k) {
 		if a.writtenFeeSet&(1<<k) != 0 {
 			return a.writtenFees[k], standardNotes[k], true
@@ -364,11 +369,17 @@ func (t *Table) apply(a *applied, q *Query) error {
 	if w.listed != nil {
 		a.listed = w.listed.id
 	}
+	times, known := t.uplift(w, q)
+	a.times = times
 	for _, l := range t.layers {
+		if l.listed && !known {
+			continue
+		}
 		e := l.entry(w, q)
 		if e == nil || a.n == maxSheets {
 			continue
 		}
+		a.multiplied[a.n] = l.listed
 		if a.entry == nil {
 			a.entry = e
 		}

@@ -97,7 +97,7 @@ func (l *list) parseLine(f []string) error {
 		if err := parseRule(&m, f[2:]); err != nil {
 			return err
 		}
-		p.models = append(p.models, model{*m, &entry{provider: p.id, id: f[1]}})
+		p.models = append(p.models, model{*m, &entry{provider: p.id, id: f[1], source: l.version, date: l.fetched}})
 		return nil
 	case f[0] == "least" && e != nil && len(f) == 2:
 		var err error
@@ -122,16 +122,15 @@ func parseRule(to **matcher, fields []string) error {
 }
 
 func parseVariant(f []string) (v variant, err error) {
-	if from, to, window := strings.Cut(f[0], "-"); f[0] != "-" {
-		// A date has two dashes and no colon.
-		if window && strings.Contains(from, ":") {
-			err = v.parseDaily(from, to)
-		} else {
-			err = v.parseFrom(f[0])
-		}
-		if err != nil {
-			return v, err
-		}
+	switch {
+	case f[0] == "-":
+	case strings.Contains(f[0], ":"):
+		err = v.parseDaily(f[0])
+	default:
+		err = v.parseFrom(f[0])
+	}
+	if err != nil {
+		return v, err
 	}
 	prices := make([]named, 0, len(f)-1)
 	free := false

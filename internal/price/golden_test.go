@@ -93,10 +93,7 @@ func parseGolden(line string) (p probe, o oracle, err error) {
 }
 
 // genaiPrices is a table of the first source alone.
-var genaiPrices = sync.OnceValue(func() *Table {
-	l := Default().list
-	return newTable(l.version, l, []*layer{{find: l.findListed}})
-})
+var genaiPrices = sync.OnceValue(FirstSource)
 
 // withoutOwnPrice reports whether something was used that no other price stands in for, and that genai-prices has no price
 // for: it charges audio and made images as text, and searches not at all.

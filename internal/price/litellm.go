@@ -11,19 +11,26 @@ import (
 	"strings"
 )
 
-// liteProviders maps LiteLLM's provider names, where they differ, to our presets. Names that begin with vertex_ai are
+// liteProviders maps LiteLLM's provider names, where they differ, to our presets or the ids of genai-prices. Names that begin with vertex_ai are
 // vertex.
 var liteProviders = map[string]string{
-	"together_ai":               "together",
-	"fireworks_ai":              "fireworks",
-	"bedrock_converse":          "bedrock",
-	"cohere_chat":               "cohere",
-	"text-completion-openai":    "openai",
-	"text-completion-codestral": "mistral",
-	"codestral":                 "mistral",
-	"azure_text":                "azure",
-	"azure_ai":                  "azure",
-	"hosted_vllm":               "vllm",
+	"together_ai":                   "together",
+	"fireworks_ai":                  "fireworks",
+	"vertex_ai":                     "vertex",
+	"bedrock_converse":              "bedrock",
+	"cohere_chat":                   "cohere",
+	"text-completion-openai":        "openai",
+	"text-completion-codestral":     "mistral",
+	"codestral":                     "mistral",
+	"azure_text":                    "azure",
+	"azure_ai":                      "azure",
+	"hosted_vllm":                   "vllm",
+	"fireworks_ai-embedding-models": "fireworks",
+	"text-completion-inception":     "inception",
+	"moonshot":                      "moonshotai",
+	"voyage":                        "voyageai",
+	"github_copilot":                "github-copilot",
+	"bigmodel":                      "zhipuai",
 }
 
 // liteKey says what one of LiteLLM's price keys is a price of.
@@ -77,13 +84,30 @@ var liteInstead = map[string]string{
 	"cache_read_input_token_cost_per_audio_token": "cache_read_input_audio_token_cost",
 }
 
+// liteElsewhere are the price keys that are read, but are no price of one kind.
+var liteElsewhere = map[string]bool{
+	"search_context_cost_per_query":            true,
+	"regional_endpoint_uplift_multiplier":      true,
+	"regional_processing_uplift_multiplier_eu": true,
+	"regional_processing_uplift_multiplier_us": true, // the same as that of the EU
+}
+
 // liteTiers are the suffixes of service tiers.
 var liteTiers = []string{"flex", "priority", "batches", "ultrafast", "fast", "batch"}
 
-// readLiteLLM reads LiteLLM's map and returns how to find an entry, and the price keys that it did not use.
-func readLiteLLM(top map[string]json.RawMessage) (func(*who, string) *entry, []string, error) {
-	type key struct{ provider, name string }
-	entries := make(map[key]*entry)
+// liteEntry is an entry of LiteLLM's map.
+type liteEntry struct {
+	provider string   // as a query or the embedded data names it
+	id       string   // the name in the map
+	names    []string // in lower case: the name, and the same without the provider before it
+	mode     string
+	prices   []named
+	regional Price // what a regional endpoint costs, as a multiple of the price; zero when the map does not say
+}
+
+// liteEntries reads LiteLLM's map and returns the entries that have a price, by name, and the price keys that it did not use.
+func liteEntries(top map[string]json.RawMessage) ([]liteEntry, []string, error) {
+	var entries []liteEntry
 	ignored := make(map[string]bool)
 	for _, name := range slices.Sorted(maps.Keys(top)) {
 		if name == "sample_spec" {
@@ -94,37 +118,79 @@ func readLiteLLM(top map[string]json.RawMessage) (func(*who, string) *entry, []s
 			return nil, nil, fmt.Errorf("%.100q: neither a list of models nor LiteLLM's model prices: %w", name, err)
 		}
 		m := liteModel{fields: fields, ignored: ignored}
-		p, err := m.pricing()
+		prices, err := m.list()
 		if err != nil {
 			return nil, nil, fmt.Errorf("%.100q: %w", name, err)
 		}
-		if p == nil {
+		if len(prices) == 0 {
 			continue
 		}
-		theirs := lower(m.text("litellm_provider"))
-		ours := liteProvider(theirs)
-		id := lower(name)
-		e := &entry{provider: ours, id: name, replace: true, variants: []variant{{pricing: p}}}
-		entries[key{ours, id}] = e
-		// A name with the provider before it gives way to one that is written without.
-		if bare, ok := strings.CutPrefix(id, theirs+"/"); ok {
-			if other := entries[key{ours, bare}]; other == nil || strings.Contains(other.id, "/") {
-				entries[key{ours, bare}] = e
-			}
+		e := liteEntry{provider: liteProvider(lower(m.text("litellm_provider"))), id: name, names: []string{lower(name)}, mode: m.text("mode"), prices: prices}
+		if e.regional, err = m.regional(); err != nil {
+			return nil, nil, fmt.Errorf("%.100q: %w", name, err)
 		}
+		if bare := withoutProvider(e.names[0], e.provider); bare != e.names[0] {
+			e.names = append(e.names, bare)
+		}
+		entries = append(entries, e)
 	}
 	if len(entries) == 0 {
 		return nil, nil, errors.New("neither a list of models nor LiteLLM's model prices: no price in it")
 	}
+	return entries, slices.Sorted(maps.Keys(ignored)), nil
+}
+
+// withoutProvider takes the provider off a model's name, where LiteLLM writes it before it.
+func withoutProvider(name string, providers ...string) string {
+	head, bare, ok := strings.Cut(name, "/")
+	if !ok {
+		return name
+	}
+	head = strings.ReplaceAll(head, "-", "_") // it has amazon_nova and amazon-nova/
+	for _, p := range providers {
+		if liteProvider(head) == p || head == strings.ReplaceAll(p, "-", "_") {
+			return bare
+		}
+	}
+	return name
+}
+
+// readLiteLLM reads LiteLLM's map and returns how to find an entry, and the price keys that it did not use.
+func readLiteLLM(top map[string]json.RawMessage, source string) (func(*who, string) *entry, []string, error) {
+	list, ignored, err := liteEntries(top)
+	if err != nil {
+		return nil, nil, err
+	}
+	type key struct{ provider, name string }
+	entries := make(map[key]*entry)
+	for _, l := range list {
+		p, err := newPricing(l.prices)
+		if err != nil {
+			return nil, nil, fmt.Errorf("%.100q: %w", l.id, err)
+		}
+		e := &entry{provider: l.provider, id: l.id, source: source, replace: true, regional: l.regional, variants: []variant{{pricing: p}}}
+		entries[key{l.provider, l.names[0]}] = e
+		// A name with the provider before it gives way to one that is written without.
+		if bare := l.names[len(l.names)-1]; len(l.names) > 1 {
+			if other := entries[key{l.provider, bare}]; other == nil || strings.Contains(other.id, "/") {
+				entries[key{l.provider, bare}] = e
+			}
+		}
+	}
 	find := func(w *who, name string) *entry {
 		for _, provider := range w.names {
+			if w.region != "" {
+				if e := entries[key{provider, w.region + "/" + name}]; e != nil {
+					return e
+				}
+			}
 			if e := entries[key{provider, name}]; e != nil {
 				return e
 			}
 		}
 		return nil
 	}
-	return find, slices.Sorted(maps.Keys(ignored)), nil
+	return find, ignored, nil
 }
 
 func liteProvider(name string) string {
@@ -157,8 +223,22 @@ func isPriceKey(key string) bool {
 	return strings.Contains(key, "cost") || strings.Contains(key, "uplift")
 }
 
-// pricing returns the entry's prices, nil when it has none that can be used.
-func (m *liteModel) pricing() (*pricing, error) {
+// regional returns what the model costs at a regional endpoint, as a multiple of its price; zero when the map does not say.
+func (m *liteModel) regional() (Price, error) {
+	for _, key := range []string{"regional_endpoint_uplift_multiplier", "regional_processing_uplift_multiplier_eu"} {
+		if raw := m.fields[key]; raw != nil && string(raw) != "null" {
+			text, err := numberText(raw)
+			if err != nil {
+				return 0, fmt.Errorf("%s: %w", key, err)
+			}
+			return ParsePrice(text)
+		}
+	}
+	return 0, nil
+}
+
+// list returns the entry's prices, none when it has none that can be used.
+func (m *liteModel) list() ([]named, error) {
 	tiered, err := m.tieredPrices()
 	if err != nil {
 		return nil, err
@@ -202,10 +282,44 @@ func (m *liteModel) pricing() (*pricing, error) {
 		}
 		return orphan
 	})
-	if len(prices) == 0 {
+	geo, err := m.geoPrices(prices)
+	return append(prices, geo...), err
+}
+
+// geoPrices returns the prices of Anthropic's fast mode and of its inference in one place, which the map has as multiples of
+// those of all kinds of tokens.
+func (m *liteModel) geoPrices(prices []named) ([]named, error) {
+	raw := m.fields["provider_specific_entry"]
+	if m.text("litellm_provider") != "anthropic" || raw == nil {
 		return nil, nil
 	}
-	return newPricing(prices)
+	var multiples map[string]json.RawMessage
+	if err := json.Unmarshal(raw, &multiples); err != nil {
+		return nil, fmt.Errorf("provider_specific_entry: %w", err)
+	}
+	var more []named
+	for _, x := range []struct{ key, tier string }{{"fast", "fast"}, {"us", "geo-us"}} {
+		raw, ok := multiples[x.key]
+		if !ok {
+			continue
+		}
+		text, err := numberText(raw)
+		if err != nil {
+			return nil, fmt.Errorf("provider_specific_entry: %s: %w", x.key, err)
+		}
+		by, err := ParsePrice(text)
+		if err != nil {
+			return nil, fmt.Errorf("provider_specific_entry: %s: %w", x.key, err)
+		}
+		for _, n := range slices.Concat(prices, more) {
+			if isTokenSlot(n.slot) {
+				n.tier = strings.TrimPrefix(n.tier+"+"+x.tier, "+")
+				n.price = n.price.times(by)
+				more = append(more, n)
+			}
+		}
+	}
+	return more, nil
 }
 
 // prices returns the prices among the members; all hold above that many input tokens.
@@ -216,7 +330,7 @@ func (m *liteModel) prices(fields map[string]json.RawMessage, above int64) ([]na
 		n, key, ok := parseLiteKey(full)
 		lk := liteKeys[key]
 		if !ok || lk.modes != "" && !strings.Contains(lk.modes, " "+mode+" ") {
-			if isPriceKey(full) && full != "search_context_cost_per_query" {
+			if isPriceKey(full) && !liteElsewhere[full] {
 				m.ignored[full] = true
 			}
 			continue

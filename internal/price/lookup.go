@@ -36,6 +36,9 @@ type who struct {
 	preset string    // as the query names it, in lower case
 	listed *provider // in the embedded data; nil when there is no list price
 	names  []string  // names that a published price list may have for who serves the API
+	// regional and region are as place returns them.
+	regional bool
+	region   string
 }
 
 // lookups remembers what names resolve to, an error included. It is bounded: names come from requests and answers.
@@ -92,6 +95,10 @@ func (t *Table) identify(provider, baseURL string) *who {
 	default:
 		w.listed = t.list.providerFor(w.preset, url, "")
 	}
+	w.regional, w.region = place(w.preset, url)
+	if w.preset == "openai" && w.regional {
+		w.listed = t.list.byID[id]
+	}
 	if w.listed != nil {
 		w.names = append(w.names, w.listed.id)
 		for name, id := range presets {
@@ -100,8 +107,11 @@ func (t *Table) identify(provider, baseURL string) *who {
 			}
 		}
 	}
-	if w.listed == nil && w.preset != "openai" || w.listed != nil && w.listed.id == id {
+	if !preset || w.listed == nil && w.preset != "openai" || w.listed != nil && w.listed.id == id {
 		w.names = append(w.names, w.preset)
+	}
+	if by := servedBy(host(url)); by != "" {
+		w.names = append(w.names, by)
 	}
 	slices.Sort(w.names)
 	w.names = slices.Compact(w.names)
@@ -110,6 +120,8 @@ func (t *Table) identify(provider, baseURL string) *who {
 
 // layer is one source of prices.
 type layer struct {
+	// listed: it has providers' list prices, to which a regional endpoint may add.
+	listed bool
 	// find returns the entry for a provider and a model name in lower case, or nil.
 	find  func(w *who, name string) *entry
 	cache lookups[layerKey, *entry]
@@ -167,8 +179,8 @@ func findBedrock(name string, find func(string) *entry) *entry {
 	for _, region := range bedrockRegions {
 		if bare, ok := strings.CutPrefix(name, region); ok {
 			e := find(bare)
-			if e != nil && region == "global." && strings.HasPrefix(e.id, "regional.") {
-				return nil
+			if e != nil && region == "global." && (strings.HasPrefix(e.id, "regional.") || strings.HasPrefix(e.source, "litellm ")) {
+				return nil // LiteLLM's list names the global ids that there are
 			}
 			return e
 		}
@@ -187,6 +199,29 @@ func (l *list) findListed(w *who, name string) *entry {
 		}
 	}
 	return nil
+}
+
+// claudeRegional is what a Claude costs at a regional endpoint of Vertex AI, as a multiple of its price, where the list does not
+// know the model. Source: https://cloud.google.com/vertex-ai/generative-ai/pricing, from Claude Sonnet 4.5 on.
+const claudeRegional Price = 1_100_000_000
+
+var olderClaude = regexp.MustCompile(`^claude-(?:[123]|instant|(?:sonnet|opus)-4(?:-[01])?(?:@|-20|$))`)
+
+// uplift returns the multiple of list prices that is paid for where the query's base URL makes the model run, zero for one.
+// ok is false when it is not known.
+func (t *Table) uplift(w *who, q *Query) (times Price, ok bool) {
+	if !w.regional {
+		return 0, true
+	}
+	for _, l := range t.layers {
+		if e := l.entry(w, q); l.listed && e != nil && (e.regional != 0 || e.replace) {
+			return e.regional, true
+		}
+	}
+	if name := lower(firstName(q)); w.preset == "vertex" && strings.HasPrefix(name, "claude-") && !olderClaude.MatchString(name) {
+		return claudeRegional, true
+	}
+	return 0, w.preset == "vertex"
 }
 
 var compactDate = regexp.MustCompile(`-20\d{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])`)

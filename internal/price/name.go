@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"math/bits"
 	"strconv"
 	"strings"
 
@@ -82,6 +83,9 @@ var names = func() map[string]parsedName {
 // isToken reports whether the kind is counted in tokens.
 func isToken(k usage.Kind) bool { return k <= usage.OutputVideo || k == usage.Citations }
 
+// isTokenSlot reports whether the price is one of tokens.
+func isTokenSlot(k slot) bool { return k != request && isToken(usage.Kind(k)) }
+
 // parsedName is a price name taken apart: kind[@tier][>tokens].
 type parsedName struct {
 	slot  slot
@@ -111,6 +115,23 @@ func parseName(text string) (parsedName, error) {
 		n.above = v
 	}
 	return n, nil
+}
+
+// String returns the name as it is written.
+func (n parsedName) String() string {
+	text := slotName(n.slot)
+	for name, m := range names {
+		if m.slot == n.slot && m.unit == n.unit {
+			text = name
+		}
+	}
+	if n.tier != "" {
+		text += "@" + n.tier
+	}
+	if n.above > 0 {
+		text += ">" + strconv.FormatInt(n.above, 10)
+	}
+	return text
 }
 
 // canonicalTier returns the tier's name in lower case, empty for every spelling of the standard tier. Several things that
@@ -163,6 +184,17 @@ func parsePrice(text string, shift int) (p Price, exact bool, err error) {
 		return 0, false, fmt.Errorf("price %.60q: %w", text, ErrOverflow)
 	}
 	return Price(a.lo), exact, err //nolint:gosec // checked above
+}
+
+// times returns the price multiplied by a factor, half to even where more than nine decimals are needed. One that does not fit
+// is the highest price there is.
+func (p Price) times(by Price) Price {
+	hi, lo := bits.Mul64(uint64(p), uint64(by)) //nolint:gosec // neither is ever negative
+	a, err := Amount{hi, lo}.mulDiv(1, 1e9)
+	if err != nil || a.hi != 0 || a.lo > math.MaxInt64 {
+		return math.MaxInt64
+	}
+	return Price(a.lo) //nolint:gosec // checked above
 }
 
 // String returns the price in US dollars as a plain decimal.

@@ -32,26 +32,28 @@ func (t *Table) Overlay(r io.Reader, name string) (*Table, error) {
 	if err := json.Unmarshal(data, &top); err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
+	sum := sha256.Sum256(data)
+	source := filepath.Base(name) + "@" + hex.EncodeToString(sum[:4])
 	l := new(layer)
 	var ignored []string
 	if models, own := top["models"]; own && bytes.HasPrefix(bytes.TrimSpace(models), []byte("[")) {
-		l.find, err = readOwn(data)
+		l.find, err = readOwn(data, source, "")
 	} else {
-		l.find, ignored, err = readLiteLLM(top)
+		l.listed = true
+		l.find, ignored, err = readLiteLLM(top, source)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
 	if len(t.layers) >= maxSheets-1 {
-		return nil, fmt.Errorf("%s: more than %d price files", name, maxSheets-2)
+		return nil, fmt.Errorf("%s: more than %d price files", name, maxSheets-4)
 	}
-	sum := sha256.Sum256(data)
-	version := t.version + " + " + filepath.Base(name) + "@" + hex.EncodeToString(sum[:4])
+	version := t.version + " + " + source
 	// Layers are shared with the table below, but what names resolve to depends on the table's own providers.
 	layers := make([]*layer, 0, len(t.layers)+1)
 	layers = append(layers, l)
 	for _, below := range t.layers {
-		layers = append(layers, &layer{find: below.find})
+		layers = append(layers, &layer{find: below.find, listed: below.listed})
 	}
 	over := newTable(version, t.list, layers)
 	over.ignored = slices.Compact(slices.Sorted(slices.Values(slices.Concat(ignored, t.ignored))))
@@ -69,17 +71,18 @@ type ownModel struct {
 	Replace  bool                       `json:"replace"`  // nothing of the layers below holds for this model
 	Prices   map[string]json.RawMessage `json:"prices"`
 	Later    []ownVariant               `json:"later"`
+	Source   string                     `json:"source"` // who says so
 }
 
 // ownVariant is a full list of prices in place of the entry's, under one condition.
 type ownVariant struct {
 	From   string                     `json:"from"`  // date, UTC
-	Daily  string                     `json:"daily"` // window of the day, UTC: 16:30-00:30
+	Daily  string                     `json:"daily"` // window of the day, UTC: 16:30-00:30, or mon-fri 16:30-18:00
 	Prices map[string]json.RawMessage `json:"prices"`
 }
 
 // readOwn reads our own format and returns how to find an entry: the first that matches, in the order of the file.
-func readOwn(data []byte) (func(*who, string) *entry, error) {
+func readOwn(data []byte, source, date string) (func(*who, string) *entry, error) {
 	dec := json.NewDecoder(bytes.NewReader(data))
 	dec.DisallowUnknownFields()
 	var file ownFile
@@ -95,6 +98,10 @@ func readOwn(data []byte) (func(*who, string) *entry, error) {
 		e, err := m.entry()
 		if err != nil {
 			return nil, fmt.Errorf("models[%d] (%.60q %.60q): %w", i, m.Provider, m.Model, err)
+		}
+		e.source, e.date = source, date
+		if m.Source != "" {
+			e.source += ": " + m.Source
 		}
 		rules = append(rules, rule{lower(m.Provider), lower(m.Model), e})
 	}
@@ -132,8 +139,7 @@ func (m *ownModel) entry() (*entry, error) {
 		case later.From != "":
 			err = v.parseFrom(later.From)
 		default:
-			from, to, _ := strings.Cut(later.Daily, "-")
-			err = v.parseDaily(from, to)
+			err = v.parseDaily(later.Daily)
 		}
 		if err == nil {
 			v.pricing, err = rawPricing(later.Prices)

@@ -25,7 +25,7 @@ func TestOwnFile(t *testing.T) {
 		{"provider": "x-ai", "model": "grok-4", "replace": true, "prices": {"request": 0.5}},
 		{"model": "anything", "prices": {"images": 0.04}}]}`
 	table := overlay(t, Default(), "/etc/tollgate/prices.json", file)
-	require.Regexp(t, regexp.MustCompile(`^genai-prices \d+\.\d+\.\d+ \+ prices\.json@[0-9a-f]{8}$`), table.Version())
+	require.Regexp(t, regexp.MustCompile(`^genai-prices \d+\.\d+\.\d+ \+ litellm \d+\.\d+\.\d+ \+ prices\.json@[0-9a-f]{8}$`), table.Version())
 	require.NotContains(t, Default().Version(), "prices.json", "the table below is unchanged")
 
 	million := counts("input", 1_000_000, "output", 1_000_000)
@@ -90,7 +90,7 @@ func TestOverlayErrors(t *testing.T) {
 	require.ErrorIs(t, err, broken)
 
 	table := Default()
-	for range maxSheets - 2 {
+	for range maxSheets - 4 {
 		table = overlay(t, table, "p", `{"models": [{"model": "x", "prices": {"input": 1}}]}`)
 	}
 	_, err = table.Overlay(strings.NewReader(`{"models": [{"model": "x", "prices": {"input": 1}}]}`), "p")

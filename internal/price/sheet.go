@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/bits"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -29,6 +30,15 @@ func (r *rate) at(inputTokens int64) Price {
 		}
 	}
 	return p
+}
+
+// multiplied returns the rate with its prices multiplied.
+func (r *rate) multiplied(times Price) rate {
+	m := rate{price: r.price.times(times), unit: r.unit, cliffs: make([]cliff, 0, len(r.cliffs))}
+	for _, c := range r.cliffs {
+		m.cliffs = append(m.cliffs, cliff{c.above, c.price.times(times)})
+	}
+	return m
 }
 
 // amount returns the exact amount for n units counted; hours and minutes are rounded half to even to 10^-15 USD.
@@ -140,6 +150,7 @@ func newPricing(prices []named) (*pricing, error) {
 type variant struct {
 	from       int64 // Unix milliseconds from which it holds; zero: always
 	daily      bool  // it holds between two times of day only
+	workdays   bool  // and from Monday to Friday only
 	start, end int64 // milliseconds of the UTC day; the window wraps midnight when end is before start
 	*pricing
 }
@@ -155,14 +166,20 @@ func (v *variant) holds(ms int64) bool {
 		return true
 	}
 	day := ((ms % dayMillis) + dayMillis) % dayMillis
+	if weekday := time.UnixMilli(ms).UTC().Weekday(); v.workdays && (weekday == time.Saturday || weekday == time.Sunday) {
+		return false
+	}
 	if v.end < v.start {
 		return day >= v.start || day < v.end
 	}
 	return day >= v.start && day < v.end
 }
 
-// parseDaily parses a daily window such as 16:30-00:30, in UTC, with seconds if need be.
-func (v *variant) parseDaily(from, to string) error {
+// parseDaily parses a daily window such as 16:30-00:30, in UTC, with seconds if need be; with "mon-fri " before it, it holds on
+// these days alone.
+func (v *variant) parseDaily(window string) error {
+	window, v.workdays = strings.CutPrefix(window, "mon-fri ")
+	from, to, _ := strings.Cut(window, "-")
 	parse := func(s string) (int64, error) {
 		for _, layout := range []string{"15:04", time.TimeOnly} {
 			if t, err := time.Parse(layout, s); err == nil {
@@ -195,19 +212,30 @@ type entry struct {
 	provider string
 	id       string
 	variants []variant
-	minAudio int64 // shorter audio is billed as this many milliseconds
-	replace  bool  // layers below do not add to this entry
+	minAudio int64  // shorter audio is billed as this many milliseconds
+	replace  bool   // layers below do not add to this entry
+	source   string // the name and version of the data, and where that is from
+	date     string // on which the data was the newest; empty when that is not known
+	regional Price  // what a regional endpoint costs, as a multiple of the price; zero when that is not known
 }
 
-// at returns the prices in force at a time: of the variants the last one that holds, else the first.
+// at returns the prices in force at a time, nil when there are none.
 func (e *entry) at(ms int64) *pricing {
+	if v := e.variantAt(ms); v != nil {
+		return v.pricing
+	}
+	return nil
+}
+
+// variantAt returns the price list in force at a time: of the variants the last one that holds, else the first.
+func (e *entry) variantAt(ms int64) *variant {
 	for i := len(e.variants) - 1; i >= 0; i-- {
 		if e.variants[i].holds(ms) {
-			return e.variants[i].pricing
+			return &e.variants[i]
 		}
 	}
 	if len(e.variants) > 0 {
-		return e.variants[0].pricing
+		return &e.variants[0]
 	}
 	return nil
 }

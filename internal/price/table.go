@@ -1,10 +1,14 @@
 package price
 
 import (
+	_ "embed" // the price data
 	"fmt"
 	"slices"
 	"sync"
 )
+
+//go:embed corrections.json
+var correctionsText string
 
 // Table holds layers of price data. It is safe for concurrent use and never changes.
 type Table struct {
@@ -28,13 +32,32 @@ var loadDefault = sync.OnceValue(func() *Table {
 		// The data is part of the program and parsed by its tests.
 		panic(fmt.Sprintf("embedded price data: %v", err))
 	}
-	return newTable(l.version, l, []*layer{{find: l.findListed}})
+	corrected, err := readOwn([]byte(correctionsText), "corrections", "")
+	if err != nil {
+		panic(fmt.Sprintf("embedded corrections: %v", err)) // as above
+	}
+	more := newRows(liteText)
+	before := more.finder("!")
+	front := func(w *who, name string) *entry {
+		if e := corrected(w, name); e != nil {
+			return e
+		}
+		return before(w, name)
+	}
+	layers := []*layer{{find: front, listed: true}, {find: l.findListed, listed: true}, {find: more.finder(""), listed: true}}
+	return newTable(l.version+" + "+more.version, l, layers)
 })
+
+// FirstSource returns a table of genai-prices alone: what the generator looks for gaps in.
+func FirstSource() *Table {
+	l := Default().list
+	return newTable(l.version, l, []*layer{{find: l.findListed, listed: true}})
+}
 
 // Default returns the table of the embedded data, which is parsed once, when first asked for.
 func Default() *Table { return loadDefault() }
 
-// Version names the data that prices come from, such as "genai-prices 0.1.8", followed by one " + name@hash" per price
+// Version names the data that prices come from, such as "genai-prices 0.2.3 + litellm 1.110.2", followed by one " + name@hash" per price
 // file laid over it.
 func (t *Table) Version() string { return t.version }
 
