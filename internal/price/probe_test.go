@@ -15,7 +15,7 @@ import (
 // probed are the kinds that genai-prices knows.
 var probed = func() (all []usage.Kind) {
 	for k := range usage.Kind(usage.NumKinds) {
-		if k != usage.Images { // it has no price for them
+		if k <= usage.Citations && k != usage.Images && k != usage.CacheWrite12h { // it has no price for others
 			all = append(all, k)
 		}
 	}
