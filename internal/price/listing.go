@@ -118,7 +118,7 @@ func ReadLiteLLM(data []byte) ([]LiteLLMModel, error) {
 		}
 		m := LiteLLMModel{Provider: e.provider, ID: e.id, Mode: e.mode, Names: e.names, Regional: e.regional}
 		for _, n := range e.prices {
-			m.Prices = append(m.Prices, Listed{Name: n.parsedName.String(), Price: n.price, Unit: n.unit})
+			m.Prices = append(m.Prices, Listed{Name: n.String(), Price: n.price, Unit: n.unit})
 		}
 		models = append(models, m)
 	}

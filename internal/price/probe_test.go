@@ -77,6 +77,11 @@ func randomCounts(r *rand.Rand, total int64, output bool) (c usage.Counts) {
 		}
 		c.Set(k, r.Int64N(1<<r.IntN(18)))
 	}
+	if c.N(usage.Milliseconds) > 0 {
+		// Audio is billed by its length or by its tokens, where a model has a price for both; genai-prices bills it twice.
+		c.Set(usage.InputAudio, 0)
+		c.Set(usage.CacheReadAudio, 0)
+	}
 	if total > 0 {
 		left := total
 		for k := range usage.CacheReadVideo + 1 {
