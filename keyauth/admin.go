@@ -2,7 +2,6 @@ package keyauth
 
 import (
 	"bufio"
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -15,6 +14,9 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/tollgate-llm/tollgate/app"
+	"github.com/tollgate-llm/tollgate/internal/keys"
+	"github.com/tollgate-llm/tollgate/internal/keystore"
+	"github.com/tollgate-llm/tollgate/internal/litellmdb"
 	"github.com/tollgate-llm/tollgate/internal/llm"
 )
 
@@ -61,7 +63,7 @@ const storePrefix = "keyauth "
 
 func storeNames() []string {
 	names := []string{}
-	app.Each(func(key string, _ *Directory) { names = append(names, strings.TrimPrefix(key, storePrefix)) })
+	app.Each(func(key string, _ *keys.Cache) { names = append(names, strings.TrimPrefix(key, storePrefix)) })
 	slices.Sort(names)
 	return names
 }
@@ -73,7 +75,7 @@ func serveStores(w http.ResponseWriter, _ *http.Request) error {
 }
 
 // withStore finds the store that a request names, or the only one, and holds it open while the request is served.
-func withStore(serve func(w http.ResponseWriter, r *http.Request, s *Service) error) caddy.AdminHandlerFunc {
+func withStore(serve func(w http.ResponseWriter, r *http.Request, s *keys.Service) error) caddy.AdminHandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) error {
 		names := storeNames()
 		name := r.URL.Query().Get("store")
@@ -85,22 +87,22 @@ func withStore(serve func(w http.ResponseWriter, r *http.Request, s *Service) er
 		case !slices.Contains(names, name):
 			return caddy.APIError{HTTPStatus: http.StatusBadRequest, Err: fmt.Errorf("name the store, one of: %s", strings.Join(names, "; "))}
 		}
-		d, release, ok := app.Hold[*Directory](storePrefix + name)
+		d, release, ok := app.Hold[*keys.Cache](storePrefix + name)
 		if !ok {
 			return caddy.APIError{HTTPStatus: http.StatusNotFound, Err: errors.New("the store was closed meanwhile")}
 		}
 		defer release()
-		return serve(w, r, NewService(d))
+		return serve(w, r, keys.NewService(d, nil))
 	}
 }
 
 // maxImportBody bounds a request of rows.
 const maxImportBody = 16 << 20
 
-// serveImport takes at most maxImport rows, one a line as {"table", "row"}, and answers what became of each, one a line. With
+// serveImport takes at most MaxRows rows, one a line as {"table", "row"}, and answers what became of each, one a line. With
 // dry_run it changes nothing; with overwrite it replaces records that were changed here since their import.
-func serveImport(w http.ResponseWriter, r *http.Request, s *Service) error {
-	var o ImportOptions
+func serveImport(w http.ResponseWriter, r *http.Request, s *keys.Service) error {
+	var o litellmdb.Options
 	for name, values := range r.URL.Query() {
 		var err error
 		switch name {
@@ -117,17 +119,17 @@ func serveImport(w http.ResponseWriter, r *http.Request, s *Service) error {
 		}
 	}
 	dec := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxImportBody))
-	rows := make([]ImportRow, 0, maxImport)
+	rows := make([]litellmdb.Row, 0, litellmdb.MaxRows)
 	for {
-		var row ImportRow
+		var row litellmdb.Row
 		err := dec.Decode(&row)
 		if errors.Is(err, io.EOF) {
 			break
 		}
-		if _, tooLong := errors.AsType[*http.MaxBytesError](err); tooLong || len(rows) == maxImport {
+		if _, tooLong := errors.AsType[*http.MaxBytesError](err); tooLong || len(rows) == litellmdb.MaxRows {
 			return caddy.APIError{
 				HTTPStatus: http.StatusRequestEntityTooLarge,
-				Err:        fmt.Errorf("at most %d rows and %d MB at once", maxImport, maxImportBody>>20),
+				Err:        fmt.Errorf("at most %d rows and %d MB at once", litellmdb.MaxRows, maxImportBody>>20),
 			}
 		}
 		if err != nil {
@@ -135,7 +137,7 @@ func serveImport(w http.ResponseWriter, r *http.Request, s *Service) error {
 		}
 		rows = append(rows, row)
 	}
-	results, err := s.Import(r.Context(), rows, o)
+	results, err := litellmdb.Import(r.Context(), s, rows, o)
 	if err != nil {
 		return err
 	}
@@ -150,34 +152,34 @@ func serveImport(w http.ResponseWriter, r *http.Request, s *Service) error {
 }
 
 // serveExport writes the rows of a table, one a line. The hashes of keys are among them.
-func serveExport(w http.ResponseWriter, r *http.Request, s *Service) error {
-	t := tableByName(r.URL.Query().Get("table"))
+func serveExport(w http.ResponseWriter, r *http.Request, s *keys.Service) error {
+	t := litellmdb.Find(r.URL.Query().Get("table"))
 	if t == nil {
-		return caddy.APIError{HTTPStatus: http.StatusBadRequest, Err: errors.New("table: one of " + tableNames())}
+		return caddy.APIError{HTTPStatus: http.StatusBadRequest, Err: errors.New("table: one of " + litellmdb.Names())}
 	}
 	return stream(w, func(write func(any) error) error {
-		return s.Export(r.Context(), t.Name, func(row map[string]json.RawMessage) error { return write(row) })
+		return litellmdb.Export(r.Context(), s, t, func(row map[string]json.RawMessage) error { return write(row) })
 	})
 }
 
 // serveList writes keys, one a line, without their hashes.
-func serveList(w http.ResponseWriter, r *http.Request, s *Service) error {
+func serveList(w http.ResponseWriter, r *http.Request, s *keys.Service) error {
 	q := r.URL.Query()
-	f := Filter{UserID: q.Get("user_id"), TeamID: q.Get("team_id"), KeyAlias: q.Get("key_alias")}
+	f := keys.Filter{UserID: q.Get("user_id"), TeamID: q.Get("team_id"), KeyAlias: q.Get("key_alias")}
 	return stream(w, func(write func(any) error) error {
-		return each(r.Context(), s, KeyKind, func(k *Key) error {
-			if !f.matches(k) {
+		return keys.Each(r.Context(), s, keystore.KeyKind, s.Skip, func(k *keys.Key) error {
+			if !f.Matches(k) {
 				return nil
 			}
-			return write(k.shownRow())
+			return write(shownRow(k))
 		})
 	})
 }
 
 // shownRow is a key as operators see it, with the beginning of its hash as id.
-func (k *Key) shownRow() map[string]any {
-	row := k.row()
-	row["id"] = k.Token[:min(len(k.Token), shownToken)]
+func shownRow(k *keys.Key) map[string]any {
+	row := litellmdb.ShowKey(k)
+	row["id"] = k.Short()
 	return row
 }
 
@@ -203,53 +205,19 @@ func stream(w http.ResponseWriter, produce func(write func(any) error) error) er
 }
 
 // serveInfo answers one key's record. The body names it: {"key": a key, its hash, the first digits of that, or an alias}.
-func serveInfo(w http.ResponseWriter, r *http.Request, s *Service) error {
+func serveInfo(w http.ResponseWriter, r *http.Request, s *keys.Service) error {
 	var asked struct {
 		Key string `json:"key"`
 	}
 	if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, 4096)).Decode(&asked); err != nil || asked.Key == "" {
 		return caddy.APIError{HTTPStatus: http.StatusBadRequest, Err: errors.New("the body must be an object with the member key")}
 	}
-	k, err := s.find(r.Context(), asked.Key)
+	k, err := s.Find(r.Context(), asked.Key)
 	if err != nil {
 		return err
 	}
 	w.Header().Set("Content-Type", "application/json")
-	return json.NewEncoder(w).Encode(k.shownRow())
-}
-
-// minShortToken is how many digits of a hash may name a key.
-const minShortToken = 8
-
-// find returns the key that is named by itself, its hash, its alias or the first digits of its hash.
-func (s *Service) find(ctx context.Context, named string) (*Key, error) {
-	if _, refusal := keyID(named); refusal == nil {
-		return s.Info(ctx, named)
-	}
-	ctx, cancel := context.WithTimeout(ctx, serviceTimeout)
-	defer cancel()
-	id, err := s.directory.store.ByAlias(ctx, KeyKind, named)
-	if err == nil {
-		return s.get(ctx, id)
-	}
-	if !errors.Is(err, ErrNotFound) {
-		return nil, s.fault(err)
-	}
-	named = strings.ToLower(named)
-	if len(named) < minShortToken {
-		return nil, noKey()
-	}
-	rows, err := s.directory.store.List(ctx, KeyKind, named, 2)
-	if err != nil {
-		return nil, s.fault(err)
-	}
-	switch {
-	case len(rows) == 0 || !strings.HasPrefix(rows[0].ID, named):
-		return nil, noKey()
-	case len(rows) > 1 && strings.HasPrefix(rows[1].ID, named):
-		return nil, invalid("key", "several keys begin so: give more digits")
-	}
-	return s.get(ctx, rows[0].ID)
+	return json.NewEncoder(w).Encode(shownRow(k))
 }
 
 // Interface guard.

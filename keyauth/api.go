@@ -12,6 +12,8 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/tollgate-llm/tollgate/internal/keys"
+	"github.com/tollgate-llm/tollgate/internal/litellmdb"
 	"github.com/tollgate-llm/tollgate/internal/llm"
 )
 
@@ -28,9 +30,9 @@ type operation struct {
 
 // apiCall is a request to the key API, after its caller was found to be who may make it.
 type apiCall struct {
-	service  *Service
+	service  *keys.Service
 	identity *llm.Identity
-	fields   Fields // of a POST
+	fields   keys.Fields // of a POST
 	query    url.Values
 }
 
@@ -130,7 +132,7 @@ func (h *Handler) runAPI(w http.ResponseWriter, r *http.Request, op *operation, 
 	c := &apiCall{identity: id}
 	var err error
 	if c.query, err = url.ParseQuery(rawQuery); err != nil {
-		return nil, invalid("query", "cannot be read")
+		return nil, keys.Invalid("query", "cannot be read")
 	}
 	if op.method == http.MethodPost {
 		body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
@@ -141,22 +143,22 @@ func (h *Handler) runAPI(w http.ResponseWriter, r *http.Request, op *operation, 
 			}
 		}
 		if err != nil {
-			return nil, invalid("body", "cannot be read")
+			return nil, keys.Invalid("body", "cannot be read")
 		}
 		var refusal *llm.Error
-		if c.fields, refusal = parseFields(body); refusal != nil {
+		if c.fields, refusal = keys.ParseFields(body); refusal != nil {
 			return nil, refusal
 		}
 		if key := regenerated(r.URL.Path); key != "" {
-			c.fields["key"] = encodeText(key)
+			c.fields.SetKey(key)
 		}
 	}
-	directory, release, err := h.directory.Acquire(r.Context())
+	cache, release, err := h.keys.Acquire(r.Context())
 	if err != nil {
-		return nil, storeDown(err)
+		return nil, keys.StoreDown(err)
 	}
 	defer release()
-	c.service = NewService(directory)
+	c.service = keys.NewService(cache, h.master)
 	return op.run(r.Context(), c)
 }
 
@@ -177,8 +179,8 @@ func regenerateKey(ctx context.Context, c *apiCall) (any, error) {
 }
 
 // withToken is the answer that shows a new key: GenerateKeyResponse of LiteLLM.
-func withToken(rec *Key, plain string) map[string]any {
-	row := rec.row()
+func withToken(rec *keys.Key, plain string) map[string]any {
+	row := litellmdb.ShowKey(rec)
 	row["key"], row["token"], row["token_id"] = plain, rec.Token, rec.Token
 	return row
 }
@@ -188,47 +190,41 @@ func updateKey(ctx context.Context, c *apiCall) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	row := rec.row()
-	row["key"] = c.fields.text("key")
+	row := litellmdb.ShowKey(rec)
+	row["key"] = c.fields.Key()
 	return row, nil
 }
 
 func blockKey(blocked bool) func(context.Context, *apiCall) (any, error) {
 	return func(ctx context.Context, c *apiCall) (any, error) {
-		if refusal := c.fields.validate(map[string]check{"key": text}); refusal != nil {
-			return nil, refusal
-		}
-		rec, err := c.service.Block(ctx, c.fields.text("key"), blocked)
+		rec, err := c.service.Block(ctx, c.fields, blocked)
 		if err != nil {
 			return nil, err
 		}
-		row := rec.row()
+		row := litellmdb.ShowKey(rec)
 		row["token"] = rec.Token
 		return row, nil
 	}
 }
 
 func deleteKeys(ctx context.Context, c *apiCall) (any, error) {
-	if refusal := c.fields.validate(map[string]check{"keys": texts, "key_aliases": texts}); refusal != nil {
-		return nil, refusal
-	}
-	keys, aliases := c.fields.list("keys"), c.fields.list("key_aliases")
-	if err := c.service.Delete(ctx, keys, aliases); err != nil {
+	deleted, err := c.service.Delete(ctx, c.fields)
+	if err != nil {
 		return nil, err
 	}
-	return map[string]any{"deleted_keys": append(keys, aliases...)}, nil
+	return map[string]any{"deleted_keys": deleted}, nil
 }
 
 func keyInfo(ctx context.Context, c *apiCall) (any, error) {
 	asked := c.query.Get("key")
 	if asked == "" {
 		if c.identity.Master {
-			return nil, invalid("key", "is missing: the master key has no record")
+			return nil, keys.Invalid("key", "is missing: the master key has no record")
 		}
 		asked = c.identity.KeyHash
 	}
 	if !c.identity.Master {
-		if id, refusal := keyID(asked); refusal != nil || id != c.identity.KeyHash {
+		if id, refusal := keys.ID(asked); refusal != nil || id != c.identity.KeyHash {
 			return nil, &llm.Error{
 				Status: http.StatusForbidden, Type: "auth_error", Param: "key",
 				Message: "You are not allowed to access this key's info: a key may read its own",
@@ -239,15 +235,13 @@ func keyInfo(ctx context.Context, c *apiCall) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	info := rec.row()
-	if id := rawText(rec.Extra["budget_id"]); id != "" {
-		budget, err := c.service.budget(ctx, id)
-		if err != nil {
-			return nil, err
-		}
-		if budget != nil {
-			info["litellm_budget_table"] = budget
-		}
+	info := litellmdb.ShowKey(rec)
+	budget, err := litellmdb.ShowBudget(ctx, c.service, rec)
+	if err != nil {
+		return nil, err
+	}
+	if budget != nil {
+		info["litellm_budget_table"] = budget
 	}
 	return map[string]any{"key": asked, "info": info}, nil
 }
@@ -259,7 +253,7 @@ const (
 
 func listKeys(ctx context.Context, c *apiCall) (any, error) {
 	full := false
-	var f Filter
+	var f keys.Filter
 	page, size := 1, listSize
 	for name, values := range c.query {
 		value := values[0]
@@ -283,23 +277,23 @@ func listKeys(ctx context.Context, c *apiCall) (any, error) {
 			full = strings.EqualFold(value, "true")
 		case "include_team_keys", "include_created_by_keys": // the master key sees all keys in any case
 		default:
-			refusal = invalid(name, "unknown parameter")
+			refusal = keys.Invalid(name, "unknown parameter")
 		}
 		if refusal != nil {
 			return nil, refusal
 		}
 	}
-	keys, total, err := c.service.List(ctx, f, (page-1)*size, size)
+	found, total, err := c.service.List(ctx, f, (page-1)*size, size)
 	if err != nil {
 		return nil, err
 	}
-	rows := make([]any, 0, len(keys))
-	for _, k := range keys {
+	rows := make([]any, 0, len(found))
+	for _, k := range found {
 		if !full {
 			rows = append(rows, k.Token)
 			continue
 		}
-		row := k.row()
+		row := litellmdb.ShowKey(k)
 		row["token"] = k.Token
 		rows = append(rows, row)
 	}
@@ -311,7 +305,7 @@ func listKeys(ctx context.Context, c *apiCall) (any, error) {
 func parseCount(name, value string, most int) (int, *llm.Error) {
 	n, err := strconv.Atoi(value)
 	if err != nil || n < 1 || n > most {
-		return 0, invalid(name, "must be a whole number from 1 to "+strconv.Itoa(most))
+		return 0, keys.Invalid(name, "must be a whole number from 1 to "+strconv.Itoa(most))
 	}
 	return n, nil
 }
@@ -321,7 +315,7 @@ func newTeam(ctx context.Context, c *apiCall) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return t.row(), nil
+	return litellmdb.ShowTeam(t), nil
 }
 
 func updateTeam(ctx context.Context, c *apiCall) (any, error) {
@@ -329,18 +323,15 @@ func updateTeam(ctx context.Context, c *apiCall) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return map[string]any{"team_id": t.ID, "data": t.row()}, nil
+	return map[string]any{"team_id": t.ID, "data": litellmdb.ShowTeam(t)}, nil
 }
 
 func deleteTeams(ctx context.Context, c *apiCall) (any, error) {
-	if refusal := c.fields.validate(map[string]check{"team_ids": texts}); refusal != nil {
-		return nil, refusal
-	}
-	ids := c.fields.list("team_ids")
-	if err := c.service.DeleteTeams(ctx, ids); err != nil {
+	deleted, err := c.service.DeleteTeams(ctx, c.fields)
+	if err != nil {
 		return nil, err
 	}
-	return map[string]any{"deleted_teams": ids}, nil
+	return map[string]any{"deleted_teams": deleted}, nil
 }
 
 func teamInfo(ctx context.Context, c *apiCall) (any, error) {
@@ -348,7 +339,7 @@ func teamInfo(ctx context.Context, c *apiCall) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return map[string]any{"team_id": t.ID, "team_info": t.row()}, nil
+	return map[string]any{"team_id": t.ID, "team_info": litellmdb.ShowTeam(t)}, nil
 }
 
 func listTeams(ctx context.Context, c *apiCall) (any, error) {
@@ -358,7 +349,7 @@ func listTeams(ctx context.Context, c *apiCall) (any, error) {
 	}
 	rows := make([]any, 0, len(teams))
 	for _, t := range teams {
-		rows = append(rows, t.row())
+		rows = append(rows, litellmdb.ShowTeam(t))
 	}
 	return rows, nil
 }

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -158,13 +159,13 @@ http:// {
 	require.Eventually(t, func() bool { // the probe of the store once a second
 		status, answer = send("POST", "/key/generate", "Api-Key", testMaster, `{"key_alias":"ann","team_id":"blue"}`)
 		return status == 200
-	}, patience, watchBackoff, "the key API comes back with Redis")
+	}, patience, 100*time.Millisecond, "the key API comes back with Redis")
 	var made struct{ Key string }
 	require.NoError(t, json.Unmarshal([]byte(answer), &made))
 	require.Eventually(t, func() bool {
 		status, _ = send("POST", "/v1/chat/completions", "X-Api-Key", unknown, "")
 		return status == 401
-	}, patience, watchBackoff, "the circuit closes")
+	}, patience, 100*time.Millisecond, "the circuit closes")
 	for _, header := range []string{"Authorization", "X-Api-Key", "Api-Key", "X-Goog-Api-Key"} {
 		value := made.Key
 		if header == "Authorization" {

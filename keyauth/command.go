@@ -18,6 +18,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/tollgate-llm/tollgate/app"
+	"github.com/tollgate-llm/tollgate/internal/litellmdb"
 )
 
 func init() {
@@ -90,15 +91,15 @@ func exportCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			tables := litellmTables
+			tables := litellmdb.Tables
 			if table != "" {
-				t := tableByName(table)
+				t := litellmdb.Find(table)
 				if t == nil {
-					return fmt.Errorf("unknown table %s: one of %s", table, tableNames())
+					return fmt.Errorf("unknown table %s: one of %s", table, litellmdb.Names())
 				}
-				tables = []*litellmTable{t}
+				tables = []*litellmdb.Table{t}
 			} else if asCSV {
-				return errors.New("CSV holds one table: name it with --table, one of " + tableNames())
+				return errors.New("CSV holds one table: name it with --table, one of " + litellmdb.Names())
 			}
 			out := cmd.OutOrStdout()
 			if len(args) == 1 && args[0] != "-" {
@@ -118,7 +119,7 @@ func exportCommand() *cobra.Command {
 			if err := errors.Join(err, w.Flush()); err != nil {
 				return err
 			}
-			if slices.ContainsFunc(tables, func(t *litellmTable) bool { return t.kind == KeyKind }) {
+			if slices.ContainsFunc(tables, (*litellmdb.Table).IsKeys) {
 				cmd.PrintErrln("This export holds the hashes of all keys in full: keep it as you keep the key store.")
 			}
 			return nil
@@ -129,7 +130,7 @@ func exportCommand() *cobra.Command {
 	return cmd
 }
 
-func exportRows(cmd *cobra.Command, t *litellmTable, fn func(map[string]json.RawMessage) error) error {
+func exportRows(cmd *cobra.Command, t *litellmdb.Table, fn func(map[string]json.RawMessage) error) error {
 	body, err := askAdmin(cmd, http.MethodGet, "/tollgate/keys/export", url.Values{"table": {t.Name}}, nil)
 	if err != nil {
 		return err
@@ -137,14 +138,18 @@ func exportRows(cmd *cobra.Command, t *litellmTable, fn func(map[string]json.Raw
 	return errors.Join(eachLine(body, fn), body.Close())
 }
 
-func exportJSON(cmd *cobra.Command, w *bufio.Writer, tables []*litellmTable) error {
+func exportJSON(cmd *cobra.Command, w *bufio.Writer, tables []*litellmdb.Table) error {
 	open := "{\n"
 	for _, t := range tables {
 		_, _ = fmt.Fprintf(w, "%s%q: [", open, t.Name) // errors of a bufio.Writer stay until Flush
 		open = ",\n"
 		comma := "\n"
 		err := exportRows(cmd, t, func(row map[string]json.RawMessage) error {
-			_, err := w.WriteString(comma + string(encodeValue(row)))
+			line, err := json.Marshal(row)
+			if err != nil {
+				return err
+			}
+			_, err = w.WriteString(comma + string(line))
 			comma = ",\n"
 			return err
 		})
@@ -158,11 +163,8 @@ func exportJSON(cmd *cobra.Command, w *bufio.Writer, tables []*litellmTable) err
 }
 
 // exportCSV writes a table's own columns and those that its rows have besides, which it looks for first.
-func exportCSV(cmd *cobra.Command, w *bufio.Writer, t *litellmTable) error {
-	columns := make([]string, 0, len(t.columns))
-	for _, c := range t.columns {
-		columns = append(columns, c.name)
-	}
+func exportCSV(cmd *cobra.Command, w *bufio.Writer, t *litellmdb.Table) error {
+	columns := t.Columns()
 	var more []string
 	err := exportRows(cmd, t, func(row map[string]json.RawMessage) error {
 		for n := range row {
@@ -183,51 +185,17 @@ func exportCSV(cmd *cobra.Command, w *bufio.Writer, t *litellmTable) error {
 	}
 	cells := make([]string, len(columns))
 	for i, n := range columns {
-		cells[i] = quoteCSV(n)
+		cells[i] = litellmdb.QuoteCSV(n)
 	}
 	if err := write(cells); err != nil {
 		return err
 	}
 	return exportRows(cmd, t, func(row map[string]json.RawMessage) error {
 		for i, n := range columns {
-			typ, known := t.typeOf(n)
-			if !known {
-				typ = textColumn
-			}
-			cells[i] = typ.toCSV(row[n])
+			cells[i] = t.CSV(n, row[n])
 		}
 		return write(cells)
 	})
-}
-
-// toCSV writes a value as PostgreSQL reads it in CSV, where nothing at all is NULL.
-func (typ columnType) toCSV(raw json.RawMessage) string {
-	if len(raw) == 0 || string(raw) == "null" {
-		return ""
-	}
-	switch typ {
-	case textsColumn:
-		var l []string
-		_ = json.Unmarshal(raw, &l) // normalized when it was imported
-		for i, s := range l {
-			l[i] = `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(s) + `"`
-		}
-		return quoteCSV("{" + strings.Join(l, ",") + "}")
-	case timeColumn, textColumn:
-		if raw[0] == '"' {
-			return quoteCSV(rawText(raw))
-		}
-	case numberColumn, wholeColumn, boolColumn, jsonColumn:
-	}
-	return quoteCSV(string(raw))
-}
-
-// quoteCSV quotes a cell where it must be, and an empty one, which would be NULL otherwise.
-func quoteCSV(s string) string {
-	if s == "" || strings.ContainsAny(s, "\",\r\n") || s != strings.TrimSpace(s) || s == `\.` {
-		return `"` + strings.ReplaceAll(s, `"`, `""`) + `"`
-	}
-	return s
 }
 
 func listCommand() *cobra.Command {
@@ -326,7 +294,10 @@ func infoCommand() *cobra.Command {
 		Use: "info KEY", Short: "Shows a key's record", Args: cobra.ExactArgs(1),
 		Long: "KEY is a key, its hash, its alias, or the first digits of its hash as `list` shows them.",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			asked := encodeValue(map[string]string{"key": args[0]})
+			asked, err := json.Marshal(map[string]string{"key": args[0]})
+			if err != nil {
+				return err
+			}
 			body, err := askAdmin(cmd, http.MethodPost, "/tollgate/keys/info", url.Values{}, bytes.NewReader(asked))
 			if err != nil {
 				return err
@@ -361,7 +332,8 @@ func printKey(w io.Writer, body io.Reader) error {
 	table := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
 	for _, n := range names {
 		value := string(row[n])
-		if text := rawText(row[n]); text != "" {
+		var text string
+		if json.Unmarshal(row[n], &text) == nil { // any other value is shown as it is
 			value = text
 		}
 		_, _ = fmt.Fprintf(table, "%s\t%s\n", n, value) // its error comes again with Flush

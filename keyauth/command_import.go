@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"hash/maphash"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"os"
@@ -17,12 +18,14 @@ import (
 
 	"github.com/dustin/go-humanize"
 	"github.com/spf13/cobra"
+
+	"github.com/tollgate-llm/tollgate/internal/litellmdb"
 )
 
 func importCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "import FILE...", Short: "Brings keys, teams, users, end users and budgets from LiteLLM", Args: cobra.MinimumNArgs(1),
-		Long: "Reads dumps of LiteLLM's tables: " + tableNames() + ".\n\n" +
+		Long: "Reads dumps of LiteLLM's tables: " + litellmdb.Names() + ".\n\n" +
 			"A dump is CSV as \\copy \"LiteLLM_VerificationToken\" TO 'LiteLLM_VerificationToken.csv' CSV HEADER writes it, or JSON: an array of\n" +
 			"rows (SELECT json_agg(t)), a row a line, or one object with the tables' names as members. The table is told by\n" +
 			"--table, by the file's name or by the columns. Old keys go on working, as their hashes are what is kept.\n\n" +
@@ -61,6 +64,7 @@ type importReport struct {
 	Changed    []reportedRow  `json:"changed"`
 	Refused    []reportedRow  `json:"refused"`
 	Unenforced map[string]int `json:"kept_without_effect"` // table and column to rows
+	NoModels   map[string]int `json:"without_models"`      // table to keys or teams that have their models from access groups alone
 	Truncated  bool           `json:"truncated,omitempty"` // more rows were changed or refused than are listed
 
 	begun bool // something was sent to the instance
@@ -110,12 +114,13 @@ func (r *importReport) list(to *[]reportedRow, row reportedRow) {
 // importer brings files to the running instance in batches, so that neither side holds more than one.
 type importer struct {
 	cmd    *cobra.Command
-	dumps  []*dump
+	dumps  []*litellmdb.Dump
 	query  url.Values
 	report importReport
 	seed   maphash.Seed
+	teams  map[string]bool // of the dumps: whether their row was taken
 	seen   map[uint64]bool // ids and aliases of the dumps, hashed
-	batch  []*dumpRow
+	batch  []*litellmdb.DumpRow
 	files  []string // of the rows of batch
 	size   int
 	shown  time.Time // when progress was last shown
@@ -125,8 +130,8 @@ type importer struct {
 
 func newImporter(cmd *cobra.Command, files []string) (*importer, error) {
 	im := &importer{
-		cmd: cmd, query: url.Values{}, seed: maphash.MakeSeed(), seen: make(map[uint64]bool), shown: time.Now(),
-		report: importReport{Tables: []*tableReport{}, Changed: []reportedRow{}, Refused: []reportedRow{}, Unenforced: map[string]int{}},
+		cmd: cmd, query: url.Values{}, seed: maphash.MakeSeed(), teams: make(map[string]bool), seen: make(map[uint64]bool), shown: time.Now(),
+		report: importReport{Tables: []*tableReport{}, Changed: []reportedRow{}, Refused: []reportedRow{}, Unenforced: map[string]int{}, NoModels: map[string]int{}},
 	}
 	var err error
 	if im.report.DryRun, err = cmd.Flags().GetBool("dry-run"); err != nil {
@@ -146,12 +151,12 @@ func newImporter(cmd *cobra.Command, files []string) (*importer, error) {
 	if err != nil {
 		return nil, err
 	}
-	table := tableByName(name)
+	table := litellmdb.Find(name)
 	if name != "" && table == nil {
-		return nil, fmt.Errorf("unknown table %s: one of %s", name, tableNames())
+		return nil, fmt.Errorf("unknown table %s: one of %s", name, litellmdb.Names())
 	}
 	for _, f := range files {
-		im.dumps = append(im.dumps, &dump{name: f, table: table})
+		im.dumps = append(im.dumps, &litellmdb.Dump{Name: f, Table: table})
 	}
 	return im, nil
 }
@@ -161,14 +166,14 @@ func newImporter(cmd *cobra.Command, files []string) (*importer, error) {
 func (im *importer) run() error {
 	refused := make(map[int]bool) // rows, in the order of the files
 	for _, d := range im.dumps {
-		err := im.eachRow(d, func(row *dumpRow) error {
+		err := im.eachRow(d, func(row *litellmdb.DumpRow) error {
 			im.total++
 			t := im.report.table(row.Table)
 			t.Rows++
 			if r := im.check(row); r != nil {
 				t.Refused++
 				refused[im.total] = true
-				im.report.list(&im.report.Refused, d.reported(row, r))
+				im.report.list(&im.report.Refused, reported(d.Name, row, r))
 			}
 			return nil
 		})
@@ -180,9 +185,15 @@ func (im *importer) run() error {
 	for _, keys := range []bool{false, true} {
 		n := 0
 		for _, d := range im.dumps {
-			err := im.eachRow(d, func(row *dumpRow) error {
-				if n++; (row.Table == keyTable) != keys || refused[n] {
+			err := im.eachRow(d, func(row *litellmdb.DumpRow) error {
+				if n++; (row.Table == litellmdb.KeyTable) != keys || refused[n] {
 					return nil
+				}
+				if team := text(row, "team_id"); keys && team != "" {
+					if taken, there := im.teams[team]; there && !taken {
+						im.refuse(d.Name, row, &litellmdb.Result{Column: "team_id", Reason: "the row of the key's team was refused"})
+						return nil
+					}
 				}
 				return im.add(d, row)
 			})
@@ -197,39 +208,63 @@ func (im *importer) run() error {
 	return nil
 }
 
-func (im *importer) eachRow(d *dump, fn func(*dumpRow) error) error {
-	f, err := os.Open(d.name)
+func (im *importer) eachRow(d *litellmdb.Dump, fn func(*litellmdb.DumpRow) error) error {
+	f, err := os.Open(d.Name)
 	if err != nil {
 		return err
 	}
-	return errors.Join(d.each(f, fn), f.Close())
+	return errors.Join(d.Each(f, fn), f.Close())
 }
 
-func (d *dump) reported(row *dumpRow, r *ImportResult) reportedRow {
+func reported(file string, row *litellmdb.DumpRow, r *litellmdb.Result) reportedRow {
 	return reportedRow{
-		File: d.name, Line: row.Line, Row: row.N, Table: row.Table, ID: r.ID, Columns: r.Columns, Column: r.Column, Reason: r.Reason,
+		File: file, Line: row.Line, Row: row.N, Table: row.Table, ID: r.ID, Columns: r.Columns, Column: r.Column, Reason: r.Reason,
 	}
 }
 
 // check finds what is wrong with a row whatever the store holds.
-func (im *importer) check(row *dumpRow) *ImportResult {
+func (im *importer) check(row *litellmdb.DumpRow) *litellmdb.Result {
+	rec, refused := litellmdb.Check(&row.Row)
 	if row.Fault != nil {
-		return &ImportResult{Column: row.Fault.column, Reason: row.Fault.reason}
+		refused = &litellmdb.Result{Column: row.Fault.Column, Reason: row.Fault.Reason}
 	}
-	rec, refused := (*Service)(nil).read(&row.ImportRow)
 	if refused != nil {
+		im.refusedTeam(row)
 		return refused
 	}
-	if im.twice("id", row.Table, rec.id) {
-		return &ImportResult{ID: rec.label, Column: rec.table.id, Reason: "stands twice in the dump"}
+	if im.twice("id", row.Table, rec.ID) {
+		im.refusedTeam(row)
+		return &litellmdb.Result{ID: rec.Label, Column: rec.Table.ID(), Reason: "is in the dump twice"}
 	}
-	if rec.alias != "" && im.twice("alias", row.Table, rec.alias) {
-		return &ImportResult{ID: rec.label, Column: "key_alias", Reason: "another key of the dump has this alias: rename one of them"}
+	if rec.Alias != "" && im.twice("alias", row.Table, rec.Alias) {
+		return &litellmdb.Result{ID: rec.Label, Column: "key_alias", Reason: "another key of the dump has this alias: rename one of them"}
 	}
-	for _, c := range rec.table.unenforced(row.Row) {
+	for _, c := range rec.Unenforced {
 		im.report.Unenforced[row.Table+"."+c]++
 	}
+	if rec.NoModels {
+		im.report.NoModels[row.Table]++
+	}
+	if row.Table == litellmdb.TeamTable {
+		im.teams[rec.ID] = true
+	}
 	return nil
+}
+
+// refusedTeam notes the team of a row that is refused: its keys are kept out.
+func (im *importer) refusedTeam(row *litellmdb.DumpRow) {
+	if row.Table == litellmdb.TeamTable {
+		im.teams[text(row, "team_id")] = false
+	}
+}
+
+// text returns the text of a column; empty when it has none.
+func text(row *litellmdb.DumpRow, column string) string {
+	var s string
+	if json.Unmarshal(row.Columns[column], &s) != nil {
+		return ""
+	}
+	return s
 }
 
 func (im *importer) twice(what ...string) bool {
@@ -240,17 +275,17 @@ func (im *importer) twice(what ...string) bool {
 }
 
 // add puts a row into the batch, and sends that when it is full.
-func (im *importer) add(d *dump, row *dumpRow) error {
+func (im *importer) add(d *litellmdb.Dump, row *litellmdb.DumpRow) error {
 	size := 0
-	for n, v := range row.Row {
+	for n, v := range row.Columns {
 		size += len(n) + len(v) + 4
 	}
-	if len(im.batch) == maxImport || im.size+size > batchBytes {
+	if len(im.batch) == litellmdb.MaxRows || im.size+size > batchBytes {
 		if err := im.send(); err != nil {
 			return err
 		}
 	}
-	im.batch, im.files, im.size = append(im.batch, row), append(im.files, d.name), im.size+size
+	im.batch, im.files, im.size = append(im.batch, row), append(im.files, d.Name), im.size+size
 	return nil
 }
 
@@ -264,14 +299,14 @@ func (im *importer) send() error {
 	enc := json.NewEncoder(&body)
 	enc.SetEscapeHTML(false) // which would make it longer
 	for _, row := range im.batch {
-		if err := enc.Encode(row.ImportRow); err != nil {
+		if err := enc.Encode(row.Row); err != nil {
 			return err
 		}
 	}
 	answer, err := askAdmin(im.cmd, http.MethodPost, "/tollgate/keys/import", im.query, &body)
 	n := 0
 	if err == nil {
-		err = errors.Join(eachLine(answer, func(r ImportResult) error {
+		err = errors.Join(eachLine(answer, func(r litellmdb.Result) error {
 			if n < len(im.batch) {
 				im.note(n, &r)
 			}
@@ -296,22 +331,33 @@ func (im *importer) send() error {
 	return nil
 }
 
-func (im *importer) note(i int, r *ImportResult) {
+func (im *importer) note(i int, r *litellmdb.Result) {
 	row := im.batch[i]
+	if r.Team != "" && !im.teams[r.Team] { // of a dry run, in which the dump's teams are not made
+		r = &litellmdb.Result{ID: r.ID, Action: litellmdb.Refused, Column: "team_id", Reason: litellmdb.NoTeam}
+	}
+	if r.Action == litellmdb.Refused {
+		im.refusedTeam(row)
+	}
 	t := im.report.table(row.Table)
-	at := (&dump{name: im.files[i]}).reported(row, r)
+	at := reported(im.files[i], row, r)
 	switch r.Action {
-	case rowAdded:
+	case litellmdb.Added:
 		t.Added++
-	case rowChanged:
+	case litellmdb.Changed:
 		t.Changed++
 		im.report.list(&im.report.Changed, at)
-	case rowSame:
+	case litellmdb.Same:
 		t.Same++
 	default:
-		t.Refused++
-		im.report.list(&im.report.Refused, at)
+		im.refuse(im.files[i], row, r)
 	}
+}
+
+// refuse reports a row that is not taken.
+func (im *importer) refuse(file string, row *litellmdb.DumpRow, r *litellmdb.Result) {
+	im.report.table(row.Table).Refused++
+	im.report.list(&im.report.Refused, reported(file, row, r))
 }
 
 // errRefused makes the exit status say that not every row was taken.
@@ -358,6 +404,9 @@ func (r *importReport) print(w io.Writer) error {
 		for _, n := range names {
 			fmt.Fprintf(&b, "  %s (%d)\n", n, r.Unenforced[n])
 		}
+	}
+	for _, table := range slices.Sorted(maps.Keys(r.NoModels)) {
+		fmt.Fprintf(&b, "\n%d rows of %s have their models from access groups alone, which are not known here: they may use no model.\n", r.NoModels[table], table)
 	}
 	if r.DryRun {
 		b.WriteString("\nThis was a dry run: nothing was changed.\n")

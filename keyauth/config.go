@@ -1,6 +1,7 @@
 package keyauth
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -10,13 +11,18 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 	"unicode"
+
+	"github.com/redis/go-redis/v9"
 
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/tollgate-llm/tollgate/app"
 	"github.com/tollgate-llm/tollgate/app/setting"
+	"github.com/tollgate-llm/tollgate/internal/keys"
+	"github.com/tollgate-llm/tollgate/internal/keystore"
 	"github.com/tollgate-llm/tollgate/internal/llm"
 )
 
@@ -60,7 +66,7 @@ const (
 )
 
 // use asks the app for the directory of the configured store.
-func (c *StoreConfig) use(a *app.App) (*app.Ref[*Directory], error) {
+func (c *StoreConfig) use(a *app.App) (*app.Ref[*keys.Cache], error) {
 	switch {
 	case c == nil || (c.File == nil && c.Redis == nil):
 		return (&FileConfig{}).use(a)
@@ -73,18 +79,23 @@ func (c *StoreConfig) use(a *app.App) (*app.Ref[*Directory], error) {
 	if err != nil {
 		return nil, err
 	}
-	open := func() (*Directory, error) {
-		s := openRedisStore(*options)
-		s.authenticate(secret.username, secret.password)
-		return newDirectory(s, caddy.Log().Named("http.handlers.keyauth"), time.Now), nil
+	open := func() (*keys.Cache, error) {
+		logRedis()
+		s := keystore.OpenRedis(*options)
+		s.Authenticate(secret.username, secret.password)
+		return keys.NewCache(s, caddy.Log().Named("http.handlers.keyauth"), time.Now), nil
 	}
-	configure := func(d *Directory) { d.store.(*redisStore).authenticate(secret.username, secret.password) }
+	configure := func(c *keys.Cache) {
+		if s, ok := c.Store().(*keystore.Redis); ok { // the name below is that of a Redis store
+			s.Authenticate(secret.username, secret.password)
+		}
+	}
 	name := fmt.Sprintf("keyauth redis %q db %d prefix %q user %q tls %t sentinel %q",
-		options.addresses, options.db, options.prefix, secret.username, options.tls, options.sentinel)
+		options.Addresses, options.DB, options.Prefix, secret.username, options.TLS, options.Sentinel)
 	return app.Use(a, name, open, configure), nil
 }
 
-func (c *FileConfig) use(a *app.App) (*app.Ref[*Directory], error) {
+func (c *FileConfig) use(a *app.App) (*app.Ref[*keys.Cache], error) {
 	dir := filepath.Join(caddy.AppDataDir(), "tollgate", "keys")
 	if c.Dir != "" {
 		var err error
@@ -96,18 +107,31 @@ func (c *FileConfig) use(a *app.App) (*app.Ref[*Directory], error) {
 	if err != nil {
 		return nil, err
 	}
-	open := func() (*Directory, error) {
-		s, err := openFileStore(dir)
+	open := func() (*keys.Cache, error) {
+		s, err := keystore.OpenFile(dir)
 		if err != nil {
 			return nil, err
 		}
-		return newDirectory(s, caddy.Log().Named("http.handlers.keyauth"), time.Now), nil
+		return keys.NewCache(s, caddy.Log().Named("http.handlers.keyauth"), time.Now), nil
 	}
 	return app.Use(a, "keyauth file "+dir, open, nil), nil
 }
 
-func (c *RedisConfig) resolve() (*redisOptions, *redisSecret, error) {
-	o := &redisOptions{prefix: defaultPrefix, tls: c.TLS}
+// redisSecret is what may change without making it another store: a rotated password serves the next connection.
+type redisSecret struct{ username, password string }
+
+// logRedis moves what go-redis prints to standard error, a line for every attempt during an outage, to Caddy's log at
+// DEBUG. The faults themselves are returned as errors and logged by their consequence.
+var logRedis = sync.OnceFunc(func() { redis.SetLogger(redisLog{}) })
+
+type redisLog struct{}
+
+func (redisLog) Printf(_ context.Context, format string, v ...any) {
+	caddy.Log().Named("redis").Debug(fmt.Sprintf(format, v...))
+}
+
+func (c *RedisConfig) resolve() (*keystore.RedisOptions, *redisSecret, error) {
+	o := &keystore.RedisOptions{Prefix: defaultPrefix, TLS: c.TLS}
 	secret := new(redisSecret)
 	for _, v := range []struct {
 		name, written string
@@ -115,8 +139,8 @@ func (c *RedisConfig) resolve() (*redisOptions, *redisSecret, error) {
 	}{
 		{"store redis username", c.Username, &secret.username},
 		{"store redis password", c.Password, &secret.password},
-		{"store redis prefix", c.Prefix, &o.prefix},
-		{"store redis sentinel", c.Sentinel, &o.sentinel},
+		{"store redis prefix", c.Prefix, &o.Prefix},
+		{"store redis sentinel", c.Sentinel, &o.Sentinel},
 	} {
 		if v.written == "" {
 			continue
@@ -137,19 +161,19 @@ func (c *RedisConfig) resolve() (*redisOptions, *redisSecret, error) {
 		if err := checkAddress(address); err != nil {
 			return nil, nil, err
 		}
-		if slices.Contains(o.addresses, address) {
+		if slices.Contains(o.Addresses, address) {
 			return nil, nil, fmt.Errorf("store redis: address %s is given twice", address)
 		}
-		o.addresses = append(o.addresses, address)
+		o.Addresses = append(o.Addresses, address)
 	}
-	if err := checkPrefix(o.prefix); err != nil {
+	if err := checkPrefix(o.Prefix); err != nil {
 		return nil, nil, err
 	}
 	var err error
-	if o.db, err = setting.Int("store redis db", c.DB, 0, 0, maxDB); err != nil {
+	if o.DB, err = setting.Int("store redis db", c.DB, 0, 0, maxDB); err != nil {
 		return nil, nil, err
 	}
-	if o.cluster() && o.db != 0 {
+	if o.Cluster() && o.DB != 0 {
 		return nil, nil, errors.New("store redis: a cluster (several addresses without sentinel) has only db 0")
 	}
 	if secret.username != "" && secret.password == "" {
@@ -193,8 +217,8 @@ func resolveMasterKey(written string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if key != strings.TrimSpace(key) || strings.ContainsFunc(key, unicode.IsControl) || len(key) > maxKeyBytes {
-		return "", fmt.Errorf("master_key: at most %d bytes without control characters and surrounding spaces", maxKeyBytes)
+	if key != strings.TrimSpace(key) || strings.ContainsFunc(key, unicode.IsControl) || len(key) > keys.MaxBytes {
+		return "", fmt.Errorf("master_key: at most %d bytes without control characters and surrounding spaces", keys.MaxBytes)
 	}
 	return key, nil
 }

@@ -1,46 +1,14 @@
 package keyauth
 
 import (
-	"crypto/rand"
-	"crypto/sha256"
-	"encoding/base64"
-	"encoding/hex"
 	"net/http"
 	"net/url"
 	"slices"
 	"strings"
 
+	"github.com/tollgate-llm/tollgate/internal/keys"
 	"github.com/tollgate-llm/tollgate/internal/llm"
 )
-
-// keyPrefix begins every key but a master key, as LiteLLM's clients expect.
-const keyPrefix = "sk-"
-
-// maxKeyBytes bounds what is hashed as a key.
-const maxKeyBytes = 512
-
-// newKey makes a key with 128 random bits: sk- and 22 URL-safe characters.
-func newKey() string {
-	b := make([]byte, 16)
-	_, _ = rand.Read(b) // documented never to fail: it ends the process rather than return an error
-	return keyPrefix + base64.RawURLEncoding.EncodeToString(b)
-}
-
-// digest is the SHA-256 of a key, by which it is known everywhere but on its way in.
-type digest [sha256.Size]byte
-
-func digestOf(key string) digest { return sha256.Sum256([]byte(key)) }
-
-// String returns the id of the key's record.
-func (d digest) String() string { return hex.EncodeToString(d[:]) }
-
-// abbreviate names a key for people: sk-...abcd. A key too short to hide its rest shows nothing.
-func abbreviate(key string) string {
-	if len(key) < 16 {
-		return keyPrefix + "..."
-	}
-	return keyPrefix + "..." + key[len(key)-4:]
-}
 
 // The headers that may carry a key, first Authorization, then keyHeaders, in canonical form.
 const headerAuthorization = "Authorization"
@@ -92,7 +60,7 @@ func takeCredential(r *http.Request) (key string, refusal *llm.Error) {
 		return "", authError("a key in the URL is not accepted, as URLs are logged: send it in a header, as `Authorization: Bearer sk-...` or `x-goog-api-key: sk-...`")
 	case key == "":
 		return "", authError("no API key was sent: send it as `Authorization: Bearer sk-...`")
-	case len(key) > maxKeyBytes:
+	case len(key) > keys.MaxBytes:
 		return "", authError("the API key is too long to be one")
 	}
 	return key, nil

@@ -14,6 +14,7 @@ import (
 
 	"github.com/tollgate-llm/tollgate/app"
 	"github.com/tollgate-llm/tollgate/app/setting"
+	"github.com/tollgate-llm/tollgate/internal/keys"
 	"github.com/tollgate-llm/tollgate/internal/llm"
 )
 
@@ -43,10 +44,10 @@ type Handler struct {
 	// duration from 0s to 168h. Default: 10m.
 	StaleTTL string `json:"stale_ttl,omitempty"`
 
-	logger    *zap.Logger
-	directory *app.Ref[*Directory]
-	bounds    Bounds
-	master    *digest // nil without a master key
+	logger *zap.Logger
+	keys   *app.Ref[*keys.Cache]
+	bounds keys.Bounds
+	master *keys.Digest // nil without a master key
 }
 
 const (
@@ -76,7 +77,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		if err != nil {
 			return err
 		}
-		sum := digestOf(key)
+		sum := keys.DigestOf(key)
 		h.master = &sum
 	}
 	if err := registerMetrics(ctx.GetMetricsRegistry()); err != nil {
@@ -86,7 +87,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	if err != nil {
 		return err
 	}
-	h.directory, err = h.Store.use(shared)
+	h.keys, err = h.Store.use(shared)
 	return err
 }
 
@@ -119,41 +120,41 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 
 // authenticate judges a key as of now.
 func (h *Handler) authenticate(ctx context.Context, key string) (*llm.Identity, *llm.Error) {
-	sum := digestOf(key)
+	sum := keys.DigestOf(key)
 	if h.master != nil && subtle.ConstantTimeCompare(sum[:], h.master[:]) == 1 {
 		return &masterIdentity, nil
 	}
-	if len(key) <= len(keyPrefix) || key[:len(keyPrefix)] != keyPrefix {
+	if len(key) <= len(keys.Prefix) || key[:len(keys.Prefix)] != keys.Prefix {
 		return nil, authError("the API key is not one of this gateway's: those begin with sk-")
 	}
-	directory, release, err := h.directory.Acquire(ctx)
+	cache, release, err := h.keys.Acquire(ctx)
 	if err != nil {
-		return nil, storeDown(err)
+		return nil, keys.StoreDown(err)
 	}
 	defer release()
-	state, err := directory.lookup(ctx, sum, h.bounds)
+	state, err := cache.Lookup(ctx, sum, h.bounds)
 	switch {
-	case errors.Is(err, errUnknownKey):
+	case errors.Is(err, keys.ErrUnknown):
 		return nil, unknownKey(key)
-	case errors.Is(err, errBadRecord):
+	case errors.Is(err, keys.ErrMalformed):
 		return nil, &llm.Error{
 			Status: http.StatusInternalServerError, Type: "internal_server_error",
 			Message: "the record of this API key cannot be read", Err: err,
 		}
 	case err != nil:
-		return nil, storeDown(err)
+		return nil, keys.StoreDown(err)
 	}
 	switch {
-	case state.blocked:
+	case state.Blocked:
 		return nil, authError("Key is blocked. Update via `/key/unblock` if you're admin.")
-	case state.teamBlocked:
-		return nil, authError("Team=" + state.identity.TeamID + " is blocked. Update via `/team/update` if you're admin.")
-	case !state.expires.IsZero():
-		if now := directory.now(); !now.Before(state.expires) {
-			return nil, expiredKey(key, state.expires, now)
+	case state.TeamBlocked:
+		return nil, authError("Team=" + state.Identity.TeamID + " is blocked. Update via `/team/update` if you're admin.")
+	case !state.Expires.IsZero():
+		if now := cache.Now(); !now.Before(state.Expires) {
+			return nil, expiredKey(key, state.Expires, now)
 		}
 	}
-	return state.identity, nil
+	return state.Identity, nil
 }
 
 // masterIdentity is who calls with the master key. Its hash is kept from records, as people choose master keys.

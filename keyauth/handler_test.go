@@ -10,11 +10,14 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"go.uber.org/zap/zaptest"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/tollgate-llm/tollgate/app"
+	"github.com/tollgate-llm/tollgate/internal/keys"
+	"github.com/tollgate-llm/tollgate/internal/keystore"
 	"github.com/tollgate-llm/tollgate/internal/llm"
 	"github.com/tollgate-llm/tollgate/internal/testkit"
 )
@@ -23,22 +26,25 @@ const testMaster = "sk-master-of-the-tests"
 
 // gate is a handler on a started app, and what it let through last.
 type gate struct {
-	t    *testing.T
-	h    *Handler
-	dir  *Directory
-	seen *http.Request // as the handler after it saw it; nil when the call was refused
-	call *llm.Call
-	repl *caddy.Replacer
+	t     *testing.T
+	h     *Handler
+	cache *keys.Cache
+	seen  *http.Request // as the handler after it saw it; nil when the call was refused
+	call  *llm.Call
+	repl  *caddy.Replacer
 }
 
-func newGate(t *testing.T, s Store, now func() time.Time) *gate {
+func newGate(t *testing.T, s keystore.Store, now func() time.Time) *gate {
 	t.Helper()
-	d, _ := newTestDirectory(t, s, now)
+	c := newTestCache(t, s, now)
 	a := (&app.App{}).CaddyModule().New().(*app.App)
-	g := &gate{t: t, dir: d}
-	sum := digestOf(testMaster)
-	g.h = &Handler{logger: testLogger(t), bounds: testBounds, master: &sum}
-	g.h.directory = app.Use(a, t.Name(), func() (*Directory, error) { return d, nil }, nil)
+	ctx, cancel := caddy.NewContext(caddy.Context{Context: t.Context()})
+	t.Cleanup(cancel)
+	require.NoError(t, a.Provision(ctx))
+	g := &gate{t: t, cache: c}
+	sum := keys.DigestOf(testMaster)
+	g.h = &Handler{logger: zaptest.NewLogger(t), bounds: testBounds, master: &sum}
+	g.h.keys = app.Use(a, t.Name(), func() (*keys.Cache, error) { return c, nil }, nil)
 	require.NoError(t, a.Start())
 	// The directory is closed by its own cleanup, not by the app's.
 	return g
@@ -46,7 +52,7 @@ func newGate(t *testing.T, s Store, now func() time.Time) *gate {
 
 func fileGate(t *testing.T) *gate {
 	t.Helper()
-	s, err := openFileStore(t.TempDir())
+	s, err := keystore.OpenFile(t.TempDir())
 	require.NoError(t, err)
 	return newGate(t, s, time.Now)
 }
@@ -160,7 +166,7 @@ func TestSeveralCredentials(t *testing.T) {
 
 func TestRefusals(t *testing.T) {
 	c := newClock()
-	s, err := openFileStore(t.TempDir())
+	s, err := keystore.OpenFile(t.TempDir())
 	require.NoError(t, err)
 	g := newGate(t, s, c.now)
 	blocked := g.generate(`{"blocked":true}`)
@@ -183,7 +189,7 @@ func TestRefusals(t *testing.T) {
 		{"sk-unknown-key-0000abcd", "token_not_found_in_db", "key", "Invalid proxy server token passed. Received API Key = sk-...abcd."},
 		{blocked, "auth_error", "None", "Authentication Error, Key is blocked."},
 		{ofTeam, "auth_error", "None", "Authentication Error, Team=t is blocked."},
-		{expiring, "expired_key", abbreviate(expiring), "Authentication Error - Expired Key. Key Expiry time 2026-05-06T08:08:09Z"},
+		{expiring, "expired_key", keys.Abbreviate(expiring), "Authentication Error - Expired Key. Key Expiry time 2026-05-06T08:08:09Z"},
 	} {
 		w := g.model(tc.key)
 		require.Nil(t, g.seen, tc.message)
@@ -203,7 +209,7 @@ func TestRefusals(t *testing.T) {
 		if len(tc.key) > 20 {
 			require.NotContains(t, w.Body.String(), tc.key[:20])
 		}
-		require.NotContains(t, w.Body.String(), digestOf(tc.key).String(), "LiteLLM leaks the hash, we do not")
+		require.NotContains(t, w.Body.String(), keys.DigestOf(tc.key).String(), "LiteLLM leaks the hash, we do not")
 	}
 }
 
@@ -259,8 +265,8 @@ func TestIdentityOfACall(t *testing.T) {
 		"metadata":{"plan":"gold","seats":3,"fixed_payer":true}}`)
 	require.Equal(t, 200, g.model(key).Code)
 	id := g.call.Identity
-	require.Equal(t, digestOf(key).String(), id.KeyHash)
-	require.Equal(t, abbreviate(key), id.KeyName)
+	require.Equal(t, keys.DigestOf(key).String(), id.KeyHash)
+	require.Equal(t, keys.Abbreviate(key), id.KeyName)
 	require.Equal(t, "ann", id.KeyAlias)
 	require.Equal(t, "u", id.UserID)
 	require.Equal(t, "t", id.TeamID)
@@ -278,7 +284,7 @@ func TestIdentityOfACall(t *testing.T) {
 	unnamed := g.generate(`{"metadata":{"lago_subscription_id":"sub-key"},"team_id":"t"}`)
 	require.Equal(t, 200, g.model(unnamed).Code)
 	require.Equal(t, "sub-key", g.call.Identity.Subscription, "a key's own wins")
-	require.Equal(t, digestOf(unnamed).String()[:12], g.repl.ReplaceAll("{http.auth.user.id}", ""))
+	require.Equal(t, keys.DigestOf(unnamed).String()[:12], g.repl.ReplaceAll("{http.auth.user.id}", ""))
 
 	require.Equal(t, 200, g.model(testMaster).Code)
 	require.True(t, g.call.Identity.Master)
@@ -343,16 +349,16 @@ func TestWithoutMasterKeyThereIsNoKeyAPI(t *testing.T) {
 
 // BenchmarkServeHTTP is the whole handler: headers, hash, cache, placeholders.
 func BenchmarkServeHTTP(b *testing.B) {
-	s, err := openFileStore(b.TempDir())
+	s, err := keystore.OpenFile(b.TempDir())
 	require.NoError(b, err)
 	a := (&app.App{}).CaddyModule().New().(*app.App)
 	h := &Handler{logger: nopLogger, bounds: testBounds}
-	h.directory = app.Use(a, b.Name(), func() (*Directory, error) { return newDirectory(s, nopLogger, time.Now), nil }, nil)
+	h.keys = app.Use(a, b.Name(), func() (*keys.Cache, error) { return keys.NewCache(s, nopLogger, time.Now), nil }, nil)
 	require.NoError(b, a.Start())
 	defer func() { require.NoError(b, a.Cleanup()) }()
-	d, release, err := h.directory.Acquire(b.Context())
+	d, release, err := h.keys.Acquire(b.Context())
 	require.NoError(b, err)
-	_, key, err := NewService(d).Generate(b.Context(), Fields{})
+	_, key, err := keys.NewService(d, nil).Generate(b.Context(), keys.Fields{})
 	require.NoError(b, err)
 	release()
 	next := caddyhttp.HandlerFunc(func(http.ResponseWriter, *http.Request) error { return nil })

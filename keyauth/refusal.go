@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/tollgate-llm/tollgate/internal/keys"
 	"github.com/tollgate-llm/tollgate/internal/llm"
 )
 
@@ -23,14 +24,14 @@ func authError(message string) *llm.Error {
 func unknownKey(key string) *llm.Error {
 	return &llm.Error{
 		Status: http.StatusUnauthorized, Type: "token_not_found_in_db", Param: "key",
-		Message: "Authentication Error, Invalid proxy server token passed. Received API Key = " + abbreviate(key) +
+		Message: "Authentication Error, Invalid proxy server token passed. Received API Key = " + keys.Abbreviate(key) +
 			". Unable to find token in cache or in the key store",
 	}
 }
 
 func expiredKey(key string, expiry, now time.Time) *llm.Error {
 	return &llm.Error{
-		Status: http.StatusUnauthorized, Type: "expired_key", Param: abbreviate(key),
+		Status: http.StatusUnauthorized, Type: "expired_key", Param: keys.Abbreviate(key),
 		Message: "Authentication Error - Expired Key. Key Expiry time " + expiry.UTC().Format(time.RFC3339) +
 			" and current time " + now.UTC().Format(time.RFC3339),
 	}
@@ -51,16 +52,4 @@ func choiceDenied(member string) *llm.Error {
 		Message: member + " lets the provider choose another model, and this API key may use only the models of its list. " +
 			"Leave it out, or name the models.",
 	}
-}
-
-// storeDown is the answer while the key store cannot be asked: neither yes nor no, but later.
-func storeDown(err error) *llm.Error {
-	return &llm.Error{
-		Status: http.StatusServiceUnavailable, Type: "no_db_connection",
-		Message: "the key store is not available: try again", RetryAfter: probeEvery, Err: err,
-	}
-}
-
-func invalid(param, message string) *llm.Error {
-	return &llm.Error{Status: http.StatusBadRequest, Type: "bad_request_error", Param: param, Message: param + ": " + message}
 }

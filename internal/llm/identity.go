@@ -27,6 +27,9 @@ type Identity struct {
 	FixedPayer bool
 }
 
+// NoModels in a list of models allows none; it is LiteLLM's word.
+const NoModels = "no-default-models"
+
 // Allows reports whether the identity may call that model. A pattern's `*` stands for any text.
 func (i *Identity) Allows(model string) bool {
 	return i == nil || i.Master || (allows(i.Models, model) && allows(i.TeamModels, model))
@@ -48,6 +51,9 @@ func allows(patterns []string, model string) bool {
 		return true
 	}
 	for _, p := range patterns {
+		if p == NoModels {
+			continue
+		}
 		if p == model || p == "all-proxy-models" || p == "all-team-models" || Match(p, model) {
 			return true
 		}

@@ -1,4 +1,4 @@
-package keyauth
+package keystore
 
 import (
 	"context"
@@ -7,10 +7,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
-	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -20,7 +18,7 @@ import (
 // eachStore runs a test of the contract against every implementation.
 func eachStore(t *testing.T, test func(t *testing.T, s Store)) {
 	t.Run("file", func(t *testing.T) {
-		s, err := openFileStore(t.TempDir())
+		s, err := OpenFile(t.TempDir())
 		require.NoError(t, err)
 		t.Cleanup(func() { require.NoError(t, s.Close()) })
 		test(t, s)
@@ -30,6 +28,10 @@ func eachStore(t *testing.T, test func(t *testing.T, s Store)) {
 		t.Cleanup(func() { require.NoError(t, s.Close()) })
 		test(t, s)
 	})
+}
+
+func openRedis(s *testkit.RedisServer) *Redis {
+	return OpenRedis(RedisOptions{Addresses: []string{s.Addr}, Prefix: "tollgate:"})
 }
 
 func TestStoreKeepsRecordsAndAliases(t *testing.T) {
@@ -118,7 +120,7 @@ func TestStoreLosesNoConcurrentChange(t *testing.T) {
 		for range writers {
 			wg.Go(func() {
 				for range each {
-					errs <- applyChange(context.Background(), s, KeyKind, "n", func(old []byte) ([]Change, error) {
+					errs <- Update(context.Background(), s, KeyKind, "n", func(old []byte) ([]Change, error) {
 						n := 0
 						if old != nil {
 							var err error
@@ -165,14 +167,14 @@ func TestConcurrentAliasesStayUnique(t *testing.T) {
 
 func TestFileStoreSurvivesReopening(t *testing.T) {
 	dir := t.TempDir()
-	s, err := openFileStore(dir)
+	s, err := OpenFile(dir)
 	require.NoError(t, err)
 	require.NoError(t, s.Apply(t.Context(), Change{Kind: KeyKind, ID: "a", New: []byte("1")}))
 	require.NoError(t, s.Close())
 	info, err := os.Stat(filepath.Join(dir, fileName))
 	require.NoError(t, err)
 	require.Equal(t, os.FileMode(0o600), info.Mode().Perm())
-	s, err = openFileStore(dir)
+	s, err = OpenFile(dir)
 	require.NoError(t, err)
 	data, err := s.Get(t.Context(), KeyKind, "a")
 	require.NoError(t, err)
@@ -183,12 +185,12 @@ func TestFileStoreSurvivesReopening(t *testing.T) {
 // TestFileStoreOfAnotherProcess opens the store in this process and lets a second process, this test binary again, try.
 func TestFileStoreOfAnotherProcess(t *testing.T) {
 	if dir := os.Getenv("KEYAUTH_TEST_DIR"); dir != "" {
-		_, err := openFileStore(dir)
+		_, err := OpenFile(dir)
 		fmt.Println("second process:", err)
 		return
 	}
 	dir := t.TempDir()
-	s, err := openFileStore(dir)
+	s, err := OpenFile(dir)
 	require.NoError(t, err)
 	defer func() { require.NoError(t, s.Close()) }()
 	second := exec.Command(os.Args[0], "-test.run=^"+t.Name()+"$") // #nosec G204 G702 -- this binary
@@ -202,30 +204,12 @@ func TestRedisCredentials(t *testing.T) {
 	server := testkit.Redis(t, "--requirepass", "correct")
 	s := openRedis(server)
 	defer func() { require.NoError(t, s.Close()) }()
-	s.authenticate("", "wrong")
+	s.Authenticate("", "wrong")
 	_, err := s.Get(t.Context(), KeyKind, "a")
 	require.Error(t, err)
 	require.NotErrorIs(t, err, ErrNotFound)
 	require.NotContains(t, err.Error(), "wrong ")
-	s.authenticate("", "correct")
+	s.Authenticate("", "correct")
 	_, err = s.Get(t.Context(), KeyKind, "a")
 	require.ErrorIs(t, err, ErrNotFound, "a rotated password serves the next connection")
-}
-
-// TestRedisACL holds the documentation to its word: these rights are enough.
-func TestRedisACL(t *testing.T) {
-	rights := "--user gate on >secret ~tollgate:* &tollgate:changed -@all +get +mget +set +del +hget +hset +hdel " +
-		"+zadd +zrem +zrangebylex +eval +evalsha +publish +subscribe +ping"
-	server := testkit.Redis(t, strings.Fields(rights)...)
-	s := openRedis(server)
-	s.authenticate("gate", "secret")
-	d, o := newTestDirectory(t, s, time.Now)
-	key := generate(t, d, `{"key_alias":"a"}`)
-	await(t, o.changed, patience, "the announcement")
-	_, err := d.lookup(t.Context(), digestOf(key), testBounds)
-	require.NoError(t, err)
-	_, total, err := NewService(d).List(t.Context(), Filter{}, 0, 10)
-	require.NoError(t, err)
-	require.Equal(t, 1, total)
-	require.NoError(t, NewService(d).Delete(t.Context(), nil, []string{"a"}))
 }

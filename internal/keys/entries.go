@@ -1,4 +1,4 @@
-package keyauth
+package keys
 
 import (
 	"sync"
@@ -7,52 +7,52 @@ import (
 )
 
 const (
-	cacheShards = 64
-	cacheKeys   = 100_000 / cacheShards // known keys of a shard
-	cacheNone   = 16_384 / cacheShards  // unknown keys of a shard, kept apart so that a flood of them evicts no known key
-	evictAmong  = 8                     // entries of which the least recently confirmed one goes
-	recently    = 16                    // changes that a shard remembers
+	shardCount   = 64
+	shardKeys    = 100_000 / shardCount // known keys of a shard
+	shardUnknown = 16_384 / shardCount  // unknown keys of a shard, kept apart so that a flood of them evicts no known key
+	evictAmong   = 8                    // entries of which the least recently confirmed one goes
+	recently     = 16                   // changes that a shard remembers
 )
 
-// cached is what a store said of a key, and when.
-type cached struct {
-	state *keyState // nil: there is no such key
+// entry is what a store said of a key, and when.
+type entry struct {
+	state *State // nil: there is no such key
 	at    time.Time
 	epoch uint64
 }
 
-// cache holds what the store said of keys, bounded in number. An entry serves while it is fresh; afterwards it only
+// entries holds what the store said of keys, bounded in number. An entry serves while it is fresh; afterwards it only
 // tells what was true last.
-type cache struct {
+type entries struct {
 	epoch  atomic.Uint64 // counts the times at which changes may have been missed
-	shards [cacheShards]cacheShard
+	shards [shardCount]shard
 }
 
-type cacheShard struct {
+type shard struct {
 	mu      sync.RWMutex
 	changes uint64           // counts the changes heard of, so that an answer older than one of them is not kept
 	recent  [recently]change // the last of them, by their number
-	known   map[digest]cached
-	unknown map[digest]cached
+	known   map[Digest]entry
+	unknown map[Digest]entry
 	teams   map[string]int // teams of known keys to how many: most teams have none here, and need no search
 }
 
 // change is what was heard of a record: that of a key, or of a team.
 type change struct {
 	isTeam  bool
-	key     digest
+	key     Digest
 	team    string
 	version string // empty: not known
 }
 
 // note counts a change. The shard is locked.
-func (s *cacheShard) note(c change) {
+func (s *shard) note(c change) {
 	s.changes++
 	s.recent[s.changes%recently] = c
 }
 
 // outdated reports whether an answer to a question of that time may be older than a change heard of since.
-func (s *cacheShard) outdated(d digest, state *keyState, since uint64) bool {
+func (s *shard) outdated(d Digest, state *State, since uint64) bool {
 	if s.changes-since > recently {
 		return true
 	}
@@ -62,7 +62,7 @@ func (s *cacheShard) outdated(d digest, state *keyState, since uint64) bool {
 			if state == nil || c.version == "" || c.version != state.version {
 				return true
 			}
-		case c.isTeam && state != nil && c.team == state.identity.TeamID:
+		case c.isTeam && state != nil && c.team == state.Identity.TeamID:
 			if c.version == "" || c.version != state.teamVersion {
 				return true
 			}
@@ -71,20 +71,20 @@ func (s *cacheShard) outdated(d digest, state *keyState, since uint64) bool {
 	return false
 }
 
-func newCache() *cache {
-	c := new(cache)
+func newEntries() *entries {
+	c := new(entries)
 	for i := range c.shards {
-		c.shards[i].known = make(map[digest]cached)
-		c.shards[i].unknown = make(map[digest]cached)
+		c.shards[i].known = make(map[Digest]entry)
+		c.shards[i].unknown = make(map[Digest]entry)
 		c.shards[i].teams = make(map[string]int)
 	}
 	return c
 }
 
-func (c *cache) shard(d digest) *cacheShard { return &c.shards[d[0]%cacheShards] }
+func (c *entries) shard(d Digest) *shard { return &c.shards[d[0]%shardCount] }
 
 // get returns what is known of a key, however old, and whether nothing has called it in question since.
-func (c *cache) get(d digest) (entry cached, current, ok bool) {
+func (c *entries) get(d Digest) (entry entry, current, ok bool) {
 	s := c.shard(d)
 	s.mu.RLock()
 	entry, ok = s.known[d]
@@ -95,10 +95,10 @@ func (c *cache) get(d digest) (entry cached, current, ok bool) {
 	return entry, ok && entry.epoch == c.epoch.Load(), ok
 }
 
-// ticket notes the state of the cache before the store is asked, for put.
+// ticket notes the state of the entries before the store is asked, for put.
 type ticket struct{ changes, epoch uint64 }
 
-func (c *cache) ticket(d digest) ticket {
+func (c *entries) ticket(d Digest) ticket {
 	s := c.shard(d)
 	s.mu.RLock()
 	defer s.mu.RUnlock()
@@ -106,7 +106,7 @@ func (c *cache) ticket(d digest) ticket {
 }
 
 // put keeps the store's answer, unless a change came between the question and the answer which the answer does not hold.
-func (c *cache) put(d digest, t ticket, state *keyState, at time.Time) {
+func (c *entries) put(d Digest, t ticket, state *State, at time.Time) {
 	s := c.shard(d)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -114,32 +114,32 @@ func (c *cache) put(d digest, t ticket, state *keyState, at time.Time) {
 		return
 	}
 	s.forget(d)
-	entry := cached{state: state, at: at, epoch: t.epoch}
+	entry := entry{state: state, at: at, epoch: t.epoch}
 	if state == nil {
-		if len(s.unknown) >= cacheNone {
+		if len(s.unknown) >= shardUnknown {
 			s.forget(oldest(s.unknown))
 		}
 		s.unknown[d] = entry
 		return
 	}
-	if len(s.known) >= cacheKeys {
+	if len(s.known) >= shardKeys {
 		s.forget(oldest(s.known))
 	}
 	s.known[d] = entry
-	if team := state.identity.TeamID; team != "" {
+	if team := state.Identity.TeamID; team != "" {
 		s.teams[team]++
 	}
 }
 
 // forget drops an entry, if it is there. The shard is locked.
-func (s *cacheShard) forget(d digest) {
+func (s *shard) forget(d Digest) {
 	delete(s.unknown, d)
 	e, there := s.known[d]
 	if !there {
 		return
 	}
 	delete(s.known, d)
-	if team := e.state.identity.TeamID; team != "" {
+	if team := e.state.Identity.TeamID; team != "" {
 		if s.teams[team]--; s.teams[team] == 0 {
 			delete(s.teams, team)
 		}
@@ -147,8 +147,8 @@ func (s *cacheShard) forget(d digest) {
 }
 
 // oldest returns the least recently confirmed of a few entries.
-func oldest(m map[digest]cached) digest {
-	var oldest digest
+func oldest(m map[Digest]entry) Digest {
+	var oldest Digest
 	var at time.Time
 	n := 0
 	for d, e := range m {
@@ -163,7 +163,7 @@ func oldest(m map[digest]cached) digest {
 }
 
 // drop forgets a key, unless what is known of it was made of that version of its record.
-func (c *cache) drop(d digest, version string) {
+func (c *entries) drop(d Digest, version string) {
 	s := c.shard(d)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -173,26 +173,29 @@ func (c *cache) drop(d digest, version string) {
 	}
 }
 
-// dropTeam forgets the keys of a team, unless what is known of them was made of that version of its record.
-func (c *cache) dropTeam(id, version string) {
+// dropTeam forgets the keys of a team, unless what is known of them was made of that version of its record. It returns how many entries it
+// looked at.
+func (c *entries) dropTeam(id, version string) (searched int) {
 	for i := range c.shards {
 		s := &c.shards[i]
 		s.mu.Lock()
 		s.note(change{isTeam: true, team: id, version: version})
 		if s.teams[id] > 0 {
+			searched += len(s.known)
 			for d, e := range s.known {
-				if e.state.identity.TeamID == id && (version == "" || e.state.teamVersion != version) {
+				if e.state.Identity.TeamID == id && (version == "" || e.state.teamVersion != version) {
 					s.forget(d)
 				}
 			}
 		}
 		s.mu.Unlock()
 	}
+	return searched
 }
 
-// doubt makes every entry, and every answer under way, be asked for again before it serves, but keeps known keys for the case
+// invalidate makes every entry, and every answer under way, be asked for again before it serves, but keeps known keys for the case
 // that the store is down.
-func (c *cache) doubt() {
+func (c *entries) invalidate() {
 	c.epoch.Add(1)
 	for i := range c.shards {
 		s := &c.shards[i]

@@ -1,5 +1,6 @@
 -- Makes all changes or none. KEYS of change i (from 0): record, index, aliases at 3i+1. ARGV: the channel, then of each
--- change: kind, id, old record, new record, old alias, new alias, version; an empty one stands for none.
+-- change: kind, id, old record, new record, old alias, new alias, version; an empty one stands for none. A new record that equals the
+-- old one is only compared.
 local n = #KEYS / 3
 local function arg(i, j) return ARGV[1 + 7 * i + j] end
 local freed, taken = {}, {} -- aliases that these changes give up and take: aliases key and alias to id
@@ -16,18 +17,28 @@ for i = 0, n - 1 do
 		taken[name] = true
 	end
 end
+local made = false -- a record is new, and needs memory
+for i = 0, n - 1 do
+	if arg(i, 3) == '' and arg(i, 4) ~= '' then made = true end
+end
+-- Redis at maxmemory refuses a script's SET, but not after a write that frees memory: who may no longer call must be shut out then, too.
+if not made then redis.call('ZREM', KEYS[2], '') end
 for i = 0, n - 1 do
 	if arg(i, 5) ~= '' then redis.call('HDEL', KEYS[3 * i + 3], arg(i, 5)) end
 end
 for i = 0, n - 1 do
-	if arg(i, 4) == '' then
+	if arg(i, 3) == arg(i, 4) then
+		-- compared above
+	elseif arg(i, 4) == '' then
 		redis.call('DEL', KEYS[3 * i + 1])
 		redis.call('ZREM', KEYS[3 * i + 2], arg(i, 2))
 	else
 		redis.call('SET', KEYS[3 * i + 1], arg(i, 4))
 		redis.call('ZADD', KEYS[3 * i + 2], 0, arg(i, 2))
 	end
-	if arg(i, 6) ~= '' then redis.call('HSET', KEYS[3 * i + 3], arg(i, 6), arg(i, 2)) end
-	redis.call('PUBLISH', ARGV[1], arg(i, 1) .. ':' .. arg(i, 7) .. ':' .. arg(i, 2))
+	if arg(i, 3) ~= arg(i, 4) then
+		if arg(i, 6) ~= '' then redis.call('HSET', KEYS[3 * i + 3], arg(i, 6), arg(i, 2)) end
+		redis.call('PUBLISH', ARGV[1], arg(i, 1) .. ':' .. arg(i, 7) .. ':' .. arg(i, 2))
+	end
 end
 return 'ok'

@@ -1,4 +1,4 @@
-package keyauth
+package litellmdb
 
 import (
 	"encoding/json"
@@ -9,15 +9,17 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/tollgate-llm/tollgate/internal/keys"
 )
 
 // hashOf is the token column of a key.
-func hashOf(key string) string { return digestOf(key).String() }
+func hashOf(key string) string { return keys.DigestOf(key).String() }
 
-func readDump(t *testing.T, name, text string) []*dumpRow {
+func readDump(t *testing.T, name, text string) []*DumpRow {
 	t.Helper()
-	var rows []*dumpRow
-	require.NoError(t, (&dump{name: name}).each(iotest.HalfReader(strings.NewReader(text)), func(r *dumpRow) error {
+	var rows []*DumpRow
+	require.NoError(t, (&Dump{Name: name}).Each(iotest.HalfReader(strings.NewReader(text)), func(r *DumpRow) error {
 		rows = append(rows, r)
 		return nil
 	}))
@@ -49,10 +51,10 @@ func TestDumpsOfEveryShape(t *testing.T) {
 		var got []string
 		for _, r := range readDump(t, "keys.dump", shapes[shape]) {
 			require.Nil(t, r.Fault, shape)
-			if r.Table != keyTable {
+			if r.Table != KeyTable {
 				continue
 			}
-			rec, fault := tableByName(r.Table).fromRow(r.Row)
+			rec, fault := Find(r.Table).fromRow(r.Columns)
 			require.Nil(t, fault, shape)
 			got = append(got, string(rec.data))
 		}
@@ -62,7 +64,7 @@ func TestDumpsOfEveryShape(t *testing.T) {
 		}
 		require.Equal(t, want, got, shape)
 	}
-	k, err := decode[Key]([]byte(want[0]))
+	k, err := keys.Decode[keys.Key](a, []byte(want[0]))
 	require.NoError(t, err)
 	require.Equal(t, json.RawMessage("0.000012345678901234567"), k.Extra["spend"], "to the digit")
 	require.Equal(t, json.RawMessage("1e-05"), k.Extra["max_budget"])
@@ -71,7 +73,7 @@ func TestDumpsOfEveryShape(t *testing.T) {
 	require.Equal(t, []string{"gpt-4o", `claude, "4"`}, k.Models)
 	require.Equal(t, time.Date(2030, 1, 2, 3, 4, 5, 678e6, time.UTC), *k.Expires)
 	require.Equal(t, `"two\nlines"`, string(k.Metadata["note"]))
-	k, err = decode[Key]([]byte(want[1]))
+	k, err = keys.Decode[keys.Key](b, []byte(want[1]))
 	require.NoError(t, err)
 	require.True(t, k.Blocked)
 	require.Equal(t, json.RawMessage(`"2024-06-01T00:00:00Z"`), k.Extra["budget_reset_at"])
@@ -100,7 +102,7 @@ func TestDumpErrorsNameThePlace(t *testing.T) {
 		{"x.json", `[{"token":"` + strings.Repeat("x", maxRow+2*readAhead) + `"}]`, "a row is longer than 4 MB"},
 		{"x.csv", "token,spend\n" + strings.Repeat("x", maxRow+2*readAhead) + ",1\n", "a row is longer than 4 MB"},
 	} {
-		err := (&dump{name: c.name}).each(strings.NewReader(c.text), func(*dumpRow) error { return nil })
+		err := (&Dump{Name: c.name}).Each(strings.NewReader(c.text), func(*DumpRow) error { return nil })
 		require.ErrorContains(t, err, c.want)
 		require.NotContains(t, err.Error(), hash)
 	}
@@ -130,26 +132,26 @@ func TestWrongValuesNameTheColumn(t *testing.T) {
 	} {
 		var row map[string]json.RawMessage
 		require.NoError(t, json.Unmarshal([]byte("{"+value+"}"), &row))
-		_, fault := tableByName(keyTable).fromRow(row)
+		_, fault := Find(KeyTable).fromRow(row)
 		require.NotNil(t, fault, value)
-		require.Equal(t, column, fault.column, value)
+		require.Equal(t, column, fault.Column, value)
 		require.NotContains(t, fault.Error(), "in-clear")
 	}
 	rows := readDump(t, "x.csv", "token,spend,models\n"+hash+",1,{a\n")
-	require.Equal(t, &columnError{"models", `must be a list such as {gpt-4o,"claude 4"}`}, rows[0].Fault)
+	require.Equal(t, &ColumnError{"models", `must be a list such as {gpt-4o,"claude 4"}`}, rows[0].Fault)
 }
 
 func long(n int) string { return strings.Repeat("x", n) }
 
 func TestTheTableIsTold(t *testing.T) {
 	for file, want := range map[string]string{
-		"LiteLLM_VerificationToken.csv": keyTable, "/a/litellm_endusertable-2026.json": "LiteLLM_EndUserTable",
-		"LiteLLM_UserTable.csv": userTable, "teamtable.csv": teamTable, "BudgetTable": "LiteLLM_BudgetTable",
+		"LiteLLM_VerificationToken.csv": KeyTable, "/a/litellm_endusertable-2026.json": "LiteLLM_EndUserTable",
+		"LiteLLM_UserTable.csv": userTable, "teamtable.csv": TeamTable, "BudgetTable": "LiteLLM_BudgetTable",
 	} {
 		require.Equal(t, want, tableByFile(file).Name)
 	}
 	require.Nil(t, tableByFile("keys.csv"))
-	for _, table := range litellmTables {
+	for _, table := range Tables {
 		got := tableByColumns(func(n string) bool { _, ok := table.typeOf(n); return ok })
 		require.Equal(t, table.Name, got.Name, "a whole table tells itself by its columns")
 	}
@@ -176,12 +178,12 @@ func FuzzDump(f *testing.F) {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
-		_ = (&dump{name: "x"}).each(strings.NewReader(text), func(r *dumpRow) error {
+		_ = (&Dump{Name: "x"}).Each(strings.NewReader(text), func(r *DumpRow) error {
 			if r.Line < 1 || r.N < 1 {
 				t.Fatal("a row without a place")
 			}
-			if rec, fault := tableByName(r.Table).fromRow(r.Row); fault == nil {
-				if _, err := rec.table.readStored(rec.data); err != nil {
+			if rec, fault := Find(r.Table).fromRow(r.Columns); fault == nil {
+				if _, err := rec.table.readStored(rec.id, rec.data); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -199,7 +201,7 @@ func BenchmarkDump(b *testing.B) {
 	}
 	b.SetBytes(int64(text.Len()))
 	for b.Loop() {
-		if err := (&dump{name: "x"}).each(strings.NewReader(text.String()), func(*dumpRow) error { return nil }); err != nil {
+		if err := (&Dump{Name: "x"}).Each(strings.NewReader(text.String()), func(*DumpRow) error { return nil }); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -1,4 +1,4 @@
-package keyauth
+package keys
 
 import (
 	"bytes"
@@ -13,12 +13,15 @@ import (
 	"github.com/tollgate-llm/tollgate/internal/llm"
 )
 
-// Fields are the members of a request to the key API, as they were written. A member that is absent leaves a field as it
-// is; one that is null clears it.
-type Fields map[string]json.RawMessage
+// Fields are the members of a request to the key API. A member that is absent leaves a field as it is; one that is null
+// clears it.
+type Fields struct {
+	raw   map[string]json.RawMessage // as they were written
+	value map[string]any             // decoded by validate; none of those that are null
+}
 
-// A check tells what is wrong with the value of a field; empty when nothing is. It is not asked about null.
-type check func(raw json.RawMessage) string
+// A check decodes the value of a field, or returns what is wrong with it. It is not asked about null.
+type check func(raw json.RawMessage) (value any, fault string)
 
 // keyFields are the fields of LiteLLM's key requests, see GenerateKeyRequest in litellm/proxy/_types.py.
 var keyFields = map[string]check{
@@ -36,7 +39,7 @@ var keyFields = map[string]check{
 	"key_type": oneOf("llm_api", "management", "read_only", "default"),
 	"key":      text, "new_key": text,
 	"temp_budget_increase": amount, "temp_budget_expiry": text,
-	"policies": texts, "access_group_ids": texts, "router_settings": object, "agent_id": name, "project_id": name,
+	"policies": texts, groupsMember: noGroups, "router_settings": object, "agent_id": name, "project_id": name,
 	"budget_limits": list,
 }
 
@@ -49,7 +52,7 @@ var teamFields = map[string]check{
 	"prompts": texts, "object_permission": object, "tpm_limit": count, "rpm_limit": count, "max_budget": amount,
 	"budget_duration": period, "model_rpm_limit": object, "model_tpm_limit": object, "team_member_budget": amount,
 	"team_member_rpm_limit": count, "team_member_tpm_limit": count, "team_member_key_duration": period,
-	"team_member_permissions": texts,
+	"team_member_permissions": texts, groupsMember: noGroups,
 }
 
 // folded are the fields that LiteLLM keeps, and gives back, within metadata.
@@ -57,40 +60,48 @@ var folded = []string{"model_rpm_limit", "model_tpm_limit", "guardrails", "promp
 
 // validate refuses unknown fields and wrong values by name, so that no limit is lost to a slip of the pen.
 func (f Fields) validate(known map[string]check) *llm.Error {
-	names := make([]string, 0, len(f))
-	for n := range f {
+	names := make([]string, 0, len(f.raw))
+	for n := range f.raw {
 		names = append(names, n)
 	}
 	slices.Sort(names)
 	for _, n := range names {
 		c, ok := known[n]
 		if !ok {
-			return invalid(n, "unknown field")
+			return Invalid(n, "unknown field")
 		}
-		if null(f[n]) {
+		if null(f.raw[n]) {
 			continue
 		}
-		if fault := c(f[n]); fault != "" {
-			return invalid(n, fault)
+		value, fault := c(f.raw[n])
+		if fault != "" {
+			return Invalid(n, fault)
 		}
+		f.value[n] = value
 	}
 	return nil
 }
 
-// parseFields reads a request's body: a JSON object, or nothing.
-func parseFields(body []byte) (Fields, *llm.Error) {
-	f := Fields{}
+// ParseFields reads a request's body: a JSON object, or nothing.
+func ParseFields(body []byte) (Fields, *llm.Error) {
+	f := Fields{raw: map[string]json.RawMessage{}, value: map[string]any{}}
 	if len(bytes.TrimSpace(body)) == 0 {
 		return f, nil
 	}
-	if err := json.Unmarshal(body, &f); err != nil || f == nil {
-		return nil, &llm.Error{
+	if err := json.Unmarshal(body, &f.raw); err != nil || f.raw == nil {
+		return Fields{}, &llm.Error{
 			Status: http.StatusBadRequest, Type: "bad_request_error", Param: "body",
 			Message: "the request's body is not a JSON object" + where(err),
 		}
 	}
 	return f, nil
 }
+
+// SetKey names the key, in place of what the body names.
+func (f Fields) SetKey(key string) { f.raw["key"] = encodeValue(key) }
+
+// Key returns the key that a valid request names, as it was written.
+func (f Fields) Key() string { return get[string](f, "key") }
 
 func where(err error) string {
 	if syntax, ok := err.(*json.SyntaxError); ok { //nolint:errorlint // Unmarshal returns it as it is
@@ -101,137 +112,122 @@ func where(err error) string {
 
 func null(raw json.RawMessage) bool { return string(bytes.TrimSpace(raw)) == "null" }
 
-// text returns a text field's value, which was validated; empty when absent or null.
-func (f Fields) text(name string) string {
-	var s string
-	_ = json.Unmarshal(f[name], &s) // validated, absent or null
-	return s
+// get returns a field's value; the zero value when it is absent or null.
+func get[T any](f Fields, name string) T {
+	v, _ := f.value[name].(T)
+	return v
 }
 
-// list returns the items of a list of texts, which was validated.
-func (f Fields) list(name string) []string {
-	var l []string
-	_ = json.Unmarshal(f[name], &l) // validated, absent or null
-	return l
-}
+func (f Fields) has(name string) bool { _, ok := f.raw[name]; return ok }
 
-func (f Fields) has(name string) bool { _, ok := f[name]; return ok }
-
-func text(raw json.RawMessage) string {
-	var s string
-	if json.Unmarshal(raw, &s) != nil {
-		return "must be a string"
+// typed returns a check of values that decode as T.
+func typed[T any](fault string) check {
+	return func(raw json.RawMessage) (any, string) {
+		var v T
+		if json.Unmarshal(raw, &v) != nil {
+			return nil, fault
+		}
+		return v, ""
 	}
-	return ""
 }
+
+var (
+	text       = typed[string]("must be a string")
+	boolean    = typed[bool]("must be true or false")
+	list       = typed[[]json.RawMessage]("must be a list")
+	texts      = typed[[]string]("must be a list of strings")
+	object     = typed[map[string]json.RawMessage]("must be an object")
+	textObject = typed[map[string]string]("must be an object of strings")
+)
 
 // name checks a text that may become a payer or a property of an event.
-func name(raw json.RawMessage) string {
-	var s string
-	if json.Unmarshal(raw, &s) != nil {
-		return "must be a string"
+func name(raw json.RawMessage) (any, string) {
+	v, fault := text(raw)
+	if s, ok := v.(string); ok {
+		if err := llm.CheckName(s); err != nil {
+			return nil, err.Error()
+		}
 	}
-	if err := llm.CheckName(s); err != nil {
-		return err.Error()
-	}
-	return ""
-}
-
-func boolean(raw json.RawMessage) string {
-	if s := string(bytes.TrimSpace(raw)); s != "true" && s != "false" {
-		return "must be true or false"
-	}
-	return ""
+	return v, fault
 }
 
 // count checks a whole number that is not negative.
-func count(raw json.RawMessage) string {
-	if n, err := strconv.ParseInt(string(bytes.TrimSpace(raw)), 10, 64); err != nil || n < 0 {
-		return "must be a whole number that is not negative"
+func count(raw json.RawMessage) (any, string) {
+	n, err := strconv.ParseInt(string(bytes.TrimSpace(raw)), 10, 64)
+	if err != nil || n < 0 {
+		return nil, "must be a whole number that is not negative"
 	}
-	return ""
+	return n, ""
 }
 
 // amount checks a number that is not negative. It is kept as it was written, so that no digit of it is lost.
-func amount(raw json.RawMessage) string {
+func amount(raw json.RawMessage) (any, string) {
 	s := bytes.TrimSpace(raw)
 	if len(s) == 0 || s[0] < '0' || s[0] > '9' {
-		return "must be a number that is not negative"
+		return nil, "must be a number that is not negative"
 	}
-	return ""
+	return json.Number(s), ""
 }
 
-func list(raw json.RawMessage) string {
-	var l []json.RawMessage
-	if json.Unmarshal(raw, &l) != nil {
-		return "must be a list"
+// noGroups checks that no access group is named.
+func noGroups(raw json.RawMessage) (any, string) {
+	v, fault := texts(raw)
+	if l, ok := v.([]string); ok && len(l) > 0 {
+		return nil, "access groups are not supported: list the models in models"
 	}
-	return ""
+	return v, fault
 }
 
-func texts(raw json.RawMessage) string {
-	var l []string
-	if json.Unmarshal(raw, &l) != nil {
-		return "must be a list of strings"
+func metadata(raw json.RawMessage) (any, string) {
+	v, fault := object(raw)
+	if m, ok := v.(map[string]json.RawMessage); ok {
+		return m, CheckMetadata(m)
 	}
-	return ""
+	return v, fault
 }
 
-func object(raw json.RawMessage) string {
-	var m map[string]json.RawMessage
-	if json.Unmarshal(raw, &m) != nil {
-		return "must be an object"
-	}
-	return ""
-}
-
-func textObject(raw json.RawMessage) string {
-	var m map[string]string
-	if json.Unmarshal(raw, &m) != nil {
-		return "must be an object of strings"
-	}
-	return ""
-}
-
-func metadata(raw json.RawMessage) string {
-	var m map[string]json.RawMessage
-	if json.Unmarshal(raw, &m) != nil {
-		return "must be an object"
-	}
-	if v, ok := m[subscriptionMember]; ok {
-		if fault := name(v); fault != "" {
-			return subscriptionMember + " " + fault
+// CheckMetadata returns what is wrong with the members of a key's or team's metadata that decide who pays; empty when nothing is.
+func CheckMetadata(m map[string]json.RawMessage) string {
+	for _, c := range []struct {
+		member string
+		check  check
+	}{{subscriptionMember, name}, {fixedPayerMember, boolean}} {
+		raw, ok := m[c.member]
+		if !ok {
+			continue
 		}
-	}
-	if v, ok := m[fixedPayerMember]; ok {
-		if fault := boolean(v); fault != "" {
-			return fixedPayerMember + " " + fault
+		if null(raw) {
+			return c.member + " must not be null"
+		}
+		if _, fault := c.check(raw); fault != "" {
+			return c.member + " " + fault
 		}
 	}
 	return ""
 }
 
 func oneOf(values ...string) check {
-	return func(raw json.RawMessage) string {
-		var s string
-		if json.Unmarshal(raw, &s) != nil || !slices.Contains(values, s) {
-			return "must be one of " + strings.Join(values, ", ")
+	return func(raw json.RawMessage) (any, string) {
+		v, _ := text(raw)
+		if s, ok := v.(string); !ok || !slices.Contains(values, s) {
+			return nil, "must be one of " + strings.Join(values, ", ")
 		}
-		return ""
+		return v, ""
 	}
 }
 
 const periodUnits = "a number and one of s, m, h, d, w, mo, such as 30d"
 
-func period(raw json.RawMessage) string {
-	var s string
-	if json.Unmarshal(raw, &s) != nil {
-		return "must be a string: " + periodUnits
+func period(raw json.RawMessage) (any, string) {
+	v, _ := text(raw)
+	s, isText := v.(string)
+	if !isText {
+		return nil, "must be a string: " + periodUnits
 	}
 	if _, ok := addPeriod(time.Time{}, s); !ok && s != neverExpires {
-		return "must be " + periodUnits
+		return nil, "must be " + periodUnits
 	}
-	return ""
+	return s, ""
 }
 
 // neverExpires is the duration by which LiteLLM's clients take an expiry away.
@@ -269,17 +265,15 @@ func (f Fields) merge(old map[string]json.RawMessage, known map[string]check) ma
 			out[n] = v
 		}
 	}
-	var given map[string]json.RawMessage
-	_ = json.Unmarshal(f["metadata"], &given) // validated, absent or null
-	maps.Copy(out, given)
+	maps.Copy(out, get[map[string]json.RawMessage](f, "metadata"))
 	for _, n := range folded {
 		if _, ok := known[n]; !ok || !f.has(n) {
 			continue
 		}
-		if null(f[n]) {
+		if null(f.raw[n]) {
 			delete(out, n)
 		} else {
-			out[n] = f[n]
+			out[n] = f.raw[n]
 		}
 	}
 	return out
@@ -287,9 +281,9 @@ func (f Fields) merge(old map[string]json.RawMessage, known map[string]check) ma
 
 // keep returns the fields that are stored as they were given: all but the named ones and what is folded into metadata.
 func (f Fields) keep(old map[string]json.RawMessage, own ...string) map[string]json.RawMessage {
-	out := make(map[string]json.RawMessage, len(old)+len(f))
+	out := make(map[string]json.RawMessage, len(old)+len(f.raw))
 	maps.Copy(out, old)
-	for n, v := range f {
+	for n, v := range f.raw {
 		switch {
 		case slices.Contains(own, n) || slices.Contains(folded, n):
 		case null(v):

@@ -1,4 +1,4 @@
-package keyauth
+package litellmdb
 
 import (
 	"bufio"
@@ -15,23 +15,23 @@ import (
 // maxRow bounds a row of a dump, in bytes.
 const maxRow = 4 << 20
 
-// dumpRow is a row of a dump, with its place.
-type dumpRow struct {
-	ImportRow
+// DumpRow is a row of a dump, with its place.
+type DumpRow struct {
+	Row
 	Line  int          // where the row begins in CSV and ends in JSON, from 1
 	N     int          // from 1, within its table in the file
-	Fault *columnError // a value that is none of its column's type
+	Fault *ColumnError // a value that is none of its column's type
 }
 
-// dump reads a file of rows. Formats: CSV with a header, as PostgreSQL's COPY writes it; JSON: an array of rows, as json_agg
+// Dump reads a file of rows. Formats: CSV with a header, as PostgreSQL's COPY writes it; JSON: an array of rows, as json_agg
 // makes it, rows one after the other (NDJSON), or one object with the tables' names as members.
-type dump struct {
-	name  string        // of the file, for messages
-	table *litellmTable // of all rows; nil: by the file's name or by what it holds
+type Dump struct {
+	Name  string // of the file, for messages
+	Table *Table // of all rows; nil: by the file's name or by what it holds
 }
 
-// each calls fn for every row. Its errors name the place; rows before that place were given to fn.
-func (d *dump) each(r io.Reader, fn func(*dumpRow) error) error {
+// Each calls fn for every row. Its errors name the place; rows before that place were given to fn.
+func (d *Dump) Each(r io.Reader, fn func(*DumpRow) error) error {
 	in := newLineReader(r)
 	br := bufio.NewReaderSize(in, 64<<10)
 	var skipped, lines int
@@ -42,9 +42,9 @@ func (d *dump) each(r io.Reader, fn func(*dumpRow) error) error {
 		c, err := br.ReadByte()
 		switch {
 		case errors.Is(err, io.EOF):
-			return fmt.Errorf("%s: is empty", d.name)
+			return fmt.Errorf("%s: is empty", d.Name)
 		case err != nil:
-			return fmt.Errorf("%s: %w", d.name, err)
+			return fmt.Errorf("%s: %w", d.Name, err)
 		case c == '\n':
 			lines++
 			skipped++
@@ -68,16 +68,16 @@ func isNull(br *bufio.Reader) bool {
 }
 
 // tableOf finds the table of rows with these columns.
-func (d *dump) tableOf(has func(string) bool) (*litellmTable, error) {
-	t := d.table
+func (d *Dump) tableOf(has func(string) bool) (*Table, error) {
+	t := d.Table
 	if t == nil {
-		t = tableByFile(filepath.Base(d.name))
+		t = tableByFile(filepath.Base(d.Name))
 	}
 	if t == nil {
 		t = tableByColumns(has)
 	}
 	if t == nil {
-		return nil, errors.New("neither the file's name nor its columns tell which table this is: name it with --table, one of " + tableNames())
+		return nil, errors.New("neither the file's name nor its columns tell which table this is: name it with --table, one of " + Names())
 	}
 	if !has(t.id) {
 		return nil, fmt.Errorf("there is no column %s, which rows of %s have", t.id, t.Name)
@@ -86,35 +86,35 @@ func (d *dump) tableOf(has func(string) bool) (*litellmTable, error) {
 }
 
 // eachCSV reads CSV, in front of whose header some empty lines stood.
-func (d *dump) eachCSV(br *bufio.Reader, in *lineReader, begin int, fn func(*dumpRow) error) error {
+func (d *Dump) eachCSV(br *bufio.Reader, in *lineReader, begin int, fn func(*DumpRow) error) error {
 	r := csv.NewReader(br)
 	r.ReuseRecord = true
 	fail := func(err error) error {
 		if at, ok := errors.AsType[*csv.ParseError](err); ok {
-			return fmt.Errorf("%s:%d: column %d: %w", d.name, at.Line+begin, at.Column, at.Err)
+			return fmt.Errorf("%s:%d: column %d: %w", d.Name, at.Line+begin, at.Column, at.Err)
 		}
-		return fmt.Errorf("%s: %w", d.name, err)
+		return fmt.Errorf("%s: %w", d.Name, err)
 	}
 	record, err := r.Read()
 	if err != nil {
 		return fail(err)
 	}
 	if len(record) == 1 && strings.Contains(record[0], "\t") {
-		return fmt.Errorf("%s: is separated by tabs, as COPY writes text: dump it with CSV HEADER", d.name)
+		return fmt.Errorf("%s: is separated by tabs, as COPY writes text: dump it with CSV HEADER", d.Name)
 	}
 	header := make([]string, len(record))
 	place := make(map[string]int, len(record))
 	for i, n := range record {
 		header[i] = strings.TrimSpace(n)
 		if _, twice := place[header[i]]; twice || header[i] == "" {
-			return fmt.Errorf("%s:%d: the header names column %q twice or not at all", d.name, begin+1, header[i])
+			return fmt.Errorf("%s:%d: the header names column %q twice or not at all", d.Name, begin+1, header[i])
 		}
 		place[header[i]] = i
 	}
 	has := func(n string) bool { _, ok := place[n]; return ok }
 	t, err := d.tableOf(has)
 	if err != nil {
-		return fmt.Errorf("%s:%d: %w", d.name, begin+1, err)
+		return fmt.Errorf("%s:%d: %w", d.Name, begin+1, err)
 	}
 	types := make([]columnType, len(header))
 	for i, n := range header {
@@ -133,18 +133,20 @@ func (d *dump) eachCSV(br *bufio.Reader, in *lineReader, begin int, fn func(*dum
 			return fail(err)
 		}
 		line, _ := r.FieldPos(0)
-		row := &dumpRow{ImportRow: ImportRow{t.Name, make(map[string]json.RawMessage, len(record))}, Line: line + begin, N: n}
+		row := &DumpRow{Row: Row{t.Name, make(map[string]json.RawMessage, len(record))}, Line: line + begin, N: n}
 		for i, s := range record {
 			if s == "" {
 				continue // NULL; an empty text, which COPY writes as "", says as little
 			}
 			value, reason := types[i].fromText(strings.Clone(s))
 			if reason != "" {
-				line, _ := r.FieldPos(i)
-				row.Line, row.Fault = line+begin, &columnError{header[i], reason}
-				break
+				if row.Fault == nil { // the rest of the row still tells what it is about
+					line, _ := r.FieldPos(i)
+					row.Line, row.Fault = line+begin, &ColumnError{header[i], reason}
+				}
+				continue
 			}
-			row.Row[header[i]] = value
+			row.Columns[header[i]] = value
 		}
 		if err := fn(row); err != nil {
 			return err
@@ -153,8 +155,8 @@ func (d *dump) eachCSV(br *bufio.Reader, in *lineReader, begin int, fn func(*dum
 }
 
 // eachJSON reads JSON, in front of which some bytes stood.
-func (d *dump) eachJSON(br *bufio.Reader, in *lineReader, skipped int64, fn func(*dumpRow) error) error {
-	j := &jsonDump{dump: d, in: in, dec: json.NewDecoder(br), skipped: skipped, fn: fn}
+func (d *Dump) eachJSON(br *bufio.Reader, in *lineReader, skipped int64, fn func(*DumpRow) error) error {
+	j := &jsonDump{Dump: d, in: in, dec: json.NewDecoder(br), skipped: skipped, fn: fn}
 	for {
 		in.bound()
 		token, err := j.dec.Token()
@@ -180,13 +182,13 @@ func (d *dump) eachJSON(br *bufio.Reader, in *lineReader, skipped int64, fn func
 }
 
 type jsonDump struct {
-	*dump
+	*Dump
 	in      *lineReader
 	dec     *json.Decoder
 	skipped int64
-	fn      func(*dumpRow) error
+	fn      func(*DumpRow) error
 
-	found *litellmTable // of rows outside an object of tables
+	found *Table // of rows outside an object of tables
 	n     int
 }
 
@@ -198,7 +200,7 @@ func (j *jsonDump) fail(err error) error {
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 		offset, err = j.in.read, errors.New("the JSON ends in the middle")
 	}
-	return fmt.Errorf("%s:%d: %w", j.name, j.in.lineAt(offset), err)
+	return fmt.Errorf("%s:%d: %w", j.Name, j.in.lineAt(offset), err)
 }
 
 // object reads what follows an opening brace: an object of tables, or one row.
@@ -211,7 +213,7 @@ func (j *jsonDump) object() error {
 			return j.fail(err)
 		}
 		member, _ := token.(string) // a member's name is nothing else
-		if t := tableByName(member); first && t != nil {
+		if t := Find(member); first && t != nil {
 			tables = true
 		}
 		if !tables {
@@ -237,11 +239,11 @@ func (j *jsonDump) object() error {
 
 // member reads a table's rows.
 func (j *jsonDump) member(name string) error {
-	t := tableByName(name)
+	t := Find(name)
 	switch {
 	case t == nil:
-		return j.fail(fmt.Errorf("unknown table %q: one of %s", name, tableNames()))
-	case j.table != nil:
+		return j.fail(fmt.Errorf("unknown table %q: one of %s", name, Names()))
+	case j.Table != nil:
 		return j.fail(errors.New("the file names its tables itself: leave --table out"))
 	}
 	token, err := j.dec.Token()
@@ -258,7 +260,7 @@ func (j *jsonDump) member(name string) error {
 }
 
 // rows reads an array of rows up to its end.
-func (j *jsonDump) rows(t *litellmTable) error {
+func (j *jsonDump) rows(t *Table) error {
 	for j.dec.More() {
 		j.in.bound()
 		var row map[string]json.RawMessage
@@ -279,7 +281,7 @@ func (j *jsonDump) rows(t *litellmTable) error {
 	return nil
 }
 
-func (j *jsonDump) row(t *litellmTable, row map[string]json.RawMessage) error {
+func (j *jsonDump) row(t *Table, row map[string]json.RawMessage) error {
 	if t == nil {
 		if j.found == nil {
 			var err error
@@ -290,7 +292,7 @@ func (j *jsonDump) row(t *litellmTable, row map[string]json.RawMessage) error {
 		t = j.found
 	}
 	j.n++
-	return j.fn(&dumpRow{ImportRow: ImportRow{t.Name, row}, Line: j.in.lineAt(j.skipped + j.dec.InputOffset()), N: j.n})
+	return j.fn(&DumpRow{Row: Row{t.Name, row}, Line: j.in.lineAt(j.skipped + j.dec.InputOffset()), N: j.n})
 }
 
 var errRowTooLong = fmt.Errorf("a row is longer than %d MB", maxRow>>20)

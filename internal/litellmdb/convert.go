@@ -1,38 +1,37 @@
-package keyauth
+package litellmdb
 
 import (
 	"bytes"
-	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"maps"
 	"slices"
 	"strings"
 	"time"
-)
 
-// Entry is the record of a user, an end user or a budget of LiteLLM: a row that is kept to be shown and given back.
-type Entry struct {
-	ID       string                     `json:"id"`
-	Fields   map[string]json.RawMessage `json:"fields"` // the row's columns but its id, those that are not null
-	Imported string                     `json:"imported,omitempty"`
-}
+	"github.com/tollgate-llm/tollgate/internal/keys"
+	"github.com/tollgate-llm/tollgate/internal/keystore"
+	"github.com/tollgate-llm/tollgate/internal/llm"
+)
 
 // imported is a record as a row of a dump gives it.
 type imported struct {
-	table *litellmTable
+	table *Table
 	id    string
-	alias string // unique among the records of the kind; empty where there is none
-	label string // names the row for people: never a whole hash
-	data  []byte // the record, with its mark
-	mark  string // the fingerprint of the record without its mark
+	team  string // the key's team
+	// restricted says that the record names no models: with access groups it may use none
+	restricted bool
+	alias      string // unique among the records of the kind; empty where there is none
+	label      string // names the row for people: never a whole hash
+	data       []byte // the record, with its mark
+	mark       string // the version of the record without its mark
 }
 
-// A mark in a record is the fingerprint of what an import made of a row. As long as a dump says the same as at that import it
-// changes nothing, whatever became of the record here; a record that still has its mark's fingerprint was not changed here.
+// A mark in a record is the version of what an import made of a row. As long as a dump says the same as at that import it
+// changes nothing, whatever became of the record here; a record that still has its mark's version was not changed here.
 
 // fromRow builds the record of a row, whose values it checks as the key API does.
-func (t *litellmTable) fromRow(row map[string]json.RawMessage) (*imported, *columnError) {
+func (t *Table) fromRow(row map[string]json.RawMessage) (*imported, *ColumnError) {
 	row, fault := t.normalize(row)
 	if fault != nil {
 		return nil, fault
@@ -50,61 +49,57 @@ func (t *litellmTable) fromRow(row map[string]json.RawMessage) (*imported, *colu
 	}
 	id := rawText(take(t.id))
 	if id == "" {
-		return nil, &columnError{t.id, "is missing"}
+		return nil, &ColumnError{t.id, "is missing"}
 	}
 	var rec *imported
 	switch t.kind {
-	case KeyKind:
+	case keystore.KeyKind:
 		rec, fault = keyOfRow(id, row, take)
-	case TeamKind:
+	case keystore.TeamKind:
 		rec, fault = teamOfRow(id, row, take)
-	case UserKind, EndUserKind, BudgetKind:
+	case keystore.UserKind, keystore.EndUserKind, keystore.BudgetKind:
 		delete(row, "password") // of LiteLLM's own pages: a secret that nothing here needs
-		rec, fault = markEntry(&Entry{ID: id, Fields: row}), nil
+		rec, fault = markEntry(&keys.Entry{ID: id, Fields: row}), nil
 	}
 	if fault != nil {
 		return nil, fault
 	}
 	rec.table, rec.id = t, id
-	if t.kind == KeyKind {
+	if t.kind == keystore.KeyKind {
 		rec.id = strings.ToLower(id)
-	} else if reason := name(encodeText(id)); reason != "" {
-		return nil, &columnError{t.id, reason}
+	} else if err := llm.CheckName(id); err != nil {
+		return nil, &ColumnError{t.id, err.Error()}
 	}
 	return rec, nil
 }
 
-func markEntry(e *Entry) *imported {
+func markEntry(e *keys.Entry) *imported {
 	r := &imported{label: e.ID}
 	e.Imported = ""
-	e.Imported = fingerprint(encode(e))
-	r.mark, r.data = e.Imported, encode(e)
+	e.Imported = keystore.Version(keys.Encode(e))
+	r.mark, r.data = e.Imported, keys.Encode(e)
 	return r
 }
 
-func keyOfRow(token string, row map[string]json.RawMessage, take func(string) json.RawMessage) (*imported, *columnError) {
-	if strings.HasPrefix(token, keyPrefix) {
-		return nil, &columnError{"token", "is a key in clear, not the hash of one: LiteLLM keeps hashes"}
+func keyOfRow(token string, row map[string]json.RawMessage, take func(string) json.RawMessage) (*imported, *ColumnError) {
+	if strings.HasPrefix(token, keys.Prefix) {
+		return nil, &ColumnError{"token", "is a key in clear, not the hash of one: LiteLLM keeps hashes"}
 	}
-	if b, err := hex.DecodeString(token); err != nil || len(b) != len(digest{}) {
-		return nil, &columnError{"token", "is not the SHA-256 of a key, 64 hex digits"}
+	if b, err := hex.DecodeString(token); err != nil || len(b) != len(keys.Digest{}) {
+		return nil, &ColumnError{"token", "is not the SHA-256 of a key, 64 hex digits"}
 	}
-	k := &Key{Token: strings.ToLower(token)}
+	k := &keys.Key{Token: strings.ToLower(token)}
 	for _, c := range []struct {
 		name string
 		to   *string
 	}{{"key_alias", &k.Alias}, {"user_id", &k.UserID}, {"team_id", &k.TeamID}} {
-		raw := take(c.name)
-		if raw == nil {
-			continue
+		*c.to = rawText(take(c.name))
+		if err := llm.CheckName(*c.to); err != nil {
+			return nil, &ColumnError{c.name, err.Error()}
 		}
-		if reason := name(raw); reason != "" {
-			return nil, &columnError{c.name, reason}
-		}
-		*c.to = rawText(raw)
 	}
-	if k.Name = rawText(take("key_name")); strings.HasPrefix(k.Name, keyPrefix) && !strings.Contains(k.Name, "...") {
-		k.Name = abbreviate(k.Name)
+	if k.Name = rawText(take("key_name")); strings.HasPrefix(k.Name, keys.Prefix) && !strings.Contains(k.Name, "...") {
+		k.Name = keys.Abbreviate(k.Name)
 	}
 	if fault := takeCommon(take, "aliases", &k.Models, &k.Aliases, &k.Metadata, &k.Blocked, &k.CreatedAt, &k.UpdatedAt); fault != nil {
 		return nil, fault
@@ -114,66 +109,63 @@ func keyOfRow(token string, row map[string]json.RawMessage, take func(string) js
 	}
 	delete(row, "litellm_budget_table") // it is the budget's row, which is kept apart
 	k.Extra = row
-	k.Imported = fingerprint(encode(k))
-	label := k.Token[:shownToken]
+	k.Imported = keystore.Version(keys.Encode(k))
+	label := k.Short()
 	if k.Name != "" {
 		label += " " + k.Name
 	}
 	if k.Alias != "" {
 		label += " " + k.Alias
 	}
-	return &imported{alias: k.Alias, label: label, data: encode(k), mark: k.Imported}, nil
+	return &imported{team: k.TeamID, restricted: len(k.Models) == 0, alias: k.Alias, label: label, data: keys.Encode(k), mark: k.Imported}, nil
 }
 
-// shownToken is how many digits of a key's hash are shown.
-const shownToken = 12
-
-func teamOfRow(id string, row map[string]json.RawMessage, take func(string) json.RawMessage) (*imported, *columnError) {
-	t := &Team{ID: id}
-	if raw := take("team_alias"); raw != nil {
-		if reason := name(raw); reason != "" {
-			return nil, &columnError{"team_alias", reason}
-		}
-		t.Alias = rawText(raw)
+func teamOfRow(id string, row map[string]json.RawMessage, take func(string) json.RawMessage) (*imported, *ColumnError) {
+	t := &keys.Team{ID: id}
+	t.Alias = rawText(take("team_alias"))
+	if err := llm.CheckName(t.Alias); err != nil {
+		return nil, &ColumnError{"team_alias", err.Error()}
 	}
 	if fault := takeCommon(take, "model_aliases", &t.Models, &t.Aliases, &t.Metadata, &t.Blocked, &t.CreatedAt, &t.UpdatedAt); fault != nil {
 		return nil, fault
 	}
 	t.Extra = row
-	t.Imported = fingerprint(encode(t))
-	return &imported{label: id, data: encode(t), mark: t.Imported}, nil
+	t.Imported = keystore.Version(keys.Encode(t))
+	return &imported{label: id, restricted: len(t.Models) == 0, data: keys.Encode(t), mark: t.Imported}, nil
 }
 
 // takeCommon reads the columns that keys and teams have in common.
 func takeCommon(take func(string) json.RawMessage, aliasColumn string, models *[]string, aliases *map[string]string,
 	meta *map[string]json.RawMessage, blocked *bool, created, updated *time.Time,
-) *columnError {
-	if raw := take("models"); raw != nil {
-		_ = json.Unmarshal(raw, models) // normalized: a list of texts
-	}
-	if len(*models) == 0 {
-		*models = nil
+) *ColumnError {
+	if l, ok := decode[[]string](take("models")); ok && len(l) > 0 {
+		*models = l
 	}
 	if raw := take(aliasColumn); raw != nil && string(raw) != "{}" {
-		if reason := textObject(raw); reason != "" {
-			return &columnError{aliasColumn, reason}
+		m, ok := decode[map[string]string](raw)
+		if !ok {
+			return &ColumnError{aliasColumn, "must be an object of strings"}
 		}
-		_ = json.Unmarshal(raw, aliases) // checked
+		*aliases = m
 	}
 	if raw := take("metadata"); raw != nil && string(raw) != "{}" {
-		if reason := metadata(raw); reason != "" {
-			return &columnError{"metadata", reason}
+		m, ok := decode[map[string]json.RawMessage](raw)
+		if !ok {
+			return &ColumnError{"metadata", "must be an object"}
 		}
-		_ = json.Unmarshal(raw, meta) // checked
+		if reason := keys.CheckMetadata(m); reason != "" {
+			return &ColumnError{"metadata", reason}
+		}
+		*meta = m
 	}
 	*blocked = string(take("blocked")) == "true"
 	*created, *updated = takeTime(take("created_at")), takeTime(take("updated_at"))
 	return nil
 }
 
+// rawText returns the text of a normalized column; empty when it is absent.
 func rawText(raw json.RawMessage) string {
-	var s string
-	_ = json.Unmarshal(raw, &s) // normalized: a text, or absent
+	s, _ := decode[string](raw)
 	return s
 }
 
@@ -182,42 +174,37 @@ func takeTime(raw json.RawMessage) time.Time {
 	return t
 }
 
-// fingerprint tells whether two records are the same.
-func fingerprint(data []byte) string {
-	sum := sha256.Sum256(data)
-	return hex.EncodeToString(sum[:16])
-}
-
 // stored is what an import needs to know of a record that is there.
 type stored struct {
 	mark        string // of the import that made it; empty when none did
 	fingerprint string // as it is now
 	alias       string
+	implied     bool // a team of which nothing but its id was given
 	row         map[string]json.RawMessage
 }
 
 // readStored reads a record of a table's kind.
-func (t *litellmTable) readStored(data []byte) (*stored, error) {
+func (t *Table) readStored(id string, data []byte) (*stored, error) {
 	s := new(stored)
 	switch t.kind {
-	case KeyKind:
-		k, err := decode[Key](data)
+	case keystore.KeyKind:
+		k, err := keys.Decode[keys.Key](id, data)
 		if err != nil {
 			return nil, err
 		}
-		s.mark, s.alias, s.row = k.Imported, k.Alias, k.litellmRow()
-	case TeamKind:
-		team, err := decode[Team](data)
+		s.mark, s.alias, s.row = k.Imported, k.Alias, keyRow(k)
+	case keystore.TeamKind:
+		team, err := keys.Decode[keys.Team](id, data)
 		if err != nil {
 			return nil, err
 		}
-		s.mark, s.row = team.Imported, team.litellmRow()
-	case UserKind, EndUserKind, BudgetKind:
-		e, err := decode[Entry](data)
+		s.mark, s.implied, s.row = team.Imported, team.Implied, teamRow(team)
+	case keystore.UserKind, keystore.EndUserKind, keystore.BudgetKind:
+		e, err := keys.Decode[keys.Entry](id, data)
 		if err != nil {
 			return nil, err
 		}
-		s.mark, s.row = e.Imported, e.litellmRow(t)
+		s.mark, s.row = e.Imported, entryRow(e, t)
 	}
 	if again, fault := t.fromRow(maps.Clone(s.row)); fault == nil {
 		s.fingerprint = again.mark
@@ -225,11 +212,11 @@ func (t *litellmTable) readStored(data []byte) (*stored, error) {
 	return s, nil
 }
 
-// litellmRow is the record as a row of LiteLLM's table, the members that are null among them.
-func (k *Key) litellmRow() map[string]json.RawMessage {
-	row := tableByName(keyTable).blank()
+// keyRow is the record as a row of LiteLLM's table, the members that are null among them.
+func keyRow(k *keys.Key) map[string]json.RawMessage {
+	row := Find(KeyTable).blank()
 	maps.Copy(row, k.Extra)
-	row["token"] = encodeText(k.Token)
+	row["token"] = encodeValue(k.Token)
 	setText(row, "key_name", k.Name)
 	setText(row, "key_alias", k.Alias)
 	setText(row, "user_id", k.UserID)
@@ -241,10 +228,10 @@ func (k *Key) litellmRow() map[string]json.RawMessage {
 	return row
 }
 
-func (t *Team) litellmRow() map[string]json.RawMessage {
-	row := tableByName(teamTable).blank()
+func teamRow(t *keys.Team) map[string]json.RawMessage {
+	row := Find(TeamTable).blank()
 	maps.Copy(row, t.Extra)
-	row["team_id"] = encodeText(t.ID)
+	row["team_id"] = encodeValue(t.ID)
 	setText(row, "team_alias", t.Alias)
 	setCommon(row, "model_aliases", t.Models, t.Aliases, t.Metadata, t.Blocked, t.CreatedAt, t.UpdatedAt)
 	if len(t.Aliases) == 0 {
@@ -253,25 +240,25 @@ func (t *Team) litellmRow() map[string]json.RawMessage {
 	return row
 }
 
-func (e *Entry) litellmRow(t *litellmTable) map[string]json.RawMessage {
+func entryRow(e *keys.Entry, t *Table) map[string]json.RawMessage {
 	row := t.blank()
 	maps.Copy(row, e.Fields)
-	row[t.id] = encodeText(e.ID)
+	row[t.id] = encodeValue(e.ID)
 	return row
 }
 
 // blank is a row that says nothing: nulls, and empty values where LiteLLM's code expects those.
-func (t *litellmTable) blank() map[string]json.RawMessage { return maps.Clone(blankRows[t]) }
+func (t *Table) blank() map[string]json.RawMessage { return maps.Clone(blankRows[t]) }
 
-var blankRows = func() map[*litellmTable]map[string]json.RawMessage {
-	rows := make(map[*litellmTable]map[string]json.RawMessage, len(litellmTables))
-	for _, t := range litellmTables {
+var blankRows = func() map[*Table]map[string]json.RawMessage {
+	rows := make(map[*Table]map[string]json.RawMessage, len(Tables))
+	for _, t := range Tables {
 		rows[t] = t.newBlank()
 	}
 	return rows
 }()
 
-func (t *litellmTable) newBlank() map[string]json.RawMessage {
+func (t *Table) newBlank() map[string]json.RawMessage {
 	row := make(map[string]json.RawMessage, len(t.columns))
 	for _, c := range t.columns {
 		row[c.name] = json.RawMessage("null")
@@ -300,23 +287,23 @@ func (t *litellmTable) newBlank() map[string]json.RawMessage {
 func setText(row map[string]json.RawMessage, name, value string) {
 	row[name] = json.RawMessage("null")
 	if value != "" {
-		row[name] = encodeText(value)
+		row[name] = encodeValue(value)
 	}
 }
 
 func setTime(row map[string]json.RawMessage, name string, t time.Time) {
 	row[name] = json.RawMessage("null")
 	if !t.IsZero() {
-		row[name] = encodeText(t.UTC().Format(time.RFC3339Nano))
+		row[name] = encodeValue(t.UTC().Format(time.RFC3339Nano))
 	}
 }
 
 func setCommon(row map[string]json.RawMessage, aliasColumn string, models []string, aliases map[string]string,
 	meta map[string]json.RawMessage, blocked bool, created, updated time.Time,
 ) {
-	row["models"] = encodeValue(orEmptyList(models))
-	row[aliasColumn] = encodeValue(orEmptyObject(aliases))
-	row["metadata"] = encodeValue(orEmptyObject(meta))
+	row["models"] = encodeValue(append([]string{}, models...))
+	row[aliasColumn] = encodeValue(orEmpty(aliases))
+	row["metadata"] = encodeValue(orEmpty(meta))
 	row["blocked"] = encodeValue(blocked)
 	setTime(row, "created_at", created)
 	setTime(row, "updated_at", updated)
@@ -346,13 +333,13 @@ var limitColumns = []string{
 }
 
 // unenforced returns the columns of a row that limit calls in LiteLLM and are kept here without an effect.
-func (t *litellmTable) unenforced(row map[string]json.RawMessage) []string {
+func (t *Table) unenforced(row map[string]json.RawMessage) []string {
 	var names []string
 	for _, n := range limitColumns {
-		if n == "blocked" && (t.kind == KeyKind || t.kind == TeamKind) {
+		if n == "blocked" && (t.kind == keystore.KeyKind || t.kind == keystore.TeamKind) {
 			continue // enforced
 		}
-		if n == "budget_id" && t.kind == BudgetKind {
+		if n == "budget_id" && t.kind == keystore.BudgetKind {
 			continue // its own id
 		}
 		switch string(row[n]) {
@@ -362,4 +349,36 @@ func (t *litellmTable) unenforced(row map[string]json.RawMessage) []string {
 		}
 	}
 	return names
+}
+
+// ShowKey returns the fields of a key as LiteLLM's clients read them, without its token.
+func ShowKey(k *keys.Key) map[string]any {
+	row := toAny(keyRow(k))
+	delete(row, "token")
+	if _, ok := row["litellm_budget_table"]; !ok {
+		row["litellm_budget_table"] = nil
+	}
+	return row
+}
+
+// ShowTeam returns the fields of a team as LiteLLM's clients read them.
+func ShowTeam(t *keys.Team) map[string]any {
+	row := toAny(teamRow(t))
+	row["model_aliases"] = orEmpty(t.Aliases)
+	return row
+}
+
+func toAny(row map[string]json.RawMessage) map[string]any {
+	out := make(map[string]any, len(row)+1)
+	for n, v := range row {
+		out[n] = v
+	}
+	return out
+}
+
+func orEmpty[V any](m map[string]V) map[string]V {
+	if m == nil {
+		return map[string]V{}
+	}
+	return m
 }

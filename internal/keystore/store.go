@@ -1,7 +1,12 @@
-package keyauth
+// Package keystore stores the records of keys, teams, users and budgets, in an embedded file or in Redis. It knows a record's kind, id and
+// alias, and nothing of its content.
+package keystore
 
 import (
+	"bytes"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 )
 
@@ -29,6 +34,10 @@ var (
 	ErrChanged = errors.New("the record was changed meanwhile")
 	// ErrAliasTaken means that another record of the kind has the alias.
 	ErrAliasTaken = errors.New("the alias is taken")
+	// ErrMalformed means that what is stored under the id is no record.
+	ErrMalformed = errors.New("no record, but a value of another type")
+	// ErrFull means that there is no memory for a new record. Changes of records that exist and deletions need none.
+	ErrFull = errors.New("the store has no memory left")
 )
 
 // Change replaces one record. It holds only if the record is still Old.
@@ -36,9 +45,14 @@ type Change struct {
 	Kind Kind
 	ID   string
 	Old  []byte // the record as it was read; nil when there must be none
-	New  []byte // the record as it shall be; nil deletes it
+	New  []byte // the record as it shall be; nil deletes it. One that equals Old is only compared
 	// OldAlias is given up and NewAlias taken; empty where there is none. An alias is unique within its kind.
 	OldAlias, NewAlias string
+}
+
+// Unchanged reports whether c only compares the record.
+func (c *Change) Unchanged() bool {
+	return (c.Old == nil) == (c.New == nil) && bytes.Equal(c.Old, c.New)
 }
 
 // Row is a record as List returns it.
@@ -77,22 +91,20 @@ type Store interface {
 	Close() error
 }
 
-// version tells records apart; empty for none.
-func version(record []byte) string {
+// Version identifies the content of a record: 32 hex digits, the first half of its SHA-256. It is empty for nil.
+func Version(record []byte) string {
 	if record == nil {
 		return ""
 	}
-	return fingerprint(record)
+	sum := sha256.Sum256(record)
+	return hex.EncodeToString(sum[:16])
 }
-
-// errExists is what a change made from nothing gets when the record exists.
-var errExists = errors.New("the record exists")
 
 const maxTries = 100 // of a change that others outrun; each try that fails means that another one's succeeded
 
-// applyChange reads a record, lets makeChanges build the change of it and others that belong to it, and applies them; again
+// Update reads a record, lets makeChanges build the change of it and others that belong to it, and applies them; again
 // from the start when another change came between. makeChanges gets nil when there is no record; its errors end it.
-func applyChange(ctx context.Context, s Store, kind Kind, id string, makeChanges func(old []byte) ([]Change, error)) error {
+func Update(ctx context.Context, s Store, kind Kind, id string, makeChanges func(old []byte) ([]Change, error)) error {
 	for range maxTries {
 		old, err := s.Get(ctx, kind, id)
 		if err != nil && !errors.Is(err, ErrNotFound) {

@@ -1,4 +1,4 @@
-package keyauth
+package keys
 
 import (
 	"cmp"
@@ -8,38 +8,42 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
 
+	"github.com/tollgate-llm/tollgate/internal/keystore"
 	"github.com/tollgate-llm/tollgate/internal/testkit"
 )
 
 // holdTwoInstances has one instance make, change and delete a key, and the other hear of it.
-func holdTwoInstances(t *testing.T, open func() *redisStore) {
+func holdTwoInstances(t *testing.T, open func() *keystore.Redis) {
 	t.Helper()
 	a, _ := newTestDirectory(t, open(), time.Now)
 	b, heard := newTestDirectory(t, open(), time.Now)
 	hear := func(what string) { t.Helper(); await(t, heard.changed, time.Second, what) }
 	key := generate(t, a, `{"key_alias":"ann","team_id":"blue"}`)
+	hear("the new team")
 	hear("the new key")
-	_, err := b.lookup(t.Context(), digestOf(key), testBounds)
+	_, err := b.Lookup(t.Context(), DigestOf(key), testBounds)
 	require.NoError(t, err)
-	_, err = NewService(a).Block(t.Context(), key, true)
+	_, err = NewService(a, nil).Block(t.Context(), named(key), true)
 	require.NoError(t, err)
 	hear("the block")
-	st, err := b.lookup(t.Context(), digestOf(key), testBounds)
+	st, err := b.Lookup(t.Context(), DigestOf(key), testBounds)
 	require.NoError(t, err)
-	require.True(t, st.blocked)
-	require.Equal(t, []string{"added", "added", "added", "added", "refused"}, actions(t, a, ImportOptions{}, litellmDump(t)...), "the alias is taken")
-	_, total, err := NewService(b).List(t.Context(), Filter{}, 0, 10)
+	require.True(t, st.Blocked)
+	require.ErrorIs(t, a.store.Apply(t.Context(), keystore.Change{Kind: keystore.UserKind, ID: "u", New: []byte("{}")},
+		keystore.Change{Kind: keystore.KeyKind, ID: "other", New: []byte("{}"), NewAlias: "ann"}), keystore.ErrAliasTaken, "several records in one step")
+	_, total, err := NewService(b, nil).List(t.Context(), Filter{}, 0, 10)
 	require.NoError(t, err)
 	require.Equal(t, 1, total)
-	require.NoError(t, NewService(a).Delete(t.Context(), nil, []string{"ann"}))
+	require.NoError(t, NewService(a, nil).delete(t.Context(), nil, []string{"ann"}))
 	require.Eventually(t, func() bool {
-		_, err := b.lookup(context.Background(), digestOf(key), testBounds)
+		_, err := b.Lookup(context.Background(), DigestOf(key), testBounds)
 		return err != nil
 	}, time.Second, time.Millisecond)
 }
@@ -57,9 +61,9 @@ func TestRedisCluster(t *testing.T) {
 	}, patience, 10*time.Millisecond)
 	_, port, err := net.SplitHostPort(server.Addr)
 	require.NoError(t, err)
-	holdTwoInstances(t, func() *redisStore {
-		s := openRedisStore(redisOptions{addresses: []string{server.Addr, "localhost:" + port}, prefix: defaultPrefix})
-		s.authenticate("", "secret")
+	holdTwoInstances(t, func() *keystore.Redis {
+		s := keystore.OpenRedis(keystore.RedisOptions{Addresses: []string{server.Addr, "localhost:" + port}, Prefix: "tollgate:"})
+		s.Authenticate("", "secret")
 		return s
 	})
 	for _, key := range admin.Keys(t.Context(), "*").Val() {
@@ -89,9 +93,27 @@ func TestRedisSentinel(t *testing.T) {
 		c, err := net.Dial("tcp", address)
 		return err == nil && c.Close() == nil
 	}, patience, 10*time.Millisecond)
-	holdTwoInstances(t, func() *redisStore {
-		s := openRedisStore(redisOptions{addresses: []string{address}, prefix: defaultPrefix, sentinel: "keys"})
-		s.authenticate("", "secret")
+	holdTwoInstances(t, func() *keystore.Redis {
+		s := keystore.OpenRedis(keystore.RedisOptions{Addresses: []string{address}, Prefix: "tollgate:", Sentinel: "keys"})
+		s.Authenticate("", "secret")
 		return s
 	})
+}
+
+// TestRedisACL holds the documentation to its word: these rights are enough.
+func TestRedisACL(t *testing.T) {
+	rights := "--user gate on >secret ~tollgate:* &tollgate:changed -@all +get +mget +set +del +hget +hset +hdel " +
+		"+zadd +zrem +zrangebylex +eval +evalsha +publish +subscribe +ping"
+	server := testkit.Redis(t, strings.Fields(rights)...)
+	s := openRedis(server)
+	s.Authenticate("gate", "secret")
+	d, o := newTestDirectory(t, s, time.Now)
+	key := generate(t, d, `{"key_alias":"a"}`)
+	await(t, o.changed, patience, "the announcement")
+	_, err := d.Lookup(t.Context(), DigestOf(key), testBounds)
+	require.NoError(t, err)
+	_, total, err := NewService(d, nil).List(t.Context(), Filter{}, 0, 10)
+	require.NoError(t, err)
+	require.Equal(t, 1, total)
+	require.NoError(t, NewService(d, nil).delete(t.Context(), nil, []string{"a"}))
 }

@@ -1,4 +1,4 @@
-package keyauth
+package keystore
 
 import (
 	"bytes"
@@ -13,9 +13,9 @@ import (
 	bolterrors "go.etcd.io/bbolt/errors"
 )
 
-// fileStore keeps the records in one bbolt file, which one process holds at a time. Each kind has two buckets, such as `key`
+// File keeps the records in one bbolt file, which one process holds at a time. Each kind has two buckets, such as `key`
 // (id to JSON record) and `key-alias` (alias to id).
-type fileStore struct {
+type File struct {
 	db *bbolt.DB
 }
 
@@ -24,8 +24,8 @@ const (
 	fileLockWait = time.Second
 )
 
-// openFileStore opens keys.db in dir, making both when they are absent, readable by their owner alone.
-func openFileStore(dir string) (*fileStore, error) {
+// OpenFile opens keys.db in dir, making both when they are absent, readable by their owner alone.
+func OpenFile(dir string) (*File, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil { // #nosec G703 -- the operator's own choice
 		return nil, fmt.Errorf("key store: %w", err)
 	}
@@ -50,19 +50,19 @@ func openFileStore(dir string) (*fileStore, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("key store: preparing %s: %w", path, err), db.Close())
 	}
-	return &fileStore{db: db}, nil
+	return &File{db: db}, nil
 }
 
 func recordBucket(kind Kind) []byte { return []byte(kind) }
 func aliasBucket(kind Kind) []byte  { return []byte(kind + "-alias") }
 
 // Get returns a record.
-func (s *fileStore) Get(_ context.Context, kind Kind, id string) (data []byte, err error) {
+func (s *File) Get(_ context.Context, kind Kind, id string) (data []byte, err error) {
 	return s.read(recordBucket(kind), id)
 }
 
 // GetAll returns records in the order of their ids.
-func (s *fileStore) GetAll(_ context.Context, kind Kind, ids []string) ([][]byte, error) {
+func (s *File) GetAll(_ context.Context, kind Kind, ids []string) ([][]byte, error) {
 	all := make([][]byte, len(ids))
 	err := s.db.View(func(tx *bbolt.Tx) error {
 		b := tx.Bucket(recordBucket(kind))
@@ -75,12 +75,12 @@ func (s *fileStore) GetAll(_ context.Context, kind Kind, ids []string) ([][]byte
 }
 
 // ByAlias returns the id of the record with that alias.
-func (s *fileStore) ByAlias(_ context.Context, kind Kind, alias string) (string, error) {
+func (s *File) ByAlias(_ context.Context, kind Kind, alias string) (string, error) {
 	id, err := s.read(aliasBucket(kind), alias)
 	return string(id), err
 }
 
-func (s *fileStore) read(bucket []byte, name string) (data []byte, err error) {
+func (s *File) read(bucket []byte, name string) (data []byte, err error) {
 	err = s.db.View(func(tx *bbolt.Tx) error {
 		v := tx.Bucket(bucket).Get([]byte(name))
 		if v == nil {
@@ -93,8 +93,8 @@ func (s *fileStore) read(bucket []byte, name string) (data []byte, err error) {
 }
 
 // Apply makes all changes in one transaction, which is on disk when it returns. The changes of a file store are all made
-// by this process, whose Directory knows them without an announcement.
-func (s *fileStore) Apply(ctx context.Context, changes ...Change) error {
+// by this process, whose cache knows them without an announcement.
+func (s *File) Apply(ctx context.Context, changes ...Change) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
@@ -113,6 +113,9 @@ func (s *fileStore) Apply(ctx context.Context, changes ...Change) error {
 			}
 		}
 		for _, c := range changes {
+			if c.Unchanged() {
+				continue
+			}
 			if err := applyToTx(tx, c); err != nil {
 				return err
 			}
@@ -139,7 +142,7 @@ func applyToTx(tx *bbolt.Tx, c Change) error {
 }
 
 // List returns records in the order of their ids.
-func (s *fileStore) List(ctx context.Context, kind Kind, after string, limit int) (rows []Row, err error) {
+func (s *File) List(ctx context.Context, kind Kind, after string, limit int) (rows []Row, err error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
@@ -158,13 +161,13 @@ func (s *fileStore) List(ctx context.Context, kind Kind, after string, limit int
 }
 
 // Watch has nothing to announce: no other process changes the file.
-func (s *fileStore) Watch(ctx context.Context, w Watcher) {
+func (s *File) Watch(ctx context.Context, w Watcher) {
 	w.Missed()
 	<-ctx.Done()
 }
 
 // Close releases the file.
-func (s *fileStore) Close() error { return s.db.Close() }
+func (s *File) Close() error { return s.db.Close() }
 
 // Interface guard.
-var _ Store = (*fileStore)(nil)
+var _ Store = (*File)(nil)

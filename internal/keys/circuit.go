@@ -1,4 +1,4 @@
-package keyauth
+package keys
 
 import (
 	"sync"

@@ -1,4 +1,5 @@
-package keyauth
+// Package litellmdb reads and writes LiteLLM's database tables: rows of dumps become records of keys, teams, users and budgets, and back.
+package litellmdb
 
 import (
 	"bytes"
@@ -7,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/tollgate-llm/tollgate/internal/keystore"
 )
 
 // columnType says what a column of LiteLLM's database holds.
@@ -22,12 +25,12 @@ const (
 	jsonColumn
 )
 
-// litellmTable is a table of LiteLLM's database of which rows are imported and exported: schema.prisma of LiteLLM, 2026.
+// Table is a table of LiteLLM's database of which rows are imported and exported: schema.prisma of LiteLLM, 2026.
 // Columns of other versions are kept as they come.
-type litellmTable struct {
+type Table struct {
 	Name    string
-	kind    Kind
-	id      string // the column that identifies a row
+	kind    keystore.Kind // of the records that its rows are kept as
+	id      string        // the column that identifies a row
 	columns []column
 }
 
@@ -36,33 +39,34 @@ type column struct {
 	typ  columnType
 }
 
+// Names of tables.
 const (
-	keyTable  = "LiteLLM_VerificationToken"
-	teamTable = "LiteLLM_TeamTable"
+	KeyTable  = "LiteLLM_VerificationToken"
+	TeamTable = "LiteLLM_TeamTable"
 	userTable = "LiteLLM_UserTable"
 )
 
-// litellmTables are in the order of an export: what restricts keys comes before them.
-var litellmTables = []*litellmTable{
-	{"LiteLLM_BudgetTable", BudgetKind, "budget_id", columnsOf(
+// Tables are in the order of an export: what restricts keys comes before them.
+var Tables = []*Table{
+	{"LiteLLM_BudgetTable", keystore.BudgetKind, "budget_id", columnsOf(
 		"budget_id", "max_budget:n", "soft_budget:n", "max_parallel_requests:i", "tpm_limit:i", "rpm_limit:i",
 		"model_max_budget:j", "budget_duration", "budget_reset_at:t", "allowed_models:l", "created_at:t", "created_by",
 		"updated_at:t", "updated_by")},
-	{userTable, UserKind, "user_id", columnsOf(
+	{userTable, keystore.UserKind, "user_id", columnsOf(
 		"user_id", "user_alias", "team_id", "sso_user_id", "organization_id", "object_permission_id", "password", "teams:l",
 		"user_role", "max_budget:n", "spend:n", "user_email", "models:l", "metadata:j", "max_parallel_requests:i",
 		"tpm_limit:i", "rpm_limit:i", "budget_duration", "budget_reset_at:t", "allowed_cache_controls:l", "policies:l",
 		"model_spend:j", "model_max_budget:j", "created_at:t", "updated_at:t")},
-	{"LiteLLM_EndUserTable", EndUserKind, "user_id", columnsOf(
+	{"LiteLLM_EndUserTable", keystore.EndUserKind, "user_id", columnsOf(
 		"user_id", "alias", "spend:n", "allowed_model_region", "default_model", "budget_id", "object_permission_id",
 		"blocked:b")},
-	{teamTable, TeamKind, "team_id", columnsOf(
+	{TeamTable, keystore.TeamKind, "team_id", columnsOf(
 		"team_id", "team_alias", "organization_id", "object_permission_id", "admins:l", "members:l", "members_with_roles:j",
 		"metadata:j", "max_budget:n", "soft_budget:n", "spend:n", "models:l", "max_parallel_requests:i", "tpm_limit:i",
 		"rpm_limit:i", "budget_duration", "budget_reset_at:t", "blocked:b", "created_at:t", "updated_at:t", "model_spend:j",
 		"model_max_budget:j", "router_settings:j", "team_member_permissions:l", "access_group_ids:l", "policies:l",
 		"default_team_member_models:l", "budget_limits:j", "model_id:i", "allow_team_guardrail_config:b")},
-	{keyTable, KeyKind, "token", columnsOf(
+	{KeyTable, keystore.KeyKind, "token", columnsOf(
 		"token", "key_name", "key_alias", "soft_budget_cooldown:b", "spend:n", "expires:t", "models:l", "aliases:j",
 		"config:j", "router_settings:j", "user_id", "team_id", "agent_id", "project_id", "permissions:j",
 		"max_parallel_requests:i", "metadata:j", "blocked:b", "tpm_limit:i", "rpm_limit:i", "max_budget:n",
@@ -85,9 +89,9 @@ func columnsOf(written ...string) []column {
 	return out
 }
 
-// tableByName finds a table by its name, in any case and with or without LiteLLM's prefix; nil when there is none.
-func tableByName(name string) *litellmTable {
-	for _, t := range litellmTables {
+// Find finds a table by its name, in any case and with or without LiteLLM's prefix; nil when there is none.
+func Find(name string) *Table {
+	for _, t := range Tables {
 		if strings.EqualFold(name, t.Name) || strings.EqualFold("LiteLLM_"+name, t.Name) {
 			return t
 		}
@@ -96,9 +100,9 @@ func tableByName(name string) *litellmTable {
 }
 
 // tableByFile finds the table whose name a file's name holds; nil when there is none.
-func tableByFile(file string) *litellmTable {
+func tableByFile(file string) *Table {
 	file = strings.ToLower(file)
-	for _, t := range litellmTables {
+	for _, t := range Tables {
 		if at := strings.Index(file, strings.ToLower(strings.TrimPrefix(t.Name, "LiteLLM_"))); at >= 0 {
 			// UserTable is the end of EndUserTable.
 			if t.Name != userTable || !strings.HasSuffix(file[:at], "end") {
@@ -110,25 +114,40 @@ func tableByFile(file string) *litellmTable {
 }
 
 // tableByColumns finds the table that has these columns; nil when none does.
-func tableByColumns(has func(name string) bool) *litellmTable {
+func tableByColumns(has func(name string) bool) *Table {
 	any := func(names ...string) bool { return slices.ContainsFunc(names, has) }
 	switch {
 	case has("token"):
-		return tableByName(keyTable)
+		return Find(KeyTable)
 	case has("team_id") && any("members_with_roles", "admins", "team_alias"):
-		return tableByName(teamTable)
+		return Find(TeamTable)
 	case has("user_id") && any("user_role", "user_email", "sso_user_id", "teams"):
-		return tableByName(userTable)
+		return Find(userTable)
 	case has("user_id") && any("allowed_model_region", "default_model", "alias"):
-		return tableByName("LiteLLM_EndUserTable")
+		return Find("LiteLLM_EndUserTable")
 	case has("budget_id") && any("soft_budget", "max_budget") && !has("user_id"):
-		return tableByName("LiteLLM_BudgetTable")
+		return Find("LiteLLM_BudgetTable")
 	}
 	return nil
 }
 
+// IsKeys reports whether the table's rows are keys.
+func (t *Table) IsKeys() bool { return t.kind == keystore.KeyKind }
+
+// ID returns the column that identifies a row.
+func (t *Table) ID() string { return t.id }
+
+// Columns returns the names of the table's columns, in its order.
+func (t *Table) Columns() []string {
+	names := make([]string, len(t.columns))
+	for i, c := range t.columns {
+		names[i] = c.name
+	}
+	return names
+}
+
 // typeOf returns the type of a column, and false for one that this version of the schema does not have.
-func (t *litellmTable) typeOf(name string) (columnType, bool) {
+func (t *Table) typeOf(name string) (columnType, bool) {
 	for _, c := range t.columns {
 		if c.name == name {
 			return c.typ, true
@@ -137,23 +156,23 @@ func (t *litellmTable) typeOf(name string) (columnType, bool) {
 	return jsonColumn, false
 }
 
-// tableNames lists the tables for messages.
-func tableNames() string {
-	names := make([]string, 0, len(litellmTables))
-	for _, t := range litellmTables {
+// Names lists the tables for messages.
+func Names() string {
+	names := make([]string, 0, len(Tables))
+	for _, t := range Tables {
 		names = append(names, t.Name)
 	}
 	return strings.Join(names, ", ")
 }
 
-// columnError says what is wrong with a value of a row. It holds no value, as that may be a secret.
-type columnError struct{ column, reason string }
+// ColumnError reports what is wrong with a value of a row. It holds no value, as that may be a secret.
+type ColumnError struct{ Column, Reason string }
 
-func (f *columnError) Error() string { return f.column + ": " + f.reason }
+func (f *ColumnError) Error() string { return f.Column + ": " + f.Reason }
 
 // normalize brings the values of a row of JSON into the one form in which they are kept, so that dumps of either format give
 // the same records. Members that are null are left out.
-func (t *litellmTable) normalize(row map[string]json.RawMessage) (map[string]json.RawMessage, *columnError) {
+func (t *Table) normalize(row map[string]json.RawMessage) (map[string]json.RawMessage, *ColumnError) {
 	out := make(map[string]json.RawMessage, len(row))
 	names := make([]string, 0, len(row))
 	for n := range row {
@@ -168,7 +187,7 @@ func (t *litellmTable) normalize(row map[string]json.RawMessage) (map[string]jso
 		typ, _ := t.typeOf(n)
 		value, fault := typ.normalize(raw)
 		if fault != "" {
-			return nil, &columnError{n, fault}
+			return nil, &ColumnError{n, fault}
 		}
 		out[n] = value
 	}
@@ -185,9 +204,13 @@ func (typ columnType) normalize(raw json.RawMessage) (json.RawMessage, string) {
 		}
 		return typ.fromText(string(raw))
 	case boolColumn:
-		return raw, boolean(raw)
+		if _, ok := decode[bool](raw); !ok {
+			return nil, "must be true or false"
+		}
 	case textColumn:
-		return raw, text(raw)
+		if _, ok := decode[string](raw); !ok {
+			return nil, "must be a string"
+		}
 	case timeColumn:
 		var s string
 		if json.Unmarshal(raw, &s) != nil {
@@ -195,8 +218,8 @@ func (typ columnType) normalize(raw json.RawMessage) (json.RawMessage, string) {
 		}
 		return typ.fromText(s)
 	case textsColumn:
-		if fault := texts(raw); fault != "" {
-			return nil, fault
+		if _, ok := decode[[]string](raw); !ok {
+			return nil, "must be a list of strings"
 		}
 	case jsonColumn:
 		// Some versions of LiteLLM keep JSON within a string.
@@ -235,7 +258,7 @@ func (typ columnType) fromText(s string) (json.RawMessage, string) {
 		if !ok {
 			return nil, "must be a time such as 2026-05-06 07:08:09.123"
 		}
-		return encodeText(t.Format(time.RFC3339Nano)), ""
+		return encodeValue(t.Format(time.RFC3339Nano)), ""
 	case textsColumn:
 		l, ok := parseArray(s)
 		if !ok {
@@ -246,7 +269,7 @@ func (typ columnType) fromText(s string) (json.RawMessage, string) {
 		return compact(json.RawMessage(s))
 	case textColumn:
 	}
-	return encodeText(s), ""
+	return encodeValue(s), ""
 }
 
 // number reports whether s is a number in JSON's grammar, which is how PostgreSQL writes those that are finite.
@@ -336,11 +359,53 @@ func quotedItem(s string) (item, rest string, ok bool) {
 	return "", "", false
 }
 
+// decode reads a value of a column, and reports whether it is a T.
+func decode[T any](raw json.RawMessage) (v T, ok bool) {
+	return v, json.Unmarshal(raw, &v) == nil
+}
+
 // encodeValue encodes what can always be encoded.
 func encodeValue(v any) json.RawMessage {
 	b, err := json.Marshal(v)
 	if err != nil {
-		panic("keyauth: encoding a value: " + err.Error())
+		panic("litellmdb: encoding a value: " + err.Error())
 	}
 	return b
+}
+
+// CSV writes a value of a column as PostgreSQL reads it in CSV, where nothing at all is NULL.
+func (t *Table) CSV(column string, raw json.RawMessage) string {
+	typ, known := t.typeOf(column)
+	if !known {
+		typ = textColumn
+	}
+	return typ.toCSV(raw)
+}
+
+func (typ columnType) toCSV(raw json.RawMessage) string {
+	if len(raw) == 0 || string(raw) == "null" {
+		return ""
+	}
+	switch typ {
+	case textsColumn:
+		l, _ := decode[[]string](raw)
+		for i, s := range l {
+			l[i] = `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(s) + `"`
+		}
+		return QuoteCSV("{" + strings.Join(l, ",") + "}")
+	case timeColumn, textColumn:
+		if raw[0] == '"' {
+			return QuoteCSV(rawText(raw))
+		}
+	case numberColumn, wholeColumn, boolColumn, jsonColumn:
+	}
+	return QuoteCSV(string(raw))
+}
+
+// QuoteCSV quotes a cell where it must be, and an empty one, which would be NULL otherwise.
+func QuoteCSV(s string) string {
+	if s == "" || strings.ContainsAny(s, "\",\r\n") || s != strings.TrimSpace(s) || s == `\.` {
+		return `"` + strings.ReplaceAll(s, `"`, `""`) + `"`
+	}
+	return s
 }

@@ -1,4 +1,4 @@
-package keyauth
+package keystore
 
 import (
 	"context"
@@ -7,38 +7,35 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/redis/go-redis/v9"
 	"github.com/redis/go-redis/v9/maintnotifications"
-
-	"github.com/caddyserver/caddy/v2"
 )
 
-// redisStore keeps the records in Redis, where all instances share them. docs/keyauth.md describes the layout.
-type redisStore struct {
+// Redis keeps the records in Redis, where all instances share them. docs/keyauth.md describes the layout.
+type Redis struct {
 	client  redis.UniversalClient
-	secret  *atomic.Pointer[redisSecret]
+	secret  atomic.Pointer[secret]
 	prefix  string
 	channel string
 }
 
-// redisSecret is what may change without making it another store: a rotated password serves the next connection.
-type redisSecret struct{ username, password string }
+// secret is what may change without making it another store: a rotated password serves the next connection.
+type secret struct{ username, password string }
 
-// redisOptions identify a Redis store. All values are resolved.
-type redisOptions struct {
-	addresses []string
-	db        int
-	prefix    string
-	tls       bool
-	sentinel  string // the sentinels' name of the master; empty without sentinels
+// RedisOptions identify a store in Redis.
+type RedisOptions struct {
+	Addresses []string // host:port of the server, of sentinels, or of nodes of a cluster
+	DB        int
+	Prefix    string // begins the name of every Redis key
+	TLS       bool
+	Sentinel  string // the sentinels' name of the master; empty without sentinels
 }
 
-// cluster reports whether the addresses are seeds of a Redis Cluster.
-func (o *redisOptions) cluster() bool { return len(o.addresses) > 1 && o.sentinel == "" }
+// Cluster reports whether the addresses are seeds of a Redis Cluster.
+func (o *RedisOptions) Cluster() bool { return len(o.Addresses) > 1 && o.Sentinel == "" }
 
 const (
 	redisTimeout   = time.Second // to connect, to write and to read
@@ -47,18 +44,17 @@ const (
 	watchBackoffTo = time.Second
 )
 
-// openRedisStore makes the client. It connects when it is first used: Redis need not be up.
-func openRedisStore(o redisOptions) *redisStore {
-	quietRedis()
-	s := &redisStore{secret: new(atomic.Pointer[redisSecret]), prefix: o.prefix}
-	if o.cluster() {
+// OpenRedis makes the client. It connects when it is first used: Redis need not be up.
+func OpenRedis(o RedisOptions) *Redis {
+	s := &Redis{prefix: o.Prefix}
+	if o.Cluster() {
 		// One hash slot for all records, as a change touches a record, the index and the aliases in one step.
-		s.prefix = "{" + o.prefix + "}"
+		s.prefix = "{" + o.Prefix + "}"
 	}
 	s.channel = s.prefix + "changed"
-	s.secret.Store(&redisSecret{})
+	s.secret.Store(&secret{})
 	u := &redis.UniversalOptions{
-		Addrs: o.addresses, DB: o.db, MasterName: o.sentinel,
+		Addrs: o.Addresses, DB: o.DB, MasterName: o.Sentinel,
 		CredentialsProvider: func() (string, string) {
 			c := s.secret.Load()
 			return c.username, c.password
@@ -68,44 +64,34 @@ func openRedisStore(o redisOptions) *redisStore {
 		ContextTimeoutEnabled:    true,
 		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
 	}
-	if o.tls {
+	if o.TLS {
 		u.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12}
 	}
 	s.client = redis.NewUniversalClient(u)
 	return s
 }
 
-// quietRedis moves what go-redis prints to standard error, a line for every attempt during an outage, to Caddy's log at
-// DEBUG. The faults themselves are returned as errors and logged by their consequence.
-var quietRedis = sync.OnceFunc(func() { redis.SetLogger(redisLog{}) })
-
-type redisLog struct{}
-
-func (redisLog) Printf(_ context.Context, format string, v ...any) {
-	caddy.Log().Named("redis").Debug(fmt.Sprintf(format, v...))
+// Authenticate gives the credentials of connections made from now on.
+func (s *Redis) Authenticate(username, password string) {
+	s.secret.Store(&secret{username: username, password: password})
 }
 
-// authenticate gives the credentials of connections made from now on.
-func (s *redisStore) authenticate(username, password string) {
-	s.secret.Store(&redisSecret{username: username, password: password})
-}
-
-func (s *redisStore) record(kind Kind, id string) string { return s.prefix + string(kind) + ":" + id }
-func (s *redisStore) index(kind Kind) string             { return s.prefix + string(kind) + "s" }
-func (s *redisStore) aliases(kind Kind) string           { return s.prefix + string(kind) + "-aliases" }
+func (s *Redis) record(kind Kind, id string) string { return s.prefix + string(kind) + ":" + id }
+func (s *Redis) index(kind Kind) string             { return s.prefix + string(kind) + "s" }
+func (s *Redis) aliases(kind Kind) string           { return s.prefix + string(kind) + "-aliases" }
 
 // Get returns a record.
-func (s *redisStore) Get(ctx context.Context, kind Kind, id string) ([]byte, error) {
+func (s *Redis) Get(ctx context.Context, kind Kind, id string) ([]byte, error) {
 	data, err := s.client.Get(ctx, s.record(kind, id)).Bytes()
-	if err != nil && !errors.Is(err, redis.Nil) && ctx.Err() == nil {
+	if err != nil && !errors.Is(err, redis.Nil) && !redis.HasErrorPrefix(err, "WRONGTYPE") && ctx.Err() == nil {
 		// Once more on another connection: the server may have closed this one while it was idle.
 		data, err = s.client.Get(ctx, s.record(kind, id)).Bytes()
 	}
-	return data, notFound(err)
+	return data, known(err)
 }
 
 // GetAll returns records in the order of their ids.
-func (s *redisStore) GetAll(ctx context.Context, kind Kind, ids []string) ([][]byte, error) {
+func (s *Redis) GetAll(ctx context.Context, kind Kind, ids []string) ([][]byte, error) {
 	all := make([][]byte, len(ids))
 	if len(ids) == 0 {
 		return all, nil
@@ -127,14 +113,20 @@ func (s *redisStore) GetAll(ctx context.Context, kind Kind, ids []string) ([][]b
 }
 
 // ByAlias returns the id of the record with that alias.
-func (s *redisStore) ByAlias(ctx context.Context, kind Kind, alias string) (string, error) {
+func (s *Redis) ByAlias(ctx context.Context, kind Kind, alias string) (string, error) {
 	id, err := s.client.HGet(ctx, s.aliases(kind), alias).Result()
-	return id, notFound(err)
+	return id, known(err)
 }
 
-func notFound(err error) error {
-	if errors.Is(err, redis.Nil) {
+// known returns the error of this package that Redis' error stands for.
+func known(err error) error {
+	switch {
+	case errors.Is(err, redis.Nil):
 		return ErrNotFound
+	case redis.HasErrorPrefix(err, "WRONGTYPE"):
+		return fmt.Errorf("%w: %w", ErrMalformed, err)
+	case redis.HasErrorPrefix(err, "OOM"):
+		return fmt.Errorf("%w: %w", ErrFull, err)
 	}
 	return err
 }
@@ -145,17 +137,17 @@ var applySource string
 var applyScript = redis.NewScript(applySource)
 
 // Apply makes all changes in one script, which also publishes them.
-func (s *redisStore) Apply(ctx context.Context, changes ...Change) error {
+func (s *Redis) Apply(ctx context.Context, changes ...Change) error {
 	keys := make([]string, 0, 3*len(changes))
 	args := make([]any, 0, 1+7*len(changes))
 	args = append(args, s.channel)
 	for _, c := range changes {
 		keys = append(keys, s.record(c.Kind, c.ID), s.index(c.Kind), s.aliases(c.Kind))
-		args = append(args, string(c.Kind), c.ID, c.Old, c.New, c.OldAlias, c.NewAlias, version(c.New))
+		args = append(args, string(c.Kind), c.ID, c.Old, c.New, c.OldAlias, c.NewAlias, Version(c.New))
 	}
 	answer, err := applyScript.Run(ctx, s.client, keys, args...).Text()
 	if err != nil {
-		return err
+		return known(err)
 	}
 	switch answer {
 	case "ok":
@@ -169,7 +161,7 @@ func (s *redisStore) Apply(ctx context.Context, changes ...Change) error {
 }
 
 // List returns records in the order of their ids. A record deleted meanwhile is left out; its page is filled up.
-func (s *redisStore) List(ctx context.Context, kind Kind, after string, limit int) ([]Row, error) {
+func (s *Redis) List(ctx context.Context, kind Kind, after string, limit int) ([]Row, error) {
 	rows := make([]Row, 0, limit)
 	for len(rows) < limit {
 		from := "-"
@@ -199,7 +191,7 @@ func (s *redisStore) List(ctx context.Context, kind Kind, after string, limit in
 }
 
 // Watch announces what is published. It subscribes again after an outage, and then says that changes may have gone by.
-func (s *redisStore) Watch(ctx context.Context, w Watcher) {
+func (s *Redis) Watch(ctx context.Context, w Watcher) {
 	wait := watchBackoff
 	for ctx.Err() == nil {
 		err := s.subscribe(ctx, w, func() { wait = watchBackoff })
@@ -220,7 +212,7 @@ func (s *redisStore) Watch(ctx context.Context, w Watcher) {
 
 // subscribe announces what is published until the connection fails. A connection that is silent for watchIdle is asked
 // for a sign of life, and given up when none comes in the same time.
-func (s *redisStore) subscribe(ctx context.Context, w Watcher, subscribed func()) error {
+func (s *Redis) subscribe(ctx context.Context, w Watcher, subscribed func()) error {
 	ps := s.client.Subscribe(ctx, s.channel)
 	closePS := context.AfterFunc(ctx, func() { _ = ps.Close() }) // a second Close is no fault
 	defer func() {
@@ -257,7 +249,7 @@ func (s *redisStore) subscribe(ctx context.Context, w Watcher, subscribed func()
 }
 
 // Close closes all connections.
-func (s *redisStore) Close() error { return s.client.Close() }
+func (s *Redis) Close() error { return s.client.Close() }
 
 // Interface guard.
-var _ Store = (*redisStore)(nil)
+var _ Store = (*Redis)(nil)

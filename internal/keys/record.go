@@ -1,0 +1,178 @@
+package keys
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"time"
+
+	"github.com/tollgate-llm/tollgate/internal/llm"
+)
+
+// Members of a key's or a team's metadata that have a meaning here.
+const (
+	subscriptionMember = "lago_subscription_id" // a string: the Lago subscription that pays
+	fixedPayerMember   = "fixed_payer"          // true: the client cannot name another payer
+)
+
+// Key is the record of an API key. The key itself is nowhere in it.
+type Key struct {
+	Token     string                     `json:"token"`    // hex SHA-256 of the key
+	Name      string                     `json:"key_name"` // sk-...abcd
+	Alias     string                     `json:"key_alias,omitempty"`
+	UserID    string                     `json:"user_id,omitempty"`
+	TeamID    string                     `json:"team_id,omitempty"`
+	Models    []string                   `json:"models,omitempty"`
+	Aliases   map[string]string          `json:"aliases,omitempty"`
+	Metadata  map[string]json.RawMessage `json:"metadata,omitempty"`
+	Blocked   bool                       `json:"blocked,omitempty"`
+	Expires   *time.Time                 `json:"expires,omitempty"`
+	CreatedAt time.Time                  `json:"created_at"`
+	UpdatedAt time.Time                  `json:"updated_at"`
+	// Extra holds the other fields of LiteLLM's key, as they were given: limits, budgets and the like.
+	Extra    map[string]json.RawMessage `json:"extra,omitempty"`
+	Imported string                     `json:"imported,omitempty"` // the mark of the import that made it
+}
+
+// Team is the record of a team, which keys name by its id.
+type Team struct {
+	ID        string                     `json:"team_id"`
+	Alias     string                     `json:"team_alias,omitempty"`
+	Models    []string                   `json:"models,omitempty"`
+	Aliases   map[string]string          `json:"model_aliases,omitempty"`
+	Metadata  map[string]json.RawMessage `json:"metadata,omitempty"`
+	Blocked   bool                       `json:"blocked,omitempty"`
+	CreatedAt time.Time                  `json:"created_at"`
+	UpdatedAt time.Time                  `json:"updated_at"`
+	Extra     map[string]json.RawMessage `json:"extra,omitempty"`    // as of Key
+	Imported  string                     `json:"imported,omitempty"` // as of Key
+	Implied   bool                       `json:"implied,omitempty"`  // made by the first key that named it, and not changed since
+	Deleting  bool                       `json:"deleting,omitempty"` // it has no new keys, and goes when the last one has gone
+}
+
+// Entry is the record of a user, an end user or a budget of LiteLLM: a row that is kept to be shown and exported.
+type Entry struct {
+	ID       string                     `json:"id"`
+	Fields   map[string]json.RawMessage `json:"fields"` // the row's columns but its id, those that are not null
+	Imported string                     `json:"imported,omitempty"`
+}
+
+func (k *Key) holds(id string) bool { return k.Token == id && usable(k.Metadata) }
+
+func (t *Team) holds(id string) bool { return t.ID == id && usable(t.Metadata) }
+
+func (e *Entry) holds(id string) bool { return e.ID == id }
+
+// usable reports whether the members that decide who pays are of their types. It is less than CheckMetadata, which judges what is written.
+func usable(m map[string]json.RawMessage) bool {
+	var subscription *string
+	var fixed *bool
+	return unmarshalMember(m, subscriptionMember, &subscription) && unmarshalMember(m, fixedPayerMember, &fixed)
+}
+
+// Decode reads the record of that id. One that cannot be read, or that is another one's, is a fault of the store's content (ErrMalformed), not
+// an outage.
+func Decode[T Key | Team | Entry](id string, data []byte) (*T, error) {
+	rec := new(T)
+	if err := json.Unmarshal(data, rec); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrMalformed, err)
+	}
+	if r, ok := any(rec).(interface{ holds(id string) bool }); !ok || !r.holds(id) {
+		return nil, fmt.Errorf("%w: it is not that of its id", ErrMalformed)
+	}
+	return rec, nil
+}
+
+// Encode writes a record as stores hold it.
+func Encode[T Key | Team | Entry](rec *T) []byte { return encodeValue(rec) }
+
+// encodeValue encodes what can always be encoded.
+func encodeValue(v any) []byte {
+	b, err := json.Marshal(v)
+	if err != nil {
+		panic("keys: encoding a record: " + err.Error()) // its raw members were validated as JSON
+	}
+	return b
+}
+
+// State is what calls with a key are judged by. Time passes, so the verdict is made at each call. It is shared and never changed.
+type State struct {
+	Identity    *llm.Identity
+	Blocked     bool
+	TeamBlocked bool
+	Expires     time.Time // zero: never
+
+	version     string // of the key's record
+	teamVersion string // of the team's record; empty for a key without a team
+}
+
+// stateOf builds the state of a key. team is nil when the key has none.
+func stateOf(k *Key, team *Team) *State {
+	id := &llm.Identity{
+		KeyHash: k.Token, KeyName: k.Name, KeyAlias: k.Alias, UserID: k.UserID, TeamID: k.TeamID,
+		Models: allowed(k.Models, k.Extra), Aliases: k.Aliases, Metadata: make(map[string]string, len(k.Metadata)),
+		Subscription: stringMember(k.Metadata, subscriptionMember),
+		FixedPayer:   trueMember(k.Metadata, fixedPayerMember),
+	}
+	for name := range k.Metadata {
+		if s := stringMember(k.Metadata, name); s != "" {
+			id.Metadata[name] = s
+		}
+	}
+	st := &State{Identity: id, Blocked: k.Blocked}
+	if k.Expires != nil {
+		st.Expires = *k.Expires
+	}
+	if team == nil {
+		return st
+	}
+	st.TeamBlocked = team.Blocked
+	id.TeamModels = allowed(team.Models, team.Extra)
+	if len(team.Aliases) > 0 {
+		id.Aliases = maps.Clone(team.Aliases)
+		maps.Copy(id.Aliases, k.Aliases)
+	}
+	if id.Subscription == "" {
+		id.Subscription = stringMember(team.Metadata, subscriptionMember)
+	}
+	id.FixedPayer = id.FixedPayer || trueMember(team.Metadata, fixedPayerMember)
+	return st
+}
+
+// groupsMember is LiteLLM's list of access groups, which name models elsewhere. They are not known here.
+const groupsMember = "access_group_ids"
+
+// allowed returns the models of a record. One that has its models from access groups alone may use none, as an empty list would allow all.
+func allowed(models []string, extra map[string]json.RawMessage) []string {
+	if len(models) == 0 && HasGroups(extra) {
+		return []string{llm.NoModels}
+	}
+	return models
+}
+
+// HasGroups reports whether the fields of a record name access groups.
+func HasGroups(fields map[string]json.RawMessage) bool {
+	switch string(fields[groupsMember]) {
+	case "", "null", "[]":
+		return false
+	}
+	return true
+}
+
+// unmarshalMember decodes a member into to; an absent one leaves it. It reports whether the member is of that type.
+func unmarshalMember(m map[string]json.RawMessage, name string, to any) bool {
+	raw, ok := m[name]
+	return !ok || json.Unmarshal(raw, to) == nil
+}
+
+func stringMember(m map[string]json.RawMessage, name string) string {
+	var s string
+	if raw, ok := m[name]; !ok || json.Unmarshal(raw, &s) != nil {
+		return "" // absent, or not a string: members are free in type but for those checked when they were written
+	}
+	return s
+}
+
+func trueMember(m map[string]json.RawMessage, name string) bool {
+	return string(m[name]) == "true"
+}

@@ -1,0 +1,517 @@
+package keys
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/tollgate-llm/tollgate/internal/keystore"
+	"github.com/tollgate-llm/tollgate/internal/llm"
+)
+
+// Service changes and reads keys and teams: what the key API and the command line do. Its errors are *llm.Error. A key is
+// named by itself or by its hash.
+type Service struct {
+	cache  *Cache
+	master *Digest
+}
+
+// NewService returns the service of the store behind a cache, which must stay open while the service is used. No key may equal the master
+// key, which is nil where there is none.
+func NewService(c *Cache, master *Digest) *Service { return &Service{cache: c, master: master} }
+
+const (
+	serviceTimeout = 5 * time.Second // bounds an operation on one record
+)
+
+// Generate makes a key by the fields of LiteLLM's /key/generate and returns its record and the key itself, which nobody
+// can tell again.
+func (s *Service) Generate(ctx context.Context, f Fields) (*Key, string, error) {
+	if refusal := f.validate(keyFields); refusal != nil {
+		return nil, "", refusal
+	}
+	if f.has("new_key") {
+		return nil, "", Invalid("new_key", "is for /key/regenerate: use key")
+	}
+	plain, refusal := s.chosenKey(f, "key")
+	if refusal != nil {
+		return nil, "", refusal
+	}
+	now := s.cache.now()
+	rec := &Key{Token: DigestOf(plain).String(), Name: Abbreviate(plain), CreatedAt: stamp(now)}
+	if refusal := rec.apply(f, now); refusal != nil {
+		return nil, "", refusal
+	}
+	err := s.change(ctx, keystore.KeyKind, rec.Token, func(old []byte) ([]keystore.Change, error) {
+		if bytes.Equal(old, Encode(rec)) {
+			return nil, nil // ours: a change whose answer was lost was sent once more
+		}
+		if old != nil {
+			return nil, errExists
+		}
+		team, err := s.memberOf(ctx, rec.TeamID, true)
+		return append(team, keyChange(nil, nil, rec)), err
+	})
+	if errors.Is(err, errExists) {
+		return nil, "", Invalid("key", "exists already")
+	}
+	return rec, plain, err
+}
+
+// chosenKey returns the key that a request names for a new key, or a random one.
+func (s *Service) chosenKey(f Fields, field string) (string, *llm.Error) {
+	plain := get[string](f, field)
+	switch {
+	case plain == "":
+		return newKey(), nil
+	case !strings.HasPrefix(plain, Prefix):
+		return "", Invalid(field, "must begin with sk-")
+	case len(plain) < minChosenKey || len(plain) > MaxBytes:
+		return "", Invalid(field, "must have 8 to 512 characters")
+	case strings.ContainsFunc(plain, func(r rune) bool { return r <= ' ' || r > '~' }):
+		return "", Invalid(field, "must be of visible ASCII characters, to be sent in a header")
+	case s.master != nil && DigestOf(plain) == *s.master:
+		return "", Invalid(field, "is the master key")
+	}
+	return plain, nil
+}
+
+const minChosenKey = 8
+
+// Update changes the given fields of a key; a null field is cleared.
+func (s *Service) Update(ctx context.Context, f Fields) (*Key, error) {
+	if refusal := f.validate(keyFields); refusal != nil {
+		return nil, refusal
+	}
+	if f.has("temp_budget_increase") != f.has("temp_budget_expiry") {
+		return nil, Invalid("temp_budget_increase", "must come together with temp_budget_expiry")
+	}
+	if f.has("new_key") {
+		return nil, Invalid("new_key", "is for /key/regenerate")
+	}
+	id, refusal := ID(get[string](f, "key"))
+	if refusal != nil {
+		return nil, refusal
+	}
+	var team string // the one that the key is moved to
+	if f.has("team_id") {
+		team = get[string](f, "team_id")
+	}
+	return s.updateKey(ctx, id, team, func(k *Key, now time.Time) *llm.Error { return k.apply(f, now) })
+}
+
+// Block refuses a key, named by the field key, or lets it work again.
+func (s *Service) Block(ctx context.Context, f Fields, blocked bool) (*Key, error) {
+	if refusal := f.validate(map[string]check{"key": text}); refusal != nil {
+		return nil, refusal
+	}
+	id, refusal := ID(f.Key())
+	if refusal != nil {
+		return nil, refusal
+	}
+	return s.updateKey(ctx, id, "", func(k *Key, _ time.Time) *llm.Error {
+		k.Blocked = blocked
+		return nil
+	})
+}
+
+func (s *Service) updateKey(ctx context.Context, id, team string, edit func(*Key, time.Time) *llm.Error) (*Key, error) {
+	var rec *Key
+	err := s.change(ctx, keystore.KeyKind, id, func(old []byte) ([]keystore.Change, error) {
+		if old == nil {
+			return nil, noKey()
+		}
+		before, err := Decode[Key](id, old)
+		if err != nil {
+			return nil, err
+		}
+		if rec, err = Decode[Key](id, old); err != nil {
+			return nil, err
+		}
+		now := s.cache.now()
+		if refusal := edit(rec, now); refusal != nil {
+			return nil, refusal
+		}
+		rec.UpdatedAt = stamp(now)
+		changes, err := s.memberOf(ctx, team, false)
+		return append(changes, keyChange(old, before, rec)), err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return rec, nil
+}
+
+// Regenerate replaces a key by a new one with the same record, changed by the given fields. The old key ends at once.
+func (s *Service) Regenerate(ctx context.Context, f Fields) (*Key, string, error) {
+	if refusal := f.validate(keyFields); refusal != nil {
+		return nil, "", refusal
+	}
+	id, refusal := ID(get[string](f, "key"))
+	if refusal != nil {
+		return nil, "", refusal
+	}
+	plain, refusal := s.chosenKey(f, "new_key")
+	if refusal != nil {
+		return nil, "", refusal
+	}
+	token := DigestOf(plain).String()
+	if token == id {
+		return nil, "", Invalid("new_key", "is the key that it should replace")
+	}
+	var rec *Key
+	err := s.change(ctx, keystore.KeyKind, id, func(old []byte) ([]keystore.Change, error) {
+		there, err := s.cache.store.Get(ctx, keystore.KeyKind, token)
+		switch {
+		case err != nil && !errors.Is(err, keystore.ErrNotFound):
+			return nil, err
+		case rec != nil && old == nil && bytes.Equal(there, Encode(rec)):
+			return nil, nil // ours, as in Generate
+		case old == nil:
+			return nil, noKey()
+		case err == nil:
+			return nil, Invalid("new_key", "exists already")
+		}
+		before, err := Decode[Key](id, old)
+		if err != nil {
+			return nil, err
+		}
+		if rec, err = Decode[Key](id, old); err != nil {
+			return nil, err
+		}
+		now := s.cache.now()
+		if refusal := rec.apply(f, now); refusal != nil {
+			return nil, refusal
+		}
+		rec.Token, rec.Name, rec.UpdatedAt, rec.Imported = token, Abbreviate(plain), stamp(now), ""
+		team, err := s.memberOf(ctx, rec.TeamID, false)
+		return append(team, keyChange(old, before, nil), keyChange(nil, nil, rec)), err
+	})
+	if err != nil {
+		return nil, "", err
+	}
+	return rec, plain, nil
+}
+
+// Delete removes the keys of the fields keys (keys or their hashes) and key_aliases: all of them, or none when one is unknown. It returns
+// what they were named by.
+func (s *Service) Delete(ctx context.Context, f Fields) (deleted []string, err error) {
+	if refusal := f.validate(map[string]check{"keys": texts, "key_aliases": texts}); refusal != nil {
+		return nil, refusal
+	}
+	keys, aliases := get[[]string](f, "keys"), get[[]string](f, "key_aliases")
+	return append(keys, aliases...), s.delete(ctx, keys, aliases)
+}
+
+func (s *Service) delete(ctx context.Context, keys, aliases []string) error {
+	ctx, cancel := context.WithTimeout(ctx, serviceTimeout)
+	defer cancel()
+	ids := make([]string, 0, len(keys)+len(aliases))
+	for _, key := range keys {
+		id, refusal := ID(key)
+		if refusal != nil {
+			return refusal
+		}
+		ids = append(ids, id)
+	}
+	for _, alias := range aliases {
+		id, err := s.cache.store.ByAlias(ctx, keystore.KeyKind, alias)
+		if errors.Is(err, keystore.ErrNotFound) {
+			return notThere("key_aliases", "no key has one of these aliases")
+		}
+		if err != nil {
+			return s.Refusal(err)
+		}
+		ids = append(ids, id)
+	}
+	if len(ids) == 0 {
+		return Invalid("keys", "name at least one key in keys or key_aliases")
+	}
+	for _, id := range ids {
+		if _, err := s.get(ctx, id); err != nil {
+			return err
+		}
+	}
+	for _, id := range ids {
+		if err := s.deleteKey(ctx, id); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// deleteKey removes a key; one that is gone already is no error.
+func (s *Service) deleteKey(ctx context.Context, id string) error {
+	return s.change(ctx, keystore.KeyKind, id, func(old []byte) ([]keystore.Change, error) {
+		if old == nil {
+			return nil, nil
+		}
+		before, err := Decode[Key](id, old)
+		if err != nil {
+			return nil, err
+		}
+		return []keystore.Change{keyChange(old, before, nil)}, nil
+	})
+}
+
+// Info returns a key's record.
+func (s *Service) Info(ctx context.Context, key string) (*Key, error) {
+	ctx, cancel := context.WithTimeout(ctx, serviceTimeout)
+	defer cancel()
+	id, refusal := ID(key)
+	if refusal != nil {
+		return nil, refusal
+	}
+	return s.get(ctx, id)
+}
+
+func (s *Service) get(ctx context.Context, id string) (*Key, error) {
+	data, err := s.cache.store.Get(ctx, keystore.KeyKind, id)
+	if errors.Is(err, keystore.ErrNotFound) {
+		return nil, noKey()
+	}
+	if err != nil {
+		return nil, s.Refusal(err)
+	}
+	rec, err := Decode[Key](id, data)
+	if err != nil {
+		return nil, s.Refusal(err)
+	}
+	return rec, nil
+}
+
+// Filter chooses keys; an empty member chooses all.
+type Filter struct{ UserID, TeamID, OrganizationID, KeyHash, KeyAlias string }
+
+// Matches reports whether a key is one of those.
+func (f *Filter) Matches(k *Key) bool {
+	return (f.UserID == "" || f.UserID == k.UserID) && (f.TeamID == "" || f.TeamID == k.TeamID) &&
+		(f.KeyHash == "" || f.KeyHash == k.Token) && (f.KeyAlias == "" || f.KeyAlias == k.Alias) &&
+		(f.OrganizationID == "" || f.OrganizationID == stringMember(k.Extra, "organization_id"))
+}
+
+const listPage = 500 // records read at once
+
+// List returns the keys from skip on, up to limit, in the order of their hashes, and how many there are in all.
+func (s *Service) List(ctx context.Context, f Filter, skip, limit int) (keys []*Key, total int, err error) {
+	err = Each(ctx, s, keystore.KeyKind, s.Skip, func(k *Key) error {
+		if !f.Matches(k) {
+			return nil
+		}
+		if total >= skip && len(keys) < limit {
+			keys = append(keys, k)
+		}
+		total++
+		return nil
+	})
+	return keys, total, err
+}
+
+// Each calls fn for every record of a kind, page by page, in the order of their ids. malformed decides about a record that cannot be read: its
+// error ends it.
+func Each[T Key | Team | Entry](ctx context.Context, s *Service, kind keystore.Kind, malformed func(id string, err error) error, fn func(*T) error) error {
+	for after := ""; ; {
+		pageCtx, cancel := context.WithTimeout(ctx, serviceTimeout)
+		rows, err := s.cache.store.List(pageCtx, kind, after, listPage)
+		cancel()
+		if err != nil {
+			return s.Refusal(err)
+		}
+		for _, row := range rows {
+			rec, err := Decode[T](row.ID, row.Data)
+			if err != nil {
+				if err = malformed(row.ID, err); err != nil {
+					return err
+				}
+				continue
+			}
+			if err := fn(rec); err != nil {
+				return err
+			}
+		}
+		if len(rows) < listPage {
+			return nil
+		}
+		after = rows[len(rows)-1].ID
+	}
+}
+
+// Skip leaves a record out that cannot be read: it is never a valid key.
+func (s *Service) Skip(_ string, err error) error {
+	s.cache.complain(err)
+	return nil
+}
+
+// Strict ends a reading at a record that cannot be read.
+func (s *Service) Strict(_ string, err error) error { return s.Refusal(err) }
+
+// change applies a change and makes this instance's cache forget what it touched before anyone is told of the success.
+func (s *Service) change(ctx context.Context, kind keystore.Kind, id string, makeChanges func([]byte) ([]keystore.Change, error)) error {
+	ctx, cancel := context.WithTimeout(ctx, serviceTimeout)
+	defer cancel()
+	var touched []keystore.Change
+	err := keystore.Update(ctx, s.cache.store, kind, id, func(old []byte) ([]keystore.Change, error) {
+		changes, err := makeChanges(old)
+		touched = changes
+		return changes, err
+	})
+	s.forget(touched)
+	if err == nil {
+		return nil
+	}
+	return s.Refusal(err)
+}
+
+// forget makes this instance's cache forget what changes touched. A change whose answer was lost may hold: it is right in either case.
+func (s *Service) forget(changes []keystore.Change) {
+	for _, c := range changes {
+		if !c.Unchanged() {
+			s.cache.Changed(c.Kind, c.ID, "")
+		}
+	}
+}
+
+// GetAll returns the records of ids, in their order; nil where there is none.
+func (s *Service) GetAll(ctx context.Context, kind keystore.Kind, ids []string) ([][]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, serviceTimeout)
+	defer cancel()
+	all, err := s.cache.store.GetAll(ctx, kind, ids)
+	if err != nil {
+		return nil, s.Refusal(err)
+	}
+	return all, nil
+}
+
+// ByAlias returns the id of the record with that alias; empty when there is none.
+func (s *Service) ByAlias(ctx context.Context, kind keystore.Kind, alias string) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, serviceTimeout)
+	defer cancel()
+	id, err := s.cache.store.ByAlias(ctx, kind, alias)
+	if err != nil && !errors.Is(err, keystore.ErrNotFound) {
+		return "", s.Refusal(err)
+	}
+	return id, nil
+}
+
+// Apply makes changes of records in one step. Its errors are those of package keystore.
+func (s *Service) Apply(ctx context.Context, changes ...keystore.Change) error {
+	err := s.cache.store.Apply(ctx, changes...)
+	s.forget(changes)
+	return err
+}
+
+// Refusal turns an error of the store into one for callers.
+func (s *Service) Refusal(err error) error {
+	switch {
+	case errors.Is(err, errExists):
+		return err
+	case errors.Is(err, keystore.ErrAliasTaken):
+		return Invalid("key_alias", "another key has this alias")
+	case errors.Is(err, keystore.ErrChanged):
+		return &llm.Error{
+			Status: http.StatusConflict, Type: "conflict_error",
+			Message: "the record is being changed by others: try again", Err: err,
+		}
+	case errors.Is(err, keystore.ErrFull):
+		refusal := StoreDown(err)
+		refusal.Message = "the key store has no memory left for this: raise Redis' maxmemory"
+		return refusal
+	case errors.Is(err, ErrMalformed), errors.Is(err, keystore.ErrMalformed):
+		return &llm.Error{
+			Status: http.StatusInternalServerError, Type: "internal_server_error",
+			Message: "a record of the key store cannot be read", Err: err,
+		}
+	}
+	if refusal, ok := errors.AsType[*llm.Error](err); ok {
+		return refusal
+	}
+	return StoreDown(err)
+}
+
+// keyChange is the change of one key's record. old is the record as stored, before as read; rec is nil to delete it.
+func keyChange(old []byte, before, rec *Key) keystore.Change {
+	c := keystore.Change{Kind: keystore.KeyKind, Old: old}
+	if before != nil {
+		c.ID, c.OldAlias = before.Token, before.Alias
+	}
+	if rec != nil {
+		c.ID, c.New, c.NewAlias = rec.Token, Encode(rec), rec.Alias
+	}
+	return c
+}
+
+// apply sets the given fields.
+func (k *Key) apply(f Fields, now time.Time) *llm.Error {
+	set := func(name string, to *string) {
+		if f.has(name) {
+			*to = get[string](f, name)
+		}
+	}
+	set("key_alias", &k.Alias)
+	set("user_id", &k.UserID)
+	set("team_id", &k.TeamID)
+	if f.has("models") {
+		k.Models = get[[]string](f, "models")
+	}
+	if f.has("aliases") {
+		k.Aliases = get[map[string]string](f, "aliases")
+	}
+	if f.has("blocked") {
+		k.Blocked = get[bool](f, "blocked")
+	}
+	if d := get[string](f, "duration"); d == neverExpires || f.has("duration") && d == "" {
+		k.Expires = nil
+	} else if d != "" {
+		at, ok := addPeriod(now, d)
+		if !ok {
+			return Invalid("duration", "must be "+periodUnits)
+		}
+		at = stamp(at)
+		k.Expires = &at
+	}
+	k.Metadata = f.merge(k.Metadata, keyFields)
+	k.Extra = f.keep(k.Extra, "key", "new_key", "key_alias", "user_id", "team_id", "models", "aliases", "blocked",
+		"duration", "metadata", "send_invite_email")
+	k.UpdatedAt = stamp(now)
+	return nil
+}
+
+// stamp is a time as records hold it.
+func stamp(t time.Time) time.Time { return t.UTC().Truncate(time.Millisecond) }
+
+// minShortToken is how many digits of a hash may name a key.
+const minShortToken = 8
+
+// Find returns the key that is named by itself, its hash, its alias or the first digits of its hash.
+func (s *Service) Find(ctx context.Context, named string) (*Key, error) {
+	if _, refusal := ID(named); refusal == nil {
+		return s.Info(ctx, named)
+	}
+	ctx, cancel := context.WithTimeout(ctx, serviceTimeout)
+	defer cancel()
+	id, err := s.cache.store.ByAlias(ctx, keystore.KeyKind, named)
+	if err == nil {
+		return s.get(ctx, id)
+	}
+	if !errors.Is(err, keystore.ErrNotFound) {
+		return nil, s.Refusal(err)
+	}
+	named = strings.ToLower(named)
+	if len(named) < minShortToken {
+		return nil, noKey()
+	}
+	rows, err := s.cache.store.List(ctx, keystore.KeyKind, named, 2)
+	if err != nil {
+		return nil, s.Refusal(err)
+	}
+	switch {
+	case len(rows) == 0 || !strings.HasPrefix(rows[0].ID, named):
+		return nil, noKey()
+	case len(rows) > 1 && strings.HasPrefix(rows[1].ID, named):
+		return nil, Invalid("key", "several keys begin so: give more digits")
+	}
+	return s.get(ctx, rows[0].ID)
+}
