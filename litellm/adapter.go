@@ -98,6 +98,7 @@ type converter struct {
 	adjustments  []adjustment
 
 	masterKey   word
+	masterKeys  []field // members, of any file, that are or are meant to be the master key
 	keyHeader   word
 	userHeaders []word // of user_header_mappings
 	userHeader  word   // of user_header_name, which LiteLLM looks at last
@@ -187,6 +188,7 @@ func (c *converter) sections(root field) ([]field, error) {
 	var order []string
 	queue := root.get("include").items()
 	add := func(f field) {
+		c.findMasterKeys(f)
 		before := sections[f.key]
 		if len(before) == 0 {
 			order = append(order, f.key)

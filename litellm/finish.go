@@ -19,30 +19,17 @@ func (c *converter) finish() {
 	if len(c.models) == 0 && len(c.errs) == 0 {
 		c.fail(field{path: "model_list"}, "there is no model")
 	}
-	if !c.masterKey.set() && c.env("LITELLM_MASTER_KEY") != "" {
-		c.masterKey = c.envWord("LITELLM_MASTER_KEY")
-	}
 	if c.env("DATABASE_URL") != "" {
 		c.warn(field{path: "DATABASE_URL"}, noDatabase)
 	}
 	if d, ok := c.declared["DATABASE_URL"]; ok {
 		c.warn(d, noDatabase)
 	}
+	c.checkMasterKey()
 	c.cacheRedis()
 	c.checkLago()
 	c.checkAddress()
 	c.checkAdjustments()
-	if !c.masterKey.set() {
-		where := c.host()
-		if where == "" {
-			where = "every address"
-		}
-		c.warn(field{path: "general_settings.master_key"},
-			"THERE IS NO MASTER KEY: whoever reaches "+where+" may call every model, without a key. There are no keys and no teams")
-		if c.keyHeader.set() {
-			c.warn(c.keyHeader.at, "is left out: without a master key no key is looked at")
-		}
-	}
 	c.unusedVariables()
 }
 

@@ -14,7 +14,7 @@ const noDatabase = "is left out: there is no SQL database. Keys live in a file o
 const noInterface = "is left out: there is no web interface"
 
 var generalRules = rules{
-	"master_key":                     carry(func(c *converter, f field) { c.masterKey = c.value(f) }),
+	"master_key":                     {fate: carried, take: (*converter).setMasterKey, null: true},
 	"user_header_mappings":           carry((*converter).headerMappings),
 	"user_header_name":               carry(func(c *converter, f field) { c.userHeader = c.header(f) }),
 	"litellm_key_header_name":        carry(func(c *converter, f field) { c.keyHeader = c.header(f) }),

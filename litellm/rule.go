@@ -18,6 +18,7 @@ type rule struct {
 	take func(*converter, field) // reads a field that is
 	// nothing is the value that says no more than the field's absence. Default: null, empty, or a boolean that is off.
 	nothing string
+	null    bool // take reads null too
 }
 
 type rules map[string]rule
@@ -69,7 +70,7 @@ func (c *converter) section(f field, known rules) {
 func (c *converter) apply(f field, r rule) {
 	switch {
 	case r.fate == carried:
-		if !f.null() {
+		if !f.null() || r.null {
 			r.take(c, f)
 		}
 	case r.silent(f):
