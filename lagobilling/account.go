@@ -171,7 +171,7 @@ func (a *Account) resolveInterrupted(h *Handler, policy string) (billed int, err
 			a.logger.Error("interrupted call cannot be estimated and waits for the operator", zap.Error(err))
 			continue
 		}
-		payload, deliver := h.estimateInterrupted(opened, time.Now())
+		payload, deliver := h.tariff.Estimate(opened, time.Now())
 		if err := a.spool.ResolveInterrupted(r.ID, payload, deliver && a.delivers.Load()); err != nil {
 			return billed, err
 		}

@@ -149,7 +149,7 @@ func serveEstimate(w http.ResponseWriter, r *http.Request) error {
 			if len(handlers) == 0 {
 				return nil, false, errors.New("no configuration is in force that could price it")
 			}
-			payload, deliver := handlers[0].estimateInterrupted(opened, now)
+			payload, deliver := handlers[0].tariff.Estimate(opened, now)
 			return payload, deliver, nil
 		})
 		if res.Records += n; err != nil {

@@ -10,6 +10,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/tollgate-llm/tollgate/app/setting"
+	"github.com/tollgate-llm/tollgate/internal/tariff"
 )
 
 func init() {
@@ -157,7 +158,7 @@ func (h *Handler) setEvents(args []string) error {
 	if err := checkValue("events", args[0]); err != nil || len(args) == 1 {
 		return err
 	}
-	if args[0] != shapePerTokenType || h.TokenCounts != "" {
+	if args[0] != tariff.PerTokenType || h.TokenCounts != "" {
 		return errArgs
 	}
 	h.TokenCounts = args[1]
@@ -181,7 +182,7 @@ func addPercent(name string, list *[]Percent, args []string, highest int64) erro
 	if !setting.Literal(p.Percent) {
 		return nil
 	}
-	_, err := parsePercent(name, p.Percent, highest)
+	_, err := tariff.ParsePercent(name, p.Percent, highest)
 	return err
 }
 

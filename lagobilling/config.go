@@ -3,10 +3,8 @@ package lagobilling
 import (
 	"errors"
 	"fmt"
-	"math/big"
 	"path/filepath"
 	"regexp"
-	"strconv"
 	"strings"
 	"time"
 
@@ -15,6 +13,7 @@ import (
 	"github.com/tollgate-llm/tollgate/app/setting"
 	"github.com/tollgate-llm/tollgate/internal/delivery"
 	"github.com/tollgate-llm/tollgate/internal/lago"
+	"github.com/tollgate-llm/tollgate/internal/tariff"
 )
 
 // The bounds of the time that an answer is read on after its client hung up.
@@ -44,8 +43,8 @@ type settings struct {
 var choices = map[string][]string{
 	"missing_payer": {"reject", "default", "unbilled"},
 	"payer_check":   {payerCheckWarn, payerCheckOff, payerCheckReject},
-	"events":        {shapePerRequest, shapePerTokenType, shapeCost},
-	"token_counts":  {countsDisjoint, countsSDK},
+	"events":        {tariff.PerRequest, tariff.PerTokenType, tariff.Cost},
+	"token_counts":  {tariff.Disjoint, tariff.SDK},
 	"durability":    {"process", "fsync"},
 	"interrupted":   {"hold", "estimate"},
 	"late":          {delivery.LateKeep, delivery.LateRestamp},
@@ -56,7 +55,6 @@ var choices = map[string][]string{
 var (
 	accountName  = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9._-]{0,63}$`)
 	propertyName = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}$`)
-	percentText  = regexp.MustCompile(`^\d{1,4}(\.\d{1,6})?%?$`)
 )
 
 // checkPropertyName checks the name of an operator's property.
@@ -64,7 +62,7 @@ func checkPropertyName(name string) error {
 	if !propertyName.MatchString(name) {
 		return fmt.Errorf("property %q: a name has up to 64 letters, digits, dots, dashes and underscores", name)
 	}
-	if reserved[name] {
+	if tariff.Reserved(name) {
 		return fmt.Errorf("property %s: events have a property of that name already", name)
 	}
 	return nil
@@ -131,14 +129,14 @@ func (h *Handler) consistent() error {
 	if (h.APIBase == "") != (h.APIKey == "") {
 		return errors.New("api_base and api_key belong together: give both, or neither to keep records in the ledger alone")
 	}
-	perRequest := h.Events == "" || h.Events == shapePerRequest
+	perRequest := h.Events == "" || h.Events == tariff.PerRequest
 	if h.APIBase != "" && h.EventCode == "" && perRequest {
 		return errors.New("event_code is missing: the code of the billable metric that Lago is to count the events for")
 	}
-	if h.Events == shapeCost && h.Unpriced == "allow" {
+	if h.Events == tariff.Cost && h.Unpriced == "allow" {
 		return errors.New("events cost needs a price for every call: unpriced allow contradicts it")
 	}
-	if h.TokenCounts != "" && h.Events != shapePerTokenType && !strings.Contains(h.Events, "{") {
+	if h.TokenCounts != "" && h.Events != tariff.PerTokenType && !strings.Contains(h.Events, "{") {
 		return errors.New("token_counts is an option of events per_token_type")
 	}
 	if h.MissingPayer == "default" && h.DefaultPayer == "" {
@@ -148,76 +146,4 @@ func (h *Handler) consistent() error {
 		return errors.New("on_disconnect drain needs the longest time that an answer is read on")
 	}
 	return nil
-}
-
-// factor is what a cost is multiplied with, exactly: 11/10 for a markup of ten percent.
-type factor struct{ num, den int64 }
-
-// parsePercent reads a percentage such as 12.5 or 12.5% and returns its exact value in millionths of a percent.
-func parsePercent(name, text string, highest int64) (int64, error) {
-	if !percentText.MatchString(text) {
-		return 0, fmt.Errorf("%s: %q is not a percentage with at most six decimals", name, text)
-	}
-	whole, frac, _ := strings.Cut(strings.TrimSuffix(text, "%"), ".")
-	n, err := strconv.ParseInt(whole+(frac + "000000")[:6], 10, 64)
-	if err != nil {
-		return 0, fmt.Errorf("%s: %q is not a percentage", name, text)
-	}
-	if n > highest*1_000_000 {
-		return 0, fmt.Errorf("%s is %s, but must be between 0 and %d percent", name, text, highest)
-	}
-	return n, nil
-}
-
-// factors resolves markups and discounts: per provider, with "" for all others. A provider's own markup replaces the
-// general one, and so does its discount; a markup and a discount that both apply are multiplied.
-func (h *Handler) factors() (map[string]factor, error) {
-	const hundred = 100 * 1_000_000
-	markups, err := percents("markup", h.Markup, 1000)
-	if err != nil {
-		return nil, err
-	}
-	discounts, err := percents("discount", h.Discount, 100)
-	if err != nil {
-		return nil, err
-	}
-	out := make(map[string]factor)
-	add := func(provider string) {
-		up, ok := markups[provider]
-		if !ok {
-			up = markups[""]
-		}
-		down, ok := discounts[provider]
-		if !ok {
-			down = discounts[""]
-		}
-		f := big.NewRat(hundred+up, hundred)
-		f.Mul(f, big.NewRat(hundred-down, hundred))
-		out[provider] = factor{f.Num().Int64(), f.Denom().Int64()}
-	}
-	add("")
-	for p := range markups {
-		add(p)
-	}
-	for p := range discounts {
-		add(p)
-	}
-	return out, nil
-}
-
-func percents(name string, list []Percent, highest int64) (map[string]int64, error) {
-	out := make(map[string]int64, len(list))
-	for _, p := range list {
-		if _, twice := out[p.Provider]; twice {
-			return nil, fmt.Errorf("%s is given twice for the same provider", name)
-		}
-		text, err := setting.Resolve(name, p.Percent)
-		if err != nil {
-			return nil, err
-		}
-		if out[p.Provider], err = parsePercent(name, text, highest); err != nil {
-			return nil, err
-		}
-	}
-	return out, nil
 }

@@ -99,24 +99,3 @@ func TestSecretsStayOutOfErrors(t *testing.T) {
 	require.Error(t, err)
 	require.NotContains(t, err.Error(), secret)
 }
-
-func TestFactors(t *testing.T) {
-	h := &Handler{
-		Markup:   []Percent{{Percent: "10"}, {Provider: "anthropic", Percent: "12.5%"}},
-		Discount: []Percent{{Provider: "openai", Percent: "50"}, {Provider: "free", Percent: "100"}},
-	}
-	f, err := h.factors()
-	require.NoError(t, err)
-	require.Equal(t, map[string]factor{
-		"":          {11, 10},
-		"anthropic": {9, 8},
-		"openai":    {11, 20}, // the general markup and the provider's own discount
-		"free":      {0, 1},
-	}, f)
-	none, err := new(Handler).factors()
-	require.NoError(t, err)
-	require.Equal(t, map[string]factor{"": {1, 1}}, none)
-	smallest, err := (&Handler{Markup: []Percent{{Percent: "0.000001"}}}).factors()
-	require.NoError(t, err)
-	require.Equal(t, factor{100_000_001, 100_000_000}, smallest[""])
-}

@@ -33,11 +33,6 @@ func TestDocsNameEverything(t *testing.T) {
 	}
 	for k := range usage.Kind(usage.NumKinds) {
 		require.Contains(t, records, "`"+k.String()+"`", "a kind")
-		if tokenCodes[k] != "" && !strings.HasSuffix(tokenCodes[k], "image_input_tokens") && !strings.HasSuffix(tokenCodes[k], "video_input_tokens") {
-			require.Contains(t, directive, "`"+tokenCodes[k]+"`")
-		}
-		require.NotEmpty(t, tokenCodes[k], "every kind has a code")
-		require.True(t, requestProperties[k] != "" || k == usage.Input || k == usage.Output, "every kind but the plain ones has a property")
 	}
 	for _, o := range []string{record.OutcomeCompleted, record.OutcomeCut, record.OutcomeClientGone, record.OutcomeError, record.OutcomeInterrupted} {
 		require.Contains(t, directive, "`"+o+"`")

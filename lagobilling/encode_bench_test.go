@@ -5,8 +5,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/require"
+
 	"github.com/tollgate-llm/tollgate/internal/llm"
-	"github.com/tollgate-llm/tollgate/internal/price"
 	"github.com/tollgate-llm/tollgate/internal/record"
 	"github.com/tollgate-llm/tollgate/internal/usage"
 )
@@ -34,8 +35,8 @@ func BenchmarkEncode(b *testing.B) {
 	for name, baseURL := range map[string]string{"priced": "https://api.openai.com/v1", "unpriced": "http://127.0.0.1:8080/v1"} {
 		b.Run(name, func(b *testing.B) {
 			b.ReportAllocs()
-			h := &Handler{shape: shape{kind: shapePerRequest, code: defaultCode}, prices: price.Default(), metrics: newCallMetrics()}
-			h.scale = map[string]factor{"": {1, 1}}
+			h := &Handler{metrics: newCallMetrics()}
+			require.NoError(b, h.resolveTariff(settings{}))
 			first, target, res := aCall(baseURL)
 			var opened, events, settled []byte
 			for b.Loop() {
@@ -43,10 +44,7 @@ func BenchmarkEncode(b *testing.B) {
 				r.Settled = time.Time{}
 				opened = r.Append(opened[:0], nil)
 				r.Settled = first.Settled
-				bill := bill{Record: &r, target: target}
-				bill.take(&res)
-				h.price(&bill, &res)
-				events = h.appendEvents(events[:0], &bill)
+				events = h.tariff.Settle(events[:0], &r, target, &res, true)
 				settled = r.Append(settled[:0], events)
 				h.metrics.observe(&llm.Settlement{
 					Target: target, Outcome: r.Outcome, Counts: &r.Counts.Counts, Cost: r.Cost, Unpriced: r.Unpriced,

@@ -17,6 +17,7 @@ import (
 	"github.com/tollgate-llm/tollgate/internal/llm"
 	"github.com/tollgate-llm/tollgate/internal/price"
 	"github.com/tollgate-llm/tollgate/internal/record"
+	"github.com/tollgate-llm/tollgate/internal/tariff"
 )
 
 func init() {
@@ -122,13 +123,11 @@ type Handler struct {
 	missing      string
 	defaultPayer string
 	chargeBy     payerRule
-	shape        shape
 	properties   []template
 	disconnect   string
 	drain        time.Duration
 	rejectPrice  bool
-	prices       *price.Table
-	scale        map[string]factor
+	tariff       *tariff.Tariff
 	app          *app.App
 	account      *app.Ref[*Account]
 	logger       *zap.Logger
@@ -206,37 +205,26 @@ func (h *Handler) resolveRest(s settings) (err error) {
 	if h.drain, err = setting.Duration("on_disconnect drain", h.DrainTimeout, 30*time.Second, shortestDrain, longestDrain); err != nil {
 		return err
 	}
-	if h.scale, err = h.factors(); err != nil {
-		return err
-	}
-	if err := h.resolveShape(s); err != nil {
-		return err
-	}
-	return h.loadPrices()
+	return h.resolveTariff(s)
 }
 
-// resolveShape resolves how events look.
-func (h *Handler) resolveShape(s settings) (err error) {
-	if h.shape.kind, err = choose("events", h.Events); err != nil {
+// resolveTariff resolves what calls cost and how their events look.
+func (h *Handler) resolveTariff(s settings) (err error) {
+	c := tariff.Config{Code: s.eventCode}
+	if c.Events, err = choose("events", h.Events); err != nil {
 		return err
 	}
-	if h.shape.counts, err = choose("token_counts", h.TokenCounts); err != nil {
+	if c.TokenCounts, err = choose("token_counts", h.TokenCounts); err != nil {
 		return err
 	}
 	unpriced, err := choose("unpriced", h.Unpriced)
 	if err != nil {
 		return err
 	}
-	if h.shape.kind == shapeCost && h.Unpriced != "" && unpriced == "allow" {
+	if c.Events == tariff.Cost && h.Unpriced != "" && unpriced == "allow" {
 		return errors.New("events cost needs a price for every call: unpriced allow contradicts it")
 	}
-	h.rejectPrice = unpriced == "reject" || h.shape.kind == shapeCost
-	h.shape.code = s.eventCode
-	if h.shape.code == "" {
-		if h.shape.code = defaultCode; h.shape.kind == shapeCost {
-			h.shape.code = defaultCostCode
-		}
-	}
+	h.rejectPrice = unpriced == "reject" || c.Events == tariff.Cost
 	for _, p := range h.Properties {
 		if err := checkPropertyName(p.Name); err != nil {
 			return err
@@ -247,33 +235,52 @@ func (h *Handler) resolveShape(s settings) (err error) {
 		}
 		t.name = p.Name
 		h.properties = append(h.properties, t)
+		c.Properties = append(c.Properties, p.Name)
 	}
-	return nil
+	if c.Markup, err = percents("markup", h.Markup); err != nil {
+		return err
+	}
+	if c.Discount, err = percents("discount", h.Discount); err != nil {
+		return err
+	}
+	if c.Prices, err = h.loadPrices(); err != nil {
+		return err
+	}
+	h.tariff, err = tariff.New(c)
+	return err
+}
+
+func percents(name string, list []Percent) (out []tariff.Percent, err error) {
+	for _, p := range list {
+		if p.Percent, err = setting.Resolve(name, p.Percent); err != nil {
+			return nil, err
+		}
+		out = append(out, tariff.Percent(p))
+	}
+	return out, nil
 }
 
 // loadPrices lays the price file, if there is one, over the built-in prices.
-func (h *Handler) loadPrices() error {
-	h.prices = price.Default()
+func (h *Handler) loadPrices() (*price.Table, error) {
 	if h.Prices == "" {
-		return nil
+		return price.Default(), nil
 	}
 	name, err := setting.Resolve("prices", h.Prices)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	f, err := os.Open(name) //nolint:gosec // the operator names the file
 	if err != nil {
-		return fmt.Errorf("prices: %w", err)
+		return nil, fmt.Errorf("prices: %w", err)
 	}
-	table, err := h.prices.Overlay(f, name)
+	table, err := price.Default().Overlay(f, name)
 	if err := errors.Join(err, f.Close()); err != nil {
-		return fmt.Errorf("prices: %w", err)
+		return nil, fmt.Errorf("prices: %w", err)
 	}
 	if ignored := table.Ignored(); len(ignored) > 0 {
 		h.logger.Info("the price file has prices that nothing is billed by", zap.String("file", name), zap.Strings("names", ignored))
 	}
-	h.prices = table
-	return nil
+	return table, nil
 }
 
 // ServeHTTP meters what the next handlers answer.

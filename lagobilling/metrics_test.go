@@ -38,11 +38,11 @@ func (m *callMetrics) figures(t *testing.T) (lines []string) {
 
 // TestSeriesOfCalls counts calls of many kinds at once, and compares with looking each series up by its labels.
 func TestSeriesOfCalls(t *testing.T) {
-	bills := make([]*bill, 0, 4*3*7)
+	bills := make([]*record.Record, 0, 4*3*7)
 	for i, model := range []string{"", "gpt-4o", "gpt-4o-mini", "a b"} {
 		for j, backend := range []string{"", "openai", "gpt-4o"} {
 			for k, outcome := range []string{record.OutcomeCompleted, record.OutcomeError, record.OutcomeCut, record.OutcomeClientGone, record.OutcomeInterrupted} {
-				b := &bill{Record: &record.Record{Model: model, Backend: backend, Outcome: outcome}}
+				b := &record.Record{Model: model, Backend: backend, Outcome: outcome}
 				b.Counts.Set(usage.Kind((i+j+k)%usage.NumKinds), int64(1+i))
 				b.Counts.Set(usage.Input, int64(j))
 				if k%2 == 0 {

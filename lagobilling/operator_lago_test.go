@@ -10,6 +10,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/tollgate-llm/tollgate/internal/tariff"
 	"github.com/tollgate-llm/tollgate/internal/testkit"
 	"github.com/tollgate-llm/tollgate/internal/usage"
 )
@@ -244,8 +245,10 @@ func TestReconcile(t *testing.T) {
 			"nothing, per token type": {
 				billing: "events per_token_type",
 				before: func(o *office) {
-					for _, code := range tokenCodes {
-						o.lago.AddMetric(testkit.LagoMetric{Code: code, Field: "value"})
+					h := &Handler{Events: tariff.PerTokenType}
+					require.NoError(t, provision(t, h))
+					for _, m := range h.tariff.Metrics() {
+						o.lago.AddMetric(testkit.LagoMetric{Code: m.Code, Field: m.Field})
 					}
 				},
 			},

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/tollgate-llm/tollgate/internal/lago"
+	"github.com/tollgate-llm/tollgate/internal/tariff"
 )
 
 // Levels of what a check finds.
@@ -174,15 +175,15 @@ func (p *preflight) metricsFit(used map[string]int) bool {
 	wanted := p.a.wantedMetrics()
 	for i := range wanted {
 		m := &wanted[i]
-		about := "metric " + m.code
-		have, ok := p.metrics[m.code]
-		switch problem, warning := m.fits(have); {
-		case !ok && used[m.code] > 0:
-			p.add(levelProblem, about, "Lago has no such billable metric: accepted and never billed, "+counted(used[m.code], "event")+" of the ledger so far")
-		case !ok && m.needed:
+		about := "metric " + m.Code
+		have, ok := p.metrics[m.Code]
+		switch problem, warning := m.Fits(have); {
+		case !ok && used[m.Code] > 0:
+			p.add(levelProblem, about, "Lago has no such billable metric: accepted and never billed, "+counted(used[m.Code], "event")+" of the ledger so far")
+		case !ok && m.Needed:
 			p.add(levelProblem, about, "Lago has no such billable metric: its events are accepted and never billed; `caddy tollgate billing setup` creates it")
 		case !ok:
-			rare = append(rare, m.code)
+			rare = append(rare, m.Code)
 		case problem != "":
 			p.add(levelProblem, about, problem)
 		case warning != "":
@@ -204,9 +205,9 @@ func (p *preflight) metricsFit(used map[string]int) bool {
 }
 
 // strangeCodes names codes of the ledger that the configuration does not make any more and Lago does not bill.
-func (p *preflight) strangeCodes(wanted []wantedMetric, used map[string]int) {
+func (p *preflight) strangeCodes(wanted []tariff.Metric, used map[string]int) {
 	for _, code := range slices.Sorted(maps.Keys(used)) {
-		known := slices.ContainsFunc(wanted, func(m wantedMetric) bool { return m.code == code })
+		known := slices.ContainsFunc(wanted, func(m tariff.Metric) bool { return m.Code == code })
 		if _, ok := p.metrics[code]; !ok && !known {
 			p.add(levelProblem, "metric "+code, "the ledger holds "+counted(used[code], "event")+" of this code, of an earlier configuration; Lago has no such "+
 				"billable metric: accepted and never billed")
@@ -314,15 +315,30 @@ func (p *preflight) plan(payer, code string, b *payerBooks) (fine bool, err erro
 
 // hasAmounts reports whether events of that code carry their own amounts.
 func (p *preflight) hasAmounts(code string) bool {
-	return slices.ContainsFunc(p.a.handlers(), func(h *Handler) bool { return h.shape.kind == shapeCost && h.shape.code == code })
+	return slices.ContainsFunc(p.a.handlers(), func(h *Handler) bool { return h.tariff.BillsAmounts(code) })
 }
 
 // inAdvance warns once for each plan.
 func (p *preflight) inAdvance(plan *lago.Plan) {
 	for _, c := range plan.Charges {
-		if c.PayInAdvance && slices.ContainsFunc(p.a.wantedMetrics(), func(m wantedMetric) bool { return m.code == c.MetricCode }) {
+		if c.PayInAdvance && slices.ContainsFunc(p.a.wantedMetrics(), func(m tariff.Metric) bool { return m.Code == c.MetricCode }) {
 			p.add(levelWarning, "plan "+plan.Code, "its charge for "+c.MetricCode+
 				" is paid in advance: a fee can be lost when Lago fails after it stored the event; charge in arrears")
 		}
 	}
+}
+
+// wantedMetrics returns the billable metrics that the account's events need, each code once.
+func (a *Account) wantedMetrics() []tariff.Metric {
+	var all []tariff.Metric
+	seen := make(map[string]bool)
+	for _, h := range a.handlers() {
+		for _, m := range h.tariff.Metrics() {
+			if !seen[m.Shape+" "+m.Code] {
+				seen[m.Shape+" "+m.Code] = true
+				all = append(all, m)
+			}
+		}
+	}
+	return all
 }

@@ -4,158 +4,17 @@ import (
 	"errors"
 	"net/http"
 	"strconv"
-	"strings"
-	"time"
 
 	"github.com/tollgate-llm/tollgate/internal/llm"
 	"github.com/tollgate-llm/tollgate/internal/price"
-	"github.com/tollgate-llm/tollgate/internal/record"
-	"github.com/tollgate-llm/tollgate/internal/usage"
 )
-
-// Where a price comes from, as events of shape cost name it.
-const (
-	sourcePrices   = "prices"   // the price data, the price file or the Caddyfile
-	sourceProvider = "provider" // the provider reported what the call cost
-)
-
-// charge is what a call costs, markup and discount included.
-type charge struct {
-	known  bool
-	source string
-	lines  []chargeLine
-}
-
-// chargeLine is the part of a charge that one kind makes. All are plain decimal strings.
-type chargeLine struct {
-	kind  string
-	count string
-	price string // USD; empty when the provider reported a sum
-	per   string // what the price is a price of: million, one, hour, minute, second
-	base  string // USD, before markup and discount
-	cents string // cents of USD, what is billed
-}
-
-// price puts a price on a settled record. A record that is not billed for want of a payer is priced as well, so that the
-// ledger says what it cost.
-func (h *Handler) price(b *bill, res *usage.Result) {
-	if b.NotBilled != "" && b.NotBilled != record.NotBilledPayer {
-		return
-	}
-	f, ok := h.scale[b.Provider]
-	if !ok {
-		f = h.scale[""]
-	}
-	b.Prices = h.prices.Version()
-	err := h.providerCharge(b, res, f)
-	if err == nil && !b.charge.known {
-		err = h.tableCharge(b, res, f)
-	}
-	if err != nil {
-		b.charge = charge{}
-		b.Cost, b.BaseCost = "", ""
-		b.Unpriced = strings.TrimPrefix(err.Error(), price.ErrUnpriced.Error()+": ")
-	}
-}
-
-// providerCharge takes the cost that the provider itself reports, where it does and the Caddyfile has no price of its own.
-func (h *Handler) providerCharge(b *bill, res *usage.Result, f factor) error {
-	if res.Cost == "" {
-		return nil
-	}
-	b.ProviderCost = clip(res.Cost)
-	if len(b.target.Prices) > 0 || res.Source != usage.Reported {
-		return nil
-	}
-	base, exact, err := price.ParseReported(res.Cost, res.CostUnit)
-	if err != nil {
-		return nil //nolint:nilerr // what cannot be read as money is no price; the record keeps the text
-	}
-	if !exact {
-		b.note("the reported cost was rounded to 15 decimals")
-	}
-	total, err := base.Scale(f.num, f.den)
-	if err != nil {
-		return err
-	}
-	tokens := strconv.FormatInt(b.Counts.InputTokens()+b.Counts.OutputTokens(), 10)
-	b.charge = charge{known: true, source: sourceProvider, lines: []chargeLine{{
-		kind: "total", count: tokens, base: base.String(), cents: total.Cents(),
-	}}}
-	b.setCost(base, total)
-	return nil
-}
-
-// tableCharge computes the cost from prices. The sum of the lines that are billed one by one is what is billed: each is
-// rounded by itself, where a markup leaves more than 15 decimals.
-func (h *Handler) tableCharge(b *bill, res *usage.Result, f factor) error {
-	c, err := h.prices.Cost(h.query(b.target, b.upstream(), b.ResponseModel, b.Tier, b.Settled), &res.Counts)
-	if err != nil {
-		return err
-	}
-	b.Prices = c.Version
-	for _, n := range c.Notes {
-		b.note(n)
-	}
-	b.charge = charge{known: true, source: sourcePrices}
-	if h.shape.kind != shapeCost {
-		total, err := c.Total.Scale(f.num, f.den)
-		if err != nil {
-			return err
-		}
-		b.setCost(c.Total, total)
-		return nil
-	}
-	var total price.Amount
-	b.charge.lines = make([]chargeLine, 0, len(c.Lines))
-	for _, l := range c.Lines {
-		billed, err := l.Amount.Scale(f.num, f.den)
-		if err != nil {
-			return err
-		}
-		if total, err = total.Add(billed); err != nil {
-			return err
-		}
-		b.charge.lines = append(b.charge.lines, chargeLine{
-			kind: l.Name(), count: string(appendQuantity(nil, l.Kind, l.Count)), price: l.Price.String(), per: l.Unit.String(),
-			base: l.Amount.String(), cents: billed.Cents(),
-		})
-	}
-	b.setCost(c.Total, total)
-	return nil
-}
-
-// note adds to what the record says of its price.
-func (b *bill) note(text string) {
-	if b.PriceNote != "" {
-		b.PriceNote += "; "
-	}
-	b.PriceNote += text
-}
-
-func (b *bill) setCost(base, total price.Amount) {
-	b.Cost = total.String()
-	if base != total {
-		b.BaseCost = base.String()
-	}
-}
-
-// query says what is to be priced. The model that answered comes first: it says exactly what an alias or a deployment's
-// name stands for. The name that the client asked for is the operator's own and tells nothing.
-func (h *Handler) query(t *llm.Target, upstream, answered, tier string, at time.Time) price.Query {
-	q := price.Query{Provider: t.Provider, BaseURL: t.BaseURL, Model: upstream, Tier: tier, At: at, Written: t.Prices}
-	if answered != "" && answered != upstream {
-		q.Model, q.Fallback = answered, []string{upstream}
-	}
-	return q
-}
 
 // findPrice returns why there is no price for the call at a target. Calls that are not billed need none.
 func (h *Handler) findPrice(c *llm.Call, t *llm.Target) error {
 	if c.Endpoint != nil && c.Endpoint.Billing != llm.Billable {
 		return nil
 	}
-	return h.prices.Priced(h.query(t, t.Upstream, "", c.Request.Tier, c.Start))
+	return h.tariff.Priced(t, c.Request.Tier, c.Start)
 }
 
 // priced is the call's Priced: a call does not go on to a backend or a fallback model without a price either.
@@ -196,19 +55,4 @@ func (h *Handler) checkOthersPriced(c *llm.Call, t *llm.Target) *llm.Error {
 		return &llm.Error{Status: http.StatusBadRequest, Type: "unpriced_model", Param: o.Member, Message: message}
 	}
 	return nil
-}
-
-// estimateInterrupted settles the record of a call that an earlier process left open: billed for what its request held.
-func (h *Handler) estimateInterrupted(r *record.Record, now time.Time) (payload []byte, billed bool) {
-	target := &llm.Target{Provider: r.Provider, Upstream: r.Upstream, BaseURL: r.BaseURL, Prices: r.Written}
-	b := bill{Record: r, target: target}
-	var res usage.Result
-	estimateInput(&res, r.InputUnits)
-	res.How = "the gateway ended before the call did: input counted from the request"
-	r.ForgetOpened()
-	r.Outcome, r.Settled = record.OutcomeInterrupted, now
-	b.take(&res)
-	h.price(&b, &res)
-	events := h.appendEvents(nil, &b)
-	return r.Append(nil, events), len(events) > 0
 }

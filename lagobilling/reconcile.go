@@ -16,6 +16,7 @@ import (
 	"github.com/tollgate-llm/tollgate/internal/lago"
 	"github.com/tollgate-llm/tollgate/internal/record"
 	"github.com/tollgate-llm/tollgate/internal/spool"
+	"github.com/tollgate-llm/tollgate/internal/tariff"
 )
 
 const (
@@ -275,9 +276,9 @@ func inPeriod(use lago.Usage, at time.Time) bool {
 // units is what Lago's metric makes of an event.
 func (r *reconciliation) units(code string, properties []byte) decimal.Decimal {
 	switch m := r.metrics[code]; m.AggregationType {
-	case countAgg:
+	case tariff.CountAgg:
 		return decimal.NewFromInt(1)
-	case sumAgg:
+	case tariff.SumAgg:
 		if m.Expression == "" {
 			return plainDecimal(member(properties, m.FieldName))
 		}

@@ -10,6 +10,7 @@ import (
 	"github.com/shopspring/decimal"
 
 	"github.com/tollgate-llm/tollgate/internal/lago"
+	"github.com/tollgate-llm/tollgate/internal/tariff"
 )
 
 // payer compares one payer with Lago.
@@ -183,7 +184,7 @@ func (r *reconciliation) compareUsage(t *tally, use lago.Usage, m lago.BillableM
 		}
 	}
 	compare("events", decimal.NewFromInt(c.EventsCount), t.ours.events, t.oursFresh.events, t.rest.events, t.restFresh.events)
-	if m.Expression == "" && (m.AggregationType == sumAgg || m.AggregationType == countAgg) {
+	if m.Expression == "" && (m.AggregationType == tariff.SumAgg || m.AggregationType == tariff.CountAgg) {
 		compare("units", plainDecimal(c.Units), t.ours.units, t.oursFresh.units, t.rest.units, t.restFresh.units)
 	}
 	if c.Charge.Model == "dynamic" { // in whole cents, however Lago rounds them

@@ -17,6 +17,7 @@ import (
 	"github.com/tollgate-llm/tollgate/internal/llm"
 	"github.com/tollgate-llm/tollgate/internal/record"
 	"github.com/tollgate-llm/tollgate/internal/spool"
+	"github.com/tollgate-llm/tollgate/internal/tariff"
 	"github.com/tollgate-llm/tollgate/internal/usage"
 )
 
@@ -127,7 +128,7 @@ func openedRecord(account string, c *llm.Call, payer, by string, properties []re
 		r.Key, r.KeyAlias, r.Team, r.User = id.KeyName, id.KeyAlias, id.TeamID, id.UserID
 		r.KeyHash = id.KeyHash[:min(len(id.KeyHash), 12)]
 	}
-	r.EndUser = clip(r.EndUser)
+	r.EndUser = record.Clip(r.EndUser)
 	return r
 }
 
@@ -159,11 +160,8 @@ func (m *meter) settle(how ending) {
 	if !m.first.IsZero() {
 		r.TTFT = m.first.Sub(m.call.Start).Milliseconds()
 	}
-	b := bill{Record: r, target: m.target(), unsent: !m.wasSent()}
-	b.take(&res)
-	m.h.price(&b, &res)
 	buf, evs := payloads.Get().(*[]byte), payloads.Get().(*[]byte)
-	*evs = m.h.appendEvents((*evs)[:0], &b)
+	*evs = m.h.tariff.Settle((*evs)[:0], r, m.target(), &res, m.wasSent())
 	*buf = r.Append((*buf)[:0], *evs)
 	err := m.account.settle(m.id, *buf, len(*evs) > 0)
 	payloads.Put(buf)
@@ -176,7 +174,7 @@ func (m *meter) settle(how ending) {
 		return
 	}
 	m.call.Settled(&llm.Settlement{
-		Target: b.target, Attempts: r.Attempts, Outcome: r.Outcome, Status: r.Status, Counts: &r.Counts.Counts, Cost: r.Cost,
+		Target: m.target(), Attempts: r.Attempts, Outcome: r.Outcome, Status: r.Status, Counts: &r.Counts.Counts, Cost: r.Cost,
 		Unpriced: r.Unpriced, Duration: now.Sub(m.call.Start), FirstByte: m.first.Sub(m.call.Start),
 	})
 }
@@ -259,7 +257,7 @@ func (m *meter) result() usage.Result {
 	if failure(status) || m.endpoint().Billing != llm.Billable || !m.wasSent() || (status == 0 && !m.clientGone()) {
 		return res
 	}
-	estimateInput(&res, m.call.Request.TextUnits)
+	tariff.EstimateInput(&res, m.call.Request.TextUnits)
 	if n := m.call.Request.InputCharacters; n > 0 {
 		res.Counts.Set(usage.InputCharacters, n)
 	}
@@ -272,10 +270,4 @@ func (m *meter) result() usage.Result {
 		res.How = "the answer was not read: input counted from the request"
 	}
 	return res
-}
-
-// estimateInput counts the text of a request by the characters rule of package usage.
-func estimateInput(res *usage.Result, units int64) {
-	res.Source = usage.Estimated
-	res.Counts.Set(usage.Input, (units+999)/1000)
 }

@@ -6,6 +6,7 @@ import (
 	"net/http"
 
 	"github.com/tollgate-llm/tollgate/internal/lago"
+	"github.com/tollgate-llm/tollgate/internal/tariff"
 )
 
 // What setup found or did about a billable metric.
@@ -66,7 +67,7 @@ func (a *Account) setUp(ctx context.Context, dry bool, tell func(string, int, in
 		tell("billable metrics", i, len(wanted))
 		m, err := a.setUpMetric(ctx, client, &wanted[i], have, dry)
 		if err != nil {
-			r.OK, r.Error = false, "metric "+wanted[i].code+": "+err.Error()
+			r.OK, r.Error = false, "metric "+wanted[i].Code+": "+err.Error()
 			return r
 		}
 		r.OK = r.OK && m.State != setupDiffers
@@ -76,17 +77,17 @@ func (a *Account) setUp(ctx context.Context, dry bool, tell func(string, int, in
 }
 
 func (a *Account) setUpMetric(
-	ctx context.Context, client *lago.Client, w *wantedMetric, have map[string]lago.BillableMetric, dry bool,
+	ctx context.Context, client *lago.Client, w *tariff.Metric, have map[string]lago.BillableMetric, dry bool,
 ) (setupMetric, error) {
-	m := setupMetric{Code: w.code, Name: w.name, Aggregation: sumAgg, Field: w.field, State: setupMissing}
-	known, there := have[w.code]
+	m := setupMetric{Code: w.Code, Name: w.Name, Aggregation: tariff.SumAgg, Field: w.Field, State: setupMissing}
+	known, there := have[w.Code]
 	if !there && !dry {
 		if err := a.turn(ctx); err != nil {
 			return m, err
 		}
 		created, err := client.CreateBillableMetric(ctx, lago.BillableMetric{
-			Name: w.name, Code: w.code, AggregationType: sumAgg, FieldName: w.field,
-			Description: "Created by Tollgate for its events " + w.shape,
+			Name: w.Name, Code: w.Code, AggregationType: tariff.SumAgg, FieldName: w.Field,
+			Description: "Created by Tollgate for its events " + w.Shape,
 		})
 		if err == nil {
 			m.Name, m.State = created.Name, setupCreated
@@ -97,14 +98,14 @@ func (a *Account) setUpMetric(
 		}
 		// Somebody else, another instance perhaps, has created it meanwhile.
 		var lookErr error
-		if known, lookErr = client.BillableMetric(ctx, w.code); lookErr != nil {
+		if known, lookErr = client.BillableMetric(ctx, w.Code); lookErr != nil {
 			return m, err
 		}
 		there = true
 	}
 	if there {
 		m.Name, m.Aggregation, m.Field, m.State = known.Name, known.AggregationType, known.FieldName, setupExists
-		problem, warning := w.fits(known)
+		problem, warning := w.Fits(known)
 		if m.Words = warning; problem != "" {
 			m.State, m.Words = setupDiffers, problem
 		}

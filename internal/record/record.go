@@ -7,11 +7,13 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/tidwall/gjson"
 
 	"github.com/tollgate-llm/tollgate/internal/jsonscan"
+	"github.com/tollgate-llm/tollgate/internal/llm"
 	"github.com/tollgate-llm/tollgate/internal/usage"
 )
 
@@ -302,4 +304,12 @@ func (r *Record) appendProperties(o Object) Object {
 		o = one.Close()
 	}
 	return append(o, ']')
+}
+
+// Clip makes a text that the gateway did not choose fit for a record: empty when it cannot be a name.
+func Clip(s string) string {
+	if s = strings.TrimSpace(s); llm.CheckName(s) != nil {
+		return ""
+	}
+	return s
 }

@@ -1,8 +1,7 @@
-package lagobilling
+package tariff
 
 import (
 	"strconv"
-	"strings"
 
 	"github.com/tollgate-llm/tollgate/internal/llm"
 	"github.com/tollgate-llm/tollgate/internal/record"
@@ -11,21 +10,21 @@ import (
 
 // The shapes of events.
 const (
-	shapePerRequest   = "per_request"
-	shapePerTokenType = "per_token_type" //nolint:gosec // a setting, no credential
-	shapeCost         = "cost"
+	PerRequest   = "per_request"
+	PerTokenType = "per_token_type" //nolint:gosec // a setting, no credential
+	Cost         = "cost"
 )
 
 // How events per token type count.
 const (
-	countsDisjoint = "disjoint"
-	countsSDK      = "sdk"
+	Disjoint = "disjoint"
+	SDK      = "sdk"
 )
 
 // Codes of billable metrics where the configuration names none.
 const (
-	defaultCode     = "llm_usage"
-	defaultCostCode = "llm_cost"
+	DefaultCode     = "llm_usage"
+	DefaultCostCode = "llm_cost"
 )
 
 // shape is how the events of a handler look.
@@ -49,7 +48,7 @@ func (b *bill) take(res *usage.Result) {
 	b.Source, b.How = res.Source, res.How
 	// The tier is what the answer says. One that the client asked for and nobody confirmed would let the client choose its
 	// own price.
-	b.ResponseModel, b.ResponseID, b.Tier = clip(res.Model), clip(res.ID), clip(res.Tier)
+	b.ResponseModel, b.ResponseID, b.Tier = record.Clip(res.Model), record.Clip(res.ID), record.Clip(res.Tier)
 	if b.NotBilled != "" {
 		return
 	}
@@ -65,14 +64,6 @@ func (b *bill) take(res *usage.Result) {
 	}
 }
 
-// clip makes a provider's text fit for a record.
-func clip(s string) string {
-	if s = strings.TrimSpace(s); llm.CheckName(s) != nil {
-		return ""
-	}
-	return s
-}
-
 // upstream is the model name sent upstream, or the one asked for while no attempt was made.
 func (b *bill) upstream() string {
 	if b.Upstream != "" {
@@ -82,17 +73,17 @@ func (b *bill) upstream() string {
 }
 
 // appendEvents appends the record's events, comma-separated, and says in the record why there are none.
-func (h *Handler) appendEvents(dst []byte, b *bill) []byte {
+func (s shape) appendEvents(dst []byte, b *bill) []byte {
 	if b.NotBilled != "" {
 		return dst
 	}
-	switch h.shape.kind {
-	case shapePerTokenType:
-		dst = h.perTokenType(dst, b)
-	case shapeCost:
-		dst = h.perCost(dst, b)
+	switch s.kind {
+	case PerTokenType:
+		dst = s.perTokenType(dst, b)
+	case Cost:
+		dst = s.perCost(dst, b)
 	default:
-		dst = h.perRequest(dst, b)
+		dst = s.perRequest(dst, b)
 	}
 	if len(dst) == 0 && b.NotBilled == "" {
 		b.NotBilled = record.NotBilledNothing // all counts are zero, which is not the same as unknown
@@ -185,10 +176,13 @@ var reserved = func() map[string]bool {
 	return names
 }()
 
+// Reserved reports whether events have a property of that name that is not the operator's.
+func Reserved(name string) bool { return reserved[name] }
+
 // perRequest appends the one event of LiteLLM's callback: the totals under the names that it sends and under those that
 // its documentation gives, and the kinds within them.
-func (h *Handler) perRequest(dst []byte, b *bill) []byte {
-	p := b.event(dst, h.shape.code, "")
+func (s shape) perRequest(dst []byte, b *bill) []byte {
+	p := b.event(dst, s.code, "")
 	p = p.Str("model", b.upstream())
 	p = p.Str("model_group", b.Asked)
 	p = p.Opt("response_cost", b.Cost)
@@ -248,9 +242,9 @@ var tokenCodes = named("llm_", [usage.NumKinds]string{
 })
 
 // perTokenType appends one event for each kind that is not zero, in the convention of Lago's agent SDK.
-func (h *Handler) perTokenType(dst []byte, b *bill) []byte {
+func (s shape) perTokenType(dst []byte, b *bill) []byte {
 	c := b.Counts.Counts
-	if h.shape.counts == countsSDK {
+	if s.counts == SDK {
 		c = overlapping(c, b.target.API, b.Provider)
 	}
 	for k := range usage.Kind(usage.NumKinds) {
@@ -313,7 +307,7 @@ func overlapping(c usage.Counts, flavour llm.API, provider string) usage.Counts 
 }
 
 // perCost appends one event for each priced kind, with its exact amount for Lago's dynamic charge.
-func (h *Handler) perCost(dst []byte, b *bill) []byte {
+func (s shape) perCost(dst []byte, b *bill) []byte {
 	if !b.charge.known {
 		b.NotBilled = record.NotBilledPrice
 		return dst
@@ -323,7 +317,7 @@ func (h *Handler) perCost(dst []byte, b *bill) []byte {
 		return dst
 	}
 	for _, l := range b.charge.lines {
-		p := b.event(dst, h.shape.code, l.cents)
+		p := b.event(dst, s.code, l.cents)
 		p = p.Str("token_type", l.kind)
 		p = p.Str("unit", l.count)
 		p = p.Str("value", l.count)

@@ -1,4 +1,4 @@
-package lagobilling
+package tariff
 
 import (
 	"encoding/json"
@@ -28,10 +28,20 @@ var (
 	anyUUID      = regexp.MustCompile(`[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}`)
 )
 
+func newTariff(t *testing.T, c Config) *Tariff {
+	t.Helper()
+	if c.Events == "" {
+		c.Events = PerRequest
+	}
+	tf, err := New(c)
+	require.NoError(t, err)
+	return tf
+}
+
 // priceable is a record as it stands before its events are made.
 func priceable(provider string, flavour llm.API, counts map[usage.Kind]int64) (*bill, *usage.Result) {
 	r := &record.Record{
-		ID: "01960000-0000-7000-8000-000000000000", Account: "main", Payer: "sub-1", ChargeBy: byTeam, Endpoint: "chat/completions",
+		ID: "01960000-0000-7000-8000-000000000000", Account: "main", Payer: "sub-1", ChargeBy: "team_id", Endpoint: "chat/completions",
 		Opened: time.Unix(1741219250, 0), Settled: time.UnixMilli(1741219251590), Outcome: record.OutcomeCompleted, Status: 200, Attempts: 1,
 		Asked: "gpt-4", Model: "gpt-4", Upstream: "gpt-4o-2024-08-06", Backend: "main", Provider: provider,
 		KeyAlias: "ci", Team: "team-1", User: "user-1",
@@ -57,26 +67,25 @@ func TestEvents(t *testing.T) {
 	}
 	cases := []struct {
 		name     string
-		handler  Handler
+		config   Config
 		provider string
 		flavour  llm.API
 		counts   map[usage.Kind]int64
 	}{
-		{"per_request", Handler{EventCode: "tokens"}, "openai", llm.OpenAI, openai},
-		{"per_request_markup", Handler{EventCode: "tokens", Markup: []Percent{{Percent: "10"}}}, "openai", llm.OpenAI, openai},
-		{"per_request_transcription", Handler{}, "openai", llm.OpenAI, map[usage.Kind]int64{usage.Milliseconds: 12_340}},
-		{"per_token_type", Handler{Events: shapePerTokenType}, "openai", llm.OpenAI, openai},
-		{"per_token_type_sdk_openai", Handler{Events: shapePerTokenType, TokenCounts: countsSDK}, "openai", llm.OpenAI, openai},
-		{"per_token_type_sdk_gemini", Handler{Events: shapePerTokenType, TokenCounts: countsSDK}, "gemini", llm.Gemini, openai},
-		{"per_token_type_sdk_anthropic", Handler{Events: shapePerTokenType, TokenCounts: countsSDK}, "anthropic", llm.Anthropic, anthropic},
-		{"per_token_type_sdk_media", Handler{Events: shapePerTokenType, TokenCounts: countsSDK}, "openai", llm.OpenAI, media},
-		{"cost", Handler{Events: shapeCost}, "openai", llm.OpenAI, openai},
-		{"cost_discount", Handler{Events: shapeCost, EventCode: "ai_cost", Discount: []Percent{{Provider: "openai", Percent: "33.3"}}}, "openai", llm.OpenAI, openai},
+		{"per_request", Config{Code: "tokens"}, "openai", llm.OpenAI, openai},
+		{"per_request_markup", Config{Code: "tokens", Markup: []Percent{{Percent: "10"}}}, "openai", llm.OpenAI, openai},
+		{"per_request_transcription", Config{}, "openai", llm.OpenAI, map[usage.Kind]int64{usage.Milliseconds: 12_340}},
+		{"per_token_type", Config{Events: PerTokenType}, "openai", llm.OpenAI, openai},
+		{"per_token_type_sdk_openai", Config{Events: PerTokenType, TokenCounts: SDK}, "openai", llm.OpenAI, openai},
+		{"per_token_type_sdk_gemini", Config{Events: PerTokenType, TokenCounts: SDK}, "gemini", llm.Gemini, openai},
+		{"per_token_type_sdk_anthropic", Config{Events: PerTokenType, TokenCounts: SDK}, "anthropic", llm.Anthropic, anthropic},
+		{"per_token_type_sdk_media", Config{Events: PerTokenType, TokenCounts: SDK}, "openai", llm.OpenAI, media},
+		{"cost", Config{Events: Cost}, "openai", llm.OpenAI, openai},
+		{"cost_discount", Config{Events: Cost, Code: "ai_cost", Discount: []Percent{{Provider: "openai", Percent: "33.3"}}}, "openai", llm.OpenAI, openai},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
-			h := c.handler
-			require.NoError(t, provision(t, &h))
+			h := newTariff(t, c.config)
 			b, res := priceable(c.provider, c.flavour, c.counts)
 			if c.counts[usage.OutputAudio] > 0 { // no other price stands in for that of audio
 				b.target.Prices = map[string]string{"input_audio": "40", "output_audio": "80"}
@@ -84,7 +93,7 @@ func TestEvents(t *testing.T) {
 			b.take(res)
 			h.price(b, res)
 			require.Empty(t, b.Unpriced)
-			events := h.appendEvents(nil, b)
+			events := h.shape.appendEvents(nil, b)
 			payload := b.Append(nil, events)
 
 			bodies, err := record.Events(payload)
@@ -156,13 +165,12 @@ func duplicateMembers(body []byte) error {
 }
 
 func TestDisjointKindsSumToTheTotal(t *testing.T) {
-	h := &Handler{Events: shapePerTokenType}
-	require.NoError(t, provision(t, h))
+	h := newTariff(t, Config{Events: PerTokenType})
 	b, res := priceable("openai", llm.OpenAI, map[usage.Kind]int64{
 		usage.Input: 3, usage.CacheRead: 5, usage.InputAudio: 7, usage.Output: 11, usage.Reasoning: 13, usage.OutputAudio: 17,
 	})
 	b.take(res)
-	bodies, err := record.Events(b.Append(nil, h.appendEvents(nil, b)))
+	bodies, err := record.Events(b.Append(nil, h.shape.appendEvents(nil, b)))
 	require.NoError(t, err)
 	sum := new(big.Int)
 	for _, body := range bodies {
@@ -185,14 +193,13 @@ func TestMoneyIsExact(t *testing.T) {
 	for range 300 {
 		percent := rnd.Int64N(1_000_000_000) // in millionths: up to 1000
 		text := big.NewRat(percent, 1_000_000).FloatString(6)
-		h := &Handler{Events: shapeCost, Markup: []Percent{{Percent: text}}}
-		require.NoError(t, provision(t, h))
+		h := newTariff(t, Config{Events: Cost, Markup: []Percent{{Percent: text}}})
 		in, out := rnd.Int64N(10_000_000)+1, rnd.Int64N(1_000_000)+1
 		b, res := priceable("openai", llm.OpenAI, map[usage.Kind]int64{usage.Input: in, usage.Output: out})
 		b.take(res)
 		h.price(b, res)
 		require.Empty(t, b.Unpriced)
-		bodies, err := record.Events(b.Append(nil, h.appendEvents(nil, b)))
+		bodies, err := record.Events(b.Append(nil, h.shape.appendEvents(nil, b)))
 		require.NoError(t, err)
 		require.Len(t, bodies, 2)
 		sum := new(big.Rat)
@@ -218,8 +225,7 @@ func TestMoneyIsExact(t *testing.T) {
 }
 
 func TestProvidersOwnCostIsPreferred(t *testing.T) {
-	h := &Handler{Markup: []Percent{{Percent: "100"}}}
-	require.NoError(t, provision(t, h))
+	h := newTariff(t, Config{Markup: []Percent{{Percent: "100"}}})
 	for unit, text := range map[string]string{"usd": "0.00123", "usd_ticks": "12300000"} {
 		b, res := priceable("openrouter", llm.OpenAI, map[usage.Kind]int64{usage.Input: 10, usage.Output: 1})
 		b.target.Prices = nil
@@ -245,44 +251,31 @@ func TestProvidersOwnCostIsPreferred(t *testing.T) {
 }
 
 func TestUnpriced(t *testing.T) {
-	h := &Handler{}
-	require.NoError(t, provision(t, h))
+	h := newTariff(t, Config{})
 	b, res := priceable("openai", llm.OpenAI, map[usage.Kind]int64{usage.Input: 10, usage.Output: 1})
 	b.Upstream, b.target.Prices = "a-model-nobody-knows", nil
 	b.take(res)
 	h.price(b, res)
 	require.NotEmpty(t, b.Unpriced)
-	events := string(h.appendEvents(nil, b))
+	events := string(h.shape.appendEvents(nil, b))
 	require.Contains(t, events, `"prompt_tokens":"10"`, "tokens are billed without an amount")
 	require.NotContains(t, events, "response_cost")
 
-	strict := &Handler{Events: shapeCost}
-	require.NoError(t, provision(t, strict))
+	strict := newTariff(t, Config{Events: Cost})
 	b.Unpriced = ""
 	strict.price(b, res)
-	require.Empty(t, strict.appendEvents(nil, b))
+	require.Empty(t, strict.shape.appendEvents(nil, b))
 	require.Equal(t, record.NotBilledPrice, b.NotBilled, "a call that cannot be billed says so")
-
-	rt := chatRoute(nil)
-	call := newCall(rt)
-	call.Plan(&llm.Target{Provider: "openai", Upstream: "a-model-nobody-knows"})
-	refusal := strict.checkPriced(call)
-	require.NotNil(t, refusal)
-	require.Equal(t, 400, refusal.Status)
-	require.Equal(t, "unpriced_model", refusal.Type)
-	require.Contains(t, refusal.Message, "gpt-4")
-	require.Nil(t, h.checkPriced(call), "unpriced allow lets it pass")
 }
 
 func TestRestamp(t *testing.T) {
-	for _, shape := range []string{shapePerRequest, shapeCost, shapePerTokenType} {
-		h := &Handler{Events: shape}
-		require.NoError(t, provision(t, h))
+	for _, shape := range []string{PerRequest, Cost, PerTokenType} {
+		h := newTariff(t, Config{Events: shape})
 		b, res := priceable("openai", llm.OpenAI, map[usage.Kind]int64{usage.Input: 10, usage.Output: 1})
 		b.Payer = `"timestamp":"1"`
 		b.take(res)
 		h.price(b, res)
-		before := b.Append(nil, h.appendEvents(nil, b))
+		before := b.Append(nil, h.shape.appendEvents(nil, b))
 		after, err := record.Restamp(before, time.UnixMilli(1800000000007))
 		require.NoError(t, err)
 		require.True(t, json.Valid(after))
@@ -303,14 +296,13 @@ func TestRestamp(t *testing.T) {
 
 // TestZeroIsNotAbsent has a provider report zero tokens: the record does not say that nothing is known.
 func TestZeroIsNotAbsent(t *testing.T) {
-	for shape, want := range map[string]string{shapePerTokenType: record.NotBilledNothing, shapeCost: record.NotBilledNothing, shapePerRequest: ""} {
+	for shape, want := range map[string]string{PerTokenType: record.NotBilledNothing, Cost: record.NotBilledNothing, PerRequest: ""} {
 		for _, counts := range []map[usage.Kind]int64{{usage.Input: 0, usage.Output: 0}, nil} {
-			h := &Handler{Events: shape}
-			require.NoError(t, provision(t, h))
+			h := newTariff(t, Config{Events: shape})
 			b, res := priceable("openai", llm.OpenAI, counts)
 			b.take(res)
 			h.price(b, res)
-			payload := string(b.Append(nil, h.appendEvents(nil, b)))
+			payload := string(b.Append(nil, h.shape.appendEvents(nil, b)))
 			if counts == nil {
 				require.Equal(t, record.NotBilledUsage, b.NotBilled, shape)
 				require.NotContains(t, payload, `"counts"`)
@@ -318,7 +310,7 @@ func TestZeroIsNotAbsent(t *testing.T) {
 			}
 			require.Equal(t, want, b.NotBilled, shape)
 			require.Contains(t, payload, `"counts":{"input":0,"output":0}`)
-			if shape == shapePerRequest {
+			if shape == PerRequest {
 				require.Contains(t, payload, `"total_tokens":"0"`)
 				require.Contains(t, payload, `"response_cost":"0"`)
 			}
@@ -329,20 +321,19 @@ func TestZeroIsNotAbsent(t *testing.T) {
 // TestOverflowIsNoBill has a price and a count whose product does not fit: the record says so, and no amount is billed.
 func TestOverflowIsNoBill(t *testing.T) {
 	huge := map[string]string{"input": "1", "output": "1", "web_searches": "9000000000"}
-	for _, shape := range []string{shapePerRequest, shapePerTokenType, shapeCost} {
-		h := &Handler{Events: shape}
-		require.NoError(t, provision(t, h))
+	for _, shape := range []string{PerRequest, PerTokenType, Cost} {
+		h := newTariff(t, Config{Events: shape})
 		b, res := priceable("openai", llm.OpenAI, map[usage.Kind]int64{usage.Input: 10, usage.Output: 1, usage.WebSearches: 1 << 53})
 		b.target.Prices = huge
 		b.take(res)
 		h.price(b, res)
 		require.Contains(t, b.Unpriced, "overflows", "the record says why there is no amount")
 		require.Empty(t, b.Cost)
-		events := h.appendEvents(nil, b)
+		events := h.shape.appendEvents(nil, b)
 		payload := b.Append(nil, events)
 		require.NotContains(t, string(payload), "response_cost")
 		require.NotContains(t, string(payload), "precise_total_amount_cents")
-		if shape == shapeCost {
+		if shape == Cost {
 			require.Empty(t, events)
 			require.Equal(t, record.NotBilledPrice, b.NotBilled)
 			continue
@@ -351,8 +342,7 @@ func TestOverflowIsNoBill(t *testing.T) {
 	}
 	// A markup may be what makes it too large, and so may the sum of two amounts that fit.
 	for _, markup := range []string{"0", "1000"} {
-		h := &Handler{Markup: []Percent{{Percent: markup}}}
-		require.NoError(t, provision(t, h))
+		h := newTariff(t, Config{Markup: []Percent{{Percent: markup}}})
 		b, res := priceable("openai", llm.OpenAI, map[usage.Kind]int64{usage.Input: 1, usage.WebSearches: 1 << 45})
 		b.target.Prices = map[string]string{"input": "1", "web_searches": "9000000000"}
 		b.take(res)
@@ -365,8 +355,7 @@ func TestOverflowIsNoBill(t *testing.T) {
 			require.Empty(t, b.Cost)
 		}
 	}
-	h := &Handler{}
-	require.NoError(t, provision(t, h))
+	h := newTariff(t, Config{})
 	b, res := priceable("openrouter", llm.OpenAI, map[usage.Kind]int64{usage.Input: 1, usage.Output: 1})
 	b.target.Prices, b.Upstream = nil, "no-such-model"
 	res.Cost, res.CostUnit = "1e30", "usd"
@@ -384,20 +373,22 @@ func TestOverflowIsNoBill(t *testing.T) {
 func TestEventsThatLagoCounts(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(5, 6))
 	ids := make(map[string]bool)
-	for name, h := range map[string]*Handler{
-		"per request":         {EventCode: "tokens", Markup: []Percent{{Percent: "0.000001"}}},
-		"per token type":      {Events: shapePerTokenType},
-		"per token type, sdk": {Events: shapePerTokenType, TokenCounts: countsSDK},
-		"cost":                {Events: shapeCost, EventCode: "tokens", Discount: []Percent{{Percent: "99.999999"}}},
+	for name, config := range map[string]Config{
+		"per request":         {Code: "tokens", Markup: []Percent{{Percent: "0.000001"}}},
+		"per token type":      {Events: PerTokenType},
+		"per token type, sdk": {Events: PerTokenType, TokenCounts: SDK},
+		"cost":                {Events: Cost, Code: "tokens", Discount: []Percent{{Percent: "99.999999"}}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			require.NoError(t, provision(t, h))
+			h := newTariff(t, config)
 			l := testkit.NewLago(t, testkit.LagoOptions{})
-			for _, m := range h.wanted() {
-				l.AddMetric(testkit.LagoMetric{Code: m.code, Field: m.field})
+			for _, m := range h.Metrics() {
+				l.AddMetric(testkit.LagoMetric{Code: m.Code, Field: m.Field})
 			}
 			l.AddSubscription(testkit.LagoSubscription{ExternalID: "sub-1"})
-			c, err := newClient(settings{apiBase: l.URL, apiKey: l.Key()})
+			base, err := lago.ParseBase(l.URL)
+			require.NoError(t, err)
+			c, err := lago.New(lago.Options{Base: base, Key: l.Key()})
 			require.NoError(t, err)
 			t.Cleanup(c.CloseIdle)
 			sent := 0
@@ -409,7 +400,7 @@ func TestEventsThatLagoCounts(t *testing.T) {
 				b.Payer = "sub-1"
 				b.take(res)
 				h.price(b, res)
-				bodies, err := record.Events(b.Append(nil, h.appendEvents(nil, b)))
+				bodies, err := record.Events(b.Append(nil, h.shape.appendEvents(nil, b)))
 				require.NoError(t, err)
 				for _, body := range bodies {
 					e := gjson.ParseBytes(body)
@@ -417,14 +408,14 @@ func TestEventsThatLagoCounts(t *testing.T) {
 					require.False(t, ids[id], "an id is used twice")
 					ids[id] = true
 					require.Regexp(t, `^\d{10}\.\d{3}$`, e.Get("timestamp").Str)
-					if cents := e.Get("precise_total_amount_cents"); h.shape.kind == shapeCost {
+					if cents := e.Get("precise_total_amount_cents"); h.shape.kind == Cost {
 						require.Regexp(t, `^\d+(\.\d+)?$`, cents.Str)
 					}
-					wanted := h.wanted()
+					wanted := h.Metrics()
 					e.Get("properties").ForEach(func(k, v gjson.Result) bool {
 						require.Equal(t, gjson.String, v.Type, k.Str)
 						for _, m := range wanted {
-							for _, q := range m.quantities {
+							for _, q := range m.Quantities {
 								if q == k.Str {
 									require.Regexp(t, `^\d+(\.\d+)?$`, v.Str, k.Str)
 								}
@@ -439,5 +430,17 @@ func TestEventsThatLagoCounts(t *testing.T) {
 			require.Equal(t, sent, l.BilledCount("sub-1", ""), "everything that was sent counts")
 			require.Empty(t, l.Violations())
 		})
+	}
+}
+
+func TestEveryKindIsBilled(t *testing.T) {
+	page, err := os.ReadFile(filepath.Join("..", "..", "docs", "lagobilling.md"))
+	require.NoError(t, err)
+	for k := range usage.Kind(usage.NumKinds) {
+		if tokenCodes[k] != "" && !strings.HasSuffix(tokenCodes[k], "image_input_tokens") && !strings.HasSuffix(tokenCodes[k], "video_input_tokens") {
+			require.Contains(t, string(page), "`"+tokenCodes[k]+"`")
+		}
+		require.NotEmpty(t, tokenCodes[k], "every kind has a code")
+		require.True(t, requestProperties[k] != "" || k == usage.Input || k == usage.Output, "every kind but the plain ones has a property")
 	}
 }

@@ -1,0 +1,90 @@
+// Package tariff decides what a call costs and which events bill it.
+package tariff
+
+import (
+	"time"
+
+	"github.com/tollgate-llm/tollgate/internal/llm"
+	"github.com/tollgate-llm/tollgate/internal/price"
+	"github.com/tollgate-llm/tollgate/internal/record"
+	"github.com/tollgate-llm/tollgate/internal/usage"
+)
+
+// Config is what a tariff is made of.
+type Config struct {
+	// Prices are the price data. Default: the built-in ones.
+	Prices *price.Table
+	// Events is the shape of the events: PerRequest (default), PerTokenType or Cost.
+	Events string
+	// TokenCounts says whether the counts of events per token type are Disjoint (default) or overlap: SDK.
+	TokenCounts string
+	// Code is the code of the billable metric. Default: DefaultCostCode for Cost, otherwise DefaultCode. Events per token
+	// type have codes of their own.
+	Code string
+	// Properties are the names of the operator's own properties.
+	Properties []string
+	// Markup is added to the cost, and Discount taken off.
+	Markup, Discount []Percent
+}
+
+// Tariff holds the prices, the markup and the shape of the events of one configuration. It does not change.
+type Tariff struct {
+	prices     *price.Table
+	factors    map[string]factor
+	shape      shape
+	properties []string
+}
+
+// New returns a tariff.
+func New(c Config) (*Tariff, error) {
+	t := &Tariff{prices: c.Prices, shape: shape{kind: c.Events, counts: c.TokenCounts, code: c.Code}, properties: c.Properties}
+	if t.prices == nil {
+		t.prices = price.Default()
+	}
+	if t.shape.code == "" {
+		if t.shape.code = DefaultCode; t.shape.kind == Cost {
+			t.shape.code = DefaultCostCode
+		}
+	}
+	var err error
+	t.factors, err = factors(c.Markup, c.Discount)
+	return t, err
+}
+
+// Priced returns why there is no price for a call to a target, nil when there is one.
+func (t *Tariff) Priced(target *llm.Target, tier string, at time.Time) error {
+	return t.prices.Priced(query(target, target.Upstream, "", tier, at))
+}
+
+// BillsAmounts reports whether events of that code carry the amount that is billed.
+func (t *Tariff) BillsAmounts(code string) bool { return t.shape.kind == Cost && t.shape.code == code }
+
+// Settle completes a record whose outcome is known with what the answer used and what that costs, and appends its events to
+// dst, comma-separated. sent says that a provider has the call.
+func (t *Tariff) Settle(dst []byte, r *record.Record, target *llm.Target, res *usage.Result, sent bool) []byte {
+	b := bill{Record: r, target: target, unsent: !sent}
+	b.take(res)
+	t.price(&b, res)
+	return t.shape.appendEvents(dst, &b)
+}
+
+// EstimateInput counts the text of a request by the characters rule of package usage.
+func EstimateInput(res *usage.Result, units int64) {
+	res.Source = usage.Estimated
+	res.Counts.Set(usage.Input, (units+999)/1000)
+}
+
+// Estimate settles the opened record of an interrupted call: billed for what its request held.
+func (t *Tariff) Estimate(r *record.Record, now time.Time) (payload []byte, billed bool) {
+	target := &llm.Target{Provider: r.Provider, Upstream: r.Upstream, BaseURL: r.BaseURL, Prices: r.Written}
+	b := bill{Record: r, target: target}
+	var res usage.Result
+	EstimateInput(&res, r.InputUnits)
+	res.How = "the gateway ended before the call did: input counted from the request"
+	r.ForgetOpened()
+	r.Outcome, r.Settled = record.OutcomeInterrupted, now
+	b.take(&res)
+	t.price(&b, &res)
+	events := t.shape.appendEvents(nil, &b)
+	return r.Append(nil, events), len(events) > 0
+}
