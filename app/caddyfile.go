@@ -39,7 +39,7 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 				return err
 			}
 		default:
-			return d.Errf("unknown subdirective %q", d.Val())
+			return d.Errf("unrecognized subdirective: %s", d.Val())
 		}
 	}
 	return nil

@@ -57,7 +57,7 @@ func TestGlobalOptionErrors(t *testing.T) {
 		"\ttollgate {\n\t\tgc_percent 5\n\t}":                       `gc_percent: "5" is not a whole number from 10 to 10000, and not off`,
 		"\ttollgate {\n\t\tgc_percent\n\t}":                         "Caddyfile:5",
 		"\ttollgate {\n\t\tgc_percent 50\n\t\tgc_percent 60\n\t}":   "gc_percent is given twice",
-		"\ttollgate {\n\t\tgarbage\n\t}":                            `unknown subdirective "garbage"`,
+		"\ttollgate {\n\t\tgarbage\n\t}":                            "unrecognized subdirective: garbage",
 		"\ttollgate here":                                           "Caddyfile:4",
 		"\ttollgate\n\ttollgate {\n\t\tgc_percent 50\n\t}":          "the tollgate option is given twice",
 		"\ttollgate {\n\t\tgc_percent off\n\t}\n\tno_such_option 1": "no_such_option",
