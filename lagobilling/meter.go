@@ -139,9 +139,10 @@ func (m *meter) prepare(status int, header http.Header) {
 	contentType := header.Get("Content-Type")
 	media := mediaType(contentType)
 	m.framed = media == "text/event-stream" || strings.HasSuffix(media, "json")
+	t := m.target()
 	m.reader = usage.NewReader(usage.Options{
-		API: m.call.Endpoint.Reader, Provider: m.target().Provider, Status: status, ContentType: contentType,
-		Tier: header.Get("X-Amzn-Bedrock-Service-Tier"), // invoke says it nowhere else
+		API: m.call.Endpoint.Reader, Provider: t.Provider, Status: status, ContentType: contentType,
+		Header: header, Model: t.Upstream, BaseURL: t.BaseURL, Priced: len(t.Prices) > 0,
 	})
 	m.strip = m.call.Attempt().UsageInjected() && status == http.StatusOK && media == "text/event-stream"
 	if m.strip && m.left >= 0 {

@@ -340,10 +340,8 @@ func unreadable(words string) error {
 
 var errUnreadable = errors.New("an answer that is not Lago's")
 
-// segment escapes an id for use as one segment of a path.
+// segment escapes an id for use as one segment of a path. Dots are escaped as well: most of Lago's routes take a dot for the beginning of a format,
+// such as `.json`, as Rails does without a constraint.
 func segment(id string) string {
-	if id == "." || id == ".." {
-		return strings.ReplaceAll(id, ".", "%2E")
-	}
-	return url.PathEscape(id)
+	return strings.ReplaceAll(url.PathEscape(id), ".", "%2E")
 }

@@ -19,7 +19,7 @@ func TestObjects(t *testing.T) {
 	now := time.Unix(1741219300, 0)
 	for _, store := range []string{testkit.LagoPostgres, testkit.LagoClickHouse} {
 		l := testkit.NewLago(t, testkit.LagoOptions{Key: key, Store: store, Now: func() time.Time { return now }})
-		l.AddSubscription(testkit.LagoSubscription{ExternalID: "sub/1 ?", Plan: "pro"})
+		l.AddSubscription(testkit.LagoSubscription{ExternalID: "ann@example.com/1 ?", Plan: "pro.v1"})
 		c := client(t, l.URL)
 		ctx := t.Context()
 
@@ -27,9 +27,9 @@ func TestObjects(t *testing.T) {
 		require.NoError(t, err)
 		assert.Equal(t, store, org.EventsStore)
 
-		sub, err := c.Subscription(ctx, "sub/1 ?")
+		sub, err := c.Subscription(ctx, "ann@example.com/1 ?")
 		require.NoError(t, err)
-		assert.Equal(t, "sub/1 ?", sub.ExternalID)
+		assert.Equal(t, "ann@example.com/1 ?", sub.ExternalID)
 		assert.Equal(t, "2025-03-01T00:00:00Z", sub.PeriodStart.Format(time.RFC3339))
 		for _, unknown := range []string{"nobody", "..", "."} {
 			_, err = c.Subscription(ctx, unknown)
@@ -37,11 +37,11 @@ func TestObjects(t *testing.T) {
 		}
 
 		for i := range 250 {
-			m := lago.BillableMetric{Name: "n", Code: "m" + string(rune('a'+i/26)) + string(rune('a'+i%26)), AggregationType: "sum_agg", FieldName: "value"}
+			m := lago.BillableMetric{Name: "n", Code: "m." + string(rune('a'+i/26)) + string(rune('a'+i%26)), AggregationType: "sum_agg", FieldName: "value"}
 			_, err = c.CreateBillableMetric(ctx, m)
 			require.NoError(t, err)
 		}
-		_, err = c.CreateBillableMetric(ctx, lago.BillableMetric{Name: "n", Code: "maa", AggregationType: "sum_agg", FieldName: "value"})
+		_, err = c.CreateBillableMetric(ctx, lago.BillableMetric{Name: "n", Code: "m.aa", AggregationType: "sum_agg", FieldName: "value"})
 		var e *lago.Error
 		require.ErrorAs(t, err, &e)
 		assert.Equal(t, 422, e.Status)
@@ -49,20 +49,20 @@ func TestObjects(t *testing.T) {
 		all, err := c.BillableMetrics(ctx)
 		require.NoError(t, err)
 		assert.Len(t, all, 250)
-		m, err := c.BillableMetric(ctx, "mab")
+		m, err := c.BillableMetric(ctx, "m.ab")
 		require.NoError(t, err)
 		assert.Equal(t, "value", m.FieldName)
 		_, err = c.BillableMetric(ctx, "none")
 		assert.ErrorIs(t, err, lago.ErrNotFound)
-		p, err := c.Plan(ctx, "pro")
+		p, err := c.Plan(ctx, "pro.v1")
 		require.NoError(t, err)
 		assert.Len(t, p.Charges, 250)
 
-		ev := []byte(`{"transaction_id":"t/1","external_subscription_id":"sub/1 ?","code":"mab","timestamp":"1741219251.590","properties":{"value":"0.1"}}`)
+		ev := []byte(`{"transaction_id":"t/1","external_subscription_id":"ann@example.com/1 ?","code":"m.ab","timestamp":"1741219251.590","properties":{"value":"0.1"}}`)
 		require.Equal(t, lago.Accepted, c.Batch(ctx, [][]byte{ev}).Verdict)
 		use, err := c.CurrentUsage(ctx, sub.ExternalCustomerID, sub.ExternalID)
 		require.NoError(t, err)
-		assert.Equal(t, "mab", use.Charges[1].Metric.Code)
+		assert.Equal(t, "m.ab", use.Charges[1].Metric.Code)
 		assert.Equal(t, "0.1", use.Charges[1].Units)
 		assert.EqualValues(t, 1, use.Charges[1].EventsCount)
 		got, err := c.Event(ctx, "t/1")
@@ -71,11 +71,11 @@ func TestObjects(t *testing.T) {
 		_, err = c.Event(ctx, "t/2")
 		assert.ErrorIs(t, err, lago.ErrNotFound)
 		for i := range 7 {
-			more := []byte(`{"transaction_id":"m` + string(rune('0'+i)) + `","external_subscription_id":"sub/1 ?","code":"mab","timestamp":"1741219251","properties":{}}`)
+			more := []byte(`{"transaction_id":"m` + string(rune('0'+i)) + `","external_subscription_id":"ann@example.com/1 ?","code":"m.ab","timestamp":"1741219251","properties":{}}`)
 			require.Equal(t, lago.Accepted, c.Batch(ctx, [][]byte{more}).Verdict)
 		}
 		n := 0
-		q := lago.EventsQuery{ExternalSubscriptionID: "sub/1 ?", Code: "mab", From: now.Add(-time.Hour), To: now, PerPage: 3}
+		q := lago.EventsQuery{ExternalSubscriptionID: "ann@example.com/1 ?", Code: "m.ab", From: now.Add(-time.Hour), To: now, PerPage: 3}
 		require.NoError(t, c.Events(ctx, q, func(lago.Event) error { n++; return nil }))
 		assert.Equal(t, 8, n)
 		stop := errors.New("enough")

@@ -18,6 +18,9 @@ func (l *Lago) getObject(path string, q url.Values) reply {
 	if id != "" && strings.Contains(id, "/") {
 		return errorReply(http.StatusNotFound, "Not Found", "")
 	}
+	if strings.Contains(id, ".") && kind != "subscriptions" && kind != "events" { // routes without a constraint on the id
+		return errorReply(http.StatusNotFound, "Not Found", "resource_not_found")
+	}
 	id, err := url.PathUnescape(id)
 	if err != nil {
 		return errorReply(http.StatusBadRequest, "Bad Request", "")

@@ -61,22 +61,29 @@ func anthropicUsage() *node {
 var iterated = [...]slot{inTotal, outTotal, cached, written, written5m, written1h}
 
 // anthropicIterations sums the iterations of one answer. The counters around them leave compaction out, so where there
-// was one the sums are what is billed. An adviser is another model: it is not summed.
+// was one the sums are what is billed. An adviser is another model, and what it used lies beside the counters.
 func anthropicIterations() *node {
 	f := anthropicCounters()
-	f["type"] = text(toItem)
+	f["type"], f["model"] = text(toItem), text(toScratch)
 	element := object(f)
-	element.onOpen(func(r *Reader, _ byte) {
-		r.outer, r.cur = r.cur, tally{}
-		r.itemType.n = 0
+	element.onOpen(func(r *Reader, b byte) {
+		aside(r, b)
+		itemBegins(r, b)
 	})
 	element.onDone(func(r *Reader) {
-		it := r.cur
-		r.cur = r.outer
+		it := back(r)
 		r.cur.rejected = r.cur.rejected || it.rejected
 		switch string(r.itemType.bytes()) {
 		case "advisor_message":
+			if it.zero() {
+				return
+			}
+			var m mapped
+			anthropicTokens(&it, &m, true)
+			r.part(&r.scratch, &m.Counts)
 			return
+		case "fallback_message":
+			r.name(toModel, r.scratch.bytes()) // it answered, whatever the beginning of the stream names
 		case "compaction":
 			r.sums.put(flag, 1)
 		}
@@ -86,7 +93,10 @@ func anthropicIterations() *node {
 			}
 		}
 	})
-	return list(element).onOpen(func(r *Reader, _ byte) { r.sums = tally{} })
+	return list(element).onOpen(func(r *Reader, _ byte) {
+		r.sums = tally{}
+		r.noParts()
+	})
 }
 
 // compacted puts the sums over all iterations in the place of the counters, if there was a compaction.
@@ -126,6 +136,10 @@ func anthropicDelta(r *Reader) {
 		is += c.n[s]
 	}
 	keep := is == 0 && was > 0
+	if hits := c.n[cached] + c.n[written]; hits > 0 && !c.has(inTotal) && k.n[cached]+k.n[written] == 0 && !r.delta {
+		// Alibaba and its likes: the start has the whole prompt, and what of it the cache served comes at the end alone.
+		k.put(inTotal, max(k.n[inTotal]-hits, 0))
+	}
 	if keep && c.has(inTotal) && c.zero() {
 		return
 	}
@@ -151,7 +165,14 @@ func anthropicDelta(r *Reader) {
 }
 
 func anthropicCounts(r *Reader, m *mapped) {
-	t := &r.kept
+	anthropicTokens(&r.kept, m, r.delta)
+	if t := &r.kept; t.has(searches) {
+		m.Set(WebSearches, t.n[searches])
+	}
+}
+
+// anthropicTokens maps the tokens of a usage object; final says whether its output is all there was.
+func anthropicTokens(t *tally, m *mapped, final bool) {
 	if t.has(inTotal) || t.has(cached) || t.has(written) {
 		m.in = true
 		m.Set(Input, t.n[inTotal])
@@ -175,14 +196,11 @@ func anthropicCounts(r *Reader, m *mapped) {
 		m.Set(CacheWrite, t.n[written])
 	}
 	switch out, ok := t.first(outTotal); {
-	case ok && r.delta:
+	case ok && final:
 		m.out = true
 		// The count of thinking tokens is the provider's approximation: it divides the output and never adds to it.
 		m.split(out, Output, part{Reasoning, min(t.n[reasoning], out), t.has(reasoning)})
 	case ok:
 		m.floor = out
-	}
-	if t.has(searches) {
-		m.Set(WebSearches, t.n[searches])
 	}
 }

@@ -14,7 +14,7 @@ func bedrockFields() fields {
 	return fields{
 		"usage":       bedrockUsage(),
 		"serviceTier": object(fields{"type": text(toTier)}),
-		"trace":       object(fields{"promptRouter": object(fields{"invokedModelId": text(toModel)})}),
+		"trace":       object(fields{"promptRouter": object(fields{"invokedModelId": text(toModel)}), "guardrail": bedrockGuardrail()}),
 		"stopReason":  finish(),
 		"delta": object(fields{
 			"text": output(asOutput), "toolUse": object(fields{"input": output(asOutput)}), "reasoningContent": thought,
@@ -23,6 +23,23 @@ func bedrockFields() fields {
 			"text": output(asOutput), "reasoningContent": thought,
 		}))})}),
 	}
+}
+
+// bedrockGuardrail is the node of a guardrail's trace, which names what it was billed for: for the input under the guardrail's
+// id, for the output in a list. Source: bedrockruntime's GuardrailUsage. Without a trace nothing is reported.
+func bedrockGuardrail() *node {
+	assessment := object(fields{"invocationMetrics": object(fields{"usage": object(fields{
+		"topicPolicyUnits":                feeAdded(GuardrailTopics),
+		"contentPolicyUnits":              feeAdded(GuardrailContents),
+		"contentPolicyImageUnits":         feeAdded(GuardrailImages),
+		"sensitiveInformationPolicyUnits": feeAdded(GuardrailSensitive),
+		"contextualGroundingPolicyUnits":  feeAdded(GuardrailGrounding),
+		"automatedReasoningPolicyUnits":   feeAdded(GuardrailReasoning),
+	})})})
+	assessment.elem = assessment
+	byID := object(nil)
+	byID.any, byID.elem = assessment, byID
+	return object(fields{"inputAssessment": byID, "outputAssessments": byID, "input": byID, "outputs": byID})
 }
 
 func bedrockUsage() *node { return usageObject(bedrockUsageFields()) }

@@ -33,6 +33,8 @@ func bedrockInvokeFields() fields {
 	f["metadata"] = object(fields{"usage": bedrockUsage().onDone(anthropicDelta)})
 	f["contentBlockDelta"] = object(fields{"delta": object(fields{"text": output(asOutput)})})
 	f["amazon-bedrock-invocationMetrics"] = metrics
+	f["amazon-bedrock-trace"] = object(fields{"guardrail": bedrockGuardrail()})
+	f["completion"] = output(asOutput) // Claude 2
 	// Llama.
 	f["generation"] = output(asOutput)
 	f["prompt_token_count"] = countApart(inTotal)

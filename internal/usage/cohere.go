@@ -45,7 +45,7 @@ func cohereUsage() *node {
 	return usageObject(fields{
 		"billed_units": object(fields{
 			"input_tokens": count(inTotal), "output_tokens": count(outTotal), "search_units": count(searchUnits),
-			"image_tokens": count(inImage), "images": count(images),
+			"image_tokens": count(inImage), "images": count(images), "pages": count(pages),
 		}),
 		"tokens":        object(fields{"input_tokens": count(prompt), "output_tokens": count(completion)}),
 		"cached_tokens": count(cached),
@@ -64,9 +64,12 @@ func cohereCounts(r *Reader, m *mapped) {
 	if t.has(images) {
 		m.Set(Images, t.n[images])
 	}
+	if t.has(pages) {
+		m.Set(Pages, t.n[pages])
+	}
 	if okIn {
-		// Whether billed input holds the cached tokens is not documented: it is taken to, and image tokens not to.
-		m.split(in, Input, part{CacheRead, min(t.n[cached], in), t.has(cached)})
+		// Cached tokens lie within tokens, not within what is billed.
+		m.split(in, Input, part{CacheRead, min(t.n[cached], in), t.has(cached) && !t.has(inTotal)})
 	}
 	if t.has(inImage) {
 		m.Add(InputImage, t.n[inImage])

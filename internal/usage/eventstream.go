@@ -21,7 +21,7 @@ type binaryStream struct {
 	at, total, headers uint32 // position in the frame, its length, the length of its headers
 	sum, want          uint32 // checksum of the frame so far, and the one it names
 	prelude            [preludeLen]byte
-	head               [512]byte // the headers, as far as they fit
+	head               [256]byte // the headers, as far as they fit
 	before             tally     // the usage kept before this frame, for when its checksum is wrong
 	failedBefore       bool
 }
@@ -92,7 +92,7 @@ func (r *Reader) frameEnds(p []byte, i int) (int, Mark) {
 	b := &r.frame
 	b.at = 0
 	if b.sum != b.want {
-		r.kept, r.failed = b.before, b.failedBefore
+		r.kept, r.failed, r.extra = b.before, b.failedBefore, nil
 		r.breakOff("the event stream has a frame with a wrong checksum")
 		return len(p), More
 	}

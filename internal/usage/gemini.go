@@ -15,30 +15,51 @@ func geminiRoot() *node {
 	candidates := list(object(fields{
 		"content":      object(fields{"parts": list(part)}),
 		"finishReason": finish(),
+		"groundingMetadata": object(fields{
+			"webSearchQueries":             list(query(asOutput)),
+			"imageSearchQueries":           list(query(asPicture)),
+			"groundingChunks":              list(object(fields{"maps": geminiMap()})),
+			"googleMapsWidgetContextToken": geminiMap(),
+		}),
 	}))
 	candidates.item, candidates.light = choiceBegins, true
 	return object(fields{
-		"modelVersion":   text(toModel),
-		"responseId":     text(toID),
-		"error":          failure(),
-		"candidates":     candidates,
-		"promptFeedback": object(fields{"blockReason": finish()}),
-		"usageMetadata": usageObject(fields{
-			"promptTokenCount":           count(inTotal),
-			"cachedContentTokenCount":    count(cached),
-			"candidatesTokenCount":       count(outTotal),
-			"responseTokenCount":         count(outTotal), // Live
-			"thoughtsTokenCount":         count(reasoning),
-			"toolUsePromptTokenCount":    count(inTool),
-			"totalTokenCount":            count(total),
-			"trafficType":                text(toTier), // Vertex
-			"serviceTier":                text(toTier), // Google AI
-			"promptTokensDetails":        geminiModalities(inAudio, inImage, inVideo),
-			"toolUsePromptTokensDetails": geminiModalities(inAudio, inImage, inVideo),
-			"cacheTokensDetails":         geminiModalities(cachedAudio, cachedImage, cachedVideo),
-			"candidatesTokensDetails":    geminiModalities(outAudio, outImage, outVideo),
-			"responseTokensDetails":      geminiModalities(outAudio, outImage, outVideo),
+		"modelVersion": text(toModel),
+		"responseId":   text(toID),
+		"error":        failure(),
+		"candidates":   candidates,
+		"promptFeedback": object(fields{"blockReason": finish()}).onDone(func(r *Reader) {
+			r.blocked = r.blocked || r.event.finish && !r.event.choice
 		}),
+		"usageMetadata": geminiUsage(),
+	})
+}
+
+func query(c class) *node { return &node{leaf: leafQuery, class: c} }
+
+// geminiMap is the node of what an answer has only when it was grounded in a map.
+func geminiMap() *node {
+	grounded := func(r *Reader, _ byte) { r.more().grounded = true }
+	return &node{leaf: leafMap, open: grounded}
+}
+
+// geminiUsage is the node of a usage object.
+func geminiUsage() *node {
+	return usageObject(fields{
+		"promptTokenCount":           count(inTotal),
+		"cachedContentTokenCount":    count(cached),
+		"candidatesTokenCount":       count(outTotal),
+		"responseTokenCount":         count(outTotal), // Live
+		"thoughtsTokenCount":         count(reasoning),
+		"toolUsePromptTokenCount":    count(inTool),
+		"totalTokenCount":            count(total),
+		"trafficType":                text(toTier), // Vertex
+		"serviceTier":                text(toTier), // Google AI
+		"promptTokensDetails":        geminiModalities(inAudio, inImage, inVideo),
+		"toolUsePromptTokensDetails": geminiModalities(inAudio, inImage, inVideo),
+		"cacheTokensDetails":         geminiModalities(cachedAudio, cachedImage, cachedVideo),
+		"candidatesTokensDetails":    geminiModalities(outAudio, outImage, outVideo),
+		"responseTokensDetails":      geminiModalities(outAudio, outImage, outVideo),
 	})
 }
 
@@ -67,6 +88,11 @@ func geminiModalities(audio, image, video slot) *node {
 func geminiCounts(r *Reader, m *mapped) {
 	t := &r.kept
 	if t.set == 0 {
+		if r.blocked { // zeros are left out: the prompt was blocked before the model
+			m.Set(Input, 0)
+			m.Set(Output, 0)
+			m.in, m.out = true, true
+		}
 		return
 	}
 	m.in, m.out = true, true
@@ -94,5 +120,40 @@ func geminiCounts(r *Reader, m *mapped) {
 	m.split(out, Output, t.of(Reasoning, reasoning), t.of(OutputAudio, outAudio), t.of(OutputImage, outImage), t.of(OutputVideo, outVideo))
 	if t.has(total) && t.n[total] != in+out {
 		m.note("totalTokenCount is not the sum of its parts")
+	}
+}
+
+// Gemini's embedContent and batchEmbedContents, and Vertex AI's predict for models that embed. Source: go-genai's
+// EmbedContentResponse: the models that count state usageMetadata, Vertex the tokens of each text, as floats.
+var geminiEmbed = &format{root: geminiEmbedRoot(), counts: geminiEmbedCounts}
+
+func geminiEmbedRoot() *node {
+	statistics := object(fields{"tokenCount": count(listed), "token_count": count(listed)})
+	statistics.onOpen(func(r *Reader, _ byte) { r.cur.drop(listed) })
+	statistics.onDone(func(r *Reader) {
+		if n, ok := r.cur.first(listed); ok {
+			r.other.add(inTotal, n)
+		}
+	})
+	embedding := fields{"statistics": statistics}
+	return object(fields{
+		"error":         failure(),
+		"modelVersion":  text(toModel),
+		"usageMetadata": geminiUsage(),
+		"embedding":     object(embedding),
+		"embeddings":    list(object(embedding)),
+		"predictions":   list(object(fields{"embeddings": object(embedding)})),
+	})
+}
+
+func geminiEmbedCounts(r *Reader, m *mapped) {
+	if r.kept.set != 0 {
+		geminiCounts(r, m)
+		m.drop(Output)
+		return
+	}
+	if n, ok := r.other.first(inTotal); ok {
+		m.Set(Input, n)
+		m.in = true
 	}
 }

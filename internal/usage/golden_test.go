@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"net/http"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -22,7 +23,12 @@ type golden struct {
 	Provider    string `json:"provider"`
 	ContentType string `json:"content_type"`
 	Status      int    `json:"status"`
-	HeaderTier  string `json:"header_tier"` // the tier that a header of the answer names
+
+	Source  string            `json:"source"`  // where the answer was seen
+	Headers map[string]string `json:"headers"` // of the answer
+	Sent    string            `json:"sent"`    // the model name sent upstream
+	BaseURL string            `json:"base_url"`
+	Priced  bool              `json:"priced"` // the backend has prices of its own
 
 	// The answer, in one of five forms.
 	JSON   json.RawMessage   `json:"json"`   // a JSON body, as it stands here
@@ -36,20 +42,21 @@ type golden struct {
 	InputCharacters int64 `json:"input_characters"`
 
 	Want struct {
-		Kinds     map[string]int64 `json:"kinds"`
-		Total     *int64           `json:"total"` // what the provider bills, in tokens
-		Source    Source           `json:"source"`
-		How       string           `json:"how"`
-		Model     string           `json:"model"`
-		ID        string           `json:"id"`
-		Tier      string           `json:"tier"`
-		Cost      string           `json:"cost"`
-		CostUnit  string           `json:"cost_unit"`
-		Error     bool             `json:"error"`
-		Complete  bool             `json:"complete"`
-		UsageOnly int              `json:"usage_only"`
-		End       string           `json:"end"` // the last bytes up to End, or any text for the last frame; empty when there is none
-		Units     *int64           `json:"units"`
+		Kinds     map[string]int64            `json:"kinds"`
+		Parts     map[string]map[string]int64 `json:"parts"` // by model, within kinds
+		Total     *int64                      `json:"total"` // what the provider bills, in tokens
+		Source    Source                      `json:"source"`
+		How       string                      `json:"how"`
+		Model     string                      `json:"model"`
+		ID        string                      `json:"id"`
+		Tier      string                      `json:"tier"`
+		Cost      string                      `json:"cost"`
+		CostUnit  string                      `json:"cost_unit"`
+		Error     bool                        `json:"error"`
+		Complete  bool                        `json:"complete"`
+		UsageOnly int                         `json:"usage_only"`
+		End       string                      `json:"end"` // the last bytes up to End, or any text for the last frame; empty when there is none
+		Units     *int64                      `json:"units"`
 	} `json:"want"`
 }
 
@@ -134,7 +141,14 @@ func (g *golden) bytes(t testing.TB) []byte {
 }
 
 func (g *golden) options() Options {
-	return Options{API: g.API, Provider: g.Provider, Status: g.Status, ContentType: g.ContentType, Tier: g.HeaderTier}
+	o := Options{
+		API: g.API, Provider: g.Provider, Status: g.Status, ContentType: g.ContentType,
+		Model: g.Sent, BaseURL: g.BaseURL, Priced: g.Priced, Header: http.Header{},
+	}
+	for name, value := range g.Headers {
+		o.Header.Set(name, value)
+	}
+	return o
 }
 
 func (g *golden) estimate() Estimate {
@@ -225,6 +239,14 @@ func (g *golden) check(t *testing.T, got replay) {
 	if want.Total != nil {
 		require.Equal(t, *want.Total, res.Counts.InputTokens()+res.Counts.OutputTokens(), "the disjoint kinds sum to the provider's total")
 	}
+	parts := map[string]map[string]int64{}
+	for _, p := range res.Parts {
+		parts[p.Model] = kindsOf(p.Counts)
+	}
+	if want.Parts == nil {
+		want.Parts = map[string]map[string]int64{}
+	}
+	require.Equal(t, want.Parts, parts)
 	require.Equal(t, want.Source, res.Source)
 	require.Equal(t, want.How, res.How)
 	require.Equal(t, want.Model, res.Model)

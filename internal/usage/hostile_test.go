@@ -28,7 +28,7 @@ func TestCompressedIsNotRead(t *testing.T) {
 		require.NoError(t, err)
 		require.NoError(t, w.Close())
 		o := g.options()
-		o.Tier = ""
+		o.Header = nil
 		for at := 0; at < b.Len(); at += rounds(1, 37) {
 			got := play(t, o, Estimate{InputUnits: 2100}, b.Bytes(), at)
 			require.Equal(t, map[string]int64{"input": 3}, kindsOf(got.result.Counts), g.Name)
@@ -167,7 +167,8 @@ func TestBodiesAgainstOracle(t *testing.T) {
 		for range r.IntN(3) {
 			root[[]string{"usage", "x", "metadata", "model"}[r.IntN(4)]] = randomJSON(r, 4)
 		}
-		if r.IntN(2) == 0 {
+		ours := r.IntN(2) == 0
+		if ours {
 			u := map[string]any{"prompt_tokens": r.Int64N(1000) + 1, "completion_tokens": r.Int64N(1000)}
 			if r.IntN(2) == 0 {
 				u["x"] = randomJSON(r, 3)
@@ -190,6 +191,10 @@ func TestBodiesAgainstOracle(t *testing.T) {
 			p = p[n:]
 		}
 		require.True(t, ended, "%s", answer)
+		if read.inChoice && !ours { // a choice has usage, which counts where the answer itself has none
+			read.Close()
+			continue
+		}
 		usage, _ := parsed["usage"].(map[string]any)
 		for name, s := range map[string]slot{"prompt_tokens": prompt, "completion_tokens": completion} {
 			want, isNumber := usage[name].(float64)

@@ -27,6 +27,28 @@ func openAIImagesRoot() *node {
 		"error":        failure(),
 		"usage":        usageObject(usage),
 		"data":         data,
+		"svg_usage":    openAISVG(),
+	})
+}
+
+// openAISVG is the node of what a second model used that makes drawings.
+func openAISVG() *node {
+	usage := object(fields{"model": text(toScratch), "input_tokens": count(inTotal), "output_tokens": count(outTotal)})
+	usage.with(fields{"input_tokens_details": openAIInputDetails(), "output_tokens_details": openAIOutputDetails()})
+	usage.onOpen(func(r *Reader, b byte) {
+		itemBegins(r, b)
+		aside(r, b)
+	})
+	return usage.onDone(func(r *Reader) {
+		it := back(r)
+		r.noParts()
+		if it.zero() {
+			return
+		}
+		var m mapped
+		openAIInput(&it, it.n[inTotal], &m)
+		m.split(it.n[outTotal], Output, it.of(Reasoning, reasoning), it.of(OutputImage, outImage))
+		r.part(&r.scratch, &m.Counts)
 	})
 }
 

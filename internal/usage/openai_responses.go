@@ -15,20 +15,24 @@ var openAIResponses = &format{
 func openAIResponsesRoot() *node {
 	texts := list(object(fields{"text": output(asOutput), "refusal": output(asOutput)}))
 	item := fields{
-		"type":      text(toItem),
-		"action":    object(fields{"type": text(toAction)}),
-		"content":   texts,
-		"summary":   list(object(fields{"text": output(asReasoning)})),
-		"arguments": output(asOutput),
-		"input":     output(asOutput),
-		"code":      output(asOutput),
+		"type":         text(toItem),
+		"action":       object(fields{"type": text(toAction)}),
+		"status":       text(toStatus),
+		"container_id": text(toScratch),
+		"environment":  object(fields{"container_id": text(toScratch)}),
+		"content":      texts,
+		"summary":      list(object(fields{"text": output(asReasoning)})),
+		"arguments":    output(asOutput),
+		"input":        output(asOutput),
+		"code":         output(asOutput),
 	}
 	root := openAIResponse(openAIItems(object(item)))
 	return root.with(fields{
 		"type":  text(toType),
 		"delta": output(asDelta),
 		// In a stream the output's text has passed before, as deltas.
-		"response": openAIResponse(openAIItems(object(fields{"type": item["type"], "action": item["action"]}))),
+		"response": openAIResponse(openAIItems(openAIItem())),
+		"item":     openAIDoneItem(),
 	})
 }
 
@@ -46,19 +50,99 @@ func openAIResponse(items *node) *node {
 		"error":        failure(),
 		"usage":        usageObject(usage),
 		"output":       items,
+		"tools":        openAITools(),
+		"tool_usage": object(fields{
+			"web_search": object(fields{"num_requests": fee(WebSearches)}),
+			"image_gen":  openAIImageTool(),
+		}),
 	})
 }
 
-// openAIItems is the node of a list of output items. Searches are billed by the call and are not in the usage object;
-// opening a page that was found is not a search.
-func openAIItems(item *node) *node {
-	item.onOpen(func(r *Reader, _ byte) { r.itemType.n, r.action.n = 0, 0 })
-	item.onDone(func(r *Reader) {
-		if string(r.itemType.bytes()) == "web_search_call" && (r.action.n == 0 || string(r.action.bytes()) == "search") {
-			r.searches++
+// openAITools is the node of the tools that an answer repeats from its request: it names the model of the image tool, and the
+// memory of containers.
+func openAITools() *node {
+	memory := object(fields{"memory_limit": text(toStatus)})
+	tool := object(fields{"type": text(toItem), "model": text(toScratch), "container": memory, "environment": memory}).onOpen(itemBegins)
+	return list(tool.onDone(func(r *Reader) {
+		switch {
+		case string(r.itemType.bytes()) == "image_generation" && r.scratch.n > 0:
+			r.more().toolModel = r.scratch
+		case r.status.n > 1:
+			size, ok := parseCount(bytes.TrimRight(r.status.bytes(), "gG"))
+			if ok && size <= 1024 {
+				r.more().gigabytes = size
+			}
+		}
+	}))
+}
+
+// openAIImageTool is the node of what the hosted image tool used, beside the usage of the answer's own model.
+func openAIImageTool() *node {
+	usage := object(fields{
+		"input_tokens":          count(inTotal),
+		"output_tokens":         count(outTotal),
+		"input_tokens_details":  openAIInputDetails(),
+		"output_tokens_details": openAIOutputDetails(),
+		"cached_tokens":         count(cached),
+		"cached_tokens_details": object(fields{"cached_image_tokens": count(cachedImage)}),
+	}).onOpen(aside)
+	return usage.onDone(func(r *Reader) {
+		it := back(r)
+		r.noParts()
+		if it.zero() {
+			return
+		}
+		var m mapped
+		openAIInput(&it, it.n[inTotal], &m)
+		m.split(it.n[outTotal], OutputImage, it.of(Output, outText))
+		r.part(new(name), &m.Counts)
+	})
+}
+
+// openAIItem is the node of an output item as far as fees go.
+func openAIItem() *node {
+	container := fields{"container_id": text(toScratch)}
+	return object(fields{
+		"type": text(toItem), "action": object(fields{"type": text(toAction)}), "status": text(toStatus),
+		"container_id": container["container_id"], "environment": object(container),
+	})
+}
+
+// openAIDoneItem is the node of the item of an event: it counts once it is done, until the answer's own list comes.
+func openAIDoneItem() *node {
+	item := openAIItem().onOpen(itemBegins)
+	return item.onDone(func(r *Reader) {
+		if string(r.kind.bytes()) == "response.output_item.done" {
+			r.item()
 		}
 	})
-	return list(item).onOpen(func(r *Reader, _ byte) { r.searches = 0 })
+}
+
+// openAIItems is the node of a list of output items.
+func openAIItems(item *node) *node {
+	item.onOpen(itemBegins)
+	item.onDone((*Reader).item)
+	return list(item).onOpen(func(r *Reader, _ byte) { r.searches, r.fileSearches = 0, 0 })
+}
+
+// item counts an output item that has a fee. Searches are billed by the call, and opening a page that was found is not one;
+// containers are billed by the session.
+func (r *Reader) item() {
+	if s := string(r.status.bytes()); s != "" && s != "completed" {
+		return
+	}
+	switch string(r.itemType.bytes()) {
+	case "web_search_call":
+		if r.action.n == 0 || string(r.action.bytes()) == "search" {
+			r.searches++
+		}
+	case "file_search_call":
+		r.fileSearches++
+	case "code_interpreter_call", "shell_call":
+		if r.scratch.n > 0 {
+			r.more().containers.add(hash(hashBegin, r.scratch.bytes()))
+		}
+	}
 }
 
 func openAIResponsesEnd(r *Reader) bool {
@@ -94,8 +178,11 @@ func openAIResponsesCounts(r *Reader, m *mapped) {
 		openAICompletion(r, m, in, out, t.n[total], t.has(total) && m.in)
 		m.out = true
 	}
-	openAIExtras(t, m)
+	openAIExtras(r, m)
 	if r.searches > 0 {
 		m.Set(WebSearches, r.searches)
+	}
+	if r.fileSearches > 0 {
+		m.Set(FileSearches, r.fileSearches)
 	}
 }

@@ -18,6 +18,7 @@ const (
 	OpenAISpeech        API = "openai_speech"        //
 	AnthropicMessages   API = "anthropic_messages"   //
 	GeminiGenerate      API = "gemini_generate"      // generateContent, streamGenerateContent
+	GeminiEmbed         API = "gemini_embed"         // embedContent, batchEmbedContents
 	BedrockConverse     API = "bedrock_converse"     // converse, converse-stream
 	BedrockInvoke       API = "bedrock_invoke"       // invoke, invoke-with-response-stream
 	CohereChat          API = "cohere_chat"          //
@@ -33,9 +34,15 @@ type Options struct {
 	Provider    string // provider preset, for habits that the format alone does not show: xai, perplexity, ...
 	Status      int    // HTTP status; an answer of 400 or more is never priced
 	ContentType string
-	// Tier is the service tier that a header of the answer names, as Bedrock's X-Amzn-Bedrock-Service-Tier does; one that
-	// the body names goes before it.
-	Tier string
+	// Header is the answer's header, of which counts and tiers are read that providers state there; what the body says goes
+	// before it.
+	Header http.Header
+	Model  string // the model name sent upstream, for habits of models that the answer does not name
+	// BaseURL is the backend's: it tells which of the providers that state a cost serves an OpenAI-compatible API.
+	BaseURL string
+	// Priced says that prices are written for the backend, which go before a cost that the provider states: fees that such a
+	// cost holds are then counted too.
+	Priced bool
 }
 
 // Mark says what ended at the position that Next returned.
@@ -82,11 +89,16 @@ type Reader struct {
 
 	model, id, tier, geo, speed name
 	kind                        name // the type of the event under way
-	itemType, action            name // of the element of a list under way
-	searches                    int64
+	itemType, action, status    tag  // of the element of a list under way
+	searches, fileSearches      int64
+	scratch                     name
+	text                        uint64 // hash of the text under way
+	extra                       *extra
 
 	atUsage    int64 // text that had passed when the kept usage came
 	failed     bool  // an error was seen
+	inChoice   bool  // the kept usage stood inside a choice
+	blocked    bool  // the prompt was blocked
 	finished   bool  // the answer said that it is finished, short of its own end
 	final      bool  // the kept usage is for the whole answer
 	ended      bool  // End was given
@@ -125,7 +137,7 @@ func NewReader(o Options) *Reader {
 		f = formats[NotBillable]
 	}
 	r.o, r.f, r.open = o, f, true
-	r.tier.put([]byte(o.Tier))
+	r.header()
 	r.begin()
 	return r
 }

@@ -15,6 +15,8 @@ type format struct {
 	output  bool                   // answers hold generated text
 	strips  bool                   // streams may have a chunk with nothing but usage
 	closes  bool                   // streams have no terminal event: saying that the answer is finished completes it
+	marked  bool                   // streams end in a marker that some servers leave out: the finish and usage complete them too
+	within  bool                   // what other models used lies within the totals
 	spoken  bool                   // the request's characters count when no usage is reported
 }
 
@@ -28,6 +30,7 @@ var formats = map[API]*format{
 	OpenAISpeech:        openAISpeech,
 	AnthropicMessages:   anthropicMessages,
 	GeminiGenerate:      geminiGenerate,
+	GeminiEmbed:         geminiEmbed,
 	BedrockConverse:     bedrockConverse,
 	BedrockInvoke:       bedrockInvoke,
 	CohereChat:          cohereChat,
@@ -114,6 +117,17 @@ func (r *Reader) Result(e Estimate) Result {
 	}
 	final := r.complete && !failed || r.framing == body || since <= 0 &&
 		(r.final || r.finished || r.event.kept && (!r.event.choice || r.event.finish))
+	if r.f.marked && since <= 0 && r.framing == events && !failed &&
+		(r.finished || r.event.finish) && (r.final || r.event.kept && (!r.event.choice || r.event.finish)) {
+		res.Complete = true
+	}
+	if r.extra != nil {
+		if r.f.within {
+			r.extra.partsWithin(m)
+		} else {
+			r.extra.addParts(m)
+		}
+	}
 	switch {
 	case reported && m.in && (m.out && final || !r.f.output):
 		res.Source = Reported
@@ -134,8 +148,18 @@ func (r *Reader) Result(e Estimate) Result {
 			}
 		}
 	}
+	if r.extra != nil {
+		res.Parts = r.extra.apply(r, m)
+	}
+	if r.f == openAIChat && r.o.Provider != "openrouter" && !m.Empty() && m.N(WebSearches) == 0 &&
+		(searchesAlways(r.model.bytes()) || r.model.n == 0 && searchesAlways([]byte(r.o.Model))) {
+		m.Set(WebSearches, 1)
+	}
 	if r.broken != "" {
 		m.note(r.broken)
+	}
+	if res.Source == None && !m.Empty() {
+		res.Source = Partial
 	}
 	res.Counts = m.Counts
 	res.How = strings.Join(m.how, "; ")
@@ -175,19 +199,27 @@ func (r *Reader) estimate(m *mapped, e Estimate, since int64, final bool) {
 // tokens rounds units up to tokens.
 func tokens(units int64) int64 { return (units + 999) / 1000 }
 
-// cost fills in the cost that the provider itself reports, where its unit is known.
+// cost fills in the cost that the provider itself reports, from the providers that are known to state it in that unit.
 func (r *Reader) cost(res *Result) {
 	t := &r.kept
 	text := priceText(t.cost.b[:t.cost.n])
 	if text == "" {
 		return
 	}
-	switch {
-	case t.costKind == toTicks:
-		res.Cost, res.CostUnit = text, "usd_ticks"
-	case t.costKind == toTotalCost && r.o.Provider == "perplexity" && !t.foreign:
-		res.Cost, res.CostUnit = text, "usd"
-	case t.costKind == toCost && r.o.Provider == "openrouter":
+	states := func(provider, host string) bool { return r.o.Provider == provider || servedAt(r.o.BaseURL, host) }
+	switch t.costKind {
+	case toTicks:
+		if states("xai", "x.ai") {
+			res.Cost, res.CostUnit = text, "usd_ticks"
+		}
+	case toTotalCost:
+		if states("perplexity", "perplexity.ai") && !t.foreign {
+			res.Cost, res.CostUnit = text, "usd"
+		}
+	case toCost:
+		if !states("openrouter", "openrouter.ai") && !servedAt(r.o.BaseURL, "ai-gateway.vercel.sh") {
+			return
+		}
 		res.Cost, res.CostUnit = text, "usd"
 		if t.n[flag] == 1 {
 			// With the caller's own key, the cost is OpenRouter's fee alone.
@@ -197,7 +229,21 @@ func (r *Reader) cost(res *Result) {
 				res.Cost, res.CostUnit = "", ""
 			}
 		}
+	default: // no cost
 	}
+}
+
+// servedAt reports whether a base URL's host is a domain or below it.
+func servedAt(baseURL, domain string) bool {
+	_, host, ok := strings.Cut(baseURL, "://")
+	if !ok {
+		return false
+	}
+	if end := strings.IndexAny(host, "/:?#"); end >= 0 {
+		host = host[:end]
+	}
+	host = strings.ToLower(host)
+	return host == domain || strings.HasSuffix(host, "."+domain)
 }
 
 // tierName returns the service tier, joined by "+" with the other things an answer names that change its price: a speed

@@ -153,6 +153,7 @@ func (s *scanner) value(r *Reader, p []byte, i int) int {
 			r.b64.reset()
 		}
 		s.jt = jsonText{}
+		r.text = hashBegin
 		return s.str(r, p, i+1)
 	case c == '{' || c == '[':
 		if n != nil && n.open != nil {
@@ -235,7 +236,7 @@ func (s *scanner) members(r *Reader, p []byte, i int) int {
 				end++
 			}
 		}
-		if end == j || end >= len(p) || wanted && (end-j > len(s.val) || to.leaf == leafBase64) {
+		if end == j || end >= len(p) || wanted && (end-j > len(s.val) || (to.leaf == leafBase64 || to.leaf == leafQuery)) {
 			s.cur, s.st = to, stValue
 			return j
 		}
@@ -316,7 +317,11 @@ func (s *scanner) str(r *Reader, p []byte, i int) int {
 			r.textUnits(n.class, s.jt.add(p[i:stop]))
 		case leafBase64:
 			r.base64(p[i:stop])
-		case leafError, leafFinish:
+		case leafQuery:
+			if r.text = hash(r.text, p[i:stop]); end >= 0 {
+				r.query(n, r.text)
+			}
+		case leafError, leafFinish, leafMap:
 			if stop > i {
 				r.str(n, p[i:stop])
 			}

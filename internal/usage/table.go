@@ -13,7 +13,9 @@ type node struct {
 	slot  slot                // for numbers: where the count goes
 	text  dest                // for strings: where the text goes
 	class class               // for text: what it counts as
+	kind  Kind                // for fees: what is counted
 	edges *[32][]edge         // members, if the value is an object; in buckets by headHash
+	any   *node               // members whose name is not known beforehand, such as an id
 	elem  *node               // elements, if the value is an array
 	open  func(*Reader, byte) // called when an object or array begins here, with its bracket
 	item  func(*Reader)       // called for each element of an array
@@ -43,6 +45,10 @@ const (
 	leafError            // anything but null, false and "" is an error
 	leafFinish           // anything but null and "" says that the answer is finished
 	leafBase64           // the Base64 form of another event (Bedrock)
+	leafFee              // a number that counts a fee, kept beside the usage object
+	leafFeeAdded         // the same, where an answer has several to be added up
+	leafMap              // anything but null and "" says that the answer was grounded in a map
+	leafQuery            // a search query, of which the different ones count
 )
 
 // dest is a text that is kept.
@@ -57,6 +63,9 @@ const (
 	toType // the event's type
 	toItem // the type of an element of a list
 	toAction
+	toStatus    // of an element of a list
+	toScratch   // another text of an element of a list: a model, a container
+	toContext   // the size of a search's context (Perplexity)
 	toCost      // a cost in the provider's unit
 	toTotalCost // a cost as a member total_cost
 	toTicks     // a cost in 10^-10 USD
@@ -74,6 +83,7 @@ const (
 	asDelta            // text whose class depends on the event's type, known at the event's end
 	asWhole            // text that repeats what went before
 	asNothing          // text that is not to be counted
+	asPicture          // a query for images
 	numClasses
 )
 
@@ -119,7 +129,7 @@ func (n *node) memberByHead(head uint64, key []byte) *node {
 			return e.to
 		}
 	}
-	return nil
+	return n.any
 }
 
 // acts reports whether something is called for an object or array here that changes more than what is known of its event.
@@ -132,6 +142,8 @@ func count(s slot) *node                     { return &node{leaf: leafCount, slo
 func countApart(s slot) *node                { return &node{leaf: leafCountApart, slot: s} }
 func millis(s slot) *node                    { return &node{leaf: leafMillis, slot: s} }
 func isTrue(s slot) *node                    { return &node{leaf: leafTrue, slot: s} }
+func fee(k Kind) *node                       { return &node{leaf: leafFee, kind: k} }
+func feeAdded(k Kind) *node                  { return &node{leaf: leafFeeAdded, kind: k} }
 func text(d dest) *node                      { return &node{leaf: leafText, text: d} }
 func price(d dest) *node                     { return &node{leaf: leafPrice, text: d} }
 func output(c class) *node                   { return &node{leaf: leafOutput, class: c} }

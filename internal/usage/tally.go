@@ -36,10 +36,13 @@ const (
 	length // milliseconds
 	searchUnits
 	images
+	pages
 	flag    // a yes or no: OpenRouter's is_byok, Ollama's done, Bedrock's metrics
 	timedIn // llama.cpp's timings
 	timedOut
 	timedCached
+	cachedRoot // read from the cache, named beside the details (Mistral, Moonshot)
+	written12h
 	listed // the count of one element of a list
 	numSlots
 )
@@ -52,6 +55,7 @@ type tally struct {
 	rejected bool   // a number was negative, too large, or had a fraction
 	foreign  bool   // the cost is in another currency than US dollars
 	costKind dest
+	context  uint8 // the size of a search's context: 1 low, 2 medium, 3 high
 	cost     short
 	upstream short
 }
@@ -162,6 +166,34 @@ func unescape(dst, src []byte) int {
 	return n
 }
 
+// contextSize returns the size of a search's context: 1 to 3, 0 when it is none.
+func contextSize(b []byte) uint8 {
+	switch string(b) {
+	case "low":
+		return 1
+	case "medium":
+		return 2
+	case "high":
+		return 3
+	}
+	return 0
+}
+
+// tag holds a word. A longer text is left out.
+type tag struct {
+	n uint8
+	b [31]byte
+}
+
+func (t *tag) bytes() []byte { return t.b[:t.n] }
+
+func (t *tag) put(b []byte) {
+	t.n = 0
+	if len(b) <= len(t.b) {
+		t.n = uint8(copy(t.b[:], b))
+	}
+}
+
 // begin starts a usage object.
 func begin(r *Reader, bracket byte) {
 	if bracket == '{' {
@@ -173,7 +205,7 @@ func begin(r *Reader, bracket byte) {
 // commit ends a usage object. The last one that says more than zero wins: some servers repeat a running total, others
 // send zeros beside the true counts. A lone zero is a report too.
 func commit(r *Reader) {
-	if r.cur.set == 0 && !r.cur.rejected || r.kept.set != 0 && r.cur.zero() {
+	if r.cur.set == 0 && !r.cur.rejected && r.cur.cost.n == 0 || r.kept.set != 0 && r.cur.zero() {
 		return
 	}
 	r.kept = r.cur
@@ -204,6 +236,10 @@ func (r *Reader) str(n *node, b []byte) {
 		r.failed = r.failed || len(b) > 0
 	case leafFinish:
 		r.event.finish = r.event.finish || len(b) > 0
+	case leafMap:
+		if len(b) > 0 {
+			r.more().grounded = true
+		}
 	default: // a string where a number is due says nothing
 	}
 }
@@ -235,6 +271,10 @@ func (r *Reader) literal(n *node, b []byte) {
 			r.cur.costKind = n.text
 			r.cur.cost.put(b)
 		}
+	case leafFee:
+		r.fee(n.kind, b)
+	case leafFeeAdded:
+		r.feeAdded(n.kind, b)
 	case leafError:
 		r.failed = r.failed || b[0] != 'f'
 	case leafFinish:
@@ -282,6 +322,13 @@ func (r *Reader) name(d dest, b []byte) {
 		r.itemType.put(b)
 	case toAction:
 		r.action.put(b)
+	case toStatus:
+		r.status.put(b)
+	case toScratch:
+		r.scratch.n = 0
+		r.scratch.put(b)
+	case toContext:
+		r.cur.context = contextSize(b)
 	case toCurrency:
 		r.cur.foreign = !bytes.EqualFold(b, dollars)
 	default: // costs are numbers
