@@ -14,6 +14,7 @@ import (
 
 	"github.com/tollgate-llm/tollgate/app"
 	"github.com/tollgate-llm/tollgate/app/setting"
+	"github.com/tollgate-llm/tollgate/internal/endpoint"
 	"github.com/tollgate-llm/tollgate/internal/keys"
 	"github.com/tollgate-llm/tollgate/internal/llm"
 )
@@ -165,14 +166,10 @@ func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, refusal *llm.Er
 	if c := h.logger.Check(zap.DebugLevel, "refused"); c != nil {
 		c.Write(zap.Int("status", refusal.Status), zap.String("type", refusal.Type), zap.NamedError("cause", refusal.Err))
 	}
-	llm.AllowOrigin(w, r)
-	if call := llm.FromContext(r.Context()); call != nil {
-		w.Header()[llm.CallIDHeader] = []string{call.ID}
-	}
 	if refusal.Status == http.StatusUnauthorized {
 		w.Header().Set("WWW-Authenticate", "Bearer")
 	}
-	return llm.WriteError(w, llm.ShapeOf(r.URL.Path), refusal)
+	return endpoint.Refuse(w, r, refusal)
 }
 
 // admit decides whether a key may use the models of a call.

@@ -14,6 +14,7 @@ import (
 
 	"github.com/tollgate-llm/tollgate/app"
 	"github.com/tollgate-llm/tollgate/app/setting"
+	"github.com/tollgate-llm/tollgate/internal/endpoint"
 	"github.com/tollgate-llm/tollgate/internal/llm"
 	"github.com/tollgate-llm/tollgate/internal/price"
 	"github.com/tollgate-llm/tollgate/internal/record"
@@ -294,8 +295,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	if err != nil {
 		h.logger.Error("spool is not available", zap.Error(err))
 		h.metrics.requests.WithLabelValues("", "", record.OutcomeRefused).Inc()
-		llm.AllowOrigin(w, r)
-		return llm.WriteError(w, llm.ShapeOf(r.URL.Path), unavailable(err))
+		return endpoint.Refuse(w, r, unavailable(err))
 	}
 	defer release()
 	m := newMeter(h, account, call, w, r)

@@ -158,7 +158,7 @@ func (rt route) serve(w http.ResponseWriter, r *http.Request) error {
 			if rt.refused != nil {
 				rt.refused(e)
 			}
-			return llm.WriteError(w, llm.OpenAI, e)
+			return llm.WriteError(w, llm.OpenAI, "", e)
 		}
 	}
 	if rt.target != nil {

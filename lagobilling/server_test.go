@@ -61,7 +61,7 @@ func (tr testRoute) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddy
 	target := &llm.Target{Model: "m", Backend: "b", Provider: "openai", Upstream: "gpt-4o"}
 	call.Plan(target)
 	if e := call.Open(r.Context(), call); e != nil {
-		return llm.WriteError(w, llm.OpenAI, e)
+		return llm.WriteError(w, llm.OpenAI, "", e)
 	}
 	a := call.Begin(target)
 	a.SetUsageInjected(tr.Usage)

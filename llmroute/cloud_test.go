@@ -22,7 +22,7 @@ func TestBaseURLs(t *testing.T) {
 	for _, name := range []string{"AWS_REGION", "AWS_DEFAULT_REGION", "GOOGLE_CLOUD_PROJECT", "GOOGLE_CLOUD_LOCATION"} {
 		t.Setenv(name, "")
 	}
-	ep := endpoints["/chat/completions"]
+	ep := endpointAt(t, "/chat/completions")
 	for config, want := range map[string]string{
 		"azure https://r.openai.azure.com {\napi_key x\n}":                        "https://r.openai.azure.com/openai/deployments/m/chat/completions?api-version=2024-10-21",
 		"azure https://r.openai.azure.com/openai/ {\napi_key x\n}":                "https://r.openai.azure.com/openai/deployments/m/chat/completions?api-version=2024-10-21",

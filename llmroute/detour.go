@@ -1,19 +1,22 @@
 package llmroute
 
-import "github.com/tollgate-llm/tollgate/internal/llm"
+import (
+	"github.com/tollgate-llm/tollgate/internal/endpoint"
+	"github.com/tollgate-llm/tollgate/internal/llm"
+)
 
 // detours are the ways that a call may take when a model refuses its prompt: the lists of the model that was asked for.
 // Each is taken once; on it, another refusal for the same reason goes on to the next model.
 type detours struct {
 	entry *entry
-	ep    *endpoint
+	ep    *endpoint.Endpoint
 	call  *llm.Call
 	on    objection // the list that the attempts are from; none before the first detour
 	taken [objections]bool
 }
 
 // detours returns those of a call, or nil where the model has none.
-func (e *entry) detours(ep *endpoint, call *llm.Call) *detours {
+func (e *entry) detours(ep *endpoint.Endpoint, call *llm.Call) *detours {
 	for _, list := range e.model.instead {
 		if len(list) > 0 {
 			return &detours{entry: e, ep: ep, call: call}

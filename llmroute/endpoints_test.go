@@ -10,59 +10,6 @@ import (
 	"github.com/tollgate-llm/tollgate/internal/llm"
 )
 
-// TestLookup holds the table of paths: which endpoint, and which model where the path names it.
-func TestLookup(t *testing.T) {
-	for path, want := range map[string][2]string{
-		"/v1/chat/completions":                   {"chat/completions"},
-		"/rerank":                                {"rerank"},
-		"/v2/chat":                               {"v2/chat"},
-		"/v2/embed":                              {"v2/embed"},
-		"/v2/rerank":                             {"v2/rerank"},
-		"/v1/models":                             {"models"},
-		"/models/a/b:c":                          {"models", "a/b:c"},
-		"/openai/deployments/d/chat/completions": {"chat/completions", "d"},
-		"/openai/deployments/a/b/images/edits":   {"images/edits", "a/b"},
-		"/openai/deployments/a%2Fb/embeddings":   {"embeddings", "a/b"},
-		"/v1beta/models/gemini-2.5-pro:generateContent":                   {"generateContent", "gemini-2.5-pro"},
-		"/v1/models/gemini-2.5-pro:streamGenerateContent":                 {"streamGenerateContent", "gemini-2.5-pro"},
-		"/v1beta/models/a:b:generateContent":                              {"generateContent", "a:b"},
-		"/model/anthropic.claude-v1%3A0/converse":                         {"converse", "anthropic.claude-v1:0"},
-		"/model/anthropic.claude-v1:0/converse-stream":                    {"converse-stream", "anthropic.claude-v1:0"},
-		"/model/arn%3Aaws%3Abedrock%3Aus-east-1%3A1%3Aprofile%2Fx/invoke": {"invoke", "arn:aws:bedrock:us-east-1:1:profile/x"},
-		"/model/arn:aws:bedrock:us-east-1:1:profile/x/invoke":             {"invoke", "arn:aws:bedrock:us-east-1:1:profile/x"},
-		"/model/m/invoke-with-response-stream":                            {"invoke-with-response-stream", "m"},
-
-		"/v1/v2/chat":                                   {},
-		"/v1/chat":                                      {},
-		"/v1beta/models/m:countTokens":                  {},
-		"/v1beta/models/:generateContent":               {},
-		"/v1beta/models/m":                              {},
-		"/v1beta/chat/completions":                      {},
-		"/model/m/count-tokens":                         {},
-		"/model//converse":                              {},
-		"/model/converse":                               {},
-		"/v1/model/m/converse":                          {},
-		"/openai/deployments/d/messages":                {},
-		"/openai/deployments/chat/completions":          {"completions", "chat"},
-		"/openai/deployments//chat/completions":         {},
-		"/openai/deployments/d/chat/completions/":       {},
-		"/openai/deployments/d/extensions/completions2": {},
-		"/v1/batches":                                   {},
-		"/v1/realtime":                                  {},
-		"/v1/files":                                     {},
-		"/":                                             {},
-	} {
-		u, err := url.Parse(path)
-		require.NoError(t, err)
-		ep, name := lookup(u)
-		got := [2]string{"", name}
-		if ep != nil {
-			got[0] = ep.Name
-		}
-		require.Equal(t, want, got, path)
-	}
-}
-
 // TestPathModels refuses what a path may not name, in the shape of the API that is called.
 func TestPathModels(t *testing.T) {
 	g := start(t, `llmroute {
@@ -147,5 +94,53 @@ func TestEscape(t *testing.T) {
 		plain, err := url.PathUnescape(want)
 		require.NoError(t, err)
 		require.Equal(t, name, plain)
+	}
+}
+
+// TestClientForms holds what a provider gets of calls in the forms that clients have for them: by prefixes of their base URLs,
+// and by the paths of Vertex AI.
+func TestClientForms(t *testing.T) {
+	u := newUpstream(t, respond(200, answered))
+	g := start(t, strings.ReplaceAll(`llmroute {
+		model gpt {
+			backend openai URL/v1 {
+				model up
+			}
+		}
+		model claude {
+			backend anthropic URL {
+				model up
+			}
+		}
+		model gem {
+			backend gemini URL {
+				model up
+			}
+		}
+		model co {
+			backend cohere URL {
+				model up
+			}
+		}
+	}`, "URL", u.URL))
+	for _, tt := range [][4]string{
+		{"/openai/v1/chat/completions", `{"model":"gpt"}`, "/v1/chat/completions", `{"model":"up"}`},
+		{"/openai/responses?api-version=2025-04-01-preview", `{"model":"gpt"}`, "/v1/responses", `{"model":"up"}`},
+		{"/engines/gpt/completions/", `{"prompt":"x"}`, "/v1/completions", `{"model":"up","prompt":"x"}`},
+		{"//v1//embeddings", `{"model":"gpt"}`, "/v1/embeddings", `{"model":"up"}`},
+		{"/anthropic/v1/messages", `{"model":"claude"}`, "/v1/messages", `{"model":"up"}`},
+		{"/v1/projects/p/locations/l/publishers/anthropic/models/claude:rawPredict", `{"anthropic_version":"vertex-2023-10-16","max_tokens":1}`, "/v1/messages", `{"model":"up","max_tokens":1}`},
+		{"/v1/projects/p/locations/l/publishers/anthropic/models/claude:streamRawPredict", `{"stream":true, "anthropic_version":"x"}`, "/v1/messages", `{"stream":true, "model":"up"}`},
+		{"/v1/projects/p/locations/l/publishers/anthropic/models/count-tokens:rawPredict", `{"model":"claude"}`, "/v1/messages/count_tokens", `{"model":"up"}`},
+		{"/v1beta/models/gem:countTokens", `{"contents":[]}`, "/v1beta/models/up:countTokens", `{"contents":[]}`},
+		{"/gemini/v1beta/models/gem:embedContent", `{"model":"models/gem"}`, "/v1beta/models/up:embedContent", `{"model":"models/up"}`},
+		{"/v1beta1/projects/p/locations/l/publishers/google/models/gem:streamGenerateContent?alt=sse", `{}`, "/v1beta/models/up:streamGenerateContent?alt=sse", `{}`},
+		{"/cohere/v2/chat", `{"model":"co"}`, "/v2/chat", `{"model":"up"}`},
+	} {
+		u.got = nil
+		resp, text := g.post(t, tt[0], tt[1])
+		require.Equal(t, 200, resp.StatusCode, "%s: %s", tt[0], text)
+		require.Equal(t, tt[2], u.only(t).uri)
+		require.Equal(t, tt[3], u.only(t).body, tt[0])
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/tollgate-llm/tollgate/internal/body"
+	"github.com/tollgate-llm/tollgate/internal/endpoint"
 	"github.com/tollgate-llm/tollgate/internal/llm"
 )
 
@@ -22,7 +23,7 @@ var nothing = caddyhttp.HandlerFunc(func(http.ResponseWriter, *http.Request) err
 
 // forward makes the attempts, one after the other, until one is answered. The first goes to the planned target. d may send
 // it elsewhere when the prompt is refused; it is nil where the model has no such way.
-func (h *Handler) forward(w http.ResponseWriter, r *http.Request, call *llm.Call, ep *endpoint, b *body.Body, tries []try, d *detours) *llm.Error {
+func (h *Handler) forward(w http.ResponseWriter, r *http.Request, call *llm.Call, ep *endpoint.Endpoint, b *body.Body, tries []try, d *detours) *llm.Error {
 	publish(r, call)
 	a := new(attempt)
 	to := &client{ResponseWriter: w}
@@ -40,7 +41,7 @@ func (h *Handler) forward(w http.ResponseWriter, r *http.Request, call *llm.Call
 			Attempt: call.Begin(target), backend: backend, client: to, header: r.Header, tries: tries, detours: d,
 			calling: calling{ep: ep, body: b, upstream: target.Upstream, query: r.URL.RawQuery},
 		}
-		a.prepare(ep.streams && b.Stream && !b.UsageAsked && call.Metered && !backend.preset.noStreamOptions && !backend.denied.has(target.Upstream))
+		a.prepare(ep.Streams && b.Stream && !b.UsageAsked && call.Metered && !backend.preset.noStreamOptions && !backend.denied.has(target.Upstream))
 		err := backend.proxy.ServeHTTP(to, proxyRequest(r, a), nothing)
 		if len(a.instead) > 0 {
 			err = fmt.Errorf("the backend refused the prompt with %d", a.status)

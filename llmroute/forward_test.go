@@ -295,7 +295,7 @@ func TestSharing(t *testing.T) {
 	}`, u.URL))
 	first := make(map[string]int)
 	for range 2000 {
-		tries := plan(nil, g.handler.catalog.find("m"), "m", endpoints["/chat/completions"], nil)
+		tries := plan(nil, g.handler.catalog.find("m"), "m", endpointAt(t, "/chat/completions"), nil)
 		require.Len(t, tries, 3)
 		require.Equal(t, "later", tries[2].target().Upstream)
 		require.NotEqual(t, tries[0].backend, tries[1].backend)

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"strings"
 	"sync"
 	"testing"
@@ -20,6 +21,7 @@ import (
 	_ "github.com/caddyserver/caddy/v2/modules/standard"
 
 	"github.com/tollgate-llm/tollgate/internal/body"
+	"github.com/tollgate-llm/tollgate/internal/endpoint"
 	"github.com/tollgate-llm/tollgate/internal/llm"
 )
 
@@ -185,4 +187,12 @@ func bodyOf(t testing.TB, text string) *body.Body {
 	b, err := body.Parse([]byte(text))
 	require.NoError(t, err)
 	return b
+}
+
+// endpointAt returns the endpoint of a path.
+func endpointAt(t testing.TB, path string) *endpoint.Endpoint {
+	t.Helper()
+	ep, _ := endpoint.Lookup(&url.URL{Path: path})
+	require.NotNil(t, ep, path)
+	return ep
 }

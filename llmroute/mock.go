@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/tollgate-llm/tollgate/internal/body"
+	"github.com/tollgate-llm/tollgate/internal/endpoint"
 	"github.com/tollgate-llm/tollgate/internal/llm"
 	"github.com/tollgate-llm/tollgate/internal/usage"
 )
@@ -35,7 +36,7 @@ func (m *mock) RoundTrip(r *http.Request) (*http.Response, error) {
 	if err := m.wait(r); err != nil {
 		return nil, err
 	}
-	ep, _ := lookup(r.URL)
+	ep, _ := endpoint.Lookup(r.URL)
 	a := mockAnswer{
 		id: llm.NewID(), model: b.ModelName, text: m.text, in: mockTokens(b.Units), out: mockTokens(usage.Units(m.text)),
 		created: time.Now().Unix(), usage: b.UsageAsked,

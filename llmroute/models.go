@@ -15,16 +15,18 @@ const (
 	listedAt = "2023-02-28T18:56:42Z"
 )
 
-// listModels answers `GET /v1/models`, or one of them, with what the caller's key may use: in Anthropic's shape where the
-// client speaks that, else in OpenAI's.
-func (h *Handler) listModels(w http.ResponseWriter, r *http.Request, call *llm.Call, one string) *llm.Error {
-	anthropic := r.Header.Get("Anthropic-Version") != ""
+// listModels answers `GET /v1/models`, or one of them, with what the caller's key may use: in the shape of the path's API, or
+// in Anthropic's where the client speaks that, with the models then that this API can call.
+func (h *Handler) listModels(w http.ResponseWriter, r *http.Request, call *llm.Call, api llm.API, one string) *llm.Error {
+	if r.Header.Get("Anthropic-Version") != "" {
+		api = llm.Anthropic
+	}
 	var names []string
 	add := func(name string, e *entry) {
 		if e == nil || one != "" && one != name || !call.Identity.Allows(name) && !call.Identity.Allows(e.pattern) {
 			return
 		}
-		if !anthropic || e.model.speaks(llm.Anthropic) {
+		if api == llm.OpenAI || e.model.speaks(api) {
 			names = append(names, name)
 		}
 	}
@@ -46,26 +48,25 @@ func (h *Handler) listModels(w http.ResponseWriter, r *http.Request, call *llm.C
 	}
 	slices.Sort(names)
 	names = slices.Compact(names)
+	if one != "" && len(names) == 0 {
+		return noModel(one)
+	}
 	entries := make([]map[string]any, 0, len(names))
 	for _, name := range names {
-		entry := map[string]any{"id": name, "object": "model", "created": listed, "owned_by": "tollgate"}
-		if anthropic {
-			entry = map[string]any{"id": name, "type": "model", "display_name": name, "created_at": listedAt}
-		}
-		entries = append(entries, entry)
+		entries = append(entries, modelEntry(api, name))
 	}
 	var answer any
 	switch {
-	case one != "" && len(entries) == 0:
-		return noModel(one)
 	case one != "":
 		answer = entries[0]
-	case anthropic:
+	case api == llm.Anthropic:
 		list := map[string]any{"data": entries, "has_more": false, "first_id": nil, "last_id": nil}
 		if n := len(names); n > 0 {
 			list["first_id"], list["last_id"] = names[0], names[n-1]
 		}
 		answer = list
+	case api == llm.Gemini:
+		answer = map[string]any{"models": entries}
 	default:
 		answer = map[string]any{"object": "list", "data": entries}
 	}
@@ -82,7 +83,22 @@ func (h *Handler) listModels(w http.ResponseWriter, r *http.Request, call *llm.C
 	return nil
 }
 
+// modelEntry describes a model in the shape of an API.
+func modelEntry(api llm.API, name string) map[string]any {
+	switch api {
+	case llm.Anthropic:
+		return map[string]any{"id": name, "type": "model", "display_name": name, "created_at": listedAt}
+	case llm.Gemini:
+		return map[string]any{
+			"name": geminiModels + name, "displayName": name,
+			"supportedGenerationMethods": []string{"generateContent", "countTokens", "embedContent"},
+		}
+	default:
+		return map[string]any{"id": name, "object": "model", "created": listed, "owned_by": "tollgate"}
+	}
+}
+
 // speaks reports whether one of the model's backends takes calls in that API.
 func (m *Model) speaks(api llm.API) bool {
-	return slices.ContainsFunc(m.Backends, func(b *Backend) bool { return b.preset.mock || b.preset.speaks(api) })
+	return slices.ContainsFunc(m.Backends, func(b *Backend) bool { return b.preset.mock && api != llm.Gemini || b.preset.speaks(api) })
 }

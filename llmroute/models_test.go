@@ -17,6 +17,9 @@ const catalogText = `llmroute {
 	model claude {
 		backend anthropic http://localhost:1
 	}
+	model gem {
+		backend gemini http://localhost:1
+	}
 	model openai/* {
 		backend openai http://localhost:1/v1 {
 			model *
@@ -73,7 +76,7 @@ func TestListOfModels(t *testing.T) {
 
 	status, all := list("/v1/models", nil)
 	require.Equal(t, 200, status)
-	require.Equal(t, `["claude","gpt-4","gpt-4o","gpt-4o-mini"]`, ids(all))
+	require.Equal(t, `["claude","gem","gpt-4","gpt-4o","gpt-4o-mini"]`, ids(all))
 	require.Equal(t, "list", all.Get("object").String())
 	require.Equal(t, "model", all.Get("data.0.object").String())
 
@@ -86,9 +89,19 @@ func TestListOfModels(t *testing.T) {
 	require.False(t, anthropic.Get("has_more").Bool())
 	require.Equal(t, "claude", anthropic.Get("first_id").String())
 
+	status, google := list("/v1beta/models", nil)
+	require.Equal(t, 200, status)
+	require.Equal(t, `["models/gem"]`, google.Get("models.#.name").Raw, "the models that Gemini's API can call")
+	status, google = list("/v1beta/models/gem", nil)
+	require.Equal(t, 200, status)
+	require.Equal(t, "models/gem", google.Get("name").String())
+	resp, text := g.do(t, http.MethodHead, "/v1/models", "")
+	require.Equal(t, 200, resp.StatusCode)
+	require.Empty(t, text)
+
 	for path, want := range map[string]int{
 		"/v1/models/gpt-4o": 200, "/v1/models/gpt-4": 200, "/v1/models/openai/o3": 200, "/v1/models/openai%2Fo3": 200,
-		"/v1/models/claude": 404, "/v1/models/unknown": 404, "/v1/models/": 404,
+		"/v1/models/claude": 404, "/v1/models/unknown": 404, "/v1beta/models/gpt-4o": 404,
 	} {
 		status, one := list(path, key)
 		require.Equal(t, want, status, path)

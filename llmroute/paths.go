@@ -21,7 +21,7 @@ func geminiPath(b *Backend, c *calling) (path, query string) {
 
 // geminiQuery keeps the one parameter that changes the answer's form: without it, a stream is a JSON array.
 func geminiQuery(c *calling) string {
-	if c.ep.streamed {
+	if c.ep.Streamed {
 		for part := range strings.SplitSeq(c.query, "&") {
 			if part == "alt=sse" || part == "%24alt=sse" || part == "$alt=sse" {
 				return "alt=sse"

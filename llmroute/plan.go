@@ -3,6 +3,7 @@ package llmroute
 import (
 	"math/rand/v2"
 
+	"github.com/tollgate-llm/tollgate/internal/endpoint"
 	"github.com/tollgate-llm/tollgate/internal/llm"
 )
 
@@ -30,12 +31,12 @@ func (t *try) target() *llm.Target {
 
 // plan lists the attempts in the order in which they are made: with the model's own backends, then with those of its
 // fallback models that the caller may use. It is empty when none of them serves the endpoint.
-func plan(tries []try, e *entry, name string, ep *endpoint, id *llm.Identity) []try {
+func plan(tries []try, e *entry, name string, ep *endpoint.Endpoint, id *llm.Identity) []try {
 	return instead(e.plan(tries, name, ep), e.model.instead[noObjection], ep, id)
 }
 
 // instead appends the attempts with those of the models that the caller may use.
-func instead(tries []try, models []fallback, ep *endpoint, id *llm.Identity) []try {
+func instead(tries []try, models []fallback, ep *endpoint.Endpoint, id *llm.Identity) []try {
 	for _, f := range models {
 		if id.Allows(f.name) {
 			tries = f.entry.plan(tries, f.name, ep)
@@ -68,7 +69,7 @@ func billable(tries []try, call *llm.Call) []try {
 
 // plan appends the attempts with one model: lower orders first, within an order by weighted chance without repetition,
 // and round again when there are more retries than backends.
-func (e *entry) plan(tries []try, name string, ep *endpoint) []try {
+func (e *entry) plan(tries []try, name string, ep *endpoint.Endpoint) []try {
 	from := len(tries)
 	backends := e.model.Backends
 	for i, b := range backends {

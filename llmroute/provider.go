@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/tollgate-llm/tollgate/internal/body"
+	"github.com/tollgate-llm/tollgate/internal/endpoint"
 	"github.com/tollgate-llm/tollgate/internal/llm"
 )
 
@@ -42,7 +43,7 @@ type provider struct {
 
 // calling is a call as it goes to a backend.
 type calling struct {
-	ep       *endpoint
+	ep       *endpoint.Endpoint
 	body     *body.Body
 	upstream string // the model sent upstream
 	query    string // of the client's URL
@@ -108,9 +109,9 @@ var providers = map[string]provider{
 func providerNames() string { return strings.Join(slices.Sorted(maps.Keys(providers)), ", ") }
 
 // serves reports whether a backend of this provider takes calls to that endpoint.
-func (p *provider) serves(ep *endpoint) bool {
+func (p *provider) serves(ep *endpoint.Endpoint) bool {
 	if p.mock {
-		return ep.mocked
+		return ep.Mocked
 	}
 	return p.speaks(ep.API)
 }
@@ -139,7 +140,10 @@ func (b *Backend) change(c *calling) body.Change {
 	if b.preset.change != nil {
 		return b.preset.change(c)
 	}
-	if !c.ep.inPath {
+	if !c.ep.InPath {
+		return body.Change{Model: c.upstream}
+	}
+	if c.ep.API == llm.Anthropic { // called in Vertex AI's form, whose bodies name no model
 		return body.Change{Model: c.upstream}
 	}
 	if c.body.BodyModel == "" {

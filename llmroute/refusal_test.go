@@ -39,12 +39,12 @@ func TestRefusals(t *testing.T) {
 	}{
 		"unknown path":        {post, "/v1/realtime", "{}", nil, keyed, 404, invalidRequest, "", "unknown path /v1/realtime"},
 		"root":                {get, "/", "", nil, keyed, 404, invalidRequest, "", "unknown path /"},
-		"trailing slash":      {post, "/v1/chat/completions/", chat, nil, keyed, 404, invalidRequest, "", "unknown path"},
+		"below an endpoint":   {post, "/v1/chat/completions/x", chat, nil, keyed, 404, invalidRequest, "", "unknown path"},
 		"batches":             {post, "/v1/batches", chat, nil, keyed, 404, invalidRequest, "", "unknown path"},
 		"unknown, anthropic":  {post, "/v1/messages/batches", chat, nil, keyed, 404, "not_found_error", "", "unknown path"},
 		"method":              {get, "/v1/chat/completions", "", nil, keyed, 405, invalidRequest, "", "called by POST"},
 		"method of models":    {post, "/v1/models", "{}", nil, keyed, 405, invalidRequest, "", "called by GET"},
-		"websocket":           {get, "/v1/responses", "", []string{"Connection", "Upgrade", "Upgrade", "websocket"}, keyed, 400, invalidRequest, "Upgrade", "upgraded"},
+		"websocket":           {get, "/v1/responses", "", []string{"Connection", "Upgrade", "Upgrade", "websocket"}, keyed, 426, invalidRequest, "Upgrade", "upgraded"},
 		"no keyauth":          {post, "/v1/chat/completions", chat, nil, func(c *llm.Call) { c.Metered = true }, 401, "auth_error", "", "`keyauth`"},
 		"no keyauth, models":  {get, "/v1/models", "", nil, func(c *llm.Call) { c.Metered = true }, 401, "auth_error", "", "`anonymous`"},
 		"no lagobilling":      {post, "/v1/chat/completions", chat, nil, func(c *llm.Call) { c.Keyed = true }, 503, "service_unavailable", "", "`lagobilling`"},
@@ -74,6 +74,10 @@ func TestRefusals(t *testing.T) {
 			require.Equal(t, tt.status, resp.StatusCode, body)
 			require.Equal(t, "application/json", resp.Header.Get("Content-Type"))
 			require.Equal(t, "*", resp.Header.Get("Access-Control-Allow-Origin"), "a browser can read why")
+			require.Equal(t, tt.status < 500 && tt.status != 426, resp.Header.Get("X-Should-Retry") == "false")
+			if tt.status == 426 {
+				require.Equal(t, "HTTP/2.0, HTTP/1.1", resp.Header.Get("Upgrade"))
+			}
 			if tt.status == 405 {
 				require.Contains(t, body, "called by "+resp.Header.Get("Allow")+",")
 			}

@@ -7,12 +7,13 @@ import (
 	"strings"
 
 	"github.com/tollgate-llm/tollgate/internal/body"
+	"github.com/tollgate-llm/tollgate/internal/endpoint"
 	"github.com/tollgate-llm/tollgate/internal/llm"
 )
 
 // read takes the body, once, and scans it: the whole of it, but for the files of a large form. named is the model that the
 // path names, empty where that is for the body to say.
-func (h *Handler) read(r *http.Request, ep *endpoint, named string) (*body.Body, *llm.Error) {
+func (h *Handler) read(r *http.Request, ep *endpoint.Endpoint, named string) (*body.Body, *llm.Error) {
 	if enc := r.Header.Get("Content-Encoding"); enc != "" && !strings.EqualFold(enc, "identity") {
 		return nil, refusal(http.StatusUnsupportedMediaType, invalidRequest, "Content-Encoding",
 			"a compressed body is not read: send it without Content-Encoding")
@@ -27,7 +28,7 @@ func (h *Handler) read(r *http.Request, ep *endpoint, named string) (*body.Body,
 	if refused := name(b, ep, named); refused != nil {
 		return nil, refused
 	}
-	b.Stream = b.Stream || ep.streamed
+	b.Stream = b.Stream || ep.Streamed
 	if b.Background {
 		return nil, invalid("background", "background: true is not served: the usage of such calls comes too late to be metered")
 	}
@@ -35,9 +36,9 @@ func (h *Handler) read(r *http.Request, ep *endpoint, named string) (*body.Body,
 }
 
 // scan reads a body in the form that its Content-Type names.
-func (h *Handler) scan(r *http.Request, ep *endpoint, named string) (*body.Body, *llm.Error) {
+func (h *Handler) scan(r *http.Request, ep *endpoint.Endpoint, named string) (*body.Body, *llm.Error) {
 	contentType := r.Header.Get("Content-Type")
-	if ep.multipart && isForm(contentType) {
+	if ep.Multipart && isForm(contentType) {
 		if r.ContentLength > h.maxBody {
 			return nil, tooLarge()
 		}
@@ -49,7 +50,7 @@ func (h *Handler) scan(r *http.Request, ep *endpoint, named string) (*body.Body,
 	}
 	if !isJSON(contentType) {
 		message := "the body must be JSON: send Content-Type: application/json"
-		if ep.multipart {
+		if ep.Multipart {
 			message = "the body must be a form or JSON: send Content-Type: multipart/form-data; boundary=... or application/json"
 		}
 		return nil, refusal(http.StatusUnsupportedMediaType, invalidRequest, "Content-Type", message)
@@ -66,7 +67,7 @@ func (h *Handler) scan(r *http.Request, ep *endpoint, named string) (*body.Body,
 }
 
 // name settles which model a call names.
-func name(b *body.Body, ep *endpoint, named string) *llm.Error {
+func name(b *body.Body, ep *endpoint.Endpoint, named string) *llm.Error {
 	switch {
 	case named == "" && b.BodyModel == "":
 		return invalid("model", "the body names no model: give it as \"model\"")
@@ -74,7 +75,7 @@ func name(b *body.Body, ep *endpoint, named string) *llm.Error {
 	case named == "" || llm.CheckName(named) != nil:
 		return invalid("model", "the path names no model, or one of more than 255 bytes, with a control character or with white space at an end")
 	default:
-		if ep.inPath && b.BodyModel != "" && strings.TrimPrefix(b.BodyModel, geminiModels) != named {
+		if ep.InPath && b.BodyModel != "" && strings.TrimPrefix(b.BodyModel, geminiModels) != named {
 			return invalid("model", "the body names another model than the path: leave it out of the body")
 		}
 		b.ModelName = named

@@ -12,6 +12,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/tollgate-llm/tollgate/internal/body"
+	"github.com/tollgate-llm/tollgate/internal/endpoint"
 	"github.com/tollgate-llm/tollgate/internal/llm"
 	"github.com/tollgate-llm/tollgate/internal/usage"
 )
@@ -41,7 +42,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.
 		if c := h.logger.Check(zap.DebugLevel, "refused"); c != nil {
 			c.Write(zap.Int("status", refused.Status), zap.String("reason", refused.Message), zap.NamedError("cause", refused.Err))
 		}
-		return llm.WriteError(w, llm.ShapeOf(r.URL.Path), refused)
+		return endpoint.Refuse(w, r, refused)
 	}
 	return nil
 }
@@ -51,8 +52,8 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, call *llm.Call) 
 	if refused != nil {
 		return refused
 	}
-	if ep == models {
-		return h.listModels(w, r, call, named)
+	if ep.Billing == llm.Local {
+		return h.listModels(w, r, call, ep.API, named)
 	}
 	call.Endpoint = &ep.Endpoint
 	b, refused := h.read(r, ep, named)
@@ -95,26 +96,26 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, call *llm.Call) 
 
 // route finds the endpoint of a request and makes sure that it may be called this way. named is the model that the path
 // names.
-func (h *Handler) route(r *http.Request, call *llm.Call) (ep *endpoint, named string, refused *llm.Error) {
+func (h *Handler) route(r *http.Request, call *llm.Call) (ep *endpoint.Endpoint, named string, refused *llm.Error) {
 	if upgrades(r) {
-		return nil, "", invalid("Upgrade", "a connection cannot be upgraded here: the usage of such calls is not metered")
+		e := refusal(http.StatusUpgradeRequired, invalidRequest, "Upgrade", "a connection cannot be upgraded here, as the usage of such calls is not metered: use HTTP")
+		if r.ProtoMajor == 1 {
+			e.Upgrade = "HTTP/2.0, HTTP/1.1"
+		}
+		return nil, "", e
 	}
-	ep, named = lookup(r.URL)
-	method := http.MethodPost
-	if ep == models {
-		method = http.MethodGet
-	}
+	ep, named = endpoint.Lookup(r.URL)
 	switch {
 	case ep == nil:
 		return nil, "", refusal(http.StatusNotFound, invalidRequest, "", "unknown path "+r.URL.Path+": it is not an endpoint of this gateway")
-	case r.Method != method:
-		e := refusal(http.StatusMethodNotAllowed, invalidRequest, "", r.URL.Path+" is called by "+method+", not by "+r.Method)
-		e.Allow = method
+	case !ep.Takes(r.Method):
+		e := refusal(http.StatusMethodNotAllowed, invalidRequest, "", r.URL.Path+" is called by "+ep.Method+", not by "+r.Method)
+		e.Allow = ep.Method
 		return nil, "", e
 	case !call.Keyed && !h.Anonymous:
 		return nil, "", refusal(http.StatusUnauthorized, "auth_error", "",
 			"no API key was checked for this call: the gateway's configuration needs `keyauth` before `llmroute`, or `anonymous` in it")
-	case ep == models:
+	case ep.Billing == llm.Local:
 		return ep, named, nil
 	case !call.Metered && !h.Unmetered:
 		return nil, "", refusal(http.StatusServiceUnavailable, "service_unavailable", "",

@@ -38,12 +38,13 @@ type Body struct {
 	N             int64  // `n`, or Gemini's candidateCount
 	// MaxOutput is the largest of max_tokens, max_completion_tokens, max_output_tokens, Gemini's maxOutputTokens and
 	// Bedrock's maxTokens.
-	MaxOutput  int64
-	Background bool             // `background`, or xAI's `deferred`: the answer comes later
-	Others     []llm.OtherModel // other models that the body makes the provider run
-	Versioned  bool             // `anthropic_version` is there
-	Input      Span             // the value of `input`, quotes included, where it is a string
-	Units      int64            // the text, in thousandths of a token, by the characters rule of package usage
+	MaxOutput     int64
+	Background    bool             // `background`, or xAI's `deferred`: the answer comes later
+	Others        []llm.OtherModel // other models that the body makes the provider run
+	Versioned     bool             // `anthropic_version` is there
+	versionMember Span             // that member as a whole, its name included
+	Input         Span             // the value of `input`, quotes included, where it is a string
+	Units         int64            // the text, in thousandths of a token, by the characters rule of package usage
 
 	form string // the boundary of a form, whose values stand as they are; empty for JSON
 	rest *Rest  // what follows Data; nil when that is all

@@ -25,7 +25,8 @@ const (
 
 // Change is what is changed of a body.
 type Change struct {
-	// Model is the model that the body is to name. Empty: what it names stays.
+	// Model is the model that the body is to name. Empty: what it names stays. Where the body names none it takes the place of
+	// an anthropic_version, which is how Vertex AI's calls differ from Anthropic's own, unless Version is set.
 	Model string
 	// NoModel takes the member out that names the model.
 	NoModel bool
@@ -70,6 +71,8 @@ func (b *Body) Changed(c Change) *Payload {
 		edits = append(edits, edit{text: "--" + b.form + "\r\nContent-Disposition: form-data; name=\"model\"\r\n\r\n" + c.Model + "\r\n"})
 	case b.Model.Present():
 		edits = append(edits, edit{b.Model, quote(c.Model)})
+	case b.Versioned && c.Version == "":
+		edits = append(edits, edit{b.versionMember, `"model":` + quote(c.Model)})
 	default:
 		add(`"model":` + quote(c.Model))
 	}

@@ -131,6 +131,7 @@ func (p *parser) top(raw []byte, nameAt, depth int) error {
 	case "anthropic_version":
 		b.Versioned = true
 		err = p.value(depth)
+		b.versionMember = Span{nameAt, p.at}
 	default: // the max_* members
 		var n int64
 		n, err = p.limit(name)

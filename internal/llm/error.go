@@ -27,6 +27,7 @@ type Error struct {
 	Message    string        // says what to do; never holds a secret
 	RetryAfter time.Duration // sets Retry-After when positive
 	Allow      string        // sets Allow unless empty: the method that goes with a 405
+	Upgrade    string        // sets Upgrade unless empty: the protocols that go with a 426
 	Err        error         // the cause, for the log; never shown to the client
 }
 
@@ -50,12 +51,16 @@ func ClientGone() *Error {
 }
 
 // WriteError writes e as the whole answer in the shape of the given API. The OpenAI shape is LiteLLM's envelope, whose
-// `code` is the status as a string.
-func WriteError(w http.ResponseWriter, api API, e *Error) error {
+// `code` is the status as a string. id is the call's; empty where there is none.
+func WriteError(w http.ResponseWriter, api API, id string, e *Error) error {
 	var body any
 	switch api {
 	case Anthropic:
-		body = map[string]any{"type": "error", "error": map[string]any{"type": anthropicType(e), "message": e.Message}}
+		answer := map[string]any{"type": "error", "error": map[string]any{"type": anthropicType(e), "message": e.Message}}
+		if id != "" {
+			answer["request_id"] = id
+		}
+		body = answer
 	case Gemini:
 		body = map[string]any{"error": map[string]any{"code": e.Status, "message": e.Message, "status": geminiStatus(e.Status)}}
 	case Bedrock, Cohere:
@@ -85,9 +90,32 @@ func WriteError(w http.ResponseWriter, api API, e *Error) error {
 	if e.Allow != "" {
 		h.Set("Allow", e.Allow)
 	}
+	if e.Upgrade != "" {
+		h.Set("Upgrade", e.Upgrade)
+		h.Set("Connection", "Upgrade")
+	}
+	if id != "" {
+		h[CallIDHeader] = []string{id}
+		h["X-Request-Id"] = []string{id}
+		h["Request-Id"] = []string{id}
+	}
+	if final(e.Status) {
+		h.Set("X-Should-Retry", "false")
+	}
 	w.WriteHeader(e.Status)
 	_, err = w.Write(b)
 	return err
+}
+
+// final reports whether a repetition cannot change a refusal of that status. The SDKs of OpenAI and Anthropic heed
+// x-should-retry; they would repeat some of these for minutes.
+func final(status int) bool {
+	switch status {
+	case http.StatusBadRequest, http.StatusUnauthorized, http.StatusPaymentRequired, http.StatusForbidden, http.StatusNotFound,
+		http.StatusMethodNotAllowed, http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType, http.StatusUnprocessableEntity:
+		return true
+	}
+	return false
 }
 
 // anthropicType maps a status to the error types of Anthropic's API reference.

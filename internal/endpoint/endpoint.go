@@ -1,0 +1,112 @@
+// Package endpoint is the closed table of the paths that the gateway serves: by which method a path is called, in whose API,
+// how its answers report usage and whether it is billed. What is not in it is no route.
+package endpoint
+
+import (
+	"net/http"
+
+	"github.com/tollgate-llm/tollgate/internal/llm"
+	"github.com/tollgate-llm/tollgate/internal/usage"
+)
+
+// Endpoint is a row of the table.
+type Endpoint struct {
+	llm.Endpoint
+	// Method is the one that it is called by. HEAD goes with GET.
+	Method string
+	// Streams is set where `stream_options.include_usage` may be asked for.
+	Streams bool
+	// Multipart is set where calls may come as forms with files.
+	Multipart bool
+	// InPath is set where the path names the model, and not the body.
+	InPath bool
+	// Streamed is set where all answers are streams.
+	Streamed bool
+	// Mocked is set where the mock backend has an answer.
+	Mocked bool
+
+	path string // the pattern, below the bases of its API; {model} is a model's name, slashes included
+}
+
+// Takes reports whether the endpoint is called by a method.
+func (e *Endpoint) Takes(method string) bool {
+	return method == e.Method || method == http.MethodHead && e.Method == http.MethodGet
+}
+
+// rows are the table. A row's name is also the end of the path upstream.
+var rows = []*Endpoint{
+	row("/chat/completions", llm.OpenAI, usage.OpenAIChat, llm.Billable, streams, mocked),
+	row("/completions", llm.OpenAI, usage.OpenAIChat, llm.Billable, streams, mocked),
+	row("/responses", llm.OpenAI, usage.OpenAIResponses, llm.Billable, mocked),
+	row("/responses/compact", llm.OpenAI, usage.OpenAIResponses, llm.Billable),
+	row("/responses/input_tokens", llm.OpenAI, usage.NotBillable, llm.Free, mocked),
+	row("/embeddings", llm.OpenAI, usage.OpenAIEmbeddings, llm.Billable, mocked),
+	row("/moderations", llm.OpenAI, usage.NotBillable, llm.Free),
+	row("/images/generations", llm.OpenAI, usage.OpenAIImages, llm.Billable),
+	row("/images/edits", llm.OpenAI, usage.OpenAIImages, llm.Billable, multipart),
+	row("/images/variations", llm.OpenAI, usage.OpenAIImages, llm.Billable, multipart),
+	row("/audio/transcriptions", llm.OpenAI, usage.OpenAITranscription, llm.Billable, multipart),
+	row("/audio/translations", llm.OpenAI, usage.OpenAITranscription, llm.Billable, multipart),
+	row("/audio/speech", llm.OpenAI, usage.OpenAISpeech, llm.Billable),
+	row("/rerank", llm.OpenAI, usage.CohereRerank, llm.Billable),
+	row("/models", llm.OpenAI, usage.NotBillable, llm.Local, get),
+	row("/models/{model}", llm.OpenAI, usage.NotBillable, llm.Local, get),
+
+	row("/messages", llm.Anthropic, usage.AnthropicMessages, llm.Billable, mocked),
+	row("/messages/count_tokens", llm.Anthropic, usage.NotBillable, llm.Free, mocked),
+	row("/publishers/anthropic/models/count-tokens:rawPredict", llm.Anthropic, usage.NotBillable, llm.Free, named("messages/count_tokens")),
+	row("/publishers/anthropic/models/{model}:rawPredict", llm.Anthropic, usage.AnthropicMessages, llm.Billable, inPath, named("messages")),
+	row("/publishers/anthropic/models/{model}:streamRawPredict", llm.Anthropic, usage.AnthropicMessages, llm.Billable, inPath, streamed, named("messages")),
+
+	row("/models/{model}:generateContent", llm.Gemini, usage.GeminiGenerate, llm.Billable, inPath),
+	row("/models/{model}:streamGenerateContent", llm.Gemini, usage.GeminiGenerate, llm.Billable, inPath, streamed),
+	row("/models/{model}:countTokens", llm.Gemini, usage.NotBillable, llm.Free, inPath),
+	row("/models/{model}:embedContent", llm.Gemini, usage.GeminiGenerate, llm.Billable, inPath),
+	row("/models/{model}:batchEmbedContents", llm.Gemini, usage.GeminiGenerate, llm.Billable, inPath),
+	row("/models", llm.Gemini, usage.NotBillable, llm.Local, get),
+	row("/models/{model}", llm.Gemini, usage.NotBillable, llm.Local, get),
+
+	row("/model/{model}/converse", llm.Bedrock, usage.BedrockConverse, llm.Billable, inPath),
+	row("/model/{model}/converse-stream", llm.Bedrock, usage.BedrockConverse, llm.Billable, inPath, streamed),
+	row("/model/{model}/invoke", llm.Bedrock, usage.BedrockInvoke, llm.Billable, inPath),
+	row("/model/{model}/invoke-with-response-stream", llm.Bedrock, usage.BedrockInvoke, llm.Billable, inPath, streamed),
+
+	row("/v2/chat", llm.Cohere, usage.CohereChat, llm.Billable),
+	row("/v2/embed", llm.Cohere, usage.CohereEmbed, llm.Billable),
+	row("/v2/rerank", llm.Cohere, usage.CohereRerank, llm.Billable),
+}
+
+// base is what may come before the rows of an API in a path: what its clients have in their base URLs, and a version.
+type base struct {
+	api  llm.API
+	path string
+}
+
+// bases are in the order in which they are looked for. Vertex AI's paths are matched as clean leaves them.
+var bases = []base{
+	{llm.OpenAI, "/v1"},
+	{llm.OpenAI, ""},
+	{llm.OpenAI, "/openai/v1"},
+	{llm.OpenAI, "/openai/deployments/{model}"},
+	{llm.OpenAI, "/engines/{model}"},
+	{llm.OpenAI, "/v1/engines/{model}"},
+	{llm.Anthropic, "/v1"},
+	{llm.Anthropic, ""},
+	{llm.Anthropic, "/anthropic/v1"},
+	{llm.Anthropic, "/anthropic"},
+	{llm.Gemini, "/v1beta"},
+	{llm.Gemini, "/v1"},
+	{llm.Gemini, ""},
+	{llm.Gemini, "/gemini/v1beta"},
+	{llm.Gemini, "/gemini/v1"},
+	{llm.Gemini, "/gemini"},
+	{llm.Gemini, "/v1/publishers/google"},
+	{llm.Bedrock, ""},
+	{llm.Bedrock, "/bedrock"},
+	{llm.Cohere, ""},
+	{llm.Cohere, "/cohere"},
+}
+
+// azureBase comes before OpenAI's rows in the calls of Azure's SDKs that name no deployment. They are known by their
+// api-version.
+const azureBase = "/openai"
