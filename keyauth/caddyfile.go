@@ -18,6 +18,7 @@ func parseCaddyfile(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 	if err := handler.UnmarshalCaddyfile(h.Dispenser); err != nil {
 		return nil, err
 	}
+	handler.Files = setting.Files(h.Dispenser)
 	return handler, nil
 }
 

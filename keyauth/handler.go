@@ -45,6 +45,10 @@ type Handler struct {
 	// duration from 0s to 168h. Default: 10m.
 	StaleTTL string `json:"stale_ttl,omitempty"`
 
+	// The state of the files that the Caddyfile names in placeholders, as its adapter saw them: with it a changed file is a
+	// changed configuration, which a reload does not skip. It has no other effect.
+	Files map[string]string `json:"files,omitempty"`
+
 	logger *zap.Logger
 	keys   *app.Ref[*keys.Cache]
 	bounds keys.Bounds

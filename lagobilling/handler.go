@@ -115,6 +115,10 @@ type Handler struct {
 	// A file of prices that are laid over the built-in ones, in the format of docs/prices.md or in LiteLLM's.
 	Prices string `json:"prices,omitempty"`
 
+	// The state of the files that the Caddyfile names in placeholders and in `prices`, as its adapter saw them: with it a changed file is a
+	// changed configuration, which a reload does not skip. It has no other effect.
+	Files map[string]string `json:"files,omitempty"`
+
 	// What is added to the cost, in percent.
 	Markup []Percent `json:"markup,omitempty"`
 

@@ -46,6 +46,10 @@ type Handler struct {
 	// Aliases are further names of models.
 	Aliases map[string]string `json:"aliases,omitempty"`
 
+	// The state of the files that the Caddyfile names in placeholders, as its adapter saw them: with it a changed file is a
+	// changed configuration, which a reload does not skip. It has no other effect.
+	Files map[string]string `json:"files,omitempty"`
+
 	logger  *zap.Logger
 	maxBody int64
 	pause   time.Duration // before a backend is asked again
