@@ -1,0 +1,206 @@
+package limit
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/tollgate-llm/tollgate/internal/price"
+)
+
+// maxNumber is the highest count: every store and JSON reader keeps it exactly.
+const maxNumber = 1 << 53
+
+// rateSeconds are the seconds that a rate looks back, the current one included: any 60 seconds touch at most 61.
+const rateSeconds = 61
+
+// keepWindow is how long what was spent in a window stays after its end, for records that are applied late.
+const keepWindow = 35 * 24 * time.Hour
+
+// need is what a call reserves of one counter. Limits that share a counter, such as a soft and a hard budget of one window,
+// share a need.
+type need struct {
+	name       string
+	metric     Metric
+	start, end int64 // of the window in Unix seconds; end 0: it has none
+	money      price.Amount
+	count      int64
+	limits     []int // indices of the limits
+	hard, soft int   // index of the lowest limit of each sort; -1: none
+}
+
+// needs returns what a reservation takes of which counters, with the windows that now is in.
+func needs(r *Reservation, now time.Time) ([]need, error) {
+	list := make([]need, 0, len(r.Limits))
+	for i := range r.Limits {
+		l := &r.Limits[i]
+		n := need{metric: l.Metric, limits: []int{i}, hard: -1, soft: -1}
+		switch l.Metric {
+		case Cost:
+			n.money = r.Cost
+		case Requests, Parallel:
+			n.count = 1
+		case Tokens:
+			n.count = r.InputTokens + r.OutputTokens
+		case InputTokens:
+			n.count = r.InputTokens
+		case OutputTokens:
+			n.count = r.OutputTokens
+		default:
+			return nil, fmt.Errorf("%w: unknown metric %q", ErrLimit, l.Metric)
+		}
+		if n.count < 0 || l.Max < 0 || l.Max > maxNumber || n.count > maxNumber {
+			return nil, fmt.Errorf("%w: a count or a limit of %s is negative or above 2^53", ErrTooLarge, l.Scope)
+		}
+		if _, _, ok := l.Money.Limbs(); !ok {
+			return nil, fmt.Errorf("%w: a budget of %s", ErrTooLarge, l.Scope)
+		}
+		if _, _, ok := n.money.Limbs(); !ok {
+			return nil, fmt.Errorf("%w: the cost of a call", ErrTooLarge)
+		}
+		if err := l.Window.check(); err != nil {
+			return nil, err
+		}
+		n.name, n.start, n.end = l.counter(now)
+		at := slices.IndexFunc(list, func(o need) bool { return o.name == n.name })
+		if at < 0 {
+			at = len(list)
+			list = append(list, n)
+		} else {
+			list[at].limits = append(list[at].limits, i)
+		}
+		lowest := &list[at].hard
+		if l.Soft {
+			lowest = &list[at].soft
+		}
+		if *lowest < 0 || r.Limits[*lowest].above(l) {
+			*lowest = i
+		}
+	}
+	return list, nil
+}
+
+// above reports whether the limit is higher than another one of its metric.
+func (l *Limit) above(o *Limit) bool {
+	if l.Metric == Cost {
+		return l.Money.Cmp(o.Money) > 0
+	}
+	return l.Max > o.Max
+}
+
+// counter names what a limit counts in: metric, window, model and scope, with a bar between each. A window is its first
+// second and the one it ends with, in Unix time; empty for a metric that has none. Scopes of limits that differ in nothing
+// of these share a counter.
+func (l *Limit) counter(now time.Time) (name string, start, end int64) {
+	window := ""
+	if l.Metric == Cost {
+		from, to := l.Window.at(now)
+		if !from.IsZero() {
+			start = from.Unix()
+			window = strconv.FormatInt(start, 10)
+		}
+		if window += "-"; !to.IsZero() {
+			end = to.Unix()
+			window += strconv.FormatInt(end, 10)
+		}
+	}
+	return string(l.Metric) + "|" + window + "|" + escape(l.Model) + "|" + l.Scope.String(), start, end
+}
+
+// parsed is a counter's name taken apart.
+type parsed struct {
+	metric Metric
+	end    int64 // of the window, Unix seconds; 0: none
+}
+
+func parseCounter(name string) (p parsed, ok bool) {
+	metric, rest, ok := strings.Cut(name, "|")
+	window, rest, more := strings.Cut(rest, "|")
+	if p.metric = Metric(metric); !ok || !more || strings.Count(rest, "|") != 1 {
+		return p, false
+	}
+	switch p.metric {
+	case Requests, Tokens, InputTokens, OutputTokens, Parallel:
+		return p, window == ""
+	case Cost:
+	default:
+		return p, false
+	}
+	_, end, ok := strings.Cut(window, "-")
+	if !ok {
+		return p, false
+	}
+	if end != "" {
+		n, err := strconv.ParseInt(end, 10, 64)
+		p.end = n
+		return p, err == nil
+	}
+	return p, true
+}
+
+// of returns what a settled call has used of a rate.
+func (c *Charge) of(m Metric) int64 {
+	switch m {
+	case Requests:
+		return 1
+	case Tokens:
+		return c.InputTokens + c.OutputTokens
+	case InputTokens:
+		return c.InputTokens
+	case OutputTokens:
+		return c.OutputTokens
+	}
+	return 0
+}
+
+var escaper = strings.NewReplacer("%", "%25", "|", "%7C", "/", "%2F")
+
+// escape keeps what separates the parts of a counter's name out of a part.
+func escape(s string) string { return escaper.Replace(s) }
+
+// denial makes the answer to a call that the limit of this need does not admit.
+func (n *need) denial(r *Reservation, st State, retry time.Duration) *Denied {
+	l := &r.Limits[n.hard]
+	st.Limit = *l
+	d := &Denied{State: st, NeededMoney: n.money, Needed: n.count, RetryAfter: retry}
+	if l.Metric == Cost {
+		d.Never = n.money.Cmp(l.Money) > 0
+	} else {
+		d.Never = n.count > l.Max
+	}
+	if d.Never && l.Metric != Cost {
+		d.RetryAfter = 0
+	}
+	return d
+}
+
+// grant makes the answer to a call that was admitted. states has one entry for each need.
+func grant(r *Reservation, list []need, states []State, at time.Time) *Grant {
+	g := &Grant{ID: r.ID, At: at, Counters: make([]string, len(list)), States: make([]State, len(r.Limits))}
+	for i := range list {
+		n := &list[i]
+		g.Counters[i] = n.name
+		for _, j := range n.limits {
+			st := states[i]
+			st.Limit = r.Limits[j]
+			g.States[j] = st
+		}
+		if n.soft >= 0 {
+			if st := g.States[n.soft]; st.passed() {
+				g.Passed = append(g.Passed, st)
+			}
+		}
+	}
+	return g
+}
+
+// passed reports whether more is used than the limit.
+func (s *State) passed() bool {
+	if s.Metric != Cost {
+		return s.Used > s.Max
+	}
+	sum, err := s.Spent.Add(s.Reserved)
+	return err != nil || sum.Cmp(s.Money) > 0
+}

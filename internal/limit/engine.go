@@ -1,0 +1,295 @@
+package limit
+
+import (
+	"container/list"
+	"sync"
+	"time"
+
+	"github.com/tollgate-llm/tollgate/internal/price"
+)
+
+// engine keeps counters and reservations in memory. The file store puts what must last beside it; a Limiter goes on with
+// one while its store is away.
+type engine struct {
+	mu       sync.Mutex
+	sums     map[string]*sum
+	rates    map[string]*rate
+	parallel map[string]int64
+	held     map[string]*list.Element // of *lease, by the call's id
+	leases   *list.List               // in the order of their ends
+}
+
+// sum is a budget's counter in one window.
+type sum struct{ spent, reserved price.Amount }
+
+// lease is a reservation and its end.
+type lease struct {
+	Held
+	until time.Time
+}
+
+func newEngine() *engine {
+	return &engine{
+		sums: make(map[string]*sum), rates: make(map[string]*rate), parallel: make(map[string]int64),
+		held: make(map[string]*list.Element), leases: list.New(),
+	}
+}
+
+// reserve admits a call or returns *Denied.
+func (e *engine) reserve(r *Reservation, now time.Time) (*Grant, error) {
+	needs, err := needs(r, now)
+	if err != nil {
+		return nil, err
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.reap(now)
+	if _, again := e.held[r.ID]; !again {
+		for i := range needs {
+			if d := e.check(r, &needs[i], now); d != nil {
+				return nil, d
+			}
+		}
+		e.hold(Held{ID: r.ID, At: now, need: needs}, now)
+		e.sweep(now)
+	}
+	states := make([]State, len(needs))
+	for i := range needs {
+		states[i] = e.state(&needs[i], now)
+	}
+	return grant(r, needs, states, now), nil
+}
+
+// check returns why a counter does not admit a call; nil when it does.
+func (e *engine) check(r *Reservation, n *need, now time.Time) *Denied {
+	if n.hard < 0 {
+		return nil
+	}
+	l := &r.Limits[n.hard]
+	st := e.state(n, now)
+	if n.metric == Cost {
+		if fits(st.Spent, st.Reserved, n.money, l.Money) {
+			return nil
+		}
+		var retry time.Duration
+		if !st.ResetsAt.IsZero() {
+			retry = st.ResetsAt.Sub(now)
+		}
+		return n.denial(r, st, retry)
+	}
+	if st.Used < l.Max && st.Used+n.count <= l.Max {
+		return nil
+	}
+	var retry time.Duration
+	if c := e.rates[n.name]; c != nil {
+		retry = c.free(now, n.count, l.Max)
+	}
+	return n.denial(r, st, retry)
+}
+
+// fits reports whether a budget that is not spent has room for one more call.
+func fits(spent, reserved, need, budget price.Amount) bool {
+	if spent.Cmp(budget) >= 0 {
+		return false
+	}
+	total, err := spent.Add(reserved)
+	if err == nil {
+		total, err = total.Add(need)
+	}
+	return err == nil && total.Cmp(budget) <= 0
+}
+
+// state returns where a counter is.
+func (e *engine) state(n *need, now time.Time) (st State) {
+	switch n.metric {
+	case Cost:
+		if c := e.sums[n.name]; c != nil {
+			st.Spent, st.Reserved = c.spent, c.reserved
+		}
+		if n.end != 0 {
+			st.ResetsAt = time.Unix(n.end, 0).UTC()
+		}
+	case Parallel:
+		st.Used = e.parallel[n.name]
+	default:
+		if c := e.rates[n.name]; c != nil {
+			c.slide(now.Unix())
+			st.Used, st.ResetsAt = c.sum, c.resets(now)
+		}
+	}
+	return st
+}
+
+// hold takes what a call needs, whatever the limits.
+func (e *engine) hold(h Held, now time.Time) {
+	for i := range h.need {
+		n := &h.need[i]
+		switch n.metric {
+		case Cost:
+			c := e.sum(n.name)
+			c.reserved, _ = c.reserved.Add(n.money) // both are far below what overflows
+		case Parallel:
+			e.parallel[n.name]++
+		default:
+			e.rate(n.name, now).add(h.At.Unix(), n.count)
+		}
+	}
+	e.held[h.ID] = e.leases.PushBack(&lease{Held: h, until: now.Add(Lease)})
+}
+
+func (e *engine) sum(name string) *sum {
+	c := e.sums[name]
+	if c == nil {
+		c = new(sum)
+		e.sums[name] = c
+	}
+	return c
+}
+
+// rate returns a rate's counter as of now.
+func (e *engine) rate(name string, now time.Time) *rate {
+	c := e.rates[name]
+	if c == nil {
+		c = new(rate)
+		e.rates[name] = c
+	}
+	c.slide(now.Unix())
+	return c
+}
+
+// drop ends a reservation. of says what the call has really used of a rate; nil: what it had reserved, as nobody knows.
+func (e *engine) drop(id string, now time.Time, of func(Metric) int64) bool {
+	el := e.held[id]
+	if el == nil {
+		return false
+	}
+	delete(e.held, id)
+	h := e.leases.Remove(el).(*lease)
+	for i := range h.need {
+		n := &h.need[i]
+		switch n.metric {
+		case Cost:
+			c := e.sum(n.name)
+			c.reserved = c.reserved.Sub(n.money)
+		case Parallel:
+			if e.parallel[n.name]--; e.parallel[n.name] <= 0 {
+				delete(e.parallel, n.name)
+			}
+		default:
+			if of != nil {
+				e.rate(n.name, now).add(h.At.Unix(), of(n.metric)-n.count)
+			}
+		}
+	}
+	return true
+}
+
+// reap ends reservations whose leases ran out.
+func (e *engine) reap(now time.Time) {
+	for el := e.leases.Front(); el != nil; el = e.leases.Front() {
+		l := el.Value.(*lease)
+		if l.until.After(now) {
+			return
+		}
+		e.drop(l.ID, now, nil)
+	}
+}
+
+// renew puts leases off. A call that has none gets its reservation back.
+func (e *engine) renew(calls []*Held, now time.Time) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.reap(now)
+	for _, h := range calls {
+		el := e.held[h.ID]
+		if el == nil {
+			e.hold(*h, now)
+			continue
+		}
+		el.Value.(*lease).until = now.Add(Lease)
+		e.leases.MoveToBack(el)
+	}
+}
+
+// release gives back what calls have reserved.
+func (e *engine) release(now time.Time, ids ...string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, id := range ids {
+		e.drop(id, now, func(Metric) int64 { return 0 })
+	}
+}
+
+// apply adds what settled calls have really used in the place of what they had reserved.
+func (e *engine) apply(charges []Charge, now time.Time) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for i := range charges {
+		c := &charges[i]
+		held := e.drop(c.ID, now, c.of)
+		for _, name := range c.Counters {
+			p, ok := parseCounter(name)
+			switch {
+			case !ok:
+			case p.metric == Cost:
+				if p.kept(now) {
+					s := e.sum(name)
+					s.spent, _ = s.spent.Add(c.Cost)
+				}
+			case p.metric.rate() && !held && c.recent(now):
+				e.rate(name, now).add(c.At.Unix(), c.of(p.metric))
+			}
+		}
+	}
+}
+
+// recent reports whether a charge counts in rates still.
+func (c *Charge) recent(now time.Time) bool { return c.At.Unix() > now.Unix()-rateSeconds }
+
+// kept reports whether what was spent in a window is kept still.
+func (p *parsed) kept(now time.Time) bool {
+	return p.end == 0 || now.Before(time.Unix(p.end, 0).Add(keepWindow))
+}
+
+// sweep takes a few counters at a time and forgets those that hold nothing any more, so that memory is bounded by what is
+// in use.
+func (e *engine) sweep(now time.Time) {
+	const few = 4
+	left := few
+	for name, c := range e.rates {
+		if c.slide(now.Unix()); c.sum == 0 {
+			delete(e.rates, name)
+		}
+		if left--; left == 0 {
+			break
+		}
+	}
+	left = few
+	for name, c := range e.sums {
+		p, ok := parseCounter(name)
+		if c.reserved.IsZero() && (c.spent.IsZero() || !ok || !p.kept(now)) {
+			delete(e.sums, name)
+		}
+		if left--; left == 0 {
+			break
+		}
+	}
+}
+
+// status returns where limits are.
+func (e *engine) status(limits []Limit, now time.Time) ([]State, error) {
+	states := make([]State, len(limits))
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.reap(now)
+	for i := range limits {
+		if err := limits[i].Window.check(); err != nil {
+			return nil, err
+		}
+		n := need{metric: limits[i].Metric}
+		n.name, n.start, n.end = limits[i].counter(now)
+		states[i] = e.state(&n, now)
+		states[i].Limit = limits[i]
+	}
+	return states, nil
+}

@@ -1,0 +1,266 @@
+package limit
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"go.etcd.io/bbolt"
+
+	"github.com/tollgate-llm/tollgate/internal/price"
+)
+
+// Buckets of the file. Numbers are big endian; an amount has 16 bytes.
+var (
+	cursorBucket = []byte("cursor") // spool: sequence number (8)
+	spentBucket  = []byte("spent")  // counter of a budget: amount
+	rateBucket   = []byte("rate")   // second (8), counter of a rate: what settled calls that were admitted in it have used (8)
+	totalBucket  = []byte("total")  // total, a zero byte, field: amount
+)
+
+// file keeps limits for one process. Admission is in memory; what settled calls have spent is in a bbolt file, one
+// transaction a batch. What else must outlast the process is in the spool, whose records are applied again from the
+// cursor on: so a restart refills nothing.
+type file struct {
+	*engine
+	db       *bbolt.DB
+	now      func() time.Time
+	applying sync.Mutex
+}
+
+const (
+	fileName     = "limits.db"
+	fileLockWait = time.Second
+)
+
+// OpenFile opens limits.db in dir, making both when they are absent, readable by their owner alone. One process at a time
+// holds it.
+func OpenFile(dir string) (Store, error) { return openFile(dir, time.Now) }
+
+func openFile(dir string, now func() time.Time) (*file, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil { // #nosec G703 -- the operator's own choice
+		return nil, fmt.Errorf("limits: %w", err)
+	}
+	path := filepath.Join(dir, fileName)
+	db, err := bbolt.Open(path, 0o600, &bbolt.Options{Timeout: fileLockWait})
+	if err != nil {
+		return nil, fmt.Errorf("limits: opening %s: %w", path, err)
+	}
+	s := &file{engine: newEngine(), db: db, now: now}
+	if err := db.Update(s.load); err != nil {
+		return nil, errors.Join(fmt.Errorf("limits: reading %s: %w", path, err), db.Close())
+	}
+	return s, nil
+}
+
+// load reads what counts still, and removes the rest.
+func (s *file) load(tx *bbolt.Tx) error {
+	for _, name := range [][]byte{cursorBucket, spentBucket, rateBucket, totalBucket} {
+		if _, err := tx.CreateBucketIfNotExists(name); err != nil {
+			return err
+		}
+	}
+	now := s.now()
+	var old [][]byte
+	spent := tx.Bucket(spentBucket)
+	err := spent.ForEach(func(k, v []byte) error {
+		if p, ok := parseCounter(string(k)); !ok || !p.kept(now) {
+			old = append(old, bytes.Clone(k))
+			return nil
+		}
+		s.sum(string(k)).spent = price.AmountOf(v)
+		return nil
+	})
+	for _, k := range old {
+		err = errors.Join(err, spent.Delete(k))
+	}
+	if err = errors.Join(err, s.forgetRates(tx, now)); err != nil {
+		return err
+	}
+	return tx.Bucket(rateBucket).ForEach(func(k, v []byte) error {
+		if len(k) > 8 && len(v) == 8 {
+			s.rate(string(k[8:]), now).add(int64(binary.BigEndian.Uint64(k)), int64(binary.BigEndian.Uint64(v))) //nolint:gosec // written from int64
+		}
+		return nil
+	})
+}
+
+// forgetRates removes seconds that do not count any more.
+func (s *file) forgetRates(tx *bbolt.Tx, now time.Time) error {
+	from := binary.BigEndian.AppendUint64(nil, uint64(now.Unix()-rateSeconds)) //nolint:gosec // after 1970
+	c := tx.Bucket(rateBucket).Cursor()
+	for k, _ := c.First(); k != nil && bytes.Compare(k, from) < 0; k, _ = c.Next() {
+		if err := c.Delete(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Reserve implements Store.
+func (s *file) Reserve(_ context.Context, r *Reservation) (*Grant, error) {
+	return s.reserve(r, s.now())
+}
+
+// Renew implements Store.
+func (s *file) Renew(_ context.Context, _ string, calls []*Held) (int, error) {
+	s.renew(calls, s.now())
+	return 1, nil
+}
+
+// Release implements Store.
+func (s *file) Release(_ context.Context, ids ...string) error {
+	s.release(s.now(), ids...)
+	return nil
+}
+
+// Apply implements Store.
+func (s *file) Apply(_ context.Context, b *Batch) (cursor uint64, err error) {
+	s.applying.Lock()
+	defer s.applying.Unlock()
+	now := s.now()
+	err = s.db.Update(func(tx *bbolt.Tx) error {
+		cursor = cursorOf(tx, b.Spool)
+		if cursor != b.From {
+			return nil
+		}
+		if err := s.write(tx, b, now); err != nil {
+			return err
+		}
+		return tx.Bucket(cursorBucket).Put([]byte(b.Spool), binary.BigEndian.AppendUint64(nil, b.To))
+	})
+	if err != nil || cursor != b.From {
+		return cursor, err
+	}
+	s.apply(b.Charges, now)
+	return b.To, nil
+}
+
+func cursorOf(tx *bbolt.Tx, spool string) uint64 {
+	if v := tx.Bucket(cursorBucket).Get([]byte(spool)); len(v) == 8 {
+		return binary.BigEndian.Uint64(v)
+	}
+	return 0
+}
+
+// write puts what a batch adds.
+func (s *file) write(tx *bbolt.Tx, b *Batch, now time.Time) error {
+	for i := range b.Charges {
+		c := &b.Charges[i]
+		for _, name := range c.Counters {
+			p, ok := parseCounter(name)
+			var err error
+			switch {
+			case !ok:
+			case p.metric == Cost && p.kept(now):
+				err = addAmount(tx.Bucket(spentBucket), []byte(name), c.Cost)
+			case p.metric.rate() && c.recent(now):
+				key := append(binary.BigEndian.AppendUint64(nil, uint64(c.At.Unix())), name...) //nolint:gosec // after 1970
+				bucket := tx.Bucket(rateBucket)
+				n := uint64(c.of(p.metric)) //nolint:gosec // not negative
+				if v := bucket.Get(key); len(v) == 8 {
+					n += binary.BigEndian.Uint64(v)
+				}
+				err = bucket.Put(key, binary.BigEndian.AppendUint64(nil, n))
+			}
+			if err != nil {
+				return err
+			}
+		}
+	}
+	for _, a := range b.Adds {
+		if err := addAmount(tx.Bucket(totalBucket), []byte(a.Total+"\x00"+a.Field), a.Amount); err != nil {
+			return err
+		}
+	}
+	return s.forgetRates(tx, now)
+}
+
+func addAmount(b *bbolt.Bucket, key []byte, a price.Amount) error {
+	sum, err := price.AmountOf(b.Get(key)).Add(a)
+	if err != nil {
+		return err
+	}
+	v, err := sum.AppendBinary(nil)
+	if err != nil {
+		return err
+	}
+	return b.Put(key, v)
+}
+
+// Cursor implements Store.
+func (s *file) Cursor(_ context.Context, spool string) (cursor uint64, err error) {
+	err = s.db.View(func(tx *bbolt.Tx) error {
+		cursor = cursorOf(tx, spool)
+		return nil
+	})
+	return cursor, err
+}
+
+// Status implements Store.
+func (s *file) Status(_ context.Context, limits []Limit) ([]State, error) {
+	return s.status(limits, s.now())
+}
+
+// Totals implements Store.
+func (s *file) Totals(_ context.Context, totals ...string) ([]map[string]price.Amount, error) {
+	all := make([]map[string]price.Amount, len(totals))
+	err := s.db.View(func(tx *bbolt.Tx) error {
+		for i, total := range totals {
+			all[i] = make(map[string]price.Amount)
+			prefix := []byte(total + "\x00")
+			c := tx.Bucket(totalBucket).Cursor()
+			for k, v := c.Seek(prefix); bytes.HasPrefix(k, prefix); k, v = c.Next() {
+				all[i][string(k[len(prefix):])] = price.AmountOf(v)
+			}
+		}
+		return nil
+	})
+	return all, err
+}
+
+// Put implements Store.
+func (s *file) Put(_ context.Context, l Limit, spent price.Amount) error {
+	if err := l.checkPut(spent); err != nil {
+		return err
+	}
+	s.applying.Lock()
+	defer s.applying.Unlock()
+	name, _, _ := l.counter(s.now())
+	err := s.db.Update(func(tx *bbolt.Tx) error {
+		v, err := spent.AppendBinary(nil)
+		if err != nil {
+			return err
+		}
+		return tx.Bucket(spentBucket).Put([]byte(name), v)
+	})
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.sum(name).spent = spent
+	return nil
+}
+
+func (l *Limit) checkPut(spent price.Amount) error {
+	if _, _, ok := spent.Limbs(); !ok {
+		return ErrTooLarge
+	}
+	if l.Metric != Cost {
+		return fmt.Errorf("%w: only money can be put", ErrLimit)
+	}
+	return l.Window.check()
+}
+
+// Close implements Store.
+func (s *file) Close() error { return s.db.Close() }
+
+// Interface guard.
+var _ Store = (*file)(nil)

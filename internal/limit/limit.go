@@ -1,0 +1,198 @@
+// Package limit admits calls under limits of money, requests, tokens and calls at once, in one atomic step over all that
+// apply: all are checked and then all reserved, or nothing is taken. What a call really cost replaces its reservation when
+// the settled record is applied, exactly once. docs/limits.md states what holds; docs/redis.md has the layout in Redis.
+package limit
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/tollgate-llm/tollgate/internal/price"
+)
+
+// Kind is a kind of what limits are set on.
+type Kind string
+
+// The kinds of scopes. Their names are in counters' names, and so in records and stores.
+const (
+	Key      Kind = "key"      // ID: the hex SHA-256 of the key
+	Team     Kind = "team"     // ID: the team_id
+	Member   Kind = "member"   // ID: MemberID(team, user)
+	User     Kind = "user"     // ID: the user_id
+	Customer Kind = "customer" // ID: the payer that was resolved
+	Budget   Kind = "budget"   // ID: the budget_id, where several share one budget
+	Session  Kind = "session"  // ID: the session's
+	Gateway  Kind = "gateway"  // the whole gateway; no ID
+)
+
+// Scope is what a limit is set on.
+type Scope struct {
+	Kind Kind
+	ID   string
+}
+
+// MemberID names a user within a team.
+func MemberID(team, user string) string { return escape(team) + "/" + escape(user) }
+
+// String returns the scope as stores name it.
+func (s Scope) String() string { return string(s.Kind) + ":" + escape(s.ID) }
+
+// Metric is what a limit counts.
+type Metric string
+
+// The metrics. Rates hold in every 60 seconds. Their names are in counters' names.
+const (
+	Cost         Metric = "cost"          // money in a window; max_budget, soft_budget, model_max_budget
+	Requests     Metric = "requests"      // rpm_limit
+	Tokens       Metric = "tokens"        // tpm_limit, input and output
+	InputTokens  Metric = "input_tokens"  // tpm_limit of input alone
+	OutputTokens Metric = "output_tokens" // tpm_limit of output alone
+	Parallel     Metric = "parallel"      // max_parallel_requests
+)
+
+// rate reports whether the metric counts per 60 seconds.
+func (m Metric) rate() bool { return m != Cost && m != Parallel }
+
+// Limit is one limit of one scope.
+type Limit struct {
+	Scope  Scope
+	Metric Metric
+	Model  string       // counts calls of this model alone; empty: all
+	Window Window       // of Cost
+	Money  price.Amount // the most that Cost may come to in the window
+	Max    int64        // the most of every other metric: per 60 seconds, or at once; at most 2^53
+	Soft   bool         // nothing is refused: Grant.Passed names the limit once it is passed
+}
+
+// Reservation is what a call may use at most.
+type Reservation struct {
+	ID           string // of the call
+	Limits       []Limit
+	Cost         price.Amount
+	InputTokens  int64
+	OutputTokens int64
+}
+
+// Grant is an admission.
+type Grant struct {
+	ID string
+	// At is the store's time of the admission: the time of the record's charge.
+	At time.Time
+	// Counters are the names of what was reserved. They go into the call's record as they are.
+	Counters []string
+	// States are where the limits are after the admission, one for each limit of the reservation.
+	States []State
+	// Passed are the soft limits that are passed.
+	Passed []State
+	// Local is set when the store is away and this instance decided alone.
+	Local bool
+}
+
+// State is where a limit is.
+type State struct {
+	Limit
+	Spent    price.Amount // of Cost: settled in the window
+	Reserved price.Amount // of Cost: by calls under way or not yet applied
+	Used     int64        // of every other metric, reservations included
+	// ResetsAt is when the limit begins anew: the end of a window of money, zero where it has none; for a rate when
+	// nothing of what is used now will count any more.
+	ResetsAt time.Time
+}
+
+// Left is what is left of a limit of money.
+func (s *State) Left() price.Amount { return s.Money.Sub(s.Spent).Sub(s.Reserved) }
+
+// Remaining is what is left of any other limit.
+func (s *State) Remaining() int64 { return max(0, s.Max-s.Used) }
+
+// Denied is the error of a call that a limit does not admit. Nothing was reserved.
+type Denied struct {
+	State
+	// Needed is what the call would have reserved: of Cost, or of any other metric.
+	NeededMoney price.Amount
+	Needed      int64
+	// RetryAfter is how long until as much is free again when nothing else is admitted; zero where that is not known, or
+	// never: see Never.
+	RetryAfter time.Duration
+	// Never is set when the call asks for more than the whole limit.
+	Never bool
+	Local bool // the store is away and this instance's share is used up
+}
+
+// Error says what was not admitted, for logs. The answer to the client is the caller's.
+func (d *Denied) Error() string {
+	if d.Metric == Cost {
+		return fmt.Sprintf("%s: %s of %s USD are spent and %s reserved; the call needs %s", d.Scope, d.Spent, d.Money, d.Reserved, d.NeededMoney)
+	}
+	return fmt.Sprintf("%s: %d of %d %s are used; the call needs %d", d.Scope, d.Used, d.Max, d.Metric, d.Needed)
+}
+
+// Charge is what one settled record adds.
+type Charge struct {
+	ID           string
+	At           time.Time // Grant.At; zero for a call without limits
+	Counters     []string  // Grant.Counters
+	Cost         price.Amount
+	InputTokens  int64
+	OutputTokens int64
+}
+
+// Add adds to one field of a total. Amounts of money are in 10^-15 USD; counts are counts.
+type Add struct {
+	Total, Field string
+	Amount       price.Amount
+}
+
+// Batch is what is applied at once: the settled records of one spool with numbers above From and up to To.
+type Batch struct {
+	Spool    string
+	From, To uint64
+	Charges  []Charge
+	Adds     []Add
+}
+
+// Errors of stores, besides those of their medium.
+var (
+	// ErrTooLarge means that a number is beyond what the store can hold: nine billion dollars, or 2^53.
+	ErrTooLarge = errors.New("the number is too large")
+	// ErrLimit means that a limit is not well formed.
+	ErrLimit = errors.New("not a limit")
+)
+
+// Store keeps reservations, what was spent, and totals. An error other than *Denied, ErrTooLarge and ErrLimit means that it
+// is away. Implementations are safe for concurrent use.
+type Store interface {
+	// Reserve admits a call or returns *Denied. A call that has a reservation is admitted again without taking more.
+	Reserve(ctx context.Context, r *Reservation) (*Grant, error)
+	// Renew puts the leases of calls off, and brings back reservations that the store has lost. It returns how many
+	// instances have renewed of late.
+	Renew(ctx context.Context, instance string, calls []*Held) (instances int, err error)
+	// Release gives back what a call has reserved, requests and tokens included: it was not forwarded.
+	Release(ctx context.Context, ids ...string) error
+	// Apply adds a batch when the cursor kept for its spool is at From, moves that to To, and releases the reservations.
+	// It returns the cursor: where that is not To, nothing was done.
+	Apply(ctx context.Context, b *Batch) (cursor uint64, err error)
+	// Cursor returns up to which number the records of a spool were applied.
+	Cursor(ctx context.Context, spool string) (uint64, error)
+	// Status returns where limits are.
+	Status(ctx context.Context, limits []Limit) ([]State, error)
+	// Totals returns the fields of totals.
+	Totals(ctx context.Context, totals ...string) ([]map[string]price.Amount, error)
+	// Put replaces what a limit of money has as spent in its window, for an import or an operator.
+	Put(ctx context.Context, l Limit, spent price.Amount) error
+	// Close releases the store.
+	Close() error
+}
+
+// Held is a reservation that a call holds.
+type Held struct {
+	ID   string
+	At   time.Time // of the admission
+	need []need
+}
+
+// Lease is how long a reservation holds when nobody renews it. It is longer than a rate's window, so that a call without a
+// reservation has nothing in a rate either.
+const Lease = 90 * time.Second
