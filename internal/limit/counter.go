@@ -178,7 +178,7 @@ func (n *need) denial(r *Reservation, st State, retry time.Duration) *Denied {
 
 // grant makes the answer to a call that was admitted. states has one entry for each need.
 func grant(r *Reservation, list []need, states []State, at time.Time) *Grant {
-	g := &Grant{ID: r.ID, At: at, Counters: make([]string, len(list)), States: make([]State, len(r.Limits))}
+	g := &Grant{ID: r.ID, At: at, need: list, Counters: make([]string, len(list)), States: make([]State, len(r.Limits))}
 	for i := range list {
 		n := &list[i]
 		g.Counters[i] = n.name

@@ -204,6 +204,7 @@ func (e *engine) renew(calls []*Held, now time.Time) {
 		el := e.held[h.ID]
 		if el == nil {
 			e.hold(*h, now)
+			e.sweep(now)
 			continue
 		}
 		el.Value.(*lease).until = now.Add(Lease)
@@ -292,4 +293,23 @@ func (e *engine) status(limits []Limit, now time.Time) ([]State, error) {
 		states[i].Limit = limits[i]
 	}
 	return states, nil
+}
+
+// reserved returns what is reserved of a budget.
+func (e *engine) reserved(name string) price.Amount {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if c := e.sums[name]; c != nil {
+		return c.reserved
+	}
+	return price.Amount{}
+}
+
+// settle ends the reservations of settled calls; what they have spent is counted elsewhere.
+func (e *engine) settle(charges []Charge, now time.Time) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for i := range charges {
+		e.drop(charges[i].ID, now, charges[i].of)
+	}
 }

@@ -88,6 +88,8 @@ type Grant struct {
 	Passed []State
 	// Local is set when the store is away and this instance decided alone.
 	Local bool
+
+	need []need
 }
 
 // State is where a limit is.
@@ -159,6 +161,8 @@ var (
 	ErrTooLarge = errors.New("the number is too large")
 	// ErrLimit means that a limit is not well formed.
 	ErrLimit = errors.New("not a limit")
+	// ErrAway means that the store is away, and that this instance may not or cannot decide alone. The cause is wrapped.
+	ErrAway = errors.New("limits cannot be checked")
 )
 
 // Store keeps reservations, what was spent, and totals. An error other than *Denied, ErrTooLarge and ErrLimit means that it

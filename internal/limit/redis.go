@@ -56,7 +56,9 @@ type redisStore struct {
 
 // NewRedis returns a store in Redis. The client stays the caller's, and its timeouts hold. In a cluster the prefix gets a
 // hash tag where it has none.
-func NewRedis(client redis.UniversalClient, prefix string) Store { return newRedis(client, prefix, nil) }
+func NewRedis(client redis.UniversalClient, prefix string) Store {
+	return newRedis(client, prefix, nil)
+}
 
 func newRedis(client redis.UniversalClient, prefix string, now func() time.Time) *redisStore {
 	if _, cluster := client.(*redis.ClusterClient); cluster && !strings.Contains(prefix, "{") {

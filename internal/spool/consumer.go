@@ -40,6 +40,18 @@ func (s *Spool) Cursor(consumer string) uint64 {
 	return s.cursors[consumer]
 }
 
+// Last returns the highest sequence number of a settled record; 0 when there is none.
+func (s *Spool) Last() uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, g := range slices.Backward(s.segments) {
+		if n := len(g.recs); n > 0 {
+			return g.first + uint64(g.recs[n-1].delta)
+		}
+	}
+	return 0
+}
+
 // Read returns up to limit settled records with sequence numbers above after. It waits until there is one, the context
 // ends, or the spool closes (ErrClosed). A record that cannot be read back is left out, and told to Options.OnFault.
 func (s *Spool) Read(ctx context.Context, after uint64, limit int) (Batch, error) {

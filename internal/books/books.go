@@ -1,0 +1,277 @@
+// Package books reads the settled records of a spool and adds them up, each exactly once: what was spent by whom, and what
+// counts against limits.
+package books
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"sync/atomic"
+	"time"
+
+	"github.com/tollgate-llm/tollgate/internal/limit"
+	"github.com/tollgate-llm/tollgate/internal/spool"
+)
+
+// ConsumerName is the consumer's name in a spool: one of spool.Options.Consumers.
+const ConsumerName = "books"
+
+const (
+	// readAtOnce bounds a batch, and so how long the store is busy with one.
+	readAtOnce = 32
+	// idleCheck is how often a consumer with nothing to read looks whether its store has lost something.
+	idleCheck = 5 * time.Second
+	retryFrom = 50 * time.Millisecond
+	retryTo   = 5 * time.Second
+)
+
+// Spool is where records are read from: *spool.Spool.
+type Spool interface {
+	ID() spool.LogID
+	Cursor(consumer string) uint64
+	Read(ctx context.Context, after uint64, limit int) (spool.Batch, error)
+	Pass(consumer string, seq uint64) error
+	Last() uint64
+}
+
+// Sink is what records are added to: *limit.Limiter.
+type Sink interface {
+	Apply(ctx context.Context, b *limit.Batch) (cursor uint64, err error)
+	Cursor(ctx context.Context, spool string) (uint64, error)
+}
+
+// Loss says that the store had lost records that were applied to it, and from where on they are applied again.
+type Loss struct {
+	Spool    string
+	Had, Has uint64    // sequence numbers up to which the store had the spool's records, and has them now
+	Oldest   time.Time // when the oldest record that is applied again was settled; what is older is lost
+}
+
+// Options of a consumer. All of them may be left out.
+type Options struct {
+	// OnFault is told of a fault of the store or the spool, once until it goes well again, and of each record that cannot
+	// be counted.
+	OnFault func(error)
+	// OnLoss is told when records are applied again.
+	OnLoss func(Loss)
+}
+
+// Consumer adds the records of one spool to a sink. Run must be running.
+type Consumer struct {
+	spool  Spool
+	sink   Sink
+	decode func(spool.Record) (*Call, error)
+	o      Options
+
+	end     uint64 // of what was in the spool at the start
+	caught  chan struct{}
+	lag     atomic.Int64 // Unix milliseconds of the oldest record that was read and is not applied; 0: none
+	cursors map[string]uint64
+	pos     uint64
+	loss    *Loss // to be told with the time of the next record
+	faulty  bool
+}
+
+// New returns a consumer. decode reads a record; an error of it leaves the record out.
+func New(s Spool, sink Sink, decode func(spool.Record) (*Call, error), o Options) *Consumer {
+	if o.OnFault == nil {
+		o.OnFault = func(error) {}
+	}
+	if o.OnLoss == nil {
+		o.OnLoss = func(Loss) {}
+	}
+	return &Consumer{spool: s, sink: sink, decode: decode, o: o, end: s.Last(), caught: make(chan struct{}), cursors: make(map[string]uint64)}
+}
+
+// CaughtUp is closed once everything is applied that was in the spool when the consumer was made. Until then the file store
+// does not know all that was spent.
+func (c *Consumer) CaughtUp() <-chan struct{} { return c.caught }
+
+// Behind returns since when the oldest record waits that was read and could not be applied; zero when none does.
+func (c *Consumer) Behind() time.Time {
+	if ms := c.lag.Load(); ms != 0 {
+		return time.UnixMilli(ms)
+	}
+	return time.Time{}
+}
+
+// Run applies records until the context ends or the spool is closed.
+func (c *Consumer) Run(ctx context.Context) {
+	wait := retryFrom
+	started := false
+	for ctx.Err() == nil {
+		var err error
+		if !started {
+			if err = c.start(ctx); err == nil {
+				started = true
+			}
+		} else {
+			err = c.step(ctx)
+		}
+		switch {
+		case err == nil:
+			c.faulty, wait = false, retryFrom
+			continue
+		case errors.Is(err, spool.ErrClosed), ctx.Err() != nil:
+			return
+		case errors.Is(err, errLost):
+			continue
+		}
+		if !c.faulty {
+			c.faulty = true
+			c.o.OnFault(err)
+		}
+		timer := time.NewTimer(wait/2 + rand.N(wait)) //nolint:gosec // spreads instances
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+		}
+		wait = min(2*wait, retryTo)
+	}
+}
+
+// start begins where the store is.
+func (c *Consumer) start(ctx context.Context) error {
+	own := c.spool.ID().String()
+	has, err := c.sink.Cursor(ctx, own)
+	if err != nil {
+		return err
+	}
+	if had := c.spool.Cursor(ConsumerName); has < had {
+		c.loss = &Loss{Spool: own, Had: had, Has: has}
+	}
+	c.cursors[own], c.pos = has, has
+	c.progress()
+	return nil
+}
+
+// errLost means that reading goes on from an earlier place.
+var errLost = errors.New("the store has lost records")
+
+// rewind goes back to where the store is now.
+func (c *Consumer) rewind(id string, has uint64) error {
+	c.loss = &Loss{Spool: id, Had: c.cursors[id], Has: has}
+	clear(c.cursors) // it may have lost those of other spools too
+	own := c.spool.ID().String()
+	c.pos = 0 // records of another spool may be anywhere
+	if id == own {
+		c.cursors[own], c.pos = has, has
+	}
+	return errors.Join(errLost, c.spool.Pass(ConsumerName, c.pos))
+}
+
+// step applies the next records.
+func (c *Consumer) step(ctx context.Context) error {
+	b, err := c.read(ctx)
+	if err != nil || b.To == 0 {
+		return err
+	}
+	if len(b.Records) > 0 {
+		c.lag.Store(b.Records[0].Time.UnixMilli())
+		if c.loss != nil {
+			c.loss.Oldest = b.Records[0].Time
+			c.o.OnLoss(*c.loss)
+			c.loss = nil
+		}
+	}
+	own := c.spool.ID().String()
+	groups := make(map[string][]spool.Record)
+	for _, r := range b.Records {
+		id := r.Origin.Spool.String()
+		groups[id] = append(groups[id], r)
+	}
+	for id, records := range groups {
+		if id == own {
+			continue
+		}
+		if err := c.apply(ctx, id, records, records[len(records)-1].Origin.Seq); err != nil {
+			return err
+		}
+	}
+	if err := c.apply(ctx, own, groups[own], b.To); err != nil {
+		return err
+	}
+	c.pos = b.To
+	c.lag.Store(0)
+	c.progress()
+	return c.spool.Pass(ConsumerName, c.pos)
+}
+
+// progress tells when the records of the start are applied.
+func (c *Consumer) progress() {
+	if c.pos < c.end {
+		return
+	}
+	select {
+	case <-c.caught:
+	default:
+		close(c.caught)
+	}
+}
+
+// read waits for records. To is zero where none came for a while and the store has all there were.
+func (c *Consumer) read(ctx context.Context) (spool.Batch, error) {
+	within, cancel := context.WithTimeout(ctx, idleCheck)
+	defer cancel()
+	b, err := c.spool.Read(within, c.pos, readAtOnce)
+	if err == nil || within.Err() == nil || ctx.Err() != nil {
+		return b, err
+	}
+	own := c.spool.ID().String()
+	has, err := c.sink.Cursor(ctx, own)
+	if err == nil && has < c.cursors[own] {
+		err = c.rewind(own, has)
+	}
+	return spool.Batch{}, err
+}
+
+// apply adds those of the records of one spool, up to that number, that the store does not have.
+func (c *Consumer) apply(ctx context.Context, id string, records []spool.Record, to uint64) error {
+	at, known := c.cursors[id]
+	if !known {
+		var err error
+		if at, err = c.sink.Cursor(ctx, id); err != nil {
+			return err
+		}
+		c.cursors[id] = at
+	}
+	for at < to {
+		for len(records) > 0 && records[0].Origin.Seq <= at {
+			records = records[1:]
+		}
+		has, err := c.sink.Apply(ctx, c.batch(id, at, to, records))
+		if err != nil {
+			return err
+		}
+		if has < at {
+			return c.rewind(id, has)
+		}
+		if has == at { // the same number twice, and the batch was refused: nothing would ever change that
+			return fmt.Errorf("the store does not take the records of spool %s after %d", id, at)
+		}
+		at = has
+		c.cursors[id] = at
+	}
+	return nil
+}
+
+// batch makes what the store gets of records.
+func (c *Consumer) batch(id string, from, to uint64, records []spool.Record) *limit.Batch {
+	b := &limit.Batch{Spool: id, From: from, To: to}
+	sums := newSums()
+	for _, r := range records {
+		call, err := c.decode(r)
+		if err == nil {
+			err = sums.add(call)
+		}
+		if err != nil {
+			c.o.OnFault(fmt.Errorf("record %d of spool %s cannot be counted: %w", r.Origin.Seq, id, err))
+			continue
+		}
+		b.Charges = append(b.Charges, call.Charge)
+	}
+	b.Adds = sums.list()
+	return b
+}

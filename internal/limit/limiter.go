@@ -1,0 +1,399 @@
+package limit
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/tollgate-llm/tollgate/internal/price"
+)
+
+const (
+	renewEvery = Lease / 3
+	// probeEvery is how often a store that is away is tried.
+	probeEvery = time.Second
+	// maxHeld bounds the calls that have a reservation, those included whose records were not applied yet.
+	maxHeld = 200_000
+	// maxKnown bounds the budgets whose state is remembered for when the store is away.
+	maxKnown = 100_000
+)
+
+// Options of a Limiter.
+type Options struct {
+	// Instance tells the processes that share a store apart.
+	Instance string
+	// Deny refuses calls while the store is away. By default each instance goes on from what it last knew, with its share
+	// of what was left.
+	Deny bool
+	// Timeout is how long an admission waits for the store. Default: 500ms.
+	Timeout time.Duration
+	// OnFault is told once when the store goes away, with the cause, and once when it is back, with nil; may be nil.
+	OnFault func(error)
+}
+
+// Limiter admits calls by a store, renews what they hold, and goes on alone while the store is away. Its methods may be
+// called from many goroutines.
+type Limiter struct {
+	store Store
+	o     Options
+	now   func() time.Time
+
+	instances atomic.Int64
+	away      atomic.Pointer[outage] // nil while the store answers
+	probe     chan struct{}
+	gone      chan struct{} // calls were released
+
+	turn sync.Mutex // one at a time renews or applies: what was applied must not be brought back
+
+	mu       sync.Mutex
+	held     map[string]*Held
+	released []string // at most as many as were held
+	known    map[string]*known
+
+	local *engine // of what this instance has admitted; nil where it never decides alone
+}
+
+// outage is why and since when the store is away.
+type outage struct {
+	cause error
+	since time.Time
+}
+
+// known is what was left of a budget when the store last said so.
+type known struct {
+	left price.Amount
+	mine price.Amount // what this instance had reserved of it by then
+}
+
+// New returns a limiter over a store. Run must be running.
+func New(store Store, o Options) *Limiter {
+	if o.Timeout == 0 {
+		o.Timeout = 500 * time.Millisecond
+	}
+	if o.OnFault == nil {
+		o.OnFault = func(error) {}
+	}
+	l := &Limiter{
+		store: store, o: o, now: time.Now, probe: make(chan struct{}, 1), gone: make(chan struct{}, 1),
+		held: make(map[string]*Held), known: make(map[string]*known),
+	}
+	if _, alone := store.(*file); !alone && !o.Deny {
+		l.local = newEngine()
+	}
+	if s, ok := store.(interface{ guess() time.Time }); ok {
+		l.now = s.guess
+	}
+	l.instances.Store(1)
+	return l
+}
+
+// Run renews what calls hold, and tries a store that is away, until the context ends.
+func (l *Limiter) Run(ctx context.Context) {
+	tick := time.NewTicker(renewEvery)
+	defer tick.Stop()
+	l.renew(ctx)
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			l.renew(ctx)
+		case <-l.gone:
+			l.giveBack(ctx)
+		case <-l.probe:
+			for ctx.Err() == nil && l.away.Load() != nil {
+				l.renew(ctx)
+				if l.away.Load() == nil {
+					break
+				}
+				timer := time.NewTimer(probeEvery)
+				select {
+				case <-timer.C:
+				case <-ctx.Done():
+					timer.Stop()
+				}
+			}
+		}
+	}
+}
+
+// renew puts off the leases of calls that have run for a while; of all of them when the store was away. It comes back only
+// when it has them.
+func (l *Limiter) renew(ctx context.Context) {
+	l.turn.Lock()
+	defer l.turn.Unlock()
+	was := l.away.Load()
+	before := l.now().Add(-renewEvery)
+	l.mu.Lock()
+	calls := slices.Collect(maps.Values(l.held))
+	l.mu.Unlock()
+	if l.local != nil {
+		l.local.renew(calls, l.now())
+	}
+	if was == nil {
+		calls = slices.DeleteFunc(calls, func(h *Held) bool { return h.At.After(before) })
+	}
+	n, err := l.store.Renew(ctx, l.o.Instance, calls)
+	if err != nil {
+		if ctx.Err() == nil {
+			l.failed(err)
+		}
+		return
+	}
+	l.instances.Store(int64(max(1, n)))
+	if was != nil && l.away.CompareAndSwap(was, nil) {
+		l.o.OnFault(nil)
+	}
+}
+
+func (l *Limiter) failed(err error) {
+	if l.away.CompareAndSwap(nil, &outage{cause: err, since: l.now()}) {
+		l.o.OnFault(err)
+	}
+	select {
+	case l.probe <- struct{}{}:
+	default:
+	}
+}
+
+// Away returns why the store is away; nil while it is not.
+func (l *Limiter) Away() error {
+	if o := l.away.Load(); o != nil {
+		return o.cause
+	}
+	return nil
+}
+
+// Reserve admits a call, or returns *Denied, ErrAway, ErrTooLarge or ErrLimit. A call without limits asks nobody. What was
+// reserved is held until the call's record is applied; a call that gets no record is given back by Release.
+func (l *Limiter) Reserve(ctx context.Context, r *Reservation) (*Grant, error) {
+	if len(r.Limits) == 0 {
+		return &Grant{ID: r.ID, At: l.now()}, nil
+	}
+	l.mu.Lock()
+	full := len(l.held) >= maxHeld
+	l.mu.Unlock()
+	if full {
+		return nil, fmt.Errorf("%w: %d calls have reservations", ErrAway, maxHeld)
+	}
+	if l.away.Load() != nil {
+		return l.alone(r)
+	}
+	within, cancel := context.WithTimeout(ctx, l.o.Timeout)
+	defer cancel()
+	g, err := l.store.Reserve(within, r)
+	var denied *Denied
+	switch {
+	case err == nil:
+		l.keep(g)
+		return g, nil
+	case errors.As(err, &denied):
+		l.learn(&denied.State)
+		return nil, err
+	case errors.Is(err, ErrTooLarge), errors.Is(err, ErrLimit):
+		return nil, err
+	case ctx.Err() != nil: // the caller has left; what it may have reserved runs out
+		return nil, ctx.Err()
+	}
+	l.failed(err)
+	return l.alone(r)
+}
+
+// keep notes what a call holds, and what is left for others.
+func (l *Limiter) keep(g *Grant) {
+	h := &Held{ID: g.ID, At: g.At, need: g.need}
+	l.mu.Lock()
+	l.held[g.ID] = h
+	l.mu.Unlock()
+	if l.local == nil {
+		return
+	}
+	l.local.renew([]*Held{h}, l.now())
+	for i := range g.States {
+		l.learn(&g.States[i])
+	}
+}
+
+// learn notes where the store says that a budget is.
+func (l *Limiter) learn(st *State) {
+	if l.local == nil || st.Metric != Cost || st.Soft {
+		return
+	}
+	name, _, _ := st.counter(l.now())
+	mine := l.local.reserved(name)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if k := l.known[name]; k != nil {
+		k.left, k.mine = st.Left(), mine
+		return
+	}
+	for other := range l.known {
+		if len(l.known) < maxKnown {
+			break
+		}
+		delete(l.known, other)
+	}
+	l.known[name] = &known{left: st.Left(), mine: mine}
+}
+
+// alone decides without the store: each limit is this instance's share of it, or of what was left of a budget.
+func (l *Limiter) alone(r *Reservation) (*Grant, error) {
+	out := l.away.Load()
+	if out == nil { // it is back just now
+		out = &outage{cause: errors.New("the store was away"), since: l.now()}
+	}
+	if l.local == nil {
+		return nil, fmt.Errorf("%w: %w", ErrAway, out.cause)
+	}
+	share := *r
+	share.Limits = slices.Clone(r.Limits)
+	now := l.now()
+	for i := range share.Limits {
+		if err := l.share(&share.Limits[i], out, now); err != nil {
+			return nil, err
+		}
+	}
+	g, err := l.local.reserve(&share, now)
+	var denied *Denied
+	if errors.As(err, &denied) {
+		denied.Local = true
+		at := slices.IndexFunc(r.Limits, func(o Limit) bool {
+			return o.Scope == denied.Scope && o.Metric == denied.Metric && o.Model == denied.Model && o.Window == denied.Window && !o.Soft
+		})
+		denied.Limit = r.Limits[max(0, at)]
+	}
+	if err != nil {
+		return nil, err
+	}
+	g.Local, g.Passed = true, nil
+	for i := range g.States {
+		g.States[i].Limit = r.Limits[i]
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.held[g.ID] = &Held{ID: g.ID, At: g.At, need: g.need}
+	return g, nil
+}
+
+// share makes a limit this instance's own. Of a budget it is the part of what was left when the store last told; all is left
+// of a window that began since.
+func (l *Limiter) share(lim *Limit, out *outage, now time.Time) error {
+	n := l.instances.Load()
+	switch {
+	case lim.Soft:
+		return nil
+	case lim.Metric != Cost:
+		lim.Max /= n
+		return nil
+	}
+	name, start, _ := lim.counter(now)
+	l.mu.Lock()
+	k, there := l.known[name]
+	l.mu.Unlock()
+	if !there {
+		if start <= out.since.Unix() {
+			return fmt.Errorf("%w: this instance does not know what is left of the budget of a %s: %w", ErrAway, lim.Scope.Kind, out.cause)
+		}
+		k = &known{left: lim.Money}
+	}
+	sum, err := k.left.Share(uint64(n)).Add(k.mine) //nolint:gosec // at least one
+	lim.Money = sum
+	return err
+}
+
+// forget ends what calls hold here, and reports whether any did.
+func (l *Limiter) forget(ids ...string) (held bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, id := range ids {
+		h := l.held[id]
+		if h == nil {
+			continue
+		}
+		held = true
+		delete(l.held, id)
+		for i := range h.need {
+			if k := l.known[h.need[i].name]; k != nil {
+				k.mine = k.mine.Sub(h.need[i].money)
+			}
+		}
+	}
+	return held
+}
+
+// Release gives back all that a call has reserved, as it was not forwarded and gets no record. It does not wait for the
+// store. While that is away, the lease runs out instead.
+func (l *Limiter) Release(id string) {
+	if !l.forget(id) {
+		return
+	}
+	if l.local != nil {
+		l.local.release(l.now(), id)
+	}
+	l.mu.Lock()
+	l.released = append(l.released, id)
+	l.mu.Unlock()
+	select {
+	case l.gone <- struct{}{}:
+	default:
+	}
+}
+
+// giveBack tells the store of released calls.
+func (l *Limiter) giveBack(ctx context.Context) {
+	l.mu.Lock()
+	ids := l.released
+	l.released = nil
+	l.mu.Unlock()
+	for part := range slices.Chunk(ids, 100) {
+		if l.away.Load() != nil {
+			return
+		}
+		if err := l.store.Release(ctx, part...); err != nil && ctx.Err() == nil {
+			l.failed(err)
+		}
+	}
+}
+
+// Apply implements Store: see there. The calls of the batch hold nothing any more.
+func (l *Limiter) Apply(ctx context.Context, b *Batch) (cursor uint64, err error) {
+	l.turn.Lock()
+	defer l.turn.Unlock()
+	if cursor, err = l.store.Apply(ctx, b); err != nil || cursor != b.To {
+		return cursor, err
+	}
+	ids := make([]string, len(b.Charges))
+	for i := range b.Charges {
+		ids[i] = b.Charges[i].ID
+	}
+	l.forget(ids...)
+	if l.local != nil {
+		l.local.settle(b.Charges, l.now())
+	}
+	return cursor, nil
+}
+
+// Cursor returns up to which number the records of a spool were applied.
+func (l *Limiter) Cursor(ctx context.Context, spool string) (uint64, error) {
+	return l.store.Cursor(ctx, spool)
+}
+
+// Status returns where limits are, as the store has them.
+func (l *Limiter) Status(ctx context.Context, limits ...Limit) ([]State, error) {
+	return l.store.Status(ctx, limits)
+}
+
+// Totals returns the fields of totals.
+func (l *Limiter) Totals(ctx context.Context, totals ...string) ([]map[string]price.Amount, error) {
+	return l.store.Totals(ctx, totals...)
+}
+
+// Put replaces what a limit of money has as spent in its window.
+func (l *Limiter) Put(ctx context.Context, lim Limit, spent price.Amount) error {
+	return l.store.Put(ctx, lim, spent)
+}
