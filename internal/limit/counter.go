@@ -151,6 +151,7 @@ func (c *Charge) of(m Metric) int64 {
 		return c.InputTokens
 	case OutputTokens:
 		return c.OutputTokens
+	case Cost, Parallel:
 	}
 	return 0
 }
@@ -161,10 +162,10 @@ var escaper = strings.NewReplacer("%", "%25", "|", "%7C", "/", "%2F")
 func escape(s string) string { return escaper.Replace(s) }
 
 // denial makes the answer to a call that the limit of this need does not admit.
-func (n *need) denial(r *Reservation, st State, retry time.Duration) *Denied {
+func (n *need) denial(r *Reservation, st State, retry time.Duration) *DeniedError {
 	l := &r.Limits[n.hard]
 	st.Limit = *l
-	d := &Denied{State: st, NeededMoney: n.money, Needed: n.count, RetryAfter: retry}
+	d := &DeniedError{State: st, NeededMoney: n.money, Needed: n.count, RetryAfter: retry}
 	if l.Metric == Cost {
 		d.Never = n.money.Cmp(l.Money) > 0
 	} else {

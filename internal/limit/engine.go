@@ -35,7 +35,7 @@ func newEngine() *engine {
 	}
 }
 
-// reserve admits a call or returns *Denied.
+// reserve admits a call or returns *DeniedError.
 func (e *engine) reserve(r *Reservation, now time.Time) (*Grant, error) {
 	needs, err := needs(r, now)
 	if err != nil {
@@ -61,7 +61,7 @@ func (e *engine) reserve(r *Reservation, now time.Time) (*Grant, error) {
 }
 
 // check returns why a counter does not admit a call; nil when it does.
-func (e *engine) check(r *Reservation, n *need, now time.Time) *Denied {
+func (e *engine) check(r *Reservation, n *need, now time.Time) *DeniedError {
 	if n.hard < 0 {
 		return nil
 	}

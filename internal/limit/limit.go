@@ -109,8 +109,8 @@ func (s *State) Left() price.Amount { return s.Money.Sub(s.Spent).Sub(s.Reserved
 // Remaining is what is left of any other limit.
 func (s *State) Remaining() int64 { return max(0, s.Max-s.Used) }
 
-// Denied is the error of a call that a limit does not admit. Nothing was reserved.
-type Denied struct {
+// DeniedError is the error of a call that a limit does not admit. Nothing was reserved.
+type DeniedError struct {
 	State
 	// Needed is what the call would have reserved: of Cost, or of any other metric.
 	NeededMoney price.Amount
@@ -124,7 +124,7 @@ type Denied struct {
 }
 
 // Error says what was not admitted, for logs. The answer to the client is the caller's.
-func (d *Denied) Error() string {
+func (d *DeniedError) Error() string {
 	if d.Metric == Cost {
 		return fmt.Sprintf("%s: %s of %s USD are spent and %s reserved; the call needs %s", d.Scope, d.Spent, d.Money, d.Reserved, d.NeededMoney)
 	}
@@ -165,10 +165,10 @@ var (
 	ErrAway = errors.New("limits cannot be checked")
 )
 
-// Store keeps reservations, what was spent, and totals. An error other than *Denied, ErrTooLarge and ErrLimit means that it
+// Store keeps reservations, what was spent, and totals. An error other than *DeniedError, ErrTooLarge and ErrLimit means that it
 // is away. Implementations are safe for concurrent use.
 type Store interface {
-	// Reserve admits a call or returns *Denied. A call that has a reservation is admitted again without taking more.
+	// Reserve admits a call or returns *DeniedError. A call that has a reservation is admitted again without taking more.
 	Reserve(ctx context.Context, r *Reservation) (*Grant, error)
 	// Renew puts the leases of calls off, and brings back reservations that the store has lost. It returns how many
 	// instances have renewed of late.

@@ -46,13 +46,14 @@ type Limiter struct {
 	instances atomic.Int64
 	away      atomic.Pointer[outage] // nil while the store answers
 	probe     chan struct{}
-	gone      chan struct{} // calls were released
+	gone      chan struct{} // the store is to be told of calls
 
 	turn sync.Mutex // one at a time renews or applies: what was applied must not be brought back
 
 	mu       sync.Mutex
 	held     map[string]*Held
-	released []string // at most as many as were held
+	owed     []*Held  // of these, calls that were admitted alone and that the store does not know
+	released []string // calls that the store is to be told of, at most maxHeld
 	known    map[string]*known
 
 	local *engine // of what this instance has admitted; nil where it never decides alone
@@ -104,6 +105,12 @@ func (l *Limiter) Run(ctx context.Context) {
 		case <-tick.C:
 			l.renew(ctx)
 		case <-l.gone:
+			l.mu.Lock()
+			owed := len(l.owed)
+			l.mu.Unlock()
+			if owed > 0 {
+				l.renew(ctx)
+			}
 			l.giveBack(ctx)
 		case <-l.probe:
 			for ctx.Err() == nil && l.away.Load() != nil {
@@ -123,7 +130,7 @@ func (l *Limiter) Run(ctx context.Context) {
 }
 
 // renew puts off the leases of calls that have run for a while; of all of them when the store was away. It comes back only
-// when it has them.
+// when it has them, those included that were admitted alone meanwhile.
 func (l *Limiter) renew(ctx context.Context) {
 	l.turn.Lock()
 	defer l.turn.Unlock()
@@ -138,17 +145,41 @@ func (l *Limiter) renew(ctx context.Context) {
 	if was == nil {
 		calls = slices.DeleteFunc(calls, func(h *Held) bool { return h.At.After(before) })
 	}
-	n, err := l.store.Renew(ctx, l.o.Instance, calls)
-	if err != nil {
-		if ctx.Err() == nil {
-			l.failed(err)
+	for {
+		owed := l.takeOwed()
+		n, err := l.store.Renew(ctx, l.o.Instance, append(calls, owed...))
+		if err != nil {
+			l.owe(owed...)
+			if ctx.Err() == nil {
+				l.failed(err)
+			}
+			return
 		}
-		return
+		l.instances.Store(int64(max(1, n)))
+		if calls = nil; len(owed) == 0 {
+			break
+		}
 	}
-	l.instances.Store(int64(max(1, n)))
 	if was != nil && l.away.CompareAndSwap(was, nil) {
 		l.o.OnFault(nil)
+		l.wake()
 	}
+}
+
+// owe notes calls that the store does not know.
+func (l *Limiter) owe(calls ...*Held) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.owed = append(l.owed, calls...)
+}
+
+// takeOwed returns the calls that the store does not know, but for those that hold nothing any more.
+func (l *Limiter) takeOwed() []*Held {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	owed := slices.DeleteFunc(l.owed, func(h *Held) bool { return l.held[h.ID] == nil })
+	l.owed = nil
+	return owed
 }
 
 func (l *Limiter) failed(err error) {
@@ -169,7 +200,7 @@ func (l *Limiter) Away() error {
 	return nil
 }
 
-// Reserve admits a call, or returns *Denied, ErrAway, ErrTooLarge or ErrLimit. A call without limits asks nobody. What was
+// Reserve admits a call, or returns *DeniedError, ErrAway, ErrTooLarge or ErrLimit. A call without limits asks nobody. What was
 // reserved is held until the call's record is applied; a call that gets no record is given back by Release.
 func (l *Limiter) Reserve(ctx context.Context, r *Reservation) (*Grant, error) {
 	if len(r.Limits) == 0 {
@@ -187,7 +218,7 @@ func (l *Limiter) Reserve(ctx context.Context, r *Reservation) (*Grant, error) {
 	within, cancel := context.WithTimeout(ctx, l.o.Timeout)
 	defer cancel()
 	g, err := l.store.Reserve(within, r)
-	var denied *Denied
+	var denied *DeniedError
 	switch {
 	case err == nil:
 		l.keep(g)
@@ -197,11 +228,15 @@ func (l *Limiter) Reserve(ctx context.Context, r *Reservation) (*Grant, error) {
 		return nil, err
 	case errors.Is(err, ErrTooLarge), errors.Is(err, ErrLimit):
 		return nil, err
-	case ctx.Err() != nil: // the caller has left; what it may have reserved runs out
+	case ctx.Err() != nil: // the caller has left, and the store may admit it yet
+		l.giveLater(r.ID)
 		return nil, ctx.Err()
 	}
 	l.failed(err)
-	return l.alone(r)
+	if g, err = l.alone(r); err != nil {
+		l.giveLater(r.ID) // the store may have it in its buffers
+	}
+	return g, err
 }
 
 // keep notes what a call holds, and what is left for others.
@@ -259,8 +294,7 @@ func (l *Limiter) alone(r *Reservation) (*Grant, error) {
 		}
 	}
 	g, err := l.local.reserve(&share, now)
-	var denied *Denied
-	if errors.As(err, &denied) {
+	if denied, ok := errors.AsType[*DeniedError](err); ok {
 		denied.Local = true
 		at := slices.IndexFunc(r.Limits, func(o Limit) bool {
 			return o.Scope == denied.Scope && o.Metric == denied.Metric && o.Model == denied.Model && o.Window == denied.Window && !o.Soft
@@ -274,9 +308,14 @@ func (l *Limiter) alone(r *Reservation) (*Grant, error) {
 	for i := range g.States {
 		g.States[i].Limit = r.Limits[i]
 	}
+	h := &Held{ID: g.ID, At: g.At, need: g.need}
 	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.held[g.ID] = &Held{ID: g.ID, At: g.At, need: g.need}
+	l.held[g.ID] = h
+	l.owed = append(l.owed, h)
+	l.mu.Unlock()
+	if l.away.Load() == nil {
+		l.wake()
+	}
 	return g, nil
 }
 
@@ -327,7 +366,7 @@ func (l *Limiter) forget(ids ...string) (held bool) {
 }
 
 // Release gives back all that a call has reserved, as it was not forwarded and gets no record. It does not wait for the
-// store. While that is away, the lease runs out instead.
+// store.
 func (l *Limiter) Release(id string) {
 	if !l.forget(id) {
 		return
@@ -335,28 +374,45 @@ func (l *Limiter) Release(id string) {
 	if l.local != nil {
 		l.local.release(l.now(), id)
 	}
+	l.giveLater(id)
+}
+
+// giveLater has the store told of a call that holds nothing. Beyond a bound its lease runs out instead.
+func (l *Limiter) giveLater(ids ...string) {
 	l.mu.Lock()
-	l.released = append(l.released, id)
+	if len(l.released)+len(ids) <= maxHeld {
+		l.released = append(l.released, ids...)
+	}
 	l.mu.Unlock()
+	l.wake()
+}
+
+func (l *Limiter) wake() {
 	select {
 	case l.gone <- struct{}{}:
 	default:
 	}
 }
 
-// giveBack tells the store of released calls.
+// giveBack tells the store of released calls; later where it is away.
 func (l *Limiter) giveBack(ctx context.Context) {
-	l.mu.Lock()
-	ids := l.released
-	l.released = nil
-	l.mu.Unlock()
-	for part := range slices.Chunk(ids, 100) {
-		if l.away.Load() != nil {
+	for l.away.Load() == nil {
+		l.mu.Lock()
+		n := min(100, len(l.released))
+		ids := slices.Clone(l.released[:n])
+		l.mu.Unlock()
+		if n == 0 {
 			return
 		}
-		if err := l.store.Release(ctx, part...); err != nil && ctx.Err() == nil {
-			l.failed(err)
+		if err := l.store.Release(ctx, ids...); err != nil {
+			if ctx.Err() == nil {
+				l.failed(err)
+			}
+			return
 		}
+		l.mu.Lock()
+		l.released = slices.Delete(l.released, 0, n)
+		l.mu.Unlock()
 	}
 }
 

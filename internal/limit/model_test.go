@@ -237,7 +237,7 @@ func (m *model) reserve() {
 	want := m.admits(&r)
 	m.note("reserve %s: %d", r.ID, want)
 	g, err := m.m.Reserve(m.t.Context(), &r)
-	var d *Denied
+	var d *DeniedError
 	if errors.As(err, &d) {
 		m.denials++
 		require.Equal(m.t, want >= 0, true, "denied by %v, and not by the model\n%s", d, m.story())

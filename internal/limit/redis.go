@@ -235,7 +235,7 @@ func (s *redisStore) Renew(ctx context.Context, instance string, calls []*Held) 
 
 // Release implements Store.
 func (s *redisStore) Release(ctx context.Context, ids ...string) error {
-	args := []any{s.clock()}
+	args := append(make([]any, 0, 1+len(ids)), s.clock())
 	for _, id := range ids {
 		args = append(args, id)
 	}
