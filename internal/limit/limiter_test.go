@@ -297,7 +297,9 @@ func TestNothingIsTakenWhereOneLimitRefuses(t *testing.T) {
 	media(t, func(t *testing.T, m *medium, _ *clock) {
 		money := teamBudget(t, "1")
 		limits := []Limit{
-			money, {Scope: Scope{Key, "k"}, Metric: Requests, Max: 5}, {Scope: Scope{Key, "k"}, Metric: Parallel, Max: 5},
+			money,
+			{Scope: Scope{Key, "k"}, Metric: Requests, Max: 5},
+			{Scope: Scope{Key, "k"}, Metric: Parallel, Max: 5},
 			{Scope: Scope{Kind: Gateway}, Metric: Parallel, Max: 0},
 		}
 		_, err := m.Reserve(t.Context(), &Reservation{ID: "1", Limits: limits, Cost: usd(t, "0.1")})
