@@ -1,2 +1,2 @@
-// Package testkit holds what tests stand on: a fake provider, a fake Lago and a real Redis.
+// Package testkit holds what tests need: a fake provider, a fake Lago and a real Redis.
 package testkit
