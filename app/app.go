@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -62,7 +63,7 @@ const quitPatience = 12 * time.Second
 // CaddyModule returns the Caddy module information.
 func (*App) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{ID: "tollgate", New: func() caddy.Module {
-		return &App{started: make(chan struct{}), failed: make(chan struct{}), wait: startWait}
+		return &App{started: make(chan struct{}), failed: make(chan struct{}), wait: startWait, log: caddy.Log().Named("tollgate")}
 	}}
 }
 
@@ -344,25 +345,18 @@ func (e *entry) close() error {
 	return res.Close()
 }
 
-// Each calls fn for every resource of type T that is open, for the admin API and metrics. fn must not block.
+// Each calls fn for every resource of type T that is open, for the admin API and metrics. fn runs with a reference and without
+// a lock: it may take its time, but for so long the resource stays open.
 func Each[T Resource](fn func(key string, res T)) {
 	pool.Lock()
-	entries := make([]*entry, 0, len(pool.entries))
-	for _, e := range pool.entries {
-		entries = append(entries, e)
-	}
+	keys := slices.Collect(maps.Keys(pool.entries))
 	pool.Unlock()
-	for _, e := range entries {
-		e.mu.Lock()
-		res, ok := e.res.(T)
-		ok = ok && e.refs > 0
-		if ok {
-			e.refs++
-		}
-		e.mu.Unlock()
-		if ok {
-			fn(e.key, res)
-			e.releaseFunc()
+	for _, key := range keys {
+		if res, release, ok := Hold[T](key); ok {
+			func() {
+				defer release()
+				fn(key, res)
+			}()
 		}
 	}
 }

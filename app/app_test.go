@@ -249,3 +249,20 @@ func TestManyCallsAcrossReloads(t *testing.T) {
 	_, _, ok := Hold[*thing](t.Name())
 	require.False(t, ok)
 }
+
+// TestEachReleasesWhatPanics has a panic in the admin API, which Caddy recovers from: the resource can still be closed.
+func TestEachReleasesWhatPanics(t *testing.T) {
+	var h house
+	a := newApp()
+	Use(a, t.Name(), h.open, nil)
+	require.NoError(t, a.Start())
+	require.Panics(t, func() {
+		Each(func(key string, _ *thing) {
+			if key == t.Name() {
+				panic("a fault")
+			}
+		})
+	})
+	require.NoError(t, a.Cleanup())
+	require.Equal(t, 1, h.closed)
+}

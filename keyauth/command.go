@@ -17,12 +17,12 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/tollgate-llm/tollgate/app"
+	"github.com/tollgate-llm/tollgate/app/operator"
 	"github.com/tollgate-llm/tollgate/internal/litellmdb"
 )
 
 func init() {
-	app.AddCommand(keysCommand)
+	operator.AddCommand(keysCommand)
 }
 
 // keysCommand is `caddy tollgate keys`.
@@ -55,7 +55,7 @@ func askAdmin(cmd *cobra.Command, method, path string, q url.Values, body io.Rea
 	if err != nil {
 		return nil, err
 	}
-	return app.Admin(cmd, method, uri, nil, body)
+	return operator.Ask(cmd, method, uri, nil, body)
 }
 
 // eachLine decodes an answer's lines. An answer that breaks off is an error.

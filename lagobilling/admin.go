@@ -1,19 +1,17 @@
 package lagobilling
 
 import (
-	"bytes"
-	"encoding/json"
+	"cmp"
 	"errors"
-	"fmt"
 	"io"
 	"net/http"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/tollgate-llm/tollgate/app"
+	"github.com/tollgate-llm/tollgate/app/operator"
 	"github.com/tollgate-llm/tollgate/internal/delivery"
 	"github.com/tollgate-llm/tollgate/internal/spool"
 )
@@ -21,6 +19,9 @@ import (
 func init() {
 	caddy.RegisterModule(Admin{})
 }
+
+// root is the path of all routes.
+const root = "/tollgate/billing"
 
 // Admin serves what operators see and do of billing, below /tollgate/billing of Caddy's admin API.
 type Admin struct{}
@@ -34,100 +35,56 @@ func (Admin) CaddyModule() caddy.ModuleInfo {
 func (Admin) Routes() []caddy.AdminRoute {
 	routes := make([]caddy.AdminRoute, 0, 16)
 	routes = append(routes,
-		adminRoute("", methods{get: serveStatus}),
-		adminRoute("/retry", methods{post: serveRetry}),
-		adminRoute("/replay", methods{get: serveReplayCount, post: serveReplay}),
-		adminRoute("/estimate", methods{post: serveEstimate}),
-		adminRoute("/discard", methods{post: serveDiscard}),
-		adminRoute("/adopt", methods{post: serveAdopt}),
-		adminRoute("/check", methods{get: serveCheck}),
-		adminRoute("/setup", methods{get: serveSetup, post: serveSetup}),
-		adminRoute("/reconcile", methods{get: serveReconcile}),
+		operator.Route(root, operator.Methods{Get: serveStatus}),
+		operator.Route(root+"/retry", operator.Methods{Post: serveRetry}),
+		operator.Route(root+"/replay", operator.Methods{Get: serveReplayCount, Post: serveReplay}),
+		operator.Route(root+"/estimate", operator.Methods{Post: serveEstimate}),
+		operator.Route(root+"/discard", operator.Methods{Post: serveDiscard}),
+		operator.Route(root+"/adopt", operator.Methods{Post: serveAdopt}),
+		operator.Route(root+"/check", operator.Methods{Get: serveCheck}),
+		operator.Route(root+"/setup", operator.Methods{Get: serveSetup, Post: serveSetup}),
+		operator.Route(root+"/reconcile", operator.Methods{Get: serveReconcile}),
 	)
 	for name, l := range listings {
-		routes = append(routes, adminRoute("/"+name, methods{get: serveListing(l)}))
+		routes = append(routes, operator.Route(root+"/"+name, operator.Methods{Get: serveListing(l)}))
 	}
 	return routes
 }
 
-// methods are the methods that a path has.
-type methods struct{ get, post caddy.AdminHandlerFunc }
-
-func adminRoute(path string, m methods) caddy.AdminRoute {
-	serve := func(w http.ResponseWriter, r *http.Request) error {
-		var allowed []string
-		for method, fn := range map[string]caddy.AdminHandlerFunc{http.MethodGet: m.get, http.MethodPost: m.post} {
-			if fn != nil && r.Method == method {
-				return fn(w, r)
-			}
-			if fn != nil {
-				allowed = append(allowed, method)
-			}
-		}
-		slices.Sort(allowed)
-		w.Header().Set("Allow", strings.Join(allowed, ", "))
-		return caddy.APIError{
-			HTTPStatus: http.StatusMethodNotAllowed,
-			Err:        fmt.Errorf("method not allowed: %s takes %s", r.URL.Path, strings.Join(allowed, " and ")),
-		}
-	}
-	return caddy.AdminRoute{Pattern: "/tollgate/billing" + path, Handler: caddy.AdminHandlerFunc(serve)}
-}
-
-// refuse is an error of the admin API with words for the operator.
-func refuse(status int, format string, args ...any) error {
-	return caddy.APIError{HTTPStatus: status, Err: fmt.Errorf(format, args...)}
-}
-
-// maxAdminBody bounds the body of a change.
-const maxAdminBody = 16 << 20
-
-// readBody reads the JSON body of a change. No body is an empty object.
-func readBody(r *http.Request, into any) error {
-	b, err := io.ReadAll(http.MaxBytesReader(nil, r.Body, maxAdminBody))
-	if err != nil {
-		return refuse(http.StatusBadRequest, "reading the body: %w", err)
-	}
-	if len(bytes.TrimSpace(b)) == 0 {
-		return nil
-	}
-	d := json.NewDecoder(bytes.NewReader(b))
-	d.DisallowUnknownFields()
-	if err := d.Decode(into); err != nil {
-		return refuse(http.StatusBadRequest, "the body is not the JSON object that is wanted: %w", err)
-	}
-	return nil
-}
-
-func writeJSON(w http.ResponseWriter, v any) error {
-	w.Header().Set("Content-Type", "application/json")
-	return json.NewEncoder(w).Encode(v)
-}
-
-// eachAccount calls fn for every open account in the order of their names, or for the named one.
-func eachAccount(name string, fn func(*Account) error) error {
-	var names []string
-	app.Each(func(_ string, a *Account) {
+// withAccounts calls fn with the open accounts in the order of their names, or with the named one. They stay open until fn
+// returns.
+func withAccounts(name string, fn func([]*Account) error) error {
+	type entry struct{ name, key string }
+	var open []entry
+	app.Each(func(key string, a *Account) {
 		if name == "" || a.name == name {
-			names = append(names, a.name)
+			open = append(open, entry{a.name, key})
 		}
 	})
-	if len(names) == 0 && name != "" {
-		return refuse(http.StatusNotFound, "no account %s is open in this instance", name)
-	}
-	slices.Sort(names)
-	for _, n := range slices.Compact(names) {
-		var err error
-		app.Each(func(_ string, a *Account) {
-			if a.name == n && err == nil {
-				err = fn(a)
-			}
-		})
-		if err != nil {
-			return err
+	slices.SortFunc(open, func(a, b entry) int { return cmp.Or(cmp.Compare(a.name, b.name), cmp.Compare(a.key, b.key)) })
+	accounts := make([]*Account, 0, len(open))
+	for _, e := range open {
+		if a, release, ok := app.Hold[*Account](e.key); ok {
+			defer release()
+			accounts = append(accounts, a)
 		}
 	}
-	return nil
+	if len(accounts) == 0 && name != "" {
+		return operator.Refuse(http.StatusNotFound, "no account %s is open in this instance", name)
+	}
+	return fn(accounts)
+}
+
+// eachAccount calls fn for each of them until one fails.
+func eachAccount(name string, fn func(*Account) error) error {
+	return withAccounts(name, func(accounts []*Account) error {
+		for _, a := range accounts {
+			if err := fn(a); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
 }
 
 // accountStatus is what the admin API tells of an account.
@@ -186,15 +143,16 @@ func (a *Account) status(now time.Time) accountStatus {
 
 // statusList is the body of the status.
 type statusList struct {
+	Version  string          `json:"version,omitempty"` // of the module in the instance; none offline
 	Accounts []accountStatus `json:"accounts"`
 }
 
 func serveStatus(w http.ResponseWriter, r *http.Request) error {
-	if err := onlyParameters(r.URL.Query()); err != nil {
-		return refuse(http.StatusBadRequest, "%w", err)
+	if err := operator.OnlyParameters(r.URL.Query()); err != nil {
+		return err
 	}
 	now := time.Now()
-	list := statusList{Accounts: []accountStatus{}}
+	list := statusList{Version: operator.Version(), Accounts: []accountStatus{}}
 	err := eachAccount("", func(a *Account) error {
 		list.Accounts = append(list.Accounts, a.status(now))
 		return nil
@@ -202,7 +160,7 @@ func serveStatus(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return writeJSON(w, list)
+	return operator.WriteJSON(w, list)
 }
 
 // serveListing streams the lines of a listing.
@@ -210,27 +168,22 @@ func serveListing(l listing) caddy.AdminHandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) error {
 		q, err := parseLedgerQuery(r.URL.Query(), time.Now())
 		if err != nil {
-			return refuse(http.StatusBadRequest, "%w", err)
+			return operator.Refuse(http.StatusBadRequest, "%w", err)
 		}
-		if q.account != "" {
-			if err := eachAccount(q.account, func(*Account) error { return nil }); err != nil {
+		return operator.WriteLines(w, func(out io.Writer) error {
+			limit := q.limit
+			err := eachAccount(q.account, func(a *Account) error {
+				n, err := l.write(r.Context(), out, ledger{a.name, a.spool}, q)
+				if q.limit -= n; err == nil && limit > 0 && q.limit <= 0 {
+					return errEnough
+				}
 				return err
-			}
-		}
-		w.Header().Set("Content-Type", "application/x-ndjson")
-		limit := q.limit
-		err = eachAccount(q.account, func(a *Account) error {
-			n, err := l.write(r.Context(), w, ledger{a.name, a.spool}, q)
-			if q.limit -= n; err == nil && limit > 0 && q.limit <= 0 {
-				return errEnough
+			})
+			if errors.Is(err, errEnough) {
+				return nil
 			}
 			return err
 		})
-		if err != nil && !errors.Is(err, errEnough) {
-			// The status is out already: a broken answer is the only way left to say that it is not whole.
-			panic(http.ErrAbortHandler)
-		}
-		return nil
 	}
 }
 

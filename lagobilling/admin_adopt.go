@@ -13,6 +13,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/tollgate-llm/tollgate/app"
+	"github.com/tollgate-llm/tollgate/app/operator"
 	"github.com/tollgate-llm/tollgate/internal/record"
 	"github.com/tollgate-llm/tollgate/internal/spool"
 )
@@ -36,11 +37,11 @@ type adoptResult struct {
 // serveAdopt moves the unfinished records of a dead instance's spool into the spool of the same account here.
 func serveAdopt(w http.ResponseWriter, r *http.Request) error {
 	var q adoptRequest
-	if err := readBody(r, &q); err != nil {
+	if err := operator.ReadBody(r, &q); err != nil {
 		return err
 	}
 	if !filepath.IsAbs(q.Dir) {
-		return refuse(http.StatusBadRequest, "dir is needed: the absolute path of the spool that is to be taken over")
+		return operator.Refuse(http.StatusBadRequest, "dir is needed: the absolute path of the spool that is to be taken over")
 	}
 	res, newest, err := surveyAdoption(q.Dir)
 	if err != nil {
@@ -49,11 +50,11 @@ func serveAdopt(w http.ResponseWriter, r *http.Request) error {
 	switch {
 	case q.Account == "" && res.Account == "":
 		if res.Account = onlyAccount(); res.Account == "" {
-			return refuse(http.StatusBadRequest, "the spool %s names no account; say which one is to take it over", q.Dir)
+			return operator.Refuse(http.StatusBadRequest, "the spool %s names no account; say which one is to take it over", q.Dir)
 		}
 	case q.Account == "":
 	case res.Account != "" && res.Account != q.Account:
-		return refuse(http.StatusConflict, "the records of %s belong to account %s, not %s", q.Dir, res.Account, q.Account)
+		return operator.Refuse(http.StatusConflict, "the records of %s belong to account %s, not %s", q.Dir, res.Account, q.Account)
 	default:
 		res.Account = q.Account
 	}
@@ -68,7 +69,7 @@ func serveAdopt(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return writeJSON(w, res)
+	return operator.WriteJSON(w, res)
 }
 
 // onlyAccount returns the name of the account that is open, if it is one.
@@ -85,7 +86,7 @@ func onlyAccount() string {
 func surveyAdoption(dir string) (res adoptResult, newest time.Time, err error) {
 	from, err := openLedger(dir)
 	if err != nil {
-		return res, newest, refuse(http.StatusBadRequest, "%w", err)
+		return res, newest, operator.Refuse(http.StatusBadRequest, "%w", err)
 	}
 	accounts := make(map[string]bool)
 	owner, err := spoolOwner(dir)
@@ -126,7 +127,7 @@ func surveyAdoption(dir string) (res adoptResult, newest time.Time, err error) {
 	}
 	names := slices.Sorted(maps.Keys(accounts))
 	if len(names) > 1 {
-		return res, newest, refuse(http.StatusConflict, "the records of %s belong to several accounts: %s", dir, strings.Join(names, ", "))
+		return res, newest, operator.Refuse(http.StatusConflict, "the records of %s belong to several accounts: %s", dir, strings.Join(names, ", "))
 	}
 	if len(names) == 1 {
 		res.Account = names[0]
@@ -143,9 +144,9 @@ func (a *Account) adopt(dir string, newest time.Time, res *adoptResult) error {
 	n, err := a.spool.Adopt(dir)
 	switch {
 	case errors.Is(err, spool.ErrLocked), errors.Is(err, spool.ErrAdopted):
-		return refuse(http.StatusConflict, "%w", err)
+		return operator.Refuse(http.StatusConflict, "%w", err)
 	case errors.Is(err, spool.ErrFull):
-		return refuse(http.StatusInsufficientStorage, "account %s: %w; it has no room for the records of %s", a.name, err, dir)
+		return operator.Refuse(http.StatusInsufficientStorage, "account %s: %w; it has no room for the records of %s", a.name, err, dir)
 	case err != nil:
 		return err
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/google/uuid"
 	"go.uber.org/zap"
 
+	"github.com/tollgate-llm/tollgate/app/operator"
 	"github.com/tollgate-llm/tollgate/internal/record"
 	"github.com/tollgate-llm/tollgate/internal/spool"
 )
@@ -28,23 +29,27 @@ type changeResult struct {
 	Records int `json:"records"`
 }
 
-// chosen are the records that an operator named, by account.
-type chosen map[*Account][]spool.Record
+// chosen are the records of one account that an operator named.
+type chosen struct {
+	account *Account
+	records []spool.Record
+}
 
 // choose finds the records that are named, or all, in the given states. A name that is not found is an error, and then
-// nothing is to be changed. Records that say that they are discarded are left to discard, which a crash may have cut off.
-func (q changeRequest) choose(states ...spool.State) (chosen, error) {
+// nothing is changed. Records that say that they are discarded are left to discard, which a crash may have cut off.
+func (q changeRequest) choose(accounts []*Account, states []spool.State) ([]chosen, error) {
 	wanted := make(map[spool.ID]bool, len(q.IDs))
 	for _, text := range q.IDs {
 		id, err := uuid.Parse(text)
 		if err != nil {
-			return nil, refuse(http.StatusBadRequest, "%q is not the id of a call", text)
+			return nil, operator.Refuse(http.StatusBadRequest, "%q is not the id of a call", text)
 		}
 		wanted[spool.ID(id)] = true
 	}
-	found := make(chosen)
-	err := eachAccount(q.Account, func(a *Account) error {
-		return a.spool.Select(states, time.Time{}, time.Time{}, func(rec spool.Record) error {
+	var found []chosen
+	for _, a := range accounts {
+		c := chosen{account: a}
+		err := a.spool.Select(states, time.Time{}, time.Time{}, func(rec spool.Record) error {
 			if !q.All && !wanted[rec.ID] || q.Reason == "" && record.Discarded(rec.Payload) {
 				return nil
 			}
@@ -52,12 +57,15 @@ func (q changeRequest) choose(states ...spool.State) (chosen, error) {
 			if q.All {
 				rec.Payload = nil // all of them may be many; those that are named are few
 			}
-			found[a] = append(found[a], rec)
+			c.records = append(c.records, rec)
 			return nil
 		})
-	})
-	if err != nil {
-		return nil, err
+		if err != nil {
+			return nil, err
+		}
+		if len(c.records) > 0 {
+			found = append(found, c)
+		}
 	}
 	if len(wanted) > 0 {
 		names := make([]string, 0, len(states))
@@ -69,15 +77,48 @@ func (q changeRequest) choose(states ...spool.State) (chosen, error) {
 			missing = append(missing, uuid.UUID(id).String())
 		}
 		slices.Sort(missing)
-		return nil, refuse(http.StatusNotFound, "no %s record with the id %s; nothing was changed", strings.Join(names, " or "), strings.Join(missing, ", "))
+		return nil, operator.Refuse(http.StatusNotFound, "no %s record with the id %s; nothing was changed", strings.Join(names, " or "), strings.Join(missing, ", "))
 	}
 	return found, nil
+}
+
+// change makes a change to the records that are chosen, and answers how many were changed. check, which may be nil, looks at
+// each account that has some before the first change. The accounts stay open until the change is made.
+func (q changeRequest) change(
+	w http.ResponseWriter, states []spool.State, check func(*Account) error, fn func(*Account, []spool.Record) (int, error),
+) error {
+	var res changeResult
+	err := withAccounts(q.Account, func(accounts []*Account) error {
+		found, err := q.choose(accounts, states)
+		if err != nil {
+			return err
+		}
+		for _, c := range found {
+			if check == nil {
+				break
+			}
+			if err := check(c.account); err != nil {
+				return err
+			}
+		}
+		for _, c := range found {
+			n, err := fn(c.account, c.records)
+			if res.Records += n; err != nil {
+				return fmt.Errorf("account %s: %w", c.account.name, err)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	return operator.WriteJSON(w, res)
 }
 
 // sends reports an account whose records nothing would send.
 func (a *Account) sends() error {
 	if a.lago() == nil {
-		return refuse(http.StatusConflict, "account %s has no Lago (api_base), so nothing would be sent", a.name)
+		return operator.Refuse(http.StatusConflict, "account %s has no Lago (api_base), so nothing would be sent", a.name)
 	}
 	return nil
 }
@@ -85,24 +126,14 @@ func (a *Account) sends() error {
 // serveRetry makes rejected records pending again: the named ones, or all.
 func serveRetry(w http.ResponseWriter, r *http.Request) error {
 	var q changeRequest
-	if err := readBody(r, &q); err != nil {
+	if err := operator.ReadBody(r, &q); err != nil {
 		return err
 	}
 	if q.Reason != "" {
-		return refuse(http.StatusBadRequest, "retry takes no reason")
+		return operator.Refuse(http.StatusBadRequest, "retry takes no reason")
 	}
 	q.All = len(q.IDs) == 0
-	found, err := q.choose(spool.StateRejected)
-	if err != nil {
-		return err
-	}
-	for a := range found {
-		if err := a.sends(); err != nil {
-			return err
-		}
-	}
-	var res changeResult
-	for a, records := range found {
+	return q.change(w, []spool.State{spool.StateRejected}, (*Account).sends, func(a *Account, records []spool.Record) (int, error) {
 		seqs := make([]uint64, len(records))
 		for i, rec := range records {
 			seqs[i] = rec.Seq
@@ -110,18 +141,17 @@ func serveRetry(w http.ResponseWriter, r *http.Request) error {
 		a.operating.Lock()
 		n, err := a.spool.Retry(seqs...)
 		a.operating.Unlock()
-		if res.Records += n; err != nil {
-			return fmt.Errorf("account %s: %w", a.name, err)
+		if err == nil {
+			a.logger.Info("rejected records are sent again", zap.Int("records", n))
 		}
-		a.logger.Info("rejected records are sent again", zap.Int("records", n))
-	}
-	return writeJSON(w, res)
+		return n, err
+	})
 }
 
 // needsChoice refuses a change that names nothing: such a slip would settle everything.
 func (q changeRequest) needsChoice() error {
 	if q.All == (len(q.IDs) > 0) {
-		return refuse(http.StatusBadRequest, "say which records: their ids, or all of them")
+		return operator.Refuse(http.StatusBadRequest, "say which records: their ids, or all of them")
 	}
 	return nil
 }
@@ -129,21 +159,16 @@ func (q changeRequest) needsChoice() error {
 // serveEstimate bills interrupted calls for the input that their requests held.
 func serveEstimate(w http.ResponseWriter, r *http.Request) error {
 	var q changeRequest
-	if err := readBody(r, &q); err != nil {
+	if err := operator.ReadBody(r, &q); err != nil {
 		return err
 	}
 	if err := q.needsChoice(); err != nil {
 		return err
 	}
 	if q.Reason != "" {
-		return refuse(http.StatusBadRequest, "estimate takes no reason")
+		return operator.Refuse(http.StatusBadRequest, "estimate takes no reason")
 	}
-	found, err := q.choose(spool.StateInterrupted)
-	if err != nil {
-		return err
-	}
-	var res changeResult
-	for a, records := range found {
+	return q.change(w, []spool.State{spool.StateInterrupted}, nil, func(a *Account, records []spool.Record) (int, error) {
 		n, err := a.settleInterrupted(records, func(opened *record.Record, now time.Time) ([]byte, bool, error) {
 			handlers := a.handlers()
 			if len(handlers) == 0 {
@@ -152,12 +177,11 @@ func serveEstimate(w http.ResponseWriter, r *http.Request) error {
 			payload, deliver := handlers[0].tariff.Estimate(opened, now)
 			return payload, deliver, nil
 		})
-		if res.Records += n; err != nil {
-			return fmt.Errorf("account %s: %w", a.name, err)
+		if err == nil {
+			a.logger.Info("an operator had interrupted calls billed for their estimated input", zap.Int("calls", n))
 		}
-		a.logger.Info("an operator had interrupted calls billed for their estimated input", zap.Int("calls", n))
-	}
-	return writeJSON(w, res)
+		return n, err
+	})
 }
 
 // settleInterrupted settles interrupted calls with the payload that settled makes.
@@ -200,7 +224,7 @@ func ids(records []spool.Record) map[spool.ID]bool {
 // serveDiscard settles interrupted and rejected records as never to be billed, for a reason that stands in the record.
 func serveDiscard(w http.ResponseWriter, r *http.Request) error {
 	var q changeRequest
-	if err := readBody(r, &q); err != nil {
+	if err := operator.ReadBody(r, &q); err != nil {
 		return err
 	}
 	if err := q.needsChoice(); err != nil {
@@ -208,34 +232,27 @@ func serveDiscard(w http.ResponseWriter, r *http.Request) error {
 	}
 	q.Reason = strings.TrimSpace(q.Reason)
 	if q.Reason == "" {
-		return refuse(http.StatusBadRequest, "a reason is needed: it stands in the record instead of a bill")
+		return operator.Refuse(http.StatusBadRequest, "a reason is needed: it stands in the record instead of a bill")
 	}
 	if err := printable("the reason", q.Reason); err != nil {
-		return refuse(http.StatusBadRequest, "%w", err)
+		return operator.Refuse(http.StatusBadRequest, "%w", err)
 	}
-	found, err := q.choose(spool.StateInterrupted, spool.StateRejected)
-	if err != nil {
-		return err
-	}
-	var res changeResult
-	for a, records := range found {
+	return q.change(w, []spool.State{spool.StateInterrupted, spool.StateRejected}, nil, func(a *Account, records []spool.Record) (int, error) {
 		n, err := a.settleInterrupted(records, func(opened *record.Record, now time.Time) ([]byte, bool, error) {
 			opened.ForgetOpened()
 			opened.Outcome, opened.Settled = record.OutcomeInterrupted, now
 			opened.NotBilled, opened.Discarded = record.NotBilledDiscarded, q.Reason
 			return opened.Append(nil, nil), false, nil
 		})
-		res.Records += n
-		if err == nil {
-			n, err = a.discardRejected(records, q.Reason)
-			res.Records += n
-		}
 		if err != nil {
-			return fmt.Errorf("account %s: %w", a.name, err)
+			return n, err
 		}
-		a.logger.Warn("an operator discarded records; they are not billed", zap.Int("records", len(records)), zap.String("reason", q.Reason))
-	}
-	return writeJSON(w, res)
+		rejected, err := a.discardRejected(records, q.Reason)
+		if n += rejected; err == nil {
+			a.logger.Warn("an operator discarded records; they are not billed", zap.Int("records", n), zap.String("reason", q.Reason))
+		}
+		return n, err
+	})
 }
 
 // discardRejected finishes rejected records with the reason in them. Their events stay as they are, to be seen.

@@ -7,6 +7,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/tollgate-llm/tollgate/app/operator"
 	"github.com/tollgate-llm/tollgate/internal/lago"
 	"github.com/tollgate-llm/tollgate/internal/record"
 	"github.com/tollgate-llm/tollgate/internal/spool"
@@ -38,15 +39,15 @@ type replayAccount struct {
 
 func serveReplayCount(w http.ResponseWriter, r *http.Request) error {
 	v := r.URL.Query()
-	if err := onlyParameters(v, "account", "since", "until"); err != nil {
-		return refuse(http.StatusBadRequest, "%w", err)
+	if err := operator.OnlyParameters(v, "account", "since", "until"); err != nil {
+		return err
 	}
 	return replay(w, replayRequest{v.Get("account"), v.Get("since"), v.Get("until")}, false)
 }
 
 func serveReplay(w http.ResponseWriter, r *http.Request) error {
 	var q replayRequest
-	if err := readBody(r, &q); err != nil {
+	if err := operator.ReadBody(r, &q); err != nil {
 		return err
 	}
 	return replay(w, q, true)
@@ -57,14 +58,14 @@ func replay(w http.ResponseWriter, q replayRequest, send bool) error {
 	now := time.Now()
 	since, err := parseMoment("since", q.Since, now)
 	if err != nil {
-		return refuse(http.StatusBadRequest, "%w", err)
+		return operator.Refuse(http.StatusBadRequest, "%w", err)
 	}
 	until, err := parseMoment("until", q.Until, now)
 	if err != nil {
-		return refuse(http.StatusBadRequest, "%w", err)
+		return operator.Refuse(http.StatusBadRequest, "%w", err)
 	}
 	if since.IsZero() || until.IsZero() || !since.Before(until) {
-		return refuse(http.StatusBadRequest, "replay needs since and until, and since before until")
+		return operator.Refuse(http.StatusBadRequest, "replay needs since and until, and since before until")
 	}
 	res := replayResult{Since: since, Until: until, Sent: send, Accounts: []replayAccount{}}
 	err = eachAccount(q.Account, func(a *Account) error {
@@ -83,7 +84,7 @@ func replay(w http.ResponseWriter, q replayRequest, send bool) error {
 	if err != nil {
 		return err
 	}
-	return writeJSON(w, res)
+	return operator.WriteJSON(w, res)
 }
 
 func (a *Account) replay(since, until time.Time, send bool) (res replayAccount, err error) {

@@ -1,15 +1,12 @@
 package lagobilling
 
 import (
-	"context"
 	"io"
 	"net/http"
-	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -125,23 +122,4 @@ func TestEveryRouteHasACommand(t *testing.T) {
 	require.Empty(t, commands, "commands without a route")
 	_, err = (&gateway{t: t}).command("nonsense")
 	require.ErrorContains(t, err, "unknown command")
-}
-
-func TestProgressIsTold(t *testing.T) {
-	w := httptest.NewRecorder()
-	r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/", http.NoBody)
-	r.Header.Set("Accept", progressType)
-	work := func(_ context.Context, tell func(string, int, int)) (any, error) {
-		tell("records read", 1, 2)
-		return map[string]int{"n": 1}, nil
-	}
-	require.NoError(t, longWork(w, r, 0, work))
-	require.Equal(t, `{"progress":"records read","done":1,"of":2}`+"\n"+`{"result":{"n":1}}`+"\n", w.Body.String())
-	w = httptest.NewRecorder()
-	require.NoError(t, longWork(w, r, time.Hour, work))
-	require.Equal(t, `{"result":{"n":1}}`+"\n", w.Body.String(), "quick work tells nothing")
-	r.Header.Del("Accept")
-	w = httptest.NewRecorder()
-	require.NoError(t, longWork(w, r, 0, work))
-	require.Equal(t, `{"n":1}`+"\n", w.Body.String())
 }

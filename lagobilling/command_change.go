@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/tollgate-llm/tollgate/app/operator"
 )
 
 // changeCommand is a command that changes records which are named by their calls' ids.
@@ -16,19 +18,19 @@ func changeCommand(use, short, long, path, did string, ask func(cmd *cobra.Comma
 	cmd := &cobra.Command{
 		Use: use, Short: short, Long: short + ".\n" + long,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			q := changeRequest{Account: text(cmd, "account"), IDs: args, All: isSet(cmd, "all")}
+			q := changeRequest{Account: operator.Text(cmd, "account"), IDs: args, All: operator.IsSet(cmd, "all")}
 			if err := ask(cmd, &q); err != nil {
 				return err
 			}
 			var res changeResult
-			if err := askJSON(cmd, http.MethodPost, "/tollgate/billing/"+path, q, &res); err != nil || asJSON(cmd) {
+			if err := operator.AskJSON(cmd, http.MethodPost, "/tollgate/billing/"+path, q, &res); err != nil || operator.AsJSON(cmd) {
 				return err
 			}
-			_, err := fmt.Fprintf(cmd.OutOrStdout(), "%s %s\n", counted(res.Records, "record"), did)
+			_, err := fmt.Fprintf(cmd.OutOrStdout(), "%s %s\n", operator.Counted(res.Records, "record"), did)
 			return err
 		},
 	}
-	jsonFlag(cmd)
+	operator.JSONFlag(cmd, jsonHelp)
 	accountFlag(cmd)
 	return cmd
 }
@@ -63,7 +65,7 @@ func discardCommand() *cobra.Command {
 	cmd := changeCommand("discard ID... --reason TEXT", "Settles interrupted and rejected records as never to be billed",
 		"The reason stands in the record, which stays readable for `retain`.",
 		"discard", "settled without a bill", func(cmd *cobra.Command, q *changeRequest) error {
-			if q.Reason = text(cmd, "reason"); q.Reason == "" {
+			if q.Reason = operator.Text(cmd, "reason"); q.Reason == "" {
 				return errors.New("--reason is needed: it stands in the record instead of a bill")
 			}
 			return needsIDs(q)
@@ -80,7 +82,7 @@ func replayCommand() *cobra.Command {
 			"ledger alone. What Lago has already counts once, on ClickHouse only with clickhouse_deduplication_enabled.\n" +
 			"--dry-run only says how many they are. " + momentsHelp,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			q := replayRequest{Account: text(cmd, "account"), Since: text(cmd, "since"), Until: text(cmd, "until")}
+			q := replayRequest{Account: operator.Text(cmd, "account"), Since: operator.Text(cmd, "since"), Until: operator.Text(cmd, "until")}
 			if q.Since == "" {
 				return errors.New("--since is needed: it says from when on records are sent again")
 			}
@@ -88,23 +90,23 @@ func replayCommand() *cobra.Command {
 				q.Until = "0s"
 			}
 			var res replayResult
-			if isSet(cmd, "dry-run") {
+			if operator.IsSet(cmd, "dry-run") {
 				v := url.Values{"since": {q.Since}, "until": {q.Until}}
 				if q.Account != "" {
 					v.Set("account", q.Account)
 				}
-				if err := askJSON(cmd, http.MethodGet, "/tollgate/billing/replay?"+v.Encode(), nil, &res); err != nil || asJSON(cmd) {
+				if err := operator.AskJSON(cmd, http.MethodGet, "/tollgate/billing/replay?"+v.Encode(), nil, &res); err != nil || operator.AsJSON(cmd) {
 					return err
 				}
 				return printReplay(cmd, res)
 			}
-			if err := askJSON(cmd, http.MethodPost, "/tollgate/billing/replay", q, &res); err != nil || asJSON(cmd) {
+			if err := operator.AskJSON(cmd, http.MethodPost, "/tollgate/billing/replay", q, &res); err != nil || operator.AsJSON(cmd) {
 				return err
 			}
 			return printReplay(cmd, res)
 		},
 	}
-	jsonFlag(cmd)
+	operator.JSONFlag(cmd, jsonHelp)
 	accountFlag(cmd)
 	cmd.Flags().String("since", "", "Leave out older records")
 	cmd.Flags().String("until", "", "Leave out this moment and later (default: now)")
@@ -124,7 +126,7 @@ func printReplay(cmd *cobra.Command, res replayResult) error {
 	}
 	var err error
 	for _, a := range res.Accounts {
-		_, werr := fmt.Fprintf(w, "account %s: %s with %s %s\n", a.Account, counted(a.Records, "record"), counted(a.Events, "event"), verb)
+		_, werr := fmt.Fprintf(w, "account %s: %s with %s %s\n", a.Account, operator.Counted(a.Records, "record"), operator.Counted(a.Events, "event"), verb)
 		if err = errors.Join(err, werr); a.Warning != "" && a.Records > 0 {
 			_, werr = fmt.Fprintf(w, "  %s\n", a.Warning)
 			err = errors.Join(err, werr)
@@ -151,12 +153,12 @@ func adoptCommand() *cobra.Command {
 				return err
 			}
 			var res adoptResult
-			err = askJSON(cmd, http.MethodPost, "/tollgate/billing/adopt", adoptRequest{dir, text(cmd, "account")}, &res)
-			if err != nil || asJSON(cmd) {
+			err = operator.AskJSON(cmd, http.MethodPost, "/tollgate/billing/adopt", adoptRequest{dir, operator.Text(cmd, "account")}, &res)
+			if err != nil || operator.AsJSON(cmd) {
 				return err
 			}
 			_, err = fmt.Fprintf(cmd.OutOrStdout(), "account %s has taken over %s: %d pending, %d rejected, %d interrupted",
-				res.Account, counted(res.Records, "record"), res.Pending, res.Rejected, res.Interrupted)
+				res.Account, operator.Counted(res.Records, "record"), res.Pending, res.Rejected, res.Interrupted)
 			if err == nil && res.Estimated > 0 {
 				_, err = fmt.Fprintf(cmd.OutOrStdout(), " (%d of these billed by estimate)", res.Estimated)
 			}
@@ -166,7 +168,7 @@ func adoptCommand() *cobra.Command {
 			return err
 		},
 	}
-	jsonFlag(cmd)
+	operator.JSONFlag(cmd, jsonHelp)
 	accountFlag(cmd)
 	return cmd
 }

@@ -1,8 +1,6 @@
 package lagobilling
 
 import (
-	"bufio"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -10,66 +8,20 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
-	"text/tabwriter"
 
 	"github.com/spf13/cobra"
-)
 
-// askLong asks for work that takes long, tells its progress on stderr and reads its result into v.
-func askLong(cmd *cobra.Command, method, uri string, body, v any) error {
-	answer, err := askInstance(cmd, method, uri, body, http.Header{"Accept": {progressType}})
-	if err != nil {
-		return err
-	}
-	defer answer.Close() //nolint:errcheck // read only
-	lines := bufio.NewReader(answer)
-	for {
-		line, err := lines.ReadBytes('\n')
-		if err != nil {
-			return errors.New("the instance broke off before it had a result; its log says why")
-		}
-		var p progress
-		if err := json.Unmarshal(line, &p); err != nil {
-			return fmt.Errorf("reading the instance's answer: %w", err)
-		}
-		switch {
-		case p.Error != "":
-			return errors.New(p.Error)
-		case p.Result != nil:
-			if asJSON(cmd) {
-				if _, err := cmd.OutOrStdout().Write(append(p.Result, '\n')); err != nil {
-					return err
-				}
-			}
-			return json.Unmarshal(p.Result, v)
-		case p.Of > 0:
-			cmd.PrintErrf("%s: %d of %d\n", p.Progress, p.Done, p.Of)
-		default:
-			cmd.PrintErrf("%s: %d\n", p.Progress, p.Done)
-		}
-	}
-}
+	"github.com/tollgate-llm/tollgate/app/operator"
+)
 
 func accountQuery(cmd *cobra.Command, flags ...string) string {
 	v := url.Values{}
 	for _, name := range append(flags, "account") {
-		if value := text(cmd, name); value != "" {
+		if value := operator.Text(cmd, name); value != "" {
 			v.Set(name, value)
 		}
 	}
 	return "?" + v.Encode()
-}
-
-// printer writes lines until one fails.
-type printer struct {
-	w   io.Writer
-	err error
-}
-
-func (p *printer) line(format string, args ...any) {
-	if p.err == nil {
-		_, p.err = fmt.Fprintf(p.w, format+"\n", args...)
-	}
 }
 
 func checkCommand() *cobra.Command {
@@ -80,34 +32,34 @@ func checkCommand() *cobra.Command {
 			"answers 200 to events that it will never bill. Nothing is stored. It fails when there is a problem.",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			var list checkList
-			if err := askLong(cmd, http.MethodGet, "/tollgate/billing/check"+accountQuery(cmd), nil, &list); err != nil {
+			if err := operator.AskWork(cmd, http.MethodGet, "/tollgate/billing/check"+accountQuery(cmd), nil, &list); err != nil {
 				return err
 			}
 			problems := 0
-			p := printer{w: cmd.OutOrStdout()}
+			p := operator.NewPrinter(cmd.OutOrStdout())
 			for i, r := range list.Accounts {
-				if i > 0 && !asJSON(cmd) {
-					p.line("")
+				if i > 0 && !operator.AsJSON(cmd) {
+					p.Line("")
 				}
-				if !asJSON(cmd) {
-					p.line("account %s  %s", r.Account, r.Lago)
+				if !operator.AsJSON(cmd) {
+					p.Line("account %s  %s", r.Account, r.Lago)
 				}
 				for _, f := range r.Findings {
 					if f.Level == levelProblem {
 						problems++
 					}
-					if !asJSON(cmd) {
-						p.line("  %-8s %s: %s", strings.ToUpper(f.Level), f.About, f.Words)
+					if !operator.AsJSON(cmd) {
+						p.Line("  %-8s %s: %s", strings.ToUpper(f.Level), f.About, f.Words)
 					}
 				}
 			}
-			if p.err == nil && problems > 0 {
-				return fmt.Errorf("%s: as it stands, not everything is billed", counted(problems, "problem"))
+			if p.Err() == nil && problems > 0 {
+				return fmt.Errorf("%s: as it stands, not everything is billed", operator.Counted(problems, "problem"))
 			}
-			return p.err
+			return p.Err()
 		},
 	}
-	jsonFlag(cmd)
+	operator.JSONFlag(cmd, jsonHelp)
 	accountFlag(cmd)
 	return cmd
 }
@@ -120,15 +72,15 @@ func setupCommand() *cobra.Command {
 			"may be repeated. Plans and prices are yours to make. It fails when a metric is there and cannot bill the events.",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			method, uri := http.MethodPost, "/tollgate/billing/setup"
-			var body any = setupRequest{text(cmd, "account")}
-			if isSet(cmd, "dry-run") {
+			var body any = setupRequest{operator.Text(cmd, "account")}
+			if operator.IsSet(cmd, "dry-run") {
 				method, uri, body = http.MethodGet, uri+accountQuery(cmd), nil
 			}
 			var list setupList
-			if err := askLong(cmd, method, uri, body, &list); err != nil {
+			if err := operator.AskWork(cmd, method, uri, body, &list); err != nil {
 				return err
 			}
-			if !asJSON(cmd) {
+			if !operator.AsJSON(cmd) {
 				if err := printSetup(cmd.OutOrStdout(), list); err != nil {
 					return err
 				}
@@ -139,7 +91,7 @@ func setupCommand() *cobra.Command {
 			return nil
 		},
 	}
-	jsonFlag(cmd)
+	operator.JSONFlag(cmd, jsonHelp)
 	accountFlag(cmd)
 	cmd.Flags().Bool("dry-run", false, "Only say what would be created")
 	return cmd
@@ -147,20 +99,19 @@ func setupCommand() *cobra.Command {
 
 func printSetup(w io.Writer, list setupList) error {
 	for _, r := range list.Accounts {
-		table := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
-		p := printer{w: table}
-		p.line("account %s  %s", r.Account, r.Lago)
+		p := operator.NewTable(w)
+		p.Line("account %s  %s", r.Account, r.Lago)
 		for _, m := range r.Metrics {
 			state := m.State
 			if state == setupMissing {
 				state = "would be created"
 			}
-			p.line("  %s\t%s\t%s of %s\t%s", state, m.Code, m.Aggregation, m.Field, m.Words)
+			p.Line("  %s\t%s\t%s of %s\t%s", state, m.Code, m.Aggregation, m.Field, m.Words)
 		}
 		if r.Error != "" {
-			p.line("  %s", r.Error)
+			p.Line("  %s", r.Error)
 		}
-		if err := errors.Join(p.err, table.Flush()); err != nil {
+		if err := p.End(); err != nil {
 			return err
 		}
 	}
@@ -177,21 +128,21 @@ func reconcileCommand() *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			var report reconcileReport
 			query := accountQuery(cmd, "since", "until", "payer", "lag")
-			if err := askLong(cmd, http.MethodGet, "/tollgate/billing/reconcile"+query, nil, &report); err != nil {
+			if err := operator.AskWork(cmd, http.MethodGet, "/tollgate/billing/reconcile"+query, nil, &report); err != nil {
 				return err
 			}
-			if !asJSON(cmd) {
+			if !operator.AsJSON(cmd) {
 				if err := printReconcile(cmd.OutOrStdout(), report); err != nil {
 					return err
 				}
 			}
 			if report.Differences > 0 {
-				return fmt.Errorf("%s between the ledger and Lago", counted(report.Differences, "difference"))
+				return fmt.Errorf("%s between the ledger and Lago", operator.Counted(report.Differences, "difference"))
 			}
 			return nil
 		},
 	}
-	jsonFlag(cmd)
+	operator.JSONFlag(cmd, jsonHelp)
 	accountFlag(cmd)
 	cmd.Flags().String("since", "", "Leave out older records")
 	cmd.Flags().String("until", "", "Leave out this moment and later")
@@ -205,33 +156,31 @@ func printReconcile(w io.Writer, report reconcileReport) error {
 		_, err := fmt.Fprintln(w, "the ledger holds no events to compare")
 		return err
 	}
-	table := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
-	p := printer{w: table}
-	p.line("ACCOUNT\tPAYER\tCODE\tEVENTS\tUNITS\tUNSENT\tAT LAGO\tOTHERS\tBILLED EVENTS\tBILLED UNITS\tDIFFERENCES")
+	table := operator.NewTable(w, "ACCOUNT", "PAYER", "CODE", "EVENTS", "UNITS", "UNSENT", "AT LAGO", "OTHERS", "BILLED EVENTS", "BILLED UNITS", "DIFFERENCES")
 	for i := range report.Lines {
 		l := &report.Lines[i]
 		differences := "none"
 		if n := len(l.Differences); n > 0 {
 			differences = strconv.Itoa(n)
 		}
-		p.line("%s\t%s\t%s\t%d\t%s\t%d\t%d\t%d\t%d\t%s\t%s", l.Account, l.Payer, l.Code, l.Events, orDash(l.Units), l.Pending+l.Rejected, l.AtLago,
-			l.Others, l.UsageEvents, orDash(l.UsageUnits), differences)
+		table.Row(l.Account, l.Payer, l.Code, l.Events, operator.OrDash(l.Units), l.Pending+l.Rejected, l.AtLago,
+			l.Others, l.UsageEvents, operator.OrDash(l.UsageUnits), differences)
 	}
-	if err := errors.Join(p.err, table.Flush()); err != nil {
+	if err := table.End(); err != nil {
 		return err
 	}
-	p = printer{w: w}
+	p := operator.NewPrinter(w)
 	for i := range report.Lines {
 		l := &report.Lines[i]
 		for _, d := range l.Differences {
-			p.line("%s, %s: %s", l.Payer, l.Code, d)
+			p.Line("%s, %s: %s", l.Payer, l.Code, d)
 		}
 		if len(l.Missing) > 0 {
-			p.line("  missing: %s", strings.Join(l.Missing, " "))
+			p.Line("  missing: %s", strings.Join(l.Missing, " "))
 		}
 		if len(l.Twice) > 0 {
-			p.line("  twice: %s", strings.Join(l.Twice, " "))
+			p.Line("  twice: %s", strings.Join(l.Twice, " "))
 		}
 	}
-	return p.err
+	return p.Err()
 }

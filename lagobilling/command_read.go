@@ -12,11 +12,11 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/tollgate-llm/tollgate/app/operator"
 	"github.com/tollgate-llm/tollgate/internal/delivery"
 	"github.com/tollgate-llm/tollgate/internal/record"
 	"github.com/tollgate-llm/tollgate/internal/spool"
@@ -40,7 +40,7 @@ func listingCommand(name, short, long string, show func(io.Writer, io.Reader) er
 			if err != nil {
 				return err
 			}
-			if show == nil || asJSON(cmd) {
+			if show == nil || operator.AsJSON(cmd) {
 				_, err = io.Copy(cmd.OutOrStdout(), body)
 			} else {
 				err = show(cmd.OutOrStdout(), body)
@@ -52,7 +52,7 @@ func listingCommand(name, short, long string, show func(io.Writer, io.Reader) er
 		},
 	}
 	if show != nil {
-		cmd.Flags().Bool("json", false, "Print the records as they are, one a line")
+		operator.JSONFlag(cmd, "Print the records as they are, one a line")
 	}
 	spoolFlag(cmd)
 	accountFlag(cmd)
@@ -66,7 +66,7 @@ func listingCommand(name, short, long string, show func(io.Writer, io.Reader) er
 func openListing(cmd *cobra.Command, name string) (io.ReadCloser, error) {
 	v := url.Values{}
 	for _, flag := range []string{"since", "until", "account"} {
-		if value := text(cmd, flag); value != "" {
+		if value := operator.Text(cmd, flag); value != "" {
 			v.Set(flag, value)
 		}
 	}
@@ -77,9 +77,9 @@ func openListing(cmd *cobra.Command, name string) (io.ReadCloser, error) {
 	if n != 0 {
 		v.Set("limit", strconv.Itoa(n))
 	}
-	dir := text(cmd, "spool")
+	dir := operator.Text(cmd, "spool")
 	if dir == "" {
-		return askInstance(cmd, http.MethodGet, "/tollgate/billing/"+name+"?"+v.Encode(), nil, nil)
+		return operator.Ask(cmd, http.MethodGet, "/tollgate/billing/"+name+"?"+v.Encode(), nil, nil)
 	}
 	q, err := parseLedgerQuery(v, time.Now())
 	if err != nil {
@@ -130,58 +130,45 @@ type ledgerEntry struct {
 }
 
 // printEntries prints records for people, one a line.
-func printEntries(w io.Writer, body io.Reader, head string, row func(e *ledgerEntry) []any) error {
-	table := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
-	if _, err := fmt.Fprintln(table, head); err != nil {
-		return err
-	}
+func printEntries(w io.Writer, body io.Reader, head []string, row func(e *ledgerEntry) []any) error {
+	table := operator.NewTable(w, head...)
 	lines := bufio.NewScanner(body)
 	lines.Buffer(make([]byte, 0, 64<<10), maxLine)
-	n := 0
 	for lines.Scan() {
 		var e ledgerEntry
 		if err := json.Unmarshal(lines.Bytes(), &e); err != nil {
 			return fmt.Errorf("reading the ledger: %w", err)
 		}
-		n++
-		cells := row(&e)
-		if _, err := fmt.Fprintf(table, strings.TrimSuffix(strings.Repeat("%v\t", len(cells)), "\t")+"\n", cells...); err != nil {
-			return err
-		}
-		if n%1000 == 0 { // the table is not held in memory
-			if err := table.Flush(); err != nil {
-				return err
-			}
-		}
+		table.Row(row(&e)...)
 	}
 	if err := lines.Err(); err != nil {
 		return fmt.Errorf("reading the ledger: %w", err)
 	}
-	return table.Flush()
+	return table.End()
 }
 
 // printLedger prints all that is known of a call in a few words.
 func printLedger(w io.Writer, body io.Reader) error {
-	return printEntries(w, body, "TIME\tID\tPAYER\tMODEL\tOUTCOME\tIN\tOUT\tUSAGE\tUSD\tSTATE\tNOTE", func(e *ledgerEntry) []any {
+	return printEntries(w, body, []string{"TIME", "ID", "PAYER", "MODEL", "OUTCOME", "IN", "OUT", "USAGE", "USD", "STATE", "NOTE"}, func(e *ledgerEntry) []any {
 		return []any{
-			e.when(), e.ID, orDash(e.Payer), e.model(), orDash(e.Outcome), e.Counts.InputTokens(), e.Counts.OutputTokens(),
-			orDash(string(e.Source)), orDash(e.Cost), e.State, e.note(),
+			e.when(), e.ID, operator.OrDash(e.Payer), e.model(), operator.OrDash(e.Outcome), e.Counts.InputTokens(), e.Counts.OutputTokens(),
+			operator.OrDash(string(e.Source)), operator.OrDash(e.Cost), e.State, e.note(),
 		}
 	})
 }
 
 // printRejected prints why Lago refused each record.
 func printRejected(w io.Writer, body io.Reader) error {
-	return printEntries(w, body, "TIME\tID\tPAYER\tMODEL\tIN\tOUT\tUSD\tLAGO SAYS", func(e *ledgerEntry) []any {
-		return []any{e.when(), e.ID, orDash(e.Payer), e.model(), e.Counts.InputTokens(), e.Counts.OutputTokens(), orDash(e.Cost), e.because()}
+	return printEntries(w, body, []string{"TIME", "ID", "PAYER", "MODEL", "IN", "OUT", "USD", "LAGO SAYS"}, func(e *ledgerEntry) []any {
+		return []any{e.when(), e.ID, operator.OrDash(e.Payer), e.model(), e.Counts.InputTokens(), e.Counts.OutputTokens(), operator.OrDash(e.Cost), e.because()}
 	})
 }
 
 // printInterrupted prints what was known of calls when they began.
 func printInterrupted(w io.Writer, body io.Reader) error {
-	return printEntries(w, body, "OPENED\tID\tPAYER\tMODEL\tENDPOINT\tKEY\tINPUT (ESTIMATED)\tSTATE", func(e *ledgerEntry) []any {
+	return printEntries(w, body, []string{"OPENED", "ID", "PAYER", "MODEL", "ENDPOINT", "KEY", "INPUT (ESTIMATED)", "STATE"}, func(e *ledgerEntry) []any {
 		return []any{
-			e.when(), e.ID, orDash(e.Payer), e.model(), e.Endpoint, orDash(cmp.Or(e.KeyAlias, e.Key)), (e.InputUnits + 999) / 1000, e.State,
+			e.when(), e.ID, operator.OrDash(e.Payer), e.model(), e.Endpoint, operator.OrDash(cmp.Or(e.KeyAlias, e.Key)), (e.InputUnits + 999) / 1000, e.State,
 		}
 	})
 }
@@ -194,7 +181,7 @@ func (e *ledgerEntry) when() string {
 	return at.Local().Format(time.DateTime)
 }
 
-func (e *ledgerEntry) model() string { return orDash(cmp.Or(e.Upstream, e.Asked)) }
+func (e *ledgerEntry) model() string { return operator.OrDash(cmp.Or(e.Upstream, e.Asked)) }
 
 // because is why the record was rejected, in one line: Lago's words for each event.
 func (e *ledgerEntry) because() string {
@@ -220,7 +207,7 @@ func (e *ledgerEntry) because() string {
 		}
 		all = append(all, words)
 	}
-	return orDash(strings.Join(all, "; "))
+	return operator.OrDash(strings.Join(all, "; "))
 }
 
 // note says in a few words what is particular about a record.
@@ -238,11 +225,4 @@ func (e *ledgerEntry) note() string {
 		notes = append(notes, "discarded: "+e.Discarded)
 	}
 	return strings.Join(notes, ", ")
-}
-
-func orDash(s string) string {
-	if s == "" {
-		return "-"
-	}
-	return s
 }

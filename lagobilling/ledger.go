@@ -9,12 +9,12 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/tollgate-llm/tollgate/app/operator"
 	"github.com/tollgate-llm/tollgate/internal/record"
 	"github.com/tollgate-llm/tollgate/internal/spool"
 )
@@ -46,7 +46,7 @@ type ledgerQuery struct {
 }
 
 func parseLedgerQuery(v url.Values, now time.Time) (q ledgerQuery, err error) {
-	if err := onlyParameters(v, "account", "since", "until", "limit"); err != nil {
+	if err := operator.OnlyParameters(v, "account", "since", "until", "limit"); err != nil {
 		return q, err
 	}
 	q.account = v.Get("account")
@@ -62,15 +62,6 @@ func parseLedgerQuery(v url.Values, now time.Time) (q ledgerQuery, err error) {
 		}
 	}
 	return q, nil
-}
-
-func onlyParameters(v url.Values, names ...string) error {
-	for name := range v {
-		if !slices.Contains(names, name) {
-			return fmt.Errorf("unknown parameter %s", name)
-		}
-	}
-	return nil
 }
 
 // parseMoment reads a time: RFC 3339, a date, or a duration before now such as 24h.

@@ -179,7 +179,7 @@ func (p *preflight) metricsFit(used map[string]int) bool {
 		have, ok := p.metrics[m.Code]
 		switch problem, warning := m.Fits(have); {
 		case !ok && used[m.Code] > 0:
-			p.add(levelProblem, about, "Lago has no such billable metric: accepted and never billed, "+counted(used[m.Code], "event")+" of the ledger so far")
+			p.add(levelProblem, about, "Lago has no such billable metric: accepted and never billed, "+countedEvents(used[m.Code])+" of the ledger so far")
 		case !ok && m.Needed:
 			p.add(levelProblem, about, "Lago has no such billable metric: its events are accepted and never billed; `caddy tollgate billing setup` creates it")
 		case !ok:
@@ -209,7 +209,7 @@ func (p *preflight) strangeCodes(wanted []tariff.Metric, used map[string]int) {
 	for _, code := range slices.Sorted(maps.Keys(used)) {
 		known := slices.ContainsFunc(wanted, func(m tariff.Metric) bool { return m.Code == code })
 		if _, ok := p.metrics[code]; !ok && !known {
-			p.add(levelProblem, "metric "+code, "the ledger holds "+counted(used[code], "event")+" of this code, of an earlier configuration; Lago has no such "+
+			p.add(levelProblem, "metric "+code, "the ledger holds "+countedEvents(used[code])+" of this code, of an earlier configuration; Lago has no such "+
 				"billable metric: accepted and never billed")
 		}
 	}
@@ -246,7 +246,7 @@ func (p *preflight) payer(name string, b *payerBooks) error {
 	about := "payer " + name
 	sub, err := p.client.Subscription(p.ctx, name)
 	if errors.Is(err, lago.ErrNotFound) {
-		p.add(levelProblem, about, "Lago knows no active subscription with this external id: accepted and never billed, "+counted(total, "event")+" of the ledger so far")
+		p.add(levelProblem, about, "Lago knows no active subscription with this external id: accepted and never billed, "+countedEvents(total)+" of the ledger so far")
 		return nil
 	}
 	if err != nil {

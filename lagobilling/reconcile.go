@@ -7,8 +7,10 @@ import (
 	"maps"
 	"net/http"
 	"slices"
+	"strconv"
 	"time"
 
+	"github.com/dustin/go-humanize/english"
 	"github.com/google/uuid"
 	"github.com/shopspring/decimal"
 	"github.com/tidwall/gjson"
@@ -304,3 +306,6 @@ func plainDecimal(s string) decimal.Decimal {
 	}
 	return d
 }
+
+// countedEvents is a number of events in words: 1 event, 2 events.
+func countedEvents(n int) string { return strconv.Itoa(n) + " " + english.PluralWord(n, "event", "") }

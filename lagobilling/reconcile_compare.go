@@ -148,16 +148,16 @@ func (r *reconciliation) compareEvents(t *tally) {
 	slices.Sort(t.line.Missing)
 	slices.Sort(t.line.Twice)
 	if missing > 0 {
-		t.differs("%s that Lago has taken it does not list; `caddy tollgate billing replay` sends again", counted(missing, "event"))
+		t.differs("%s that Lago has taken it does not list; `caddy tollgate billing replay` sends again", countedEvents(missing))
 	}
 	if twice > 0 {
-		t.differs("%s at Lago with several timestamps: billed more than once", counted(twice, "event"))
+		t.differs("%s at Lago with several timestamps: billed more than once", countedEvents(twice))
 	}
 	if t.line.Copies > 0 && r.counted {
-		t.differs("%s at Lago again, and clickhouse_deduplication_enabled is off: billed more than once", counted(t.line.Copies, "event"))
+		t.differs("%s at Lago again, and clickhouse_deduplication_enabled is off: billed more than once", countedEvents(t.line.Copies))
 	}
 	if t.line.Rejected > 0 {
-		t.differs("%s refused by Lago: see `caddy tollgate billing rejected`", counted(t.line.Rejected, "event"))
+		t.differs("%s refused by Lago: see `caddy tollgate billing rejected`", countedEvents(t.line.Rejected))
 	}
 }
 

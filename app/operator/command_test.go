@@ -1,4 +1,4 @@
-package app
+package operator
 
 import (
 	"net/http"
@@ -25,7 +25,7 @@ func TestAdminErrors(t *testing.T) {
 	ask := func(uri string) error {
 		cmd := new(cobra.Command)
 		cmd.Flags().String("address", address, "")
-		_, err := Admin(cmd, http.MethodGet, uri, nil, nil) //nolint:bodyclose // refused: there is none
+		_, err := Ask(cmd, http.MethodGet, uri, nil, nil) //nolint:bodyclose // refused: there is none
 		return err
 	}
 	require.EqualError(t, ask("/tollgate/refused"), "the record is no longer interrupted")

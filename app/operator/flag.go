@@ -1,0 +1,24 @@
+package operator
+
+import "github.com/spf13/cobra"
+
+// JSONFlag defines --json.
+func JSONFlag(cmd *cobra.Command, usage string) { cmd.Flags().Bool("json", false, usage) }
+
+// AsJSON reports whether --json is given.
+func AsJSON(cmd *cobra.Command) bool { return IsSet(cmd, "json") }
+
+// IsSet reports whether a flag without a value is given. One that the command does not define is not.
+func IsSet(cmd *cobra.Command, name string) bool {
+	on, err := cmd.Flags().GetBool(name)
+	return err == nil && on
+}
+
+// Text returns the value of a flag, empty when it is not given or not defined.
+func Text(cmd *cobra.Command, name string) string {
+	v, err := cmd.Flags().GetString(name)
+	if err != nil {
+		return ""
+	}
+	return v
+}

@@ -1,0 +1,134 @@
+package operator
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"reflect"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/dustin/go-humanize/english"
+)
+
+// Printer writes lines for people until one fails. Characters that a terminal would act on are escaped in all that the lines
+// are filled with.
+type Printer struct {
+	w   io.Writer
+	err error
+}
+
+// NewPrinter returns a printer to w.
+func NewPrinter(w io.Writer) *Printer { return &Printer{w: w} }
+
+// Line writes a line.
+func (p *Printer) Line(format string, args ...any) {
+	if p.err == nil {
+		_, p.err = fmt.Fprintf(p.w, format+"\n", escaped(args)...)
+	}
+}
+
+// Err returns the first error of writing.
+func (p *Printer) Err() error { return p.err }
+
+// flushEvery is how many rows a table holds in memory, so that its columns may become wider once in so many rows.
+const flushEvery = 1000
+
+// Table writes rows in columns for people, with the same escapes as a Printer.
+type Table struct {
+	Printer
+	columns *tabwriter.Writer
+	rows    int
+}
+
+// NewTable returns a table with a head, which may be empty.
+func NewTable(w io.Writer, head ...string) *Table {
+	columns := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
+	t := &Table{Printer: Printer{w: columns}, columns: columns}
+	if len(head) > 0 {
+		t.Line("%s", rawText(strings.Join(head, "\t")))
+	}
+	return t
+}
+
+// rawText is text that has its tabs for the table.
+type rawText string
+
+// Row writes a row.
+func (t *Table) Row(cells ...any) {
+	t.Line(strings.TrimSuffix(strings.Repeat("%v\t", len(cells)), "\t"), cells...)
+	if t.rows++; t.rows%flushEvery == 0 && t.err == nil {
+		t.err = t.columns.Flush()
+	}
+}
+
+// End writes what is left and returns the first error.
+func (t *Table) End() error {
+	if t.err == nil {
+		t.err = t.columns.Flush()
+	}
+	return t.err
+}
+
+func escaped(args []any) []any {
+	out := make([]any, len(args))
+	for i, arg := range args {
+		switch v := arg.(type) {
+		case string:
+			out[i] = Escape(v)
+		case json.RawMessage:
+			out[i] = Escape(string(v))
+		case error:
+			out[i] = Escape(v.Error())
+		case fmt.Stringer:
+			out[i] = Escape(v.String())
+		case rawText:
+			out[i] = v
+		default:
+			if out[i] = v; reflect.ValueOf(v).Kind() == reflect.String {
+				out[i] = Escape(reflect.ValueOf(v).String())
+			}
+		}
+	}
+	return out
+}
+
+// Escape returns a text in which all that does not show as a character (control characters, line breaks, marks that change the
+// direction of writing, bytes that are not UTF-8) stands as a Go escape such as \u202e.
+func Escape(s string) string {
+	at := strings.IndexFunc(s, func(r rune) bool { return !unicode.IsPrint(r) || r == utf8.RuneError })
+	if at < 0 {
+		return s
+	}
+	b := []byte(s[:at])
+	for i := at; i < len(s); {
+		r, n := utf8.DecodeRuneInString(s[i:])
+		switch {
+		case r == utf8.RuneError && n == 1:
+			b = append(b, fmt.Sprintf(`\x%02x`, s[i])...)
+		case unicode.IsPrint(r):
+			b = append(b, s[i:i+n]...)
+		default:
+			quoted := strconv.QuoteRune(r)
+			b = append(b, quoted[1:len(quoted)-1]...)
+		}
+		i += n
+	}
+	return string(b)
+}
+
+// Counted is a number of things in words: 1 record, 2 records.
+func Counted(n int, thing string) string {
+	return strconv.Itoa(n) + " " + english.PluralWord(n, thing, "")
+}
+
+// OrDash returns a dash for an empty cell.
+func OrDash(s string) string {
+	if s == "" {
+		return "-"
+	}
+	return s
+}
