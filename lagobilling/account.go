@@ -18,6 +18,7 @@ import (
 	"github.com/tollgate-llm/tollgate/internal/lago"
 	"github.com/tollgate-llm/tollgate/internal/record"
 	"github.com/tollgate-llm/tollgate/internal/spool"
+	"github.com/tollgate-llm/tollgate/internal/tariff"
 )
 
 // How long closing an account waits for the batches on their way. What does not get through stays in the spool.
@@ -46,38 +47,46 @@ type Account struct {
 	client   *lago.Client
 	delivery *delivery.Worker
 	payers   *payers
-	peers    *peers
+	inForce  *tariffs
 	started  bool
 
 	operating sync.Mutex // one operator's change at a time
 }
 
-// peers are the handlers of one configuration that bill to the same account.
-type peers struct{ handlers []*Handler }
+// tariffs are those of the handlers of one configuration that bill to the same account, in its order.
+type tariffs struct{ list []*tariff.Tariff }
 
-// peersOf adds h to the handlers of its configuration and account. To be called in Provision.
-func peersOf(h *Handler, account string) *peers {
-	shared, _ := h.app.Shared("lagobilling handlers "+account, new(peers))
-	p := shared.(*peers)
-	p.handlers = append(p.handlers, h)
-	return p
+// tariffsOf adds h's to the tariffs of its configuration and account. To be called in Provision.
+func tariffsOf(h *Handler, account string) *tariffs {
+	shared, _ := h.app.Shared("lagobilling tariffs "+account, new(tariffs))
+	t := shared.(*tariffs)
+	t.list = append(t.list, h.tariff)
+	return t
 }
 
-// serve notes the handlers of the configuration in force.
-func (a *Account) serve(p *peers) {
+// use puts the tariffs of a configuration in force.
+func (a *Account) use(t *tariffs) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.peers = p
+	a.inForce = t
 }
 
-// handlers returns the handlers of the configuration in force, in its order. There is at least one.
-func (a *Account) handlers() []*Handler {
+// tariffs returns those of the configuration in force. There is at least one, except while the account opens.
+func (a *Account) tariffs() []*tariff.Tariff {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.peers == nil {
+	if a.inForce == nil {
 		return nil
 	}
-	return a.peers.handlers
+	return a.inForce.list
+}
+
+// fallback is the tariff that bills the interrupted calls of earlier versions, whose records hold none.
+func (a *Account) fallback() *tariff.Tariff {
+	if list := a.tariffs(); len(list) > 0 {
+		return list[0]
+	}
+	return nil
 }
 
 // lago returns the way to the account's Lago; nil when there is none.
@@ -100,9 +109,9 @@ func agree(a *app.App, s settings) error {
 	return nil
 }
 
-// openAccount opens the spool of an account and settles, by policy, what the process before left open. h is a handler of
-// the configuration that opens it: an estimate has its prices and its shape of events.
-func openAccount(s settings, h *Handler, logger *zap.Logger) (*Account, error) {
+// openAccount opens the spool of an account and settles, by policy, what the process before left open. fallback bills the
+// interrupted calls of earlier versions, whose records hold no tariff.
+func openAccount(s settings, fallback *tariff.Tariff, logger *zap.Logger) (*Account, error) {
 	logger = logger.With(zap.String("account", s.name))
 	durability := spool.Process
 	if s.durability == "fsync" {
@@ -129,7 +138,7 @@ func openAccount(s settings, h *Handler, logger *zap.Logger) (*Account, error) {
 	report := sp.Report()
 	logDamage(logger, report.Damage)
 	if report.Interrupted > 0 {
-		if _, err := a.resolveInterrupted(h, s.interrupted); err != nil {
+		if _, err := a.resolveInterrupted(fallback, s.interrupted); err != nil {
 			return nil, errors.Join(err, a.Close())
 		}
 	}
@@ -156,7 +165,7 @@ func logDamage(logger *zap.Logger, damage []spool.Damage) {
 
 // resolveInterrupted bills the calls that the process before left open for what their requests held, or leaves them to
 // the operator. It returns how many it has billed.
-func (a *Account) resolveInterrupted(h *Handler, policy string) (billed int, err error) {
+func (a *Account) resolveInterrupted(fallback *tariff.Tariff, policy string) (billed int, err error) {
 	left, err := a.spool.Interrupted()
 	if err != nil {
 		return 0, err
@@ -171,7 +180,11 @@ func (a *Account) resolveInterrupted(h *Handler, policy string) (billed int, err
 			a.logger.Error("interrupted call cannot be estimated and waits for the operator", zap.Error(err))
 			continue
 		}
-		payload, deliver := h.tariff.Estimate(opened, time.Now())
+		payload, deliver, err := tariff.Estimate(opened, fallback, time.Now())
+		if err != nil {
+			a.logger.Error("interrupted call cannot be estimated and waits for the operator", zap.Error(err))
+			continue
+		}
 		if err := a.spool.ResolveInterrupted(r.ID, payload, deliver && a.delivers.Load()); err != nil {
 			return billed, err
 		}

@@ -104,7 +104,7 @@ func TestDamageIsAnErrorOnce(t *testing.T) {
 		h := &Handler{Spool: dir}
 		s, err := h.accountSettings()
 		require.NoError(t, err)
-		a, err := openAccount(s, h, zap.New(core))
+		a, err := openAccount(s, nil, zap.New(core))
 		require.NoError(t, err)
 		require.NoError(t, a.Close())
 		said := ""
@@ -173,7 +173,7 @@ func TestInterruptedCallsAreEstimated(t *testing.T) {
 
 func TestSecondProcessIsRefused(t *testing.T) {
 	b := newBench(t, &Handler{})
-	_, err := openAccount(settings{name: "default", dir: b.account.dir}, b.handler, zap.NewNop())
+	_, err := openAccount(settings{name: "default", dir: b.account.dir}, nil, zap.NewNop())
 	require.ErrorContains(t, err, "account default")
 	require.ErrorContains(t, err, b.account.dir, "the operator must see which spool it is")
 }

@@ -154,8 +154,8 @@ func (a *Account) adopt(dir string, newest time.Time, res *adoptResult) error {
 	a.mu.Lock()
 	policy := a.settings.interrupted
 	a.mu.Unlock()
-	if handlers := a.handlers(); policy == "estimate" && res.Interrupted > 0 && len(handlers) > 0 {
-		if res.Estimated, err = a.resolveInterrupted(handlers[0], policy); err != nil {
+	if policy == "estimate" && res.Interrupted > 0 {
+		if res.Estimated, err = a.resolveInterrupted(a.fallback(), policy); err != nil {
 			return fmt.Errorf("the records of %s are taken over, but not all interrupted calls are billed: %w", dir, err)
 		}
 	}

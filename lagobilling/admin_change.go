@@ -1,7 +1,6 @@
 package lagobilling
 
 import (
-	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -14,6 +13,7 @@ import (
 	"github.com/tollgate-llm/tollgate/app/operator"
 	"github.com/tollgate-llm/tollgate/internal/record"
 	"github.com/tollgate-llm/tollgate/internal/spool"
+	"github.com/tollgate-llm/tollgate/internal/tariff"
 )
 
 // changeRequest is the body of retry, estimate and discard.
@@ -170,12 +170,7 @@ func serveEstimate(w http.ResponseWriter, r *http.Request) error {
 	}
 	return q.change(w, []spool.State{spool.StateInterrupted}, nil, func(a *Account, records []spool.Record) (int, error) {
 		n, err := a.settleInterrupted(records, func(opened *record.Record, now time.Time) ([]byte, bool, error) {
-			handlers := a.handlers()
-			if len(handlers) == 0 {
-				return nil, false, errors.New("no configuration is in force that could price it")
-			}
-			payload, deliver := handlers[0].tariff.Estimate(opened, now)
-			return payload, deliver, nil
+			return tariff.Estimate(opened, a.fallback(), now)
 		})
 		if err == nil {
 			a.logger.Info("an operator had interrupted calls billed for their estimated input", zap.Int("calls", n))

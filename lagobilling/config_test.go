@@ -84,9 +84,9 @@ func TestSpoolIsOneAccounts(t *testing.T) {
 		newBench(t, &Handler{Account: "a", Spool: dir})
 		require.ErrorContains(t, provision(t, &Handler{Account: "b", Spool: dir}), "holds the records of account a")
 	})
-	_, err := openAccount(settings{name: "b", dir: dir}, &Handler{}, zap.NewNop())
+	_, err := openAccount(settings{name: "b", dir: dir}, nil, zap.NewNop())
 	require.ErrorContains(t, err, "holds the records of account a, so account b must not send them")
-	account, err := openAccount(settings{name: "a", dir: dir}, &Handler{}, zap.NewNop())
+	account, err := openAccount(settings{name: "a", dir: dir}, nil, zap.NewNop())
 	require.NoError(t, err)
 	require.NoError(t, account.Close())
 }

@@ -180,12 +180,12 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	if err := errors.Join(agree(h.app, s), checkOpenAccounts(s)); err != nil {
 		return err
 	}
-	logger, peers := h.logger, peersOf(h, s.name)
+	logger, fallback, inForce := h.logger, h.tariff, tariffsOf(h, s.name)
 	h.account = app.Use(h.app, "lagobilling "+s.dir,
-		func() (*Account, error) { return openAccount(s, h, logger) },
+		func() (*Account, error) { return openAccount(s, fallback, logger) },
 		func(a *Account) {
 			a.configure(s)
-			a.serve(peers)
+			a.use(inForce)
 		})
 	return nil
 }

@@ -315,7 +315,7 @@ func (p *preflight) plan(payer, code string, b *payerBooks) (fine bool, err erro
 
 // hasAmounts reports whether events of that code carry their own amounts.
 func (p *preflight) hasAmounts(code string) bool {
-	return slices.ContainsFunc(p.a.handlers(), func(h *Handler) bool { return h.tariff.BillsAmounts(code) })
+	return slices.ContainsFunc(p.a.tariffs(), func(t *tariff.Tariff) bool { return t.BillsAmounts(code) })
 }
 
 // inAdvance warns once for each plan.
@@ -332,8 +332,8 @@ func (p *preflight) inAdvance(plan *lago.Plan) {
 func (a *Account) wantedMetrics() []tariff.Metric {
 	var all []tariff.Metric
 	seen := make(map[string]bool)
-	for _, h := range a.handlers() {
-		for _, m := range h.tariff.Metrics() {
+	for _, t := range a.tariffs() {
+		for _, m := range t.Metrics() {
 			if !seen[m.Shape+" "+m.Code] {
 				seen[m.Shape+" "+m.Code] = true
 				all = append(all, m)

@@ -90,6 +90,9 @@ func (m *meter) open(ctx context.Context, c *llm.Call) *llm.Error {
 	}
 	m.id = spool.ID(id)
 	m.record = openedRecord(m.account.name, c, payer, by, properties)
+	if m.record.NotBilled == "" {
+		m.h.tariff.Open(&m.record, m.target())
+	}
 	buf := payloads.Get().(*[]byte)
 	*buf = m.record.Append((*buf)[:0], nil)
 	err = m.account.spool.Begin(m.id, *buf)

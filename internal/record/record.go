@@ -81,6 +81,8 @@ type Record struct {
 	BaseURL string            `json:"base_url,omitempty"`
 	Written map[string]string `json:"written_prices,omitempty"`
 
+	Tariff *Tariff `json:"tariff,omitempty"` // opened records
+
 	InputUnits int64        `json:"input_units,omitempty"` // the request's text in thousandths of a token; opened records
 	Counts     Counts       `json:"counts,omitzero"`
 	Source     usage.Source `json:"source,omitempty"`
@@ -105,7 +107,7 @@ type Record struct {
 
 // ForgetOpened drops what only an estimate needs.
 func (r *Record) ForgetOpened() {
-	r.InputUnits, r.BaseURL, r.Written = 0, "", nil
+	r.InputUnits, r.BaseURL, r.Written, r.Tariff = 0, "", nil, nil
 }
 
 // Counts are a record's quantities by kind.
@@ -240,6 +242,7 @@ func (r *Record) Append(b, events []byte) []byte {
 	o = o.Opt("end_user", r.EndUser)
 	o = o.Opt("base_url", r.BaseURL)
 	o = r.appendWritten(o)
+	o = r.Tariff.append(o)
 	o = o.optNum("input_units", r.InputUnits)
 	o = r.appendCounts(o)
 	o = o.Opt("source", string(r.Source))

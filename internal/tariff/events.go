@@ -318,12 +318,12 @@ func (s shape) perCost(dst []byte, b *bill) []byte {
 	}
 	for _, l := range b.charge.lines {
 		p := b.event(dst, s.code, l.cents)
-		p = p.Str("token_type", l.kind)
-		p = p.Str("unit", l.count)
-		p = p.Str("value", l.count)
-		p = p.Opt("unit_price", l.price)
-		p = p.Opt("unit_price_per", l.per)
-		p = p.Str("base_cost", l.base)
+		p = p.Str("token_type", l.Kind)
+		p = p.Str("unit", l.Count)
+		p = p.Str("value", l.Count)
+		p = p.Opt("unit_price", l.Price)
+		p = p.Opt("unit_price_per", l.Per)
+		p = p.Str("base_cost", l.Base)
 		p = p.Str("price_source", b.charge.source)
 		p = p.Str("model", b.upstream())
 		p = p.Str("model_group", b.Asked)

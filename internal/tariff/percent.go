@@ -19,6 +19,27 @@ var percentText = regexp.MustCompile(`^\d{1,4}(\.\d{1,6})?%?$`)
 // factor is what a cost is multiplied with, exactly: 11/10 for a markup of ten percent.
 type factor struct{ num, den int64 }
 
+// String returns the fraction as an opened record holds it; empty for 1/1.
+func (f factor) String() string {
+	if f.num == f.den {
+		return ""
+	}
+	return strconv.FormatInt(f.num, 10) + "/" + strconv.FormatInt(f.den, 10)
+}
+
+func parseFactor(text string) (factor, error) {
+	if text == "" {
+		return factor{1, 1}, nil
+	}
+	num, den, _ := strings.Cut(text, "/")
+	n, errNum := strconv.ParseInt(num, 10, 64)
+	d, errDen := strconv.ParseInt(den, 10, 64)
+	if errNum != nil || errDen != nil || n < 0 || d <= 0 {
+		return factor{}, fmt.Errorf("the factor %q is not a fraction", text)
+	}
+	return factor{n, d}, nil
+}
+
 // ParsePercent reads a percentage such as 12.5 or 12.5% and returns its exact value in millionths of a percent.
 func ParsePercent(name, text string, highest int64) (int64, error) {
 	if !percentText.MatchString(text) {

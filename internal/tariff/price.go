@@ -24,14 +24,10 @@ type charge struct {
 	lines  []chargeLine
 }
 
-// chargeLine is the part of a charge that one kind makes. All are plain decimal strings.
+// chargeLine is a line of a cost with what is billed for it.
 type chargeLine struct {
-	kind  string
-	count string
-	price string // USD; empty when the provider reported a sum
-	per   string // what the price is a price of: million, one, hour, minute, second
-	base  string // USD, before markup and discount
-	cents string // cents of USD, what is billed
+	record.Line
+	cents string // cents of USD
 }
 
 // price puts a price on a settled record. A record that is not billed for want of a payer is priced as well, so that the
@@ -40,20 +36,25 @@ func (t *Tariff) price(b *bill, res *usage.Result) {
 	if b.NotBilled != "" && b.NotBilled != record.NotBilledPayer {
 		return
 	}
-	f, ok := t.factors[b.Provider]
-	if !ok {
-		f = t.factors[""]
-	}
+	f := t.factor(b.Provider)
 	b.Prices = t.prices.Version()
 	err := t.providerCharge(b, res, f)
 	if err == nil && !b.charge.known {
 		err = t.tableCharge(b, res, f)
 	}
 	if err != nil {
-		b.charge = charge{}
-		b.Cost, b.BaseCost = "", ""
-		b.Unpriced = strings.TrimPrefix(err.Error(), price.ErrUnpriced.Error()+": ")
+		b.setUnpriced(err)
 	}
+}
+
+func (b *bill) setUnpriced(err error) {
+	b.charge = charge{}
+	b.Cost, b.BaseCost = "", ""
+	b.Unpriced = whyUnpriced(err)
+}
+
+func whyUnpriced(err error) string {
+	return strings.TrimPrefix(err.Error(), price.ErrUnpriced.Error()+": ")
 }
 
 // providerCharge takes the cost that the provider itself reports, where it does and the Caddyfile has no price of its own.
@@ -78,7 +79,7 @@ func (t *Tariff) providerCharge(b *bill, res *usage.Result, f factor) error {
 	}
 	tokens := strconv.FormatInt(b.Counts.InputTokens()+b.Counts.OutputTokens(), 10)
 	b.charge = charge{known: true, source: sourceProvider, lines: []chargeLine{{
-		kind: "total", count: tokens, base: base.String(), cents: total.Cents(),
+		Line: record.Line{Kind: "total", Count: tokens, Base: base.String()}, cents: total.Cents(),
 	}}}
 	b.setCost(base, total)
 	return nil
@@ -114,13 +115,16 @@ func (t *Tariff) tableCharge(b *bill, res *usage.Result, f factor) error {
 		if total, err = total.Add(billed); err != nil {
 			return err
 		}
-		b.charge.lines = append(b.charge.lines, chargeLine{
-			kind: l.Name(), count: string(appendQuantity(nil, l.Kind, l.Count)), price: l.Price.String(), per: l.Unit.String(),
-			base: l.Amount.String(), cents: billed.Cents(),
-		})
+		b.charge.lines = append(b.charge.lines, chargeLine{Line: lineOf(&l), cents: billed.Cents()})
 	}
 	b.setCost(c.Total, total)
 	return nil
+}
+
+func lineOf(l *price.Line) record.Line {
+	return record.Line{
+		Kind: l.Name(), Count: string(appendQuantity(nil, l.Kind, l.Count)), Price: l.Price.String(), Per: l.Unit.String(), Base: l.Amount.String(),
+	}
 }
 
 // note adds to what the record says of its price.

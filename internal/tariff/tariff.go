@@ -51,6 +51,14 @@ func New(c Config) (*Tariff, error) {
 	return t, err
 }
 
+// factor returns what a cost at that provider is multiplied with.
+func (t *Tariff) factor(provider string) factor {
+	if f, ok := t.factors[provider]; ok {
+		return f
+	}
+	return t.factors[""]
+}
+
 // Priced returns why there is no price for a call to a target, nil when there is one.
 func (t *Tariff) Priced(target *llm.Target, tier string, at time.Time) error {
 	return t.prices.Priced(query(target, target.Upstream, "", tier, at))
@@ -68,23 +76,5 @@ func (t *Tariff) Settle(dst []byte, r *record.Record, target *llm.Target, res *u
 	return t.shape.appendEvents(dst, &b)
 }
 
-// EstimateInput counts the text of a request by the characters rule of package usage.
-func EstimateInput(res *usage.Result, units int64) {
-	res.Source = usage.Estimated
-	res.Counts.Set(usage.Input, (units+999)/1000)
-}
-
-// Estimate settles the opened record of an interrupted call: billed for what its request held.
-func (t *Tariff) Estimate(r *record.Record, now time.Time) (payload []byte, billed bool) {
-	target := &llm.Target{Provider: r.Provider, Upstream: r.Upstream, BaseURL: r.BaseURL, Prices: r.Written}
-	b := bill{Record: r, target: target}
-	var res usage.Result
-	EstimateInput(&res, r.InputUnits)
-	res.How = "the gateway ended before the call did: input counted from the request"
-	r.ForgetOpened()
-	r.Outcome, r.Settled = record.OutcomeInterrupted, now
-	b.take(&res)
-	t.price(&b, &res)
-	events := t.shape.appendEvents(nil, &b)
-	return r.Append(nil, events), len(events) > 0
-}
+// Version returns the version of the price data.
+func (t *Tariff) Version() string { return t.prices.Version() }
