@@ -42,7 +42,9 @@ func BenchmarkEncode(b *testing.B) {
 			for b.Loop() {
 				r := first
 				r.Settled = time.Time{}
+				h.tariff.Open(&r, target)
 				opened = r.Append(opened[:0], nil)
+				r.ForgetOpened()
 				r.Settled = first.Settled
 				events = h.tariff.Settle(events[:0], &r, target, &res, true)
 				settled = r.Append(settled[:0], events)

@@ -434,7 +434,7 @@ func TestEventsThatLagoCounts(t *testing.T) {
 }
 
 func TestEveryKindIsBilled(t *testing.T) {
-	page, err := os.ReadFile(filepath.Join("..", "..", "docs", "lagobilling.md"))
+	page, err := os.ReadFile(filepath.Join("..", "..", "docs", "lagobilling-lago.md"))
 	require.NoError(t, err)
 	for k := range usage.Kind(usage.NumKinds) {
 		if tokenCodes[k] != "" && !strings.HasSuffix(tokenCodes[k], "image_input_tokens") && !strings.HasSuffix(tokenCodes[k], "video_input_tokens") {
