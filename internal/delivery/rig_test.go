@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
-	"net/http"
 	"net/url"
 	"path/filepath"
 	"runtime"
@@ -106,10 +105,9 @@ func newRig(t *testing.T, o testkit.LagoOptions) *rig {
 func (r *rig) client(key string) *lago.Client {
 	u, err := url.Parse(r.lago.URL)
 	require.NoError(r.t, err)
-	tr := &http.Transport{MaxIdleConnsPerHost: 16}
-	r.t.Cleanup(tr.CloseIdleConnections)
-	c, err := lago.New(lago.Options{Base: u, Key: key, HTTP: &http.Client{Transport: tr}, Timeout: time.Second})
+	c, err := lago.New(lago.Options{Base: u, Key: key, Timeout: time.Second})
 	require.NoError(r.t, err)
+	r.t.Cleanup(c.CloseIdle)
 	return c
 }
 

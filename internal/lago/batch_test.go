@@ -23,7 +23,7 @@ func client(t *testing.T, base string) *lago.Client {
 	t.Helper()
 	u, err := url.Parse(base)
 	require.NoError(t, err)
-	c, err := lago.New(lago.Options{Base: u, Key: key, HTTP: &http.Client{Transport: &http.Transport{}}, Timeout: 2 * time.Second})
+	c, err := lago.New(lago.Options{Base: u, Key: key, Timeout: 2 * time.Second})
 	require.NoError(t, err)
 	t.Cleanup(c.CloseIdle)
 	return c

@@ -27,22 +27,16 @@ type Options struct {
 	Base *url.URL
 	// Key is the API key. It goes into the Authorization header and nowhere else.
 	Key string
-	// HTTP carries the calls. Default: a client of its own with HTTP/1.1 keep-alive and the environment's proxy.
-	// Redirects are never followed, whatever it says: a redirected POST turns into a GET that stores nothing.
-	HTTP *http.Client
-	// UserAgent names the caller. Default: "tollgate".
-	UserAgent string
 	// Timeout bounds each call, answer included. Default: 15 seconds. A timeout is an unknown outcome, not a failure.
 	Timeout time.Duration
 }
 
 // Client speaks to one Lago organisation. It is safe for concurrent use.
 type Client struct {
-	base      string // without trailing slash, with /api/v1
-	key       string
-	userAgent string
-	timeout   time.Duration
-	http      *http.Client
+	base    string // without trailing slash, with /api/v1
+	key     string
+	timeout time.Duration
+	http    *http.Client
 }
 
 // ParseBase reads a base URL as an operator writes it.
@@ -81,26 +75,18 @@ func New(o Options) (*Client, error) {
 		return nil, errors.New("the Lago API key holds a character that cannot stand in a header")
 	}
 	c := &Client{
-		base:      strings.TrimSuffix(strings.TrimRight(u.String(), "/"), "/api/v1") + "/api/v1",
-		key:       o.Key,
-		userAgent: o.UserAgent,
-		timeout:   o.Timeout,
-	}
-	if c.userAgent == "" {
-		c.userAgent = "tollgate"
+		base:    strings.TrimSuffix(strings.TrimRight(u.String(), "/"), "/api/v1") + "/api/v1",
+		key:     o.Key,
+		timeout: o.Timeout,
+		http: &http.Client{
+			Transport: newTransport(),
+			// A redirected POST turns into a GET that stores nothing.
+			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		},
 	}
 	if c.timeout <= 0 {
 		c.timeout = callTimeout
 	}
-	carrier := http.Client{}
-	if o.HTTP != nil {
-		carrier = *o.HTTP
-	} else {
-		carrier.Transport = newTransport()
-	}
-	carrier.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
-	carrier.Timeout = 0 // the deadline of the call's context bounds it
-	c.http = &carrier
 	return c, nil
 }
 
@@ -143,7 +129,7 @@ func (c *Client) call(ctx context.Context, method, path string, body []byte) ans
 	}
 	req.Header.Set("Authorization", "Bearer "+c.key)
 	req.Header.Set("Accept", "application/json")
-	req.Header.Set("User-Agent", c.userAgent)
+	req.Header.Set("User-Agent", "tollgate")
 	if body != nil {
 		req.Header.Set("Content-Type", "application/json")
 	}
