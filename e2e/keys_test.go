@@ -207,3 +207,55 @@ func TestValidateNeedsNoStore(t *testing.T) {
 		g.Must(http.StatusOK, http.MethodPost, "/v1/chat/completions", gateway.MasterKey, gateway.Chat("m", "hi", false))
 	}
 }
+
+// TestRefusedTeamKeepsItsKeysOut imports dumps in which a team's row cannot be taken: none of its keys works, neither of a team that is new nor of one
+// that an earlier import made.
+func TestRefusedTeamKeepsItsKeysOut(t *testing.T) {
+	provider := testkit.NewProvider(t, testkit.ProviderOptions{Key: gateway.ProviderKey})
+	g := gateway.Run(t, fmt.Sprintf("keyauth {\n store file %s\n}\nlagobilling {\n spool %s\n charge_by team_id\n}\nllmroute {\n model gpt-4o {\n backend openai %s/v1 {\n api_key %s\n }\n }\n}\n",
+		t.TempDir(), t.TempDir(), provider.URL, gateway.ProviderKey))
+	dir := t.TempDir()
+	imported := func(teams, keys string, args ...string) (string, error) {
+		var files []string
+		for name, text := range map[string]string{"LiteLLM_TeamTable.csv": teams, "LiteLLM_VerificationToken.csv": keys} {
+			path := filepath.Join(dir, name)
+			require.NoError(t, os.WriteFile(path, []byte(text), 0o600))
+			files = append(files, path)
+		}
+		out, _, err := g.Keys(append(append([]string{"import"}, args...), files...)...)
+		return out, err
+	}
+	status := func(key string) int {
+		a, err := g.Do(http.MethodPost, "/v1/chat/completions", key, gateway.Chat("gpt-4o", "hi", false))
+		require.NoError(t, err)
+		return a.Status
+	}
+	const teamHeader, keyHeader = "metadata,team_id,team_alias,models,blocked\n", "token,team_id,access_group_ids\n"
+	const good = `{},good,Good,{},f` + "\n"
+	teams := teamHeader + good +
+		`"{""lago_subscription_id"": 42}",blocked,Blocked,{},t` + "\n" + // a value of a wrong type
+		`{},twice,Twice,{},f` + "\n" + `{},twice,Twice,{},t` + "\n" + // two rows of one team
+		`{},limited,Limited,not a list,f` + "\n" // a value that is none of its column's type
+	keys := keyHeader
+	for _, team := range []string{"good", "blocked", "twice", "limited", "unheard-of"} {
+		keys += keyHash("sk-key-of-"+team) + "," + team + ",{}\n"
+	}
+	keys += keyHash("sk-key-with-groups") + ",good,{group}\n"
+	dry, err := imported(teams, keys, "--dry-run")
+	require.Error(t, err)
+	out, err := imported(teams, keys)
+	require.Error(t, err, "some rows were refused")
+	require.Contains(t, out, "the row of the key's team was refused")
+	require.Contains(t, out, "1 rows of LiteLLM_VerificationToken have their models from access groups alone")
+	require.Contains(t, dry, strings.TrimSpace(strings.SplitN(out, "\n\n", 2)[0]), "a dry run counts the same")
+	require.Equal(t, http.StatusOK, status("sk-key-of-good"))
+	require.Equal(t, http.StatusForbidden, status("sk-key-with-groups"))
+	for _, team := range []string{"blocked", "twice", "limited", "unheard-of"} {
+		require.Equal(t, http.StatusUnauthorized, status("sk-key-of-"+team), team)
+	}
+
+	_, err = imported(teamHeader+`"{""lago_subscription_id"": 42}",good,Good,{},t`+"\n", keyHeader+keyHash("sk-later-key-of-good")+",good,{}\n")
+	require.Error(t, err)
+	require.Equal(t, http.StatusUnauthorized, status("sk-later-key-of-good"))
+	require.Equal(t, http.StatusOK, status("sk-key-of-good"))
+}

@@ -265,3 +265,32 @@ func TestExportToCSVAndBack(t *testing.T) {
 	require.Nil(t, fault)
 	require.Equal(t, string(rec.data), string(again.data))
 }
+
+// TestKeysComeInOnlyBesideTheirTeam imports keys whose team is there, is not there, cannot be read and is being deleted.
+func TestKeysComeInOnlyBesideTheirTeam(t *testing.T) {
+	eachDirectory(t, func(t *testing.T, open func() *keys.Cache) {
+		c := open()
+		key := func(team string) Row {
+			return importRow(t, KeyTable, `{"token":"`+hashOf(team)+`","team_id":"`+team+`"}`)
+		}
+		teams := []Row{
+			importRow(t, TeamTable, `{"team_id":"taken","models":["gpt-4o"]}`),
+			importRow(t, TeamTable, `{"team_id":"refused","metadata":{"lago_subscription_id":42}}`),
+			importRow(t, TeamTable, `{"team_id":"refused too","metadata":{"fixed_payer":"true"}}`),
+		}
+		for id, record := range map[string]string{"broken": `{}`, "deleting": `{"team_id":"deleting","blocked":true,"deleting":true}`} {
+			require.NoError(t, c.Store().Apply(t.Context(), keystore.Change{Kind: keystore.TeamKind, ID: id, New: []byte(record)}))
+		}
+		rows := append(teams, key("taken"), key("refused"), key("refused too"), key("unheard of"), key("broken"), key("deleting"))
+		want := []string{"added", "refused", "refused", "added", "refused", "refused", "refused", "refused", "refused"}
+		require.Equal(t, want, actions(t, c, Options{}, rows...))
+		results, err := Import(t.Context(), keys.NewService(c, nil), []Row{key("unheard of")}, Options{DryRun: true})
+		require.NoError(t, err)
+		require.Equal(t, "unheard of", results[0].Team, "a dry run leaves it to the one who knows the dump")
+
+		_, _, err = keys.NewService(c, nil).Generate(t.Context(), fields(t, `{"team_id":"by a key"}`))
+		require.NoError(t, err)
+		require.Equal(t, []string{"changed"}, actions(t, c, Options{}, importRow(t, TeamTable, `{"team_id":"by a key","blocked":true}`)),
+			"a record that says nothing but its id gives way")
+	})
+}
