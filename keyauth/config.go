@@ -65,7 +65,7 @@ const (
 	maxDB         = 1<<16 - 1
 )
 
-// use asks the app for the directory of the configured store.
+// use asks the app for the cache in front of the configured store.
 func (c *StoreConfig) use(a *app.App) (*app.Ref[*keys.Cache], error) {
 	switch {
 	case c == nil || (c.File == nil && c.Redis == nil):
