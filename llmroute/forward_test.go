@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -476,4 +477,23 @@ func TestVariablesOfAnAttempt(t *testing.T) {
 	resp, _ := g.post(t, "/v1/chat/completions", chat)
 	require.Equal(t, 200, resp.StatusCode)
 	require.Equal(t, []any{nil, nil}, seen)
+}
+
+// TestRetryAfterIsHeeded asks a backend again no sooner than it said.
+func TestRetryAfterIsHeeded(t *testing.T) {
+	var asked []time.Time
+	u := newUpstream(t, func(w http.ResponseWriter, r *http.Request) {
+		asked = append(asked, time.Now())
+		if len(asked) == 1 {
+			w.Header().Set("Retry-After", "1")
+			respond(429, `{}`)(w, r)
+			return
+		}
+		respond(200, answered)(w, r)
+	})
+	g := start(t, fmt.Sprintf("llmroute {\nmodel m {\nretries 1\nbackend openai %s\n}\n}", u.URL))
+	resp, _ := g.post(t, "/v1/chat/completions", chat)
+	require.Equal(t, 200, resp.StatusCode)
+	require.Len(t, asked, 2)
+	require.GreaterOrEqual(t, asked[1].Sub(asked[0]), time.Second)
 }

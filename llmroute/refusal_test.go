@@ -177,6 +177,7 @@ func TestAnswersToBrowsers(t *testing.T) {
 	u := newUpstream(t, func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Access-Control-Allow-Origin", "https://provider.example")
 		w.Header().Set("Set-Cookie", "__cf_bm=x")
+		w.Header().Set("Alt-Svc", `h3=":443"; ma=86400`)
 		w.Header().Set("Openai-Organization", "the-operator")
 		w.Header().Set("X-Litellm-Response-Cost", "9")
 		w.Header().Set("X-Request-Id", "req_1")
@@ -186,6 +187,7 @@ func TestAnswersToBrowsers(t *testing.T) {
 	resp, _ := g.post(t, "/v1/chat/completions", chat, "Origin", "https://app.example")
 	require.Equal(t, []string{"*"}, resp.Header.Values("Access-Control-Allow-Origin"))
 	require.Empty(t, resp.Header.Get("Set-Cookie"))
+	require.Empty(t, resp.Header.Get("Alt-Svc"), "it would send the client's next calls to the provider's port here")
 	require.Empty(t, resp.Header.Get("Openai-Organization"))
 	require.Empty(t, resp.Header.Get("X-Litellm-Response-Cost"), "what the operator pays is not for the client")
 	require.Equal(t, "req_1", resp.Header.Get("X-Request-Id"))

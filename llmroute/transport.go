@@ -259,7 +259,7 @@ func (a *attempt) judge(resp *http.Response) (*http.Response, error) {
 // and answers about cross-origin calls, which the gateway gives itself.
 var kept = [...]string{
 	"Set-Cookie", "Openai-Organization", "Openai-Project", "Anthropic-Organization-Id", "Access-Control-Allow-Origin",
-	"Access-Control-Allow-Credentials", "Access-Control-Allow-Headers", "Access-Control-Allow-Methods", "Access-Control-Expose-Headers", "Alt-Svc",
+	"Access-Control-Allow-Credentials", "Access-Control-Allow-Headers", "Access-Control-Allow-Methods", "Access-Control-Expose-Headers",
 }
 
 // gatewayHeaders begin the names of the headers in which a gateway tells costs and ids of its own. Those of a gateway that
