@@ -1,6 +1,7 @@
 package limit
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"sync"
@@ -71,4 +72,29 @@ func BenchmarkReserve(b *testing.B) {
 		defer func() { require.NoError(b, s.Close()) }()
 		benchmark(b, s)
 	})
+}
+
+// BenchmarkSteadily admits 2,000 calls a second: what a call waits for its admission.
+func BenchmarkSteadily(b *testing.B) {
+	s := NewRedis(redisClient(b), "tollgate:")
+	defer func() { require.NoError(b, s.Close()) }()
+	const every = 500 * time.Microsecond
+	took := make([]time.Duration, b.N)
+	var wg sync.WaitGroup
+	begin := time.Now()
+	for i := range b.N {
+		time.Sleep(time.Until(begin.Add(time.Duration(i) * every)))
+		wg.Go(func() {
+			r := Reservation{ID: fmt.Sprintf("%032x", i), Limits: fiveLimits(i % 1000), Cost: price.FromLimbs(1200, 5), InputTokens: 1000, OutputTokens: 500}
+			start := time.Now()
+			if _, err := s.Reserve(context.Background(), &r); err != nil {
+				b.Error(err)
+			}
+			took[i] = time.Since(start)
+		})
+	}
+	wg.Wait()
+	slices.Sort(took)
+	b.ReportMetric(float64(took[len(took)/2].Microseconds()), "p50-µs")
+	b.ReportMetric(float64(took[len(took)*99/100].Microseconds()), "p99-µs")
 }

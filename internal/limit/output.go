@@ -1,0 +1,112 @@
+package limit
+
+import (
+	"math/bits"
+	"sync"
+)
+
+const (
+	// Of so many real outputs of a model one may be larger than what a call of it is taken to answer where nothing bounds it.
+	oneOf = 1000
+	// enoughOutputs is how many outputs of a model must have been seen.
+	enoughOutputs = 200
+	// maxModels bounds the models that are remembered.
+	maxModels = 10_000
+	// outputBuckets divide each power of two in eight.
+	outputBuckets = 8 * 33
+)
+
+// Outputs remembers how many tokens the answers of models had. Its zero value is ready.
+type Outputs struct {
+	mu     sync.Mutex
+	models map[string]*histogram
+}
+
+// histogram counts outputs by their size. Old ones fade: at a bound all counts are halved.
+type histogram struct {
+	n       uint32
+	buckets [outputBuckets]uint32
+}
+
+const fadeAt = 1 << 20
+
+// Observe notes a settled call's output, in tokens of all kinds.
+func (o *Outputs) Observe(model string, tokens int64) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	h := o.models[model]
+	if h == nil {
+		if o.models == nil {
+			o.models = make(map[string]*histogram)
+		}
+		if len(o.models) >= maxModels {
+			return
+		}
+		h = new(histogram)
+		o.models[model] = h
+	}
+	h.buckets[bucketOf(tokens)]++
+	if h.n++; h.n < fadeAt {
+		return
+	}
+	h.n = 0
+	for i := range h.buckets {
+		h.buckets[i] /= 2
+		h.n += h.buckets[i]
+	}
+}
+
+// Estimate returns what n answers of a model may come to, in tokens. bound is the most that one may have by the request, 0
+// where it does not say, and limit by the model, 0 where that is not known. bounded tells that more cannot come: the bound is
+// the request's. ok is false where nothing is known at all.
+func (o *Outputs) Estimate(model string, n, bound, limit int64) (tokens int64, bounded, ok bool) {
+	n = max(1, n)
+	if bound > 0 {
+		if limit > 0 {
+			bound = min(bound, limit)
+		}
+		return times(bound, n), true, true
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if h := o.models[model]; h != nil && h.n >= enoughOutputs {
+		usual := h.usual()
+		if limit > 0 {
+			usual = min(usual, limit)
+		}
+		return times(usual, n), false, true
+	}
+	return times(limit, n), false, limit > 0
+}
+
+func times(a, b int64) int64 {
+	if a > maxNumber/b {
+		return maxNumber
+	}
+	return a * b
+}
+
+// usual returns a size that only one of oneOf outputs is above.
+func (h *histogram) usual() int64 {
+	left := h.n / oneOf
+	for i := len(h.buckets) - 1; i > 0; i-- {
+		if h.buckets[i] > left {
+			return topOf(i)
+		}
+		left -= h.buckets[i]
+	}
+	return topOf(0)
+}
+
+// bucketOf returns the bucket of a size: its power of two and the three bits behind the first.
+func bucketOf(tokens int64) int {
+	v := uint64(max(0, tokens)) + 8 //nolint:gosec // not negative
+	p := bits.Len64(v) - 4          // 8 has the first bucket
+	return min(outputBuckets-1, p*8+int(v>>p&7))
+}
+
+// topOf returns the largest size of a bucket.
+func topOf(bucket int) int64 {
+	p := bucket / 8
+	return int64((uint64(bucket%8)+9)<<p) - 9 //nolint:gosec // below 2^40
+}
