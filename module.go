@@ -5,6 +5,7 @@ package tollgate
 import (
 	_ "github.com/tollgate-llm/tollgate/app"
 	_ "github.com/tollgate-llm/tollgate/keyauth"
+	_ "github.com/tollgate-llm/tollgate/keyauth/operator"
 	_ "github.com/tollgate-llm/tollgate/lagobilling"
 	_ "github.com/tollgate-llm/tollgate/litellm"
 	_ "github.com/tollgate-llm/tollgate/llmroute"

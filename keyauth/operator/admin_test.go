@@ -1,4 +1,4 @@
-package keyauth
+package operator
 
 import (
 	"errors"
@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"go.uber.org/zap/zaptest"
 
 	"github.com/caddyserver/caddy/v2"
 
@@ -21,7 +22,8 @@ import (
 func TestAdminRefusesWhatItDoesNotUnderstand(t *testing.T) {
 	s, err := keystore.OpenFile(t.TempDir())
 	require.NoError(t, err)
-	c := newTestCache(t, s, time.Now)
+	c := keys.NewCache(s, zaptest.NewLogger(t), time.Now)
+	t.Cleanup(func() { require.NoError(t, c.Close()) })
 	row := `{"table":"LiteLLM_VerificationToken","row":{"token":"` + keys.DigestOf("k").String() + `"}}`
 	records := func() []keystore.Row {
 		rows, err := s.List(t.Context(), keystore.KeyKind, "", 10)
