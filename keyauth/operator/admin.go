@@ -1,10 +1,8 @@
 package operator
 
 import (
-	"bufio"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"net/http"
 	"slices"
@@ -14,6 +12,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/tollgate-llm/tollgate/app"
+	"github.com/tollgate-llm/tollgate/app/operator"
 	"github.com/tollgate-llm/tollgate/internal/keys"
 	"github.com/tollgate-llm/tollgate/internal/keystore"
 	"github.com/tollgate-llm/tollgate/internal/litellmdb"
@@ -36,25 +35,11 @@ func (Admin) CaddyModule() caddy.ModuleInfo {
 // Routes returns the routes. Each takes `store`, the name of a store, when several are in use.
 func (Admin) Routes() []caddy.AdminRoute {
 	return []caddy.AdminRoute{
-		{Pattern: "/tollgate/keys", Handler: admin(http.MethodGet, serveStores)},
-		{Pattern: "/tollgate/keys/list", Handler: admin(http.MethodGet, withStore(serveList))},
-		{Pattern: "/tollgate/keys/info", Handler: admin(http.MethodPost, withStore(serveInfo))},
-		{Pattern: "/tollgate/keys/export", Handler: admin(http.MethodGet, withStore(serveExport))},
-		{Pattern: "/tollgate/keys/import", Handler: admin(http.MethodPost, withStore(serveImport))},
-	}
-}
-
-func admin(method string, serve caddy.AdminHandlerFunc) caddy.AdminHandlerFunc {
-	return func(w http.ResponseWriter, r *http.Request) error {
-		if r.Method != method {
-			w.Header().Set("Allow", method)
-			return caddy.APIError{HTTPStatus: http.StatusMethodNotAllowed, Err: errors.New("use " + method)}
-		}
-		err := serve(w, r)
-		if refusal, ok := errors.AsType[*llm.Error](err); ok {
-			return caddy.APIError{HTTPStatus: refusal.Status, Err: refusal}
-		}
-		return err
+		operator.Route("/tollgate/keys", operator.Methods{Get: serveStores}),
+		operator.Route("/tollgate/keys/list", operator.Methods{Get: withStore(serveList)}),
+		operator.Route("/tollgate/keys/info", operator.Methods{Post: withStore(serveInfo)}),
+		operator.Route("/tollgate/keys/export", operator.Methods{Get: withStore(serveExport)}),
+		operator.Route("/tollgate/keys/import", operator.Methods{Post: withStore(serveImport)}),
 	}
 }
 
@@ -70,8 +55,7 @@ func storeNames() []string {
 
 // serveStores lists the stores in use.
 func serveStores(w http.ResponseWriter, _ *http.Request) error {
-	w.Header().Set("Content-Type", "application/json")
-	return json.NewEncoder(w).Encode(map[string]any{"stores": storeNames()})
+	return operator.WriteJSON(w, map[string]any{"stores": storeNames()})
 }
 
 // withStore finds the store that a request names, or the only one, and holds it open while the request is served.
@@ -83,16 +67,20 @@ func withStore(serve func(w http.ResponseWriter, r *http.Request, s *keys.Servic
 		case name == "" && len(names) == 1:
 			name = names[0]
 		case len(names) == 0:
-			return caddy.APIError{HTTPStatus: http.StatusNotFound, Err: errors.New("no key store is in use: the configuration has no keyauth")}
+			return operator.Refuse(http.StatusNotFound, "no key store is in use: the configuration has no keyauth")
 		case !slices.Contains(names, name):
-			return caddy.APIError{HTTPStatus: http.StatusBadRequest, Err: fmt.Errorf("name the store, one of: %s", strings.Join(names, "; "))}
+			return operator.Refuse(http.StatusBadRequest, "name the store, one of: %s", strings.Join(names, "; "))
 		}
 		d, release, ok := app.Hold[*keys.Cache](storePrefix + name)
 		if !ok {
-			return caddy.APIError{HTTPStatus: http.StatusNotFound, Err: errors.New("the store was closed meanwhile")}
+			return operator.Refuse(http.StatusNotFound, "the store was closed meanwhile")
 		}
 		defer release()
-		return serve(w, r, keys.NewService(d, nil))
+		err := serve(w, r, keys.NewService(d, nil))
+		if refusal, ok := errors.AsType[*llm.Error](err); ok {
+			return caddy.APIError{HTTPStatus: refusal.Status, Err: refusal}
+		}
+		return err
 	}
 }
 
@@ -115,7 +103,7 @@ func serveImport(w http.ResponseWriter, r *http.Request, s *keys.Service) error 
 			err = errors.New("unknown")
 		}
 		if err != nil { // what was meant as a dry run must not become an import
-			return caddy.APIError{HTTPStatus: http.StatusBadRequest, Err: errors.New("parameter " + name + ": only store, dry_run and overwrite, of which the latter are true or false")}
+			return operator.Refuse(http.StatusBadRequest, "parameter %s: only store, dry_run and overwrite, of which the latter are true or false", name)
 		}
 	}
 	dec := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxImportBody))
@@ -127,13 +115,10 @@ func serveImport(w http.ResponseWriter, r *http.Request, s *keys.Service) error 
 			break
 		}
 		if _, tooLong := errors.AsType[*http.MaxBytesError](err); tooLong || len(rows) == litellmdb.MaxRows {
-			return caddy.APIError{
-				HTTPStatus: http.StatusRequestEntityTooLarge,
-				Err:        fmt.Errorf("at most %d rows and %d MB at once", litellmdb.MaxRows, maxImportBody>>20),
-			}
+			return operator.Refuse(http.StatusRequestEntityTooLarge, "at most %d rows and %d MB at once", litellmdb.MaxRows, maxImportBody>>20)
 		}
 		if err != nil {
-			return caddy.APIError{HTTPStatus: http.StatusBadRequest, Err: fmt.Errorf("row %d is not an object of table and row", len(rows)+1)}
+			return operator.Refuse(http.StatusBadRequest, "row %d is not an object of table and row", len(rows)+1)
 		}
 		rows = append(rows, row)
 	}
@@ -141,21 +126,21 @@ func serveImport(w http.ResponseWriter, r *http.Request, s *keys.Service) error 
 	if err != nil {
 		return err
 	}
-	w.Header().Set("Content-Type", "application/x-ndjson")
-	out := json.NewEncoder(w)
-	for _, result := range results {
-		if err := out.Encode(result); err != nil {
-			return err
+	return stream(w, func(write func(any) error) error {
+		for _, result := range results {
+			if err := write(result); err != nil {
+				return err
+			}
 		}
-	}
-	return nil
+		return nil
+	})
 }
 
 // serveExport writes the rows of a table, one a line. The hashes of keys are among them.
 func serveExport(w http.ResponseWriter, r *http.Request, s *keys.Service) error {
 	t := litellmdb.Find(r.URL.Query().Get("table"))
 	if t == nil {
-		return caddy.APIError{HTTPStatus: http.StatusBadRequest, Err: errors.New("table: one of " + litellmdb.Names())}
+		return operator.Refuse(http.StatusBadRequest, "table: one of %s", litellmdb.Names())
 	}
 	return stream(w, func(write func(any) error) error {
 		return litellmdb.Export(r.Context(), s, t, func(row map[string]json.RawMessage) error { return write(row) })
@@ -183,25 +168,9 @@ func shownRow(k *keys.Key) map[string]any {
 	return row
 }
 
-// stream writes values, one a line. An error after the first cannot be told by a status: the answer is broken off.
+// stream writes values, one a line.
 func stream(w http.ResponseWriter, produce func(write func(any) error) error) error {
-	out := bufio.NewWriterSize(w, 64<<10)
-	enc := json.NewEncoder(out)
-	begun := false
-	err := produce(func(v any) error {
-		if !begun {
-			begun = true
-			w.Header().Set("Content-Type", "application/x-ndjson")
-		}
-		return enc.Encode(v)
-	})
-	if err == nil {
-		err = out.Flush()
-	}
-	if err != nil && begun {
-		panic(http.ErrAbortHandler)
-	}
-	return err
+	return operator.WriteLines(w, func(out io.Writer) error { return produce(json.NewEncoder(out).Encode) })
 }
 
 // serveInfo answers one key's record. The body names it: {"key": a key, its hash, the first digits of that, or an alias}.
@@ -210,14 +179,13 @@ func serveInfo(w http.ResponseWriter, r *http.Request, s *keys.Service) error {
 		Key string `json:"key"`
 	}
 	if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, 4096)).Decode(&asked); err != nil || asked.Key == "" {
-		return caddy.APIError{HTTPStatus: http.StatusBadRequest, Err: errors.New("the body must be an object with the member key")}
+		return operator.Refuse(http.StatusBadRequest, "the body must be an object with the member key")
 	}
 	k, err := s.Find(r.Context(), asked.Key)
 	if err != nil {
 		return err
 	}
-	w.Header().Set("Content-Type", "application/json")
-	return json.NewEncoder(w).Encode(shownRow(k))
+	return operator.WriteJSON(w, shownRow(k))
 }
 
 // Interface guard.

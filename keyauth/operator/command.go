@@ -2,7 +2,7 @@ package operator
 
 import (
 	"bufio"
-	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -12,7 +12,6 @@ import (
 	"os"
 	"slices"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -38,42 +37,12 @@ func keysCommand() *cobra.Command {
 	return cmd
 }
 
-// adminURI adds the flag --store to a query.
-func adminURI(cmd *cobra.Command, path string, q url.Values) (string, error) {
-	store, err := cmd.Flags().GetString("store")
-	if err != nil {
-		return "", err
-	}
-	if store != "" {
+// ask asks the running instance for a path, of the store that --store names.
+func ask(cmd *cobra.Command, method, path string, q url.Values, body any) (io.ReadCloser, error) {
+	if store := operator.Text(cmd, "store"); store != "" {
 		q.Set("store", store)
 	}
-	return path + "?" + q.Encode(), nil
-}
-
-func askAdmin(cmd *cobra.Command, method, path string, q url.Values, body io.Reader) (io.ReadCloser, error) {
-	uri, err := adminURI(cmd, path, q)
-	if err != nil {
-		return nil, err
-	}
-	return operator.Ask(cmd, method, uri, nil, body)
-}
-
-// eachLine decodes an answer's lines. An answer that breaks off is an error.
-func eachLine[T any](r io.Reader, fn func(T) error) error {
-	dec := json.NewDecoder(r)
-	for {
-		var v T
-		err := dec.Decode(&v)
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
-		if err != nil {
-			return fmt.Errorf("the instance's answer breaks off: %w", err)
-		}
-		if err := fn(v); err != nil {
-			return err
-		}
-	}
+	return operator.Ask(cmd, method, path+"?"+q.Encode(), nil, body)
 }
 
 func exportCommand() *cobra.Command {
@@ -83,14 +52,7 @@ func exportCommand() *cobra.Command {
 			"`import` reads it. With --csv and --table it writes one table as COPY ... CSV HEADER reads it.\n" +
 			"The hashes of all keys are in it in full: keep it as you keep the key store.",
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
-			table, err := cmd.Flags().GetString("table")
-			if err != nil {
-				return err
-			}
-			asCSV, err := cmd.Flags().GetBool("csv")
-			if err != nil {
-				return err
-			}
+			table, asCSV := operator.Text(cmd, "table"), operator.IsSet(cmd, "csv")
 			tables := litellmdb.Tables
 			if table != "" {
 				t := litellmdb.Find(table)
@@ -131,11 +93,11 @@ func exportCommand() *cobra.Command {
 }
 
 func exportRows(cmd *cobra.Command, t *litellmdb.Table, fn func(map[string]json.RawMessage) error) error {
-	body, err := askAdmin(cmd, http.MethodGet, "/tollgate/keys/export", url.Values{"table": {t.Name}}, nil)
+	body, err := ask(cmd, http.MethodGet, "/tollgate/keys/export", url.Values{"table": {t.Name}}, nil)
 	if err != nil {
 		return err
 	}
-	return errors.Join(eachLine(body, fn), body.Close())
+	return errors.Join(operator.EachLine(body, fn), body.Close())
 }
 
 func exportJSON(cmd *cobra.Command, w *bufio.Writer, tables []*litellmdb.Table) error {
@@ -204,17 +166,15 @@ func listCommand() *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			q := url.Values{}
 			for flag, name := range map[string]string{"user": "user_id", "team": "team_id", "alias": "key_alias"} {
-				if v, err := cmd.Flags().GetString(flag); err != nil {
-					return err
-				} else if v != "" {
+				if v := operator.Text(cmd, flag); v != "" {
 					q.Set(name, v)
 				}
 			}
-			body, err := askAdmin(cmd, http.MethodGet, "/tollgate/keys/list", q, nil)
+			body, err := ask(cmd, http.MethodGet, "/tollgate/keys/list", q, nil)
 			if err != nil {
 				return err
 			}
-			if asJSON(cmd) {
+			if operator.AsJSON(cmd) {
 				_, err = io.Copy(cmd.OutOrStdout(), body)
 			} else {
 				err = printKeys(cmd.OutOrStdout(), body)
@@ -225,13 +185,8 @@ func listCommand() *cobra.Command {
 	cmd.Flags().String("user", "", "Only keys of this user_id")
 	cmd.Flags().String("team", "", "Only keys of this team_id")
 	cmd.Flags().String("alias", "", "Only the key with this alias")
-	cmd.Flags().Bool("json", false, "Print the records as they are, one a line")
+	operator.JSONFlag(cmd, "Print the records as they are, one a line")
 	return cmd
-}
-
-func asJSON(cmd *cobra.Command) bool {
-	on, err := cmd.Flags().GetBool("json")
-	return err == nil && on
 }
 
 // shownKey is what a table tells of a key.
@@ -258,35 +213,19 @@ func (k *shownKey) state(now time.Time) string {
 }
 
 func printKeys(w io.Writer, body io.Reader) error {
-	table := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
-	_, _ = fmt.Fprintln(table, "ID\tNAME\tALIAS\tUSER\tTEAM\tMODELS\tSPEND\tEXPIRES\tSTATE") // its error comes again with Flush
-	n := 0
+	table := operator.NewTable(w, "ID", "NAME", "ALIAS", "USER", "TEAM", "MODELS", "SPEND", "EXPIRES", "STATE")
 	now := time.Now()
-	err := eachLine(body, func(k shownKey) error {
+	err := operator.EachLine(body, func(k shownKey) error {
 		expires := "never"
 		if k.Expires != nil {
 			expires = k.Expires.Local().Format("2006-01-02 15:04")
 		}
-		models := strings.Join(k.Models, ",")
-		if models == "" {
-			models = "all"
-		}
-		// Errors of the table come again with Flush.
-		_, _ = fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", k.ID, orDash(k.Name), orDash(k.Alias), orDash(k.UserID), orDash(k.TeamID),
-			models, k.Spend, expires, k.state(now))
-		if n++; n%1000 == 0 { // the table is not held in memory
-			return table.Flush()
-		}
-		return nil
+		models := cmp.Or(strings.Join(k.Models, ","), "all")
+		dash := operator.OrDash
+		table.Row(k.ID, dash(k.Name), dash(k.Alias), dash(k.UserID), dash(k.TeamID), models, k.Spend, expires, k.state(now))
+		return table.Err()
 	})
-	return errors.Join(err, table.Flush())
-}
-
-func orDash(s string) string {
-	if s == "" {
-		return "-"
-	}
-	return s
+	return errors.Join(err, table.End())
 }
 
 func infoCommand() *cobra.Command {
@@ -294,15 +233,11 @@ func infoCommand() *cobra.Command {
 		Use: "info KEY", Short: "Shows a key's record", Args: cobra.ExactArgs(1),
 		Long: "KEY is a key, its hash, its alias, or the first digits of its hash as `list` shows them.",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			asked, err := json.Marshal(map[string]string{"key": args[0]})
+			body, err := ask(cmd, http.MethodPost, "/tollgate/keys/info", url.Values{}, map[string]string{"key": args[0]})
 			if err != nil {
 				return err
 			}
-			body, err := askAdmin(cmd, http.MethodPost, "/tollgate/keys/info", url.Values{}, bytes.NewReader(asked))
-			if err != nil {
-				return err
-			}
-			if asJSON(cmd) {
+			if operator.AsJSON(cmd) {
 				_, err = io.Copy(cmd.OutOrStdout(), body)
 			} else {
 				err = printKey(cmd.OutOrStdout(), body)
@@ -310,7 +245,7 @@ func infoCommand() *cobra.Command {
 			return errors.Join(err, body.Close())
 		},
 	}
-	cmd.Flags().Bool("json", false, "Print the record as it is")
+	operator.JSONFlag(cmd, "Print the record as it is")
 	return cmd
 }
 
@@ -329,14 +264,14 @@ func printKey(w io.Writer, body io.Reader) error {
 		}
 	}
 	slices.Sort(names)
-	table := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
+	table := operator.NewTable(w)
 	for _, n := range names {
 		value := string(row[n])
 		var text string
 		if json.Unmarshal(row[n], &text) == nil { // any other value is shown as it is
 			value = text
 		}
-		_, _ = fmt.Fprintf(table, "%s\t%s\n", n, value) // its error comes again with Flush
+		table.Row(n, value)
 	}
-	return table.Flush()
+	return table.End()
 }

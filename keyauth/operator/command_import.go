@@ -13,12 +13,12 @@ import (
 	"os"
 	"slices"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/dustin/go-humanize"
 	"github.com/spf13/cobra"
 
+	"github.com/tollgate-llm/tollgate/app/operator"
 	"github.com/tollgate-llm/tollgate/internal/litellmdb"
 )
 
@@ -46,7 +46,7 @@ func importCommand() *cobra.Command {
 	cmd.Flags().String("table", "", "The table that the files hold, when neither their names nor their columns tell")
 	cmd.Flags().Bool("dry-run", false, "Show what would change, and change nothing")
 	cmd.Flags().Bool("overwrite", false, "Replace records that were made or changed here and differ from the dump")
-	cmd.Flags().Bool("json", false, "Print the report as JSON")
+	operator.JSONFlag(cmd, "Print the report as JSON")
 	return cmd
 }
 
@@ -133,24 +133,14 @@ func newImporter(cmd *cobra.Command, files []string) (*importer, error) {
 		cmd: cmd, query: url.Values{}, seed: maphash.MakeSeed(), teams: make(map[string]bool), seen: make(map[uint64]bool), shown: time.Now(),
 		report: importReport{Tables: []*tableReport{}, Changed: []reportedRow{}, Refused: []reportedRow{}, Unenforced: map[string]int{}, NoModels: map[string]int{}},
 	}
-	var err error
-	if im.report.DryRun, err = cmd.Flags().GetBool("dry-run"); err != nil {
-		return nil, err
-	}
-	overwrite, err := cmd.Flags().GetBool("overwrite")
-	if err != nil {
-		return nil, err
-	}
+	im.report.DryRun = operator.IsSet(cmd, "dry-run")
 	if im.report.DryRun {
 		im.query.Set("dry_run", "true")
 	}
-	if overwrite {
+	if operator.IsSet(cmd, "overwrite") {
 		im.query.Set("overwrite", "true")
 	}
-	name, err := cmd.Flags().GetString("table")
-	if err != nil {
-		return nil, err
-	}
+	name := operator.Text(cmd, "table")
 	table := litellmdb.Find(name)
 	if name != "" && table == nil {
 		return nil, fmt.Errorf("unknown table %s: one of %s", name, litellmdb.Names())
@@ -303,10 +293,10 @@ func (im *importer) send() error {
 			return err
 		}
 	}
-	answer, err := askAdmin(im.cmd, http.MethodPost, "/tollgate/keys/import", im.query, &body)
+	answer, err := ask(im.cmd, http.MethodPost, "/tollgate/keys/import", im.query, &body)
 	n := 0
 	if err == nil {
-		err = errors.Join(eachLine(answer, func(r litellmdb.Result) error {
+		err = errors.Join(operator.EachLine(answer, func(r litellmdb.Result) error {
 			if n < len(im.batch) {
 				im.note(n, &r)
 			}
@@ -370,7 +360,7 @@ func (im *importer) print() error {
 		refused += t.Refused
 	}
 	var err error
-	if asJSON(im.cmd) {
+	if operator.AsJSON(im.cmd) {
 		err = json.NewEncoder(im.cmd.OutOrStdout()).Encode(r)
 	} else {
 		err = r.print(im.cmd.OutOrStdout())
@@ -383,48 +373,42 @@ func (im *importer) print() error {
 
 // print writes the report for people.
 func (r *importReport) print(w io.Writer) error {
-	table := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0) // its errors come again with Flush
-	_, _ = fmt.Fprintln(table, "TABLE\tROWS\tADDED\tCHANGED\tSAME\tREFUSED")
+	table := operator.NewTable(w, "TABLE", "ROWS", "ADDED", "CHANGED", "SAME", "REFUSED")
 	for _, t := range r.Tables {
-		_, _ = fmt.Fprintf(table, "%s\t%d\t%d\t%d\t%d\t%d\n", t.Table, t.Rows, t.Added, t.Changed, t.Same, t.Refused)
+		table.Row(t.Table, t.Rows, t.Added, t.Changed, t.Same, t.Refused)
 	}
-	if err := table.Flush(); err != nil {
+	if err := table.End(); err != nil {
 		return err
 	}
-	var b strings.Builder
-	printRows(&b, "changed", r.Changed)
-	printRows(&b, "refused", r.Refused)
+	p := operator.NewPrinter(w)
+	printRows(p, "changed", r.Changed)
+	printRows(p, "refused", r.Refused)
 	if len(r.Unenforced) > 0 {
-		b.WriteString("\nKept and shown, but no call is refused by them here (rows):\n")
-		names := make([]string, 0, len(r.Unenforced))
-		for n := range r.Unenforced {
-			names = append(names, n)
-		}
-		slices.Sort(names)
-		for _, n := range names {
-			fmt.Fprintf(&b, "  %s (%d)\n", n, r.Unenforced[n])
+		p.Line("\nKept and shown, but no call is refused by them here (rows):")
+		for _, n := range slices.Sorted(maps.Keys(r.Unenforced)) {
+			p.Line("  %s (%d)", n, r.Unenforced[n])
 		}
 	}
 	for _, table := range slices.Sorted(maps.Keys(r.NoModels)) {
-		fmt.Fprintf(&b, "\n%d rows of %s have their models from access groups alone, which are not known here: they may use no model.\n", r.NoModels[table], table)
+		p.Line("\n%d rows of %s have their models from access groups alone, which are not known here: they may use no model.", r.NoModels[table], table)
 	}
 	if r.DryRun {
-		b.WriteString("\nThis was a dry run: nothing was changed.\n")
+		p.Line("\nThis was a dry run: nothing was changed.")
 	}
-	_, err := io.WriteString(w, b.String())
-	return err
+	return p.Err()
 }
 
-func printRows(b *strings.Builder, title string, rows []reportedRow) {
+func printRows(p *operator.Printer, title string, rows []reportedRow) {
 	for i, row := range rows {
 		if i == 0 {
-			b.WriteString("\n")
+			p.Line("")
 		}
 		if i == printedRows {
-			fmt.Fprintf(b, "... and %d more %s rows: --json lists them\n", len(rows)-i, title)
+			p.Line("... and %d more %s rows: --json lists them", len(rows)-i, title)
 			break
 		}
-		fmt.Fprintf(b, "%s  %s:%d (row %d)", title, row.File, row.Line, row.Row)
+		var b strings.Builder
+		fmt.Fprintf(&b, "%s  %s:%d (row %d)", title, row.File, row.Line, row.Row)
 		for _, s := range []string{row.ID, strings.Join(row.Columns, ", ")} {
 			if s != "" {
 				b.WriteString("  " + s)
@@ -436,6 +420,6 @@ func printRows(b *strings.Builder, title string, rows []reportedRow) {
 		if row.Reason != "" {
 			b.WriteString(" " + row.Reason)
 		}
-		b.WriteString("\n")
+		p.Line("%s", b.String())
 	}
 }
