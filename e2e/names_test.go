@@ -30,10 +30,22 @@ func TestNamesAreTheSameEverywhere(t *testing.T) {
 		name string
 		ok   bool
 	}{
-		{"plain", true}, {"two words", true}, {"Zoë 東京", true}, {"a\u00a0b", true}, {strings.Repeat("x", 255), true},
-		{strings.Repeat("x", 256), false}, {strings.Repeat("ä", 128), false},
-		{"a\x00b", false}, {"a\nb", false}, {"a\x7fb", false}, {"a\u0085b", false}, {"a\u009fb", false},
-		{" sub", false}, {"sub ", false}, {"\u00a0sub", false}, {"sub\u3000", false},
+		{"plain", true},
+		{"two words", true},
+		{"Zoë 東京", true},
+		{"a\u00a0b", true},
+		{strings.Repeat("x", 255), true},
+		{strings.Repeat("x", 256), false},
+		{strings.Repeat("ä", 128), false},
+		{"a\x00b", false},
+		{"a\nb", false},
+		{"a\x7fb", false},
+		{"a\u0085b", false},
+		{"a\u009fb", false},
+		{" sub", false},
+		{"sub ", false},
+		{"\u00a0sub", false},
+		{"sub\u3000", false},
 	} {
 		quoted, err := json.Marshal(c.name)
 		require.NoError(t, err)

@@ -9,8 +9,6 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/time/rate"
-
 	"github.com/tollgate-llm/tollgate/internal/lago"
 )
 
@@ -21,7 +19,7 @@ const (
 	payerCheckReject = "reject"
 )
 
-// The bounds of look-ups. Lago Cloud allows an organisation 50 a second, of all but events.
+// The bounds of look-ups.
 const (
 	payerKnownFor    = 10 * time.Minute
 	payerUnknownFor  = time.Minute
@@ -31,7 +29,6 @@ const (
 	payersListed     = 1000
 	payersQueued     = 1024
 	payerWorkers     = 4
-	payersPerSecond  = 20
 	payerLookupLimit = 10 * time.Second
 )
 
@@ -41,7 +38,6 @@ type payers struct {
 	now    func() time.Time
 	lookup func(ctx context.Context, payer string) (known bool, err error) // nil: nobody to ask
 	wait   time.Duration                                                   // payerWait, but in tests
-	rate   *rate.Limiter
 
 	mu        sync.Mutex
 	mode      string
@@ -91,7 +87,7 @@ func newPayers(now func() time.Time) *payers {
 		now = time.Now
 	}
 	p := &payers{
-		now: now, wait: payerWait, rate: rate.NewLimiter(payersPerSecond, payersPerSecond), mode: payerCheckOff,
+		now: now, wait: payerWait, mode: payerCheckOff,
 		byID: make(map[string]*list.Element), order: list.New(), listed: make(map[string]*unknownPayer),
 		queue: make(chan *payerEntry, payersQueued),
 	}
@@ -265,9 +261,7 @@ func (p *payers) look(e *payerEntry) {
 	known, err := false, errors.New("nobody to ask")
 	if lookup != nil {
 		ctx, cancel := context.WithTimeout(p.ctx, payerLookupLimit)
-		if err = p.rate.Wait(ctx); err == nil {
-			known, err = lookup(ctx, e.id)
-		}
+		known, err = lookup(ctx, e.id)
 		cancel()
 	}
 	p.mu.Lock()

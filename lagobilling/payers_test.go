@@ -10,7 +10,6 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-	"golang.org/x/time/rate"
 
 	"github.com/tollgate-llm/tollgate/internal/testkit"
 )
@@ -68,7 +67,6 @@ func (a *askedPayers) asked() int {
 func payersOf(t *testing.T, mode string, a *askedPayers) (*payers, *clock) {
 	c := &clock{t: time.Now()}
 	p := newPayers(c.now)
-	p.rate = rate.NewLimiter(rate.Inf, 1)
 	p.configureLookup(mode, a.lookup)
 	t.Cleanup(p.stop)
 	return p, c

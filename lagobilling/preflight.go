@@ -108,9 +108,6 @@ func (p *preflight) unasked(about string, err error) {
 	p.add(levelProblem, about, "could not be asked: "+err.Error())
 }
 
-// turn waits until one more look-up may be made: Lago Cloud allows an organization 50 a second in all.
-func (a *Account) turn(ctx context.Context) error { return a.payers.rate.Wait(ctx) }
-
 // organization asks who the key belongs to and which store of events that has.
 func (p *preflight) organization() bool {
 	org, err := p.client.Organization(p.ctx)
@@ -220,7 +217,7 @@ func (p *preflight) payers(payers map[string]*payerBooks) {
 	names := slices.Sorted(maps.Keys(payers))
 	for i, name := range names {
 		p.tell("payers asked for", i, len(names))
-		if p.a.turn(p.ctx) != nil {
+		if p.ctx.Err() != nil {
 			return
 		}
 		if err := p.payer(name, payers[name]); err != nil {
@@ -273,9 +270,6 @@ func (p *preflight) payer(name string, b *payerBooks) error {
 func (p *preflight) plan(payer, code string, b *payerBooks) (fine bool, err error) {
 	plan, known := p.plans[code]
 	if !known {
-		if err := p.a.turn(p.ctx); err != nil {
-			return false, nil //nolint:nilerr // the check as a whole was ended
-		}
 		got, err := p.client.Plan(p.ctx, code)
 		if err != nil {
 			p.plans[code] = nil

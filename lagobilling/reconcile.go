@@ -254,17 +254,11 @@ func (r *reconciliation) tallyOf(payer, code string) (*tally, error) {
 }
 
 func (r *reconciliation) lookUp(payer string) error {
-	if err := r.a.turn(r.ctx); err != nil {
-		return err
-	}
 	sub, err := r.client.Subscription(r.ctx, payer)
 	if errors.Is(err, lago.ErrNotFound) {
 		return nil
 	}
 	if err != nil {
-		return err
-	}
-	if err := r.a.turn(r.ctx); err != nil {
 		return err
 	}
 	r.usage[payer], err = r.client.CurrentUsage(r.ctx, sub.ExternalCustomerID, payer)

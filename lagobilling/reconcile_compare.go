@@ -52,9 +52,6 @@ func (r *reconciliation) list(payer, code string, t *tally, use lago.Usage) erro
 	return r.client.Events(r.ctx, q, func(e lago.Event) error {
 		if n++; n%100 == 1 && n > 1 { // a page
 			r.tell("events of "+payer+" listed", n, 0)
-			if err := r.a.turn(r.ctx); err != nil {
-				return err
-			}
 		}
 		return r.listed(t, use, e)
 	})

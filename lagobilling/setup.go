@@ -82,9 +82,6 @@ func (a *Account) setUpMetric(
 	m := setupMetric{Code: w.Code, Name: w.Name, Aggregation: tariff.SumAgg, Field: w.Field, State: setupMissing}
 	known, there := have[w.Code]
 	if !there && !dry {
-		if err := a.turn(ctx); err != nil {
-			return m, err
-		}
 		created, err := client.CreateBillableMetric(ctx, lago.BillableMetric{
 			Name: w.Name, Code: w.Code, AggregationType: tariff.SumAgg, FieldName: w.Field,
 			Description: "Created by Tollgate for its events " + w.Shape,

@@ -12,6 +12,8 @@ import (
 	"net/url"
 	"strings"
 	"time"
+
+	"golang.org/x/time/rate"
 )
 
 // Bounds of one call. A larger answer is not read to its end: it counts as unreadable.
@@ -31,12 +33,16 @@ type Options struct {
 	Timeout time.Duration
 }
 
+// asksPerSecond bounds all calls but those that send events. Lago Cloud allows an organisation 50 a second.
+const asksPerSecond = 20
+
 // Client speaks to one Lago organisation. It is safe for concurrent use.
 type Client struct {
 	base    string // without trailing slash, with /api/v1
 	key     string
 	timeout time.Duration
 	http    *http.Client
+	asks    *rate.Limiter
 }
 
 // ParseBase reads a base URL as an operator writes it.
@@ -83,6 +89,7 @@ func New(o Options) (*Client, error) {
 			// A redirected POST turns into a GET that stores nothing.
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
+		asks: rate.NewLimiter(asksPerSecond, asksPerSecond),
 	}
 	if c.timeout <= 0 {
 		c.timeout = callTimeout
@@ -113,6 +120,14 @@ type answer struct {
 	header http.Header
 	body   []byte
 	err    error
+}
+
+// ask makes one call that sends no events, once its turn has come.
+func (c *Client) ask(ctx context.Context, method, path string, body []byte) answer {
+	if err := c.asks.Wait(ctx); err != nil {
+		return answer{err: err}
+	}
+	return c.call(ctx, method, path, body)
 }
 
 // call makes one call. path starts with a slash, is already escaped and may hold a query.

@@ -157,7 +157,7 @@ func (c *Client) CreateBillableMetric(ctx context.Context, m BillableMetric) (Bi
 		return BillableMetric{}, err
 	}
 	var out metricBody
-	if err := c.decode(c.call(ctx, http.MethodPost, "/billable_metrics", body), &out); err != nil {
+	if err := c.decode(c.ask(ctx, http.MethodPost, "/billable_metrics", body), &out); err != nil {
 		return BillableMetric{}, err
 	}
 	return out.metric()
@@ -296,7 +296,7 @@ func (m meta) after(page int) int {
 }
 
 func (c *Client) get(ctx context.Context, path string, out any) error {
-	return c.decode(c.call(ctx, http.MethodGet, path, nil), out)
+	return c.decode(c.ask(ctx, http.MethodGet, path, nil), out)
 }
 
 // decode reads a whole JSON answer of status 200 into out; anything else is an *Error.

@@ -15,12 +15,27 @@ import (
 	"github.com/tollgate-llm/tollgate/internal/testkit"
 )
 
+// Each call takes a turn, so that Lago's rate limit is not met, except those that send events.
+func TestTurns(t *testing.T) {
+	l := testkit.NewLago(t, testkit.LagoOptions{Key: key})
+	c := client(t, l.URL)
+	c.StopTurns(3)
+	_, err := c.Organization(t.Context())
+	require.NoError(t, err)
+	_, err = c.BillableMetrics(t.Context())
+	require.NoError(t, err)
+	assert.Equal(t, 1, c.TurnsLeft())
+	c.Batch(t.Context(), [][]byte{[]byte(`{"transaction_id":"1"}`)})
+	assert.Equal(t, 1, c.TurnsLeft())
+}
+
 func TestObjects(t *testing.T) {
 	now := time.Unix(1741219300, 0)
 	for _, store := range []string{testkit.LagoPostgres, testkit.LagoClickHouse} {
 		l := testkit.NewLago(t, testkit.LagoOptions{Key: key, Store: store, Now: func() time.Time { return now }})
 		l.AddSubscription(testkit.LagoSubscription{ExternalID: "ann@example.com/1 ?", Plan: "pro.v1"})
 		c := client(t, l.URL)
+		c.StopTurns(1000)
 		ctx := t.Context()
 
 		org, err := c.Organization(ctx)
