@@ -83,10 +83,12 @@ type Record struct {
 
 	Tariff *Tariff `json:"tariff,omitempty"` // opened records
 
-	InputUnits int64        `json:"input_units,omitempty"` // the request's text in thousandths of a token; opened records
-	Counts     Counts       `json:"counts,omitzero"`
-	Source     usage.Source `json:"source,omitempty"`
-	How        string       `json:"how,omitempty"`
+	InputUnits int64  `json:"input_units,omitempty"` // the request's text in thousandths of a token; opened records
+	Counts     Counts `json:"counts,omitzero"`
+	// Models are what of the counts other models than ResponseModel used, each by itself.
+	Models []ModelCounts `json:"models,omitempty"`
+	Source usage.Source  `json:"source,omitempty"`
+	How    string        `json:"how,omitempty"`
 
 	Cost         string `json:"cost,omitempty"`          // USD, what is billed
 	BaseCost     string `json:"base_cost,omitempty"`     // USD, before markup and discount, when they change it
@@ -130,6 +132,12 @@ func (c *Counts) UnmarshalJSON(b []byte) error {
 		c.Set(k, n)
 	}
 	return nil
+}
+
+// ModelCounts are the quantities of one model.
+type ModelCounts struct {
+	Model  string `json:"model"`
+	Counts Counts `json:"counts"`
 }
 
 // Property is an event property with its value.
@@ -244,7 +252,10 @@ func (r *Record) Append(b, events []byte) []byte {
 	o = r.appendWritten(o)
 	o = r.Tariff.append(o)
 	o = o.optNum("input_units", r.InputUnits)
-	o = r.appendCounts(o)
+	if !r.Counts.Empty() {
+		o = r.Counts.append(o.Key("counts"))
+	}
+	o = r.appendModels(o)
 	o = o.Opt("source", string(r.Source))
 	o = o.Opt("how", r.How)
 	o = o.Opt("cost", r.Cost)
@@ -267,17 +278,30 @@ func (r *Record) Append(b, events []byte) []byte {
 	return o.Close()
 }
 
-func (r *Record) appendCounts(o Object) Object {
-	if r.Counts.Empty() {
-		return o
-	}
-	kinds := OpenObject(o.Key("counts"))
+func (c *Counts) append(b []byte) Object {
+	kinds := OpenObject(b)
 	for k := range usage.Kind(usage.NumKinds) {
-		if n, ok := r.Counts.Get(k); ok {
+		if n, ok := c.Get(k); ok {
 			kinds = kinds.Num(k.String(), n)
 		}
 	}
 	return kinds.Close()
+}
+
+func (r *Record) appendModels(o Object) Object {
+	if len(r.Models) == 0 {
+		return o
+	}
+	o = append(o.Key("models"), '[')
+	for i := range r.Models {
+		if i > 0 {
+			o = append(o, ',')
+		}
+		one := OpenObject(o).Str("model", r.Models[i].Model)
+		o = r.Models[i].Counts.append(one.Key("counts"))
+		o = o.Close()
+	}
+	return append(o, ']')
 }
 
 func (r *Record) appendWritten(o Object) Object {

@@ -45,6 +45,7 @@ type bill struct {
 // take takes over what the answer said of its own usage.
 func (b *bill) take(res *usage.Result) {
 	b.Counts = record.Counts{Counts: res.Counts}
+	b.takeModels(res.Parts)
 	b.Source, b.How = res.Source, res.How
 	// The tier is what the answer says. One that the client asked for and nobody confirmed would let the client choose its
 	// own price.
@@ -243,7 +244,19 @@ var tokenCodes = named("llm_", [usage.NumKinds]string{
 
 // perTokenType appends one event for each kind that is not zero, in the convention of Lago's agent SDK.
 func (s shape) perTokenType(dst []byte, b *bill) []byte {
-	c := b.Counts.Counts
+	own := b.Counts.Counts
+	for _, m := range b.Models {
+		own = own.Less([]usage.Part{{Counts: m.Counts.Counts}})
+	}
+	dst = s.tokensOf(dst, b, b.upstream(), own)
+	for _, m := range b.Models {
+		dst = s.tokensOf(dst, b, m.Model, m.Counts.Counts)
+	}
+	return dst
+}
+
+// tokensOf appends the events of one model.
+func (s shape) tokensOf(dst []byte, b *bill, model string, c usage.Counts) []byte {
 	if s.counts == SDK {
 		c = overlapping(c, b.target.API, b.Provider)
 	}
@@ -254,7 +267,7 @@ func (s shape) perTokenType(dst []byte, b *bill) []byte {
 		}
 		p := b.event(dst, tokenCodes[k], "")
 		p = quantity(p, "value", k, n)
-		p = p.Str("model", b.upstream())
+		p = p.Str("model", model)
 		p = p.Str("model_group", b.Asked)
 		p = p.Str("api", b.Endpoint)
 		dst = b.end(p)
@@ -325,7 +338,10 @@ func (s shape) perCost(dst []byte, b *bill) []byte {
 		p = p.Opt("unit_price_per", l.Per)
 		p = p.Str("base_cost", l.Base)
 		p = p.Str("price_source", b.charge.source)
-		p = p.Str("model", b.upstream())
+		if l.model == "" {
+			l.model = b.upstream()
+		}
+		p = p.Str("model", l.model)
 		p = p.Str("model_group", b.Asked)
 		p = p.Str("api", b.Endpoint)
 		dst = b.end(p)

@@ -28,6 +28,7 @@ type charge struct {
 type chargeLine struct {
 	record.Line
 	cents string // cents of USD
+	model string // another model than the answer's own; else empty
 }
 
 // price puts a price on a settled record. A record that is not billed for want of a payer is priced as well, so that the
@@ -70,6 +71,10 @@ func (t *Tariff) providerCharge(b *bill, res *usage.Result, f factor) error {
 	if err != nil {
 		return nil //nolint:nilerr // what cannot be read as money is no price; the record keeps the text
 	}
+	if base == (price.Amount{}) && !t.stated(b, res) {
+		b.note("the provider states a cost of 0 for tokens that have a list price: it is not taken")
+		return nil
+	}
 	if !exact {
 		b.note("the reported cost was rounded to 15 decimals")
 	}
@@ -88,7 +93,7 @@ func (t *Tariff) providerCharge(b *bill, res *usage.Result, f factor) error {
 // tableCharge computes the cost from prices. The sum of the lines that are billed one by one is what is billed: each is
 // rounded by itself, where a markup leaves more than 15 decimals.
 func (t *Tariff) tableCharge(b *bill, res *usage.Result, f factor) error {
-	c, err := t.prices.Cost(query(b.target, b.upstream(), b.ResponseModel, b.Tier, b.Settled), &res.Counts)
+	c, err := t.tableCost(b, res)
 	if err != nil {
 		return err
 	}
@@ -107,7 +112,7 @@ func (t *Tariff) tableCharge(b *bill, res *usage.Result, f factor) error {
 	}
 	var total price.Amount
 	b.charge.lines = make([]chargeLine, 0, len(c.Lines))
-	for _, l := range c.Lines {
+	for i, l := range c.Lines {
 		billed, err := l.Amount.Scale(f.num, f.den)
 		if err != nil {
 			return err
@@ -115,7 +120,7 @@ func (t *Tariff) tableCharge(b *bill, res *usage.Result, f factor) error {
 		if total, err = total.Add(billed); err != nil {
 			return err
 		}
-		b.charge.lines = append(b.charge.lines, chargeLine{Line: lineOf(&l), cents: billed.Cents()})
+		b.charge.lines = append(b.charge.lines, chargeLine{Line: lineOf(&l), cents: billed.Cents(), model: c.model(i)})
 	}
 	b.setCost(c.Total, total)
 	return nil
