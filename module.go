@@ -1,4 +1,4 @@
-// Package tollgate registers the Caddy modules of a metered LLM gateway: keyauth says who is calling, llmroute sends the
+// Package tollgate registers the Caddy modules of a metered LLM gateway: keyauth authenticates the caller, llmroute sends the
 // call to a model backend, lagobilling measures what it used and bills it through Lago.
 package tollgate
 
