@@ -1,6 +1,7 @@
 package llmroute
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -18,6 +19,7 @@ import (
 	"github.com/tollgate-llm/tollgate/app/setting"
 	"github.com/tollgate-llm/tollgate/internal/llm"
 	"github.com/tollgate-llm/tollgate/internal/price"
+	"github.com/tollgate-llm/tollgate/llmroute/provider"
 )
 
 // Backend is one place that serves a model: a provider's API at a base URL, with a reverse proxy of its own. All values are
@@ -78,19 +80,14 @@ type Backend struct {
 	// call elsewhere, repeat it, or hide its answer.
 	ReverseProxy json.RawMessage `json:"reverse_proxy,omitempty" caddy:"namespace=http.handlers inline_key=handler"`
 
-	preset   provider
+	server   *provider.Server
 	name     string // unique within the model
-	base     *url.URL
-	basePath string // its path, escaped
 	upstream string
 	auth     []string // the value of the key's header; nil without a key
 	weight   int
 	order    int
 	timeout  time.Duration
 	prices   map[string]string
-	version  string // of Azure's API
-	parent   string // of the models in Vertex' paths
-	signer   signer // nil where the key suffices
 	denied   deniedOptions
 	ownHost  bool // the configuration sets the Host header itself
 	mock     *mock
@@ -109,15 +106,14 @@ const (
 
 // provision resolves the settings and provisions the reverse proxy. It opens nothing.
 func (b *Backend) provision(ctx caddy.Context) error {
-	preset, ok := providers[b.Provider]
+	preset, ok := provider.Presets[b.Provider]
 	if !ok {
-		return fmt.Errorf("provider %q is not known: use one of %s", b.Provider, providerNames())
+		return fmt.Errorf("provider %q is not known: use one of %s", b.Provider, provider.Names())
 	}
-	b.preset = preset
-	if err := b.resolve(); err != nil {
+	if err := b.resolve(preset); err != nil {
 		return err
 	}
-	if preset.mock {
+	if preset.Mock {
 		if err := b.provisionMock(); err != nil {
 			return err
 		}
@@ -138,7 +134,7 @@ func (b *Backend) provision(ctx caddy.Context) error {
 		return fmt.Errorf("the handler %T is not reverse_proxy", mod)
 	}
 	b.proxy.HandleResponse = keepBack
-	if b.auth == nil && b.BaseURL == "" && !preset.keyless && preset.keyHeader != "" && !setsHeader(b.proxy, preset.keyHeader) {
+	if b.auth == nil && b.BaseURL == "" && !preset.Keyless && preset.KeyHeader != "" && !setsHeader(b.proxy, preset.KeyHeader) {
 		return errors.New("api_key is missing")
 	}
 	b.oneWrite = b.wired()
@@ -148,16 +144,14 @@ func (b *Backend) provision(ctx caddy.Context) error {
 }
 
 // resolve resolves the values that every backend has.
-func (b *Backend) resolve() error {
-	base, err := setting.Resolve("base URL", b.BaseURL)
+func (b *Backend) resolve(preset *provider.Preset) error {
+	written, err := setting.Resolve("base URL", b.BaseURL)
 	if err != nil {
 		return err
 	}
-	if base == "" {
-		base = b.preset.base
-	}
-	if base != "" {
-		if b.base, err = parseBase(base); err != nil {
+	var base *url.URL
+	if written = cmp.Or(written, preset.Base); written != "" {
+		if base, err = provider.ParseBase(written); err != nil {
 			return err
 		}
 	}
@@ -165,29 +159,26 @@ func (b *Backend) resolve() error {
 	if err != nil {
 		return err
 	}
-	if key != "" && b.preset.keyHeader == "" {
+	if key != "" && preset.KeyHeader == "" {
 		return fmt.Errorf("provider %s takes no api_key: it uses the cloud's own credentials", b.Provider)
 	}
 	if key != "" {
 		if strings.ContainsFunc(key, func(r rune) bool { return r <= ' ' || r == 0x7f }) {
 			return errors.New("api_key holds a space or a control character")
 		}
-		b.auth = []string{b.preset.keyPrefix + key}
+		b.auth = []string{preset.KeyPrefix + key}
 	}
 	for name, value := range b.options() {
-		if value != "" && !slices.Contains(b.preset.options, name) {
+		if value != "" && !slices.Contains(preset.Options, name) {
 			return fmt.Errorf("%s belongs to %s backends", name, ownerOf(name))
 		}
 	}
-	if b.preset.setUp != nil {
-		if err := b.preset.setUp(b); err != nil {
-			return err
-		}
+	b.server, err = preset.Serve(base, &provider.Options{
+		APIVersion: b.APIVersion, Region: b.Region, Project: b.Project, Location: b.Location, Keyed: b.auth != nil,
+	})
+	if err != nil {
+		return fmt.Errorf("provider %s: %w", b.Provider, err)
 	}
-	if b.base == nil {
-		return fmt.Errorf("provider %s needs a base URL", b.Provider)
-	}
-	b.basePath = b.base.EscapedPath()
 	if b.upstream, err = setting.Resolve("model", b.Model); err != nil {
 		return err
 	}
@@ -219,8 +210,8 @@ func (b *Backend) options() map[string]string {
 
 // ownerOf returns the provider that has an option, empty when none does.
 func ownerOf(option string) string {
-	for name, p := range providers {
-		if slices.Contains(p.options, option) {
+	for name, p := range provider.Presets {
+		if slices.Contains(p.Options, option) {
 			return name
 		}
 	}
@@ -252,26 +243,11 @@ func checkPrice(kind, amount string) error {
 	return price.CheckWritten(alone)
 }
 
-func parseBase(base string) (*url.URL, error) {
-	u, err := url.Parse(base)
-	switch {
-	case err != nil:
-		// The text of the error would show a password within the URL.
-		return nil, errors.New("the base URL cannot be parsed")
-	case u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "":
-		return nil, errors.New("the base URL must begin with http:// or https:// and name a host")
-	case u.User != nil || u.RawQuery != "" || u.ForceQuery || u.Fragment != "":
-		return nil, errors.New("the base URL may hold no credentials, no query and no fragment: a key belongs to api_key")
-	}
-	u.Path, u.RawPath = strings.TrimRight(u.Path, "/"), ""
-	return u, nil
-}
-
 // target describes an attempt at this backend.
 func (b *Backend) target(pattern, name string) *llm.Target {
 	return &llm.Target{
-		Model: pattern, Backend: b.name, Provider: b.Provider, BaseURL: b.base.String(), Upstream: b.upstreamModel(pattern, name),
-		API: b.preset.flavour, Drain: b.preset.drain, Prices: b.prices,
+		Model: pattern, Backend: b.name, Provider: b.Provider, BaseURL: b.server.Base.String(), Upstream: b.upstreamModel(pattern, name),
+		API: b.server.API, Drain: b.server.Drain, Prices: b.prices,
 	}
 }
 

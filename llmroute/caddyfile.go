@@ -12,6 +12,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
 	"github.com/tollgate-llm/tollgate/app/setting"
+	"github.com/tollgate-llm/tollgate/llmroute/provider"
 )
 
 func init() {
@@ -155,17 +156,17 @@ func unmarshalBackend(d *caddyfile.Dispenser) (*Backend, error) {
 		return nil, d.ArgErr()
 	}
 	b := &Backend{Provider: args[0]}
-	preset, known := providers[b.Provider]
+	preset, known := provider.Presets[b.Provider]
 	if !known {
-		return nil, d.Errf("provider %s is not known: use one of %s", b.Provider, providerNames())
+		return nil, d.Errf("provider %s is not known: use one of %s", b.Provider, provider.Names())
 	}
 	switch {
 	case len(args) == 2:
 		b.BaseURL = args[1]
-		if err := setting.Check(d, b.BaseURL, func(s string) error { _, err := parseBase(s); return err }); err != nil {
+		if err := setting.Check(d, b.BaseURL, func(s string) error { _, err := provider.ParseBase(s); return err }); err != nil {
 			return nil, err
 		}
-	case preset.base == "" && !slices.Contains(preset.options, "region") && !slices.Contains(preset.options, "project"):
+	case preset.Base == "" && !slices.Contains(preset.Options, "region") && !slices.Contains(preset.Options, "project"):
 		return nil, d.Errf("provider %s needs a base URL", b.Provider)
 	}
 	var rest []caddyfile.Token
@@ -200,11 +201,11 @@ func (b *Backend) unmarshalOwn(d *caddyfile.Dispenser, seen setting.Seen) (bool,
 	}
 	switch word {
 	case "response", "delay":
-		if !providers[b.Provider].mock {
+		if !provider.Presets[b.Provider].Mock {
 			return true, d.Errf("%s belongs to mock backends", word)
 		}
 	case "api_key":
-		if providers[b.Provider].keyHeader == "" {
+		if provider.Presets[b.Provider].KeyHeader == "" {
 			return true, d.Errf("provider %s takes no api_key: it uses the cloud's own credentials", b.Provider)
 		}
 	default:
@@ -218,13 +219,13 @@ func (b *Backend) unmarshalOwn(d *caddyfile.Dispenser, seen setting.Seen) (bool,
 	case "model":
 		return true, seen.Value(d, &b.Model, nil)
 	case "api_version":
-		return true, seen.Value(d, &b.APIVersion, checkAzureVersion)
+		return true, seen.Value(d, &b.APIVersion, provider.CheckAzureVersion)
 	case "region":
-		return true, seen.Value(d, &b.Region, checkRegion)
+		return true, seen.Value(d, &b.Region, provider.CheckRegion)
 	case "project":
-		return true, seen.Value(d, &b.Project, func(s string) error { return checkGoogleName(word, s) })
+		return true, seen.Value(d, &b.Project, func(s string) error { return provider.CheckGoogleName(word, s) })
 	case "location":
-		return true, seen.Value(d, &b.Location, func(s string) error { return checkGoogleName(word, s) })
+		return true, seen.Value(d, &b.Location, func(s string) error { return provider.CheckGoogleName(word, s) })
 	case "response":
 		return true, seen.Value(d, &b.Response, nil)
 	case "delay":

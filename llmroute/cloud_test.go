@@ -14,6 +14,9 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/tollgate-llm/tollgate/internal/body"
+	"github.com/tollgate-llm/tollgate/llmroute/provider"
 )
 
 // TestBaseURLs shows where the presets that take options send a call.
@@ -46,8 +49,8 @@ func TestBaseURLs(t *testing.T) {
 		h, err := provision(t, "llmroute {\nmodel m {\nbackend "+config+"\n}\n}")
 		require.NoError(t, err, config)
 		b := h.Models[0].Backends[0]
-		u := b.url(&calling{ep: ep, body: bodyOf(t, `{}`), upstream: "m"})
-		u.Scheme, u.Host = b.base.Scheme, b.base.Host
+		u := b.server.URL(&provider.Call{Endpoint: ep, Body: bodyOf(t, `{}`), Upstream: "m"})
+		u.Scheme, u.Host = b.server.Base.Scheme, b.server.Base.Host
 		require.Equal(t, want, u.String(), config)
 	}
 	for config, want := range map[string]string{
@@ -69,11 +72,17 @@ func TestBaseURLs(t *testing.T) {
 	h, err := provision(t, "llmroute {\nmodel m {\nbackend bedrock\nbackend bedrock https://bedrock-runtime.us-east-1.amazonaws.com\nbackend bedrock http://localhost:1\nbackend vertex\n}\n}")
 	require.NoError(t, err)
 	backends := h.Models[0].Backends
-	require.Equal(t, "bedrock-runtime.us-west-2.amazonaws.com", backends[0].base.Host)
-	require.Equal(t, "us-east-1", backends[1].signer.(*awsSigner).region, "the URL goes before the environment")
-	require.Equal(t, "us-west-2", backends[2].signer.(*awsSigner).region)
-	require.Equal(t, "asia-south1-aiplatform.googleapis.com", backends[3].base.Host)
-	require.Contains(t, backends[3].parent, "/projects/from-env/locations/asia-south1/")
+	require.Equal(t, "bedrock-runtime.us-west-2.amazonaws.com", backends[0].server.Base.Host)
+	t.Setenv("AWS_ACCESS_KEY_ID", "key")
+	t.Setenv("AWS_SECRET_ACCESS_KEY", "secret")
+	for i, region := range map[int]string{1: "us-east-1", 2: "us-west-2"} { // the URL goes before the environment
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://localhost", nil)
+		require.NoError(t, err)
+		require.NoError(t, backends[i].server.Signer.Sign(r, new(body.Payload)))
+		require.Contains(t, r.Header.Get("Authorization"), "/"+region+"/bedrock/")
+	}
+	require.Equal(t, "asia-south1-aiplatform.googleapis.com", backends[3].server.Base.Host)
+	require.Contains(t, backends[3].server.URL(&provider.Call{Endpoint: ep, Body: bodyOf(t, `{}`), Upstream: "m"}).Path, "/projects/from-env/locations/asia-south1/")
 }
 
 // TestCloudCredentials fetches credentials when the first call goes out, within a deadline, and goes on to the next backend
@@ -118,10 +127,10 @@ func TestCloudCredentials(t *testing.T) {
 	resp, _ = g.post(t, "/v1beta/models/gem:generateContent", `{}`)
 	require.Equal(t, 200, resp.StatusCode)
 	require.NotEmpty(t, refusing.requests())
-	signs := g.handler.Models[0].Backends[0].signer
+	signs := g.handler.Models[0].Backends[0].server.Signer
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://localhost", nil)
 	require.NoError(t, err)
-	err = signs.sign(req, nil)
+	err = signs.Sign(req, nil)
 	require.ErrorContains(t, err, "401 Unauthorized")
 	require.NotContains(t, err.Error(), "hunter2")
 
@@ -133,7 +142,7 @@ func TestCloudCredentials(t *testing.T) {
 	require.Equal(t, 200, resp.StatusCode)
 	ended, end := context.WithCancel(t.Context())
 	end()
-	err = g.handler.Models[0].Backends[0].signer.sign(req.WithContext(ended), nil)
+	err = g.handler.Models[0].Backends[0].server.Signer.Sign(req.WithContext(ended), nil)
 	close(release)
 	require.ErrorIs(t, err, context.Canceled, "the backend's timeout holds for its credentials too")
 }

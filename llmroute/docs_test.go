@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tollgate-llm/tollgate/internal/llm"
+	"github.com/tollgate-llm/tollgate/llmroute/provider"
 )
 
 // TestDocsTable holds the table of providers in the documentation against the presets.
@@ -21,37 +22,37 @@ func TestDocsTable(t *testing.T) {
 			rows[name] = cells
 		}
 	}
-	require.Len(t, rows, len(providers))
+	require.Len(t, rows, len(provider.Presets))
 	names := map[llm.API]string{llm.OpenAI: "OpenAI", llm.Anthropic: "Anthropic", llm.Gemini: "Gemini", llm.Bedrock: "Bedrock", llm.Cohere: "Cohere"}
-	for name, p := range providers {
+	for name, p := range provider.Presets {
 		row := rows[name]
 		require.NotNil(t, row, name)
-		if p.mock {
+		if p.Mock {
 			continue
 		}
-		if p.base == "" {
+		if p.Base == "" {
 			require.True(t, strings.Contains(row[1], "must be written") || strings.Contains(row[1], "<"), name)
 		} else {
-			require.Equal(t, "`"+p.base+"`", row[1])
+			require.Equal(t, "`"+p.Base+"`", row[1])
 		}
-		flavour := names[p.flavour]
-		if p.also != "" {
-			flavour += " and " + names[p.also]
+		format := names[p.API]
+		if p.Also != "" {
+			format += " and " + names[p.Also]
 		}
-		require.Equal(t, flavour, row[2], name)
-		if p.keyHeader != "" {
-			require.Contains(t, row[3], "`"+p.keyHeader+"`", name)
+		require.Equal(t, format, row[2], name)
+		if p.KeyHeader != "" {
+			require.Contains(t, row[3], "`"+p.KeyHeader+"`", name)
 		}
 		options := "yes"
 		switch {
-		case p.flavour != llm.OpenAI:
+		case p.API != llm.OpenAI:
 			options = "no such thing"
-		case p.noStreamOptions:
+		case p.NoStreamOptions:
 			options = "no: it refuses them"
 		}
 		require.Equal(t, options, row[4], name)
 		hangUp := "cancel |"
-		if p.drain {
+		if p.Drain {
 			hangUp = "read to the end |"
 		}
 		require.Equal(t, hangUp, row[5], name)

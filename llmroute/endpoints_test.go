@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tollgate-llm/tollgate/internal/llm"
+	"github.com/tollgate-llm/tollgate/llmroute/provider"
 )
 
 // TestPathModels refuses what a path may not name, in the shape of the API that is called.
@@ -90,7 +91,7 @@ func TestEscape(t *testing.T) {
 	for name, want := range map[string]string{
 		"gpt-4o": "gpt-4o", "claude@1": "claude@1", "a/b": "a%2Fb", "a:b?c#d%2F": "a%3Ab%3Fc%23d%252F", "ä": "%C3%A4",
 	} {
-		require.Equal(t, want, escape(name))
+		require.Equal(t, want, provider.Escape(name))
 		plain, err := url.PathUnescape(want)
 		require.NoError(t, err)
 		require.Equal(t, name, plain)

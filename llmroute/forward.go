@@ -14,6 +14,7 @@ import (
 	"github.com/tollgate-llm/tollgate/internal/body"
 	"github.com/tollgate-llm/tollgate/internal/endpoint"
 	"github.com/tollgate-llm/tollgate/internal/llm"
+	"github.com/tollgate-llm/tollgate/llmroute/provider"
 )
 
 // longestPause bounds the wait before a backend is asked again.
@@ -39,9 +40,9 @@ func (h *Handler) forward(w http.ResponseWriter, r *http.Request, call *llm.Call
 		backend := t.server()
 		*a = attempt{
 			Attempt: call.Begin(target), backend: backend, client: to, header: r.Header, tries: tries, detours: d,
-			calling: calling{ep: ep, body: b, upstream: target.Upstream, query: r.URL.RawQuery},
+			Call: provider.Call{Endpoint: ep, Body: b, Upstream: target.Upstream, Query: r.URL.RawQuery},
 		}
-		a.prepare(ep.Streams && b.Stream && !b.UsageAsked && call.Metered && !backend.preset.noStreamOptions && !backend.denied.has(target.Upstream))
+		a.prepare(ep.Streams && b.Stream && !b.UsageAsked && call.Metered && !backend.server.NoStreamOptions && !backend.denied.has(target.Upstream))
 		err := backend.proxy.ServeHTTP(to, proxyRequest(r, a), nothing)
 		if len(a.instead) > 0 {
 			err = fmt.Errorf("the backend refused the prompt with %d", a.status)

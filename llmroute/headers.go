@@ -18,8 +18,8 @@ const (
 	toCohere
 )
 
-// flavours are the headers that pass to each API's backends.
-var flavours = map[llm.API]uint8{
+// formats are the headers that pass to each API's backends.
+var formats = map[llm.API]uint8{
 	llm.OpenAI: toAll | toOpenAI, llm.Anthropic: toAll | toAnthropic, llm.Gemini: toAll | toGemini,
 	llm.Bedrock: toAll | toBedrock, llm.Cohere: toAll | toCohere,
 }
@@ -64,10 +64,10 @@ func shown(in http.Header, api llm.API) http.Header {
 
 // clientHeader returns the client's headers that go upstream, in a map that has room for those of the gateway.
 func clientHeader(in http.Header, api llm.API) http.Header {
-	flavour := flavours[api]
+	format := formats[api]
 	out := make(http.Header, len(in)+2)
 	for name, values := range in {
-		if passing[name]&flavour != 0 || strings.HasPrefix(name, "X-Stainless-") {
+		if passing[name]&format != 0 || strings.HasPrefix(name, "X-Stainless-") {
 			out[name] = values
 		}
 	}
@@ -87,7 +87,7 @@ func clientHeader(in http.Header, api llm.API) http.Header {
 // them, in both cases without what it adds about the client.
 func (a *attempt) upstreamHeader(proxied http.Header) http.Header {
 	if !a.backend.headerShown {
-		out := clientHeader(a.header, a.ep.API)
+		out := clientHeader(a.header, a.Endpoint.API)
 		if early, there := proxied["Early-Data"]; there { // RFC 8470 asks every intermediary for it
 			out["Early-Data"] = early
 		}

@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tollgate-llm/tollgate/internal/llm"
+	"github.com/tollgate-llm/tollgate/llmroute/provider"
 )
 
 // TestBareProxy sends the same calls through reverse proxies that see the headers of requests and through such that do not:
@@ -53,7 +54,7 @@ func TestBareProxy(t *testing.T) {
 // TestEarlyData makes sure that a request which came before the handshake had ended says so upstream.
 func TestEarlyData(t *testing.T) {
 	for _, shown := range []bool{true, false} {
-		a := attempt{backend: &Backend{headerShown: shown}, calling: calling{ep: endpointAt(t, "/v1/chat/completions")}}
+		a := attempt{backend: &Backend{headerShown: shown}, Call: provider.Call{Endpoint: endpointAt(t, "/v1/chat/completions")}}
 		out := a.upstreamHeader(http.Header{"User-Agent": noAgent, "Early-Data": {"1"}, "X-Forwarded-For": nil, "Via": {"2.0 Caddy"}})
 		require.Equal(t, http.Header{"User-Agent": noAgent, "Early-Data": {"1"}, "Content-Type": jsonType}, withType(out))
 	}

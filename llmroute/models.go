@@ -7,6 +7,7 @@ import (
 	"strconv"
 
 	"github.com/tollgate-llm/tollgate/internal/llm"
+	"github.com/tollgate-llm/tollgate/llmroute/provider"
 )
 
 // Clients expect a time at which each model was made; the gateway knows none, and says LiteLLM's.
@@ -90,7 +91,7 @@ func modelEntry(api llm.API, name string) map[string]any {
 		return map[string]any{"id": name, "type": "model", "display_name": name, "created_at": listedAt}
 	case llm.Gemini:
 		return map[string]any{
-			"name": geminiModels + name, "displayName": name,
+			"name": provider.GeminiModels + name, "displayName": name,
 			"supportedGenerationMethods": []string{"generateContent", "countTokens", "embedContent"},
 		}
 	default:
@@ -100,5 +101,5 @@ func modelEntry(api llm.API, name string) map[string]any {
 
 // speaks reports whether one of the model's backends takes calls in that API.
 func (m *Model) speaks(api llm.API) bool {
-	return slices.ContainsFunc(m.Backends, func(b *Backend) bool { return b.preset.mock && api != llm.Gemini || b.preset.speaks(api) })
+	return slices.ContainsFunc(m.Backends, func(b *Backend) bool { return b.server.Mock && api != llm.Gemini || b.server.Speaks(api) })
 }

@@ -21,7 +21,7 @@ func (t *try) server() *Backend { return t.entry.model.Backends[t.backend] }
 // target describes the attempt.
 func (t *try) target() *llm.Target {
 	target := t.entry.target(t.backend, t.name)
-	if target.API == t.api || t.server().preset.also != t.api {
+	if target.API == t.api || t.server().server.Also != t.api {
 		return target
 	}
 	other := *target
@@ -73,7 +73,7 @@ func (e *entry) plan(tries []try, name string, ep *endpoint.Endpoint) []try {
 	from := len(tries)
 	backends := e.model.Backends
 	for i, b := range backends {
-		if b.preset.serves(ep) {
+		if b.server.Serves(ep) {
 			tries = append(tries, try{entry: e, name: name, api: ep.API, backend: i})
 		}
 	}

@@ -73,13 +73,13 @@ func (b *Backend) proxyConfig() (json.RawMessage, error) {
 		return nil, err
 	}
 	b.proxied = inner["network_proxy"] != nil || inner["forward_proxy_url"] != nil
-	port := b.base.Port()
+	port := b.server.Base.Port()
 	if port == "" {
-		port = map[string]string{"http": "80", "https": "443"}[b.base.Scheme]
+		port = map[string]string{"http": "80", "https": "443"}[b.server.Base.Scheme]
 	}
 	for name, value := range map[string]any{
 		"handler":   "reverse_proxy",
-		"upstreams": []any{map[string]string{"dial": net.JoinHostPort(b.base.Hostname(), port)}},
+		"upstreams": []any{map[string]string{"dial": net.JoinHostPort(b.server.Base.Hostname(), port)}},
 		"transport": map[string]any{"protocol": transportName, "inner": inner},
 	} {
 		if settings[name], err = json.Marshal(value); err != nil {
@@ -102,9 +102,9 @@ func (b *Backend) transportConfig(raw json.RawMessage) (map[string]any, error) {
 	switch tls := inner["tls"] != nil; {
 	case inner["protocol"] != "http":
 		return nil, fmt.Errorf("transport %v cannot carry calls to a model: use http", inner["protocol"])
-	case b.base.Scheme == "https" && !tls:
+	case b.server.Base.Scheme == "https" && !tls:
 		inner["tls"] = map[string]any{}
-	case b.base.Scheme == "http" && tls:
+	case b.server.Base.Scheme == "http" && tls:
 		return nil, errors.New("the base URL begins with http://, but the transport has TLS: write https://")
 	}
 	return inner, nil

@@ -9,6 +9,7 @@ import (
 	"github.com/tollgate-llm/tollgate/internal/body"
 	"github.com/tollgate-llm/tollgate/internal/endpoint"
 	"github.com/tollgate-llm/tollgate/internal/llm"
+	"github.com/tollgate-llm/tollgate/llmroute/provider"
 )
 
 // read takes the body, once, and scans it: the whole of it, but for the files of a large form. named is the model that the
@@ -75,7 +76,7 @@ func name(b *body.Body, ep *endpoint.Endpoint, named string) *llm.Error {
 	case named == "" || llm.CheckName(named) != nil:
 		return invalid("model", "the path names no model, or one of more than 255 bytes, with a control character or with white space at an end")
 	default:
-		if ep.InPath && b.BodyModel != "" && strings.TrimPrefix(b.BodyModel, geminiModels) != named {
+		if ep.InPath && b.BodyModel != "" && strings.TrimPrefix(b.BodyModel, provider.GeminiModels) != named {
 			return invalid("model", "the body names another model than the path: leave it out of the body")
 		}
 		b.ModelName = named
@@ -181,12 +182,12 @@ func unread(err error) *llm.Error {
 func proxyRequest(r *http.Request, a *attempt) *http.Request {
 	b := a.backend
 	out := r.WithContext(withAttempt(r.Context(), a))
-	out.URL = b.url(&a.calling)
+	out.URL = b.server.URL(&a.Call)
 	out.RequestURI = ""
-	out.Host = b.base.Host
+	out.Host = b.server.Base.Host
 	out.Header = bare // the reverse proxy changes a copy
 	if b.headerShown {
-		out.Header = shown(r.Header, a.ep.API)
+		out.Header = shown(r.Header, a.Endpoint.API)
 	}
 	out.TransferEncoding, out.Trailer = nil, nil
 	out.ContentLength, out.Body, out.GetBody = 0, nil, nil

@@ -18,6 +18,7 @@ import (
 
 	"github.com/tollgate-llm/tollgate/internal/body"
 	"github.com/tollgate-llm/tollgate/internal/llm"
+	"github.com/tollgate-llm/tollgate/llmroute/provider"
 )
 
 func init() {
@@ -75,7 +76,7 @@ const (
 // follow each other.
 type attempt struct {
 	*llm.Attempt
-	calling
+	provider.Call
 	backend *Backend
 	client  *client
 	header  http.Header // the client's
@@ -94,9 +95,9 @@ func (a *attempt) last() bool { return len(a.tries) == 1 }
 
 // prepare makes the payload. asks says whether stream_options.include_usage is put in.
 func (a *attempt) prepare(asks bool) {
-	change := a.backend.change(&a.calling)
+	change := a.backend.server.Change(&a.Call)
 	change.Usage = asks
-	a.asks, a.payload = asks, a.body.Changed(change)
+	a.asks, a.payload = asks, a.Body.Changed(change)
 	a.SetUsageInjected(asks)
 }
 
@@ -166,7 +167,7 @@ func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
 		a.prepare(false)
 		// It was the option only if the call passes without it: no client may take the usage of others away.
 		if resp, err = a.send(next, r.WithContext(a.watch(withAttempt(ctx, a)))); err == nil && resp.StatusCode < http.StatusBadRequest {
-			b.denied.add(a.upstream)
+			b.denied.add(a.Upstream)
 		}
 	}
 	why := noObjection
@@ -286,15 +287,15 @@ var identity = []string{"identity"}
 func (b *Backend) complete(r *http.Request, payload *body.Payload) error {
 	r.Header["Accept-Encoding"] = identity // usage cannot be read out of a compressed answer
 	if !b.ownHost {
-		r.Host = b.base.Host
+		r.Host = b.server.Base.Host
 	}
 	if b.auth != nil {
-		r.Header[b.preset.keyHeader] = b.auth
+		r.Header[b.server.KeyHeader] = b.auth
 	}
-	if b.signer == nil {
+	if b.server.Signer == nil {
 		return nil
 	}
-	return b.signer.sign(r, payload)
+	return b.server.Signer.Sign(r, payload)
 }
 
 // ProxyProtocolEnabled passes the question on.

@@ -71,7 +71,7 @@ func (b *Backend) wired() bool {
 	if !ours || !t.oneWrite || b.proxied {
 		return false
 	}
-	by, err := http.ProxyFromEnvironment(&http.Request{URL: b.base})
+	by, err := http.ProxyFromEnvironment(&http.Request{URL: b.server.Base})
 	return by == nil && err == nil // an error is met again, by each call
 }
 

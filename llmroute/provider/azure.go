@@ -1,4 +1,4 @@
-package llmroute
+package provider
 
 import (
 	"fmt"
@@ -16,42 +16,42 @@ const azureV1 = "/openai/v1"
 
 var azureVersion = regexp.MustCompile(`^(\d{4}-\d{2}-\d{2}(-preview)?|v1|preview|latest)$`)
 
-// checkAzureVersion checks an api-version.
-func checkAzureVersion(s string) error {
+// CheckAzureVersion checks an api-version.
+func CheckAzureVersion(s string) error {
 	if !azureVersion.MatchString(s) {
 		return fmt.Errorf("api_version %s: a version such as 2024-10-21 or 2025-04-01-preview is expected", s)
 	}
 	return nil
 }
 
-func setUpAzure(b *Backend) (err error) {
-	if b.version, err = setting.Resolve("api_version", b.APIVersion); err != nil {
+func setUpAzure(s *Server, o *Options) (err error) {
+	if s.version, err = setting.Resolve("api_version", o.APIVersion); err != nil {
 		return err
 	}
-	if b.version != "" {
-		return checkAzureVersion(b.version)
+	if s.version != "" {
+		return CheckAzureVersion(s.version)
 	}
 	return nil
 }
 
 // azurePath names the model, which is a deployment on Azure, in the path. Responses are no call to a deployment: the body
 // names it, and the API without versions is the one where they are generally available.
-func azurePath(b *Backend, c *calling) (path, query string) {
-	if b.version != "" {
-		query = "api-version=" + b.version
+func azurePath(s *Server, c *Call) (path, query string) {
+	if s.version != "" {
+		query = "api-version=" + s.version
 	}
-	if strings.HasSuffix(b.basePath, azureV1) {
-		return b.basePath + "/" + c.ep.Name, query
+	if strings.HasSuffix(s.basePath, azureV1) {
+		return s.basePath + "/" + c.Endpoint.Name, query
 	}
-	base := strings.TrimSuffix(b.basePath, "/openai")
-	if strings.HasPrefix(c.ep.Name, "responses") {
-		if b.version == "" {
-			return base + azureV1 + "/" + c.ep.Name, ""
+	base := strings.TrimSuffix(s.basePath, "/openai")
+	if strings.HasPrefix(c.Endpoint.Name, "responses") {
+		if s.version == "" {
+			return base + azureV1 + "/" + c.Endpoint.Name, ""
 		}
-		return base + "/openai/" + c.ep.Name, query
+		return base + "/openai/" + c.Endpoint.Name, query
 	}
 	if query == "" {
 		query = "api-version=" + defaultAzureVersion
 	}
-	return base + "/openai/deployments/" + escape(c.upstream) + "/" + c.ep.Name, query
+	return base + "/openai/deployments/" + Escape(c.Upstream) + "/" + c.Endpoint.Name, query
 }

@@ -1,4 +1,4 @@
-package llmroute
+package provider
 
 import (
 	"cmp"
@@ -29,7 +29,8 @@ const credentialTime = 15 * time.Second
 
 var regionName = regexp.MustCompile(`^[a-z]{2,4}(-[a-z]+)+-\d{1,2}$`)
 
-func checkRegion(s string) error {
+// CheckRegion checks the name of an AWS region.
+func CheckRegion(s string) error {
 	if !regionName.MatchString(s) {
 		return fmt.Errorf("region %s: the name of an AWS region such as us-east-1 is expected", s)
 	}
@@ -37,23 +38,23 @@ func checkRegion(s string) error {
 }
 
 // setUpBedrock completes the base URL with the region, or finds the region in it.
-func setUpBedrock(b *Backend) error {
-	region, err := setting.Resolve("region", b.Region)
+func setUpBedrock(s *Server, o *Options) error {
+	region, err := setting.Resolve("region", o.Region)
 	if err != nil {
 		return err
 	}
-	if region == "" && b.base != nil {
-		region = regionOf(b.base)
+	if region == "" && s.Base != nil {
+		region = regionOf(s.Base)
 	}
 	if region == "" {
 		region = cmp.Or(os.Getenv("AWS_REGION"), os.Getenv("AWS_DEFAULT_REGION"))
 	}
 	if region != "" {
-		if err := checkRegion(region); err != nil {
+		if err := CheckRegion(region); err != nil {
 			return err
 		}
 	}
-	if b.base == nil {
+	if s.Base == nil {
 		if region == "" {
 			return errors.New("region is missing: write it, or give the base URL")
 		}
@@ -61,12 +62,12 @@ func setUpBedrock(b *Backend) error {
 		if strings.HasPrefix(region, "cn-") {
 			suffix += ".cn"
 		}
-		if b.base, err = parseBase("https://bedrock-runtime." + region + suffix); err != nil {
+		if s.Base, err = ParseBase("https://bedrock-runtime." + region + suffix); err != nil {
 			return err
 		}
 	}
-	if b.auth == nil { // Bedrock's own API key goes in place of a signature
-		b.signer = &awsSigner{region: region}
+	if !o.Keyed { // Bedrock's own API key goes in place of a signature
+		s.Signer = &awsSigner{region: region}
 	}
 	return nil
 }
@@ -90,8 +91,8 @@ type awsSigner struct {
 	credentials aws.CredentialsProvider
 }
 
-// sign adds a signature (SigV4) to a request that nobody edits afterwards.
-func (s *awsSigner) sign(r *http.Request, payload *body.Payload) error {
+// Sign adds a signature (SigV4) to a request that nobody edits afterwards.
+func (s *awsSigner) Sign(r *http.Request, payload *body.Payload) error {
 	ctx, cancel := context.WithTimeout(r.Context(), credentialTime)
 	defer cancel()
 	region, chain, err := s.chain(ctx)

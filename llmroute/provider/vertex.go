@@ -1,4 +1,4 @@
-package llmroute
+package provider
 
 import (
 	"cmp"
@@ -31,8 +31,8 @@ const (
 // The project may belong to a domain: example.com:my-project.
 var googleName = regexp.MustCompile(`^[a-z0-9][a-z0-9.:-]{0,99}$`)
 
-// checkGoogleName checks the name of a project or a location.
-func checkGoogleName(what, s string) error {
+// CheckGoogleName checks the name of a project or a location.
+func CheckGoogleName(what, s string) error {
 	if !googleName.MatchString(s) {
 		return fmt.Errorf("%s %s: the id of a Google Cloud %s is expected", what, s, what)
 	}
@@ -40,17 +40,17 @@ func checkGoogleName(what, s string) error {
 }
 
 // setUpVertex finds project and location, and the base URL that belongs to the location.
-func setUpVertex(b *Backend) error {
-	project, err := setting.Resolve("project", b.Project)
+func setUpVertex(s *Server, o *Options) error {
+	project, err := setting.Resolve("project", o.Project)
 	if err != nil {
 		return err
 	}
-	location, err := setting.Resolve("location", b.Location)
+	location, err := setting.Resolve("location", o.Location)
 	if err != nil {
 		return err
 	}
-	if b.base != nil {
-		parts := strings.Split(strings.Trim(b.base.Path, "/"), "/")
+	if s.Base != nil {
+		parts := strings.Split(strings.Trim(s.Base.Path, "/"), "/")
 		for i, word := range parts[:len(parts)-1] {
 			switch {
 			case word == "projects" && project == "":
@@ -59,11 +59,11 @@ func setUpVertex(b *Backend) error {
 				location = parts[i+1]
 			}
 		}
-		path, _, _ := strings.Cut(b.base.Path, "/projects/")
-		b.base.Path = strings.TrimSuffix(path, "/v1")
+		path, _, _ := strings.Cut(s.Base.Path, "/projects/")
+		s.Base.Path = strings.TrimSuffix(path, "/v1")
 		if location == "" {
-			location, _, _ = strings.Cut(b.base.Hostname(), "-aiplatform.")
-			if location == b.base.Hostname() {
+			location, _, _ = strings.Cut(s.Base.Hostname(), "-aiplatform.")
+			if location == s.Base.Hostname() {
 				location = ""
 			}
 		}
@@ -74,10 +74,10 @@ func setUpVertex(b *Backend) error {
 	if project == "" {
 		return errors.New("project is missing: write it, or a base URL that holds it")
 	}
-	if err := errors.Join(checkGoogleName("project", project), checkGoogleName("location", location)); err != nil {
+	if err := errors.Join(CheckGoogleName("project", project), CheckGoogleName("location", location)); err != nil {
 		return err
 	}
-	if b.base == nil {
+	if s.Base == nil {
 		host := location + "-aiplatform.googleapis.com"
 		switch location {
 		case globalVertex:
@@ -85,39 +85,39 @@ func setUpVertex(b *Backend) error {
 		case "us", "eu":
 			host = "aiplatform." + location + ".rep.googleapis.com"
 		}
-		if b.base, err = parseBase("https://" + host); err != nil {
+		if s.Base, err = ParseBase("https://" + host); err != nil {
 			return err
 		}
 	}
-	b.parent = "/v1/projects/" + project + "/locations/" + location + "/publishers/"
-	b.signer = new(googleSigner)
+	s.parent = "/v1/projects/" + project + "/locations/" + location + "/publishers/"
+	s.Signer = new(googleSigner)
 	return nil
 }
 
 // vertexPath names the model in the path, below the one who publishes it.
-func vertexPath(b *Backend, c *calling) (path, query string) {
-	path = b.basePath + b.parent
-	if c.ep.API == llm.Gemini {
-		return path + "google/models/" + escape(c.upstream) + ":" + c.ep.Name, geminiQuery(c)
+func vertexPath(s *Server, c *Call) (path, query string) {
+	path = s.basePath + s.parent
+	if c.Endpoint.API == llm.Gemini {
+		return path + "google/models/" + Escape(c.Upstream) + ":" + c.Endpoint.Name, geminiQuery(c)
 	}
 	verb := ":rawPredict"
-	name := escape(c.upstream)
+	name := Escape(c.Upstream)
 	switch {
-	case c.ep.Billing == llm.Free:
+	case c.Endpoint.Billing == llm.Free:
 		name = "count-tokens" // which names the model in its body
-	case c.body.Stream:
+	case c.Body.Stream:
 		verb = ":streamRawPredict"
 	}
 	return path + "anthropic/models/" + name + verb, ""
 }
 
 // vertexChange puts Anthropic's version in place of the model, which the path names.
-func vertexChange(c *calling) body.Change {
+func vertexChange(c *Call) body.Change {
 	switch {
-	case c.ep.API == llm.Gemini:
+	case c.Endpoint.API == llm.Gemini:
 		return body.Change{NoModel: true}
-	case c.ep.Billing == llm.Free:
-		return body.Change{Model: c.upstream, Version: vertexVersion}
+	case c.Endpoint.Billing == llm.Free:
+		return body.Change{Model: c.Upstream, Version: vertexVersion}
 	}
 	return body.Change{NoModel: true, Version: vertexVersion}
 }
@@ -130,8 +130,8 @@ type googleSigner struct {
 	fetch  singleflight.Group
 }
 
-// sign adds the token.
-func (s *googleSigner) sign(r *http.Request, _ *body.Payload) error {
+// Sign adds the token.
+func (s *googleSigner) Sign(r *http.Request, _ *body.Payload) error {
 	token := s.token.Load()
 	if !token.Valid() {
 		ctx, cancel := context.WithTimeout(r.Context(), credentialTime)

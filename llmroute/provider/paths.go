@@ -1,0 +1,38 @@
+package provider
+
+import (
+	"strings"
+)
+
+// GeminiModels is what comes before names of models in Gemini's bodies.
+const GeminiModels = "models/"
+
+// anthropicPath keeps the version out of the base URL, as Anthropic's SDKs do.
+func anthropicPath(s *Server, c *Call) (path, query string) {
+	if c.Query == "beta=true" {
+		query = c.Query // how Anthropic's SDKs mark their beta calls
+	}
+	return s.basePath + "/v1/" + c.Endpoint.Name, query
+}
+
+// geminiPath names the model in the path, as Gemini's API has it.
+func geminiPath(s *Server, c *Call) (path, query string) {
+	return s.basePath + "/v1beta/models/" + Escape(c.Upstream) + ":" + c.Endpoint.Name, geminiQuery(c)
+}
+
+// geminiQuery keeps the one parameter that changes the answer's form: without it, a stream is a JSON array.
+func geminiQuery(c *Call) string {
+	if c.Endpoint.Streamed {
+		for part := range strings.SplitSeq(c.Query, "&") {
+			if part == "alt=sse" || part == "%24alt=sse" || part == "$alt=sse" {
+				return "alt=sse"
+			}
+		}
+	}
+	return ""
+}
+
+// bedrockPath names the model in the path, as Bedrock's runtime API has it.
+func bedrockPath(s *Server, c *Call) (path, query string) {
+	return s.basePath + "/model/" + Escape(c.Upstream) + "/" + c.Endpoint.Name, ""
+}

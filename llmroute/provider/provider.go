@@ -1,0 +1,235 @@
+// Package provider has the presets of model providers: where their calls go, with which key or signature, and what of a call's
+// body changes on the way.
+package provider
+
+import (
+	"errors"
+	"maps"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/tollgate-llm/tollgate/internal/body"
+	"github.com/tollgate-llm/tollgate/internal/endpoint"
+	"github.com/tollgate-llm/tollgate/internal/llm"
+)
+
+// Preset is what there is to know of a provider before a backend is configured.
+type Preset struct {
+	// Base is the base URL as the provider's own SDK has it; empty where everyone has another.
+	Base string
+	// API is the format that the provider speaks, and Also a further one. A backend serves the endpoints of both.
+	API, Also llm.API
+	// KeyHeader and KeyPrefix are how the key is sent. No KeyHeader: there is no key.
+	KeyHeader, KeyPrefix string
+	// Keyless is set where a backend may well have no key, even at the preset's own URL.
+	Keyless bool
+	// Options are the subdirectives that this provider alone has.
+	Options []string
+	// setUp resolves the options of a backend and completes its base URL. Nil without any.
+	setUp func(s *Server, o *Options) error
+	// path returns the escaped path and the query of a call upstream, below the host of the base URL. Nil stands for the
+	// endpoint's name below the base URL's path.
+	path func(s *Server, c *Call) (path, query string)
+	// change says what a call's body must name. Nil stands for the model sent upstream, except where the endpoint has that
+	// in its path.
+	change func(c *Call) body.Change
+	// Drain is set where the provider bills a call to its end after the client hung up, so that reading on costs nothing
+	// more and gives the exact usage (openrouter.ai/docs/api-reference/streaming lists them).
+	Drain bool
+	// NoStreamOptions is set where stream_options is refused. Such providers report usage without it.
+	NoStreamOptions bool
+	// Mock is set for the backend that is built in.
+	Mock bool
+}
+
+// Call is a call as it goes to a backend.
+type Call struct {
+	Endpoint *endpoint.Endpoint
+	Body     *body.Body
+	Upstream string // the model sent upstream
+	Query    string // of the client's URL
+}
+
+// Options are the settings that only some providers have, as they are written.
+type Options struct {
+	APIVersion, Region, Project, Location string
+	Keyed                                 bool // there is an API key
+}
+
+// Server is where the calls of a backend go.
+type Server struct {
+	*Preset
+	Base   *url.URL // without its path's last slash
+	Signer Signer   // nil where the key suffices
+
+	basePath string // the base URL's path, escaped
+	version  string // of Azure's API
+	parent   string // of the models in Vertex' paths
+}
+
+// Signer adds what can only be computed of a request as it goes out: a signature, or a token that is fetched.
+type Signer interface {
+	Sign(r *http.Request, payload *body.Payload) error
+}
+
+// Serve completes a preset with a base URL, nil where none is written, and options. It opens nothing.
+func (p *Preset) Serve(base *url.URL, o *Options) (*Server, error) {
+	s := &Server{Preset: p, Base: base}
+	if p.setUp != nil {
+		if err := p.setUp(s, o); err != nil {
+			return nil, err
+		}
+	}
+	if s.Base == nil {
+		return nil, errors.New("a base URL is needed")
+	}
+	s.basePath = s.Base.EscapedPath()
+	return s, nil
+}
+
+const (
+	authorization = "Authorization"
+	bearer        = "Bearer "
+)
+
+// compatible returns the preset of a provider that speaks OpenAI's API.
+func compatible(base string) *Preset {
+	return &Preset{Base: base, API: llm.OpenAI, KeyHeader: authorization, KeyPrefix: bearer}
+}
+
+// with returns the preset with changes.
+func (p *Preset) with(change func(*Preset)) *Preset {
+	change(p)
+	return p
+}
+
+func drains(p *Preset)  { p.Drain = true }
+func keyless(p *Preset) { p.Keyless = true }
+
+// Presets are the providers by name.
+var Presets = map[string]*Preset{
+	"openai":     compatible("https://api.openai.com/v1"),
+	"anthropic":  {Base: "https://api.anthropic.com", API: llm.Anthropic, KeyHeader: "X-Api-Key", path: anthropicPath},
+	"deepseek":   compatible("https://api.deepseek.com/v1"),
+	"fireworks":  compatible("https://api.fireworks.ai/inference/v1"),
+	"groq":       compatible("https://api.groq.com/openai/v1").with(drains),
+	"mistral":    compatible("https://api.mistral.ai/v1").with(func(p *Preset) { p.Drain, p.NoStreamOptions = true, true }),
+	"ollama":     compatible("http://localhost:11434/v1").with(keyless),
+	"openrouter": compatible("https://openrouter.ai/api/v1"),
+	"perplexity": compatible("https://api.perplexity.ai").with(drains),
+	"together":   compatible("https://api.together.xyz/v1"),
+	"vllm":       compatible("").with(keyless),
+	"xai":        compatible("https://api.x.ai/v1"),
+	"azure": {
+		API: llm.OpenAI, KeyHeader: "Api-Key", Options: []string{"api_version"}, setUp: setUpAzure, path: azurePath,
+	},
+	"gemini": {
+		Base: "https://generativelanguage.googleapis.com", API: llm.Gemini, KeyHeader: "X-Goog-Api-Key", path: geminiPath, Drain: true,
+	},
+	"cohere": {Base: "https://api.cohere.com", API: llm.Cohere, KeyHeader: authorization, KeyPrefix: bearer},
+	"bedrock": {
+		API: llm.Bedrock, KeyHeader: authorization, KeyPrefix: bearer, Keyless: true, Options: []string{"region"},
+		setUp: setUpBedrock, path: bedrockPath, Drain: true,
+	},
+	"vertex": {
+		API: llm.Gemini, Also: llm.Anthropic, Keyless: true, Options: []string{"project", "location"},
+		setUp: setUpVertex, path: vertexPath, change: vertexChange, Drain: true,
+	},
+	"mock": compatible("http://mock.invalid/v1").with(func(p *Preset) { p.Keyless, p.Mock = true, true }),
+}
+
+// Names lists the presets for messages.
+func Names() string { return strings.Join(slices.Sorted(maps.Keys(Presets)), ", ") }
+
+// Serves reports whether a backend of this provider takes calls to that endpoint.
+func (p *Preset) Serves(ep *endpoint.Endpoint) bool {
+	if p.Mock {
+		return ep.Mocked
+	}
+	return p.Speaks(ep.API)
+}
+
+// Speaks reports whether the provider has that API.
+func (p *Preset) Speaks(api llm.API) bool { return p.API == api || p.Also == api }
+
+// URL returns where a call goes.
+func (s *Server) URL(c *Call) *url.URL {
+	path, query := s.basePath+"/"+c.Endpoint.Name, ""
+	if s.path != nil {
+		path, query = s.path(s, c)
+	}
+	u := &url.URL{Path: path, RawQuery: query}
+	if strings.Contains(path, "%") {
+		// Only escapes that are made here stand in it, so that it can be unescaped.
+		if plain, err := url.PathUnescape(path); err == nil {
+			u.Path, u.RawPath = plain, path
+		}
+	}
+	return u
+}
+
+// Change returns what is changed of a call's body.
+func (s *Server) Change(c *Call) body.Change {
+	if s.change != nil {
+		return s.change(c)
+	}
+	if !c.Endpoint.InPath {
+		return body.Change{Model: c.Upstream}
+	}
+	if c.Endpoint.API == llm.Anthropic { // called in Vertex AI's form, whose bodies name no model
+		return body.Change{Model: c.Upstream}
+	}
+	if c.Body.BodyModel == "" {
+		return body.Change{}
+	}
+	// The body names the model of the path once more.
+	name, kind := c.Upstream, ""
+	if strings.HasPrefix(c.Body.BodyModel, GeminiModels) {
+		kind = GeminiModels
+	}
+	return body.Change{Model: kind + name}
+}
+
+// Escape returns the name of a model as one segment of a path.
+func Escape(name string) string {
+	const hex = "0123456789ABCDEF"
+	plain := func(c byte) bool {
+		return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '-' || c == '.' || c == '_' || c == '~' || c == '@'
+	}
+	odd := 0
+	for i := range len(name) {
+		if !plain(name[i]) {
+			odd++
+		}
+	}
+	if odd == 0 {
+		return name
+	}
+	out := make([]byte, 0, len(name)+2*odd)
+	for i := range len(name) {
+		if c := name[i]; plain(c) {
+			out = append(out, c)
+		} else {
+			out = append(out, '%', hex[c>>4], hex[c&0xf])
+		}
+	}
+	return string(out)
+}
+
+// ParseBase parses a base URL.
+func ParseBase(base string) (*url.URL, error) {
+	u, err := url.Parse(base)
+	switch {
+	case err != nil:
+		// The text of the error would show a password within the URL.
+		return nil, errors.New("the base URL cannot be parsed")
+	case u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "":
+		return nil, errors.New("the base URL must begin with http:// or https:// and name a host")
+	case u.User != nil || u.RawQuery != "" || u.ForceQuery || u.Fragment != "":
+		return nil, errors.New("the base URL may hold no credentials, no query and no fragment: a key belongs to api_key")
+	}
+	u.Path, u.RawPath = strings.TrimRight(u.Path, "/"), ""
+	return u, nil
+}
