@@ -4,6 +4,7 @@ package tollgate
 
 import (
 	_ "github.com/tollgate-llm/tollgate/app"
+	_ "github.com/tollgate-llm/tollgate/app/prices"
 	_ "github.com/tollgate-llm/tollgate/keyauth"
 	_ "github.com/tollgate-llm/tollgate/keyauth/operator"
 	_ "github.com/tollgate-llm/tollgate/lagobilling"

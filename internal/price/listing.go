@@ -1,12 +1,16 @@
 package price
 
 import (
+	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/tollgate-llm/tollgate/internal/usage"
 )
 
 // Listed is a price as it holds for a model.
@@ -19,6 +23,9 @@ type Listed struct {
 	From   string // the date from which the price holds; empty for always
 	Model  string // the entry that matched; empty for prices written in the configuration
 }
+
+// FeeSource is the source of fees that no price list has.
+const FeeSource = "provider's page"
 
 // List returns every price that holds for the query, of all tiers, in the order of their names: of what several layers price,
 // the topmost. There are none when the model has no price.
@@ -64,6 +71,7 @@ func (t *Table) List(q Query) ([]Listed, error) {
 	}
 	w := t.identify(q.Provider, q.BaseURL)
 	times, known := t.uplift(w, &q)
+	var id string // of the topmost entry
 	for _, l := range t.layers {
 		e := l.entry(w, &q)
 		if e == nil || l.listed && !known {
@@ -72,6 +80,9 @@ func (t *Table) List(q Query) ([]Listed, error) {
 		v := e.variantAt(at.UnixMilli())
 		if v == nil {
 			continue
+		}
+		if id == "" {
+			id = e.id
 		}
 		like := Listed{Source: e.source, Date: e.date, Model: e.provider + "/" + e.id}
 		if v.from != 0 {
@@ -84,6 +95,15 @@ func (t *Table) List(q Query) ([]Listed, error) {
 		}
 		if e.replace {
 			break
+		}
+	}
+	// Fees that nothing else prices.
+	if w.listed != nil && len(found) > 0 && known {
+		for k := range usage.Kind(usage.NumKinds) {
+			fee, ok := listFee(w.listed.id, id, k)
+			if key := (thing{slot(k), ""}); ok && found[key] == nil {
+				found[key] = []Listed{{Name: parsedName{slot: slot(k), unit: PerOne}.String(), Price: fee, Unit: PerOne, Source: FeeSource, Model: w.listed.id + "/" + id}}
+			}
 		}
 	}
 	list := slices.Concat(slices.Collect(maps.Values(found))...)
@@ -123,4 +143,60 @@ func ReadLiteLLM(data []byte) ([]LiteLLMModel, error) {
 		models = append(models, m)
 	}
 	return models, nil
+}
+
+// FileModel is a model that a price file names.
+type FileModel struct {
+	Provider string // as Query.Provider; empty: any
+	Name     string // in lower case; with * in our own format
+}
+
+// Models reads a price file and returns the models that it names, in the order of their names.
+func Models(data []byte, name string) ([]FileModel, error) {
+	if _, err := Default().Overlay(bytes.NewReader(data), name); err != nil {
+		return nil, err
+	}
+	var list []FileModel
+	var file ownFile
+	if err := json.Unmarshal(data, &file); err == nil && file.Models != nil {
+		for _, m := range file.Models {
+			list = append(list, FileModel{lower(m.Provider), lower(m.Model)})
+		}
+	} else {
+		models, err := ReadLiteLLM(data)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", name, err)
+		}
+		for _, m := range models {
+			list = append(list, FileModel{m.Provider, m.Names[len(m.Names)-1]})
+		}
+	}
+	slices.SortFunc(list, func(a, b FileModel) int {
+		return cmp.Or(strings.Compare(a.Provider, b.Provider), strings.Compare(a.Name, b.Name))
+	})
+	return slices.Compact(list), nil
+}
+
+// Providers returns the names of the providers that the embedded data has, as Query.Provider takes them, sorted.
+func Providers() []string {
+	var list []string
+	covered := make(map[string]bool)
+	for name, id := range presets {
+		if id != "" {
+			list = append(list, name)
+			covered[id] = true
+		}
+	}
+	for _, p := range Default().list.providers {
+		if !covered[p.id] {
+			list = append(list, p.id)
+		}
+	}
+	for row := range strings.Lines(newRows(liteText).text) {
+		if provider, _, _ := strings.Cut(row, "\t"); !strings.HasPrefix(provider, "!") && (len(list) == 0 || list[len(list)-1] != provider) {
+			list = append(list, provider)
+		}
+	}
+	slices.Sort(list)
+	return slices.Compact(list)
 }

@@ -92,6 +92,9 @@ func liteRow(first *price.Table, m price.LiteLLMModel, name string) (string, err
 		return "", err
 	}
 	for _, p := range list {
+		if !strings.HasPrefix(p.Source, "genai-prices ") {
+			continue // a fee by the provider's page, which a list goes before
+		}
 		base, _, _ := strings.Cut(p.Name, ">")
 		had[base] = append(had[base], p.Name+"="+p.Price.String())
 		model = p.Model

@@ -1,0 +1,213 @@
+// Package prices is the command `caddy tollgate prices`: what a model costs and who says so, which models have no price, and what a
+// price file would change.
+package prices
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tollgate-llm/tollgate/app"
+	"github.com/tollgate-llm/tollgate/internal/price"
+)
+
+func init() { app.AddCommand(command) }
+
+func command() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "prices <command>",
+		Short: "Shows and checks prices",
+		Long: "Shows what models cost and who says so, which have no price, and what a price file would change.\n" +
+			"show and check need no running instance, nor does diff, which then leaves out the ledger.",
+	}
+	cmd.PersistentFlags().Bool("json", false, "Print JSON, one object a line")
+	cmd.AddCommand(showCommand(), listCommand(), diffCommand(), checkCommand())
+	return cmd
+}
+
+func showCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "show <model>", Short: "Shows each price of a model, its unit, its source and the date of that",
+		Long: "Shows each price of a model, its unit, its source and the date of that. Without --provider, at each provider that has the model.",
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			table, err := tableWith(text(cmd, "prices"))
+			if err != nil {
+				return err
+			}
+			q := price.Query{Model: args[0], BaseURL: text(cmd, "base-url"), At: time.Now()}
+			if at := text(cmd, "at"); at != "" {
+				if q.At, err = moment(at); err != nil {
+					return err
+				}
+			}
+			providers := []string{text(cmd, "provider")}
+			if providers[0] == "" {
+				providers = price.Providers()
+			}
+			out := newOutput(cmd, "PROVIDER", "PRICE OF", "USD", "PER", "SOURCE", "AS OF", "FROM")
+			for _, p := range providers {
+				q.Provider = p
+				list, err := table.List(q)
+				if err != nil {
+					return err
+				}
+				for _, l := range list {
+					v := shown{Provider: p, Model: l.Model, Name: l.Name, Price: l.Price.String(), Unit: l.Unit.String(), Source: l.Source, Date: l.Date, From: l.From}
+					out.row(v, p, l.Name, v.Price, v.Unit, l.Source, orDash(l.Date), orDash(l.From))
+				}
+			}
+			if out.rows == 0 {
+				return fmt.Errorf("no price for model %q", args[0])
+			}
+			return out.end()
+		},
+	}
+	cmd.Flags().String("provider", "", "A backend's provider (openai, bedrock, ...) or one of the price data")
+	cmd.Flags().String("base-url", "", "The backend's base URL, where it sets the price")
+	cmd.Flags().String("at", "", "The prices of that time (RFC 3339) or date")
+	cmd.Flags().String("prices", "", "Lay this price file over the built-in data")
+	return cmd
+}
+
+// shown is a line of `show --json`.
+type shown struct {
+	Provider string `json:"provider"`
+	Model    string `json:"model"` // the entry that matched
+	Name     string `json:"name"`
+	Price    string `json:"price"` // USD per unit, a plain decimal
+	Unit     string `json:"unit"`
+	Source   string `json:"source"`
+	Date     string `json:"date,omitempty"` // on which the source was the newest
+	From     string `json:"from,omitempty"` // from which the price holds
+}
+
+func checkCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "check <file>", Short: "Checks a price file", Long: "Checks a price file as the start does, and names the prices in it that nothing is billed by.",
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			data, err := os.ReadFile(args[0])
+			if err != nil {
+				return err
+			}
+			models, err := price.Models(data, args[0])
+			if err != nil {
+				return err
+			}
+			table, err := tableWith(args[0])
+			if err != nil {
+				return err
+			}
+			if on, _ := cmd.Flags().GetBool("json"); on {
+				return json.NewEncoder(cmd.OutOrStdout()).Encode(map[string]any{
+					"models": len(models), "version": table.Version(), "unused": append([]string{}, table.Ignored()...),
+				})
+			}
+			printf(cmd, "%s is in order: %d models, version %s\n", args[0], len(models), table.Version())
+			if unused := table.Ignored(); len(unused) > 0 {
+				printf(cmd, "nothing is billed by: %s\n", strings.Join(unused, ", "))
+			}
+			return nil
+		},
+	}
+}
+
+// tableWith returns the built-in data with a price file over it; no file is the data alone.
+func tableWith(file string) (*price.Table, error) {
+	if file == "" {
+		return price.Default(), nil
+	}
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	return price.Default().Overlay(bytes.NewReader(data), file)
+}
+
+func moment(s string) (time.Time, error) {
+	for _, layout := range []string{time.RFC3339, time.DateOnly} {
+		if t, err := time.Parse(layout, s); err == nil {
+			return t, nil
+		}
+	}
+	return time.Time{}, fmt.Errorf("%q is neither a time (RFC 3339) nor a date", s)
+}
+
+func text(cmd *cobra.Command, flag string) string {
+	v, err := cmd.Flags().GetString(flag)
+	if err != nil {
+		return ""
+	}
+	return v
+}
+
+func orDash(s string) string {
+	if s == "" {
+		return "-"
+	}
+	return s
+}
+
+// output is a table for people, or one JSON object a line.
+type output struct {
+	table *tabwriter.Writer
+	enc   *json.Encoder // nil for people
+	rows  int
+	err   error
+}
+
+func newOutput(cmd *cobra.Command, head ...string) *output {
+	o := new(output)
+	if on, _ := cmd.Flags().GetBool("json"); on {
+		o.enc = json.NewEncoder(cmd.OutOrStdout())
+		return o
+	}
+	o.table = tabwriter.NewWriter(cmd.OutOrStdout(), 0, 4, 2, ' ', 0)
+	_, o.err = fmt.Fprintln(o.table, strings.Join(head, "\t"))
+	return o
+}
+
+// row writes a row: its cells for people, or v.
+func (o *output) row(v any, cells ...string) {
+	o.rows++
+	if o.enc != nil {
+		o.err = errors.Join(o.err, o.enc.Encode(v))
+		return
+	}
+	for i, c := range cells {
+		cells[i] = printable(c)
+	}
+	_, err := fmt.Fprintln(o.table, strings.Join(cells, "\t"))
+	o.err = errors.Join(o.err, err)
+}
+
+func (o *output) end() error {
+	if o.table != nil {
+		o.err = errors.Join(o.err, o.table.Flush())
+	}
+	return o.err
+}
+
+// printable escapes what a terminal would act on, in names that users chose.
+func printable(s string) string {
+	for _, r := range s {
+		if !isPrint(r) {
+			quoted := fmt.Sprintf("%+q", s)
+			return quoted[1 : len(quoted)-1]
+		}
+	}
+	return s
+}
+
+// printf prints to the command's output; like a table, it has no one to tell when that is gone.
+func printf(cmd *cobra.Command, format string, args ...any) {
+	_, _ = fmt.Fprintf(cmd.OutOrStdout(), format, args...)
+}

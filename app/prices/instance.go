@@ -1,0 +1,172 @@
+package prices
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/spf13/cobra"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/tollgate-llm/tollgate/app"
+	"github.com/tollgate-llm/tollgate/internal/price"
+	"github.com/tollgate-llm/tollgate/internal/record"
+)
+
+func isPrint(r rune) bool { return unicode.IsPrint(r) && r != utf8.RuneError }
+
+// route is a model of the running configuration at one of its backends.
+type route struct {
+	model, backend    string
+	provider, baseURL string
+	upstream          string
+	written           map[string]string
+}
+
+// instance is what the running configuration says of prices.
+type instance struct {
+	routes []route
+	files  []string // price files
+}
+
+// running asks the running instance for its configuration.
+func running(cmd *cobra.Command) (*instance, error) {
+	answer, err := app.Admin(cmd, http.MethodGet, "/config/", nil, nil)
+	if err != nil {
+		return nil, err
+	}
+	data, err := io.ReadAll(answer)
+	if err = errors.Join(err, answer.Close()); err != nil {
+		return nil, err
+	}
+	var config any
+	if err := json.Unmarshal(data, &config); err != nil {
+		return nil, fmt.Errorf("reading the configuration: %w", err)
+	}
+	in := new(instance)
+	return in, in.walk(config)
+}
+
+// walk finds the handlers, wherever in the configuration they are.
+func (in *instance) walk(v any) error {
+	switch v := v.(type) {
+	case []any:
+		for _, e := range v {
+			if err := in.walk(e); err != nil {
+				return err
+			}
+		}
+	case map[string]any:
+		switch v["handler"] {
+		case "llmroute":
+			return in.addRoutes(v)
+		case "lagobilling":
+			if file, _ := v["prices"].(string); file != "" {
+				in.files = append(in.files, caddy.NewReplacer().ReplaceKnown(file, ""))
+			}
+			return nil
+		}
+		for _, e := range v {
+			if err := in.walk(e); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (in *instance) addRoutes(handler map[string]any) error {
+	b, err := json.Marshal(handler)
+	if err != nil {
+		return err
+	}
+	var h struct {
+		Models []struct {
+			Names    []string `json:"names"`
+			Backends []struct {
+				Provider string            `json:"provider"`
+				BaseURL  string            `json:"base_url"`
+				Model    string            `json:"model"`
+				Prices   map[string]string `json:"prices"`
+			} `json:"backends"`
+		} `json:"models"`
+	}
+	if err := json.Unmarshal(b, &h); err != nil {
+		return fmt.Errorf("reading the configuration of llmroute: %w", err)
+	}
+	replacer := caddy.NewReplacer()
+	for _, m := range h.Models {
+		for _, b := range m.Backends {
+			for _, name := range m.Names {
+				r := route{
+					model: name, backend: b.Provider, provider: b.Provider, baseURL: replacer.ReplaceKnown(b.BaseURL, ""),
+					upstream: replacer.ReplaceKnown(b.Model, ""), written: b.Prices,
+				}
+				if r.upstream == "" {
+					r.upstream = name
+				}
+				in.routes = append(in.routes, r)
+			}
+		}
+	}
+	slices.SortStableFunc(in.routes, func(a, b route) int { return strings.Compare(a.model, b.model) })
+	return nil
+}
+
+// query is what the route's calls are priced by.
+func (r *route) query() price.Query {
+	return price.Query{Provider: r.provider, BaseURL: r.baseURL, Model: r.upstream, Written: r.written}
+}
+
+// of returns the route that a record of the ledger took, or one made of what the record itself says.
+func (in *instance) of(r *record.Record) route {
+	for _, x := range in.routes {
+		if x.model == r.Model && x.provider == r.Provider {
+			x.upstream = r.Upstream
+			return x
+		}
+	}
+	return route{model: r.Model, provider: r.Provider, upstream: r.Upstream}
+}
+
+// table returns the prices of the running instance, as far as its price files can be read from here.
+func (in *instance) table() (*price.Table, error) {
+	if len(in.files) == 0 {
+		return price.Default(), nil
+	}
+	return tableWith(in.files[0])
+}
+
+// eachRecord calls fn for each settled record of the ledger since a time, a date or a duration before now.
+func eachRecord(cmd *cobra.Command, since string, fn func(*record.Record) error) error {
+	answer, err := app.Admin(cmd, http.MethodGet, "/tollgate/billing/events?"+url.Values{"since": {since}}.Encode(), nil, nil)
+	if err != nil {
+		return err
+	}
+	defer answer.Close() //nolint:errcheck // read only
+	dec := json.NewDecoder(answer)
+	for {
+		var line json.RawMessage
+		if err := dec.Decode(&line); errors.Is(err, io.EOF) {
+			return nil
+		} else if err != nil {
+			return fmt.Errorf("the ledger breaks off: %w", err)
+		}
+		var r record.Record
+		if err := json.NewDecoder(bytes.NewReader(line)).Decode(&r); err != nil {
+			return fmt.Errorf("reading a record: %w", err)
+		}
+		if err := fn(&r); err != nil {
+			return err
+		}
+	}
+}
