@@ -74,7 +74,7 @@ func TestPricesOffline(t *testing.T) {
 	out, err = run("show", "gpt-4o")
 	require.NoError(t, err)
 	require.Contains(t, out, "azure")
-	require.Contains(t, out, "openrouter")
+	require.Contains(t, out, "openai")
 	_, err = run("show", "no-such-model")
 	require.Error(t, err)
 

@@ -5,20 +5,18 @@ package prices
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"os"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
 
-	"github.com/tollgate-llm/tollgate/app"
+	"github.com/tollgate-llm/tollgate/app/operator"
 	"github.com/tollgate-llm/tollgate/internal/price"
 )
 
-func init() { app.AddCommand(command) }
+func init() { operator.AddCommand(command) }
 
 func command() *cobra.Command {
 	cmd := &cobra.Command{
@@ -38,17 +36,17 @@ func showCommand() *cobra.Command {
 		Long: "Shows each price of a model, its unit, its source and the date of that. Without --provider, at each provider that has the model.",
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			table, err := tableWith(text(cmd, "prices"))
+			table, err := tableWith(operator.Text(cmd, "prices"))
 			if err != nil {
 				return err
 			}
-			q := price.Query{Model: args[0], BaseURL: text(cmd, "base-url"), At: time.Now()}
-			if at := text(cmd, "at"); at != "" {
+			q := price.Query{Model: args[0], BaseURL: operator.Text(cmd, "base-url"), At: time.Now()}
+			if at := operator.Text(cmd, "at"); at != "" {
 				if q.At, err = moment(at); err != nil {
 					return err
 				}
 			}
-			providers := []string{text(cmd, "provider")}
+			providers := []string{operator.Text(cmd, "provider")}
 			if providers[0] == "" {
 				providers = price.Providers()
 			}
@@ -61,7 +59,7 @@ func showCommand() *cobra.Command {
 				}
 				for _, l := range list {
 					v := shown{Provider: p, Model: l.Model, Name: l.Name, Price: l.Price.String(), Unit: l.Unit.String(), Source: l.Source, Date: l.Date, From: l.From}
-					out.row(v, p, l.Name, v.Price, v.Unit, l.Source, orDash(l.Date), orDash(l.From))
+					out.row(v, p, l.Name, v.Price, v.Unit, l.Source, operator.OrDash(l.Date), operator.OrDash(l.From))
 				}
 			}
 			if out.rows == 0 {
@@ -106,7 +104,7 @@ func checkCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if on, _ := cmd.Flags().GetBool("json"); on {
+			if operator.AsJSON(cmd) {
 				return json.NewEncoder(cmd.OutOrStdout()).Encode(map[string]any{
 					"models": len(models), "version": table.Version(), "unused": append([]string{}, table.Ignored()...),
 				})
@@ -141,70 +139,36 @@ func moment(s string) (time.Time, error) {
 	return time.Time{}, fmt.Errorf("%q is neither a time (RFC 3339) nor a date", s)
 }
 
-func text(cmd *cobra.Command, flag string) string {
-	v, err := cmd.Flags().GetString(flag)
-	if err != nil {
-		return ""
-	}
-	return v
-}
-
-func orDash(s string) string {
-	if s == "" {
-		return "-"
-	}
-	return s
-}
-
 // output is a table for people, or one JSON object a line.
 type output struct {
-	table *tabwriter.Writer
+	table *operator.Table
 	enc   *json.Encoder // nil for people
 	rows  int
 	err   error
 }
 
 func newOutput(cmd *cobra.Command, head ...string) *output {
-	o := new(output)
-	if on, _ := cmd.Flags().GetBool("json"); on {
-		o.enc = json.NewEncoder(cmd.OutOrStdout())
-		return o
+	if operator.AsJSON(cmd) {
+		return &output{enc: json.NewEncoder(cmd.OutOrStdout())}
 	}
-	o.table = tabwriter.NewWriter(cmd.OutOrStdout(), 0, 4, 2, ' ', 0)
-	_, o.err = fmt.Fprintln(o.table, strings.Join(head, "\t"))
-	return o
+	return &output{table: operator.NewTable(cmd.OutOrStdout(), head...)}
 }
 
 // row writes a row: its cells for people, or v.
-func (o *output) row(v any, cells ...string) {
+func (o *output) row(v any, cells ...any) {
 	o.rows++
-	if o.enc != nil {
-		o.err = errors.Join(o.err, o.enc.Encode(v))
-		return
+	if o.enc == nil {
+		o.table.Row(cells...)
+	} else if o.err == nil {
+		o.err = o.enc.Encode(v)
 	}
-	for i, c := range cells {
-		cells[i] = printable(c)
-	}
-	_, err := fmt.Fprintln(o.table, strings.Join(cells, "\t"))
-	o.err = errors.Join(o.err, err)
 }
 
 func (o *output) end() error {
 	if o.table != nil {
-		o.err = errors.Join(o.err, o.table.Flush())
+		return o.table.End()
 	}
 	return o.err
-}
-
-// printable escapes what a terminal would act on, in names that users chose.
-func printable(s string) string {
-	for _, r := range s {
-		if !isPrint(r) {
-			quoted := fmt.Sprintf("%+q", s)
-			return quoted[1 : len(quoted)-1]
-		}
-	}
-	return s
 }
 
 // printf prints to the command's output; like a table, it has no one to tell when that is gone.

@@ -10,7 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/tollgate-llm/tollgate/app"
+	"github.com/tollgate-llm/tollgate/app/operator"
 	"github.com/tollgate-llm/tollgate/internal/price"
 	"github.com/tollgate-llm/tollgate/internal/record"
 )
@@ -36,7 +36,7 @@ func diffCommand() *cobra.Command {
 				return err
 			}
 			in, err := running(cmd)
-			offline := errors.Is(err, app.ErrNoInstance)
+			offline := errors.Is(err, operator.ErrNoInstance)
 			if offline {
 				in, err = new(instance), nil
 			}
@@ -44,7 +44,7 @@ func diffCommand() *cobra.Command {
 				return err
 			}
 			before, err := in.table()
-			if file := text(cmd, "prices"); file != "" {
+			if file := operator.Text(cmd, "prices"); file != "" {
 				before, err = tableWith(file)
 			}
 			if err != nil {
@@ -135,7 +135,7 @@ func (d *diff) prices(models []price.FileModel) error {
 			if had && has {
 				c.Percent = percent(big.NewInt(int64(a.Price)), big.NewInt(int64(b.Price)))
 			}
-			d.out.row(c, orDash(c.Provider), c.Model, name, orDash(c.Before), orDash(c.After), orDash(c.Percent))
+			d.out.row(c, operator.OrDash(c.Provider), c.Model, name, operator.OrDash(c.Before), operator.OrDash(c.After), operator.OrDash(c.Percent))
 		}
 	}
 	return nil
@@ -180,7 +180,7 @@ type total struct {
 func (d *diff) ledger(cmd *cobra.Command) error {
 	var t total
 	var before, after price.Amount
-	err := eachRecord(cmd, text(cmd, "since"), func(r *record.Record) error {
+	err := eachRecord(cmd, operator.Text(cmd, "since"), func(r *record.Record) error {
 		if r.Counts.Empty() || r.Upstream == "" {
 			return nil
 		}
@@ -220,7 +220,7 @@ func (d *diff) ledger(cmd *cobra.Command) error {
 	if d.out.enc != nil {
 		return d.out.enc.Encode(t)
 	}
-	printf(cmd, "ledger since %s: %d calls, %s USD before, %s USD after, %s\n", text(cmd, "since"), t.Calls, t.Before, t.After, orDash(t.Percent))
+	printf(cmd, "ledger since %s: %d calls, %s USD before, %s USD after, %s\n", operator.Text(cmd, "since"), t.Calls, t.Before, t.After, operator.OrDash(t.Percent))
 	if t.Unpriced > 0 || t.Remain > 0 {
 		printf(cmd, "calls without a price: %s before, %s after\n", strconv.Itoa(t.Unpriced), strconv.Itoa(t.Remain))
 	}

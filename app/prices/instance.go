@@ -1,7 +1,6 @@
 package prices
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -10,19 +9,15 @@ import (
 	"net/url"
 	"slices"
 	"strings"
-	"unicode"
-	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 
 	"github.com/caddyserver/caddy/v2"
 
-	"github.com/tollgate-llm/tollgate/app"
+	"github.com/tollgate-llm/tollgate/app/operator"
 	"github.com/tollgate-llm/tollgate/internal/price"
 	"github.com/tollgate-llm/tollgate/internal/record"
 )
-
-func isPrint(r rune) bool { return unicode.IsPrint(r) && r != utf8.RuneError }
 
 // route is a model of the running configuration at one of its backends.
 type route struct {
@@ -40,7 +35,7 @@ type instance struct {
 
 // running asks the running instance for its configuration.
 func running(cmd *cobra.Command) (*instance, error) {
-	answer, err := app.Admin(cmd, http.MethodGet, "/config/", nil, nil)
+	answer, err := operator.Ask(cmd, http.MethodGet, "/config/", nil, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -148,25 +143,10 @@ func (in *instance) table() (*price.Table, error) {
 
 // eachRecord calls fn for each settled record of the ledger since a time, a date or a duration before now.
 func eachRecord(cmd *cobra.Command, since string, fn func(*record.Record) error) error {
-	answer, err := app.Admin(cmd, http.MethodGet, "/tollgate/billing/events?"+url.Values{"since": {since}}.Encode(), nil, nil)
+	answer, err := operator.Ask(cmd, http.MethodGet, "/tollgate/billing/events?"+url.Values{"since": {since}}.Encode(), nil, nil)
 	if err != nil {
 		return err
 	}
 	defer answer.Close() //nolint:errcheck // read only
-	dec := json.NewDecoder(answer)
-	for {
-		var line json.RawMessage
-		if err := dec.Decode(&line); errors.Is(err, io.EOF) {
-			return nil
-		} else if err != nil {
-			return fmt.Errorf("the ledger breaks off: %w", err)
-		}
-		var r record.Record
-		if err := json.NewDecoder(bytes.NewReader(line)).Decode(&r); err != nil {
-			return fmt.Errorf("reading a record: %w", err)
-		}
-		if err := fn(&r); err != nil {
-			return err
-		}
-	}
+	return operator.EachLine(answer, func(r record.Record) error { return fn(&r) })
 }

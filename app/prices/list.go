@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/tollgate-llm/tollgate/app/operator"
 	"github.com/tollgate-llm/tollgate/internal/price"
 	"github.com/tollgate-llm/tollgate/internal/record"
 )
@@ -27,7 +28,7 @@ func listCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if on, _ := cmd.Flags().GetBool("unpriced"); on {
+			if operator.IsSet(cmd, "unpriced") {
 				return listUnpriced(cmd, in, table)
 			}
 			out := newOutput(cmd, "MODEL", "PROVIDER", "UPSTREAM", "INPUT", "OUTPUT")
@@ -40,7 +41,7 @@ func listCommand() *cobra.Command {
 				for _, l := range list {
 					prices[l.Name] = l.Price.String()
 				}
-				out.row(listed{r.model, r.provider, r.upstream, prices}, r.model, r.provider, r.upstream, orDash(prices["input"]), orDash(prices["output"]))
+				out.row(listed{r.model, r.provider, r.upstream, prices}, r.model, r.provider, r.upstream, operator.OrDash(prices["input"]), operator.OrDash(prices["output"]))
 			}
 			return out.end()
 		},
@@ -86,7 +87,7 @@ func listUnpriced(cmd *cobra.Command, in *instance, table *price.Table) error {
 		}
 	}
 	calls := make(map[unpriced]int)
-	err := eachRecord(cmd, text(cmd, "since"), func(r *record.Record) error {
+	err := eachRecord(cmd, operator.Text(cmd, "since"), func(r *record.Record) error {
 		if r.Unpriced != "" {
 			calls[unpriced{"ledger", r.Model, r.Provider, r.Upstream, 0, r.Unpriced}]++
 		}
