@@ -62,7 +62,8 @@ func TestWhatTheProviderGets(t *testing.T) {
 			resp, _ := g.post(t, tt.path, tt.body,
 				"Authorization", "Bearer sk-client", "X-Api-Key", "sk-client", "Api-Key", "sk-client", "X-Goog-Api-Key", "sk-client", "Cookie", "c=sk-client",
 				"Proxy-Authorization", "Basic sk-client", "Openai-Organization", "org", "Openai-Project", "p", "X-Forwarded-For", "198.51.100.7", "Accept-Encoding", "gzip",
-				"Idempotency-Key", "idem", "X-Stainless-Lang", "go", "Anthropic-Beta", "b1", "Openai-Beta", "b2", "User-Agent", "sdk/1", "X-Custom", "dropped")
+				"Idempotency-Key", "idem", "X-Stainless-Lang", "go", "Anthropic-Beta", "b1", "Openai-Beta", "b2", "User-Agent", "sdk/1", "X-Custom", "dropped",
+				"X-Session-Id", "s", "X-Session-Affinity", "a", "X-Grok-Conv-Id", "c")
 			require.Equal(t, 200, resp.StatusCode)
 			got := tt.at.only(t)
 			require.Equal(t, tt.uri, got.uri)
@@ -75,6 +76,7 @@ func TestWhatTheProviderGets(t *testing.T) {
 			}
 			if tt.at == openai {
 				want["Authorization"], want["X-Extra"], want["Openai-Beta"] = "Bearer sk-openai", "yes", "b2"
+				want["X-Session-Id"], want["X-Session-Affinity"], want["X-Grok-Conv-Id"] = "s", "a", "c"
 			} else {
 				want["X-Api-Key"], want["Anthropic-Beta"], want["Anthropic-Version"] = "sk-anthropic", "b1", "2023-06-01"
 			}

@@ -38,6 +38,11 @@ var passing = map[string]uint8{
 	"X-Goog-Api-Client": toGemini,
 	"X-Client-Name":     toCohere,
 
+	// By these a provider finds the cache of a conversation again, without which the same call costs more.
+	"X-Grok-Conv-Id":     toOpenAI, // xAI
+	"X-Session-Affinity": toOpenAI, // Fireworks
+	"X-Session-Id":       toOpenAI, // OpenRouter
+
 	"X-Amzn-Bedrock-Accept":              toBedrock,
 	"X-Amzn-Bedrock-Guardrailidentifier": toBedrock,
 	"X-Amzn-Bedrock-Guardrailversion":    toBedrock,
