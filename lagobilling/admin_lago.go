@@ -8,6 +8,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/tollgate-llm/tollgate/app/operator"
+	"github.com/tollgate-llm/tollgate/internal/audit"
 )
 
 // serveCheck looks for all that would be accepted and not billed.
@@ -16,10 +17,10 @@ func serveCheck(w http.ResponseWriter, r *http.Request) error {
 	if err := operator.OnlyParameters(v, "account"); err != nil {
 		return err
 	}
-	return operator.Work(w, r, operator.ProgressEvery, func(ctx context.Context, tell operator.Report) (any, error) {
-		list := checkList{OK: true, Accounts: []checkReport{}}
+	return operator.Work(w, r, operator.ProgressEvery, func(ctx context.Context, progress operator.Report) (any, error) {
+		list := audit.CheckList{OK: true, Accounts: []audit.CheckReport{}}
 		err := eachAccount(v.Get("account"), func(a *Account) error {
-			report, err := a.check(ctx, tell)
+			report, err := a.audit().Check(ctx, progress)
 			list.Accounts = append(list.Accounts, report)
 			list.OK = list.OK && report.OK
 			return err
@@ -45,10 +46,10 @@ func serveSetup(w http.ResponseWriter, r *http.Request) error {
 			return err
 		}
 	}
-	return operator.Work(w, r, operator.ProgressEvery, func(ctx context.Context, tell operator.Report) (any, error) {
-		list := setupList{OK: true, DryRun: r.Method == http.MethodGet, Accounts: []setupReport{}}
+	return operator.Work(w, r, operator.ProgressEvery, func(ctx context.Context, progress operator.Report) (any, error) {
+		list := audit.SetupList{OK: true, DryRun: r.Method == http.MethodGet, Accounts: []audit.SetupReport{}}
 		err := eachAccount(q.Account, func(a *Account) error {
-			report := a.setUp(ctx, list.DryRun, tell)
+			report := a.audit().SetUp(ctx, list.DryRun, progress)
 			list.Accounts = append(list.Accounts, report)
 			list.OK = list.OK && report.OK
 			return ctx.Err()
@@ -63,30 +64,31 @@ func serveReconcile(w http.ResponseWriter, r *http.Request) error {
 	if err := operator.OnlyParameters(v, "account", "payer", "since", "until", "lag"); err != nil {
 		return err
 	}
-	q := reconcileQuery{account: v.Get("account"), payer: v.Get("payer"), lag: reconcileLag}
+	name := v.Get("account")
+	q := audit.Query{Subscription: v.Get("payer"), Lag: audit.DefaultLag}
 	now := time.Now()
 	var err error
-	if q.since, err = parseMoment("since", v.Get("since"), now); err != nil {
+	if q.Since, err = parseMoment("since", v.Get("since"), now); err != nil {
 		return operator.Refuse(http.StatusBadRequest, "%w", err)
 	}
-	if q.until, err = parseMoment("until", v.Get("until"), now); err != nil {
+	if q.Until, err = parseMoment("until", v.Get("until"), now); err != nil {
 		return operator.Refuse(http.StatusBadRequest, "%w", err)
 	}
 	if text := v.Get("lag"); text != "" {
-		if q.lag, err = caddy.ParseDuration(text); err != nil || q.lag < 0 {
+		if q.Lag, err = caddy.ParseDuration(text); err != nil || q.Lag < 0 {
 			return operator.Refuse(http.StatusBadRequest, "lag %q is not a duration", text)
 		}
 	}
-	return operator.Work(w, r, operator.ProgressEvery, func(ctx context.Context, tell operator.Report) (any, error) {
-		report := reconcileReport{OK: true, Since: q.since, Until: q.until, Lines: []reconcileLine{}}
-		err := eachAccount(q.account, func(a *Account) error {
+	return operator.Work(w, r, operator.ProgressEvery, func(ctx context.Context, progress operator.Report) (any, error) {
+		report := audit.ReconcileReport{OK: true, Since: q.Since, Until: q.Until, Lines: []audit.Line{}}
+		err := eachAccount(name, func(a *Account) error {
 			if err := a.sends(); err != nil {
-				if q.account == "" {
+				if name == "" {
 					return nil
 				}
 				return operator.Refuse(http.StatusConflict, "account %s has no Lago (api_base) to compare with", a.name)
 			}
-			lines, err := a.reconcile(ctx, q, tell)
+			lines, err := a.audit().Reconcile(ctx, q, progress)
 			report.Lines = append(report.Lines, lines...)
 			for i := range lines {
 				report.Differences += len(lines[i].Differences)
@@ -96,4 +98,12 @@ func serveReconcile(w http.ResponseWriter, r *http.Request) error {
 		report.OK = report.Differences == 0
 		return report, err
 	})
+}
+
+// audit is the account as its ledger and its Lago are compared.
+func (a *Account) audit() *audit.Account {
+	a.mu.Lock()
+	retain := a.settings.retain
+	a.mu.Unlock()
+	return &audit.Account{Name: a.name, Spool: a.spool, Lago: a.lago(), Retain: retain, Tariffs: a.tariffs()}
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/tollgate-llm/tollgate/app/operator"
+	"github.com/tollgate-llm/tollgate/internal/audit"
 )
 
 func accountQuery(cmd *cobra.Command, flags ...string) string {
@@ -31,7 +32,7 @@ func checkCommand() *cobra.Command {
 			"and the property that they sum, and for each payer of the ledger its subscription and its plan's charges. Lago\n" +
 			"answers 200 to events that it will never bill. Nothing is stored. It fails when there is a problem.",
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			var list checkList
+			var list audit.CheckList
 			if err := operator.AskWork(cmd, http.MethodGet, "/tollgate/billing/check"+accountQuery(cmd), nil, &list); err != nil {
 				return err
 			}
@@ -45,11 +46,11 @@ func checkCommand() *cobra.Command {
 					p.Line("account %s  %s", r.Account, r.Lago)
 				}
 				for _, f := range r.Findings {
-					if f.Level == levelProblem {
+					if f.Level == audit.LevelProblem {
 						problems++
 					}
 					if !operator.AsJSON(cmd) {
-						p.Line("  %-8s %s: %s", strings.ToUpper(f.Level), f.About, f.Words)
+						p.Line("  %-8s %s: %s", strings.ToUpper(f.Level), f.About, f.Message)
 					}
 				}
 			}
@@ -76,7 +77,7 @@ func setupCommand() *cobra.Command {
 			if operator.IsSet(cmd, "dry-run") {
 				method, uri, body = http.MethodGet, uri+accountQuery(cmd), nil
 			}
-			var list setupList
+			var list audit.SetupList
 			if err := operator.AskWork(cmd, method, uri, body, &list); err != nil {
 				return err
 			}
@@ -97,16 +98,16 @@ func setupCommand() *cobra.Command {
 	return cmd
 }
 
-func printSetup(w io.Writer, list setupList) error {
+func printSetup(w io.Writer, list audit.SetupList) error {
 	for _, r := range list.Accounts {
 		p := operator.NewTable(w)
 		p.Line("account %s  %s", r.Account, r.Lago)
 		for _, m := range r.Metrics {
 			state := m.State
-			if state == setupMissing {
+			if state == audit.MetricMissing {
 				state = "would be created"
 			}
-			p.Line("  %s\t%s\t%s of %s\t%s", state, m.Code, m.Aggregation, m.Field, m.Words)
+			p.Line("  %s\t%s\t%s of %s\t%s", state, m.Code, m.Aggregation, m.Field, m.Message)
 		}
 		if r.Error != "" {
 			p.Line("  %s", r.Error)
@@ -126,7 +127,7 @@ func reconcileCommand() *cobra.Command {
 			"else no less than the ledger holds. Events younger than --lag may be counted or not. Lago's figures may lag behind\n" +
 			"for longer after a backlog. It fails when there are differences. " + momentsHelp,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			var report reconcileReport
+			var report audit.ReconcileReport
 			query := accountQuery(cmd, "since", "until", "payer", "lag")
 			if err := operator.AskWork(cmd, http.MethodGet, "/tollgate/billing/reconcile"+query, nil, &report); err != nil {
 				return err
@@ -151,7 +152,7 @@ func reconcileCommand() *cobra.Command {
 	return cmd
 }
 
-func printReconcile(w io.Writer, report reconcileReport) error {
+func printReconcile(w io.Writer, report audit.ReconcileReport) error {
 	if len(report.Lines) == 0 {
 		_, err := fmt.Fprintln(w, "the ledger holds no events to compare")
 		return err

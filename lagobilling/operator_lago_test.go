@@ -10,6 +10,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/tollgate-llm/tollgate/internal/audit"
 	"github.com/tollgate-llm/tollgate/internal/tariff"
 	"github.com/tollgate-llm/tollgate/internal/testkit"
 	"github.com/tollgate-llm/tollgate/internal/usage"
@@ -43,7 +44,7 @@ func TestCheckFindsNothing(t *testing.T) {
 			require.NotContains(t, out, "WARNING")
 			require.Equal(t, 1, o.lago.EventCount(), "the check stores nothing")
 			require.Empty(t, o.lago.Violations())
-			var list checkList
+			var list audit.CheckList
 			require.NoError(t, json.Unmarshal([]byte(o.run("check", "--json")), &list))
 			require.True(t, list.OK)
 		})
@@ -206,11 +207,11 @@ func TestSetupCreatesWhatIsMissing(t *testing.T) {
 				}
 			}
 			requests := o.lago.RequestCount()
-			var list setupList
+			var list audit.SetupList
 			require.NoError(t, json.Unmarshal([]byte(o.run("setup", "--json")), &list))
 			require.True(t, list.OK)
 			for _, m := range list.Accounts[0].Metrics {
-				require.Equal(t, setupExists, m.State)
+				require.Equal(t, audit.MetricExists, m.State)
 			}
 			require.Equal(t, requests+1, o.lago.RequestCount(), "nothing was left to create")
 			o.calls(1, "sub-1")

@@ -1,4 +1,4 @@
-package lagobilling
+package audit
 
 import (
 	"context"
@@ -11,42 +11,42 @@ import (
 
 // What setup found or did about a billable metric.
 const (
-	setupExists  = "exists"
-	setupMissing = "missing" // a dry run would create it
-	setupCreated = "created"
-	setupDiffers = "differs" // it is left as it is
+	MetricExists  = "exists"
+	MetricMissing = "missing" // a dry run would create it
+	MetricCreated = "created"
+	MetricDiffers = "differs" // it is left as it is
 )
 
-// setupMetric is a billable metric of the configured shape of events.
-type setupMetric struct {
+// MetricReport is a billable metric of the configured shape of events.
+type MetricReport struct {
 	Code        string `json:"code"`
 	Name        string `json:"name"`
 	Aggregation string `json:"aggregation_type"`
 	Field       string `json:"field_name,omitempty"`
 	State       string `json:"state"` // exists, missing, created, differs
-	Words       string `json:"words,omitempty"`
+	Message     string `json:"words,omitempty"`
 }
 
-// setupReport is what setup found or did for an account.
-type setupReport struct {
-	Account string        `json:"account"`
-	Lago    string        `json:"lago,omitempty"`
-	OK      bool          `json:"ok"` // every metric is there as it must be, or would be
-	Error   string        `json:"error,omitempty"`
-	Metrics []setupMetric `json:"metrics"`
+// SetupReport is what setup found or did for an account.
+type SetupReport struct {
+	Account string         `json:"account"`
+	Lago    string         `json:"lago,omitempty"`
+	OK      bool           `json:"ok"` // every metric is there as it must be, or would be
+	Error   string         `json:"error,omitempty"`
+	Metrics []MetricReport `json:"metrics"`
 }
 
-// setupList is the body of a setup.
-type setupList struct {
+// SetupList is the body of a setup.
+type SetupList struct {
 	OK       bool          `json:"ok"`
 	DryRun   bool          `json:"dry_run"`
-	Accounts []setupReport `json:"accounts"`
+	Accounts []SetupReport `json:"accounts"`
 }
 
-// setUp creates the billable metrics of the account's events that Lago does not have; with dry, it says which.
-func (a *Account) setUp(ctx context.Context, dry bool, tell func(string, int, int)) setupReport {
-	r := setupReport{Account: a.name, Metrics: []setupMetric{}}
-	client := a.lago()
+// SetUp creates the billable metrics that the account's events need and Lago does not have. With dry it only reports them.
+func (a *Account) SetUp(ctx context.Context, dry bool, report Progress) SetupReport {
+	r := SetupReport{Account: a.Name, Metrics: []MetricReport{}}
+	client := a.Lago
 	if client == nil {
 		r.Error = "no api_base is configured: there is no Lago to set up"
 		return r
@@ -62,15 +62,15 @@ func (a *Account) setUp(ctx context.Context, dry bool, tell func(string, int, in
 		have[m.Code] = m
 	}
 	r.OK = true
-	wanted := a.wantedMetrics()
-	for i := range wanted {
-		tell("billable metrics", i, len(wanted))
-		m, err := a.setUpMetric(ctx, client, &wanted[i], have, dry)
+	required := a.requiredMetrics()
+	for i := range required {
+		report("billable metrics", i, len(required))
+		m, err := a.setUpMetric(ctx, client, &required[i], have, dry)
 		if err != nil {
-			r.OK, r.Error = false, "metric "+wanted[i].Code+": "+err.Error()
+			r.OK, r.Error = false, "metric "+required[i].Code+": "+err.Error()
 			return r
 		}
-		r.OK = r.OK && m.State != setupDiffers
+		r.OK = r.OK && m.State != MetricDiffers
 		r.Metrics = append(r.Metrics, m)
 	}
 	return r
@@ -78,8 +78,8 @@ func (a *Account) setUp(ctx context.Context, dry bool, tell func(string, int, in
 
 func (a *Account) setUpMetric(
 	ctx context.Context, client *lago.Client, w *tariff.Metric, have map[string]lago.BillableMetric, dry bool,
-) (setupMetric, error) {
-	m := setupMetric{Code: w.Code, Name: w.Name, Aggregation: tariff.SumAgg, Field: w.Field, State: setupMissing}
+) (MetricReport, error) {
+	m := MetricReport{Code: w.Code, Name: w.Name, Aggregation: tariff.SumAgg, Field: w.Field, State: MetricMissing}
 	known, there := have[w.Code]
 	if !there && !dry {
 		created, err := client.CreateBillableMetric(ctx, lago.BillableMetric{
@@ -87,7 +87,7 @@ func (a *Account) setUpMetric(
 			Description: "Created by Tollgate for its events " + w.Shape,
 		})
 		if err == nil {
-			m.Name, m.State = created.Name, setupCreated
+			m.Name, m.State = created.Name, MetricCreated
 			return m, nil
 		}
 		if e, ok := errors.AsType[*lago.Error](err); !ok || e.Status != http.StatusUnprocessableEntity {
@@ -101,10 +101,10 @@ func (a *Account) setUpMetric(
 		there = true
 	}
 	if there {
-		m.Name, m.Aggregation, m.Field, m.State = known.Name, known.AggregationType, known.FieldName, setupExists
+		m.Name, m.Aggregation, m.Field, m.State = known.Name, known.AggregationType, known.FieldName, MetricExists
 		problem, warning := w.Fits(known)
-		if m.Words = warning; problem != "" {
-			m.State, m.Words = setupDiffers, problem
+		if m.Message = warning; problem != "" {
+			m.State, m.Message = MetricDiffers, problem
 		}
 	}
 	return m, nil

@@ -1,4 +1,4 @@
-package lagobilling
+package audit
 
 import (
 	"context"
@@ -9,29 +9,29 @@ import (
 	"github.com/tollgate-llm/tollgate/internal/spool"
 )
 
-// booksPayers is the most payers that a check looks at.
-const booksPayers = 10_000
+// maxSubscriptions is the most payers that a check looks at.
+const maxSubscriptions = 10_000
 
-// payerBooks is what the ledger holds of one payer.
-type payerBooks struct {
+// subscriptionUsage is what the ledger holds of one subscription.
+type subscriptionUsage struct {
 	events      map[string]int // by code
 	first       time.Time      // time of the earliest event
 	unsent      int            // events that Lago does not have
 	firstUnsent time.Time
 }
 
-// books reads the ledger and returns what it holds by payer, for at most booksPayers of them; more says that there are
+// usage reads the ledger and returns what it holds by subscription, for at most maxSubscriptions of them; more says that there are
 // others.
-func (a *Account) books(ctx context.Context, tell func(string, int, int)) (payers map[string]*payerBooks, more bool, err error) {
-	payers = make(map[string]*payerBooks)
+func (a *Account) usage(ctx context.Context, report Progress) (payers map[string]*subscriptionUsage, more bool, err error) {
+	payers = make(map[string]*subscriptionUsage)
 	n := 0
 	states := []spool.State{spool.StatePending, spool.StateDone, spool.StateRejected}
-	err = a.spool.Select(states, time.Time{}, time.Time{}, func(rec spool.Record) error {
+	err = a.Spool.Select(states, time.Time{}, time.Time{}, func(rec spool.Record) error {
 		if n++; n%1000 == 0 {
 			if err := ctx.Err(); err != nil {
 				return err
 			}
-			tell("records read", n, 0)
+			report("records read", n, 0)
 		}
 		if record.Discarded(rec.Payload) {
 			return nil
@@ -40,11 +40,11 @@ func (a *Account) books(ctx context.Context, tell func(string, int, int)) (payer
 			sub := e.Subscription()
 			p := payers[sub]
 			if p == nil {
-				if len(payers) >= booksPayers {
+				if len(payers) >= maxSubscriptions {
 					more = true
 					return nil
 				}
-				p = &payerBooks{events: make(map[string]int)}
+				p = &subscriptionUsage{events: make(map[string]int)}
 				payers[sub] = p
 			}
 			p.events[e.Code()]++
@@ -65,7 +65,7 @@ func (a *Account) books(ctx context.Context, tell func(string, int, int)) (payer
 		})
 	})
 	if err != nil {
-		return nil, false, fmt.Errorf("account %s: %w", a.name, err)
+		return nil, false, fmt.Errorf("account %s: %w", a.Name, err)
 	}
 	return payers, more, nil
 }

@@ -1,4 +1,4 @@
-package lagobilling
+package audit
 
 import (
 	"context"
@@ -22,20 +22,20 @@ import (
 )
 
 const (
-	reconcileMost = 500_000         // events whose ids are held at once
-	idsShown      = 20              // ids that stand in a report
-	reconcileLag  = 5 * time.Minute // the default of the time that Lago may take to count an event
+	maxEvents  = 500_000         // events whose ids are held at once
+	idsShown   = 20              // ids that stand in a report
+	DefaultLag = 5 * time.Minute // how long Lago may take to count an event
 )
 
-// reconcileQuery says what is compared.
-type reconcileQuery struct {
-	account, payer string
-	since, until   time.Time
-	lag            time.Duration // an event younger than this may be counted or not
+// Query selects what is compared.
+type Query struct {
+	Subscription string        // external id; empty: all
+	Since, Until time.Time     // zero: unbounded
+	Lag          time.Duration // an event younger than this may be counted by Lago or not
 }
 
-// reconcileLine is the comparison for one subscription and code.
-type reconcileLine struct {
+// Line is the comparison for one subscription and code.
+type Line struct {
 	Account string `json:"account"`
 	Payer   string `json:"payer"`
 	Code    string `json:"code"`
@@ -58,13 +58,13 @@ type reconcileLine struct {
 	Differences []string `json:"differences,omitempty"`
 }
 
-// reconcileReport is the body of a reconciliation.
-type reconcileReport struct {
-	OK          bool            `json:"ok"`
-	Differences int             `json:"differences"`
-	Since       time.Time       `json:"since,omitzero"`
-	Until       time.Time       `json:"until,omitzero"`
-	Lines       []reconcileLine `json:"lines"`
+// ReconcileReport is the body of a reconciliation.
+type ReconcileReport struct {
+	OK          bool      `json:"ok"`
+	Differences int       `json:"differences"`
+	Since       time.Time `json:"since,omitzero"`
+	Until       time.Time `json:"until,omitzero"`
+	Lines       []Line    `json:"lines"`
 }
 
 // seenEvent is what is known of an event of ours that should be at Lago.
@@ -93,7 +93,7 @@ func (s *sums) add(units, cents decimal.Decimal) {
 
 // tally is the ledger's side of one subscription and code.
 type tally struct {
-	line        *reconcileLine
+	line        *Line
 	ids         map[uuid.UUID]seenEvent
 	others      map[listed]bool
 	units       decimal.Decimal // in the whole window
@@ -105,48 +105,48 @@ type tally struct {
 // reconciliation is one under way.
 type reconciliation struct {
 	a       *Account
-	q       reconcileQuery
+	q       Query
 	client  *lago.Client
 	ctx     context.Context //nolint:containedctx // the life of one reconciliation
-	tell    func(what string, n, of int)
+	report  Progress
 	metrics map[string]lago.BillableMetric
-	books   map[string]map[string]*tally // by payer and code
+	tallies map[string]map[string]*tally // by payer and code
 	usage   map[string]lago.Usage        // by payer; none: Lago knows no such subscription
 	began   time.Time
 	counted bool // an event that is sent again with an equal timestamp counts again
 	held    int
 }
 
-// reconcile compares the ledger with what Lago lists and bills. Lago's own figures may lag behind its events.
-func (a *Account) reconcile(ctx context.Context, q reconcileQuery, tell func(string, int, int)) ([]reconcileLine, error) {
+// Reconcile compares the ledger with what Lago lists and bills, for each subscription and code. The account must have a Lago. Lago's own figures may lag behind its events.
+func (a *Account) Reconcile(ctx context.Context, q Query, report Progress) ([]Line, error) {
 	r := &reconciliation{
-		a: a, q: q, client: a.lago(), ctx: ctx, tell: tell, began: time.Now(),
-		books: make(map[string]map[string]*tally), usage: make(map[string]lago.Usage), metrics: make(map[string]lago.BillableMetric),
+		a: a, q: q, client: a.Lago, ctx: ctx, report: report, began: time.Now(),
+		tallies: make(map[string]map[string]*tally), usage: make(map[string]lago.Usage), metrics: make(map[string]lago.BillableMetric),
 	}
 	org, err := r.client.Organization(ctx)
 	if e, ok := errors.AsType[*lago.Error](err); err != nil && (!ok || e.Status != http.StatusForbidden) {
-		return nil, fmt.Errorf("account %s: %w", a.name, err)
+		return nil, fmt.Errorf("account %s: %w", a.Name, err)
 	}
 	r.counted = org.EventsStore == lago.ClickHouse && org.Deduplication != nil && !*org.Deduplication
 	list, err := r.client.BillableMetrics(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("account %s: %w", a.name, err)
+		return nil, fmt.Errorf("account %s: %w", a.Name, err)
 	}
 	for _, m := range list {
 		r.metrics[m.Code] = m
 	}
 	if err := r.read(); err != nil {
-		return nil, fmt.Errorf("account %s: %w", a.name, err)
+		return nil, fmt.Errorf("account %s: %w", a.Name, err)
 	}
-	var lines []reconcileLine
-	payers := slices.Sorted(maps.Keys(r.books))
+	var lines []Line
+	payers := slices.Sorted(maps.Keys(r.tallies))
 	for i, payer := range payers {
-		tell("payers compared", i, len(payers))
+		report("payers compared", i, len(payers))
 		if err := r.payer(payer); err != nil {
-			return nil, fmt.Errorf("account %s: payer %s: %w", a.name, payer, err)
+			return nil, fmt.Errorf("account %s: payer %s: %w", a.Name, payer, err)
 		}
-		for _, code := range slices.Sorted(maps.Keys(r.books[payer])) {
-			lines = append(lines, *r.books[payer][code].line)
+		for _, code := range slices.Sorted(maps.Keys(r.tallies[payer])) {
+			lines = append(lines, *r.tallies[payer][code].line)
 		}
 	}
 	return lines, nil
@@ -156,12 +156,12 @@ func (a *Account) reconcile(ctx context.Context, q reconcileQuery, tell func(str
 func (r *reconciliation) read() error {
 	states := []spool.State{spool.StatePending, spool.StateDone, spool.StateRejected}
 	n := 0
-	return r.a.spool.Select(states, r.q.since, r.q.until, func(rec spool.Record) error {
+	return r.a.Spool.Select(states, r.q.Since, r.q.Until, func(rec spool.Record) error {
 		if n++; n%1000 == 0 {
 			if err := r.ctx.Err(); err != nil {
 				return err
 			}
-			r.tell("records read", n, 0)
+			r.report("records read", n, 0)
 		}
 		if record.Discarded(rec.Payload) {
 			return nil
@@ -173,7 +173,7 @@ func (r *reconciliation) read() error {
 // take adds one event of the ledger.
 func (r *reconciliation) take(rec spool.Record, e record.Event) error {
 	payer, code := e.Subscription(), e.Code()
-	if r.q.payer != "" && payer != r.q.payer {
+	if r.q.Subscription != "" && payer != r.q.Subscription {
 		return nil
 	}
 	t, err := r.tallyOf(payer, code)
@@ -222,32 +222,32 @@ func (r *reconciliation) take(rec spool.Record, e record.Event) error {
 
 // hold bounds the memory that one reconciliation takes.
 func (r *reconciliation) hold() error {
-	if r.held++; r.held > reconcileMost {
-		return fmt.Errorf("there are more than %d events: compare a part of them, by since, until or payer", reconcileMost)
+	if r.held++; r.held > maxEvents {
+		return fmt.Errorf("there are more than %d events: compare a part of them, by since, until or payer", maxEvents)
 	}
 	return nil
 }
 
 // fresh reports whether Lago may not have counted an event yet.
-func (r *reconciliation) fresh(at time.Time) bool { return at.After(r.began.Add(-r.q.lag)) }
+func (r *reconciliation) fresh(at time.Time) bool { return at.After(r.began.Add(-r.q.Lag)) }
 
 // tallyOf returns the tally of a payer and code. A payer that is new is looked up at Lago first: its billing period says
 // what counts.
 func (r *reconciliation) tallyOf(payer, code string) (*tally, error) {
-	codes := r.books[payer]
+	codes := r.tallies[payer]
 	if codes == nil {
-		if len(r.books) >= booksPayers {
-			return nil, fmt.Errorf("the ledger holds more than %d payers: compare a part of it, by since, until or payer", booksPayers)
+		if len(r.tallies) >= maxSubscriptions {
+			return nil, fmt.Errorf("the ledger holds more than %d payers: compare a part of it, by since, until or payer", maxSubscriptions)
 		}
 		if err := r.lookUp(payer); err != nil {
 			return nil, fmt.Errorf("payer %s: %w", payer, err)
 		}
 		codes = make(map[string]*tally)
-		r.books[payer] = codes
+		r.tallies[payer] = codes
 	}
 	t := codes[code]
 	if t == nil {
-		t = &tally{line: &reconcileLine{Account: r.a.name, Payer: payer, Code: code}, ids: make(map[uuid.UUID]seenEvent), others: make(map[listed]bool)}
+		t = &tally{line: &Line{Account: r.a.Name, Payer: payer, Code: code}, ids: make(map[uuid.UUID]seenEvent), others: make(map[listed]bool)}
 		codes[code] = t
 	}
 	return t, nil

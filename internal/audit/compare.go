@@ -1,4 +1,4 @@
-package lagobilling
+package audit
 
 import (
 	"fmt"
@@ -16,8 +16,8 @@ import (
 // payer compares one payer with Lago.
 func (r *reconciliation) payer(payer string) error {
 	use, known := r.usage[payer]
-	for _, code := range slices.Sorted(maps.Keys(r.books[payer])) {
-		t := r.books[payer][code]
+	for _, code := range slices.Sorted(maps.Keys(r.tallies[payer])) {
+		t := r.tallies[payer][code]
 		t.line.Units = t.units.String()
 		if t.line.Events > 0 {
 			if err := r.list(payer, code, t, use); err != nil {
@@ -51,7 +51,7 @@ func (r *reconciliation) list(payer, code string, t *tally, use lago.Usage) erro
 	n := 0
 	return r.client.Events(r.ctx, q, func(e lago.Event) error {
 		if n++; n%100 == 1 && n > 1 { // a page
-			r.tell("events of "+payer+" listed", n, 0)
+			r.report("events of "+payer+" listed", n, 0)
 		}
 		return r.listed(t, use, e)
 	})
@@ -103,10 +103,7 @@ func (r *reconciliation) listed(t *tally, use lago.Usage, e lago.Event) error {
 // whole reports whether all events of the current period are listed, so that Lago must bill exactly those. Where the
 // ledger does not reach back that far, Lago must bill no less than what is in the ledger.
 func (r *reconciliation) whole(use lago.Usage) bool {
-	r.a.mu.Lock()
-	retain := r.a.settings.retain
-	r.a.mu.Unlock()
-	return r.q.until.IsZero() && !r.q.since.After(use.From) && !r.began.Add(-retain).After(use.From)
+	return r.q.Until.IsZero() && !r.q.Since.After(use.From) && !r.began.Add(-r.a.Retain).After(use.From)
 }
 
 func minTime(a, b time.Time) time.Time {
