@@ -21,10 +21,12 @@ import (
 	"github.com/tollgate-llm/tollgate/internal/tariff"
 )
 
+// DefaultLag is how long Lago may take to count an event.
+const DefaultLag = 5 * time.Minute
+
 const (
-	maxEvents  = 500_000         // events whose ids are held at once
-	idsShown   = 20              // ids that stand in a report
-	DefaultLag = 5 * time.Minute // how long Lago may take to count an event
+	maxEvents = 500_000 // events whose ids are held at once
+	idsShown  = 20      // ids that are listed in a report
 )
 
 // Query selects what is compared.

@@ -27,6 +27,8 @@ func TestTurns(t *testing.T) {
 	assert.Equal(t, 1, c.TurnsLeft())
 	c.Batch(t.Context(), [][]byte{[]byte(`{"transaction_id":"1"}`)})
 	assert.Equal(t, 1, c.TurnsLeft())
+	require.NoError(t, c.Events(t.Context(), lago.EventsQuery{Code: "tokens"}, func(lago.Event) error { return nil }))
+	assert.Zero(t, c.TurnsLeft(), "the first page of a list takes a turn too")
 }
 
 func TestObjects(t *testing.T) {
