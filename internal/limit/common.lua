@@ -73,6 +73,22 @@ local function release(id, used)
 	return true
 end
 
+-- A call is not under way any more. What else it holds stays until its record is applied.
+local function finish(id)
+	local packed = redis.call('HGET', KEYS[2], id)
+	if not packed then return end
+	local rest, found = {}, false
+	for _, e in ipairs(cmsgpack.unpack(packed)) do
+		if e[1] ~= 'p' then
+			rest[#rest + 1] = e
+		else
+			found = true
+			if redis.call('DECR', e[2]) <= 0 then redis.call('DEL', e[2]) end
+		end
+	end
+	if found then redis.call('HSET', KEYS[2], id, cmsgpack.pack(rest)) end
+end
+
 -- Ends reservations whose leases ran out.
 local function reap()
 	for _, id in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now, 'LIMIT', 0, 100)) do

@@ -2,6 +2,7 @@ package limit
 
 import (
 	"container/list"
+	"slices"
 	"sync"
 	"time"
 
@@ -43,6 +44,9 @@ func (e *engine) reserve(r *Reservation, now time.Time) (*Grant, error) {
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	for _, id := range r.finished {
+		e.end(id)
+	}
 	e.reap(now)
 	if _, again := e.held[r.ID]; !again {
 		for i := range needs {
@@ -172,9 +176,7 @@ func (e *engine) drop(id string, now time.Time, of func(Metric) int64) bool {
 			c := e.sum(n.name)
 			c.reserved = c.reserved.Sub(n.money)
 		case Parallel:
-			if e.parallel[n.name]--; e.parallel[n.name] <= 0 {
-				delete(e.parallel, n.name)
-			}
+			e.leaveParallel(n.name)
 		default:
 			if of != nil {
 				e.rate(n.name, now).add(h.At.Unix(), of(n.metric)-n.count)
@@ -210,6 +212,42 @@ func (e *engine) renew(calls []*Held, now time.Time) {
 		el.Value.(*lease).until = now.Add(Lease)
 		e.leases.MoveToBack(el)
 	}
+}
+
+// finish says that calls are not under way any more.
+func (e *engine) finish(ids ...string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, id := range ids {
+		e.end(id)
+	}
+}
+
+func (e *engine) end(id string) {
+	el := e.held[id]
+	if el == nil {
+		return
+	}
+	l := el.Value.(*lease)
+	for i := range l.need {
+		if l.need[i].metric == Parallel {
+			e.leaveParallel(l.need[i].name)
+		}
+	}
+	l.Held = l.finished()
+}
+
+func (e *engine) leaveParallel(name string) {
+	if e.parallel[name]--; e.parallel[name] <= 0 {
+		delete(e.parallel, name)
+	}
+}
+
+// finished returns what a call holds when it is not under way any more.
+func (h *Held) finished() Held {
+	rest := *h
+	rest.need = slices.DeleteFunc(slices.Clone(h.need), func(n need) bool { return n.metric == Parallel })
+	return rest
 }
 
 // release gives back what calls have reserved.

@@ -114,6 +114,12 @@ func (s *file) Renew(_ context.Context, _ string, calls []*Held) (int, error) {
 	return 1, nil
 }
 
+// Finish implements Store.
+func (s *file) Finish(_ context.Context, ids ...string) error {
+	s.finish(ids...)
+	return nil
+}
+
 // Release implements Store.
 func (s *file) Release(_ context.Context, ids ...string) error {
 	s.release(s.now(), ids...)

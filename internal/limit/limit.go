@@ -73,6 +73,8 @@ type Reservation struct {
 	Cost         price.Amount
 	InputTokens  int64
 	OutputTokens int64
+
+	finished []string // calls that are not under way any more, as the store may not know yet
 }
 
 // Grant is an admission.
@@ -173,6 +175,8 @@ type Store interface {
 	// Renew puts the leases of calls off, and brings back reservations that the store has lost. It returns how many
 	// instances have renewed of late.
 	Renew(ctx context.Context, instance string, calls []*Held) (instances int, err error)
+	// Finish says that calls are not under way any more: they do not count in Parallel. All else stays until Apply.
+	Finish(ctx context.Context, ids ...string) error
 	// Release gives back what a call has reserved, requests and tokens included: it was not forwarded.
 	Release(ctx context.Context, ids ...string) error
 	// Apply adds a batch when the cursor kept for its spool is at From, moves that to To, and releases the reservations.

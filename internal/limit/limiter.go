@@ -21,6 +21,11 @@ const (
 	maxHeld = 200_000
 	// maxKnown bounds the budgets whose state is remembered for when the store is away.
 	maxKnown = 100_000
+	// tellAtOnce is how many calls the store is told of at once.
+	tellAtOnce = 100
+	// finishedAlong is how many calls that ended just now go along with an admission, so that who waits for the end of one
+	// call to begin the next is not refused for it.
+	finishedAlong = 32
 )
 
 // Options of a Limiter.
@@ -53,6 +58,7 @@ type Limiter struct {
 	mu       sync.Mutex
 	held     map[string]*Held
 	owed     []*Held  // of these, calls that were admitted alone and that the store does not know
+	finished []string // calls that are not under way any more, as the store may not know yet; at most maxHeld
 	released []string // calls that the store is to be told of, at most maxHeld
 	known    map[string]*known
 
@@ -111,7 +117,8 @@ func (l *Limiter) Run(ctx context.Context) {
 			if owed > 0 {
 				l.renew(ctx)
 			}
-			l.giveBack(ctx)
+			l.tell(ctx, &l.finished, l.store.Finish)
+			l.tell(ctx, &l.released, l.store.Release)
 		case <-l.probe:
 			for ctx.Err() == nil && l.away.Load() != nil {
 				l.renew(ctx)
@@ -178,6 +185,9 @@ func (l *Limiter) takeOwed() []*Held {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	owed := slices.DeleteFunc(l.owed, func(h *Held) bool { return l.held[h.ID] == nil })
+	for i, h := range owed {
+		owed[i] = l.held[h.ID]
+	}
 	l.owed = nil
 	return owed
 }
@@ -217,7 +227,11 @@ func (l *Limiter) Reserve(ctx context.Context, r *Reservation) (*Grant, error) {
 	}
 	within, cancel := context.WithTimeout(ctx, l.o.Timeout)
 	defer cancel()
-	g, err := l.store.Reserve(within, r)
+	along := *r
+	l.mu.Lock()
+	along.finished = slices.Clone(l.finished[max(0, len(l.finished)-finishedAlong):])
+	l.mu.Unlock()
+	g, err := l.store.Reserve(within, &along)
 	var denied *DeniedError
 	switch {
 	case err == nil:
@@ -394,24 +408,44 @@ func (l *Limiter) wake() {
 	}
 }
 
-// giveBack tells the store of released calls; later where it is away.
-func (l *Limiter) giveBack(ctx context.Context) {
+// Finish says that a call is not under way any more, whatever became of it. It does not wait for the store.
+func (l *Limiter) Finish(id string) {
+	l.mu.Lock()
+	h := l.held[id]
+	if h == nil || !slices.ContainsFunc(h.need, func(n need) bool { return n.metric == Parallel }) {
+		l.mu.Unlock()
+		return
+	}
+	rest := h.finished()
+	l.held[id] = &rest
+	if len(l.finished) < maxHeld {
+		l.finished = append(l.finished, id)
+	}
+	l.mu.Unlock()
+	if l.local != nil {
+		l.local.finish(id)
+	}
+	l.wake()
+}
+
+// tell gives the store the calls of a list, and takes them from it; later where the store is away.
+func (l *Limiter) tell(ctx context.Context, list *[]string, how func(context.Context, ...string) error) {
 	for l.away.Load() == nil {
 		l.mu.Lock()
-		n := min(100, len(l.released))
-		ids := slices.Clone(l.released[:n])
+		n := min(tellAtOnce, len(*list))
+		ids := slices.Clone((*list)[:n])
 		l.mu.Unlock()
 		if n == 0 {
 			return
 		}
-		if err := l.store.Release(ctx, ids...); err != nil {
+		if err := how(ctx, ids...); err != nil {
 			if ctx.Err() == nil {
 				l.failed(err)
 			}
 			return
 		}
 		l.mu.Lock()
-		l.released = slices.Delete(l.released, 0, n)
+		*list = slices.Delete(*list, 0, n)
 		l.mu.Unlock()
 	}
 }

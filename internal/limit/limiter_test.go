@@ -330,6 +330,27 @@ func TestNothingIsTakenWhereOneLimitRefuses(t *testing.T) {
 	})
 }
 
+// TestOneCallAfterTheOther has callers that may have one call at once, and begin the next when one has ended, as its record
+// is not applied yet.
+func TestOneCallAfterTheOther(t *testing.T) {
+	in := newInstances(t, 1, testkit.Redis(t))[0]
+	var wg sync.WaitGroup
+	for caller := range 8 {
+		wg.Go(func() {
+			one := Limit{Scope: Scope{Key, fmt.Sprint(caller)}, Metric: Parallel, Max: 1}
+			for i := range 300 {
+				r := &Reservation{ID: fmt.Sprint(caller, "-", i), Limits: []Limit{one}}
+				if _, err := in.Reserve(context.Background(), r); err != nil {
+					t.Error(i, err)
+					return
+				}
+				in.Finish(r.ID)
+			}
+		})
+	}
+	wg.Wait()
+}
+
 // TestACallThatEndsWithItsCallerIsNotAnOutage cancels a caller while Redis hangs.
 func TestACallThatEndsWithItsCallerIsNotAnOutage(t *testing.T) {
 	server := testkit.Redis(t)

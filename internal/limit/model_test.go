@@ -95,6 +95,7 @@ type admitted struct {
 	counters []string
 	held     bool
 	until    time.Time
+	finished bool // not under way any more
 	lost     bool // the store lost what it had reserved
 	applied  *Charge
 }
@@ -109,6 +110,7 @@ type model struct {
 	log     []Batch // of applied records, as the spool has them
 	seq     uint64
 	trace   []string
+	along   []string // calls that ended
 	denials int
 	total   price.Amount
 }
@@ -145,7 +147,7 @@ func (m *model) state(l *Limit) (st State) {
 				st.Reserved = plus(st.Reserved, a.r.Cost)
 			}
 		case Parallel:
-			if a.held {
+			if a.held && !a.finished {
 				st.Used++
 			}
 		default:
@@ -227,7 +229,7 @@ func (m *model) limits() (list []Limit) {
 
 func (m *model) reserve() {
 	r := Reservation{ID: fmt.Sprintf("call-%d", len(m.calls)), Limits: m.limits(), InputTokens: m.r.Int64N(60), OutputTokens: m.r.Int64N(90)}
-	r.Cost = price.FromLimbs(0, m.r.Uint64N(400_000))
+	r.Cost, r.finished = price.FromLimbs(0, m.r.Uint64N(400_000)), m.along
 	if m.r.IntN(8) == 0 {
 		r.Cost = price.FromLimbs(m.r.Uint64N(3_000_000_000), m.r.Uint64N(price.LimbBase))
 	}
@@ -287,7 +289,11 @@ func (m *model) held() (held []*Held) {
 		if a.held {
 			n, err := needs(&a.r, a.at)
 			require.NoError(m.t, err)
-			held = append(held, &Held{ID: a.r.ID, At: a.at, need: n})
+			h := Held{ID: a.r.ID, At: a.at, need: n}
+			if a.finished {
+				h = h.finished()
+			}
+			held = append(held, &h)
 			a.until = m.c.at.Add(Lease)
 		}
 	}
@@ -299,6 +305,26 @@ func (m *model) renew() {
 	n, err := m.m.Renew(m.t.Context(), "here", m.held())
 	require.NoError(m.t, err)
 	require.Equal(m.t, 1, n)
+}
+
+// finish ends calls, some of them along with the next admission, some twice.
+func (m *model) finish() {
+	m.along = nil
+	for _, a := range m.calls {
+		if !a.held || m.r.IntN(3) > 0 {
+			continue
+		}
+		a.finished = true
+		m.note("finish %s", a.r.ID)
+		if m.along = append(m.along, a.r.ID); m.r.IntN(2) == 0 {
+			require.NoError(m.t, m.m.Finish(m.t.Context(), a.r.ID, "unknown"))
+		}
+	}
+	if len(m.along) > 0 {
+		m.reserve()
+		require.NoError(m.t, m.m.Finish(m.t.Context(), m.along...))
+		m.along = nil
+	}
 }
 
 func (m *model) release() {
@@ -383,9 +409,9 @@ func TestStoresAreTheModel(t *testing.T) {
 			steps := []struct {
 				weight int
 				do     func()
-			}{{40, m.reserve}, {14, m.apply}, {6, m.renew}, {4, m.release}, {2, m.crash}, {1, m.flush}, {25, m.wait}, {8, m.check}}
+			}{{40, m.reserve}, {14, m.apply}, {6, m.renew}, {4, m.release}, {5, m.finish}, {2, m.crash}, {1, m.flush}, {25, m.wait}, {8, m.check}}
 			for range 700 {
-				at := m.r.IntN(100)
+				at := m.r.IntN(105)
 				for _, s := range steps {
 					if at -= s.weight; at < 0 {
 						s.do()

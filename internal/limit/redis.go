@@ -27,6 +27,9 @@ var renewLua string
 //go:embed release.lua
 var releaseLua string
 
+//go:embed finish.lua
+var finishLua string
+
 //go:embed apply.lua
 var applyLua string
 
@@ -37,6 +40,7 @@ var (
 	reserveScript = redis.NewScript(commonLua + reserveLua)
 	renewScript   = redis.NewScript(commonLua + renewLua)
 	releaseScript = redis.NewScript(commonLua + releaseLua)
+	finishScript  = redis.NewScript(commonLua + finishLua)
 	applyScript   = redis.NewScript(commonLua + applyLua)
 	statusScript  = redis.NewScript(commonLua + statusLua)
 )
@@ -166,10 +170,13 @@ var errReply = errors.New("redis: unexpected answer of a script")
 // reserveCommand returns keys and arguments of the script.
 func (s *redisStore) reserveCommand(r *Reservation, needs []need) *job {
 	j := &job{
-		keys: make([]string, 0, 2+len(needs)), args: make([]any, 0, 3+8*len(needs)), done: make(chan struct{}),
+		keys: make([]string, 0, 2+len(needs)), args: make([]any, 0, 4+len(r.finished)+8*len(needs)), done: make(chan struct{}),
 	}
 	j.keys = append(j.keys, s.leases(), s.reservations())
-	j.args = append(j.args, s.clock(), r.ID, Lease.Milliseconds())
+	j.args = append(j.args, s.clock(), r.ID, Lease.Milliseconds(), len(r.finished))
+	for _, id := range r.finished {
+		j.args = append(j.args, id)
+	}
 	for i := range needs {
 		n := &needs[i]
 		j.keys = append(j.keys, s.counter(n.name))
@@ -235,11 +242,20 @@ func (s *redisStore) Renew(ctx context.Context, instance string, calls []*Held) 
 
 // Release implements Store.
 func (s *redisStore) Release(ctx context.Context, ids ...string) error {
+	return s.each(ctx, releaseScript, ids)
+}
+
+// Finish implements Store.
+func (s *redisStore) Finish(ctx context.Context, ids ...string) error {
+	return s.each(ctx, finishScript, ids)
+}
+
+func (s *redisStore) each(ctx context.Context, script *redis.Script, ids []string) error {
 	args := append(make([]any, 0, 1+len(ids)), s.clock())
 	for _, id := range ids {
 		args = append(args, id)
 	}
-	return releaseScript.Run(ctx, s.client, []string{s.leases(), s.reservations()}, args...).Err()
+	return script.Run(ctx, s.client, []string{s.leases(), s.reservations()}, args...).Err()
 }
 
 // Apply implements Store.

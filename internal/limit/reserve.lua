@@ -1,14 +1,15 @@
 -- Admits a call: all counters are checked and then all taken, or none. KEYS from 3 on are the counters. ARGV: time, id, lease,
--- then of each counter: metric, need (two numbers), limit (two numbers; the first empty: none), first second and end of its
+-- number and ids of calls that are not under way any more; then of each counter: metric, need (two numbers), limit (two numbers; the first empty: none), first second and end of its
 -- window, and when its key expires. Returns a code, the time, and
 -- 0: four numbers of each counter as they are now; 1: which counter does not admit the call, and its four numbers;
 -- 2: the time is outside of a window.
-local id, lease = ARGV[2], tonumber(ARGV[3])
+local id, lease, done = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
+for i = 5, 4 + done do finish(ARGV[i]) end
 reap()
 local again = redis.call('HEXISTS', KEYS[2], id) == 1
 local out, entries, writes = {0, now}, {}, {}
 for i = 1, #KEYS - 2 do
-	local key, at = KEYS[i + 2], 4 + 8 * (i - 1)
+	local key, at = KEYS[i + 2], 5 + done + 8 * (i - 1)
 	local metric, h, l = ARGV[at], tonumber(ARGV[at + 1]), tonumber(ARGV[at + 2])
 	local maxh, maxl = tonumber(ARGV[at + 3]), tonumber(ARGV[at + 4])
 	local o = #out
