@@ -129,7 +129,7 @@ func openedRecord(account string, c *llm.Call, payer, by string, properties []re
 	}
 	if id := c.Identity; id != nil {
 		r.Key, r.KeyAlias, r.Team, r.User = id.KeyName, id.KeyAlias, id.TeamID, id.UserID
-		r.KeyHash = id.KeyHash[:min(len(id.KeyHash), 12)]
+		r.KeyHash, r.KeyID = id.KeyHash[:min(len(id.KeyHash), 12)], id.KeyHash
 	}
 	r.EndUser = record.Clip(r.EndUser)
 	return r

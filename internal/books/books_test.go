@@ -35,8 +35,8 @@ func cost(t testing.TB, n int) price.Amount { return usd(t, fmt.Sprintf("0.%06d%
 
 func payload(t testing.TB, n int, counters []string, at time.Time) []byte {
 	b, err := json.Marshal(Call{
-		Charge:  limit.Charge{ID: fmt.Sprint("call-", n), At: at, Counters: counters, Cost: cost(t, n), InputTokens: int64(n), OutputTokens: 2},
-		KeyHash: fmt.Sprint("key-", n%3), Team: "blue", User: "ann", Customer: "acme", Model: fmt.Sprint("m", n%2),
+		Charge: limit.Charge{ID: fmt.Sprint("call-", n), At: at, Counters: counters, Cost: cost(t, n), InputTokens: int64(n), OutputTokens: 2},
+		KeyID:  fmt.Sprint("key-", n%3), Team: "blue", User: "ann", Customer: "acme", Model: fmt.Sprint("m", n%2),
 	})
 	require.NoError(t, err)
 	return b

@@ -7,12 +7,14 @@ import (
 
 	"github.com/tollgate-llm/tollgate/internal/limit"
 	"github.com/tollgate-llm/tollgate/internal/price"
+	"github.com/tollgate-llm/tollgate/internal/record"
+	"github.com/tollgate-llm/tollgate/internal/spool"
 )
 
 // Call is what the books need of a settled record.
 type Call struct {
 	limit.Charge
-	KeyHash  string // hex SHA-256
+	KeyID    string // hex SHA-256
 	Team     string
 	User     string
 	Customer string // the payer that was resolved
@@ -41,7 +43,7 @@ func (c *Call) scopes() []limit.Scope {
 			list = append(list, limit.Scope{Kind: kind, ID: id})
 		}
 	}
-	add(limit.Key, c.KeyHash)
+	add(limit.Key, c.KeyID)
 	add(limit.Team, c.Team)
 	add(limit.User, c.User)
 	add(limit.Customer, c.Customer)
@@ -101,4 +103,23 @@ func (s sums) list() []limit.Add {
 		return strings.Compare(a.Field, b.Field)
 	})
 	return list
+}
+
+// Decode reads a settled record as it is in the spool. A call counts with its cost whether or not Lago bills it.
+func Decode(r spool.Record) (*Call, error) {
+	rec, err := record.Parse(r.Payload)
+	if err != nil {
+		return nil, err
+	}
+	c := &Call{
+		Charge: limit.Charge{
+			ID: rec.ID, At: rec.Admitted, Counters: rec.Limits,
+			InputTokens: rec.Counts.InputTokens(), OutputTokens: rec.Counts.OutputTokens(),
+		},
+		KeyID: rec.KeyID, Team: rec.Team, User: rec.User, Customer: rec.Payer, Model: rec.Model,
+	}
+	if rec.Cost != "" {
+		c.Cost, err = price.ParseUSD(rec.Cost)
+	}
+	return c, err
 }

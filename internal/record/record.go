@@ -77,6 +77,10 @@ type Record struct {
 	User     string `json:"user,omitempty"`
 	EndUser  string `json:"end_user,omitempty"`
 
+	KeyID    string    `json:"key_id,omitempty"`  // the key's whole SHA-256, hexadecimal
+	Admitted time.Time `json:"admitted,omitzero"` // by the clock of the store of limits
+	Limits   []string  `json:"limits,omitempty"`  // the counters of limits that the call counts in
+
 	// What an estimate of an opened record is priced by.
 	BaseURL string            `json:"base_url,omitempty"`
 	Written map[string]string `json:"written_prices,omitempty"`
@@ -248,6 +252,9 @@ func (r *Record) Append(b, events []byte) []byte {
 	o = o.Opt("team", r.Team)
 	o = o.Opt("user", r.User)
 	o = o.Opt("end_user", r.EndUser)
+	o = o.Opt("key_id", r.KeyID)
+	o = o.time("admitted", r.Admitted)
+	o = r.appendLimits(o)
 	o = o.Opt("base_url", r.BaseURL)
 	o = r.appendWritten(o)
 	o = r.Tariff.append(o)
@@ -286,6 +293,20 @@ func (c *Counts) append(b []byte) Object {
 		}
 	}
 	return kinds.Close()
+}
+
+func (r *Record) appendLimits(o Object) Object {
+	if len(r.Limits) == 0 {
+		return o
+	}
+	o = append(o.Key("limits"), '[')
+	for i, name := range r.Limits {
+		if i > 0 {
+			o = append(o, ',')
+		}
+		o = AppendString(o, name)
+	}
+	return append(o, ']')
 }
 
 func (r *Record) appendModels(o Object) Object {
