@@ -15,6 +15,9 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest/observer"
 
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/tollgate-llm/tollgate/internal/account"
 	"github.com/tollgate-llm/tollgate/internal/llm"
 	"github.com/tollgate-llm/tollgate/internal/record"
 	"github.com/tollgate-llm/tollgate/internal/spool"
@@ -37,8 +40,8 @@ func TestBilledThroughLago(t *testing.T) {
 	defer cancel()
 	require.NoError(t, lago.Await(ctx, func() bool { return lago.EventCount() == calls }))
 	require.Empty(t, lago.Violations())
-	require.Eventually(t, func() bool { return b.account.spool.Stats().Finished == calls }, 10*time.Second, time.Millisecond)
-	st := b.account.status(time.Now())
+	require.Eventually(t, func() bool { return b.account.Spool().Stats().Finished == calls }, 10*time.Second, time.Millisecond)
+	st := statusOf(b.account, time.Now())
 	require.EqualValues(t, calls, st.Delivered)
 	require.Zero(t, st.Pending)
 	for _, e := range b.records() {
@@ -63,10 +66,10 @@ func TestReloadTriesAgainAtOnce(t *testing.T) {
 	b := newBench(t, &Handler{APIBase: lago.URL, APIKey: lago.Key(), EventCode: "tokens"})
 	_, _, err := b.post(chatRoute(plain("application/json", jsonAnswer)))
 	require.NoError(t, err)
-	paused := func() bool { return !b.account.delivery.Status().DeliveryPaused.IsZero() }
+	paused := func() bool { return !b.account.DeliveryStatus().DeliveryPaused.IsZero() }
 	require.Eventually(t, paused, 10*time.Second, time.Millisecond)
 	lago.Always(nil)
-	b.account.configure(b.account.settings)
+	b.account.Configure(b.account.Settings())
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
 	require.NoError(t, lago.Await(ctx, func() bool { return lago.EventCount() == 1 }))
@@ -104,7 +107,7 @@ func TestDamageIsAnErrorOnce(t *testing.T) {
 		h := &Handler{Spool: dir}
 		s, err := h.accountSettings()
 		require.NoError(t, err)
-		a, err := openAccount(s, nil, zap.New(core))
+		a, err := account.Open(s, nil, account.Options{Logger: zap.New(core), Exiting: caddy.Exiting})
 		require.NoError(t, err)
 		require.NoError(t, a.Close())
 		said := ""
@@ -136,7 +139,7 @@ func TestInterruptedCallsAreHeld(t *testing.T) {
 	dir := t.TempDir()
 	id := leaveOpen(t, dir)
 	b := newBench(t, &Handler{Spool: dir})
-	require.EqualValues(t, 1, b.account.status(time.Now()).Interrupted)
+	require.EqualValues(t, 1, statusOf(b.account, time.Now()).Interrupted)
 	all := b.records()
 	require.Len(t, all, 1)
 	require.Equal(t, id, all[0].ID)
@@ -173,9 +176,9 @@ func TestInterruptedCallsAreEstimated(t *testing.T) {
 
 func TestSecondProcessIsRefused(t *testing.T) {
 	b := newBench(t, &Handler{})
-	_, err := openAccount(settings{name: "default", dir: b.account.dir}, nil, zap.NewNop())
+	_, err := account.Open(account.Settings{Name: "default", Dir: b.account.Dir()}, nil, account.Options{Logger: zap.NewNop(), Exiting: caddy.Exiting})
 	require.ErrorContains(t, err, "account default")
-	require.ErrorContains(t, err, b.account.dir, "the operator must see which spool it is")
+	require.ErrorContains(t, err, b.account.Dir(), "the operator must see which spool it is")
 }
 
 // TestRecordRoundTrip reads a record back as it was written, with text that JSON must escape.

@@ -12,6 +12,7 @@ import (
 
 	"github.com/tollgate-llm/tollgate/app"
 	"github.com/tollgate-llm/tollgate/app/operator"
+	"github.com/tollgate-llm/tollgate/internal/account"
 	"github.com/tollgate-llm/tollgate/internal/delivery"
 	"github.com/tollgate-llm/tollgate/internal/spool"
 )
@@ -53,18 +54,18 @@ func (Admin) Routes() []caddy.AdminRoute {
 
 // withAccounts calls fn with the open accounts in the order of their names, or with the named one. They stay open until fn
 // returns.
-func withAccounts(name string, fn func([]*Account) error) error {
+func withAccounts(name string, fn func([]*account.Account) error) error {
 	type entry struct{ name, key string }
 	var open []entry
-	app.Each(func(key string, a *Account) {
-		if name == "" || a.name == name {
-			open = append(open, entry{a.name, key})
+	app.Each(func(key string, a *account.Account) {
+		if name == "" || a.Name() == name {
+			open = append(open, entry{a.Name(), key})
 		}
 	})
 	slices.SortFunc(open, func(a, b entry) int { return cmp.Or(cmp.Compare(a.name, b.name), cmp.Compare(a.key, b.key)) })
-	accounts := make([]*Account, 0, len(open))
+	accounts := make([]*account.Account, 0, len(open))
 	for _, e := range open {
-		if a, release, ok := app.Hold[*Account](e.key); ok {
+		if a, release, ok := app.Hold[*account.Account](e.key); ok {
 			defer release()
 			accounts = append(accounts, a)
 		}
@@ -76,8 +77,8 @@ func withAccounts(name string, fn func([]*Account) error) error {
 }
 
 // eachAccount calls fn for each of them until one fails.
-func eachAccount(name string, fn func(*Account) error) error {
-	return withAccounts(name, func(accounts []*Account) error {
+func eachAccount(name string, fn func(*account.Account) error) error {
+	return withAccounts(name, func(accounts []*account.Account) error {
 		for _, a := range accounts {
 			if err := fn(a); err != nil {
 				return err
@@ -89,24 +90,24 @@ func eachAccount(name string, fn func(*Account) error) error {
 
 // accountStatus is what the admin API tells of an account.
 type accountStatus struct {
-	Account     string           `json:"account"`
-	Spool       string           `json:"spool"`
-	Lago        string           `json:"lago,omitempty"` // base URL; none: ledger only
-	Open        int64            `json:"open"`           // calls under way
-	Pending     int64            `json:"pending"`        // records that Lago does not have yet
-	Rejected    int64            `json:"rejected"`       // records set aside with Lago's words
-	Interrupted int64            `json:"interrupted"`    // calls that an earlier process left open
-	Finished    int64            `json:"finished"`       // delivered or ledger-only records that are still readable
-	Delivered   int64            `json:"delivered"`      // events that Lago took since the process started
-	OldestAge   int64            `json:"oldest_pending_seconds"`
-	Bytes       int64            `json:"spool_bytes"`
-	Full        bool             `json:"spool_full,omitempty"`
-	Drains      int64            `json:"drains"` // answers that are read on after their client hung up
-	LastError   string           `json:"last_error,omitempty"`
-	Offline     bool             `json:"offline,omitempty"`    // read from the spool, not told by an instance
-	AdoptedBy   string           `json:"adopted_by,omitempty"` // the spool that has what is unfinished here
-	Delivery    *delivery.Status `json:"delivery,omitempty"`
-	Payers      *payerStatus     `json:"payers,omitempty"`
+	Account     string               `json:"account"`
+	Spool       string               `json:"spool"`
+	Lago        string               `json:"lago,omitempty"` // base URL; none: ledger only
+	Open        int64                `json:"open"`           // calls under way
+	Pending     int64                `json:"pending"`        // records that Lago does not have yet
+	Rejected    int64                `json:"rejected"`       // records set aside with Lago's words
+	Interrupted int64                `json:"interrupted"`    // calls that an earlier process left open
+	Finished    int64                `json:"finished"`       // delivered or ledger-only records that are still readable
+	Delivered   int64                `json:"delivered"`      // events that Lago took since the process started
+	OldestAge   int64                `json:"oldest_pending_seconds"`
+	Bytes       int64                `json:"spool_bytes"`
+	Full        bool                 `json:"spool_full,omitempty"`
+	Drains      int64                `json:"drains"` // answers that are read on after their client hung up
+	LastError   string               `json:"last_error,omitempty"`
+	Offline     bool                 `json:"offline,omitempty"`    // read from the spool, not told by an instance
+	AdoptedBy   string               `json:"adopted_by,omitempty"` // the spool that has what is unfinished here
+	Delivery    *delivery.Status     `json:"delivery,omitempty"`
+	Payers      *account.PayerStatus `json:"payers,omitempty"`
 }
 
 // spoolStatus is the part of the status that the spool tells.
@@ -123,19 +124,17 @@ func spoolStatus(sp *spool.Spool, now time.Time) accountStatus {
 }
 
 // status returns the account's figures.
-func (a *Account) status(now time.Time) accountStatus {
-	out := spoolStatus(a.spool, now)
-	a.mu.Lock()
-	lago := a.settings.apiBase
-	a.mu.Unlock()
-	out.Account, out.Spool, out.Lago, out.Drains = a.name, a.dir, lago, a.drains.Load()
-	d := a.delivery.Status()
+func statusOf(a *account.Account, now time.Time) accountStatus {
+	out := spoolStatus(a.Spool(), now)
+	lago := a.Settings().APIBase
+	out.Account, out.Spool, out.Lago, out.Drains = a.Name(), a.Dir(), lago, a.Drains()
+	d := a.DeliveryStatus()
 	out.Delivered = d.Results[delivery.Accepted] + d.Results[delivery.Duplicate]
 	if out.LastError == "" {
 		out.LastError = d.LastError
 	}
 	if lago != "" {
-		p := a.payers.state()
+		p := a.PayerStatus()
 		out.Delivery, out.Payers = &d, &p
 	}
 	return out
@@ -153,8 +152,8 @@ func serveStatus(w http.ResponseWriter, r *http.Request) error {
 	}
 	now := time.Now()
 	list := statusList{Version: operator.Version(), Accounts: []accountStatus{}}
-	err := eachAccount("", func(a *Account) error {
-		list.Accounts = append(list.Accounts, a.status(now))
+	err := eachAccount("", func(a *account.Account) error {
+		list.Accounts = append(list.Accounts, statusOf(a, now))
 		return nil
 	})
 	if err != nil {
@@ -172,8 +171,8 @@ func serveListing(l listing) caddy.AdminHandlerFunc {
 		}
 		return operator.WriteLines(w, func(out io.Writer) error {
 			limit := q.limit
-			err := eachAccount(q.account, func(a *Account) error {
-				n, err := l.write(r.Context(), out, ledger{a.name, a.spool}, q)
+			err := eachAccount(q.account, func(a *account.Account) error {
+				n, err := l.write(r.Context(), out, ledger{a.Name(), a.Spool()}, q)
 				if q.limit -= n; err == nil && limit > 0 && q.limit <= 0 {
 					return errEnough
 				}

@@ -2,7 +2,6 @@ package lagobilling
 
 import (
 	"errors"
-	"fmt"
 	"maps"
 	"net/http"
 	"path/filepath"
@@ -10,10 +9,9 @@ import (
 	"strings"
 	"time"
 
-	"go.uber.org/zap"
-
 	"github.com/tollgate-llm/tollgate/app"
 	"github.com/tollgate-llm/tollgate/app/operator"
+	"github.com/tollgate-llm/tollgate/internal/account"
 	"github.com/tollgate-llm/tollgate/internal/record"
 	"github.com/tollgate-llm/tollgate/internal/spool"
 )
@@ -59,12 +57,12 @@ func serveAdopt(w http.ResponseWriter, r *http.Request) error {
 		res.Account = q.Account
 	}
 	taken := false
-	err = eachAccount(res.Account, func(a *Account) error {
+	err = eachAccount(res.Account, func(a *account.Account) error {
 		if taken {
 			return nil
 		}
 		taken = true
-		return a.adopt(q.Dir, newest, &res)
+		return adopt(a, q.Dir, newest, &res)
 	})
 	if err != nil {
 		return err
@@ -75,7 +73,7 @@ func serveAdopt(w http.ResponseWriter, r *http.Request) error {
 // onlyAccount returns the name of the account that is open, if it is one.
 func onlyAccount() string {
 	names := make(map[string]bool)
-	app.Each(func(_ string, a *Account) { names[a.name] = true })
+	app.Each(func(_ string, a *account.Account) { names[a.Name()] = true })
 	if len(names) != 1 {
 		return ""
 	}
@@ -89,7 +87,7 @@ func surveyAdoption(dir string) (res adoptResult, newest time.Time, err error) {
 		return res, newest, operator.Refuse(http.StatusBadRequest, "%w", err)
 	}
 	accounts := make(map[string]bool)
-	owner, err := spoolOwner(dir)
+	owner, err := account.SpoolOwner(dir)
 	if err != nil {
 		return res, newest, errors.Join(err, from.Close())
 	}
@@ -135,30 +133,13 @@ func surveyAdoption(dir string) (res adoptResult, newest time.Time, err error) {
 	return res, newest, nil
 }
 
-func (a *Account) adopt(dir string, newest time.Time, res *adoptResult) error {
-	a.operating.Lock()
-	defer a.operating.Unlock()
-	if err := a.delivery.Adopted(newest); err != nil {
-		return fmt.Errorf("noting that adopted records may have been sent: %w", err)
-	}
-	n, err := a.spool.Adopt(dir)
+func adopt(a *account.Account, dir string, newest time.Time, res *adoptResult) (err error) {
+	res.Records, res.Estimated, err = a.Adopt(dir, newest, res.Interrupted > 0)
 	switch {
 	case errors.Is(err, spool.ErrLocked), errors.Is(err, spool.ErrAdopted):
 		return operator.Refuse(http.StatusConflict, "%w", err)
 	case errors.Is(err, spool.ErrFull):
-		return operator.Refuse(http.StatusInsufficientStorage, "account %s: %w; it has no room for the records of %s", a.name, err, dir)
-	case err != nil:
-		return err
+		return operator.Refuse(http.StatusInsufficientStorage, "account %s: %w; it has no room for the records of %s", a.Name(), err, dir)
 	}
-	res.Records = n
-	a.mu.Lock()
-	policy := a.settings.interrupted
-	a.mu.Unlock()
-	if policy == "estimate" && res.Interrupted > 0 {
-		if res.Estimated, err = a.resolveInterrupted(a.fallback(), policy); err != nil {
-			return fmt.Errorf("the records of %s are taken over, but not all interrupted calls are billed: %w", dir, err)
-		}
-	}
-	a.logger.Info("the records of another instance were taken over", zap.String("spool", dir), zap.Int("records", n))
-	return nil
+	return err
 }

@@ -11,6 +11,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/tollgate-llm/tollgate/app/operator"
+	"github.com/tollgate-llm/tollgate/internal/account"
 	"github.com/tollgate-llm/tollgate/internal/record"
 	"github.com/tollgate-llm/tollgate/internal/spool"
 	"github.com/tollgate-llm/tollgate/internal/tariff"
@@ -31,13 +32,13 @@ type changeResult struct {
 
 // chosen are the records of one account that an operator named.
 type chosen struct {
-	account *Account
+	account *account.Account
 	records []spool.Record
 }
 
 // choose finds the records that are named, or all, in the given states. A name that is not found is an error, and then
 // nothing is changed. Records that say that they are discarded are left to discard, which a crash may have cut off.
-func (q changeRequest) choose(accounts []*Account, states []spool.State) ([]chosen, error) {
+func (q changeRequest) choose(accounts []*account.Account, states []spool.State) ([]chosen, error) {
 	wanted := make(map[spool.ID]bool, len(q.IDs))
 	for _, text := range q.IDs {
 		id, err := uuid.Parse(text)
@@ -49,7 +50,7 @@ func (q changeRequest) choose(accounts []*Account, states []spool.State) ([]chos
 	var found []chosen
 	for _, a := range accounts {
 		c := chosen{account: a}
-		err := a.spool.Select(states, time.Time{}, time.Time{}, func(rec spool.Record) error {
+		err := a.Spool().Select(states, time.Time{}, time.Time{}, func(rec spool.Record) error {
 			if !q.All && !wanted[rec.ID] || q.Reason == "" && record.Discarded(rec.Payload) {
 				return nil
 			}
@@ -85,10 +86,10 @@ func (q changeRequest) choose(accounts []*Account, states []spool.State) ([]chos
 // change makes a change to the records that are chosen, and answers how many were changed. check, which may be nil, looks at
 // each account that has some before the first change. The accounts stay open until the change is made.
 func (q changeRequest) change(
-	w http.ResponseWriter, states []spool.State, check func(*Account) error, fn func(*Account, []spool.Record) (int, error),
+	w http.ResponseWriter, states []spool.State, check func(*account.Account) error, fn func(*account.Account, []spool.Record) (int, error),
 ) error {
 	var res changeResult
-	err := withAccounts(q.Account, func(accounts []*Account) error {
+	err := withAccounts(q.Account, func(accounts []*account.Account) error {
 		found, err := q.choose(accounts, states)
 		if err != nil {
 			return err
@@ -104,7 +105,7 @@ func (q changeRequest) change(
 		for _, c := range found {
 			n, err := fn(c.account, c.records)
 			if res.Records += n; err != nil {
-				return fmt.Errorf("account %s: %w", c.account.name, err)
+				return fmt.Errorf("account %s: %w", c.account.Name(), err)
 			}
 		}
 		return nil
@@ -116,9 +117,9 @@ func (q changeRequest) change(
 }
 
 // sends reports an account whose records nothing would send.
-func (a *Account) sends() error {
-	if a.lago() == nil {
-		return operator.Refuse(http.StatusConflict, "account %s has no Lago (api_base), so nothing would be sent", a.name)
+func sends(a *account.Account) error {
+	if a.Lago() == nil {
+		return operator.Refuse(http.StatusConflict, "account %s has no Lago (api_base), so nothing would be sent", a.Name())
 	}
 	return nil
 }
@@ -133,16 +134,14 @@ func serveRetry(w http.ResponseWriter, r *http.Request) error {
 		return operator.Refuse(http.StatusBadRequest, "retry takes no reason")
 	}
 	q.All = len(q.IDs) == 0
-	return q.change(w, []spool.State{spool.StateRejected}, (*Account).sends, func(a *Account, records []spool.Record) (int, error) {
+	return q.change(w, []spool.State{spool.StateRejected}, sends, func(a *account.Account, records []spool.Record) (int, error) {
 		seqs := make([]uint64, len(records))
 		for i, rec := range records {
 			seqs[i] = rec.Seq
 		}
-		a.operating.Lock()
-		n, err := a.spool.Retry(seqs...)
-		a.operating.Unlock()
+		n, err := a.Retry(seqs)
 		if err == nil {
-			a.logger.Info("rejected records are sent again", zap.Int("records", n))
+			a.Logger().Info("rejected records are sent again", zap.Int("records", n))
 		}
 		return n, err
 	})
@@ -168,52 +167,15 @@ func serveEstimate(w http.ResponseWriter, r *http.Request) error {
 	if q.Reason != "" {
 		return operator.Refuse(http.StatusBadRequest, "estimate takes no reason")
 	}
-	return q.change(w, []spool.State{spool.StateInterrupted}, nil, func(a *Account, records []spool.Record) (int, error) {
-		n, err := a.settleInterrupted(records, func(opened *record.Record, now time.Time) ([]byte, bool, error) {
-			return tariff.Estimate(opened, a.fallback(), now)
+	return q.change(w, []spool.State{spool.StateInterrupted}, nil, func(a *account.Account, records []spool.Record) (int, error) {
+		n, err := a.SettleInterrupted(records, func(opened *record.Record, now time.Time) ([]byte, bool, error) {
+			return tariff.Estimate(opened, a.Fallback(), now)
 		})
 		if err == nil {
-			a.logger.Info("an operator had interrupted calls billed for their estimated input", zap.Int("calls", n))
+			a.Logger().Info("an operator had interrupted calls billed for their estimated input", zap.Int("calls", n))
 		}
 		return n, err
 	})
-}
-
-// settleInterrupted settles interrupted calls with the payload that settled makes.
-func (a *Account) settleInterrupted(records []spool.Record, settled func(*record.Record, time.Time) ([]byte, bool, error)) (n int, err error) {
-	a.operating.Lock()
-	defer a.operating.Unlock()
-	wanted := ids(records)
-	left, err := a.spool.Interrupted()
-	if err != nil {
-		return 0, err
-	}
-	for _, rec := range left {
-		if !wanted[rec.ID] {
-			continue
-		}
-		opened, err := record.Parse(rec.Payload)
-		if err != nil {
-			return n, fmt.Errorf("call %s: %w", uuid.UUID(rec.ID), err)
-		}
-		payload, deliver, err := settled(opened, time.Now())
-		if err != nil {
-			return n, fmt.Errorf("call %s: %w", uuid.UUID(rec.ID), err)
-		}
-		if err := a.spool.ResolveInterrupted(rec.ID, payload, deliver && a.delivers.Load()); err != nil {
-			return n, fmt.Errorf("call %s: %w", uuid.UUID(rec.ID), err)
-		}
-		n++
-	}
-	return n, nil
-}
-
-func ids(records []spool.Record) map[spool.ID]bool {
-	set := make(map[spool.ID]bool, len(records))
-	for _, rec := range records {
-		set[rec.ID] = true
-	}
-	return set
 }
 
 // serveDiscard settles interrupted and rejected records as never to be billed, for a reason that stands in the record.
@@ -232,8 +194,8 @@ func serveDiscard(w http.ResponseWriter, r *http.Request) error {
 	if err := printable("the reason", q.Reason); err != nil {
 		return operator.Refuse(http.StatusBadRequest, "%w", err)
 	}
-	return q.change(w, []spool.State{spool.StateInterrupted, spool.StateRejected}, nil, func(a *Account, records []spool.Record) (int, error) {
-		n, err := a.settleInterrupted(records, func(opened *record.Record, now time.Time) ([]byte, bool, error) {
+	return q.change(w, []spool.State{spool.StateInterrupted, spool.StateRejected}, nil, func(a *account.Account, records []spool.Record) (int, error) {
+		n, err := a.SettleInterrupted(records, func(opened *record.Record, now time.Time) ([]byte, bool, error) {
 			opened.ForgetOpened()
 			opened.Outcome, opened.Settled = record.OutcomeInterrupted, now
 			opened.NotBilled, opened.Discarded = record.NotBilledDiscarded, q.Reason
@@ -242,42 +204,10 @@ func serveDiscard(w http.ResponseWriter, r *http.Request) error {
 		if err != nil {
 			return n, err
 		}
-		rejected, err := a.discardRejected(records, q.Reason)
+		rejected, err := a.DiscardRejected(records, q.Reason)
 		if n += rejected; err == nil {
-			a.logger.Warn("an operator discarded records; they are not billed", zap.Int("records", n), zap.String("reason", q.Reason))
+			a.Logger().Warn("an operator discarded records; they are not billed", zap.Int("records", n), zap.String("reason", q.Reason))
 		}
 		return n, err
 	})
-}
-
-// discardRejected finishes rejected records with the reason in them. Their events stay as they are, to be seen.
-func (a *Account) discardRejected(records []spool.Record, reason string) (n int, err error) {
-	a.operating.Lock()
-	defer a.operating.Unlock()
-	wanted := ids(records)
-	var now []spool.Record
-	err = a.spool.Select([]spool.State{spool.StateRejected}, time.Time{}, time.Time{}, func(rec spool.Record) error {
-		if wanted[rec.ID] {
-			payload, err := record.Discard(rec.Payload, reason)
-			if err != nil {
-				return fmt.Errorf("call %s: %w", uuid.UUID(rec.ID), err)
-			}
-			rec.Payload = payload
-			now = append(now, rec)
-		}
-		return nil
-	})
-	for _, rec := range now {
-		if err != nil {
-			break
-		}
-		// A crash between the two leaves a rejected record that says why it is to be discarded.
-		if _, err = a.spool.Amend(rec.Seq, rec.Payload); err == nil {
-			err = a.spool.Done(rec.Seq)
-		}
-		if err == nil {
-			n++
-		}
-	}
-	return n, err
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/tollgate-llm/tollgate/app/operator"
+	"github.com/tollgate-llm/tollgate/internal/account"
 	"github.com/tollgate-llm/tollgate/internal/audit"
 )
 
@@ -19,8 +20,8 @@ func serveCheck(w http.ResponseWriter, r *http.Request) error {
 	}
 	return operator.Work(w, r, operator.ProgressEvery, func(ctx context.Context, progress operator.Report) (any, error) {
 		list := audit.CheckList{OK: true, Accounts: []audit.CheckReport{}}
-		err := eachAccount(v.Get("account"), func(a *Account) error {
-			report, err := a.audit().Check(ctx, progress)
+		err := eachAccount(v.Get("account"), func(a *account.Account) error {
+			report, err := audited(a).Check(ctx, progress)
 			list.Accounts = append(list.Accounts, report)
 			list.OK = list.OK && report.OK
 			return err
@@ -48,8 +49,8 @@ func serveSetup(w http.ResponseWriter, r *http.Request) error {
 	}
 	return operator.Work(w, r, operator.ProgressEvery, func(ctx context.Context, progress operator.Report) (any, error) {
 		list := audit.SetupList{OK: true, DryRun: r.Method == http.MethodGet, Accounts: []audit.SetupReport{}}
-		err := eachAccount(q.Account, func(a *Account) error {
-			report := a.audit().SetUp(ctx, list.DryRun, progress)
+		err := eachAccount(q.Account, func(a *account.Account) error {
+			report := audited(a).SetUp(ctx, list.DryRun, progress)
 			list.Accounts = append(list.Accounts, report)
 			list.OK = list.OK && report.OK
 			return ctx.Err()
@@ -81,14 +82,14 @@ func serveReconcile(w http.ResponseWriter, r *http.Request) error {
 	}
 	return operator.Work(w, r, operator.ProgressEvery, func(ctx context.Context, progress operator.Report) (any, error) {
 		report := audit.ReconcileReport{OK: true, Since: q.Since, Until: q.Until, Lines: []audit.Line{}}
-		err := eachAccount(name, func(a *Account) error {
-			if err := a.sends(); err != nil {
+		err := eachAccount(name, func(a *account.Account) error {
+			if err := sends(a); err != nil {
 				if name == "" {
 					return nil
 				}
-				return operator.Refuse(http.StatusConflict, "account %s has no Lago (api_base) to compare with", a.name)
+				return operator.Refuse(http.StatusConflict, "account %s has no Lago (api_base) to compare with", a.Name())
 			}
-			lines, err := a.audit().Reconcile(ctx, q, progress)
+			lines, err := audited(a).Reconcile(ctx, q, progress)
 			report.Lines = append(report.Lines, lines...)
 			for i := range lines {
 				report.Differences += len(lines[i].Differences)
@@ -100,10 +101,7 @@ func serveReconcile(w http.ResponseWriter, r *http.Request) error {
 	})
 }
 
-// audit is the account as its ledger and its Lago are compared.
-func (a *Account) audit() *audit.Account {
-	a.mu.Lock()
-	retain := a.settings.retain
-	a.mu.Unlock()
-	return &audit.Account{Name: a.name, Spool: a.spool, Lago: a.lago(), Retain: retain, Tariffs: a.tariffs()}
+// audited is the account as its ledger and its Lago are compared.
+func audited(a *account.Account) *audit.Account {
+	return &audit.Account{Name: a.Name(), Spool: a.Spool(), Lago: a.Lago(), Retain: a.Settings().Retain, Tariffs: a.Tariffs()}
 }

@@ -8,6 +8,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/tollgate-llm/tollgate/app/operator"
+	"github.com/tollgate-llm/tollgate/internal/account"
 	"github.com/tollgate-llm/tollgate/internal/lago"
 	"github.com/tollgate-llm/tollgate/internal/record"
 	"github.com/tollgate-llm/tollgate/internal/spool"
@@ -68,14 +69,14 @@ func replay(w http.ResponseWriter, q replayRequest, send bool) error {
 		return operator.Refuse(http.StatusBadRequest, "replay needs since and until, and since before until")
 	}
 	res := replayResult{Since: since, Until: until, Sent: send, Accounts: []replayAccount{}}
-	err = eachAccount(q.Account, func(a *Account) error {
-		if err := a.sends(); err != nil {
+	err = eachAccount(q.Account, func(a *account.Account) error {
+		if err := sends(a); err != nil {
 			if q.Account == "" {
 				return nil
 			}
 			return err
 		}
-		one, err := a.replay(since, until, send)
+		one, err := replayOne(a, since, until, send)
 		res.Accounts = append(res.Accounts, one)
 		res.Records += one.Records
 		res.Events += one.Events
@@ -87,10 +88,8 @@ func replay(w http.ResponseWriter, q replayRequest, send bool) error {
 	return operator.WriteJSON(w, res)
 }
 
-func (a *Account) replay(since, until time.Time, send bool) (res replayAccount, err error) {
-	a.operating.Lock()
-	defer a.operating.Unlock()
-	res.Account, res.Warning = a.name, a.replayWarning()
+func replayOne(a *account.Account, since, until time.Time, send bool) (res replayAccount, err error) {
+	res.Account, res.Warning = a.Name(), replayWarning(a)
 	match := func(rec spool.Record) bool {
 		events, err := record.Events(rec.Payload)
 		if err != nil || len(events) == 0 || record.Discarded(rec.Payload) {
@@ -100,13 +99,13 @@ func (a *Account) replay(since, until time.Time, send bool) (res replayAccount, 
 		return true
 	}
 	if send {
-		if res.Records, err = a.spool.Replay(since, until, match); err != nil {
-			return res, fmt.Errorf("account %s: %w", a.name, err)
+		if res.Records, err = a.Replay(since, until, match); err != nil {
+			return res, fmt.Errorf("account %s: %w", a.Name(), err)
 		}
-		a.logger.Info("finished records are sent again", zap.Int("records", res.Records), zap.Time("since", since), zap.Time("until", until))
+		a.Logger().Info("finished records are sent again", zap.Int("records", res.Records), zap.Time("since", since), zap.Time("until", until))
 		return res, nil
 	}
-	err = a.spool.Select([]spool.State{spool.StateDone}, since, until, func(rec spool.Record) error {
+	err = a.Spool().Select([]spool.State{spool.StateDone}, since, until, func(rec spool.Record) error {
 		if match(rec) {
 			res.Records++
 		}
@@ -116,8 +115,8 @@ func (a *Account) replay(since, until time.Time, send bool) (res replayAccount, 
 }
 
 // replayWarning says where sending again is not without danger.
-func (a *Account) replayWarning() string {
-	switch a.delivery.Status().EventsStore {
+func replayWarning(a *account.Account) string {
+	switch a.DeliveryStatus().EventsStore {
 	case lago.ClickHouse:
 		return "this Lago keeps events in ClickHouse: what it has already counts once only if the organization has clickhouse_deduplication_enabled"
 	case "":

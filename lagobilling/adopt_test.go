@@ -32,7 +32,7 @@ func fillDeadSpool(t *testing.T, account, dir string) (events []string) {
 	}
 	sp, err := spool.Open(spool.Options{Dir: dir})
 	require.NoError(t, err)
-	require.NoError(t, b.account.spool.Scan(time.Time{}, time.Time{}, func(rec spool.Record) error {
+	require.NoError(t, b.account.Spool().Scan(time.Time{}, time.Time{}, func(rec spool.Record) error {
 		bodies, err := record.Events(rec.Payload)
 		if err != nil {
 			return err

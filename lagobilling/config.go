@@ -11,6 +11,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/tollgate-llm/tollgate/app/setting"
+	"github.com/tollgate-llm/tollgate/internal/account"
 	"github.com/tollgate-llm/tollgate/internal/delivery"
 	"github.com/tollgate-llm/tollgate/internal/lago"
 	"github.com/tollgate-llm/tollgate/internal/tariff"
@@ -22,27 +23,10 @@ const (
 	longestDrain  = time.Hour
 )
 
-// settings are the resolved settings of an account: what its spool and its delivery need. Two handlers of one
-// configuration that name the same account must agree on all of them.
-type settings struct {
-	name        string
-	dir         string // absolute
-	durability  string
-	spoolMax    int64
-	retain      time.Duration
-	interrupted string
-	apiBase     string // empty: ledger only
-	apiKey      string
-	eventCode   string
-	late        string
-	payerCheck  string
-	maxDrains   int
-}
-
 // choices are the values that a setting may have, its default first.
 var choices = map[string][]string{
 	"missing_payer": {"reject", "default", "unbilled"},
-	"payer_check":   {payerCheckWarn, payerCheckOff, payerCheckReject},
+	"payer_check":   {account.PayerCheckWarn, account.PayerCheckOff, account.PayerCheckReject},
 	"events":        {tariff.PerRequest, tariff.PerTokenType, tariff.Cost},
 	"token_counts":  {tariff.Disjoint, tariff.SDK},
 	"durability":    {"process", "fsync"},
@@ -72,7 +56,7 @@ func checkPropertyName(name string) error {
 func choose(name, value string) (string, error) { return setting.Choice(name, value, choices[name]...) }
 
 // accountSettings resolves what the account needs.
-func (h *Handler) accountSettings() (s settings, err error) {
+func (h *Handler) accountSettings() (s account.Settings, err error) {
 	set := func(to *string, name, value, fallback string) {
 		if err != nil {
 			return
@@ -86,38 +70,38 @@ func (h *Handler) accountSettings() (s settings, err error) {
 			*to, err = choose(name, value)
 		}
 	}
-	set(&s.name, "account", h.Account, "default")
-	if err == nil && !accountName.MatchString(s.name) {
-		err = fmt.Errorf("account %q: a name has up to 64 letters, digits, dots, dashes and underscores", s.name)
+	set(&s.Name, "account", h.Account, "default")
+	if err == nil && !accountName.MatchString(s.Name) {
+		err = fmt.Errorf("account %q: a name has up to 64 letters, digits, dots, dashes and underscores", s.Name)
 	}
-	set(&s.dir, "spool", h.Spool, filepath.Join(caddy.AppDataDir(), "tollgate", "spool", s.name))
-	set(&s.apiBase, "api_base", h.APIBase, "")
-	set(&s.apiKey, "api_key", h.APIKey, "")
-	set(&s.eventCode, "event_code", h.EventCode, "")
-	pick(&s.durability, "durability", h.Durability)
-	pick(&s.interrupted, "interrupted", h.Interrupted)
-	pick(&s.late, "late", h.Late)
-	pick(&s.payerCheck, "payer_check", h.PayerCheck)
+	set(&s.Dir, "spool", h.Spool, filepath.Join(caddy.AppDataDir(), "tollgate", "spool", s.Name))
+	set(&s.APIBase, "api_base", h.APIBase, "")
+	set(&s.APIKey, "api_key", h.APIKey, "")
+	set(&s.EventCode, "event_code", h.EventCode, "")
+	pick(&s.Durability, "durability", h.Durability)
+	pick(&s.Interrupted, "interrupted", h.Interrupted)
+	pick(&s.Late, "late", h.Late)
+	pick(&s.PayerCheck, "payer_check", h.PayerCheck)
 	if err != nil {
 		return s, err
 	}
-	if s.retain, err = setting.Duration("retain", h.Retain, 72*time.Hour, time.Second, 10*365*24*time.Hour); err != nil {
+	if s.Retain, err = setting.Duration("retain", h.Retain, 72*time.Hour, time.Second, 10*365*24*time.Hour); err != nil {
 		return s, err
 	}
-	if s.spoolMax, err = setting.Size("spool_max", h.SpoolMax, 10_000_000_000, 64<<10, 1<<62); err != nil {
+	if s.SpoolMax, err = setting.Size("spool_max", h.SpoolMax, 10_000_000_000, 64<<10, 1<<62); err != nil {
 		return s, err
 	}
-	if s.maxDrains, err = setting.Int("max_drains", h.MaxDrains, 1000, 0, 1_000_000); err != nil {
+	if s.MaxDrains, err = setting.Int("max_drains", h.MaxDrains, 1000, 0, 1_000_000); err != nil {
 		return s, err
 	}
-	if s.dir, err = filepath.Abs(s.dir); err != nil {
+	if s.Dir, err = filepath.Abs(s.Dir); err != nil {
 		return s, fmt.Errorf("spool: %w", err)
 	}
-	if err := printable("event_code", s.eventCode); err != nil {
+	if err := printable("event_code", s.EventCode); err != nil {
 		return s, err
 	}
-	if s.apiBase != "" {
-		if _, err := lago.ParseBase(s.apiBase); err != nil {
+	if s.APIBase != "" {
+		if _, err := lago.ParseBase(s.APIBase); err != nil {
 			return s, fmt.Errorf("api_base: %w", err)
 		}
 	}

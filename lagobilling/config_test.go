@@ -9,6 +9,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/tollgate-llm/tollgate/internal/account"
 	"github.com/tollgate-llm/tollgate/internal/testkit/adapttest"
 )
 
@@ -84,9 +85,9 @@ func TestSpoolIsOneAccounts(t *testing.T) {
 		newBench(t, &Handler{Account: "a", Spool: dir})
 		require.ErrorContains(t, provision(t, &Handler{Account: "b", Spool: dir}), "holds the records of account a")
 	})
-	_, err := openAccount(settings{name: "b", dir: dir}, nil, zap.NewNop())
+	_, err := account.Open(account.Settings{Name: "b", Dir: dir}, nil, account.Options{Logger: zap.NewNop(), Exiting: caddy.Exiting})
 	require.ErrorContains(t, err, "holds the records of account a, so account b must not send them")
-	account, err := openAccount(settings{name: "a", dir: dir}, nil, zap.NewNop())
+	account, err := account.Open(account.Settings{Name: "a", Dir: dir}, nil, account.Options{Logger: zap.NewNop(), Exiting: caddy.Exiting})
 	require.NoError(t, err)
 	require.NoError(t, account.Close())
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/tollgate-llm/tollgate/internal/account"
 	"github.com/tollgate-llm/tollgate/internal/llm"
 	"github.com/tollgate-llm/tollgate/internal/record"
 	"github.com/tollgate-llm/tollgate/internal/usage"
@@ -36,7 +37,7 @@ func BenchmarkEncode(b *testing.B) {
 		b.Run(name, func(b *testing.B) {
 			b.ReportAllocs()
 			h := &Handler{metrics: newCallMetrics()}
-			require.NoError(b, h.resolveTariff(settings{}))
+			require.NoError(b, h.resolveTariff(account.Settings{}))
 			first, target, res := aCall(baseURL)
 			var opened, events, settled []byte
 			for b.Loop() {

@@ -14,6 +14,7 @@ import (
 
 	"github.com/tollgate-llm/tollgate/app"
 	"github.com/tollgate-llm/tollgate/app/setting"
+	"github.com/tollgate-llm/tollgate/internal/account"
 	"github.com/tollgate-llm/tollgate/internal/endpoint"
 	"github.com/tollgate-llm/tollgate/internal/llm"
 	"github.com/tollgate-llm/tollgate/internal/price"
@@ -134,7 +135,7 @@ type Handler struct {
 	rejectPrice  bool
 	tariff       *tariff.Tariff
 	app          *app.App
-	account      *app.Ref[*Account]
+	account      *app.Ref[*account.Account]
 	logger       *zap.Logger
 	metrics      *callMetrics
 }
@@ -180,18 +181,20 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	if err := errors.Join(agree(h.app, s), checkOpenAccounts(s)); err != nil {
 		return err
 	}
-	logger, fallback, inForce := h.logger, h.tariff, tariffsOf(h, s.name)
-	h.account = app.Use(h.app, "lagobilling "+s.dir,
-		func() (*Account, error) { return openAccount(s, fallback, logger) },
-		func(a *Account) {
-			a.configure(s)
-			a.use(inForce)
+	logger, fallback, inForce := h.logger, h.tariff, tariffsOf(h, s.Name)
+	h.account = app.Use(h.app, "lagobilling "+s.Dir,
+		func() (*account.Account, error) {
+			return account.Open(s, fallback, account.Options{Logger: logger, OnResult: theMetrics.delivered, Exiting: caddy.Exiting})
+		},
+		func(a *account.Account) {
+			a.Configure(s)
+			a.Use(inForce.list)
 		})
 	return nil
 }
 
 // resolveRest resolves what is the handler's own.
-func (h *Handler) resolveRest(s settings) (err error) {
+func (h *Handler) resolveRest(s account.Settings) (err error) {
 	if h.missing, err = choose("missing_payer", h.MissingPayer); err != nil {
 		return err
 	}
@@ -214,8 +217,8 @@ func (h *Handler) resolveRest(s settings) (err error) {
 }
 
 // resolveTariff resolves what calls cost and how their events look.
-func (h *Handler) resolveTariff(s settings) (err error) {
-	c := tariff.Config{Code: s.eventCode}
+func (h *Handler) resolveTariff(s account.Settings) (err error) {
+	c := tariff.Config{Code: s.EventCode}
 	if c.Events, err = choose("events", h.Events); err != nil {
 		return err
 	}

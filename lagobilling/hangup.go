@@ -32,7 +32,7 @@ type hangup struct {
 
 // attach returns the request with the context that the upstream is to have.
 func (m *meter) attach(ctx context.Context, r *http.Request) *http.Request {
-	m.quit = m.account.quit
+	m.quit = m.account.Context()
 	own, cancel := context.WithCancel(valuesOf{m.quit, ctx})
 	m.cancel = cancel
 	m.stop = context.AfterFunc(ctx, m.hangUp)
@@ -65,7 +65,7 @@ func (m *meter) hangUp() {
 		return
 	}
 	m.call.SetClientGone()
-	if !m.drains() || !m.account.claimDrain() {
+	if !m.drains() || !m.account.ClaimDrain() {
 		m.cutOff()
 		return
 	}
@@ -106,7 +106,7 @@ func (m *meter) detach() {
 	m.slot = false
 	m.mu.Unlock()
 	if slot {
-		m.account.releaseDrain()
+		m.account.ReleaseDrain()
 	}
 	m.cancel()
 }

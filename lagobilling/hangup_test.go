@@ -112,7 +112,7 @@ func TestHangUp(t *testing.T) {
 				defer close(done)
 				if c.hangup == hangupDrained {
 					// The provider goes on when the slot is claimed, that is, when the meter knows of the hang-up.
-					require.Eventually(t, func() bool { return b.account.drains.Load() == 1 }, 10*time.Second, time.Millisecond)
+					require.Eventually(t, func() bool { return b.account.Drains() == 1 }, 10*time.Second, time.Millisecond)
 					close(gone)
 				}
 			}()
@@ -127,7 +127,7 @@ func TestHangUp(t *testing.T) {
 			if c.source == usage.Reported {
 				require.EqualValues(t, 1050, e.Counts.InputTokens()+e.Counts.OutputTokens())
 			}
-			require.Zero(t, b.account.drains.Load(), "the slot is free again")
+			require.Zero(t, b.account.Drains(), "the slot is free again")
 		})
 	}
 }
@@ -190,14 +190,4 @@ func TestHangUpBeforeAnythingWasSent(t *testing.T) {
 	require.Equal(t, record.OutcomeClientGone, e.Outcome)
 	require.Equal(t, record.NotBilledUnsent, e.NotBilled)
 	require.Empty(t, e.Events)
-}
-
-func TestDrainSlots(t *testing.T) {
-	var a Account
-	a.maxDrains.Store(2)
-	require.True(t, a.claimDrain())
-	require.True(t, a.claimDrain())
-	require.False(t, a.claimDrain())
-	a.releaseDrain()
-	require.True(t, a.claimDrain())
 }

@@ -19,6 +19,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/tollgate-llm/tollgate/app"
+	"github.com/tollgate-llm/tollgate/internal/account"
 	"github.com/tollgate-llm/tollgate/internal/llm"
 	"github.com/tollgate-llm/tollgate/internal/record"
 	"github.com/tollgate-llm/tollgate/internal/spool"
@@ -29,7 +30,7 @@ import (
 type bench struct {
 	t       *testing.T
 	handler *Handler
-	account *Account
+	account *account.Account
 	server  *httptest.Server
 	client  *http.Client
 	url     string
@@ -197,7 +198,7 @@ func (b *bench) post(rt route) (*http.Response, string, error) {
 func (b *bench) records() []ledgerEntry {
 	b.t.Helper()
 	var out []ledgerEntry
-	require.NoError(b.t, b.account.spool.Scan(time.Time{}, time.Time{}, func(rec spool.Record) error {
+	require.NoError(b.t, b.account.Spool().Scan(time.Time{}, time.Time{}, func(rec spool.Record) error {
 		r, err := record.Parse(rec.Payload)
 		if err != nil {
 			return err

@@ -17,12 +17,13 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/tollgate-llm/tollgate/app"
+	"github.com/tollgate-llm/tollgate/internal/account"
 	"github.com/tollgate-llm/tollgate/internal/record"
 	"github.com/tollgate-llm/tollgate/internal/spool"
 )
 
 // startTogether starts a configuration whose handlers share one account, and returns the account.
-func startTogether(t *testing.T, handlers ...*Handler) *Account {
+func startTogether(t *testing.T, handlers ...*Handler) *account.Account {
 	t.Helper()
 	ctx, err := caddy.ProvisionContext(&caddy.Config{Admin: &caddy.AdminConfig{Disabled: true}})
 	require.NoError(t, err)
@@ -42,10 +43,10 @@ func startTogether(t *testing.T, handlers ...*Handler) *Account {
 }
 
 // interruptedCosts returns what the interrupted calls of a ledger cost, by the name that was asked for.
-func interruptedCosts(t *testing.T, a *Account) map[string]string {
+func interruptedCosts(t *testing.T, a *account.Account) map[string]string {
 	t.Helper()
 	costs := make(map[string]string)
-	require.NoError(t, a.spool.Scan(time.Time{}, time.Time{}, func(rec spool.Record) error {
+	require.NoError(t, a.Spool().Scan(time.Time{}, time.Time{}, func(rec spool.Record) error {
 		r, err := record.Parse(rec.Payload)
 		if err == nil && r.Outcome == record.OutcomeInterrupted {
 			costs[r.Asked] = fmt.Sprintf("%s (%s) %d %s", r.Cost, r.BaseCost, len(r.Events), r.Prices)

@@ -15,6 +15,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/tollgate-llm/tollgate/app/operator"
+	"github.com/tollgate-llm/tollgate/internal/account"
 	"github.com/tollgate-llm/tollgate/internal/record"
 	"github.com/tollgate-llm/tollgate/internal/spool"
 )
@@ -159,7 +160,7 @@ func offlineStatus(dir string, now time.Time) (st accountStatus, err error) {
 	if st.AdoptedBy, err = sp.AdoptedBy(); err != nil {
 		return st, err
 	}
-	if st.Account, err = spoolOwner(dir); err != nil || st.Account != "" {
+	if st.Account, err = account.SpoolOwner(dir); err != nil || st.Account != "" {
 		return st, err
 	}
 	err = sp.Scan(time.Time{}, time.Time{}, func(rec spool.Record) error {

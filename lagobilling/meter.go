@@ -13,6 +13,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
+	"github.com/tollgate-llm/tollgate/internal/account"
 	"github.com/tollgate-llm/tollgate/internal/llm"
 	"github.com/tollgate-llm/tollgate/internal/usage"
 )
@@ -40,7 +41,7 @@ var wholeBodies = sync.Pool{New: func() any { b := make([]byte, 0, maxWhole); re
 type meter struct {
 	*caddyhttp.ResponseWriterWrapper
 	h       *Handler
-	account *Account
+	account *account.Account
 	call    *llm.Call
 	repl    *caddy.Replacer
 	settlement
@@ -63,7 +64,7 @@ type meter struct {
 	lost        bool    // a part of the answer was not sent, as the client was taken to be gone
 }
 
-func newMeter(h *Handler, account *Account, call *llm.Call, w http.ResponseWriter, r *http.Request) *meter {
+func newMeter(h *Handler, account *account.Account, call *llm.Call, w http.ResponseWriter, r *http.Request) *meter {
 	m := &meter{
 		ResponseWriterWrapper: &caddyhttp.ResponseWriterWrapper{ResponseWriter: w},
 		h:                     h,

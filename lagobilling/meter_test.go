@@ -98,9 +98,9 @@ func TestSettledBeforeTheLastBytes(t *testing.T) {
 			b := newBench(t, &Handler{})
 			for at := range len(c.body) {
 				var w *watch
-				before := b.account.spool.Stats().Finished
+				before := b.account.Spool().Stats().Finished
 				b.wrap = func(rw http.ResponseWriter) http.ResponseWriter {
-					w = &watch{ResponseWriter: rw, at: -1, settled: func() bool { return b.account.spool.Stats().Finished == before+1 }}
+					w = &watch{ResponseWriter: rw, at: -1, settled: func() bool { return b.account.Spool().Stats().Finished == before+1 }}
 					return w
 				}
 				_, body, err := b.post(c.route(c.body, at))
@@ -117,7 +117,7 @@ func TestSettledBeforeTheLastBytes(t *testing.T) {
 func TestNoEndWithoutARecord(t *testing.T) {
 	gone := func(answer http.HandlerFunc, b **bench) http.HandlerFunc {
 		return func(w http.ResponseWriter, r *http.Request) {
-			require.NoError(t, (*b).account.spool.Close())
+			require.NoError(t, (*b).account.Spool().Close())
 			answer(w, r)
 		}
 	}

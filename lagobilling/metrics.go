@@ -10,6 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/tollgate-llm/tollgate/app"
+	"github.com/tollgate-llm/tollgate/internal/account"
 	"github.com/tollgate-llm/tollgate/internal/llm"
 	"github.com/tollgate-llm/tollgate/internal/usage"
 )
@@ -178,25 +179,25 @@ func (spoolCollector) Describe(ch chan<- *prometheus.Desc) {
 func (spoolCollector) Collect(ch chan<- prometheus.Metric) {
 	now := time.Now()
 	seen := make(map[string]bool)
-	app.Each(func(_ string, a *Account) {
-		if seen[a.name] { // the same name stands on two spools for the moment of a reload that moves it
+	app.Each(func(_ string, a *account.Account) {
+		if seen[a.Name()] { // the same name stands on two spools for the moment of a reload that moves it
 			return
 		}
-		seen[a.name] = true
-		st := a.spool.Stats()
+		seen[a.Name()] = true
+		st := a.Spool().Stats()
 		gauge := func(desc *prometheus.Desc, v float64, labels ...string) {
 			ch <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, v, labels...)
 		}
-		gauge(spoolRecords, float64(st.Open), a.name, "open")
-		gauge(spoolRecords, float64(st.Interrupted), a.name, "interrupted")
-		gauge(spoolRecords, float64(st.Pending), a.name, "pending")
-		gauge(spoolRecords, float64(st.Rejected), a.name, "rejected")
-		gauge(spoolRecords, float64(st.Finished), a.name, "finished")
+		gauge(spoolRecords, float64(st.Open), a.Name(), "open")
+		gauge(spoolRecords, float64(st.Interrupted), a.Name(), "interrupted")
+		gauge(spoolRecords, float64(st.Pending), a.Name(), "pending")
+		gauge(spoolRecords, float64(st.Rejected), a.Name(), "rejected")
+		gauge(spoolRecords, float64(st.Finished), a.Name(), "finished")
 		oldest := 0.0
 		if !st.Oldest.IsZero() {
 			oldest = max(0, now.Sub(st.Oldest).Seconds())
 		}
-		gauge(spoolOldest, oldest, a.name)
-		gauge(spoolBytes, float64(st.Bytes), a.name)
+		gauge(spoolOldest, oldest, a.Name())
+		gauge(spoolBytes, float64(st.Bytes), a.Name())
 	})
 }

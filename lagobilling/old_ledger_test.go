@@ -37,7 +37,7 @@ func TestOldLedger(t *testing.T) {
 		Spool: dir, Retain: "87600h", APIBase: lago.URL, APIKey: lago.Key(), EventCode: "tokens", Interrupted: "estimate",
 		Markup: []Percent{{Percent: "50"}},
 	})
-	require.Eventually(t, func() bool { return b.account.status(time.Now()).Pending == 0 }, 10*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return statusOf(b.account, time.Now()).Pending == 0 }, 10*time.Second, time.Millisecond)
 	export, err := os.ReadFile(filepath.Join("testdata", "ledger", "export.ndjson"))
 	require.NoError(t, err)
 	lines := strings.Split(strings.TrimSpace(string(export)), "\n")

@@ -13,6 +13,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
+	"github.com/tollgate-llm/tollgate/internal/account"
 	"github.com/tollgate-llm/tollgate/internal/record"
 	"github.com/tollgate-llm/tollgate/internal/spool"
 	"github.com/tollgate-llm/tollgate/internal/testkit"
@@ -253,11 +254,11 @@ func TestDiscardThatWasCutOff(t *testing.T) {
 	o.calls(1, "sub-1")
 	o.until(func(st accountStatus) bool { return st.Rejected == 1 })
 	id := o.entries("rejected")[0].ID
-	require.NoError(t, eachAccount("default", func(a *Account) error {
-		return a.spool.Select([]spool.State{spool.StateRejected}, time.Time{}, time.Time{}, func(rec spool.Record) error {
+	require.NoError(t, eachAccount("default", func(a *account.Account) error {
+		return a.Spool().Select([]spool.State{spool.StateRejected}, time.Time{}, time.Time{}, func(rec spool.Record) error {
 			payload, err := record.Discard(rec.Payload, "a test")
 			require.NoError(t, err)
-			_, err = a.spool.Amend(rec.Seq, payload)
+			_, err = a.Spool().Amend(rec.Seq, payload)
 			return err
 		})
 	}))

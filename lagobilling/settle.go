@@ -68,7 +68,7 @@ func (m *meter) open(ctx context.Context, c *llm.Call) *llm.Error {
 	if refusal != nil {
 		return refusal
 	}
-	if payer != "" && !m.account.payers.allowed(ctx, payer) {
+	if payer != "" && !m.account.AllowPayer(ctx, payer) {
 		return &llm.Error{
 			Status: http.StatusForbidden, Type: "unknown_payer",
 			Message: "nobody pays for this call: Lago knows no active subscription " + payer,
@@ -89,17 +89,17 @@ func (m *meter) open(ctx context.Context, c *llm.Call) *llm.Error {
 		return &llm.Error{Status: http.StatusInternalServerError, Type: "internal_server_error", Message: "the call has no valid id", Err: err}
 	}
 	m.id = spool.ID(id)
-	m.record = openedRecord(m.account.name, c, payer, by, properties)
+	m.record = openedRecord(m.account.Name(), c, payer, by, properties)
 	if m.record.NotBilled == "" {
 		m.h.tariff.Open(&m.record, m.target())
 	}
 	buf := payloads.Get().(*[]byte)
 	*buf = m.record.Append((*buf)[:0], nil)
-	err = m.account.spool.Begin(m.id, *buf)
+	err = m.account.Spool().Begin(m.id, *buf)
 	payloads.Put(buf)
 	if err != nil {
 		if logged := m.h.logger.Check(zap.ErrorLevel, "call refused: its usage record cannot be opened"); logged != nil {
-			logged.Write(zap.String("account", m.account.name), zap.Error(err))
+			logged.Write(zap.String("account", m.account.Name()), zap.Error(err))
 		}
 		return unavailable(err)
 	}
@@ -166,14 +166,14 @@ func (m *meter) settle(how ending) {
 	buf, evs := payloads.Get().(*[]byte), payloads.Get().(*[]byte)
 	*evs = m.h.tariff.Settle((*evs)[:0], r, m.target(), &res, m.wasSent())
 	*buf = r.Append((*buf)[:0], *evs)
-	err := m.account.settle(m.id, *buf, len(*evs) > 0)
+	err := m.account.Settle(m.id, *buf, len(*evs) > 0)
 	payloads.Put(buf)
 	payloads.Put(evs)
 	if err != nil {
 		m.aborted = true
 		m.h.metrics.unsettled.Inc()
 		m.h.logger.Error("usage record could not be written; the answer is cut short",
-			zap.String("account", m.account.name), zap.String("id", r.ID), zap.String("outcome", r.Outcome), zap.Error(err))
+			zap.String("account", m.account.Name()), zap.String("id", r.ID), zap.String("outcome", r.Outcome), zap.Error(err))
 		return
 	}
 	m.call.Settled(&llm.Settlement{

@@ -1,4 +1,4 @@
-package lagobilling
+package account
 
 import (
 	"context"
@@ -90,12 +90,12 @@ func settled(t *testing.T, p *payers, payer string) {
 func TestPayersAgainstLago(t *testing.T) {
 	l := testkit.NewLago(t, testkit.LagoOptions{})
 	l.AddSubscription(testkit.LagoSubscription{ExternalID: "sub"})
-	client, err := newClient(settings{apiBase: l.URL, apiKey: l.Key()})
+	client, err := newClient(Settings{APIBase: l.URL, APIKey: l.Key()})
 	require.NoError(t, err)
 	t.Cleanup(client.CloseIdle)
 	p := newPayers(nil)
 	t.Cleanup(p.stop)
-	p.configure(payerCheckReject, client)
+	p.configure(PayerCheckReject, client)
 	assert.True(t, p.allowed(t.Context(), "sub"))
 	assert.False(t, p.allowed(t.Context(), "nobody"))
 	assert.False(t, p.allowed(t.Context(), "../organizations"))
@@ -120,7 +120,7 @@ func TestPayersAgainstLago(t *testing.T) {
 
 func TestPayersWarn(t *testing.T) {
 	a := &askedPayers{gate: make(chan struct{})}
-	p, _ := payersOf(t, payerCheckWarn, a)
+	p, _ := payersOf(t, PayerCheckWarn, a)
 	for range 3 {
 		assert.True(t, p.allowed(t.Context(), "nobody"), "no call waits")
 	}
@@ -134,7 +134,7 @@ func TestPayersWarn(t *testing.T) {
 
 func TestPayersChange(t *testing.T) {
 	a := &askedPayers{known: map[string]bool{"old": true}}
-	p, clock := payersOf(t, payerCheckReject, a)
+	p, clock := payersOf(t, PayerCheckReject, a)
 	assert.True(t, p.allowed(t.Context(), "old"))
 	assert.False(t, p.allowed(t.Context(), "new"))
 	a.mu.Lock()
@@ -153,7 +153,7 @@ func TestPayersChange(t *testing.T) {
 
 func TestPayersWhileLagoIsDown(t *testing.T) {
 	a := &askedPayers{}
-	p, clock := payersOf(t, payerCheckReject, a)
+	p, clock := payersOf(t, PayerCheckReject, a)
 	assert.False(t, p.allowed(t.Context(), "nobody"))
 	a.mu.Lock()
 	a.err = errors.New("down")
@@ -175,7 +175,7 @@ func TestPayersWhileLagoIsDown(t *testing.T) {
 
 func TestPayersWaitIsBounded(t *testing.T) {
 	a := &askedPayers{gate: make(chan struct{})}
-	p, _ := payersOf(t, payerCheckReject, a)
+	p, _ := payersOf(t, PayerCheckReject, a)
 	p.wait = 10 * time.Millisecond
 	assert.True(t, p.allowed(t.Context(), "slow"))
 	ctx, cancel := context.WithCancel(t.Context())
@@ -187,7 +187,7 @@ func TestPayersWaitIsBounded(t *testing.T) {
 
 func TestPayersAreBounded(t *testing.T) {
 	a := &askedPayers{}
-	p, _ := payersOf(t, payerCheckReject, a)
+	p, _ := payersOf(t, PayerCheckReject, a)
 	for i := range payersKept + 500 {
 		p.allowed(t.Context(), fmt.Sprint("p", i))
 	}
@@ -198,9 +198,9 @@ func TestPayersAreBounded(t *testing.T) {
 
 func TestPayersOff(t *testing.T) {
 	a := &askedPayers{}
-	p, _ := payersOf(t, payerCheckOff, a)
+	p, _ := payersOf(t, PayerCheckOff, a)
 	assert.True(t, p.allowed(t.Context(), "nobody"))
-	p.configureLookup(payerCheckReject, nil)
+	p.configureLookup(PayerCheckReject, nil)
 	assert.True(t, p.allowed(t.Context(), "nobody"), "ledger only: there is nobody to ask")
 	assert.Zero(t, a.asked())
 }

@@ -1,4 +1,4 @@
-package lagobilling
+package account
 
 import (
 	"cmp"
@@ -14,9 +14,9 @@ import (
 
 // What is done about payers that Lago does not know. Lago answers 200 for their events and bills nothing.
 const (
-	payerCheckOff    = "off"
-	payerCheckWarn   = "warn"
-	payerCheckReject = "reject"
+	PayerCheckOff    = "off"
+	PayerCheckWarn   = "warn"
+	PayerCheckReject = "reject"
 )
 
 // The bounds of look-ups.
@@ -72,8 +72,8 @@ type unknownPayer struct {
 	Last  time.Time `json:"last"`
 }
 
-// payerStatus is what the admin API tells of the payer check.
-type payerStatus struct {
+// PayerStatus is what the admin API tells of the payer check.
+type PayerStatus struct {
 	Mode         string         `json:"payer_check"`
 	UnknownCalls int64          `json:"unknown_calls"`   // calls of payers that Lago does not know
 	Unchecked    int64          `json:"unchecked_calls"` // calls let pass because Lago could not be asked in time
@@ -87,7 +87,7 @@ func newPayers(now func() time.Time) *payers {
 		now = time.Now
 	}
 	p := &payers{
-		now: now, wait: payerWait, mode: payerCheckOff,
+		now: now, wait: payerWait, mode: PayerCheckOff,
 		byID: make(map[string]*list.Element), order: list.New(), listed: make(map[string]*unknownPayer),
 		queue: make(chan *payerEntry, payersQueued),
 	}
@@ -113,9 +113,9 @@ func (p *payers) configure(mode string, client *lago.Client) {
 func (p *payers) configureLookup(mode string, lookup func(context.Context, string) (bool, error)) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.mode, p.lookup = cmp.Or(mode, payerCheckOff), lookup
+	p.mode, p.lookup = cmp.Or(mode, PayerCheckOff), lookup
 	p.lastFail, p.lastError = time.Time{}, ""
-	if p.mode != payerCheckOff && lookup != nil && !p.started && p.ctx.Err() == nil {
+	if p.mode != PayerCheckOff && lookup != nil && !p.started && p.ctx.Err() == nil {
 		p.started = true
 		for range payerWorkers {
 			p.running.Go(p.work)
@@ -135,7 +135,7 @@ func (p *payers) stop() {
 // briefly, only under payerCheckReject and for a payer that it knows nothing of.
 func (p *payers) allowed(ctx context.Context, payer string) bool {
 	p.mu.Lock()
-	if p.mode == payerCheckOff || p.lookup == nil {
+	if p.mode == PayerCheckOff || p.lookup == nil {
 		p.mu.Unlock()
 		return true
 	}
@@ -150,7 +150,7 @@ func (p *payers) allowed(ctx context.Context, payer string) bool {
 	if !current {
 		p.ask(e)
 	}
-	reject := p.mode == payerCheckReject
+	reject := p.mode == PayerCheckReject
 	pending := e.pending
 	mustWait := reject && !current && !(e.known && !e.asked.IsZero()) // one known before stays so until Lago says otherwise
 	if mustWait && (pending == nil || now.Sub(p.lastFail) < payerDownFor) {
@@ -283,10 +283,10 @@ func (p *payers) look(e *payerEntry) {
 }
 
 // state returns the figures of the check.
-func (p *payers) state() payerStatus {
+func (p *payers) state() PayerStatus {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	st := payerStatus{Mode: p.mode, UnknownCalls: p.unknown, Unchecked: p.unchecked, LastError: p.lastError}
+	st := PayerStatus{Mode: p.mode, UnknownCalls: p.unknown, Unchecked: p.unchecked, LastError: p.lastError}
 	for _, u := range p.listed {
 		st.Unknown = append(st.Unknown, *u)
 	}

@@ -1,4 +1,4 @@
-package lagobilling
+package account
 
 import (
 	"errors"
@@ -6,16 +6,14 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-
-	"github.com/tollgate-llm/tollgate/app"
 )
 
 // ownerFile is the file of a spool's directory that names the account whose records it holds. Another account, which may
 // have another Lago, must not send them.
 const ownerFile = "account"
 
-// spoolOwner returns the account that a spool's directory belongs to; empty when it does not say.
-func spoolOwner(dir string) (string, error) {
+// SpoolOwner returns the account that a spool's directory belongs to; empty when it does not say.
+func SpoolOwner(dir string) (string, error) {
 	b, err := os.ReadFile(filepath.Join(dir, ownerFile)) //nolint:gosec // the operator names the directory
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return "", err
@@ -25,23 +23,24 @@ func spoolOwner(dir string) (string, error) {
 
 // checkOwner refuses a spool that belongs to another account.
 func checkOwner(dir, account string) error {
-	owner, err := spoolOwner(dir)
+	owner, err := SpoolOwner(dir)
 	if err != nil {
 		return err
 	}
 	if owner != "" && owner != account {
-		return foreignSpool(dir, owner, account)
+		return ForeignSpool(dir, owner, account)
 	}
 	return nil
 }
 
-func foreignSpool(dir, owner, account string) error {
+// ForeignSpool is the error of a spool that belongs to another account.
+func ForeignSpool(dir, owner, account string) error {
 	return fmt.Errorf("the spool %s holds the records of account %s, so account %s must not send them: give it a spool of its own", dir, owner, account)
 }
 
 // ownSpool makes an open spool the account's.
 func ownSpool(dir, account string) error {
-	owner, err := spoolOwner(dir)
+	owner, err := SpoolOwner(dir)
 	if err != nil || owner == account {
 		return err
 	}
@@ -50,14 +49,4 @@ func ownSpool(dir, account string) error {
 		return err
 	}
 	return os.Rename(name+".new", name)
-}
-
-// checkOpenAccounts refuses a configuration that gives a spool in use to another account.
-func checkOpenAccounts(s settings) (err error) {
-	app.Each(func(_ string, a *Account) {
-		if a.dir == s.dir && a.name != s.name {
-			err = foreignSpool(s.dir, a.name, s.name)
-		}
-	})
-	return err
 }

@@ -1,4 +1,5 @@
-package lagobilling
+// Package account holds what the sites of one Lago account share: its spool, its delivery and the check of its payers.
+package account
 
 import (
 	"context"
@@ -11,9 +12,6 @@ import (
 
 	"go.uber.org/zap"
 
-	"github.com/caddyserver/caddy/v2"
-
-	"github.com/tollgate-llm/tollgate/app"
 	"github.com/tollgate-llm/tollgate/internal/delivery"
 	"github.com/tollgate-llm/tollgate/internal/lago"
 	"github.com/tollgate-llm/tollgate/internal/record"
@@ -27,13 +25,21 @@ const (
 	reloadPatience = 2 * time.Second
 )
 
+// Options are what an account needs of the program around it.
+type Options struct {
+	Logger   *zap.Logger
+	OnResult func(result string, n int) // counts what came of events; must not block
+	Exiting  func() bool                // whether the process ends, as opposed to a reload
+}
+
 // Account is what the handlers of one Lago account share: the spool and its delivery. It outlives reloads, and each call
 // in flight holds a reference of its own.
 type Account struct {
-	name   string
-	dir    string
-	spool  *spool.Spool
-	logger *zap.Logger
+	name    string
+	dir     string
+	spool   *spool.Spool
+	logger  *zap.Logger
+	options Options
 
 	delivers  atomic.Bool // there is a Lago to deliver to
 	drains    atomic.Int64
@@ -43,102 +49,75 @@ type Account struct {
 	endCalls context.CancelFunc
 
 	mu       sync.Mutex
-	settings settings
+	settings Settings
 	client   *lago.Client
 	delivery *delivery.Worker
 	payers   *payers
-	inForce  *tariffs
+	inForce  []*tariff.Tariff
 	started  bool
 
 	operating sync.Mutex // one operator's change at a time
 }
 
-// tariffs are those of the handlers of one configuration that bill to the same account, in its order.
-type tariffs struct{ list []*tariff.Tariff }
-
-// tariffsOf adds h's to the tariffs of its configuration and account. To be called in Provision.
-func tariffsOf(h *Handler, account string) *tariffs {
-	shared, _ := h.app.Shared("lagobilling tariffs "+account, new(tariffs))
-	t := shared.(*tariffs)
-	t.list = append(t.list, h.tariff)
-	return t
-}
-
-// use puts the tariffs of a configuration in force.
-func (a *Account) use(t *tariffs) {
+// Use puts the tariffs of a configuration in force.
+func (a *Account) Use(t []*tariff.Tariff) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.inForce = t
 }
 
-// tariffs returns those of the configuration in force. There is at least one, except while the account opens.
-func (a *Account) tariffs() []*tariff.Tariff {
+// Tariffs returns those of the configuration in force. There is at least one, except while the account opens.
+func (a *Account) Tariffs() []*tariff.Tariff {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.inForce == nil {
-		return nil
-	}
-	return a.inForce.list
+	return a.inForce
 }
 
-// fallback is the tariff that bills the interrupted calls of earlier versions, whose records hold none.
-func (a *Account) fallback() *tariff.Tariff {
-	if list := a.tariffs(); len(list) > 0 {
+// Fallback is the tariff that bills the interrupted calls of earlier versions, whose records hold none.
+func (a *Account) Fallback() *tariff.Tariff {
+	if list := a.Tariffs(); len(list) > 0 {
 		return list[0]
 	}
 	return nil
 }
 
-// lago returns the way to the account's Lago; nil when there is none.
-func (a *Account) lago() *lago.Client {
+// Lago returns the way to the account's Lago; nil when there is none.
+func (a *Account) Lago() *lago.Client {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.client
 }
 
-// agree makes the handlers of one configuration agree on their accounts: one name has one set of settings, and one spool
-// has one account.
-func agree(a *app.App, s settings) error {
-	if earlier, there := a.Shared("lagobilling account "+s.name, s); there && earlier != s {
-		return fmt.Errorf("account %s is configured twice with different settings: one account has one Lago, one spool and one way to deliver; "+
-			"give the other one a name of its own", s.name)
-	}
-	if earlier, there := a.Shared("lagobilling spool "+s.dir, s.name); there && earlier != s.name {
-		return fmt.Errorf("accounts %s and %s have the same spool %s: each needs its own", earlier, s.name, s.dir)
-	}
-	return nil
-}
-
-// openAccount opens the spool of an account and settles, by policy, what the process before left open. fallback bills the
+// Open opens the spool of an account and settles, by policy, what the process before left open. fallback bills the
 // interrupted calls of earlier versions, whose records hold no tariff.
-func openAccount(s settings, fallback *tariff.Tariff, logger *zap.Logger) (*Account, error) {
-	logger = logger.With(zap.String("account", s.name))
+func Open(s Settings, fallback *tariff.Tariff, o Options) (*Account, error) {
+	logger := o.Logger.With(zap.String("account", s.Name))
 	durability := spool.Process
-	if s.durability == "fsync" {
+	if s.Durability == "fsync" {
 		durability = spool.Fsync
 	}
 	sp, err := spool.Open(spool.Options{
-		Dir: s.dir, Durability: durability, MaxBytes: s.spoolMax, Retain: s.retain,
+		Dir: s.Dir, Durability: durability, MaxBytes: s.SpoolMax, Retain: s.Retain,
 		OnFault: func(err error) { logger.Error("spool", zap.Error(err)) },
 	})
 	if err != nil {
-		return nil, fmt.Errorf("account %s: %w", s.name, err)
+		return nil, fmt.Errorf("account %s: %w", s.Name, err)
 	}
-	if err := checkOwner(s.dir, s.name); err != nil {
+	if err := checkOwner(s.Dir, s.Name); err != nil {
 		return nil, errors.Join(err, sp.Close())
 	}
-	if err := ownSpool(s.dir, s.name); err != nil { // a full disk: the spool opens all the same
+	if err := ownSpool(s.Dir, s.Name); err != nil { // a full disk: the spool opens all the same
 		logger.Warn("the spool cannot be marked as the account's", zap.Error(err))
 	}
-	a := &Account{name: s.name, dir: s.dir, spool: sp, logger: logger}
+	a := &Account{name: s.Name, dir: s.Dir, spool: sp, logger: logger, options: o}
 	a.quit, a.endCalls = context.WithCancel(context.Background())
 	a.delivery = delivery.New(sp, logger)
 	a.payers = newPayers(nil)
-	a.configure(s)
+	a.Configure(s)
 	report := sp.Report()
 	logDamage(logger, report.Damage)
 	if report.Interrupted > 0 {
-		if _, err := a.resolveInterrupted(fallback, s.interrupted); err != nil {
+		if _, err := a.resolveInterrupted(fallback, s.Interrupted); err != nil {
 			return nil, errors.Join(err, a.Close())
 		}
 	}
@@ -194,26 +173,26 @@ func (a *Account) resolveInterrupted(fallback *tariff.Tariff, policy string) (bi
 	return billed, nil
 }
 
-// configure puts the settings of a configuration in force. Those of the spool itself are fixed while it is open.
-func (a *Account) configure(s settings) {
+// Configure puts the settings of a configuration in force. Those of the spool itself are fixed while it is open.
+func (a *Account) Configure(s Settings) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	before := a.settings
 	a.settings = s
-	a.maxDrains.Store(int64(s.maxDrains))
-	if a.started && (s.durability != before.durability || s.spoolMax != before.spoolMax || s.retain != before.retain) {
+	a.maxDrains.Store(int64(s.MaxDrains))
+	if a.started && (s.Durability != before.Durability || s.SpoolMax != before.SpoolMax || s.Retain != before.Retain) {
 		a.logger.Warn("durability, spool_max and retain of an open spool stay as they were until the process starts again")
 	}
 	if a.started && s == before {
 		a.delivery.Kick() // an operator who mended something at Lago reloads
 		return
 	}
-	if s.apiBase != before.apiBase || s.apiKey != before.apiKey {
+	if s.APIBase != before.APIBase || s.APIKey != before.APIKey {
 		if a.client != nil {
 			a.client.CloseIdle()
 		}
 		a.client = nil
-		if s.apiBase != "" {
+		if s.APIBase != "" {
 			client, err := newClient(s)
 			if err != nil {
 				a.logger.Error("nothing is delivered", zap.Error(err))
@@ -223,31 +202,31 @@ func (a *Account) configure(s settings) {
 	}
 	a.delivers.Store(a.client != nil)
 	a.delivery.Configure(delivery.Config{
-		Client: a.client, Late: s.late, SentFile: filepath.Join(s.dir, "sent"),
-		OnResult: theMetrics.delivered,
+		Client: a.client, Late: s.Late, SentFile: filepath.Join(s.Dir, "sent"),
+		OnResult: a.options.OnResult,
 	})
-	a.payers.configure(s.payerCheck, a.client)
+	a.payers.configure(s.PayerCheck, a.client)
 	a.started = true
 	if a.client != nil {
 		a.delivery.Start()
 	}
 }
 
-func newClient(s settings) (*lago.Client, error) {
-	base, err := lago.ParseBase(s.apiBase)
+func newClient(s Settings) (*lago.Client, error) {
+	base, err := lago.ParseBase(s.APIBase)
 	if err != nil {
 		return nil, err
 	}
-	return lago.New(lago.Options{Base: base, Key: s.apiKey})
+	return lago.New(lago.Options{Base: base, Key: s.APIKey})
 }
 
-// settle writes a settled record. billed says that it holds events; without a Lago they stay in the ledger.
-func (a *Account) settle(id spool.ID, payload []byte, billed bool) error {
+// Settle writes a settled record. billed says that it holds events; without a Lago they stay in the ledger.
+func (a *Account) Settle(id spool.ID, payload []byte, billed bool) error {
 	return a.spool.Settle(id, payload, billed && a.delivers.Load())
 }
 
-// claimDrain takes one of the slots for reading an answer on after its client hung up.
-func (a *Account) claimDrain() bool {
+// ClaimDrain takes one of the slots for reading an answer on after its client hung up.
+func (a *Account) ClaimDrain() bool {
 	if a.drains.Add(1) > a.maxDrains.Load() {
 		a.drains.Add(-1)
 		return false
@@ -255,7 +234,8 @@ func (a *Account) claimDrain() bool {
 	return true
 }
 
-func (a *Account) releaseDrain() { a.drains.Add(-1) }
+// ReleaseDrain gives a slot back.
+func (a *Account) ReleaseDrain() { a.drains.Add(-1) }
 
 // Quit ends the calls under way: their upstreams are cancelled, and each is settled with what it used until then.
 func (a *Account) Quit() { a.endCalls() }
@@ -263,7 +243,7 @@ func (a *Account) Quit() { a.endCalls() }
 // Close ends the delivery and closes the spool. What was not delivered is on disk and goes on when it is opened again.
 func (a *Account) Close() error {
 	patience := reloadPatience
-	if caddy.Exiting() {
+	if a.options.Exiting() {
 		patience = exitPatience
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
@@ -277,4 +257,41 @@ func (a *Account) Close() error {
 	}
 	a.mu.Unlock()
 	return a.spool.Close()
+}
+
+// Name returns the account's name.
+func (a *Account) Name() string { return a.name }
+
+// Dir returns the directory of the account's spool.
+func (a *Account) Dir() string { return a.dir }
+
+// Spool returns the account's spool. It is closed with the account.
+func (a *Account) Spool() *spool.Spool { return a.spool }
+
+// Logger returns the account's logger.
+func (a *Account) Logger() *zap.Logger { return a.logger }
+
+// Context ends when the account quits, and the calls under way with it.
+func (a *Account) Context() context.Context { return a.quit }
+
+// Settings returns those in force.
+func (a *Account) Settings() Settings {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.settings
+}
+
+// Drains returns how many answers are read on at the moment after their clients hung up.
+func (a *Account) Drains() int64 { return a.drains.Load() }
+
+// DeliveryStatus returns the figures of delivery.
+func (a *Account) DeliveryStatus() delivery.Status { return a.delivery.Status() }
+
+// PayerStatus returns the figures of the payer check.
+func (a *Account) PayerStatus() PayerStatus { return a.payers.state() }
+
+// AllowPayer reports whether a call of that payer may go on. It waits for Lago briefly, and only where unknown payers are
+// refused.
+func (a *Account) AllowPayer(ctx context.Context, payer string) bool {
+	return a.payers.allowed(ctx, payer)
 }

@@ -1,0 +1,43 @@
+package lagobilling
+
+import (
+	"fmt"
+
+	"github.com/tollgate-llm/tollgate/app"
+	"github.com/tollgate-llm/tollgate/internal/account"
+	"github.com/tollgate-llm/tollgate/internal/tariff"
+)
+
+// sharedTariffs are those of the handlers of one configuration that bill to the same account, in its order.
+type sharedTariffs struct{ list []*tariff.Tariff }
+
+// tariffsOf adds h's to the tariffs of its configuration and account. To be called in Provision.
+func tariffsOf(h *Handler, account string) *sharedTariffs {
+	shared, _ := h.app.Shared("lagobilling tariffs "+account, new(sharedTariffs))
+	t := shared.(*sharedTariffs)
+	t.list = append(t.list, h.tariff)
+	return t
+}
+
+// agree makes the handlers of one configuration agree on their accounts: one name has one set of settings, and one spool
+// has one account.
+func agree(a *app.App, s account.Settings) error {
+	if earlier, there := a.Shared("lagobilling account "+s.Name, s); there && earlier != s {
+		return fmt.Errorf("account %s is configured twice with different settings: one account has one Lago, one spool and one way to deliver; "+
+			"give the other one a name of its own", s.Name)
+	}
+	if earlier, there := a.Shared("lagobilling spool "+s.Dir, s.Name); there && earlier != s.Name {
+		return fmt.Errorf("accounts %s and %s have the same spool %s: each needs its own", earlier, s.Name, s.Dir)
+	}
+	return nil
+}
+
+// checkOpenAccounts refuses a configuration that gives a spool in use to another account.
+func checkOpenAccounts(s account.Settings) (err error) {
+	app.Each(func(_ string, a *account.Account) {
+		if a.Dir() == s.Dir && a.Name() != s.Name {
+			err = account.ForeignSpool(s.Dir, a.Name(), s.Name)
+		}
+	})
+	return err
+}
