@@ -237,7 +237,7 @@ func TestEveryFieldIsKept(t *testing.T) {
 			"model_max_budget":{"gpt-4o":{"budget_limit":0.01,"time_period":"1d"}},"aliases":{"best":"gpt-4o"},"max_parallel_requests":3,"tpm_limit":1000,
 			"rpm_limit":10,"spend":1.5,"max_budget":12.5,"soft_budget":10,"blocked":false,"auto_rotate":true,"rpm_limit_type":"dynamic",
 			"tpm_limit_type":"best_effort_throughput","key_type":"llm_api","policies":["p"],"access_group_ids":[],"router_settings":{"num_retries":1},
-			"agent_id":"a","project_id":"pr","budget_limits":[{"model":"gpt-4o"}]}`
+			"agent_id":"a","project_id":"pr","budget_limits":[{"budget_duration":"1d","max_budget":3}]}`
 		inMetadata := `{"guardrails":["g"],"prompts":["p"],"tags":["t"],"enforced_params":["user"],"model_rpm_limit":{"gpt-4o":5},"model_tpm_limit":{"gpt-4o":50}}`
 		all := strings.TrimSuffix(own, "}") + "," + strings.TrimPrefix(strings.TrimSuffix(inMetadata, "}"), "{") +
 			`,"metadata":{"note":"n"},"duration":"30d","send_invite_email":false,"key":"sk-chosen-with-all-fields"}`

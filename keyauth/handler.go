@@ -163,7 +163,7 @@ func (h *Handler) authenticate(ctx context.Context, key string) (*llm.Identity, 
 }
 
 // masterIdentity is who calls with the master key. Its hash is kept from records, as people choose master keys.
-var masterIdentity = llm.Identity{KeyHash: "master", KeyName: "master", KeyAlias: "master", Master: true}
+var masterIdentity = llm.Identity{KeyHash: "master", SpendID: "master", KeyName: "master", KeyAlias: "master", Master: true}
 
 // refuse writes a refusal in the shape that callers of the path expect.
 func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, refusal *llm.Error) error {

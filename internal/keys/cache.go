@@ -150,7 +150,10 @@ func (c *Cache) fetch(key Digest) (*State, error) {
 		return nil, err
 	}
 	if rec.TeamID == "" {
-		state := stateOf(rec, nil)
+		state, err := stateOf(rec, nil)
+		if err != nil {
+			return nil, err
+		}
 		state.version = keystore.Version(data)
 		return state, nil
 	}
@@ -166,7 +169,10 @@ func (c *Cache) fetch(key Digest) (*State, error) {
 	if err != nil {
 		return nil, err
 	}
-	state := stateOf(rec, team)
+	state, err := stateOf(rec, team)
+	if err != nil {
+		return nil, err
+	}
 	state.version, state.teamVersion = keystore.Version(data), keystore.Version(teamData)
 	return state, nil
 }

@@ -170,7 +170,9 @@ func TestAccessGroupsAreRefusedAndOpenNothing(t *testing.T) {
 		require.NoError(t, err)
 		team, err := Decode[Team]("", []byte(tt.team))
 		require.NoError(t, err)
-		id := stateOf(k, team).Identity
+		st, err := stateOf(k, team)
+		require.NoError(t, err)
+		id := st.Identity
 		require.Equal(t, tt.allowed, id.Allows("gpt-4o"), "%s %s", tt.key, tt.team)
 		require.False(t, id.Allows("no-default-models") && !tt.allowed)
 	}

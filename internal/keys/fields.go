@@ -3,6 +3,7 @@ package keys
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"maps"
 	"net/http"
 	"slices"
@@ -11,6 +12,7 @@ import (
 	"time"
 
 	"github.com/tollgate-llm/tollgate/internal/llm"
+	"github.com/tollgate-llm/tollgate/internal/price"
 )
 
 // Fields are the members of a request to the key API. A member that is absent leaves a field as it is; one that is null
@@ -26,21 +28,22 @@ type check func(raw json.RawMessage) (value any, fault string)
 // keyFields are the fields of LiteLLM's key requests, see GenerateKeyRequest in litellm/proxy/_types.py.
 var keyFields = map[string]check{
 	"key_alias": name, "user_id": name, "team_id": name, "organization_id": name, "budget_id": name,
-	"duration": period, "budget_duration": period, "rotation_interval": period,
+	"duration": period, "budget_duration": windowText, "rotation_interval": period,
 	"models": texts, "guardrails": texts, "prompts": texts, "tags": texts, "enforced_params": texts,
 	"allowed_cache_controls": list, "allowed_routes": texts, "allowed_passthrough_routes": list,
 	"allowed_vector_store_indexes": list,
 	"metadata":                     metadata, "config": object, "permissions": object, "object_permission": object,
-	"model_max_budget": object, "model_rpm_limit": object, "model_tpm_limit": object, "aliases": textObject,
+	"model_max_budget": limitsField("model_max_budget"), "model_rpm_limit": limitsField("model_rpm_limit"),
+	"model_tpm_limit": limitsField("model_tpm_limit"), "aliases": textObject,
 	"max_parallel_requests": count, "tpm_limit": count, "rpm_limit": count,
 	"spend": amount, "max_budget": amount, "soft_budget": amount,
 	"blocked": boolean, "send_invite_email": boolean, "auto_rotate": boolean,
 	"rpm_limit_type": oneOf(limitTypes...), "tpm_limit_type": oneOf(limitTypes...),
 	"key_type": oneOf("llm_api", "management", "read_only", "default"),
 	"key":      text, "new_key": text,
-	"temp_budget_increase": amount, "temp_budget_expiry": text,
+	"temp_budget_increase": amount, "temp_budget_expiry": moment,
 	"policies": texts, groupsMember: noGroups, "router_settings": object, "agent_id": name, "project_id": name,
-	"budget_limits": list,
+	"budget_limits": limitsField("budget_limits"),
 }
 
 var limitTypes = []string{"guaranteed_throughput", "best_effort_throughput", "dynamic"}
@@ -50,7 +53,9 @@ var teamFields = map[string]check{
 	"team_id": name, "team_alias": name, "organization_id": name, "metadata": metadata, "models": texts,
 	"model_aliases": textObject, "blocked": boolean, "members_with_roles": list, "tags": texts, "guardrails": texts,
 	"prompts": texts, "object_permission": object, "tpm_limit": count, "rpm_limit": count, "max_budget": amount,
-	"budget_duration": period, "model_rpm_limit": object, "model_tpm_limit": object, "team_member_budget": amount,
+	"budget_duration": windowText, "budget_limits": limitsField("budget_limits"), "soft_budget": amount,
+	"model_max_budget": limitsField("model_max_budget"), "model_rpm_limit": limitsField("model_rpm_limit"),
+	"model_tpm_limit": limitsField("model_tpm_limit"), "max_parallel_requests": count, "team_member_budget": amount,
 	"team_member_rpm_limit": count, "team_member_tpm_limit": count, "team_member_key_duration": period,
 	"team_member_permissions": texts, groupsMember: noGroups,
 }
@@ -157,11 +162,32 @@ func count(raw json.RawMessage) (any, string) {
 	if err != nil || n < 0 {
 		return nil, "must be a whole number that is not negative"
 	}
+	if n >= maxCount {
+		return nil, tooHigh
+	}
 	return n, ""
 }
 
-// amount checks a number that is not negative. It is kept as it was written, so that no digit of it is lost.
+const tooHigh = "is higher than can be counted"
+
+// amount checks an amount of US dollars that is not negative and that can be kept to the digit. It is kept as it was written.
 func amount(raw json.RawMessage) (any, string) {
+	v, fault := number(raw)
+	if fault != "" {
+		return nil, fault
+	}
+	a, err := price.ParseUSD(string(bytes.TrimSpace(raw)))
+	switch {
+	case errors.Is(err, price.ErrInexact):
+		return nil, "has more than 15 decimals"
+	case err != nil || a.Cmp(maxBudget) > 0:
+		return nil, tooHigh
+	}
+	return v, ""
+}
+
+// number checks a number that is not negative.
+func number(raw json.RawMessage) (any, string) {
 	s := bytes.TrimSpace(raw)
 	if len(s) == 0 || s[0] < '0' || s[0] > '9' {
 		return nil, "must be a number that is not negative"

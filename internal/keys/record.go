@@ -1,6 +1,7 @@
 package keys
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -29,8 +30,10 @@ type Key struct {
 	Expires   *time.Time                 `json:"expires,omitempty"`
 	CreatedAt time.Time                  `json:"created_at"`
 	UpdatedAt time.Time                  `json:"updated_at"`
-	// Extra holds the other fields of LiteLLM's key, as they were given: limits, budgets and the like.
+	// Extra holds the other fields of LiteLLM's key, as they were given: limits, budgets and the like. See ParseLimits.
 	Extra    map[string]json.RawMessage `json:"extra,omitempty"`
+	Windows  Windows                    `json:"windows,omitempty"`  // of the budgets
+	SpendID  string                     `json:"spend_id,omitempty"` // the token of the first key that this one replaces: what it has spent is kept under it
 	Imported string                     `json:"imported,omitempty"` // the mark of the import that made it
 }
 
@@ -45,6 +48,7 @@ type Team struct {
 	CreatedAt time.Time                  `json:"created_at"`
 	UpdatedAt time.Time                  `json:"updated_at"`
 	Extra     map[string]json.RawMessage `json:"extra,omitempty"`    // as of Key
+	Windows   Windows                    `json:"windows,omitempty"`  // as of Key
 	Imported  string                     `json:"imported,omitempty"` // as of Key
 	Implied   bool                       `json:"implied,omitempty"`  // made by the first key that named it, and not changed since
 	Deleting  bool                       `json:"deleting,omitempty"` // it has no new keys, and goes when the last one has gone
@@ -101,15 +105,35 @@ type State struct {
 	Blocked     bool
 	TeamBlocked bool
 	Expires     time.Time // zero: never
+	// Limits and TeamLimits are those of the key's and its team's records.
+	Limits, TeamLimits *Limits
 
 	version     string // of the key's record
 	teamVersion string // of the team's record; empty for a key without a team
 }
 
+// Limits returns the limits of the key's record, with their windows.
+func (k *Key) Limits() (*Limits, error) { return limitsOf(k.Extra, k.Metadata, k.Windows, k.CreatedAt) }
+
+// Limits returns the limits of the team's record, with their windows.
+func (t *Team) Limits() (*Limits, error) {
+	return limitsOf(t.Extra, t.Metadata, t.Windows, t.CreatedAt)
+}
+
+func limitsOf(fields, metadata map[string]json.RawMessage, w Windows, created time.Time) (*Limits, error) {
+	l, err := ParseLimits(fields, metadata)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrMalformed, err)
+	}
+	resets, _ := parseMoment(stringMember(fields, "budget_reset_at")) // zero where there is none
+	l.Anchor(w, resets, created)
+	return l, nil
+}
+
 // stateOf builds the state of a key. team is nil when the key has none.
-func stateOf(k *Key, team *Team) *State {
+func stateOf(k *Key, team *Team) (*State, error) {
 	id := &llm.Identity{
-		KeyHash: k.Token, KeyName: k.Name, KeyAlias: k.Alias, UserID: k.UserID, TeamID: k.TeamID,
+		KeyHash: k.Token, SpendID: cmp.Or(k.SpendID, k.Token), KeyName: k.Name, KeyAlias: k.Alias, UserID: k.UserID, TeamID: k.TeamID,
 		Models: allowed(k.Models, k.Extra), Aliases: k.Aliases, Metadata: make(map[string]string, len(k.Metadata)),
 		Subscription: stringMember(k.Metadata, subscriptionMember),
 		FixedPayer:   trueMember(k.Metadata, fixedPayerMember),
@@ -120,11 +144,18 @@ func stateOf(k *Key, team *Team) *State {
 		}
 	}
 	st := &State{Identity: id, Blocked: k.Blocked}
+	var err error
+	if st.Limits, err = k.Limits(); err != nil {
+		return nil, err
+	}
 	if k.Expires != nil {
 		st.Expires = *k.Expires
 	}
 	if team == nil {
-		return st
+		return st, nil
+	}
+	if st.TeamLimits, err = team.Limits(); err != nil {
+		return nil, err
 	}
 	st.TeamBlocked = team.Blocked
 	id.TeamModels = allowed(team.Models, team.Extra)
@@ -136,7 +167,7 @@ func stateOf(k *Key, team *Team) *State {
 		id.Subscription = stringMember(team.Metadata, subscriptionMember)
 	}
 	id.FixedPayer = id.FixedPayer || trueMember(team.Metadata, fixedPayerMember)
-	return st
+	return st, nil
 }
 
 // groupsMember is LiteLLM's list of access groups, which name models elsewhere. They are not known here.

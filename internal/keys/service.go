@@ -2,6 +2,7 @@ package keys
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"net/http"
@@ -85,9 +86,6 @@ const minChosenKey = 8
 func (s *Service) Update(ctx context.Context, f Fields) (*Key, error) {
 	if refusal := f.validate(keyFields); refusal != nil {
 		return nil, refusal
-	}
-	if f.has("temp_budget_increase") != f.has("temp_budget_expiry") {
-		return nil, Invalid("temp_budget_increase", "must come together with temp_budget_expiry")
 	}
 	if f.has("new_key") {
 		return nil, Invalid("new_key", "is for /key/regenerate")
@@ -186,6 +184,7 @@ func (s *Service) Regenerate(ctx context.Context, f Fields) (*Key, string, error
 		if refusal := rec.apply(f, now); refusal != nil {
 			return nil, refusal
 		}
+		rec.SpendID = cmp.Or(rec.SpendID, id) // a new key is no new budget
 		rec.Token, rec.Name, rec.UpdatedAt, rec.Imported = token, Abbreviate(plain), stamp(now), ""
 		team, err := s.memberOf(ctx, rec.TeamID, false)
 		return append(team, keyChange(old, before, nil), keyChange(nil, nil, rec)), err
@@ -472,11 +471,29 @@ func (k *Key) apply(f Fields, now time.Time) *llm.Error {
 		at = stamp(at)
 		k.Expires = &at
 	}
+	if f.has("temp_budget_increase") != f.has("temp_budget_expiry") || null(f.raw["temp_budget_increase"]) != null(f.raw["temp_budget_expiry"]) {
+		return Invalid("temp_budget_increase", "must come together with temp_budget_expiry")
+	}
+	before, err := k.Limits()
+	if err != nil {
+		before = nil // what cannot be read is replaced, or refused below
+	}
 	k.Metadata = f.merge(k.Metadata, keyFields)
 	k.Extra = f.keep(k.Extra, "key", "new_key", "key_alias", "user_id", "team_id", "models", "aliases", "blocked",
 		"duration", "metadata", "send_invite_email")
 	k.UpdatedAt = stamp(now)
+	after, err := ParseLimits(k.Extra, k.Metadata)
+	if err != nil {
+		return unlimited(err)
+	}
+	k.Windows = k.Windows.After(before, after, now)
 	return nil
+}
+
+// unlimited is the refusal of a change after which a record's limits could not be read.
+func unlimited(err error) *llm.Error {
+	field, fault, _ := strings.Cut(err.Error(), " ")
+	return Invalid(field, fault)
 }
 
 // stamp is a time as records hold it.

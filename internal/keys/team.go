@@ -21,7 +21,9 @@ func (s *Service) NewTeam(ctx context.Context, f Fields) (*Team, error) {
 	}
 	now := s.cache.now()
 	rec := &Team{ID: id, CreatedAt: stamp(now)}
-	rec.apply(f, now)
+	if refusal := rec.apply(f, now); refusal != nil {
+		return nil, refusal
+	}
 	err := s.change(ctx, keystore.TeamKind, id, func(old []byte) ([]keystore.Change, error) {
 		if old != nil {
 			is, err := Decode[Team](id, old)
@@ -63,7 +65,9 @@ func (s *Service) UpdateTeam(ctx context.Context, f Fields) (*Team, error) {
 		if rec.Deleting {
 			return nil, beingDeleted()
 		}
-		rec.apply(f, s.cache.now())
+		if refusal := rec.apply(f, s.cache.now()); refusal != nil {
+			return nil, refusal
+		}
 		return []keystore.Change{{Kind: keystore.TeamKind, ID: id, Old: old, New: Encode(rec)}}, nil
 	})
 	if err != nil {
@@ -196,7 +200,11 @@ func (s *Service) Teams(ctx context.Context) (teams []*Team, err error) {
 	return teams, err
 }
 
-func (t *Team) apply(f Fields, now time.Time) {
+func (t *Team) apply(f Fields, now time.Time) *llm.Error {
+	before, err := t.Limits()
+	if err != nil {
+		before = nil // as of a key
+	}
 	if f.has("team_alias") {
 		t.Alias = get[string](f, "team_alias")
 	}
@@ -212,4 +220,10 @@ func (t *Team) apply(f Fields, now time.Time) {
 	t.Metadata = f.merge(t.Metadata, teamFields)
 	t.Extra = f.keep(t.Extra, "team_id", "team_alias", "models", "model_aliases", "blocked", "metadata")
 	t.UpdatedAt, t.Implied = stamp(now), false
+	after, err := ParseLimits(t.Extra, t.Metadata)
+	if err != nil {
+		return unlimited(err)
+	}
+	t.Windows = t.Windows.After(before, after, now)
+	return nil
 }

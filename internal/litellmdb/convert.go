@@ -109,6 +109,9 @@ func keyOfRow(token string, row map[string]json.RawMessage, take func(string) js
 	}
 	delete(row, "litellm_budget_table") // it is the budget's row, which is kept apart
 	k.Extra = row
+	if fault := checkLimits(k.Extra, k.Metadata); fault != nil {
+		return nil, fault
+	}
 	k.Imported = keystore.Version(keys.Encode(k))
 	label := k.Short()
 	if k.Name != "" {
@@ -130,8 +133,21 @@ func teamOfRow(id string, row map[string]json.RawMessage, take func(string) json
 		return nil, fault
 	}
 	t.Extra = row
+	if fault := checkLimits(t.Extra, t.Metadata); fault != nil {
+		return nil, fault
+	}
 	t.Imported = keystore.Version(keys.Encode(t))
 	return &imported{label: id, restricted: len(t.Models) == 0, data: keys.Encode(t), mark: t.Imported}, nil
+}
+
+// checkLimits makes sure that the limits of a row can be read when calls are judged by them.
+func checkLimits(fields, meta map[string]json.RawMessage) *ColumnError {
+	_, err := keys.ParseLimits(fields, meta)
+	if err == nil {
+		return nil
+	}
+	column, fault, _ := strings.Cut(err.Error(), " ")
+	return &ColumnError{column, fault}
 }
 
 // takeCommon reads the columns that keys and teams have in common.

@@ -8,6 +8,7 @@ import (
 // Identity is who calls: what a key's record says of its owner. It is shared between calls and never changed.
 type Identity struct {
 	KeyHash  string // hex SHA-256 of the key; an identifier, never a label and never shown to clients
+	SpendID  string // the KeyHash under which what the key spends is kept: that of the first key that it replaced, or its own
 	KeyName  string // abbreviation for people: sk-...abcd
 	KeyAlias string
 	UserID   string

@@ -1,0 +1,29 @@
+package keys
+
+import (
+	"context"
+	"time"
+
+	"github.com/tollgate-llm/tollgate/internal/limit"
+)
+
+// Subject is what the limits of a call depend on beside its key.
+type Subject struct {
+	// Models are the names of the models that the call may come to: those asked for and those configured.
+	Models []string
+	// Payer is who pays, as it was resolved; empty when nobody does.
+	Payer string
+	// Now is the time of the call.
+	Now time.Time
+}
+
+// LimitsOf returns every limit that applies to a call of a key, over all scopes. It is the one place in which scopes of a call
+// are collected.
+func (c *Cache) LimitsOf(_ context.Context, st *State, s *Subject) ([]limit.Limit, error) {
+	id := st.Identity
+	list := st.Limits.Of(nil, limit.Scope{Kind: limit.Key, ID: id.SpendID}, s.Models, s.Now)
+	if id.TeamID != "" {
+		list = st.TeamLimits.Of(list, limit.Scope{Kind: limit.Team, ID: id.TeamID}, s.Models, s.Now)
+	}
+	return list, nil
+}
