@@ -182,3 +182,30 @@ func TestHangUps(t *testing.T) {
 		})
 	}
 }
+
+// TestTranscriptionWithoutALength asks for plain text from a model that is priced by the minute: the upload's header has the
+// length that the answer leaves out. 11 seconds of 0.006 a minute are 0.0011.
+func TestTranscriptionWithoutALength(t *testing.T) {
+	u := testkit.NewScript(t, func(int, testkit.RawCall) testkit.RawAnswer {
+		return testkit.RawAnswer{ContentType: "text/plain; charset=utf-8", Body: []byte("these are the words\n")}
+	})
+	w := gateway.NewBooks(t, testkit.LagoOptions{})
+	w.Gateway = gateway.Start(t, "", w.Routed(t.TempDir(), "", fmt.Sprintf(`
+		model whisper-1 {
+			backend openai %s/v1 {
+				api_key %s
+				price audio_minutes 0.006
+			}
+		}`, u.URL, gateway.ProviderKey)))
+	key := w.NewKey(`{"team_id":"` + gateway.Payer + `"}`)
+	wav := "RIFF\x00\x00\x00\x00WAVEfmt \x10\x00\x00\x00\x01\x00\x01\x00\x40\x1f\x00\x00\x40\x1f\x00\x00\x01\x00\x08\x00data\xff\xff\xff\xff" +
+		strings.Repeat("\x80", 88_000)
+	oa := openai.NewClient(option.WithBaseURL(w.URL("/v1")), option.WithAPIKey(key))
+	_, err := oa.Audio.Transcriptions.New(gateway.Timeout(t, time.Minute), openai.AudioTranscriptionNewParams{
+		Model: "whisper-1", File: openai.File(strings.NewReader(wav), "a.wav", "audio/wav"), ResponseFormat: openai.AudioResponseFormatText,
+	})
+	require.Error(t, err, "the client expects JSON") //nolint:testifylint // what it makes of the text does not matter
+	w.Settled(1)
+	require.Equal(t, "0.0011", w.Lago.Billed(gateway.Payer, "llm", "response_cost"))
+	require.Equal(t, "11", w.Lago.Billed(gateway.Payer, "llm", "audio_seconds"))
+}

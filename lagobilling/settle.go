@@ -250,10 +250,20 @@ func (m *meter) outcome(how ending, res *usage.Result) string {
 	return record.OutcomeCut
 }
 
+// audio returns the length of the uploaded recording, 0 when it is not known.
+func (m *meter) audio() int64 {
+	if a := m.call.Request.Audio; a != nil {
+		return a.Load()
+	}
+	return 0
+}
+
 // result returns the usage of the answer as far as it came. Without a reader, what the request held is all there is.
 func (m *meter) result() usage.Result {
 	if m.reader != nil {
-		return m.reader.Result(usage.Estimate{InputUnits: m.call.Request.TextUnits, InputCharacters: m.call.Request.InputCharacters})
+		return m.reader.Result(usage.Estimate{
+			InputUnits: m.call.Request.TextUnits, InputCharacters: m.call.Request.InputCharacters, InputMilliseconds: m.audio(),
+		})
 	}
 	var res usage.Result
 	status := m.record.Status
@@ -261,6 +271,9 @@ func (m *meter) result() usage.Result {
 		return res
 	}
 	tariff.EstimateInput(&res, m.call.Request.TextUnits)
+	if n := m.audio(); n > 0 && m.endpoint().Reader == usage.OpenAITranscription {
+		res.Counts.Set(usage.Milliseconds, n)
+	}
 	if n := m.call.Request.InputCharacters; n > 0 {
 		res.Counts.Set(usage.InputCharacters, n)
 	}

@@ -66,7 +66,7 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, call *llm.Call) 
 	}
 	call.Request = llm.Request{
 		Asked: b.ModelName, Stream: b.Stream, IncludeUsage: b.UsageAsked, User: user,
-		N: b.N, MaxOutput: b.MaxOutput, Tier: b.Tier, TextUnits: b.Units,
+		N: b.N, MaxOutput: b.MaxOutput, Tier: b.Tier, TextUnits: b.Units, Audio: b.Audio,
 		Others: b.Others,
 	}
 	if ep.Reader == usage.OpenAISpeech {

@@ -4,6 +4,7 @@ package body
 
 import (
 	"strconv"
+	"sync/atomic"
 	"unicode/utf8"
 
 	"github.com/tollgate-llm/tollgate/internal/llm"
@@ -45,6 +46,9 @@ type Body struct {
 	versionMember Span             // that member as a whole, its name included
 	Input         Span             // the value of `input`, quotes included, where it is a string
 	Units         int64            // the text, in thousandths of a token, by the characters rule of package usage
+
+	// Audio is the length of the form's file, where that is sound of a known container, in milliseconds; 0 until its end has passed.
+	Audio *atomic.Int64
 
 	form string // the boundary of a form, whose values stand as they are; empty for JSON
 	rest *Rest  // what follows Data; nil when that is all

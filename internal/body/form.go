@@ -24,7 +24,7 @@ func ParseForm(r io.Reader, contentType string, named bool, size, most int64) (*
 	if err != nil {
 		return nil, err
 	}
-	s := &formScanner{needle: "--" + boundary, named: named, body: &Body{form: boundary}}
+	s := &formScanner{needle: "--" + boundary, named: named, body: &Body{form: boundary, Audio: new(atomic.Int64)}}
 	b := s.body
 	b.Data = make([]byte, 0, 32<<10)
 	for {

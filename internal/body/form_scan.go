@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/tollgate-llm/tollgate/internal/audio"
 	"github.com/tollgate-llm/tollgate/internal/llm"
 	"github.com/tollgate-llm/tollgate/internal/usage"
 )
@@ -45,7 +46,8 @@ type formScanner struct {
 	value   []byte
 	valueAt int
 	seen    []string
-	routed  bool // the call is on its way: what decides about it may come no more
+	sound   *audio.Meter // of the file under way
+	routed  bool         // the call is on its way: what decides about it may come no more
 }
 
 // feed takes the next bytes.
@@ -148,6 +150,10 @@ func (s *formScanner) begin(header string) error {
 		return err
 	}
 	s.inFile, s.field, s.value, s.valueAt = file, "", s.value[:0], s.taken
+	s.sound = nil
+	if file && name == "file" {
+		s.sound = new(audio.Meter)
+	}
 	if file && (s.named || s.body.Model.Present()) {
 		s.file = true
 	}
@@ -179,6 +185,8 @@ func (s *formScanner) content(n int) error {
 	switch p := s.window[:n]; {
 	case s.field != "":
 		s.value = append(s.value, p[:min(n, llm.MaxName+1-len(s.value))]...) // no more than shows that it is too long
+	case s.sound != nil:
+		_, _ = s.sound.Write(p) // it never fails
 	case !s.inFile && !s.routed:
 		s.body.Units += usage.Units(p)
 	}
@@ -189,6 +197,11 @@ func (s *formScanner) content(n int) error {
 // finish ends a part.
 func (s *formScanner) finish() error {
 	b, value := s.body, string(s.value)
+	if s.sound != nil {
+		if ms, ok := s.sound.Milliseconds(); ok {
+			b.Audio.Store(ms)
+		}
+	}
 	if s.field != "" {
 		if err := llm.CheckName(value); err != nil {
 			return formError(s.field, s.field+" "+err.Error())

@@ -220,3 +220,24 @@ func FuzzForm(f *testing.F) {
 		require.Equal(t, seen, b.BodyModel)
 	})
 }
+
+// TestUploadedAudioHasALength measures the file of a form from its header, also where the rest is passed on as it comes.
+func TestUploadedAudioHasALength(t *testing.T) {
+	wav := func(seconds int) string {
+		return "RIFF\x00\x00\x00\x00WAVEfmt \x10\x00\x00\x00\x01\x00\x01\x00\x40\x1f\x00\x00\x40\x1f\x00\x00\x01\x00\x08\x00data\xff\xff\xff\xff" +
+			strings.Repeat("\x80", 8000*seconds)
+	}
+	for _, c := range []struct {
+		file string
+		want int64
+	}{{wav(11), 11_000}, {wav(600), 600_000}, {"no sound", 0}} {
+		b, err := ParseForm(strings.NewReader(form("model", "m", "@file", c.file)), formType, false, -1, 16<<20)
+		require.NoError(t, err)
+		_, err = io.Copy(io.Discard, b.Edited("m", false).Reader(false))
+		require.NoError(t, err)
+		require.Equal(t, c.want, b.Audio.Load())
+	}
+	b, err := ParseForm(strings.NewReader(form("model", "m", "@image", wav(3))), formType, false, -1, 16<<20)
+	require.NoError(t, err)
+	require.Zero(t, b.Audio.Load(), "only the file to be transcribed counts")
+}

@@ -61,8 +61,8 @@ var rows = []*Endpoint{
 	row("/models/{model}:generateContent", llm.Gemini, usage.GeminiGenerate, llm.Billable, inPath),
 	row("/models/{model}:streamGenerateContent", llm.Gemini, usage.GeminiGenerate, llm.Billable, inPath, streamed),
 	row("/models/{model}:countTokens", llm.Gemini, usage.NotBillable, llm.Free, inPath),
-	row("/models/{model}:embedContent", llm.Gemini, usage.GeminiGenerate, llm.Billable, inPath),
-	row("/models/{model}:batchEmbedContents", llm.Gemini, usage.GeminiGenerate, llm.Billable, inPath),
+	row("/models/{model}:embedContent", llm.Gemini, usage.GeminiEmbed, llm.Billable, inPath),
+	row("/models/{model}:batchEmbedContents", llm.Gemini, usage.GeminiEmbed, llm.Billable, inPath),
 	row("/models", llm.Gemini, usage.NotBillable, llm.Local, get),
 	row("/models/{model}", llm.Gemini, usage.NotBillable, llm.Local, get),
 

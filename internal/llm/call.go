@@ -57,6 +57,8 @@ type Request struct {
 	TextUnits int64
 	// InputCharacters is the length of the text to be spoken, in characters; 0 where nothing is.
 	InputCharacters int64
+	// Audio is the length of an uploaded recording in milliseconds, 0 until its end has passed; nil where nothing is uploaded.
+	Audio *atomic.Int64
 	// Others are the models beside the one asked for that the body makes the provider run.
 	Others []OtherModel
 }

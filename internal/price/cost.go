@@ -117,6 +117,7 @@ const (
 	noteCharacters = "characters not charged: the model is priced by tokens"
 	noteAudio      = "audio is shorter than the billed minimum"
 	noteLength     = "the length of the audio is not charged: its tokens are"
+	noteSpoken     = "the length of the speech is not charged: its characters are"
 	noteHeard      = "input_audio not charged: the length of the audio is"
 	noteSearched   = "web_searches not charged: the price per request holds them"
 )
@@ -272,6 +273,9 @@ func (a *applied) beside(k usage.Kind, c *usage.Counts, model string) string {
 	case usage.Milliseconds:
 		if c.N(usage.InputAudio) > 0 && (priced(usage.InputAudio) || !priced(usage.Milliseconds)) {
 			return noteLength
+		}
+		if c.N(usage.InputCharacters) > 0 && !priced(usage.Milliseconds) && priced(usage.InputCharacters) {
+			return noteSpoken
 		}
 	case usage.InputAudio:
 		if c.N(usage.Milliseconds) > 0 && priced(usage.Milliseconds) && !priced(usage.InputAudio) {

@@ -30,6 +30,9 @@ func (r *Reader) sniff(p []byte) int {
 	case strings.HasPrefix(kind, "audio/"), strings.HasPrefix(kind, "image/"), strings.HasPrefix(kind, "video/"),
 		kind == "application/octet-stream":
 		r.framing = opaque
+		if r.o.API == OpenAISpeech {
+			r.sound = soundOf(kind, strings.ToLower(r.o.ContentType))
+		}
 		return 0
 	}
 	i := 0

@@ -41,6 +41,8 @@ type golden struct {
 	InputUnits      int64 `json:"input_units"`
 	InputCharacters int64 `json:"input_characters"`
 
+	InputMilliseconds int64 `json:"input_milliseconds"`
+
 	Want struct {
 		Kinds     map[string]int64            `json:"kinds"`
 		Parts     map[string]map[string]int64 `json:"parts"` // by model, within kinds
@@ -152,7 +154,7 @@ func (g *golden) options() Options {
 }
 
 func (g *golden) estimate() Estimate {
-	return Estimate{InputUnits: g.InputUnits, InputCharacters: g.InputCharacters}
+	return Estimate{InputUnits: g.InputUnits, InputCharacters: g.InputCharacters, InputMilliseconds: g.InputMilliseconds}
 }
 
 // replay is what came of one way to cut an answer.

@@ -3,6 +3,8 @@ package usage
 import (
 	"net/http"
 	"sync"
+
+	"github.com/tollgate-llm/tollgate/internal/audio"
 )
 
 // API names how an answer reports its usage. Each has one file in this package.
@@ -62,6 +64,8 @@ type Estimate struct {
 	// InputCharacters is the length of the text to be spoken, in characters; 0 when unknown. Speech models without token
 	// usage are priced by it.
 	InputCharacters int64
+	// InputMilliseconds is the length of the uploaded recording; 0 when unknown. Transcription is priced by it.
+	InputMilliseconds int64
 }
 
 // maxHold is how far into an event the meter may be asked to hold it back: a chunk with nothing but usage is far smaller.
@@ -94,6 +98,8 @@ type Reader struct {
 	scratch                     name
 	text                        uint64 // hash of the text under way
 	extra                       *extra
+	sound                       *audio.Meter // of an answer that is spoken
+	cue                         cue          // of an answer that is subtitles
 
 	atUsage    int64 // text that had passed when the kept usage came
 	failed     bool  // an error was seen
@@ -189,8 +195,12 @@ func (r *Reader) Next(p []byte) (n int, m Mark) {
 		took, m = r.nextFrame(p)
 	default:
 		took = len(p)
+		if r.sound != nil {
+			_, _ = r.sound.Write(p) // it never fails
+		}
 		if r.o.API == OpenAITranscription && r.broken == "" {
 			r.units[asOutput] += units(p)
+			r.cue.read(p)
 		}
 	}
 	n += took

@@ -151,6 +151,9 @@ func (r *Reader) Result(e Estimate) Result {
 	if r.extra != nil {
 		res.Parts = r.extra.apply(r, m)
 	}
+	if !failed && !r.compressed {
+		r.lengths(m, e)
+	}
 	if r.f == openAIChat && r.o.Provider != "openrouter" && !m.Empty() && m.N(WebSearches) == 0 &&
 		(searchesAlways(r.model.bytes()) || r.model.n == 0 && searchesAlways([]byte(r.o.Model))) {
 		m.Set(WebSearches, 1)
@@ -159,7 +162,9 @@ func (r *Reader) Result(e Estimate) Result {
 		m.note(r.broken)
 	}
 	if res.Source == None && !m.Empty() {
-		res.Source = Partial
+		if res.Source = Partial; r.sound != nil || r.o.API == OpenAITranscription {
+			res.Source = Estimated
+		}
 	}
 	res.Counts = m.Counts
 	res.How = strings.Join(m.how, "; ")
