@@ -33,6 +33,7 @@ type Spool interface {
 	Read(ctx context.Context, after uint64, limit int) (spool.Batch, error)
 	Pass(consumer string, seq uint64) error
 	Last() uint64
+	Next() uint64
 }
 
 // Sink is what records are added to: *limit.Limiter.
@@ -141,6 +142,10 @@ func (c *Consumer) start(ctx context.Context) error {
 	}
 	if had := c.spool.Cursor(ConsumerName); has < had {
 		c.loss = &Loss{Spool: own, Had: had, Has: has}
+	}
+	if next := c.spool.Next(); has >= next {
+		c.o.OnFault(fmt.Errorf("the store has records of spool %s up to %d, which itself has not come to %d: it is an older copy of that spool, "+
+			"and records are not counted until it is past that number", own, has, next))
 	}
 	c.cursors[own], c.pos = has, has
 	c.progress()

@@ -199,9 +199,26 @@ func TestAnEmptiedStoreIsFilledAgain(t *testing.T) {
 	l := <-losses
 	require.Zero(t, l.Has)
 	require.Equal(t, s.Last(), l.Had)
+	require.NoError(t, store.Reset(t.Context()))
+	expect(t, store, 100)
 	require.NoError(t, client.FlushAll(t.Context()).Err())
 	settle(t, s, 100, nil, time.Time{})
 	expect(t, store, 101)
+}
+
+// TestACopyOfASpoolIsTold has a spool that is older than what the store knows of it.
+func TestACopyOfASpoolIsTold(t *testing.T) {
+	store, err := limit.OpenFile(t.TempDir())
+	require.NoError(t, err)
+	s := open(t, t.TempDir())
+	_, err = store.Apply(t.Context(), &limit.Batch{Spool: s.ID().String(), To: 1000})
+	require.NoError(t, err)
+	faults := make(chan error, 1)
+	stop := run(New(s, store, decode, Options{OnFault: func(err error) { faults <- err }}))
+	require.ErrorContains(t, <-faults, "older copy")
+	stop()
+	require.NoError(t, s.Close())
+	require.NoError(t, store.Close())
 }
 
 // flaky is a sink that fails at times, at others after it has done what was asked.

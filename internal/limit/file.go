@@ -255,6 +255,32 @@ func (s *file) Put(_ context.Context, l Limit, spent price.Amount) error {
 	return nil
 }
 
+// Reset implements Store.
+func (s *file) Reset(context.Context) error {
+	s.applying.Lock()
+	defer s.applying.Unlock()
+	err := s.db.Update(func(tx *bbolt.Tx) error {
+		for _, name := range [][]byte{cursorBucket, spentBucket, totalBucket} {
+			if err := tx.DeleteBucket(name); err != nil {
+				return err
+			}
+			if _, err := tx.CreateBucket(name); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, c := range s.sums {
+		c.spent = price.Amount{}
+	}
+	return nil
+}
+
 func (l *Limit) checkPut(spent price.Amount) error {
 	if _, _, ok := spent.Limbs(); !ok {
 		return ErrTooLarge

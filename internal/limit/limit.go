@@ -190,6 +190,9 @@ type Store interface {
 	Totals(ctx context.Context, totals ...string) ([]map[string]price.Amount, error)
 	// Put replaces what a limit of money has as spent in its window, for an import or an operator.
 	Put(ctx context.Context, l Limit, spent price.Amount) error
+	// Reset forgets all that was applied: what is spent, totals and cursors. Consumers see it and apply again what is in their
+	// spools still. Reservations stay.
+	Reset(ctx context.Context) error
 	// Close releases the store.
 	Close() error
 }

@@ -48,7 +48,7 @@ type Limiter struct {
 	o     Options
 	now   func() time.Time
 
-	instances atomic.Int64
+	instances atomic.Int64           // 0: the store has not told yet
 	away      atomic.Pointer[outage] // nil while the store answers
 	probe     chan struct{}
 	gone      chan struct{} // the store is to be told of calls
@@ -95,7 +95,6 @@ func New(store Store, o Options) *Limiter {
 	if s, ok := store.(interface{ guess() time.Time }); ok {
 		l.now = s.guess
 	}
-	l.instances.Store(1)
 	return l
 }
 
@@ -338,6 +337,8 @@ func (l *Limiter) alone(r *Reservation) (*Grant, error) {
 func (l *Limiter) share(lim *Limit, out *outage, now time.Time) error {
 	n := l.instances.Load()
 	switch {
+	case n == 0:
+		return fmt.Errorf("%w: this instance has not reached the store yet: %w", ErrAway, out.cause)
 	case lim.Soft:
 		return nil
 	case lim.Metric != Cost:
@@ -472,6 +473,9 @@ func (l *Limiter) Apply(ctx context.Context, b *Batch) (cursor uint64, err error
 func (l *Limiter) Cursor(ctx context.Context, spool string) (uint64, error) {
 	return l.store.Cursor(ctx, spool)
 }
+
+// Reset implements Store: see there.
+func (l *Limiter) Reset(ctx context.Context) error { return l.store.Reset(ctx) }
 
 // Status returns where limits are, as the store has them.
 func (l *Limiter) Status(ctx context.Context, limits ...Limit) ([]State, error) {

@@ -33,6 +33,9 @@ var finishLua string
 //go:embed apply.lua
 var applyLua string
 
+//go:embed reset.lua
+var resetLua string
+
 //go:embed status.lua
 var statusLua string
 
@@ -42,6 +45,7 @@ var (
 	releaseScript = redis.NewScript(commonLua + releaseLua)
 	finishScript  = redis.NewScript(commonLua + finishLua)
 	applyScript   = redis.NewScript(commonLua + applyLua)
+	resetScript   = redis.NewScript(commonLua + resetLua)
 	statusScript  = redis.NewScript(commonLua + statusLua)
 )
 
@@ -406,6 +410,15 @@ func (s *redisStore) Put(ctx context.Context, l Limit, spent price.Amount) error
 	}
 	_, err := pipe.Exec(ctx)
 	return err
+}
+
+// globs are what a pattern of keys must have escaped.
+var globs = strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`, `]`, `\]`)
+
+// Reset implements Store.
+func (s *redisStore) Reset(ctx context.Context) error {
+	return resetScript.Run(ctx, s.client, []string{s.leases(), s.reservations(), s.cursors()},
+		s.clock(), globs.Replace(s.counter(string(Cost)+"|"))+"*", globs.Replace(s.total(""))+"*").Err()
 }
 
 // Close ends the sending; the client stays open.

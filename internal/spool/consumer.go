@@ -52,6 +52,13 @@ func (s *Spool) Last() uint64 {
 	return 0
 }
 
+// Next returns the sequence number below which all are used.
+func (s *Spool) Next() uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.nextSeq
+}
+
 // Read returns up to limit settled records with sequence numbers above after. It waits until there is one, the context
 // ends, or the spool closes (ErrClosed). A record that cannot be read back is left out, and told to Options.OnFault.
 func (s *Spool) Read(ctx context.Context, after uint64, limit int) (Batch, error) {
