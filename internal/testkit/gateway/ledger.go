@@ -9,7 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// LedgerLine is a record as the ledger shows it.
+// LedgerLine is a record in the ledger.
 type LedgerLine struct {
 	Outcome   string           `json:"outcome"`
 	Status    int              `json:"status"`
