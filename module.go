@@ -8,6 +8,7 @@ import (
 	_ "github.com/tollgate-llm/tollgate/keyauth"
 	_ "github.com/tollgate-llm/tollgate/keyauth/operator"
 	_ "github.com/tollgate-llm/tollgate/lagobilling"
+	_ "github.com/tollgate-llm/tollgate/lagobilling/operator"
 	_ "github.com/tollgate-llm/tollgate/litellm"
 	_ "github.com/tollgate-llm/tollgate/llmroute"
 )

@@ -23,6 +23,7 @@ import (
 	"github.com/tollgate-llm/tollgate/internal/spool"
 	"github.com/tollgate-llm/tollgate/internal/testkit"
 	"github.com/tollgate-llm/tollgate/internal/usage"
+	"github.com/tollgate-llm/tollgate/lagobilling/operator"
 )
 
 func TestBilledThroughLago(t *testing.T) {
@@ -41,7 +42,7 @@ func TestBilledThroughLago(t *testing.T) {
 	require.NoError(t, lago.Await(ctx, func() bool { return lago.EventCount() == calls }))
 	require.Empty(t, lago.Violations())
 	require.Eventually(t, func() bool { return b.account.Spool().Stats().Finished == calls }, 10*time.Second, time.Millisecond)
-	st := statusOf(b.account, time.Now())
+	st := operator.StatusOf(b.account, time.Now())
 	require.EqualValues(t, calls, st.Delivered)
 	require.Zero(t, st.Pending)
 	for _, e := range b.records() {
@@ -139,7 +140,7 @@ func TestInterruptedCallsAreHeld(t *testing.T) {
 	dir := t.TempDir()
 	id := leaveOpen(t, dir)
 	b := newBench(t, &Handler{Spool: dir})
-	require.EqualValues(t, 1, statusOf(b.account, time.Now()).Interrupted)
+	require.EqualValues(t, 1, operator.StatusOf(b.account, time.Now()).Interrupted)
 	all := b.records()
 	require.Len(t, all, 1)
 	require.Equal(t, id, all[0].ID)

@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tollgate-llm/tollgate/internal/testkit"
+	"github.com/tollgate-llm/tollgate/lagobilling/operator"
 )
 
 // TestAdminAPI asks every path with every method, and sends bodies that are not what is wanted.
@@ -31,7 +32,7 @@ func TestAdminAPI(t *testing.T) {
 	posts := map[string]bool{"retry": true, "estimate": true, "discard": true, "adopt": true, "replay": true, "setup": true}
 	gets := map[string]bool{"retry": false, "estimate": false, "discard": false, "adopt": false}
 	paths := 0
-	for _, route := range new(Admin).Routes() {
+	for _, route := range new(operator.Admin).Routes() {
 		paths++
 		name := strings.TrimPrefix(strings.TrimPrefix(route.Pattern, "/tollgate/billing"), "/")
 		for _, method := range []string{http.MethodGet, http.MethodPost, http.MethodPut, http.MethodDelete} {
@@ -85,7 +86,7 @@ func TestEveryRouteHasACommand(t *testing.T) {
 	help, err := (&gateway{t: t}).command("--help")
 	require.NoError(t, err)
 	commands := make(map[string]bool)
-	for _, c := range billingCommand().Commands() {
+	for _, c := range operator.Command().Commands() {
 		if c.Name() == "help" || c.Name() == "completion" {
 			continue
 		}
@@ -110,7 +111,7 @@ func TestEveryRouteHasACommand(t *testing.T) {
 			require.True(t, commands[name], "the page names %q, which is no command", name)
 		}
 	}
-	for _, route := range new(Admin).Routes() {
+	for _, route := range new(operator.Admin).Routes() {
 		name := strings.TrimPrefix(strings.TrimPrefix(route.Pattern, "/tollgate/billing"), "/")
 		if name == "" {
 			name = "status"

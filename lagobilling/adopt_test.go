@@ -12,6 +12,7 @@ import (
 	"github.com/tollgate-llm/tollgate/internal/record"
 	"github.com/tollgate-llm/tollgate/internal/spool"
 	"github.com/tollgate-llm/tollgate/internal/testkit"
+	"github.com/tollgate-llm/tollgate/lagobilling/operator"
 )
 
 // deadSpool is the spool of an instance that is gone: pending, rejected and interrupted records.
@@ -56,9 +57,9 @@ func TestAdoptTakesOverADeadSpool(t *testing.T) {
 	o := openOffice(t, testkit.LagoOptions{}, "")
 	out := o.run("adopt", dir)
 	require.Contains(t, out, "account default has taken over 4 records: 2 pending, 1 rejected, 1 interrupted")
-	o.until(func(st accountStatus) bool { return st.Finished == 2 && st.Rejected == 1 && st.Interrupted == 1 })
+	o.until(func(st operator.Status) bool { return st.Finished == 2 && st.Rejected == 1 && st.Interrupted == 1 })
 	o.run("retry")
-	o.until(func(st accountStatus) bool { return st.Finished == 3 })
+	o.until(func(st operator.Status) bool { return st.Finished == 3 })
 	require.Len(t, o.lago.Events(), 3)
 	for _, e := range o.lago.Events() {
 		require.Contains(t, events, e.Body, "byte-identical")
@@ -74,7 +75,7 @@ func TestAdoptEstimatesByPolicy(t *testing.T) {
 	dir, _ := deadSpool(t, "default")
 	o := openOffice(t, testkit.LagoOptions{}, "interrupted estimate")
 	require.Contains(t, o.run("adopt", dir), "1 interrupted (1 of these billed by estimate)")
-	o.until(func(st accountStatus) bool { return st.Finished == 3 && st.Rejected == 1 && st.Interrupted == 0 })
+	o.until(func(st operator.Status) bool { return st.Finished == 3 && st.Rejected == 1 && st.Interrupted == 0 })
 }
 
 func TestAdoptRefusesWhatIsNotItsOwn(t *testing.T) {

@@ -24,6 +24,7 @@ import (
 	"github.com/tollgate-llm/tollgate/internal/record"
 	"github.com/tollgate-llm/tollgate/internal/spool"
 	"github.com/tollgate-llm/tollgate/internal/usage"
+	"github.com/tollgate-llm/tollgate/lagobilling/operator"
 )
 
 // bench is a provisioned handler with its open account, served on a real socket.
@@ -195,22 +196,22 @@ func (b *bench) post(rt route) (*http.Response, string, error) {
 }
 
 // records returns what the ledger holds.
-func (b *bench) records() []ledgerEntry {
+func (b *bench) records() []operator.Entry {
 	b.t.Helper()
-	var out []ledgerEntry
+	var out []operator.Entry
 	require.NoError(b.t, b.account.Spool().Scan(time.Time{}, time.Time{}, func(rec spool.Record) error {
 		r, err := record.Parse(rec.Payload)
 		if err != nil {
 			return err
 		}
-		out = append(out, ledgerEntry{Record: *r, State: rec.State.String()})
+		out = append(out, operator.Entry{Record: *r, State: rec.State.String()})
 		return nil
 	}))
 	return out
 }
 
 // only returns the one record that the ledger holds, once the call's handlers have returned.
-func (b *bench) only() ledgerEntry {
+func (b *bench) only() operator.Entry {
 	b.t.Helper()
 	b.wait()
 	all := b.records()

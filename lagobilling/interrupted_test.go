@@ -7,6 +7,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -20,6 +21,7 @@ import (
 	"github.com/tollgate-llm/tollgate/internal/account"
 	"github.com/tollgate-llm/tollgate/internal/record"
 	"github.com/tollgate-llm/tollgate/internal/spool"
+	"github.com/tollgate-llm/tollgate/lagobilling/operator"
 )
 
 // startTogether starts a configuration whose handlers share one account, and returns the account.
@@ -108,22 +110,24 @@ func TestInterruptedCallsAreBilledByTheirSite(t *testing.T) {
 	other := func(spool, interrupted string) *Handler {
 		return &Handler{Spool: spool, EventCode: "other", Interrupted: interrupted, Markup: []Percent{{Percent: "900"}}}
 	}
-	ask := func(serve func(http.ResponseWriter, *http.Request) error, body string) {
+	ask := func(path, body string) {
+		routes := operator.Admin{}.Routes()
+		at := slices.IndexFunc(routes, func(r caddy.AdminRoute) bool { return r.Pattern == "/tollgate/billing/"+path })
 		r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/", strings.NewReader(body))
 		r.Header.Set("Content-Type", "application/json")
-		require.NoError(t, serve(httptest.NewRecorder(), r))
+		require.NoError(t, routes[at].Handler.ServeHTTP(httptest.NewRecorder(), r))
 	}
 	t.Run("at start", func(t *testing.T) {
 		require.Equal(t, want, interruptedCosts(t, startTogether(t, other(died[0], "estimate"))))
 	})
 	t.Run("by an operator", func(t *testing.T) {
 		a := startTogether(t, other(died[1], "hold"))
-		ask(serveEstimate, `{"all":true}`)
+		ask("estimate", `{"all":true}`)
 		require.Equal(t, want, interruptedCosts(t, a))
 	})
 	t.Run("by another instance", func(t *testing.T) {
 		a := startTogether(t, other(t.TempDir(), "estimate"))
-		ask(serveAdopt, `{"dir":"`+died[2]+`"}`)
+		ask("adopt", `{"dir":"`+died[2]+`"}`)
 		require.Equal(t, want, interruptedCosts(t, a))
 	})
 }

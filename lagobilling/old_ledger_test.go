@@ -1,7 +1,6 @@
 package lagobilling
 
 import (
-	"bytes"
 	"os"
 	"path/filepath"
 	"slices"
@@ -13,6 +12,7 @@ import (
 
 	"github.com/tollgate-llm/tollgate/internal/record"
 	"github.com/tollgate-llm/tollgate/internal/testkit"
+	"github.com/tollgate-llm/tollgate/lagobilling/operator"
 )
 
 // TestOldLedger opens a spool as an earlier version left it, whose opened records hold no tariff: it lists the same, to the
@@ -23,13 +23,11 @@ func TestOldLedger(t *testing.T) {
 	for _, name := range []string{"events", "rejected", "export"} {
 		want, err := os.ReadFile(filepath.Join("testdata", "ledger", name+".ndjson")) // #nosec G304 -- a golden
 		require.NoError(t, err)
-		sp, err := openLedger(dir)
-		require.NoError(t, err)
-		var got bytes.Buffer
-		_, err = listings[name].write(t.Context(), &got, ledger{spool: sp}, ledgerQuery{})
-		require.NoError(t, err)
-		require.NoError(t, sp.Close())
-		require.Equal(t, string(want), got.String(), name)
+		args := []string{name, "--spool", dir, "--json"}
+		if name == "export" {
+			args = args[:3]
+		}
+		require.Equal(t, string(want), offline(t, args...), name)
 	}
 
 	lago := testkit.NewLago(t, testkit.LagoOptions{})
@@ -37,7 +35,7 @@ func TestOldLedger(t *testing.T) {
 		Spool: dir, Retain: "87600h", APIBase: lago.URL, APIKey: lago.Key(), EventCode: "tokens", Interrupted: "estimate",
 		Markup: []Percent{{Percent: "50"}},
 	})
-	require.Eventually(t, func() bool { return statusOf(b.account, time.Now()).Pending == 0 }, 10*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return operator.StatusOf(b.account, time.Now()).Pending == 0 }, 10*time.Second, time.Millisecond)
 	export, err := os.ReadFile(filepath.Join("testdata", "ledger", "export.ndjson"))
 	require.NoError(t, err)
 	lines := strings.Split(strings.TrimSpace(string(export)), "\n")

@@ -14,6 +14,7 @@ import (
 	"github.com/tollgate-llm/tollgate/internal/tariff"
 	"github.com/tollgate-llm/tollgate/internal/testkit"
 	"github.com/tollgate-llm/tollgate/internal/usage"
+	"github.com/tollgate-llm/tollgate/lagobilling/operator"
 )
 
 // checked runs `check` and returns its table and whether it found a problem.
@@ -394,7 +395,7 @@ func TestReconcileNamesRejected(t *testing.T) {
 	o := openOffice(t, testkit.LagoOptions{}, "")
 	o.lago.AddMetric(testkit.LagoMetric{Code: "tokens", Field: "total_tokens", Needs: []string{"region"}})
 	o.calls(1, "sub-1")
-	o.until(func(st accountStatus) bool { return st.Rejected == 1 })
+	o.until(func(st operator.Status) bool { return st.Rejected == 1 })
 	out, err := o.command("reconcile")
 	require.ErrorContains(t, err, "1 difference between")
 	require.Contains(t, out, "1 event refused by Lago")

@@ -13,10 +13,12 @@ import (
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
+	"github.com/tollgate-llm/tollgate/app"
 	"github.com/tollgate-llm/tollgate/internal/account"
 	"github.com/tollgate-llm/tollgate/internal/record"
 	"github.com/tollgate-llm/tollgate/internal/spool"
 	"github.com/tollgate-llm/tollgate/internal/testkit"
+	"github.com/tollgate-llm/tollgate/lagobilling/operator"
 )
 
 // office is a running gateway that bills through a fake Lago.
@@ -55,31 +57,31 @@ func (o *office) calls(n int, payer string) {
 }
 
 // until waits for the account's status.
-func (o *office) until(cond func(accountStatus) bool) accountStatus {
+func (o *office) until(cond func(operator.Status) bool) operator.Status {
 	o.t.Helper()
-	var st accountStatus
+	var st operator.Status
 	require.Eventually(o.t, func() bool { st = o.status(); return cond(st) }, 20*time.Second, 5*time.Millisecond)
 	return st
 }
 
 func (o *office) finished(n int64) {
 	o.t.Helper()
-	o.until(func(st accountStatus) bool { return st.Finished == n && st.Pending == 0 })
+	o.until(func(st operator.Status) bool { return st.Finished == n && st.Pending == 0 })
 }
 
 // entries returns the lines of a listing.
-func (o *office) entries(args ...string) []ledgerEntry {
+func (o *office) entries(args ...string) []operator.Entry {
 	o.t.Helper()
 	out, err := o.command(append(args, "--json")...)
 	require.NoError(o.t, err)
 	return entriesOf(o.t, out)
 }
 
-func entriesOf(t *testing.T, out string) []ledgerEntry {
+func entriesOf(t *testing.T, out string) []operator.Entry {
 	t.Helper()
-	var list []ledgerEntry
+	var list []operator.Entry
 	for line := range strings.Lines(out) {
-		var e ledgerEntry
+		var e operator.Entry
 		require.NoError(t, json.Unmarshal([]byte(line), &e))
 		list = append(list, e)
 	}
@@ -105,7 +107,7 @@ func TestRejectedRecordsAreMendedAndSent(t *testing.T) {
 	o := openOffice(t, testkit.LagoOptions{}, "")
 	o.lago.AddMetric(testkit.LagoMetric{Code: "tokens", Field: "total_tokens", Needs: []string{"region"}})
 	o.calls(3, "sub-1")
-	o.until(func(st accountStatus) bool { return st.Rejected == 3 })
+	o.until(func(st operator.Status) bool { return st.Rejected == 3 })
 	before := o.run("export")
 
 	table := o.run("rejected")
@@ -125,7 +127,7 @@ func TestRejectedRecordsAreMendedAndSent(t *testing.T) {
 
 	o.lago.AddMetric(testkit.LagoMetric{Code: "tokens", Field: "total_tokens"})
 	require.Contains(t, o.run("retry", rejected[0].ID), "1 record ")
-	o.until(func(st accountStatus) bool { return st.Rejected == 2 && st.Finished == 1 })
+	o.until(func(st operator.Status) bool { return st.Rejected == 2 && st.Finished == 1 })
 	require.Contains(t, o.run("retry"), "2 records ")
 	o.finished(3)
 	require.Empty(t, o.run("rejected", "--json"))
@@ -231,7 +233,7 @@ func TestInterruptedCallsAreSettledByTheOperator(t *testing.T) {
 
 	require.Contains(t, o.run("estimate", left[0]), "1 record billed by estimate")
 	require.Contains(t, o.run("discard", left[1], "--reason", "the provider charged nothing"), "1 record ")
-	o.until(func(st accountStatus) bool { return st.Interrupted == 2 && st.Finished == 2 })
+	o.until(func(st operator.Status) bool { return st.Interrupted == 2 && st.Finished == 2 })
 	require.Contains(t, o.run("estimate", "--all"), "2 records ")
 	o.finished(4)
 	require.Equal(t, "24", o.lago.Billed("sub-1", "tokens", "total_tokens"), "three estimates of 8")
@@ -252,16 +254,16 @@ func TestDiscardThatWasCutOff(t *testing.T) {
 	o := openOffice(t, testkit.LagoOptions{}, "")
 	o.lago.AddMetric(testkit.LagoMetric{Code: "tokens", Field: "total_tokens", Needs: []string{"region"}})
 	o.calls(1, "sub-1")
-	o.until(func(st accountStatus) bool { return st.Rejected == 1 })
+	o.until(func(st operator.Status) bool { return st.Rejected == 1 })
 	id := o.entries("rejected")[0].ID
-	require.NoError(t, eachAccount("default", func(a *account.Account) error {
-		return a.Spool().Select([]spool.State{spool.StateRejected}, time.Time{}, time.Time{}, func(rec spool.Record) error {
+	app.Each(func(_ string, a *account.Account) {
+		require.NoError(t, a.Spool().Select([]spool.State{spool.StateRejected}, time.Time{}, time.Time{}, func(rec spool.Record) error {
 			payload, err := record.Discard(rec.Payload, "a test")
 			require.NoError(t, err)
 			_, err = a.Spool().Amend(rec.Seq, payload)
 			return err
-		})
-	}))
+		}))
+	})
 	require.Contains(t, o.run("retry"), "0 records")
 	_, err := o.command("retry", id)
 	require.ErrorContains(t, err, "no rejected record")
@@ -275,9 +277,9 @@ func TestRejectedRecordsAreDiscarded(t *testing.T) {
 	o := openOffice(t, testkit.LagoOptions{}, "")
 	o.lago.AddMetric(testkit.LagoMetric{Code: "tokens", Field: "total_tokens", Needs: []string{"region"}})
 	o.calls(2, "sub-1")
-	o.until(func(st accountStatus) bool { return st.Rejected == 2 })
+	o.until(func(st operator.Status) bool { return st.Rejected == 2 })
 	o.run("discard", "--all", "--reason", `a test "account"`)
-	o.until(func(st accountStatus) bool { return st.Rejected == 0 && st.Finished == 2 })
+	o.until(func(st operator.Status) bool { return st.Rejected == 0 && st.Finished == 2 })
 	for _, e := range o.entries("events") {
 		require.Equal(t, `a test "account"`, e.Discarded)
 		require.Len(t, e.Events, 1, "what was refused can still be seen")
@@ -306,16 +308,16 @@ func TestReadingOffline(t *testing.T) {
 		o.load(o.billing("account books\nspool " + dir))
 		l.AddMetric(testkit.LagoMetric{Code: "tokens", Field: "total_tokens", Needs: []string{"region"}})
 		o.calls(1, "sub-1")
-		o.until(func(st accountStatus) bool { return st.Rejected == 1 })
+		o.until(func(st operator.Status) bool { return st.Rejected == 1 })
 		l.AddMetric(testkit.LagoMetric{Code: "tokens", Field: "total_tokens"})
 		o.calls(2, "sub-1")
-		o.until(func(st accountStatus) bool { return st.Finished == 2 })
+		o.until(func(st operator.Status) bool { return st.Finished == 2 })
 		// To a reader that does not know whether an instance lives, what it left open is open.
 		want := strings.ReplaceAll(o.run("events", "--json"), `"state":"interrupted"`, `"state":"open"`)
 		require.Equal(t, want, offline(t, "events", "--json", "--spool", dir))
 		require.Equal(t, o.run("rejected"), offline(t, "rejected", "--spool", dir))
 		require.Equal(t, o.run("export"), offline(t, "export", "--spool", dir))
-		var there, here statusList
+		var there, here operator.StatusList
 		require.NoError(t, json.Unmarshal([]byte(o.run("status", "--json")), &there))
 		require.NoError(t, json.Unmarshal([]byte(offline(t, "status", "--spool", dir, "--json")), &here))
 		require.True(t, here.Accounts[0].Offline)
@@ -359,7 +361,7 @@ func TestStatusWaitsUntilAllIsDelivered(t *testing.T) {
 	o.calls(1, "sub-1")
 	_, err := o.command("status", "--wait", "1ms")
 	require.ErrorContains(t, err, "0 calls open and 1 record pending")
-	o.until(func(st accountStatus) bool { return st.Delivery.Stopped != "" })
+	o.until(func(st operator.Status) bool { return st.Delivery.Stopped != "" })
 	_, err = o.command("status", "--wait", "1ms")
 	require.ErrorContains(t, err, "status 401")
 	o.load(strings.Replace(o.billing(""), "api_key "+o.lago.Key(), "api_key changed", 1))

@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tollgate-llm/tollgate/internal/testkit"
+	"github.com/tollgate-llm/tollgate/lagobilling/operator"
 )
 
 // recordedSpool copies a spool that was written by an early version: finished, pending, rejected, discarded and interrupted
@@ -181,7 +182,7 @@ func TestRecordedSpoolIsDelivered(t *testing.T) {
 	require.Len(t, pending, 3)
 	o := openOffice(t, testkit.LagoOptions{}, "")
 	o.load(o.billing("") + "\nretain 87600h\nspool " + dir)
-	o.until(func(st accountStatus) bool { return st.Pending == 0 && st.Finished == 8 })
+	o.until(func(st operator.Status) bool { return st.Pending == 0 && st.Finished == 8 })
 	require.Equal(t, pending, bodiesAtLago(o.lago))
 	require.Empty(t, o.lago.Violations())
 }

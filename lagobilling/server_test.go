@@ -33,6 +33,7 @@ import (
 	"github.com/tollgate-llm/tollgate/internal/llm"
 	"github.com/tollgate-llm/tollgate/internal/record"
 	"github.com/tollgate-llm/tollgate/internal/usage"
+	"github.com/tollgate-llm/tollgate/lagobilling/operator"
 )
 
 // testRoute is a directive that stands in for llmroute before a real reverse_proxy: it opens the call for the model `m` of
@@ -162,7 +163,7 @@ func (g *gateway) command(args ...string) (string, error) {
 	g.t.Helper()
 	root := &cobra.Command{Use: "tollgate", SilenceUsage: true, SilenceErrors: true}
 	root.PersistentFlags().String("address", "", "")
-	root.AddCommand(billingCommand())
+	root.AddCommand(operator.Command())
 	var out bytes.Buffer
 	root.SetOut(&out)
 	root.SetErr(io.Discard)
@@ -171,11 +172,11 @@ func (g *gateway) command(args ...string) (string, error) {
 	return out.String(), err
 }
 
-func (g *gateway) status() accountStatus {
+func (g *gateway) status() operator.Status {
 	g.t.Helper()
 	out, err := g.command("status", "--json")
 	require.NoError(g.t, err)
-	var status struct{ Accounts []accountStatus }
+	var status struct{ Accounts []operator.Status }
 	require.NoError(g.t, json.Unmarshal([]byte(out), &status))
 	require.Len(g.t, status.Accounts, 1)
 	return status.Accounts[0]
@@ -209,7 +210,7 @@ func TestThroughCaddy(t *testing.T) {
 	lines, err := g.command("events", "--json", "--since", "1h")
 	require.NoError(t, err)
 	require.Equal(t, 1, strings.Count(lines, "\n"))
-	var e ledgerEntry
+	var e operator.Entry
 	require.NoError(t, json.Unmarshal([]byte(lines), &e))
 	require.Equal(t, "done", e.State)
 	require.Equal(t, "sub-1", e.Payer)
@@ -298,7 +299,7 @@ func TestReloadsLoseNothing(t *testing.T) {
 	require.NoError(t, err)
 	ids := make(map[string]bool)
 	for line := range strings.Lines(lines) {
-		var e ledgerEntry
+		var e operator.Entry
 		require.NoError(t, json.Unmarshal([]byte(line), &e))
 		require.Equal(t, record.OutcomeCompleted, e.Outcome)
 		require.Equal(t, usage.Reported, e.Source)
@@ -350,7 +351,7 @@ func TestClientThatHangsUp(t *testing.T) {
 	require.Eventually(t, func() bool { return g.status().Finished == 1 }, 10*time.Second, time.Millisecond)
 	lines, err := g.command("events", "--json")
 	require.NoError(t, err)
-	var e ledgerEntry
+	var e operator.Entry
 	require.NoError(t, json.Unmarshal([]byte(lines), &e))
 	require.Equal(t, record.OutcomeClientGone, e.Outcome)
 	require.Equal(t, hangupDrained, e.Hangup)
@@ -381,7 +382,7 @@ func TestHangUpBeforeAnyAnswer(t *testing.T) {
 	require.Eventually(t, func() bool { return g.status().Finished == 1 }, 10*time.Second, time.Millisecond)
 	lines, err := g.command("events", "--json")
 	require.NoError(t, err)
-	var e ledgerEntry
+	var e operator.Entry
 	require.NoError(t, json.Unmarshal([]byte(lines), &e))
 	require.Equal(t, record.OutcomeClientGone, e.Outcome)
 	require.Equal(t, hangupCancelled, e.Hangup)

@@ -1,4 +1,4 @@
-package lagobilling
+package operator
 
 import (
 	"cmp"
@@ -24,7 +24,7 @@ func init() {
 // root is the path of all routes.
 const root = "/tollgate/billing"
 
-// Admin serves what operators see and do of billing, below /tollgate/billing of Caddy's admin API.
+// Admin serves the operator's side of billing, below /tollgate/billing of Caddy's admin API.
 type Admin struct{}
 
 // CaddyModule returns the Caddy module information.
@@ -32,7 +32,7 @@ func (Admin) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{ID: "admin.api.tollgate_billing", New: func() caddy.Module { return new(Admin) }}
 }
 
-// Routes returns the routes. GET only looks; where a path has both, GET says what POST would do.
+// Routes returns the routes. GET changes nothing. Where a path has both methods, GET reports what POST would do.
 func (Admin) Routes() []caddy.AdminRoute {
 	routes := make([]caddy.AdminRoute, 0, 16)
 	routes = append(routes,
@@ -88,32 +88,32 @@ func eachAccount(name string, fn func(*account.Account) error) error {
 	})
 }
 
-// accountStatus is what the admin API tells of an account.
-type accountStatus struct {
+// Status is what the admin API reports of an account.
+type Status struct {
 	Account     string               `json:"account"`
 	Spool       string               `json:"spool"`
 	Lago        string               `json:"lago,omitempty"` // base URL; none: ledger only
-	Open        int64                `json:"open"`           // calls under way
+	Open        int64                `json:"open"`           // calls in flight
 	Pending     int64                `json:"pending"`        // records that Lago does not have yet
-	Rejected    int64                `json:"rejected"`       // records set aside with Lago's words
+	Rejected    int64                `json:"rejected"`       // records that Lago rejected
 	Interrupted int64                `json:"interrupted"`    // calls that an earlier process left open
 	Finished    int64                `json:"finished"`       // delivered or ledger-only records that are still readable
-	Delivered   int64                `json:"delivered"`      // events that Lago took since the process started
+	Delivered   int64                `json:"delivered"`      // events that Lago accepted since the process started
 	OldestAge   int64                `json:"oldest_pending_seconds"`
 	Bytes       int64                `json:"spool_bytes"`
 	Full        bool                 `json:"spool_full,omitempty"`
 	Drains      int64                `json:"drains"` // answers that are read on after their client hung up
 	LastError   string               `json:"last_error,omitempty"`
-	Offline     bool                 `json:"offline,omitempty"`    // read from the spool, not told by an instance
+	Offline     bool                 `json:"offline,omitempty"`    // read from the spool, without an instance
 	AdoptedBy   string               `json:"adopted_by,omitempty"` // the spool that has what is unfinished here
 	Delivery    *delivery.Status     `json:"delivery,omitempty"`
 	Payers      *account.PayerStatus `json:"payers,omitempty"`
 }
 
-// spoolStatus is the part of the status that the spool tells.
-func spoolStatus(sp *spool.Spool, now time.Time) accountStatus {
+// spoolStatus is the part of the status that is known of a spool alone.
+func spoolStatus(sp *spool.Spool, now time.Time) Status {
 	st := sp.Stats()
-	out := accountStatus{
+	out := Status{
 		Open: st.Open, Pending: st.Pending, Rejected: st.Rejected, Interrupted: st.Interrupted, Finished: st.Finished,
 		Bytes: st.Bytes, Full: st.Full, LastError: st.LastError,
 	}
@@ -123,8 +123,8 @@ func spoolStatus(sp *spool.Spool, now time.Time) accountStatus {
 	return out
 }
 
-// status returns the account's figures.
-func statusOf(a *account.Account, now time.Time) accountStatus {
+// StatusOf returns the figures of an account.
+func StatusOf(a *account.Account, now time.Time) Status {
 	out := spoolStatus(a.Spool(), now)
 	lago := a.Settings().APIBase
 	out.Account, out.Spool, out.Lago, out.Drains = a.Name(), a.Dir(), lago, a.Drains()
@@ -140,10 +140,10 @@ func statusOf(a *account.Account, now time.Time) accountStatus {
 	return out
 }
 
-// statusList is the body of the status.
-type statusList struct {
-	Version  string          `json:"version,omitempty"` // of the module in the instance; none offline
-	Accounts []accountStatus `json:"accounts"`
+// StatusList is the body of the status.
+type StatusList struct {
+	Version  string   `json:"version,omitempty"` // of the module in the instance; none offline
+	Accounts []Status `json:"accounts"`
 }
 
 func serveStatus(w http.ResponseWriter, r *http.Request) error {
@@ -151,9 +151,9 @@ func serveStatus(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	now := time.Now()
-	list := statusList{Version: operator.Version(), Accounts: []accountStatus{}}
+	list := StatusList{Version: operator.Version(), Accounts: []Status{}}
 	err := eachAccount("", func(a *account.Account) error {
-		list.Accounts = append(list.Accounts, statusOf(a, now))
+		list.Accounts = append(list.Accounts, StatusOf(a, now))
 		return nil
 	})
 	if err != nil {

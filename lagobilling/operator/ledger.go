@@ -1,4 +1,4 @@
-package lagobilling
+package operator
 
 import (
 	"bufio"
@@ -146,7 +146,7 @@ func openLedger(dir string) (*spool.Spool, error) {
 }
 
 // offlineStatus is the status of a spool that is read offline. Nothing is known of its delivery.
-func offlineStatus(dir string, now time.Time) (st accountStatus, err error) {
+func offlineStatus(dir string, now time.Time) (st Status, err error) {
 	sp, err := openLedger(dir)
 	if err != nil {
 		return st, err

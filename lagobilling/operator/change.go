@@ -1,4 +1,4 @@
-package lagobilling
+package operator
 
 import (
 	"fmt"
@@ -12,6 +12,7 @@ import (
 
 	"github.com/tollgate-llm/tollgate/app/operator"
 	"github.com/tollgate-llm/tollgate/internal/account"
+	"github.com/tollgate-llm/tollgate/internal/llm"
 	"github.com/tollgate-llm/tollgate/internal/record"
 	"github.com/tollgate-llm/tollgate/internal/spool"
 	"github.com/tollgate-llm/tollgate/internal/tariff"
@@ -191,8 +192,8 @@ func serveDiscard(w http.ResponseWriter, r *http.Request) error {
 	if q.Reason == "" {
 		return operator.Refuse(http.StatusBadRequest, "a reason is needed: it stands in the record instead of a bill")
 	}
-	if err := printable("the reason", q.Reason); err != nil {
-		return operator.Refuse(http.StatusBadRequest, "%w", err)
+	if err := llm.CheckName(q.Reason); err != nil {
+		return operator.Refuse(http.StatusBadRequest, "the reason %w", err)
 	}
 	return q.change(w, []spool.State{spool.StateInterrupted, spool.StateRejected}, nil, func(a *account.Account, records []spool.Record) (int, error) {
 		n, err := a.SettleInterrupted(records, func(opened *record.Record, now time.Time) ([]byte, bool, error) {

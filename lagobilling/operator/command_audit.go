@@ -1,4 +1,4 @@
-package lagobilling
+package operator
 
 import (
 	"errors"

@@ -1,4 +1,4 @@
-package lagobilling
+package operator
 
 import (
 	"encoding/json"
@@ -15,11 +15,11 @@ import (
 )
 
 func init() {
-	operator.AddCommand(billingCommand)
+	operator.AddCommand(Command)
 }
 
-// billingCommand is `caddy tollgate billing`.
-func billingCommand() *cobra.Command {
+// Command is `caddy tollgate billing`.
+func Command() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "billing", Short: "Shows what was billed, how delivery to Lago stands, and mends what went wrong",
 		Long: "Shows what was billed, how delivery to Lago stands, and mends what went wrong.\n\n" +
@@ -53,7 +53,7 @@ func statusCommand() *cobra.Command {
 				if err != nil {
 					return err
 				}
-				list := statusList{Accounts: []accountStatus{st}}
+				list := StatusList{Accounts: []Status{st}}
 				if operator.AsJSON(cmd) {
 					return json.NewEncoder(cmd.OutOrStdout()).Encode(list)
 				}
@@ -68,7 +68,7 @@ func statusCommand() *cobra.Command {
 					return err
 				}
 			}
-			var list statusList
+			var list StatusList
 			if err := operator.AskJSON(cmd, http.MethodGet, "/tollgate/billing", nil, &list); err != nil || operator.AsJSON(cmd) {
 				return err
 			}
@@ -91,7 +91,7 @@ func awaitDrained(cmd *cobra.Command, longest time.Duration) error {
 		if err != nil {
 			return err
 		}
-		var list statusList
+		var list StatusList
 		err = json.NewDecoder(answer).Decode(&list)
 		if err = errors.Join(err, answer.Close()); err != nil {
 			return fmt.Errorf("reading the status: %w", err)
@@ -122,7 +122,7 @@ func awaitDrained(cmd *cobra.Command, longest time.Duration) error {
 }
 
 // printStatus prints the status for people.
-func printStatus(w io.Writer, status statusList) error {
+func printStatus(w io.Writer, status StatusList) error {
 	if len(status.Accounts) == 0 {
 		_, err := fmt.Fprintln(w, "no account is open")
 		return err

@@ -1,4 +1,4 @@
-package lagobilling
+package operator
 
 import (
 	"bufio"
@@ -122,20 +122,20 @@ func exportCommand() *cobra.Command {
 		"Of all settled records, whether Lago has them or not. "+momentsHelp, nil)
 }
 
-// ledgerEntry is a line of a listing.
-type ledgerEntry struct {
+// Entry is a line of a listing.
+type Entry struct {
 	record.Record
 	State   string          `json:"state"`
 	Because json.RawMessage `json:"rejected_because,omitempty"`
 }
 
 // printEntries prints records for people, one a line.
-func printEntries(w io.Writer, body io.Reader, head []string, row func(e *ledgerEntry) []any) error {
+func printEntries(w io.Writer, body io.Reader, head []string, row func(e *Entry) []any) error {
 	table := operator.NewTable(w, head...)
 	lines := bufio.NewScanner(body)
 	lines.Buffer(make([]byte, 0, 64<<10), maxLine)
 	for lines.Scan() {
-		var e ledgerEntry
+		var e Entry
 		if err := json.Unmarshal(lines.Bytes(), &e); err != nil {
 			return fmt.Errorf("reading the ledger: %w", err)
 		}
@@ -149,7 +149,7 @@ func printEntries(w io.Writer, body io.Reader, head []string, row func(e *ledger
 
 // printLedger prints all that is known of a call in a few words.
 func printLedger(w io.Writer, body io.Reader) error {
-	return printEntries(w, body, []string{"TIME", "ID", "PAYER", "MODEL", "OUTCOME", "IN", "OUT", "USAGE", "USD", "STATE", "NOTE"}, func(e *ledgerEntry) []any {
+	return printEntries(w, body, []string{"TIME", "ID", "PAYER", "MODEL", "OUTCOME", "IN", "OUT", "USAGE", "USD", "STATE", "NOTE"}, func(e *Entry) []any {
 		return []any{
 			e.when(), e.ID, operator.OrDash(e.Payer), e.model(), operator.OrDash(e.Outcome), e.Counts.InputTokens(), e.Counts.OutputTokens(),
 			operator.OrDash(string(e.Source)), operator.OrDash(e.Cost), e.State, e.note(),
@@ -159,21 +159,21 @@ func printLedger(w io.Writer, body io.Reader) error {
 
 // printRejected prints why Lago refused each record.
 func printRejected(w io.Writer, body io.Reader) error {
-	return printEntries(w, body, []string{"TIME", "ID", "PAYER", "MODEL", "IN", "OUT", "USD", "LAGO SAYS"}, func(e *ledgerEntry) []any {
+	return printEntries(w, body, []string{"TIME", "ID", "PAYER", "MODEL", "IN", "OUT", "USD", "LAGO SAYS"}, func(e *Entry) []any {
 		return []any{e.when(), e.ID, operator.OrDash(e.Payer), e.model(), e.Counts.InputTokens(), e.Counts.OutputTokens(), operator.OrDash(e.Cost), e.because()}
 	})
 }
 
 // printInterrupted prints what was known of calls when they began.
 func printInterrupted(w io.Writer, body io.Reader) error {
-	return printEntries(w, body, []string{"OPENED", "ID", "PAYER", "MODEL", "ENDPOINT", "KEY", "INPUT (ESTIMATED)", "STATE"}, func(e *ledgerEntry) []any {
+	return printEntries(w, body, []string{"OPENED", "ID", "PAYER", "MODEL", "ENDPOINT", "KEY", "INPUT (ESTIMATED)", "STATE"}, func(e *Entry) []any {
 		return []any{
 			e.when(), e.ID, operator.OrDash(e.Payer), e.model(), e.Endpoint, operator.OrDash(cmp.Or(e.KeyAlias, e.Key)), (e.InputUnits + 999) / 1000, e.State,
 		}
 	})
 }
 
-func (e *ledgerEntry) when() string {
+func (e *Entry) when() string {
 	at := e.Settled
 	if at.IsZero() {
 		at = e.Opened
@@ -181,10 +181,10 @@ func (e *ledgerEntry) when() string {
 	return at.Local().Format(time.DateTime)
 }
 
-func (e *ledgerEntry) model() string { return operator.OrDash(cmp.Or(e.Upstream, e.Asked)) }
+func (e *Entry) model() string { return operator.OrDash(cmp.Or(e.Upstream, e.Asked)) }
 
 // because is why the record was rejected, in one line: Lago's words for each event.
-func (e *ledgerEntry) because() string {
+func (e *Entry) because() string {
 	var note delivery.Rejection
 	if json.Unmarshal(e.Because, &note) != nil {
 		return string(e.Because)
@@ -211,7 +211,7 @@ func (e *ledgerEntry) because() string {
 }
 
 // note says in a few words what is particular about a record.
-func (e *ledgerEntry) note() string {
+func (e *Entry) note() string {
 	var notes []string
 	for _, s := range []string{e.NotBilled, e.Hangup} {
 		if s != "" {
