@@ -145,7 +145,7 @@ func EachLine[T any](r io.Reader, fn func(T) error) error {
 	}
 }
 
-// adminError turns an error of Caddy's request, which is a text alone, into one that tells the operator what to do.
+// adminError turns an error of Caddy's request, which is a text alone, into one that explains what to do.
 func adminError(address string, err error) error {
 	words := err.Error()
 	_, said, refused := strings.Cut(words, "caddy responded with error: ")

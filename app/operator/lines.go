@@ -64,7 +64,7 @@ type Report func(what string, done, of int)
 
 // Work answers with the result of work that takes long. A client that accepts application/x-ndjson gets a line of progress at
 // most once in every, and then one with the result or the error. To any other the result alone is the answer. An error that
-// has no status of its own is 502, as the work asks another server.
+// has no status is 502, as the work asks another server.
 func Work(w http.ResponseWriter, r *http.Request, every time.Duration, work func(context.Context, Report) (any, error)) error {
 	if !strings.Contains(r.Header.Get("Accept"), LinesType) {
 		v, err := work(r.Context(), func(string, int, int) {})

@@ -97,7 +97,7 @@ func escaped(args []any) []any {
 }
 
 // Escape returns a text in which all that does not show as a character (control characters, line breaks, marks that change the
-// direction of writing, bytes that are not UTF-8) stands as a Go escape such as \u202e.
+// direction of writing, bytes that are not UTF-8) is written as a Go escape such as \u202e.
 func Escape(s string) string {
 	at := strings.IndexFunc(s, func(r rune) bool { return !unicode.IsPrint(r) || r == utf8.RuneError })
 	if at < 0 {

@@ -42,23 +42,23 @@ type CheckList struct {
 	Accounts []CheckReport `json:"accounts"`
 }
 
-// check is a check under way: it looks at all that Lago accepts without a word and does not bill.
+// check is a check under way: it looks at all that Lago accepts silently and does not bill.
 type check struct {
-	a       *Account
-	client  *lago.Client
-	ctx     context.Context //nolint:containedctx // the life of one check
-	report  Progress
-	result  CheckReport
-	metrics map[string]lago.BillableMetric
-	plans   map[string]*lago.Plan // nil: Lago could not be asked
-	told    map[string]bool       // what is wrong with a plan, and was told for another payer
-	good    int                   // payers with nothing wrong
+	a        *Account
+	client   *lago.Client
+	ctx      context.Context //nolint:containedctx // the life of one check
+	report   Progress
+	result   CheckReport
+	metrics  map[string]lago.BillableMetric
+	plans    map[string]*lago.Plan // nil: Lago could not be asked
+	reported map[string]bool       // what is wrong with a plan, and was reported for another payer
+	good     int                   // payers with nothing wrong
 }
 
 // Check asks the account's Lago about everything that bills depend on, and finds what it would accept and never bill. An error
 // means that the ledger could not be read.
 func (a *Account) Check(ctx context.Context, report Progress) (CheckReport, error) {
-	p := &check{a: a, client: a.Lago, ctx: ctx, report: report, plans: make(map[string]*lago.Plan), told: make(map[string]bool)}
+	p := &check{a: a, client: a.Lago, ctx: ctx, report: report, plans: make(map[string]*lago.Plan), reported: make(map[string]bool)}
 	p.result.Account = a.Name
 	if p.client == nil {
 		p.add(LevelWarning, "Lago", "no api_base is configured: records stay in the ledger and nothing is billed")
@@ -286,14 +286,14 @@ func (p *check) plan(payer, code string, b *subscriptionUsage) (fine bool, err e
 	fine = true
 	wrong := func(metric, words string) {
 		fine = false
-		if key := code + " " + metric; !p.told[key] {
-			p.told[key] = true
+		if key := code + " " + metric; !p.reported[key] {
+			p.reported[key] = true
 			p.add(LevelProblem, "plan "+code, words+" (payer "+payer+", and all others on it)")
 		}
 	}
 	for _, metric := range slices.Sorted(maps.Keys(b.events)) {
 		if _, ok := p.metrics[metric]; !ok {
-			fine = false // told already
+			fine = false // reported already
 			continue
 		}
 		at := slices.IndexFunc(plan.Charges, func(c lago.Charge) bool { return c.MetricCode == metric })

@@ -41,7 +41,7 @@ type Line struct {
 	Account string `json:"account"`
 	Payer   string `json:"payer"`
 	Code    string `json:"code"`
-	// Events and Units are what the ledger says that Lago has.
+	// Events and Units are what Lago has by the ledger.
 	Events int    `json:"events"`
 	Units  string `json:"units,omitempty"` // the sum of what Lago's metric sums
 	// Unsent are events that Lago does not have yet, or refused.
@@ -76,7 +76,7 @@ type seenEvent struct {
 	twice bool
 }
 
-// listed tells an event that Lago lists beside ours from another.
+// listed identifies an event that Lago lists beside ours.
 type listed struct {
 	id string
 	at int64
@@ -233,8 +233,8 @@ func (r *reconciliation) hold() error {
 // fresh reports whether Lago may not have counted an event yet.
 func (r *reconciliation) fresh(at time.Time) bool { return at.After(r.began.Add(-r.q.Lag)) }
 
-// tallyOf returns the tally of a payer and code. A payer that is new is looked up at Lago first: its billing period says
-// what counts.
+// tallyOf returns the tally of a payer and code. A payer that is new is looked up at Lago first: its billing period
+// determines what counts.
 func (r *reconciliation) tallyOf(payer, code string) (*tally, error) {
 	codes := r.tallies[payer]
 	if codes == nil {

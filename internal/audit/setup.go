@@ -93,7 +93,7 @@ func (a *Account) setUpMetric(
 		if e, ok := errors.AsType[*lago.Error](err); !ok || e.Status != http.StatusUnprocessableEntity {
 			return m, err
 		}
-		// Somebody else, another instance perhaps, has created it meanwhile.
+		// Another instance, for example, has created it meanwhile.
 		var lookErr error
 		if known, lookErr = client.BillableMetric(ctx, w.Code); lookErr != nil {
 			return m, err

@@ -20,7 +20,7 @@ type subscriptionUsage struct {
 	firstUnsent time.Time
 }
 
-// usage reads the ledger and returns what it holds by subscription, for at most maxSubscriptions of them; more says that there are
+// usage reads the ledger and returns what it holds by subscription, for at most maxSubscriptions of them; more reports that there are
 // others.
 func (a *Account) usage(ctx context.Context, report Progress) (payers map[string]*subscriptionUsage, more bool, err error) {
 	payers = make(map[string]*subscriptionUsage)

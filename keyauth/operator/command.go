@@ -189,7 +189,7 @@ func listCommand() *cobra.Command {
 	return cmd
 }
 
-// shownKey is what a table tells of a key.
+// shownKey is what a table shows of a key.
 type shownKey struct {
 	ID      string          `json:"id"`
 	Name    string          `json:"key_name"`
@@ -249,7 +249,7 @@ func infoCommand() *cobra.Command {
 	return cmd
 }
 
-// printKey prints the fields of a record that say something.
+// printKey prints the fields of a record that are not empty.
 func printKey(w io.Writer, body io.Reader) error {
 	var row map[string]json.RawMessage
 	if err := json.NewDecoder(body).Decode(&row); err != nil {

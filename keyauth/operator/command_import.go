@@ -27,7 +27,7 @@ func importCommand() *cobra.Command {
 		Use: "import FILE...", Short: "Brings keys, teams, users, end users and budgets from LiteLLM", Args: cobra.MinimumNArgs(1),
 		Long: "Reads dumps of LiteLLM's tables: " + litellmdb.Names() + ".\n\n" +
 			"A dump is CSV as \\copy \"LiteLLM_VerificationToken\" TO 'LiteLLM_VerificationToken.csv' CSV HEADER writes it, or JSON: an array of\n" +
-			"rows (SELECT json_agg(t)), a row a line, or one object with the tables' names as members. The table is told by\n" +
+			"rows (SELECT json_agg(t)), a row a line, or one object with the tables' names as members. The table is known by\n" +
 			"--table, by the file's name or by the columns. Old keys go on working, as their hashes are what is kept.\n\n" +
 			"All files are read to their end before anything changes. A row that cannot be taken is refused and listed,\n" +
 			"and the exit status is 1. What is imported again changes nothing.",
@@ -43,7 +43,7 @@ func importCommand() *cobra.Command {
 			return err
 		},
 	}
-	cmd.Flags().String("table", "", "The table that the files hold, when neither their names nor their columns tell")
+	cmd.Flags().String("table", "", "The table that the files hold, when neither their names nor their columns show it")
 	cmd.Flags().Bool("dry-run", false, "Show what would change, and change nothing")
 	cmd.Flags().Bool("overwrite", false, "Replace records that were made or changed here and differ from the dump")
 	operator.JSONFlag(cmd, "Print the report as JSON")
@@ -350,7 +350,7 @@ func (im *importer) refuse(file string, row *litellmdb.DumpRow, r *litellmdb.Res
 	im.report.list(&im.report.Refused, reported(file, row, r))
 }
 
-// errRefused makes the exit status say that not every row was taken.
+// errRefused makes the exit status 1 when some rows were refused.
 var errRefused = errors.New("some rows were refused")
 
 func (im *importer) print() error {

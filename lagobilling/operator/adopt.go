@@ -22,7 +22,7 @@ type adoptRequest struct {
 	Account string `json:"account,omitempty"` // default: the one that the records name
 }
 
-// adoptResult says what was taken over.
+// adoptResult reports what was taken over.
 type adoptResult struct {
 	Account     string `json:"account"`
 	Records     int    `json:"records"`
@@ -80,7 +80,7 @@ func onlyAccount() string {
 	return slices.Collect(maps.Keys(names))[0]
 }
 
-// surveyAdoption says what a spool holds, to which account it belongs, and when its newest settled record was settled.
+// surveyAdoption reports what a spool holds, to which account it belongs, and when its newest settled record was settled.
 func surveyAdoption(dir string) (res adoptResult, newest time.Time, err error) {
 	from, err := openLedger(dir)
 	if err != nil {
@@ -111,7 +111,7 @@ func surveyAdoption(dir string) (res adoptResult, newest time.Time, err error) {
 		}
 		return nil
 	})
-	if err == nil && len(accounts) == 0 { // nothing is left to take over, but its records still say whose it is
+	if err == nil && len(accounts) == 0 { // nothing is left to take over, but its records still name their account
 		err = from.Scan(time.Time{}, time.Time{}, func(rec spool.Record) error {
 			accounts[record.Account(rec.Payload)] = true
 			return errEnough

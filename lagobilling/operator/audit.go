@@ -35,7 +35,7 @@ type setupRequest struct {
 	Account string `json:"account,omitempty"`
 }
 
-// serveSetup creates the billable metrics; GET says which it would create.
+// serveSetup creates the billable metrics; GET reports which it would create.
 func serveSetup(w http.ResponseWriter, r *http.Request) error {
 	v := r.URL.Query()
 	if err := operator.OnlyParameters(v, "account"); err != nil {

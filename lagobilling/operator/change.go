@@ -26,7 +26,7 @@ type changeRequest struct {
 	Reason  string   `json:"reason,omitempty"` // of discard
 }
 
-// changeResult says how many records were changed.
+// changeResult reports how many records were changed.
 type changeResult struct {
 	Records int `json:"records"`
 }
@@ -38,7 +38,7 @@ type chosen struct {
 }
 
 // choose finds the records that are named, or all, in the given states. A name that is not found is an error, and then
-// nothing is changed. Records that say that they are discarded are left to discard, which a crash may have cut off.
+// nothing is changed. Records that are marked as discarded are left to discard, which a crash may have cut off.
 func (q changeRequest) choose(accounts []*account.Account, states []spool.State) ([]chosen, error) {
 	wanted := make(map[spool.ID]bool, len(q.IDs))
 	for _, text := range q.IDs {
@@ -179,7 +179,7 @@ func serveEstimate(w http.ResponseWriter, r *http.Request) error {
 	})
 }
 
-// serveDiscard settles interrupted and rejected records as never to be billed, for a reason that stands in the record.
+// serveDiscard settles interrupted and rejected records as never to be billed, for a reason that is kept in the record.
 func serveDiscard(w http.ResponseWriter, r *http.Request) error {
 	var q changeRequest
 	if err := operator.ReadBody(r, &q); err != nil {

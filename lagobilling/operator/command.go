@@ -21,8 +21,8 @@ func init() {
 // Command is `caddy tollgate billing`.
 func Command() *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "billing", Short: "Shows what was billed, how delivery to Lago stands, and mends what went wrong",
-		Long: "Shows what was billed, how delivery to Lago stands, and mends what went wrong.\n\n" +
+		Use: "billing", Short: "Shows what was billed and the state of delivery to Lago, and fixes what went wrong",
+		Long: "Shows what was billed and the state of delivery to Lago, and fixes what went wrong.\n\n" +
 			"The commands talk to the running instance (--address). Those with --spool also read a spool's directory\n" +
 			"offline, without changing it, while an instance uses it or after it is gone.",
 		Args: cobra.NoArgs, // a name that is no command is an error
@@ -77,7 +77,7 @@ func statusCommand() *cobra.Command {
 	}
 	operator.JSONFlag(cmd, jsonHelp)
 	spoolFlag(cmd)
-	cmd.Flags().Duration("wait", 0, "Wait at most so long until nothing is open or pending")
+	cmd.Flags().Duration("wait", 0, "Wait up to this long until nothing is open or pending")
 	return cmd
 }
 
@@ -86,7 +86,7 @@ func awaitDrained(cmd *cobra.Command, longest time.Duration) error {
 	deadline := time.Now().Add(longest)
 	ticker := time.NewTicker(500 * time.Millisecond)
 	defer ticker.Stop()
-	for told := int64(-1); ; {
+	for shown := int64(-1); ; {
 		answer, err := operator.Ask(cmd, http.MethodGet, "/tollgate/billing", nil, nil)
 		if err != nil {
 			return err
@@ -109,8 +109,8 @@ func awaitDrained(cmd *cobra.Command, longest time.Duration) error {
 			return nil
 		case time.Now().After(deadline):
 			return fmt.Errorf("after %s, %s open and %s pending still%s", longest, operator.Counted(int(open), "call"), operator.Counted(int(pending), "record"), stopped)
-		case told != open+pending:
-			told = open + pending
+		case shown != open+pending:
+			shown = open + pending
 			cmd.PrintErrf("%s open, %s pending\n", operator.Counted(int(open), "call"), operator.Counted(int(pending), "record"))
 		}
 		select {

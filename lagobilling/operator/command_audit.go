@@ -94,7 +94,7 @@ func setupCommand() *cobra.Command {
 	}
 	operator.JSONFlag(cmd, jsonHelp)
 	accountFlag(cmd)
-	cmd.Flags().Bool("dry-run", false, "Only say what would be created")
+	cmd.Flags().Bool("dry-run", false, "Only show what would be created")
 	return cmd
 }
 
@@ -123,9 +123,9 @@ func reconcileCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "reconcile", Short: "Compares the ledger with what Lago lists and bills", Args: cobra.NoArgs,
 		Long: "Compares the ledger with what Lago lists (GET /events) and bills (current_usage), for each subscription and code.\n" +
-			"Where the ledger reaches back to the beginning of the billing period, Lago must bill exactly what its events make;\n" +
-			"else no less than the ledger holds. Events younger than --lag may be counted or not. Lago's figures may lag behind\n" +
-			"for longer after a backlog. It fails when there are differences. " + momentsHelp,
+			"Where the ledger reaches back to the beginning of the billing period, Lago must bill exactly what its events make.\n" +
+			"Otherwise it must bill at least what the ledger holds. Events younger than --lag may be counted or not. Lago's\n" +
+			"figures may lag behind for longer after a backlog. It fails when there are differences. " + momentsHelp,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			var report audit.ReconcileReport
 			query := accountQuery(cmd, "since", "until", "payer", "lag")
@@ -145,8 +145,8 @@ func reconcileCommand() *cobra.Command {
 	}
 	operator.JSONFlag(cmd, jsonHelp)
 	accountFlag(cmd)
-	cmd.Flags().String("since", "", "Leave out older records")
-	cmd.Flags().String("until", "", "Leave out this moment and later")
+	cmd.Flags().String("since", "", "Only records of this time or later")
+	cmd.Flags().String("until", "", "Only records before this time")
 	cmd.Flags().String("payer", "", "Only this subscription")
 	cmd.Flags().String("lag", "", "How long Lago may take to count an event (default 5m)")
 	return cmd

@@ -37,7 +37,7 @@ func changeCommand(use, short, long, path, did string, ask func(cmd *cobra.Comma
 
 func retryCommand() *cobra.Command {
 	return changeCommand("retry [ID...]", "Sends rejected records again, byte-identical",
-		"Without ids, all of them. See `rejected` for what Lago said, and mend that first.",
+		"Without ids, all of them. See `rejected` for Lago's errors, and fix their cause first.",
 		"retry", "pending again", func(*cobra.Command, *changeRequest) error { return nil })
 }
 
@@ -63,7 +63,7 @@ func estimateCommand() *cobra.Command {
 
 func discardCommand() *cobra.Command {
 	cmd := changeCommand("discard ID... --reason TEXT", "Settles interrupted and rejected records as never to be billed",
-		"The reason stands in the record, which stays readable for `retain`.",
+		"The reason is kept in the record, which stays readable for `retain`.",
 		"discard", "settled without a bill", func(cmd *cobra.Command, q *changeRequest) error {
 			if q.Reason = operator.Text(cmd, "reason"); q.Reason == "" {
 				return errors.New("--reason is needed: it stands in the record instead of a bill")
@@ -80,7 +80,7 @@ func replayCommand() *cobra.Command {
 		Use: "replay --since TIME [--until TIME]", Short: "Sends finished records again, byte-identical", Args: cobra.NoArgs,
 		Long: "Sends finished records again, byte-identical: those that Lago took and lost, and those that were kept in the\n" +
 			"ledger alone. What Lago has already counts once, on ClickHouse only with clickhouse_deduplication_enabled.\n" +
-			"--dry-run only says how many they are. " + momentsHelp,
+			"--dry-run only counts them. " + momentsHelp,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			q := replayRequest{Account: operator.Text(cmd, "account"), Since: operator.Text(cmd, "since"), Until: operator.Text(cmd, "until")}
 			if q.Since == "" {
@@ -108,8 +108,8 @@ func replayCommand() *cobra.Command {
 	}
 	operator.JSONFlag(cmd, jsonHelp)
 	accountFlag(cmd)
-	cmd.Flags().String("since", "", "Leave out older records")
-	cmd.Flags().String("until", "", "Leave out this moment and later (default: now)")
+	cmd.Flags().String("since", "", "Only records of this time or later")
+	cmd.Flags().String("until", "", "Only records before this time (default: now)")
 	cmd.Flags().Bool("dry-run", false, "Only count them")
 	return cmd
 }
@@ -144,7 +144,7 @@ func adoptCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "adopt DIR", Short: "Moves the unfinished records of a dead instance's spool into the running one", Args: cobra.ExactArgs(1),
 		Long: "Moves the unfinished records of a dead instance's spool into the running instance's spool of the same account:\n" +
-			"pending ones are delivered, rejected ones are listed, interrupted calls are treated as `interrupted` says. DIR is\n" +
+			"pending ones are delivered, rejected ones are listed, interrupted calls are treated by the policy `interrupted`. DIR is\n" +
 			"on the instance's machine and no process may use it. It is all or nothing and may be repeated after a crash;\n" +
 			"a spool that was adopted can be neither opened nor adopted again. Its finished records stay readable with --spool.",
 		RunE: func(cmd *cobra.Command, args []string) error {

@@ -56,9 +56,9 @@ func listingCommand(name, short, long string, show func(io.Writer, io.Reader) er
 	}
 	spoolFlag(cmd)
 	accountFlag(cmd)
-	cmd.Flags().String("since", "", "Leave out older records")
-	cmd.Flags().String("until", "", "Leave out this moment and later")
-	cmd.Flags().Int("limit", 0, "At most so many records")
+	cmd.Flags().String("since", "", "Only records of this time or later")
+	cmd.Flags().String("until", "", "Only records before this time")
+	cmd.Flags().Int("limit", 0, "The most records to list")
 	return cmd
 }
 
@@ -106,8 +106,8 @@ func eventsCommand() *cobra.Command {
 }
 
 func rejectedCommand() *cobra.Command {
-	return listingCommand("rejected", "Lists the records that Lago refuses, with its words",
-		"Mend what it complains of and send them again (retry), or settle them as never to be billed (discard).\n"+momentsHelp, printRejected)
+	return listingCommand("rejected", "Lists the records that Lago rejected, with its errors",
+		"Fix the cause and send them again (retry), or settle them as never to be billed (discard).\n"+momentsHelp, printRejected)
 }
 
 func interruptedCommand() *cobra.Command {
@@ -183,7 +183,7 @@ func (e *Entry) when() string {
 
 func (e *Entry) model() string { return operator.OrDash(cmp.Or(e.Upstream, e.Asked)) }
 
-// because is why the record was rejected, in one line: Lago's words for each event.
+// because is why the record was rejected, in one line: Lago's error for each event.
 func (e *Entry) because() string {
 	var note delivery.Rejection
 	if json.Unmarshal(e.Because, &note) != nil {
@@ -210,7 +210,7 @@ func (e *Entry) because() string {
 	return operator.OrDash(strings.Join(all, "; "))
 }
 
-// note says in a few words what is particular about a record.
+// note returns in a few words what is particular about a record.
 func (e *Entry) note() string {
 	var notes []string
 	for _, s := range []string{e.NotBilled, e.Hangup} {

@@ -39,7 +39,7 @@ var listings = map[string]listing{
 	"export":      {lines: eventLines},
 }
 
-// ledgerQuery says which records are wanted.
+// ledgerQuery selects records.
 type ledgerQuery struct {
 	account      string
 	since, until time.Time

@@ -14,14 +14,14 @@ import (
 	"github.com/tollgate-llm/tollgate/internal/spool"
 )
 
-// replayRequest says which finished records are to be sent again. Both bounds are needed.
+// replayRequest selects the finished records to send again. Both bounds are needed.
 type replayRequest struct {
 	Account string `json:"account,omitempty"`
 	Since   string `json:"since"`
 	Until   string `json:"until"`
 }
 
-// replayResult says what is, or would be, sent again.
+// replayResult reports what is, or would be, sent again.
 type replayResult struct {
 	Since    time.Time       `json:"since"` // as understood
 	Until    time.Time       `json:"until"`
@@ -114,7 +114,7 @@ func replayOne(a *account.Account, since, until time.Time, send bool) (res repla
 	return res, err
 }
 
-// replayWarning says where sending again is not without danger.
+// replayWarning reports where sending again may bill twice.
 func replayWarning(a *account.Account) string {
 	switch a.DeliveryStatus().EventsStore {
 	case lago.ClickHouse:
