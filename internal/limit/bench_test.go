@@ -28,7 +28,9 @@ func fiveLimits(key int) []Limit {
 	}
 }
 
-func benchmark(b *testing.B, s Store) {
+func benchmark(b *testing.B, s interface {
+	Reserve(ctx context.Context, r *Reservation) (*Grant, error)
+}) {
 	const callers = 256
 	var n atomic.Int64
 	took := make([][]time.Duration, callers)
@@ -71,6 +73,9 @@ func BenchmarkReserve(b *testing.B) {
 		s := NewRedis(redisClient(b), "tollgate:")
 		defer func() { require.NoError(b, s.Close()) }()
 		benchmark(b, s)
+	})
+	b.Run("limiter", func(b *testing.B) {
+		benchmark(b, newInstance(b, "a", redisClient(b), Options{Timeout: patience}))
 	})
 }
 
