@@ -4,14 +4,11 @@ import (
 	"errors"
 	"io"
 	"net/http"
-	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
-
-	"github.com/tollgate-llm/tollgate/internal/llm"
 )
 
 // TestPiecesAsTheyCome reads the header and each piece of an answer before its provider sends the next.
@@ -56,36 +53,4 @@ func TestPiecesAsTheyCome(t *testing.T) {
 			require.True(t, g.last().Attempt().AnswerRead())
 		})
 	}
-}
-
-// goneWriter is a client that takes nothing more.
-type goneWriter struct {
-	http.ResponseWriter
-	err error
-}
-
-func (w goneWriter) Write([]byte) (int, error) { return 0, w.err }
-
-// TestClientGoneIsNoEnd sees to it that what a client's connection fails for is met in writing: in reading, an io.EOF would be
-// the answer's end.
-func TestClientGoneIsNoEnd(t *testing.T) {
-	for _, gone := range []error{io.EOF, io.ErrClosedPipe} {
-		to := &client{ResponseWriter: goneWriter{httptest.NewRecorder(), gone}}
-		_, call := llm.Ensure(t.Context())
-		from := &answer{ReadCloser: io.NopCloser(strings.NewReader("piece")), attempt: call.Begin(nil), client: to, unbounded: true}
-		buf := make([]byte, 16)
-		n, err := from.Read(buf)
-		require.NoError(t, err)
-		_, err = to.Write(buf[:n])
-		require.ErrorIs(t, err, gone)
-		require.False(t, call.Attempt().AnswerRead())
-	}
-}
-
-// TestEmptyRead holds the contract of io.Reader for a buffer that has no room.
-func TestEmptyRead(t *testing.T) {
-	from := &answer{ReadCloser: io.NopCloser(strings.NewReader("piece")), unbounded: true}
-	n, err := from.Read(nil)
-	require.NoError(t, err)
-	require.Zero(t, n)
 }

@@ -11,8 +11,6 @@ import (
 	"strings"
 	"time"
 
-	"go.uber.org/zap"
-
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
@@ -20,6 +18,7 @@ import (
 	"github.com/tollgate-llm/tollgate/internal/llm"
 	"github.com/tollgate-llm/tollgate/internal/price"
 	"github.com/tollgate-llm/tollgate/llmroute/provider"
+	"github.com/tollgate-llm/tollgate/llmroute/upstream"
 )
 
 // Backend is one place that serves a model: a provider's API at a base URL, with a reverse proxy of its own. All values are
@@ -83,19 +82,10 @@ type Backend struct {
 	server   *provider.Server
 	name     string // unique within the model
 	upstream string
-	auth     []string // the value of the key's header; nil without a key
 	weight   int
 	order    int
-	timeout  time.Duration
 	prices   map[string]string
-	denied   deniedOptions
-	ownHost  bool // the configuration sets the Host header itself
-	mock     *mock
-	proxy    *reverseproxy.Handler
-
-	headerShown bool // the reverse proxy edits or logs the headers of requests
-	proxied     bool // its connections go through a proxy of the network
-	oneWrite    bool // a request's header and body go in one write
+	sender   upstream.Backend
 }
 
 const (
@@ -120,7 +110,7 @@ func (b *Backend) provision(ctx caddy.Context) error {
 	} else if b.Response != "" || b.Delay != "" {
 		return errors.New("response and delay belong to mock backends")
 	}
-	config, err := b.proxyConfig()
+	config, err := upstream.Config(b.ReverseProxy, b.server.Base)
 	if err != nil {
 		return err
 	}
@@ -129,17 +119,14 @@ func (b *Backend) provision(ctx caddy.Context) error {
 	if err != nil {
 		return err
 	}
-	b.proxy, ok = mod.(*reverseproxy.Handler)
+	proxy, ok := mod.(*reverseproxy.Handler)
 	if !ok {
 		return fmt.Errorf("the handler %T is not reverse_proxy", mod)
 	}
-	b.proxy.HandleResponse = keepBack
-	if b.auth == nil && b.BaseURL == "" && !preset.Keyless && preset.KeyHeader != "" && !setsHeader(b.proxy, preset.KeyHeader) {
+	b.sender.Provision(ctx, proxy)
+	if b.sender.Auth == nil && b.BaseURL == "" && !preset.Keyless && preset.KeyHeader != "" && !b.sender.SetsHeader(preset.KeyHeader) {
 		return errors.New("api_key is missing")
 	}
-	b.oneWrite = b.wired()
-	b.ownHost = setsHeader(b.proxy, "Host")
-	b.headerShown = b.proxy.Headers != nil && b.proxy.Headers.Request != nil || ctx.Logger(b.proxy).Core().Enabled(zap.DebugLevel)
 	return nil
 }
 
@@ -166,7 +153,7 @@ func (b *Backend) resolve(preset *provider.Preset) error {
 		if strings.ContainsFunc(key, func(r rune) bool { return r <= ' ' || r == 0x7f }) {
 			return errors.New("api_key holds a space or a control character")
 		}
-		b.auth = []string{preset.KeyPrefix + key}
+		b.sender.Auth = []string{preset.KeyPrefix + key}
 	}
 	for name, value := range b.options() {
 		if value != "" && !slices.Contains(preset.Options, name) {
@@ -174,11 +161,12 @@ func (b *Backend) resolve(preset *provider.Preset) error {
 		}
 	}
 	b.server, err = preset.Serve(base, &provider.Options{
-		APIVersion: b.APIVersion, Region: b.Region, Project: b.Project, Location: b.Location, Keyed: b.auth != nil,
+		APIVersion: b.APIVersion, Region: b.Region, Project: b.Project, Location: b.Location, Keyed: b.sender.Auth != nil,
 	})
 	if err != nil {
 		return fmt.Errorf("provider %s: %w", b.Provider, err)
 	}
+	b.sender.Server = b.server
 	if b.upstream, err = setting.Resolve("model", b.Model); err != nil {
 		return err
 	}
@@ -188,7 +176,7 @@ func (b *Backend) resolve(preset *provider.Preset) error {
 	if b.order, err = setting.Int("order", b.Order, 1, 0, maxShare); err != nil {
 		return err
 	}
-	if b.timeout, err = setting.Duration("timeout", b.Timeout, 0, time.Millisecond, maxTimeout); err != nil {
+	if b.sender.Timeout, err = setting.Duration("timeout", b.Timeout, 0, time.Millisecond, maxTimeout); err != nil {
 		return err
 	}
 	b.prices = make(map[string]string, len(b.Prices))
@@ -219,14 +207,12 @@ func ownerOf(option string) string {
 }
 
 func (b *Backend) provisionMock() (err error) {
-	b.mock = &mock{}
-	if b.mock.text, err = setting.Resolve("response", b.Response); err != nil {
+	mock := new(provider.Mock)
+	if mock.Text, err = setting.Resolve("response", b.Response); err != nil {
 		return err
 	}
-	if b.mock.text == "" {
-		b.mock.text = defaultResponse
-	}
-	b.mock.delay, err = setting.Duration("delay", b.Delay, 0, 0, maxDelay)
+	mock.Delay, err = setting.Duration("delay", b.Delay, 0, 0, maxDelay)
+	b.sender.Instead = mock
 	return err
 }
 

@@ -51,7 +51,7 @@ func BenchmarkServeHTTP(b *testing.B) {
 		}
 	}`)
 	require.NoError(b, err)
-	routed.Models[0].Backends[0].proxy.Transport.(*Transport).next = memory{}
+	routed.Models[0].Backends[0].sender.Instead = memory{}
 	body := `{"model":"m","messages":[{"role":"user","content":"` + strings.Repeat("lorem ipsum ", 165) + `"}]}`
 	for name, h := range map[string]caddyhttp.MiddlewareHandler{"reverse_proxy": plain.(caddyhttp.MiddlewareHandler), "llmroute": routed} {
 		b.Run(name, func(b *testing.B) {

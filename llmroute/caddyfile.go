@@ -13,6 +13,7 @@ import (
 
 	"github.com/tollgate-llm/tollgate/app/setting"
 	"github.com/tollgate-llm/tollgate/llmroute/provider"
+	"github.com/tollgate-llm/tollgate/llmroute/upstream"
 )
 
 func init() {
@@ -179,8 +180,8 @@ func unmarshalBackend(d *caddyfile.Dispenser) (*Backend, error) {
 		if ours {
 			continue
 		}
-		if word := d.Val(); slices.Contains(refusedSubdirectives, word) || strings.HasPrefix(word, "@") {
-			return nil, d.Errf("%s cannot be used in a backend: %s", word, whyRefused)
+		if word := d.Val(); slices.Contains(upstream.RefusedSubdirectives, word) || strings.HasPrefix(word, "@") {
+			return nil, d.Errf("%s cannot be used in a backend: %s", word, upstream.WhyRefused)
 		}
 		rest = append(rest, d.NextSegment()...)
 	}

@@ -70,5 +70,5 @@ func TestFilePlaceholder(t *testing.T) {
 	require.NoError(t, os.WriteFile(name, []byte("sk-from-file\n"), 0o600))
 	h, err := provision(t, "llmroute {\nmodel m {\nbackend openai {\napi_key {file."+name+"}\n}\n}\n}")
 	require.NoError(t, err)
-	require.Equal(t, []string{"Bearer sk-from-file"}, h.Models[0].Backends[0].auth)
+	require.Equal(t, []string{"Bearer sk-from-file"}, h.Models[0].Backends[0].sender.Auth)
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/tollgate-llm/tollgate/app/setting"
 	"github.com/tollgate-llm/tollgate/internal/llm"
+	"github.com/tollgate-llm/tollgate/llmroute/upstream"
 )
 
 // catalog finds models by their names.
@@ -69,13 +70,13 @@ func (c *catalog) build(models []*Model, aliases map[string]string) error {
 		c.aliases[name] = to
 	}
 	for _, m := range models {
-		for why, list := range [objections]struct {
+		for why, list := range [upstream.Refusals]struct {
 			what  string
 			names []string
 		}{
-			noObjection: {"fallback", m.Fallback},
-			tooLong:     {"context_fallback", m.ContextFallback},
-			unwelcome:   {"content_fallback", m.ContentFallback},
+			upstream.NotRefused:    {"fallback", m.Fallback},
+			upstream.ContextWindow: {"context_fallback", m.ContextFallback},
+			upstream.ContentPolicy: {"content_fallback", m.ContentFallback},
 		} {
 			for _, written := range list.names {
 				f, err := c.fallback(m, list.what, written)

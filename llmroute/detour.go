@@ -3,6 +3,7 @@ package llmroute
 import (
 	"github.com/tollgate-llm/tollgate/internal/endpoint"
 	"github.com/tollgate-llm/tollgate/internal/llm"
+	"github.com/tollgate-llm/tollgate/llmroute/upstream"
 )
 
 // detours are the ways that a call may take when a model refuses its prompt: the lists of the model that was asked for.
@@ -11,8 +12,8 @@ type detours struct {
 	entry *entry
 	ep    *endpoint.Endpoint
 	call  *llm.Call
-	on    objection // the list that the attempts are from; none before the first detour
-	taken [objections]bool
+	on    upstream.Refusal // the list that the attempts are from; none before the first detour
+	taken [upstream.Refusals]bool
 }
 
 // detours returns those of a call, or nil where the model has none.
@@ -27,7 +28,7 @@ func (e *entry) detours(ep *endpoint.Endpoint, call *llm.Call) *detours {
 
 // next returns the attempts to make when the first of tries was refused, in place of those that are left. There are none
 // where the refusal is to be passed on.
-func (d *detours) next(why objection, tries []try) []try {
+func (d *detours) next(why upstream.Refusal, tries []try) []try {
 	refused, left := &tries[0], tries[1:]
 	if d.on != why {
 		if d.taken[why] {

@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -224,13 +223,4 @@ func TestRefusedStreamOptions(t *testing.T) {
 	require.Equal(t, 400, resp.StatusCode)
 	require.Equal(t, `{"error":{"message":"no"}}`, body, "another error passes as it is")
 	require.Len(t, u.requests(), 1)
-
-	var d deniedOptions
-	require.False(t, d.has("m"))
-	for i := range 3 * maxDenied {
-		d.add(fmt.Sprint(i))
-	}
-	require.LessOrEqual(t, len(d.until), maxDenied)
-	d.until["old"] = time.Now().Add(-time.Second)
-	require.False(t, d.has("old"))
 }

@@ -10,11 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-
-	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
-	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
 	"github.com/tollgate-llm/tollgate/internal/llm"
 )
@@ -38,7 +34,7 @@ func TestWhatTheProviderGets(t *testing.T) {
 	}`, openai.URL, anthropic.URL))
 	for name, tt := range map[string]struct {
 		path, body string
-		at         *upstream
+		at         *fakeProvider
 		uri, want  string
 		headers    map[string]string
 	}{
@@ -457,28 +453,6 @@ func TestHealthChecksCarryNoKey(t *testing.T) {
 	resp, _ := g.post(t, "/v1/chat/completions", chat)
 	require.Equal(t, 200, resp.StatusCode)
 	require.Empty(t, (<-checked).Get("Authorization"))
-}
-
-// TestVariablesOfAnAttempt holds that each attempt has its own request variables: net/http may still dial for one that was given
-// up, and read them, while the reverse proxy writes those of the next.
-func TestVariablesOfAnAttempt(t *testing.T) {
-	first, second := newUpstream(t, respond(500, `{}`)), newUpstream(t, respond(200, answered))
-	g := start(t, fmt.Sprintf("llmroute {\nmodel m {\nbackend openai %s {\norder 1\n}\nbackend openai %s {\norder 2\n}\n}\n}", first.URL, second.URL))
-	var seen []any
-	for _, b := range g.handler.Models[0].Backends {
-		inner := b.proxy.Transport.(*Transport).next.(*reverseproxy.HTTPTransport).Transport
-		dial := inner.DialContext
-		inner.DialContext = func(ctx context.Context, network, addr string) (net.Conn, error) {
-			seen = append(seen, caddyhttp.GetVar(ctx, "dialled"))
-			caddyhttp.SetVar(ctx, "dialled", true)
-			_, known := caddyhttp.GetVar(ctx, caddyhttp.ClientIPVarKey).(string)
-			assert.True(t, known, "what Caddy noted of the request is there")
-			return dial(ctx, network, addr)
-		}
-	}
-	resp, _ := g.post(t, "/v1/chat/completions", chat)
-	require.Equal(t, 200, resp.StatusCode)
-	require.Equal(t, []any{nil, nil}, seen)
 }
 
 // TestRetryAfterIsHeeded asks a backend again no sooner than it said.

@@ -12,6 +12,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/tollgate-llm/tollgate/app/setting"
+	"github.com/tollgate-llm/tollgate/llmroute/upstream"
 )
 
 func init() {
@@ -81,8 +82,8 @@ type Model struct {
 	// ContentFallback are those to go to when the prompt is against the content policy of the provider that was asked.
 	ContentFallback []string `json:"content_fallback,omitempty"`
 
-	retries int                    // -1: each further backend once
-	instead [objections][]fallback // the models to go to; those of noObjection are for failures
+	retries int                           // -1: each further backend once
+	instead [upstream.Refusals][]fallback // the models to go to; those of upstream.NotRefused are for failures
 }
 
 const maxRetries = 100

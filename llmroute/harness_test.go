@@ -79,6 +79,8 @@ func (g *gateway) serve(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
+var nothing = caddyhttp.HandlerFunc(func(http.ResponseWriter, *http.Request) error { return nil })
+
 // prepared does what Caddy's server does for a request.
 func prepared(w http.ResponseWriter, r *http.Request) *http.Request {
 	r = caddyhttp.PrepareRequest(r, caddy.NewReplacer(), w, &caddyhttp.Server{})
@@ -124,8 +126,8 @@ type received struct {
 	header                  http.Header
 }
 
-// upstream is a provider that keeps what it gets and answers as it is told.
-type upstream struct {
+// fakeProvider is a provider that keeps what it gets and answers as it is told.
+type fakeProvider struct {
 	*httptest.Server
 	mu     sync.Mutex
 	got    []received
@@ -143,9 +145,9 @@ func respond(status int, body string) http.HandlerFunc {
 	}
 }
 
-func newUpstream(t testing.TB, answer http.HandlerFunc) *upstream {
+func newUpstream(t testing.TB, answer http.HandlerFunc) *fakeProvider {
 	t.Helper()
-	u := &upstream{answer: answer}
+	u := &fakeProvider{answer: answer}
 	u.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(r.Body)
 		if err != nil {
@@ -161,13 +163,13 @@ func newUpstream(t testing.TB, answer http.HandlerFunc) *upstream {
 }
 
 // requests returns what the upstream got.
-func (u *upstream) requests() []received {
+func (u *fakeProvider) requests() []received {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	return u.got
 }
 
-func (u *upstream) only(t testing.TB) received {
+func (u *fakeProvider) only(t testing.TB) received {
 	t.Helper()
 	got := u.requests()
 	require.Len(t, got, 1)

@@ -5,6 +5,7 @@ import (
 
 	"github.com/tollgate-llm/tollgate/internal/endpoint"
 	"github.com/tollgate-llm/tollgate/internal/llm"
+	"github.com/tollgate-llm/tollgate/llmroute/upstream"
 )
 
 // try is one attempt that may be made.
@@ -32,7 +33,7 @@ func (t *try) target() *llm.Target {
 // plan lists the attempts in the order in which they are made: with the model's own backends, then with those of its
 // fallback models that the caller may use. It is empty when none of them serves the endpoint.
 func plan(tries []try, e *entry, name string, ep *endpoint.Endpoint, id *llm.Identity) []try {
-	return instead(e.plan(tries, name, ep), e.model.instead[noObjection], ep, id)
+	return instead(e.plan(tries, name, ep), e.model.instead[upstream.NotRefused], ep, id)
 }
 
 // instead appends the attempts with those of the models that the caller may use.

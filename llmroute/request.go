@@ -176,30 +176,3 @@ func unread(err error) *llm.Error {
 	}
 	return e
 }
-
-// proxyRequest makes the request that the reverse proxy gets for one attempt. Its path is built from the table, never copied.
-// RoundTrip adds the body, and the headers where the reverse proxy has no use for them.
-func proxyRequest(r *http.Request, a *attempt) *http.Request {
-	b := a.backend
-	out := r.WithContext(withAttempt(r.Context(), a))
-	out.URL = b.server.URL(&a.Call)
-	out.RequestURI = ""
-	out.Host = b.server.Base.Host
-	out.Header = bare // the reverse proxy changes a copy
-	if b.headerShown {
-		out.Header = shown(r.Header, a.Endpoint.API)
-	}
-	out.TransferEncoding, out.Trailer = nil, nil
-	out.ContentLength, out.Body, out.GetBody = 0, nil, nil
-	return out
-}
-
-// carry makes the payload a request's body. oneWrite is that of Payload.Reader.
-func carry(r *http.Request, payload *body.Payload, oneWrite bool) {
-	r.ContentLength = payload.Len()
-	r.Body = payload.Reader(oneWrite)
-	r.GetBody = nil
-	if payload.Whole() {
-		r.GetBody = func() (io.ReadCloser, error) { return payload.Reader(oneWrite), nil }
-	}
-}

@@ -1,4 +1,4 @@
-package llmroute
+package upstream
 
 import (
 	"maps"
@@ -90,9 +90,9 @@ func clientHeader(in http.Header, api llm.API) http.Header {
 
 // upstreamHeader returns the headers that go upstream, in a map of their own: the client's, or what the reverse proxy made of
 // them, in both cases without what it adds about the client.
-func (a *attempt) upstreamHeader(proxied http.Header) http.Header {
-	if !a.backend.headerShown {
-		out := clientHeader(a.header, a.Endpoint.API)
+func (x *exchange) upstreamHeader(proxied http.Header) http.Header {
+	if !x.backend.headerShown {
+		out := clientHeader(x.header, x.Endpoint.API)
 		if early, there := proxied["Early-Data"]; there { // RFC 8470 asks every intermediary for it
 			out["Early-Data"] = early
 		}

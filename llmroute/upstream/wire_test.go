@@ -1,4 +1,4 @@
-package llmroute
+package upstream
 
 import (
 	"bytes"
@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/http/httptrace"
 	"strings"
 	"testing"
 	"time"
@@ -39,6 +40,11 @@ func (c *meteredConn) Write(p []byte) (int, error) {
 	return c.Conn.Write(p)
 }
 
+// watched is an exchange of which only the writing is watched.
+func watched(a *llm.Attempt, payload *body.Payload) *exchange {
+	return &exchange{Attempt: Attempt{Attempt: a}, payload: payload}
+}
+
 // wiredCall sends a body by a wired transport, with a header of about that size besides, and returns the attempt and
 // its connection.
 func wiredCall(t *testing.T, base string, payload *body.Payload, header, failAt int) (*llm.Attempt, *meteredConn, error) {
@@ -51,7 +57,7 @@ func wiredCall(t *testing.T, base string, payload *body.Payload, header, failAt 
 	}}
 	defer inner.CloseIdleConnections()
 	(&Transport{next: &reverseproxy.HTTPTransport{Transport: inner}}).wire()
-	r, err := http.NewRequestWithContext((&attempt{Attempt: sent, payload: payload}).watch(ctx), http.MethodPost, base, nil)
+	r, err := http.NewRequestWithContext(watched(sent, payload).watch(ctx), http.MethodPost, base, nil)
 	require.NoError(t, err)
 	r.Header.Set("Filler", strings.Repeat("x", header))
 	carry(r, payload, shortHeader(r))
@@ -145,19 +151,85 @@ func TestNotSentWhenCut(t *testing.T) {
 	}
 }
 
-// TestWiredBackends tells the backends whose requests go in one write from those where that cannot be told apart.
-func TestWiredBackends(t *testing.T) {
-	for backend, want := range map[string]bool{
-		"http://h/v1":  true,
-		"https://h/v1": false,
-		"http://h/v1 {\ntransport http {\nwrite_buffer 8KiB\n}\n}":               true,
-		"http://h/v1 {\ntransport http {\nwrite_buffer 1KiB\n}\n}":               false,
-		"http://h/v1 {\ntransport http {\nversions h2c\n}\n}":                    false,
-		"http://h/v1 {\ntransport http {\nnetwork_proxy url https://proxy\n}\n}": false,
-		"http://h/v1 {\ntransport http {\nforward_proxy_url https://proxy\n}\n}": false,
+// TestSentBesideAnotherTrace keeps the traces that are there.
+func TestSentBesideAnotherTrace(t *testing.T) {
+	written, connected := 0, 0
+	for _, before := range []*httptrace.ClientTrace{nil, {}, {
+		GetConn:      func(string) { connected++ },
+		WroteRequest: func(httptrace.WroteRequestInfo) { written++ },
+	}} {
+		ctx, sent := t.Context(), new(llm.Attempt)
+		if before != nil {
+			ctx = httptrace.WithClientTrace(ctx, before)
+		}
+		trace := httptrace.ContextClientTrace(watched(sent, new(body.Payload)).watch(ctx))
+		wrote := trace.WroteRequest
+		trace.GetConn("first:443")
+		wrote(httptrace.WroteRequestInfo{Err: io.ErrClosedPipe})
+		require.False(t, sent.Sent())
+		wrote(httptrace.WroteRequestInfo{})
+		require.True(t, sent.Sent())
+		trace.GetConn("again:443")
+		require.False(t, sent.Sent(), "the connection had been closed, so it is made again")
+		wrote(httptrace.WroteRequestInfo{})
+		require.True(t, sent.Sent())
+	}
+	require.Equal(t, []int{3, 2}, []int{written, connected})
+}
+
+// TestSentAnew holds that a request whose writer ends late says nothing of the one that follows it within the same attempt.
+func TestSentAnew(t *testing.T) {
+	ctx, sent := t.Context(), new(llm.Attempt)
+	a := watched(sent, new(body.Payload))
+	first := httptrace.ContextClientTrace(a.watch(ctx))
+	first.GetConn("one:80")
+	first.GotConn(httptrace.GotConnInfo{Conn: new(wire)})
+	second := httptrace.ContextClientTrace(a.watch(ctx))
+	second.GetConn("two:80")
+	late := make(chan struct{})
+	go func() {
+		defer close(late)
+		first.WroteRequest(httptrace.WroteRequestInfo{})
+	}()
+	to := &wire{Conn: new(meteredConn)}
+	second.GotConn(httptrace.GotConnInfo{Conn: to})
+	<-late
+	require.False(t, sent.Sent())
+	require.Nil(t, to.awaiting.Load())
+	to.written.Add(1)
+	second.WroteRequest(httptrace.WroteRequestInfo{})
+	require.True(t, sent.Sent())
+}
+
+// TestSentOverEveryTransport holds that a call counts as sent once its provider has it, whatever carries it there.
+func TestSentOverEveryTransport(t *testing.T) {
+	plain := answering(t, http.StatusOK, "{}")
+	h2c := httptest.NewUnstartedServer(plain.Config.Handler)
+	h2c.Config.Protocols = new(http.Protocols)
+	h2c.Config.Protocols.SetUnencryptedHTTP2(true)
+	h2c.Start()
+	t.Cleanup(h2c.Close)
+	secure := httptest.NewTLSServer(plain.Config.Handler)
+	t.Cleanup(secure.Close)
+	proxy := httptest.NewTLSServer(plain.Config.Handler) // a proxy that answers by itself
+	t.Cleanup(proxy.Close)
+	for settings, base := range map[string]string{
+		`{}`: plain.URL,
+		`{"transport":{"protocol":"http","write_buffer_size":8192}}`:                     plain.URL,
+		`{"transport":{"protocol":"http","write_buffer_size":1024}}`:                     plain.URL,
+		`{"transport":{"protocol":"http","versions":["h2c"]}}`:                           h2c.URL,
+		`{"transport":{"protocol":"http","tls":{"insecure_skip_verify":true}}}`:          secure.URL,
+		`{"transport":{"protocol":"http","network_proxy":{"from":"url","url":"PROXY"}}}`: "http://elsewhere.invalid",
+		`{"transport":{"protocol":"http","forward_proxy_url":"PROXY"}}`:                  "http://elsewhere.invalid",
 	} {
-		h, err := provision(t, "llmroute {\nmodel m {\nbackend openai "+strings.Replace(backend, " {", " {\napi_key k", 1)+"\n}\n}")
-		require.NoError(t, err, backend)
-		require.Equal(t, want, h.Models[0].Backends[0].oneWrite, backend)
+		b := backendAt(t, base, strings.ReplaceAll(settings, "PROXY", proxy.URL))
+		inner(b).TLSClientConfig = proxy.Client().Transport.(*http.Transport).TLSClientConfig
+		for _, n := range []int{2, 3900, 64 << 10} {
+			a := attemptWith(t, `{"model":"m","x":"`+strings.Repeat("y", n)+`"}`)
+			w := httptest.NewRecorder()
+			require.NoError(t, b.Send(w, request(t, w), a).Err, settings)
+			require.Equal(t, "{}", w.Body.String())
+			awaitSent(t, a.Attempt)
+		}
 	}
 }

@@ -1,4 +1,4 @@
-package llmroute
+package upstream
 
 import (
 	"context"
@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"net/http"
 	"net/url"
 	"strings"
@@ -15,10 +14,6 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
-
-	"github.com/tollgate-llm/tollgate/internal/body"
-	"github.com/tollgate-llm/tollgate/internal/llm"
-	"github.com/tollgate-llm/tollgate/llmroute/provider"
 )
 
 func init() {
@@ -52,6 +47,13 @@ func (t *Transport) Provision(ctx caddy.Context) error {
 	if len(t.Inner) == 0 {
 		t.Inner = json.RawMessage(`{"protocol":"http"}`)
 	}
+	var by struct {
+		NetworkProxy    json.RawMessage `json:"network_proxy"`
+		ForwardProxyURL string          `json:"forward_proxy_url"`
+	}
+	if err := json.Unmarshal(t.Inner, &by); err != nil {
+		return err
+	}
 	mod, err := ctx.LoadModule(t, "Inner")
 	if err != nil {
 		return fmt.Errorf("loading transport: %w", err)
@@ -62,6 +64,7 @@ func (t *Transport) Provision(ctx caddy.Context) error {
 	}
 	t.next = next
 	t.wire()
+	t.oneWrite = t.oneWrite && by.NetworkProxy == nil && by.ForwardProxyURL == ""
 	return nil
 }
 
@@ -72,107 +75,37 @@ const (
 	drainTime = time.Second
 )
 
-// attempt is what the RoundTrip of an attempt needs to know, and what it tells. One serves all attempts of a call, as they
-// follow each other.
-type attempt struct {
-	*llm.Attempt
-	provider.Call
-	backend *Backend
-	client  *client
-	header  http.Header // the client's
-	payload *body.Payload
-	asks    bool     // the payload carries a stream_options.include_usage that the client did not ask for
-	tries   []try    // this attempt and those that may follow it
-	detours *detours // nil where the model has none
-
-	status     int           // the status of an answer that was not passed on; 0 when there was none
-	retryAfter time.Duration // what that answer asked to wait
-	instead    []try         // the attempts to make after an answer that refused the prompt
-}
-
-// last says that no attempt follows a failure.
-func (a *attempt) last() bool { return len(a.tries) == 1 }
-
-// prepare makes the payload. asks says whether stream_options.include_usage is put in.
-func (a *attempt) prepare(asks bool) {
-	change := a.backend.server.Change(&a.Call)
-	change.Usage = asks
-	a.asks, a.payload = asks, a.Body.Changed(change)
-	a.SetUsageInjected(asks)
-}
-
-type attemptKey struct{}
-
-// attemptContext is the context of one request of an attempt. It has its own copy of Caddy's request variables: the dial of a
-// request that was given up may still read them while the reverse proxy writes those of the next one.
-type attemptContext struct {
-	context.Context
-	attempt *attempt
-	vars    map[string]any
-}
-
-func withAttempt(ctx context.Context, a *attempt) context.Context {
-	vars, _ := ctx.Value(caddyhttp.VarsCtxKey).(map[string]any)
-	return &attemptContext{ctx, a, maps.Clone(vars)}
-}
-
-// Value returns the attempt and its variables.
-func (c *attemptContext) Value(key any) any {
-	switch key {
-	case attemptKey{}:
-		return c.attempt
-	case caddyhttp.VarsCtxKey:
-		return c.vars
-	}
-	return c.Context.Value(key)
-}
-
-// failure is the outcome of an attempt that nothing was passed on of. It hides a cancelled context, of which the reverse
-// proxy would conclude that the client hung up.
-type failure struct {
-	reason  string
-	timeout bool
-}
-
-func (f *failure) Error() string { return f.reason }
-
-// failureOf finds the failure within an error of the reverse proxy.
-func failureOf(err error) *failure {
-	f, _ := errors.AsType[*failure](err)
-	return f
-}
-
 var errTimeout = errors.New("no answer began within the backend's timeout")
 
 // RoundTrip sends an attempt's request.
 func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
-	a, ok := r.Context().Value(attemptKey{}).(*attempt)
+	x, ok := r.Context().Value(exchangeKey{}).(*exchange)
 	if !ok {
 		return t.next.RoundTrip(r)
 	}
-	b := a.backend
+	b := x.backend
 	ctx := r.Context()
 	var timer *time.Timer
-	if b.timeout > 0 {
+	if b.Timeout > 0 {
 		var cancel context.CancelCauseFunc
 		ctx, cancel = context.WithCancelCause(ctx)
-		timer = time.AfterFunc(b.timeout, func() { cancel(errTimeout) })
+		timer = time.AfterFunc(b.Timeout, func() { cancel(errTimeout) })
 	}
 	next := t.next
-	if b.mock != nil {
-		next = b.mock
+	if b.Instead != nil {
+		next = b.Instead
 	}
-	resp, err := a.send(next, r.WithContext(a.watch(ctx)))
-	if err == nil && a.asks && optionsRefused(resp) {
-		a.prepare(false)
+	resp, err := x.send(next, r.WithContext(x.watch(ctx)))
+	if err == nil && x.asks && optionsRefused(resp) {
+		x.prepare(false)
 		// It was the option only if the call passes without it: no client may take the usage of others away.
-		if resp, err = a.send(next, r.WithContext(a.watch(withAttempt(ctx, a)))); err == nil && resp.StatusCode < http.StatusBadRequest {
-			b.denied.add(a.Upstream)
+		if resp, err = x.send(next, r.WithContext(x.watch(withExchange(ctx, x)))); err == nil && resp.StatusCode < http.StatusBadRequest {
+			b.denied.add(x.Upstream)
 		}
 	}
-	why := noObjection
-	if err == nil && a.detours != nil && !a.payload.Spent() {
-		why = objectionOf(resp)
+	why := NotRefused
+	if err == nil && x.Refused != nil && !x.payload.Spent() {
+		why = refusalOf(resp)
 	}
 	if timer != nil && !timer.Stop() && err == nil {
 		err = errors.Join(errTimeout, resp.Body.Close())
@@ -183,13 +116,12 @@ func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
 		}
 		return nil, failed(ctx, err)
 	}
-	if why != noObjection {
-		if a.instead = a.detours.next(why, a.tries); len(a.instead) > 0 {
-			a.status, resp.StatusCode = resp.StatusCode, statusKept
-			return resp, nil
-		}
+	if why != NotRefused && x.Refused(why) {
+		x.result.Refused = true
+		x.result.Status, resp.StatusCode = resp.StatusCode, statusKept
+		return resp, nil
 	}
-	if resp, err = a.judge(resp); err == nil && !b.headerShown {
+	if resp, err = x.judge(resp); err == nil && !b.headerShown {
 		// The reverse proxy encodes what it has of the request for lines that nobody may read. It needs none of this any more.
 		r.Header, r.TLS = nil, nil
 	}
@@ -204,12 +136,12 @@ const statusKept = 1000
 var keepBack = []caddyhttp.ResponseHandler{{Match: &caddyhttp.ResponseMatcher{StatusCode: []int{statusKept}}}}
 
 // send completes the request and sends it.
-func (a *attempt) send(next http.RoundTripper, out *http.Request) (*http.Response, error) {
-	out.Header = a.upstreamHeader(out.Header)
-	if err := a.backend.complete(out, a.payload); err != nil {
+func (x *exchange) send(next http.RoundTripper, out *http.Request) (*http.Response, error) {
+	out.Header = x.upstreamHeader(out.Header)
+	if err := x.backend.complete(out, x.payload); err != nil {
 		return nil, err
 	}
-	carry(out, a.payload, a.backend.oneWrite && shortHeader(out))
+	carry(out, x.payload, x.backend.oneWrite && shortHeader(out))
 	return next.RoundTrip(out)
 }
 
@@ -223,13 +155,13 @@ func failed(ctx context.Context, err error) *failure {
 }
 
 // judge passes an answer on, or keeps it back because another attempt is to be made.
-func (a *attempt) judge(resp *http.Response) (*http.Response, error) {
+func (x *exchange) judge(resp *http.Response) (*http.Response, error) {
 	if resp.StatusCode == http.StatusSwitchingProtocols {
 		return nil, errors.Join(&failure{reason: "the backend switched protocols unasked"}, resp.Body.Close())
 	}
-	if a.last() || !goesOn(resp.StatusCode) || a.payload.Spent() {
-		a.SetAnswered()
-		resp.Body = &answer{ReadCloser: resp.Body, attempt: a.Attempt, client: a.client, unbounded: resp.ContentLength < 0}
+	if x.Last || !goesOn(resp.StatusCode) || x.payload.Spent() {
+		x.SetAnswered()
+		resp.Body = &answer{ReadCloser: resp.Body, attempt: x.Attempt.Attempt, client: &x.client, unbounded: resp.ContentLength < 0}
 		for _, name := range kept {
 			delete(resp.Header, name)
 		}
@@ -240,8 +172,8 @@ func (a *attempt) judge(resp *http.Response) (*http.Response, error) {
 		}
 		return resp, nil
 	}
-	a.status = resp.StatusCode
-	a.retryAfter = retryAfter(resp.Header)
+	x.result.Status = resp.StatusCode
+	x.result.RetryAfter = retryAfter(resp.Header)
 	// Closing the body makes a read that takes too long return.
 	timer := time.AfterFunc(drainTime, func() { _ = resp.Body.Close() })
 	_, err := io.CopyN(io.Discard, resp.Body, drainMax)
@@ -279,23 +211,6 @@ func retryAfter(h http.Header) time.Duration {
 		return 0
 	}
 	return d
-}
-
-var identity = []string{"identity"}
-
-// complete makes the request what the provider is to get: to its host, with its key.
-func (b *Backend) complete(r *http.Request, payload *body.Payload) error {
-	r.Header["Accept-Encoding"] = identity // usage cannot be read out of a compressed answer
-	if !b.ownHost {
-		r.Host = b.server.Base.Host
-	}
-	if b.auth != nil {
-		r.Header[b.server.KeyHeader] = b.auth
-	}
-	if b.server.Signer == nil {
-		return nil
-	}
-	return b.server.Signer.Sign(r, payload)
 }
 
 // ProxyProtocolEnabled passes the question on.

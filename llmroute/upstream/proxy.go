@@ -1,4 +1,4 @@
-package llmroute
+package upstream
 
 import (
 	"bytes"
@@ -7,12 +7,13 @@ import (
 	"fmt"
 	"net"
 	"net/textproto"
+	"net/url"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 )
 
-// refusedSubdirectives are subdirectives of reverse_proxy that would send a call elsewhere, repeat it, or hide its answer.
-var refusedSubdirectives = []string{
+// RefusedSubdirectives are subdirectives of reverse_proxy that would send a call elsewhere, repeat it, or hide its answer.
+var RefusedSubdirectives = []string{
 	"to", "dynamic", "health_upstream", "handle_response", "replace_status", "copy_response", "copy_response_headers", "method",
 	"rewrite", "response_buffers", "request_buffers", "lb_retries", "lb_try_duration", "lb_try_interval", "lb_retry_match", "trusted_proxies",
 }
@@ -39,19 +40,20 @@ func checkProxy(rp *reverseproxy.Handler) error {
 	}
 	for name, is := range refused {
 		if is {
-			return fmt.Errorf("reverse_proxy's %s cannot be set for a backend: %s", name, whyRefused)
+			return fmt.Errorf("reverse_proxy's %s cannot be set for a backend: %s", name, WhyRefused)
 		}
 	}
 	return nil
 }
 
-const whyRefused = "it would send calls elsewhere, repeat them, or hide their answers"
+// WhyRefused is the reason for all of them.
+const WhyRefused = "it would send calls elsewhere, repeat them, or hide their answers"
 
-// proxyConfig completes the settings of the reverse proxy with the address of the base URL and with the transport.
-func (b *Backend) proxyConfig() (json.RawMessage, error) {
+// Config completes the settings of a reverse proxy with the address of the base URL and with the transport.
+func Config(raw json.RawMessage, base *url.URL) (json.RawMessage, error) {
 	settings := make(map[string]json.RawMessage)
-	if len(b.ReverseProxy) > 0 {
-		if err := json.Unmarshal(b.ReverseProxy, &settings); err != nil {
+	if len(raw) > 0 {
+		if err := json.Unmarshal(raw, &settings); err != nil {
 			return nil, fmt.Errorf("reverse_proxy: %w", err)
 		}
 	}
@@ -68,18 +70,17 @@ func (b *Backend) proxyConfig() (json.RawMessage, error) {
 	if err := checkProxy(rp); err != nil {
 		return nil, err
 	}
-	inner, err := b.transportConfig(rp.TransportRaw)
+	inner, err := transportConfig(rp.TransportRaw, base)
 	if err != nil {
 		return nil, err
 	}
-	b.proxied = inner["network_proxy"] != nil || inner["forward_proxy_url"] != nil
-	port := b.server.Base.Port()
+	port := base.Port()
 	if port == "" {
-		port = map[string]string{"http": "80", "https": "443"}[b.server.Base.Scheme]
+		port = map[string]string{"http": "80", "https": "443"}[base.Scheme]
 	}
 	for name, value := range map[string]any{
 		"handler":   "reverse_proxy",
-		"upstreams": []any{map[string]string{"dial": net.JoinHostPort(b.server.Base.Hostname(), port)}},
+		"upstreams": []any{map[string]string{"dial": net.JoinHostPort(base.Hostname(), port)}},
 		"transport": map[string]any{"protocol": transportName, "inner": inner},
 	} {
 		if settings[name], err = json.Marshal(value); err != nil {
@@ -90,7 +91,7 @@ func (b *Backend) proxyConfig() (json.RawMessage, error) {
 }
 
 // transportConfig turns TLS on, as the base URL says.
-func (b *Backend) transportConfig(raw json.RawMessage) (map[string]any, error) {
+func transportConfig(raw json.RawMessage, base *url.URL) (map[string]any, error) {
 	inner := map[string]any{"protocol": "http"}
 	if len(raw) > 0 {
 		d := json.NewDecoder(bytes.NewReader(raw))
@@ -102,9 +103,9 @@ func (b *Backend) transportConfig(raw json.RawMessage) (map[string]any, error) {
 	switch tls := inner["tls"] != nil; {
 	case inner["protocol"] != "http":
 		return nil, fmt.Errorf("transport %v cannot carry calls to a model: use http", inner["protocol"])
-	case b.server.Base.Scheme == "https" && !tls:
+	case base.Scheme == "https" && !tls:
 		inner["tls"] = map[string]any{}
-	case b.server.Base.Scheme == "http" && tls:
+	case base.Scheme == "http" && tls:
 		return nil, errors.New("the base URL begins with http://, but the transport has TLS: write https://")
 	}
 	return inner, nil
@@ -116,12 +117,12 @@ func strict(data []byte, into any) error {
 	return d.Decode(into)
 }
 
-// setsHeader reports whether the configuration itself sets or adds that request header.
-func setsHeader(rp *reverseproxy.Handler, name string) bool {
-	if rp.Headers == nil || rp.Headers.Request == nil {
+// SetsHeader reports whether the configuration itself sets or adds that request header.
+func (b *Backend) SetsHeader(name string) bool {
+	if b.proxy.Headers == nil || b.proxy.Headers.Request == nil {
 		return false
 	}
-	ops := rp.Headers.Request
+	ops := b.proxy.Headers.Request
 	for field := range ops.Set {
 		if textproto.CanonicalMIMEHeaderKey(field) == name {
 			return true

@@ -1,6 +1,7 @@
-package llmroute
+package provider
 
 import (
+	"cmp"
 	"encoding/json"
 	"io"
 	"net/http"
@@ -16,15 +17,15 @@ import (
 // defaultResponse is what a mock backend answers with when its configuration says nothing.
 const defaultResponse = "Hello from Tollgate"
 
-// mock answers calls without a provider, in place of a backend's transport. It counts tokens by the characters rule of
+// Mock answers calls without a provider, in place of a backend's transport. It counts tokens by the characters rule of
 // package usage, rounded up: of the request's text for the input, of its own for the output.
-type mock struct {
-	text  string
-	delay time.Duration
+type Mock struct {
+	Text  string        // what it answers with; a default where empty
+	Delay time.Duration // until the answer begins
 }
 
 // RoundTrip answers in the API of the request's path.
-func (m *mock) RoundTrip(r *http.Request) (*http.Response, error) {
+func (m *Mock) RoundTrip(r *http.Request) (*http.Response, error) {
 	data, err := io.ReadAll(r.Body) // bounded, as it is the body that llmroute read
 	if err != nil {
 		return nil, err
@@ -37,8 +38,9 @@ func (m *mock) RoundTrip(r *http.Request) (*http.Response, error) {
 		return nil, err
 	}
 	ep, _ := endpoint.Lookup(r.URL)
+	text := cmp.Or(m.Text, defaultResponse)
 	a := mockAnswer{
-		id: llm.NewID(), model: b.ModelName, text: m.text, in: mockTokens(b.Units), out: mockTokens(usage.Units(m.text)),
+		id: llm.NewID(), model: b.ModelName, text: text, in: mockTokens(b.Units), out: mockTokens(usage.Units(text)),
 		created: time.Now().Unix(), usage: b.UsageAsked,
 	}
 	resp := &http.Response{
@@ -62,11 +64,11 @@ func (m *mock) RoundTrip(r *http.Request) (*http.Response, error) {
 	return resp, nil
 }
 
-func (m *mock) wait(r *http.Request) error {
-	if m.delay == 0 {
+func (m *Mock) wait(r *http.Request) error {
+	if m.Delay == 0 {
 		return nil
 	}
-	timer := time.NewTimer(m.delay)
+	timer := time.NewTimer(m.Delay)
 	defer timer.Stop()
 	select {
 	case <-timer.C:

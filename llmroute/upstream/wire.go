@@ -1,4 +1,4 @@
-package llmroute
+package upstream
 
 import (
 	"context"
@@ -65,16 +65,6 @@ func (t *Transport) wire() {
 	}
 }
 
-// wired reports whether a request's header and body may go to a backend in one write: to a proxy there may be TLS.
-func (b *Backend) wired() bool {
-	t, ours := b.proxy.Transport.(*Transport)
-	if !ours || !t.oneWrite || b.proxied {
-		return false
-	}
-	by, err := http.ProxyFromEnvironment(&http.Request{URL: b.server.Base})
-	return by == nil && err == nil // an error is met again, by each call
-}
-
 // sending watches one request on its way upstream.
 type sending struct {
 	attempt *llm.Attempt
@@ -139,8 +129,8 @@ func (c traced) Value(key any) any {
 }
 
 // watch reports to the attempt when its payload was written upstream, whole. What it watched before no longer counts.
-func (a *attempt) watch(ctx context.Context) context.Context {
-	s := &sending{attempt: a.Attempt, chunked: a.payload.Len() < 0}
+func (x *exchange) watch(ctx context.Context) context.Context {
+	s := &sending{attempt: x.Attempt.Attempt, chunked: x.payload.Len() < 0}
 	trace := new(httptrace.ClientTrace)
 	if before := httptrace.ContextClientTrace(ctx); before != nil {
 		*trace = *before

@@ -1,4 +1,4 @@
-package llmroute
+package upstream
 
 import (
 	"bytes"

@@ -1,4 +1,4 @@
-package llmroute
+package provider
 
 import (
 	"encoding/json"

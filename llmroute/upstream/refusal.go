@@ -1,4 +1,4 @@
-package llmroute
+package upstream
 
 import (
 	"encoding/json"
@@ -7,23 +7,24 @@ import (
 	"strings"
 )
 
-// objection is why a model refuses a prompt that another one may take.
-type objection int
+// Refusal is why a model refuses a prompt that another one may take.
+type Refusal int
 
+// The refusals.
 const (
-	noObjection objection = iota
-	tooLong               // the prompt is longer than the model's context window
-	unwelcome             // the prompt is against the provider's content policy
-	objections            // how many there are
+	NotRefused    Refusal = iota
+	ContextWindow         // the prompt is longer than the model's context window
+	ContentPolicy         // the prompt is against the provider's content policy
+	Refusals              // how many there are
 )
 
-// wording is how providers say it: by codes and types, whole, and by parts of messages. All is in lower case.
+// wording is how providers put a refusal: in codes and types, whole, and in parts of messages. All is in lower case.
 type wording struct {
 	codes, phrases []string
 }
 
-var wordings = [objections]wording{
-	tooLong: {
+var wordings = [Refusals]wording{
+	ContextWindow: {
 		codes: []string{
 			"context_length_exceeded",   // OpenAI, Azure, Groq
 			"exceed_context_size_error", // llama.cpp
@@ -48,7 +49,7 @@ var wordings = [objections]wording{
 			"contextwindowexceedederror",                             // LiteLLM
 		},
 	},
-	unwelcome: {
+	ContentPolicy: {
 		codes: []string{
 			"content_policy_violation",     // OpenAI, Azure
 			"content_filter",               // Azure
@@ -67,21 +68,21 @@ var wordings = [objections]wording{
 	},
 }
 
-// objectionOf tells whether an answer refuses the prompt, and why, by the error in its body, which stays readable.
-func objectionOf(resp *http.Response) objection {
+// refusalOf tells whether an answer refuses the prompt, and why, by the error in its body, which stays readable.
+func refusalOf(resp *http.Response) Refusal {
 	switch resp.StatusCode {
 	case http.StatusBadRequest, http.StatusForbidden, http.StatusRequestEntityTooLarge, http.StatusUnprocessableEntity:
 	default:
-		return noObjection
+		return NotRefused
 	}
 	var s said
 	s.read(peek(resp), 0)
-	for why := tooLong; why < objections; why++ {
+	for why := ContextWindow; why < Refusals; why++ {
 		if s.is(&wordings[why]) {
 			return why
 		}
 	}
-	return noObjection
+	return NotRefused
 }
 
 // said is what an error says, in lower case.
