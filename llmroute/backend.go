@@ -21,7 +21,7 @@ import (
 	"github.com/tollgate-llm/tollgate/llmroute/upstream"
 )
 
-// Backend is one place that serves a model: a provider's API at a base URL, with a reverse proxy of its own. All values are
+// Backend is one place that serves a model: a provider's API at a base URL, with its own reverse proxy. All values are
 // text, in which placeholders such as {env.X} or {file./path} are replaced at start; a value that was written and resolves
 // to nothing is an error.
 type Backend struct {
@@ -37,7 +37,7 @@ type Backend struct {
 	// ollama and mock, for bedrock, which else signs with AWS credentials, and for vertex, which has none.
 	APIKey string `json:"api_key,omitempty"`
 
-	// Model is the name sent upstream. A `*` in it stands for what the first `*` of the model's name matched. Default: the
+	// Model is the name sent upstream. A `*` in it is replaced by what the first `*` of the model's name matched. Default: the
 	// name asked for, after aliases.
 	Model string `json:"model,omitempty"`
 

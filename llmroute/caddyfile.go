@@ -261,8 +261,8 @@ func (b *Backend) unmarshalOwn(d *caddyfile.Dispenser, seen setting.Seen) (bool,
 	return false, nil
 }
 
-// unmarshalProxy parses the subdirectives that are left as those of a reverse_proxy directive that stands where the
-// backend does.
+// unmarshalProxy parses the subdirectives that are left as those of a reverse_proxy directive at the
+// backend's place.
 func (b *Backend) unmarshalProxy(at caddyfile.Token, rest []caddyfile.Token) error {
 	open, end := at, rest[len(rest)-1]
 	at.Text, open.Text, end.Text = "reverse_proxy", "{", "}"

@@ -83,7 +83,7 @@ func (c *catalog) build(models []*Model, aliases map[string]string) error {
 				if err != nil {
 					return err
 				}
-				m.instead[why] = append(m.instead[why], f)
+				m.fallbacks[why] = append(m.fallbacks[why], f)
 			}
 		}
 	}

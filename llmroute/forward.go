@@ -18,35 +18,37 @@ import (
 // longestPause bounds the wait before a backend is asked again.
 const longestPause = 5 * time.Second
 
-// forward makes the attempts, one after the other, until one is answered. The first goes to the planned target. d may send
-// it elsewhere when the prompt is refused; it is nil where the model has no such way.
-func (h *Handler) forward(w http.ResponseWriter, r *http.Request, call *llm.Call, ep *endpoint.Endpoint, b *body.Body, tries []try, d *detours) *llm.Error {
-	publish(r, call)
-	var (
-		res     upstream.Result
-		refused func(upstream.Refusal) bool
-		other   []try // after a prompt that was refused
-	)
-	if d != nil {
-		refused = func(why upstream.Refusal) bool {
-			other = d.next(why, tries)
-			return len(other) > 0
-		}
-	}
+// dispatch is a call on its way to a backend.
+type dispatch struct {
+	call     *llm.Call
+	endpoint *endpoint.Endpoint
+	body     *body.Body
+	entry    *entry    // the model that was asked for
+	attempts []attempt // the next one first
+
+	on   upstream.Refusal // whose list of the model the attempts are from
+	used [upstream.Refusals]bool
+}
+
+// forward makes the attempts, one after the other, until one is answered. The first goes to the planned target.
+func (h *Handler) forward(w http.ResponseWriter, r *http.Request, d *dispatch) *llm.Error {
+	publish(r, d.call)
+	refused := d.onRefusal()
+	var res upstream.Result
 	for first := true; ; first = false {
-		t := &tries[0]
-		target := call.Target()
+		a := &d.attempts[0]
+		target := d.call.Target()
 		if !first {
-			if !h.wait(r.Context(), t.round, res.RetryAfter) || call.ClientGone() {
+			if !h.wait(r.Context(), a.round, res.RetryAfter) || d.call.ClientGone() {
 				return llm.ClientGone()
 			}
-			target = t.target()
+			target = a.target()
 		}
-		last := len(tries) == 1
-		at := call.Begin(target)
-		res = t.server().sender.Send(w, r, upstream.Attempt{
-			Attempt: at, Metered: call.Metered, Last: last, Refused: refused,
-			Call: provider.Call{Endpoint: ep, Body: b, Upstream: target.Upstream, Query: r.URL.RawQuery},
+		last := len(d.attempts) == 1
+		begun := d.call.Begin(target)
+		res = a.server().sender.Send(w, r, upstream.Attempt{
+			Attempt: begun, Metered: d.call.Metered, Last: last, Refused: refused,
+			Call: provider.Call{Endpoint: d.endpoint, Body: d.body, Upstream: target.Upstream, Query: r.URL.RawQuery},
 		})
 		if res.Err == nil {
 			return nil
@@ -54,17 +56,16 @@ func (h *Handler) forward(w http.ResponseWriter, r *http.Request, call *llm.Call
 		if c := h.logger.Check(zap.WarnLevel, "attempt failed"); c != nil {
 			c.Write(zap.String("model", target.Model), zap.String("backend", target.Backend), zap.Bool("last", last && !res.Refused), zap.Error(res.Err))
 		}
-		if fault := b.Fault(); fault != nil {
+		if fault := d.body.Fault(); fault != nil {
 			return unreadable(fault)
 		}
-		if res.Refused {
-			tries = other
-			continue
-		}
-		if last || at.Answered() || res.Spent {
+		switch {
+		case res.Refused: // it has planned anew
+		case last || begun.Answered() || res.Spent:
 			return unanswered(&res, target.Model)
+		default:
+			d.attempts = d.attempts[1:]
 		}
-		tries = tries[1:]
 	}
 }
 
@@ -92,7 +93,7 @@ func (h *Handler) wait(ctx context.Context, round int, retryAfter time.Duration)
 	}
 }
 
-// unanswered tells the client that the last backend gave no answer, without saying where it is.
+// unanswered is the error of a client whose last backend gave no answer. It does not reveal the address.
 func unanswered(res *upstream.Result, model string) *llm.Error {
 	e := refusal(http.StatusBadGateway, "api_connection_error", "", "the backend of model "+model+" could not be reached")
 	e.Err = res.Err

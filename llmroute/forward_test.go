@@ -294,11 +294,11 @@ func TestSharing(t *testing.T) {
 	}`, u.URL))
 	first := make(map[string]int)
 	for range 2000 {
-		tries := plan(nil, g.handler.catalog.find("m"), "m", endpointAt(t, "/chat/completions"), nil)
-		require.Len(t, tries, 3)
-		require.Equal(t, "later", tries[2].target().Upstream)
-		require.NotEqual(t, tries[0].backend, tries[1].backend)
-		first[tries[0].target().Upstream]++
+		attempts := plan(nil, g.handler.catalog.find("m"), "m", endpointAt(t, "/chat/completions"), nil)
+		require.Len(t, attempts, 3)
+		require.Equal(t, "later", attempts[2].target().Upstream)
+		require.NotEqual(t, attempts[0].backend, attempts[1].backend)
+		first[attempts[0].target().Upstream]++
 	}
 	require.InDelta(t, 1800, first["heavy"], 120)
 	require.InDelta(t, 200, first["light"], 120)

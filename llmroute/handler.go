@@ -38,7 +38,7 @@ type Handler struct {
 	Unmetered bool `json:"unmetered,omitempty"`
 
 	// EndUserHeaders are request headers that name the end user, in this order, after x-litellm-customer-id and
-	// x-litellm-end-user-id and before what the body says. Default: none.
+	// x-litellm-end-user-id and before the body. Default: none.
 	EndUserHeaders []string `json:"end_user_headers,omitempty"`
 
 	// Models are the models that may be called.
@@ -60,7 +60,7 @@ type Handler struct {
 
 // Model is one model with its backends.
 type Model struct {
-	// Names are what clients ask for. `*` stands for any text; of several patterns that match, the one with the longest text
+	// Names are what clients ask for. `*` matches any text; of several patterns that match, the one with the longest text
 	// before its `*` wins.
 	Names []string `json:"names"`
 
@@ -82,8 +82,8 @@ type Model struct {
 	// ContentFallback are those to go to when the prompt is against the content policy of the provider that was asked.
 	ContentFallback []string `json:"content_fallback,omitempty"`
 
-	retries int                           // -1: each further backend once
-	instead [upstream.Refusals][]fallback // the models to go to; those of upstream.NotRefused are for failures
+	retries   int                           // -1: each further backend once
+	fallbacks [upstream.Refusals][]fallback // by why the prompt was refused; those of upstream.NotRefused are for failures
 }
 
 const maxRetries = 100

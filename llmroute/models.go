@@ -10,7 +10,7 @@ import (
 	"github.com/tollgate-llm/tollgate/llmroute/provider"
 )
 
-// Clients expect a time at which each model was made; the gateway knows none, and says LiteLLM's.
+// Clients expect a time at which each model was made; the gateway knows none, and gives LiteLLM's.
 const (
 	listed   = 1677610602
 	listedAt = "2023-02-28T18:56:42Z"

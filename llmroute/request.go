@@ -13,7 +13,7 @@ import (
 )
 
 // read takes the body, once, and scans it: the whole of it, but for the files of a large form. named is the model that the
-// path names, empty where that is for the body to say.
+// path names, empty where the body does.
 func (h *Handler) read(r *http.Request, ep *endpoint.Endpoint, named string) (*body.Body, *llm.Error) {
 	if enc := r.Header.Get("Content-Encoding"); enc != "" && !strings.EqualFold(enc, "identity") {
 		return nil, refusal(http.StatusUnsupportedMediaType, invalidRequest, "Content-Encoding",
@@ -100,7 +100,7 @@ func strayed(name string) bool {
 	return false
 }
 
-// unreadable tells what is wrong with a body.
+// unreadable refuses a body for what is wrong with it.
 func unreadable(err error) *llm.Error {
 	if errors.Is(err, body.ErrTooLarge) {
 		return tooLarge()
@@ -164,7 +164,7 @@ func (h *Handler) readAll(r *http.Request) ([]byte, *llm.Error) {
 	}
 }
 
-// unread tells why a body could not be read.
+// unread refuses a body that did not come whole.
 func unread(err error) *llm.Error {
 	e := invalid("", "the body could not be read to its end")
 	e.Err = err

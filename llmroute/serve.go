@@ -76,13 +76,13 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, call *llm.Call) 
 	if e == nil {
 		return noModel(b.ModelName)
 	}
-	var space [4]try
-	tries := plan(space[:0], e, name, ep, call.Identity)
-	if len(tries) == 0 {
+	var space [4]attempt
+	attempts := plan(space[:0], e, name, ep, call.Identity)
+	if len(attempts) == 0 {
 		return invalid("model", "model "+b.ModelName+" is not served at "+r.URL.Path+": none of its backends speaks that API")
 	}
-	tries = priced(tries, call)
-	call.Plan(tries[0].target())
+	attempts = priced(attempts, call)
+	call.Plan(attempts[0].target())
 	if refused := call.Admit(r.Context()); refused != nil {
 		return refused
 	}
@@ -91,7 +91,7 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, call *llm.Call) 
 			return refused
 		}
 	}
-	return h.forward(w, r, call, ep, b, tries, e.detours(ep, call))
+	return h.forward(w, r, &dispatch{call: call, endpoint: ep, body: b, entry: e, attempts: attempts})
 }
 
 // route finds the endpoint of a request and makes sure that it may be called this way. named is the model that the path
@@ -134,14 +134,14 @@ func noModel(name string) *llm.Error {
 	return refusal(http.StatusNotFound, "model_not_found", "model", "the model "+name+" does not exist: GET /v1/models lists those that there are")
 }
 
-// endUser finds for whom the call is made, in LiteLLM's order of 2026. A header that stands twice with different values is
+// endUser finds for whom the call is made, in LiteLLM's order of 2026. A header that is there twice with different values is
 // refused, as a second `user` in the body is: another reader might take the other one.
 func (h *Handler) endUser(r *http.Request, b *body.Body) (string, *llm.Error) {
 	for _, name := range h.users {
 		var user string
 		for _, v := range r.Header[name] {
 			if user != "" && v != "" && v != user {
-				return "", invalid(name, "the header "+name+" stands twice with different values: send one")
+				return "", invalid(name, "the header "+name+" is there twice with different values: send one")
 			}
 			user = cmp.Or(user, v)
 		}

@@ -91,7 +91,7 @@ type awsSigner struct {
 	credentials aws.CredentialsProvider
 }
 
-// Sign adds a signature (SigV4) to a request that nobody edits afterwards.
+// Sign adds a signature (SigV4) to a request that is not edited afterwards.
 func (s *awsSigner) Sign(r *http.Request, payload *body.Payload) error {
 	ctx, cancel := context.WithTimeout(r.Context(), credentialTime)
 	defer cancel()

@@ -14,11 +14,11 @@ import (
 	"github.com/tollgate-llm/tollgate/internal/usage"
 )
 
-// defaultResponse is what a mock backend answers with when its configuration says nothing.
+// defaultResponse is what a mock backend answers with where its configuration has no text.
 const defaultResponse = "Hello from Tollgate"
 
 // Mock answers calls without a provider, in place of a backend's transport. It counts tokens by the characters rule of
-// package usage, rounded up: of the request's text for the input, of its own for the output.
+// package usage, rounded up: of the request's text for the input, of the answer's for the output.
 type Mock struct {
 	Text  string        // what it answers with; a default where empty
 	Delay time.Duration // until the answer begins

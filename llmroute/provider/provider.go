@@ -29,10 +29,10 @@ type Preset struct {
 	Options []string
 	// setUp resolves the options of a backend and completes its base URL. Nil without any.
 	setUp func(s *Server, o *Options) error
-	// path returns the escaped path and the query of a call upstream, below the host of the base URL. Nil stands for the
+	// path returns the escaped path and the query of a call upstream, below the host of the base URL. Nil means the
 	// endpoint's name below the base URL's path.
 	path func(s *Server, c *Call) (path, query string)
-	// change says what a call's body must name. Nil stands for the model sent upstream, except where the endpoint has that
+	// change returns what a call's body must name. Nil means the model sent upstream, except where the endpoint has that
 	// in its path.
 	change func(c *Call) body.Change
 	// Drain is set where the provider bills a call to its end after the client hung up, so that reading on costs nothing
@@ -162,7 +162,7 @@ func (s *Server) URL(c *Call) *url.URL {
 	}
 	u := &url.URL{Path: path, RawQuery: query}
 	if strings.Contains(path, "%") {
-		// Only escapes that are made here stand in it, so that it can be unescaped.
+		// It has no escapes but those that are made here, so it can be unescaped.
 		if plain, err := url.PathUnescape(path); err == nil {
 			u.Path, u.RawPath = plain, path
 		}

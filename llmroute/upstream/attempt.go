@@ -74,7 +74,7 @@ func (b *Backend) Send(w http.ResponseWriter, r *http.Request, a Attempt) Result
 	return x.result
 }
 
-// prepare makes the payload. asks says whether stream_options.include_usage is put in.
+// prepare makes the payload. With asks, it has stream_options.include_usage.
 func (x *exchange) prepare(asks bool) {
 	change := x.backend.Server.Change(&x.Call)
 	change.Usage = asks
@@ -108,8 +108,8 @@ func (c *exchangeContext) Value(key any) any {
 	return c.Context.Value(key)
 }
 
-// failure is the outcome of an attempt that nothing was passed on of. It hides a cancelled context, of which the reverse
-// proxy would conclude that the client hung up.
+// failure is why an attempt has no answer to pass on. It hides a cancelled context, from which the reverse proxy would
+// conclude that the client hung up.
 type failure struct {
 	reason  string
 	timeout bool

@@ -8,7 +8,7 @@ import (
 	"github.com/tollgate-llm/tollgate/internal/llm"
 )
 
-// Which of the client's headers go upstream. What is not named here does not, credentials least of all.
+// Which of the client's headers go upstream. Headers not listed are dropped, credentials included.
 const (
 	toAll uint8 = 1 << iota
 	toOpenAI
@@ -57,7 +57,7 @@ var (
 )
 
 // bare is what a reverse proxy gets that has no use for a request's headers: it would copy them, search them and encode them
-// for a log that nobody reads. It leaves a header out that is there without a value. It changes a copy.
+// for a log that is off. It leaves a header out that is there without a value. It changes a copy.
 var bare = http.Header{"User-Agent": noAgent, "X-Forwarded-For": nil, "X-Forwarded-Host": nil, "X-Forwarded-Proto": nil}
 
 // shown returns the headers for a reverse proxy that edits or logs them.
@@ -88,7 +88,7 @@ func clientHeader(in http.Header, api llm.API) http.Header {
 	return out
 }
 
-// upstreamHeader returns the headers that go upstream, in a map of their own: the client's, or what the reverse proxy made of
+// upstreamHeader returns the headers that go upstream, in a new map: the client's, or what the reverse proxy made of
 // them, in both cases without what it adds about the client.
 func (x *exchange) upstreamHeader(proxied http.Header) http.Header {
 	if !x.backend.headerShown {

@@ -6,7 +6,7 @@ import (
 	"net/http"
 )
 
-// maxPeek bounds what is read of an answer to see what its error says.
+// maxPeek bounds what is read of an answer to find its error.
 const maxPeek = 64 << 10
 
 // peeked is a body whose beginning was read, and is given again.

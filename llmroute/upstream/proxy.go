@@ -90,7 +90,7 @@ func Config(raw json.RawMessage, base *url.URL) (json.RawMessage, error) {
 	return json.Marshal(settings)
 }
 
-// transportConfig turns TLS on, as the base URL says.
+// transportConfig turns TLS on where the base URL has it.
 func transportConfig(raw json.RawMessage, base *url.URL) (map[string]any, error) {
 	inner := map[string]any{"protocol": "http"}
 	if len(raw) > 0 {

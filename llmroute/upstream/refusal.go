@@ -68,14 +68,14 @@ var wordings = [Refusals]wording{
 	},
 }
 
-// refusalOf tells whether an answer refuses the prompt, and why, by the error in its body, which stays readable.
+// refusalOf returns why an answer refuses the prompt, by the error in its body, which stays readable.
 func refusalOf(resp *http.Response) Refusal {
 	switch resp.StatusCode {
 	case http.StatusBadRequest, http.StatusForbidden, http.StatusRequestEntityTooLarge, http.StatusUnprocessableEntity:
 	default:
 		return NotRefused
 	}
-	var s said
+	var s complaint
 	s.read(peek(resp), 0)
 	for why := ContextWindow; why < Refusals; why++ {
 		if s.is(&wordings[why]) {
@@ -85,15 +85,15 @@ func refusalOf(resp *http.Response) Refusal {
 	return NotRefused
 }
 
-// said is what an error says, in lower case.
-type said struct{ codes, messages []string }
+// complaint is the text of an error, in lower case.
+type complaint struct{ codes, messages []string }
 
-// maxSaid bounds how deep an error is looked into: an Azure error has its inner one at the third level.
-const maxSaid = 4
+// maxDepth bounds how deep an error is searched: an Azure error has its inner one at the third level.
+const maxDepth = 4
 
-// read collects what a value says. It looks into members that are about the error alone, as others may repeat the prompt.
-func (s *said) read(text json.RawMessage, depth int) {
-	if depth > maxSaid || len(text) == 0 {
+// read collects the text of a value. It reads the members that are about the error alone, as others may repeat the prompt.
+func (s *complaint) read(text json.RawMessage, depth int) {
+	if depth > maxDepth || len(text) == 0 {
 		return
 	}
 	var (
@@ -121,7 +121,7 @@ func (s *said) read(text json.RawMessage, depth int) {
 	}
 }
 
-func (s *said) is(w *wording) bool {
+func (s *complaint) is(w *wording) bool {
 	return slices.ContainsFunc(s.codes, func(code string) bool { return slices.Contains(w.codes, code) }) ||
 		slices.ContainsFunc(s.messages, func(message string) bool {
 			return slices.ContainsFunc(w.phrases, func(phrase string) bool { return strings.Contains(message, phrase) })

@@ -122,7 +122,7 @@ func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
 		return resp, nil
 	}
 	if resp, err = x.judge(resp); err == nil && !b.headerShown {
-		// The reverse proxy encodes what it has of the request for lines that nobody may read. It needs none of this any more.
+		// The reverse proxy encodes what it has of the request for a log that is off. It needs none of this any more.
 		r.Header, r.TLS = nil, nil
 	}
 	return resp, err
@@ -145,7 +145,7 @@ func (x *exchange) send(next http.RoundTripper, out *http.Request) (*http.Respon
 	return next.RoundTrip(out)
 }
 
-// failed tells why a request got no answer.
+// failed is the failure of a request that got no answer.
 func failed(ctx context.Context, err error) *failure {
 	if cause := context.Cause(ctx); cause != nil {
 		err = cause
@@ -162,7 +162,7 @@ func (x *exchange) judge(resp *http.Response) (*http.Response, error) {
 	if x.Last || !goesOn(resp.StatusCode) || x.payload.Spent() {
 		x.SetAnswered()
 		resp.Body = &answer{ReadCloser: resp.Body, attempt: x.Attempt.Attempt, client: &x.client, unbounded: resp.ContentLength < 0}
-		for _, name := range kept {
+		for _, name := range removed {
 			delete(resp.Header, name)
 		}
 		for name := range resp.Header {
@@ -188,15 +188,15 @@ func (x *exchange) judge(resp *http.Response) (*http.Response, error) {
 	return nil, &failure{reason: reason}
 }
 
-// kept are headers of answers that are not for the client: the provider's cookies, the names of the operator's own account,
+// removed are headers of answers that are not for the client: the provider's cookies, the names of the operator's account,
 // and answers about cross-origin calls, which the gateway gives itself.
-var kept = [...]string{
+var removed = [...]string{
 	"Set-Cookie", "Openai-Organization", "Openai-Project", "Anthropic-Organization-Id", "Access-Control-Allow-Origin",
 	"Access-Control-Allow-Credentials", "Access-Control-Allow-Headers", "Access-Control-Allow-Methods", "Access-Control-Expose-Headers",
 }
 
-// gatewayHeaders begin the names of the headers in which a gateway tells costs and ids of its own. Those of a gateway that
-// stands behind this one are about the operator's account there.
+// gatewayHeaders begin the names of the headers in which a gateway reports its costs and ids. Those of a gateway behind this
+// one are about the operator's account there.
 const gatewayHeaders = "X-Litellm-"
 
 // goesOn reports whether an answer calls for another attempt.

@@ -41,8 +41,8 @@ func byModel(t *testing.T, answers map[string]http.HandlerFunc) *fakeProvider {
 	return u
 }
 
-// TestDetours has prompts refused, and looks at the models that are asked in turn.
-func TestDetours(t *testing.T) {
+// TestPromptFallbacks has prompts refused, and looks at the models that are asked in turn.
+func TestPromptFallbacks(t *testing.T) {
 	long, unwanted, busy := respond(400, refusedLength), respond(400, refusedContent), respond(503, `{"error":"busy"}`)
 	u := byModel(t, map[string]http.HandlerFunc{
 		"long": long, "long2": long, "longer": long, "unwanted": unwanted, "unwanted2": unwanted, "busy": busy, "bad": respond(400, `{"error":{"message":"bad"}}`),
@@ -145,8 +145,8 @@ func TestDetours(t *testing.T) {
 	}
 }
 
-// TestDetoursArePriced keeps prompts that were refused away from models that could not be billed.
-func TestDetoursArePriced(t *testing.T) {
+// TestPromptFallbacksArePriced keeps prompts that were refused away from models that could not be billed.
+func TestPromptFallbacksArePriced(t *testing.T) {
 	u := byModel(t, map[string]http.HandlerFunc{"m": respond(400, refusedLength), "n": respond(400, refusedLength)})
 	g := start(t, fmt.Sprintf(`llmroute {
 		model m {
@@ -259,8 +259,8 @@ func TestRefusedStream(t *testing.T) {
 	require.Len(t, u.requests(), 1)
 }
 
-// TestDetourNames names models that cannot be gone to.
-func TestDetourNames(t *testing.T) {
+// TestFallbackNames names models that cannot be gone to.
+func TestFallbackNames(t *testing.T) {
 	for name, want := range map[string]string{
 		"context_fallback nowhere": "model m: there is no context_fallback model nowhere",
 		"content_fallback nowhere": "model m: there is no content_fallback model nowhere",
@@ -271,8 +271,8 @@ func TestDetourNames(t *testing.T) {
 	}
 }
 
-// TestNoDetourForAClientThatIsGone has a client hang up while its prompt is refused: the attempt failed, and none follows.
-func TestNoDetourForAClientThatIsGone(t *testing.T) {
+// TestNoFallbackForAClientThatIsGone has a client hang up while its prompt is refused: the attempt failed, and none follows.
+func TestNoFallbackForAClientThatIsGone(t *testing.T) {
 	var g *gateway
 	u := newUpstream(t, func(w http.ResponseWriter, r *http.Request) {
 		g.last().SetClientGone()

@@ -1,0 +1,37 @@
+package llmroute
+
+import "github.com/tollgate-llm/tollgate/llmroute/upstream"
+
+// onRefusal returns what decides about a prompt that was refused, or nil where the model has no fallback for it.
+func (d *dispatch) onRefusal() func(upstream.Refusal) bool {
+	for _, list := range d.entry.model.fallbacks[upstream.NotRefused+1:] {
+		if len(list) > 0 {
+			return d.refused
+		}
+	}
+	return nil
+}
+
+// refused plans anew when the first of the attempts was refused its prompt, by the list of the model that was asked for. Each list
+// is used once; on it, another refusal for the same reason goes on to the next model. It returns false where the refusal is to be
+// passed on.
+func (d *dispatch) refused(why upstream.Refusal) bool {
+	refused, left := &d.attempts[0], d.attempts[1:]
+	if d.on != why {
+		if d.used[why] {
+			return false
+		}
+		left = billable(withFallbacks(nil, d.entry.model.fallbacks[why], d.endpoint, d.call.Identity), d.call)
+	}
+	others := make([]attempt, 0, len(left))
+	for _, a := range left {
+		if a.entry.model != refused.entry.model || a.name != refused.name { // its other backends have the same window
+			others = append(others, a)
+		}
+	}
+	if len(others) == 0 {
+		return false
+	}
+	d.attempts, d.on, d.used[why] = others, why, true
+	return true
+}
