@@ -3,10 +3,12 @@ package lagobilling
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"io"
 	"net/http"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -395,58 +397,74 @@ func TestRefusedWhileTheSpoolIsFull(t *testing.T) {
 	t.Fatal("a full spool refused nothing")
 }
 
-// flushes counts the flushes that reach the server.
-type flushes struct {
-	http.ResponseWriter
-	n int
-}
-
-func (f *flushes) FlushError() error {
-	f.n++
-	return http.NewResponseController(f.ResponseWriter).Flush()
-}
-
-func (f *flushes) Unwrap() http.ResponseWriter { return f.ResponseWriter }
-
-func TestFlushesThatReachTheServer(t *testing.T) {
-	pieces := []string{sseStart, sseUsage, sseDone}
-	write := func(read bool) http.HandlerFunc {
-		return func(w http.ResponseWriter, r *http.Request) {
-			w.Header().Set("Content-Type", stream)
-			for i, p := range pieces {
-				if read && i == len(pieces)-1 {
-					llm.FromContext(r.Context()).Attempt().SetAnswerRead()
-				}
-				_, _ = io.WriteString(w, p)
-				require.NoError(t, http.NewResponseController(w).Flush())
-			}
-		}
-	}
+// TestEachPieceAtOnce reads each piece of a stream before the upstream sends the next, without the usage chunk that only the
+// gateway asked for.
+func TestEachPieceAtOnce(t *testing.T) {
 	for _, c := range []struct {
 		name           string
-		injected, read bool
-		want           int
+		injected, read bool // the usage chunk was asked for by the gateway; the last piece comes with the answer's end
 	}{
-		{"each piece at once", false, false, 3},
-		{"nothing to send of the usage chunk that is kept", true, false, 2},
-		{"the end of the answer goes with the last piece", false, true, 2},
-		{"both", true, true, 1},
+		{"as it comes", false, false}, {"a usage chunk that is kept", true, false}, {"the end with the last piece", false, true}, {"both", true, true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			b := newBench(t, &Handler{})
-			var f *flushes
-			b.wrap = func(w http.ResponseWriter) http.ResponseWriter { f = &flushes{ResponseWriter: w}; return f }
-			rt := chatRoute(write(c.read))
+			got := make(chan struct{})
+			rt := chatRoute(func(w http.ResponseWriter, r *http.Request) {
+				w.Header().Set("Content-Type", stream)
+				for _, p := range []string{sseStart, sseUsage, sseDone} {
+					if c.read && p == sseDone {
+						llm.FromContext(r.Context()).Attempt().SetAnswerRead()
+					}
+					_, _ = io.WriteString(w, p)
+					_ = http.NewResponseController(w).Flush()
+					if p == sseStart || p == sseUsage && !c.injected || p == sseDone && !c.read {
+						<-got
+					}
+				}
+			})
 			rt.injected = c.injected
-			_, body, err := b.post(rt)
+			b.use(rt)
+			req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, b.url+"/v1/chat/completions", http.NoBody)
 			require.NoError(t, err)
-			b.wait()
-			want := strings.Join(pieces, "")
-			if c.injected {
-				want = sseStart + sseDone
+			res, err := b.client.Do(req)
+			require.NoError(t, err)
+			for _, p := range []string{sseStart, sseUsage, sseDone} {
+				if p == sseUsage && c.injected {
+					continue
+				}
+				piece := make([]byte, len(p))
+				_, err := io.ReadFull(res.Body, piece)
+				require.NoError(t, err)
+				require.Equal(t, p, string(piece))
+				if p != sseDone || !c.read {
+					got <- struct{}{}
+				}
 			}
-			require.Equal(t, want, body)
-			require.Equal(t, c.want, f.n)
+			rest, err := io.ReadAll(res.Body)
+			require.NoError(t, errors.Join(err, res.Body.Close()))
+			require.Empty(t, rest)
+			b.wait()
+		})
+	}
+}
+
+// TestOnSettleIsForDurableRecords holds that who counts settled calls hears of those whose record was written, once, and of no
+// other.
+func TestOnSettleIsForDurableRecords(t *testing.T) {
+	for name, want := range map[string]int32{"written": 1, "not written": 0} {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(t, &Handler{})
+			var settled atomic.Int32
+			_, _, err := b.post(chatRoute(func(w http.ResponseWriter, r *http.Request) {
+				llm.FromContext(r.Context()).OnSettle(func(*llm.Settlement) { settled.Add(1) })
+				if want == 0 {
+					require.NoError(t, b.account.spool.Close())
+				}
+				chunked(stream, sseStart, sseUsage, sseDone)(w, r)
+			}))
+			require.Equal(t, want == 0, err != nil)
+			b.wait()
+			require.Equal(t, want, settled.Load())
 		})
 	}
 }
