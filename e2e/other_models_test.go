@@ -1,7 +1,10 @@
 package e2e
 
 import (
+	"fmt"
+	"io"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 
@@ -49,4 +52,24 @@ func TestOtherModelsNeedTheKey(t *testing.T) {
 	w.Must(http.StatusOK, http.MethodPost, "/v1/chat/completions", free, body(`"models":["openai/gpt-4o"]`))
 	w.Must(http.StatusOK, http.MethodPost, "/v1/chat/completions", listed, gateway.Chat("cheap", "hi", false))
 	w.Settled(2)
+}
+
+// TestOtherModelIsBilledAsItself has a provider answer with the fallback model that the call names: the price written for the
+// backend's own model does not hold for it.
+func TestOtherModelIsBilledAsItself(t *testing.T) {
+	up := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = io.WriteString(w, `{"id":"x","model":"maker/dear-2026","choices":[{"index":0,"finish_reason":"stop","message":{"role":"assistant","content":"ok"}}],`+
+			`"usage":{"prompt_tokens":10,"completion_tokens":5,"total_tokens":15,"cost":0.25}}`)
+	}))
+	t.Cleanup(up.Close)
+	w := gateway.NewWorld(t, testkit.LagoOptions{})
+	w.Gateway = gateway.Start(t, "", w.Routed(t.TempDir(), "", "model cheap {\nbackend openrouter "+up.URL+"/v1 {\nprice input 1\nprice output 1\n}\n}"))
+	key := w.NewKey(`{"team_id":"` + gateway.Payer + `"}`)
+	w.Must(http.StatusOK, http.MethodPost, "/v1/chat/completions", key,
+		strings.Replace(gateway.Chat("cheap", "hi", false), "{", `{"models":["maker/dear"],`, 1))
+	w.Settled(1)
+	r := w.Record()
+	require.Equal(t, "0.25", r.Cost, "what the provider states for the model that answered, not 15 tokens at the cheap one's price")
+	require.Contains(t, fmt.Sprint(r.Events[0]), "model:maker/dear-2026")
 }

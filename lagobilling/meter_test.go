@@ -458,7 +458,7 @@ func TestOnSettleIsForDurableRecords(t *testing.T) {
 			_, _, err := b.post(chatRoute(func(w http.ResponseWriter, r *http.Request) {
 				llm.FromContext(r.Context()).OnSettle(func(*llm.Settlement) { settled.Add(1) })
 				if want == 0 {
-					require.NoError(t, b.account.spool.Close())
+					require.NoError(t, b.account.Spool().Close())
 				}
 				chunked(stream, sseStart, sseUsage, sseDone)(w, r)
 			}))

@@ -164,7 +164,7 @@ func (m *meter) settle(how ending) {
 		r.TTFT = m.first.Sub(m.call.Start).Milliseconds()
 	}
 	buf, evs := payloads.Get().(*[]byte), payloads.Get().(*[]byte)
-	*evs = m.h.tariff.Settle((*evs)[:0], r, m.target(), &res, m.wasSent())
+	*evs = m.h.tariff.Settle((*evs)[:0], r, tariff.ServedBy(m.target(), res.Model, m.call.Request.Others), &res, m.wasSent())
 	*buf = r.Append((*buf)[:0], *evs)
 	err := m.account.Settle(m.id, *buf, len(*evs) > 0)
 	payloads.Put(buf)

@@ -65,9 +65,13 @@ func (b *bill) take(res *usage.Result) {
 	}
 }
 
-// upstream is the model name sent upstream, or the one asked for while no attempt was made.
+// upstream is the model that is billed: the one sent upstream, another one that the call let the provider run, or the one
+// asked for while no attempt was made.
 func (b *bill) upstream() string {
-	if b.Upstream != "" {
+	switch {
+	case b.target != nil && b.target.Upstream != "":
+		return b.target.Upstream
+	case b.Upstream != "":
 		return b.Upstream
 	}
 	return b.Asked

@@ -253,7 +253,7 @@ func TestProvidersOwnCostIsPreferred(t *testing.T) {
 func TestUnpriced(t *testing.T) {
 	h := newTariff(t, Config{})
 	b, res := priceable("openai", llm.OpenAI, map[usage.Kind]int64{usage.Input: 10, usage.Output: 1})
-	b.Upstream, b.target.Prices = "a-model-nobody-knows", nil
+	b.Upstream, b.target.Upstream, b.target.Prices = "a-model-nobody-knows", "a-model-nobody-knows", nil
 	b.take(res)
 	h.price(b, res)
 	require.NotEmpty(t, b.Unpriced)
