@@ -1,12 +1,12 @@
 package keyauth
 
 import (
+	"context"
 	"net/http"
 	"net/url"
 	"slices"
 	"strings"
 
-	"github.com/tollgate-llm/tollgate/internal/keys"
 	"github.com/tollgate-llm/tollgate/internal/llm"
 )
 
@@ -18,31 +18,36 @@ var keyHeaders = [...]string{"X-Api-Key", "Api-Key", "X-Goog-Api-Key"}
 // accountHeaders are credentials or account choices of the client that must not reach an upstream either.
 var accountHeaders = [...]string{"Cookie", "Openai-Organization", "Openai-Project"}
 
-// takeCredential returns the key that a request carries, and an error when its headers carry different ones. It removes
-// every credential of the client from the request, whatever it returns.
-func takeCredential(r *http.Request) (key string, refusal *llm.Error) {
-	var from string
-	consider := func(name, value string) {
-		value = strings.TrimSpace(value)
-		switch {
-		case value == "" || value == key:
-		case key == "":
-			key, from = value, name
-		case refusal == nil:
-			refusal = &llm.Error{
-				Status: http.StatusBadRequest, Type: "invalid_request_error", Param: name,
-				Message: "the request carries different API keys in " + from + " and " + name + ": send one",
-			}
-		}
+// credentials are the different values that a request carries where a key may be.
+type credentials struct {
+	values  [1 + len(keyHeaders)]string
+	n       int
+	more    bool // than values has room for
+	inQuery bool // a key was in the URL, which is none of the values
+}
+
+func (c *credentials) add(value string) {
+	value = strings.TrimSpace(value)
+	switch {
+	case value == "" || slices.Contains(c.values[:c.n], value):
+	case c.n == len(c.values):
+		c.more = true
+	default:
+		c.values[c.n] = value
+		c.n++
 	}
+}
+
+// takeCredentials returns what a request carries, and removes every credential of the client from it.
+func takeCredentials(r *http.Request) (c credentials) {
 	for _, v := range r.Header[headerAuthorization] {
 		if scheme, token, ok := strings.Cut(strings.TrimSpace(v), " "); ok && strings.EqualFold(scheme, "Bearer") {
-			consider(headerAuthorization, token)
+			c.add(token)
 		}
 	}
 	for _, name := range keyHeaders {
 		for _, v := range r.Header[name] {
-			consider(name, v)
+			c.add(v)
 		}
 	}
 	delete(r.Header, headerAuthorization)
@@ -52,18 +57,36 @@ func takeCredential(r *http.Request) (key string, refusal *llm.Error) {
 	for _, name := range accountHeaders {
 		delete(r.Header, name)
 	}
-	inQuery := stripQueryKey(r)
+	c.inQuery = stripQueryKey(r)
+	return c
+}
+
+// choose judges what a request carries. Clients send tokens of their own beside the key, so that a value which is no key of
+// this gateway does not count where another one is. Two keys of this gateway are refused, as the payer would be ambiguous.
+func (h *Handler) choose(ctx context.Context, c *credentials) (*llm.Identity, *llm.Error) {
 	switch {
-	case refusal != nil:
-		return "", refusal
-	case key == "" && inQuery:
-		return "", authError("a key in the URL is not accepted, as URLs are logged: send it in a header, as `Authorization: Bearer sk-...` or `x-goog-api-key: sk-...`")
-	case key == "":
-		return "", authError("no API key was sent: send it as `Authorization: Bearer sk-...`")
-	case len(key) > keys.MaxBytes:
-		return "", authError("the API key is too long to be one")
+	case c.more:
+		return nil, ambiguous("the request carries more API keys than there are headers for them: send one")
+	case c.n == 0 && c.inQuery:
+		return nil, authError("a key in the URL is not accepted, as URLs are logged: send it in a header, as `Authorization: Bearer sk-...` or `x-goog-api-key: sk-...`")
+	case c.n == 0:
+		return nil, authError("no API key was sent: send it as `Authorization: Bearer sk-...`")
 	}
-	return key, nil
+	best := h.judge(ctx, c.values[0])
+	for _, value := range c.values[1:c.n] {
+		v := h.judge(ctx, value)
+		if v.rank == ours && best.rank == ours {
+			return nil, ambiguous("the request carries different API keys of this gateway: send one")
+		}
+		if v.rank > best.rank {
+			best = v
+		}
+	}
+	return best.identity, best.refusal
+}
+
+func ambiguous(message string) *llm.Error {
+	return &llm.Error{Status: http.StatusBadRequest, Type: "invalid_request_error", Message: message}
 }
 
 // stripQueryKey removes `key` parameters from the URL, leaving every other byte of the query, and reports whether any

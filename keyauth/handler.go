@@ -102,14 +102,11 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	r = r.WithContext(ctx)
 	operation := h.operation(r)
 	query := r.URL.RawQuery // before `key`, which is an argument of the key API, is taken for a credential
-	key, refusal := takeCredential(r)
+	sent := takeCredentials(r)
 	if llm.IsPreflight(r) {
 		return next.ServeHTTP(w, r)
 	}
-	var identity *llm.Identity
-	if refusal == nil {
-		identity, refusal = h.authenticate(ctx, key)
-	}
+	identity, refusal := h.choose(ctx, &sent)
 	if refusal != nil {
 		refusalsTotal.WithLabelValues(refusal.Type).Inc()
 		return h.refuse(w, r, refusal)
@@ -123,43 +120,66 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	return next.ServeHTTP(w, r)
 }
 
-// authenticate judges a key as of now.
-func (h *Handler) authenticate(ctx context.Context, key string) (*llm.Identity, *llm.Error) {
+// rank is how close a value is to a key of this gateway.
+type rank uint8
+
+const (
+	foreign  rank = iota // it does not look like one
+	unknown              // it looks like one, and there is none
+	unjudged             // the store could not be asked
+	ours
+)
+
+// verdict is what a value that a request carries comes to, as of now.
+type verdict struct {
+	rank     rank
+	identity *llm.Identity
+	refusal  *llm.Error
+}
+
+// judge judges one value.
+func (h *Handler) judge(ctx context.Context, key string) verdict {
+	if len(key) > keys.MaxBytes {
+		return verdict{rank: foreign, refusal: authError("the API key is too long to be one")}
+	}
 	sum := keys.DigestOf(key)
 	if h.master != nil && subtle.ConstantTimeCompare(sum[:], h.master[:]) == 1 {
-		return &masterIdentity, nil
+		return verdict{rank: ours, identity: &masterIdentity}
 	}
 	if len(key) <= len(keys.Prefix) || key[:len(keys.Prefix)] != keys.Prefix {
-		return nil, authError("the API key is not one of this gateway's: those begin with sk-")
+		return verdict{rank: foreign, refusal: authError("the API key is not one of this gateway's: those begin with sk-")}
 	}
 	cache, release, err := h.keys.Acquire(ctx)
 	if err != nil {
-		return nil, keys.StoreDown(err)
+		return verdict{rank: unjudged, refusal: keys.StoreDown(err)}
 	}
 	defer release()
 	state, err := cache.Lookup(ctx, sum, h.bounds)
 	switch {
 	case errors.Is(err, keys.ErrUnknown):
-		return nil, unknownKey(key)
+		return verdict{rank: unknown, refusal: unknownKey(key)}
 	case errors.Is(err, keys.ErrMalformed):
-		return nil, &llm.Error{
+		return verdict{rank: ours, refusal: &llm.Error{
 			Status: http.StatusInternalServerError, Type: "internal_server_error",
 			Message: "the record of this API key cannot be read", Err: err,
-		}
+		}}
 	case err != nil:
-		return nil, keys.StoreDown(err)
+		return verdict{rank: unjudged, refusal: keys.StoreDown(err)}
 	}
+	return verdict{ours, state.Identity, refuse(state, key, cache.Now())}
+}
+
+// refuse returns why a key that is known may not be used, nil where it may.
+func refuse(state *keys.State, key string, now time.Time) *llm.Error {
 	switch {
 	case state.Blocked:
-		return nil, authError("Key is blocked. Update via `/key/unblock` if you're admin.")
+		return authError("Key is blocked. Update via `/key/unblock` if you're admin.")
 	case state.TeamBlocked:
-		return nil, authError("Team=" + state.Identity.TeamID + " is blocked. Update via `/team/update` if you're admin.")
-	case !state.Expires.IsZero():
-		if now := cache.Now(); !now.Before(state.Expires) {
-			return nil, expiredKey(key, state.Expires, now)
-		}
+		return authError("Team=" + state.Identity.TeamID + " is blocked. Update via `/team/update` if you're admin.")
+	case !state.Expires.IsZero() && !now.Before(state.Expires):
+		return expiredKey(key, state.Expires, now)
 	}
-	return state.Identity, nil
+	return nil
 }
 
 // masterIdentity is who calls with the master key. Its hash is kept from records, as people choose master keys.

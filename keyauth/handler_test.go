@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -52,9 +53,7 @@ func newGate(t *testing.T, s keystore.Store, now func() time.Time) *gate {
 
 func fileGate(t *testing.T) *gate {
 	t.Helper()
-	s, err := keystore.OpenFile(t.TempDir())
-	require.NoError(t, err)
-	return newGate(t, s, time.Now)
+	return newGate(t, openFileStore(t), time.Now)
 }
 
 func (g *gate) serve(r *http.Request) *httptest.ResponseRecorder {
@@ -150,18 +149,72 @@ func TestSeveralCredentials(t *testing.T) {
 	}
 	require.Equal(t, 200, send("Authorization", "Bearer "+key, "X-Api-Key", key).Code, "twice the same is one")
 	for _, headers := range [][]string{
+		{"Authorization", "Bearer sk-ant-oat01-of-the-client", "X-Api-Key", key},
 		{"Authorization", "Bearer " + key, "X-Api-Key", "sk-another-one-altogether"},
-		{"X-Api-Key", key, "X-Api-Key", "sk-another-one-altogether"},
-		{"X-Goog-Api-Key", "sk-another-one-altogether", "Api-Key", key},
+		{"X-Api-Key", key, "X-Api-Key", "AIza-of-google"},
+		{"X-Goog-Api-Key", "AIza-of-google", "Api-Key", key},
+		{"Authorization", "Bearer eyJhbGciOi.jwt", "X-Api-Key", "sk-ant-api03-x", "X-Goog-Api-Key", "AIza-of-google", "Api-Key", key},
+		{"Authorization", "Bearer " + strings.Repeat("x", 2*keys.MaxBytes), "X-Api-Key", testMaster},
+	} {
+		require.Equal(t, 200, send(headers...).Code, headers)
+		require.Empty(t, g.seen.Header, "none of them goes on")
+	}
+
+	other := g.generate(`{}`)
+	blocked := g.generate(`{"blocked": true}`)
+	for _, headers := range [][]string{
+		{"Authorization", "Bearer " + key, "X-Api-Key", other},
+		{"Authorization", "Bearer " + key, "Api-Key", testMaster},
+		{"Authorization", "Bearer " + blocked, "X-Api-Key", key},
+		{"X-Api-Key", key, "X-Api-Key", other},
+		{"Authorization", "Bearer sk-foreign", "X-Api-Key", key, "X-Goog-Api-Key", other},
+		{"Authorization", "Bearer a", "X-Api-Key", "b", "X-Goog-Api-Key", "c", "Api-Key", "d", "Api-Key", key},
 	} {
 		w := send(headers...)
 		require.Nil(t, g.seen)
-		require.Equal(t, 400, w.Code)
-		require.Contains(t, w.Body.String(), "different API keys")
-		require.NotContains(t, w.Body.String(), "sk-another")
+		require.Equal(t, 400, w.Code, headers)
+		require.Contains(t, w.Body.String(), "API keys")
+		require.NotContains(t, w.Body.String(), key)
 	}
+	w := send("Authorization", "Bearer eyJhbGciOi.jwt", "X-Api-Key", "sk-that-was-deleted")
+	require.Equal(t, 401, w.Code)
+	require.Contains(t, w.Body.String(), "token_not_found_in_db", "the one that looks like a key of this gateway is named")
+
 	require.Equal(t, 200, send("Authorization", "Basic dTpw", "X-Api-Key", key).Code, "another scheme is no API key")
 	require.Nil(t, g.seen.Header["Authorization"], "but it does not go on either")
+}
+
+// TestCredentialsAreAskedForOnce holds that a foreign token beside the key costs no question to the store, call by call.
+func TestCredentialsAreAskedForOnce(t *testing.T) {
+	s := &countingStore{Store: openFileStore(t)}
+	g := newGate(t, s, newClock().now)
+	key := g.generate(`{}`)
+	before := s.gets.Load()
+	for range 3 {
+		r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/v1/messages", nil)
+		r.Header.Set("X-Api-Key", key)
+		r.Header.Set("Authorization", "Bearer sk-ant-oat01-of-the-client")
+		require.Equal(t, 200, g.serve(r).Code)
+	}
+	require.Equal(t, before+2, s.gets.Load())
+}
+
+// countingStore counts the records that are asked for.
+type countingStore struct {
+	keystore.Store
+	gets atomic.Int64
+}
+
+func (s *countingStore) Get(ctx context.Context, kind keystore.Kind, id string) ([]byte, error) {
+	s.gets.Add(1)
+	return s.Store.Get(ctx, kind, id)
+}
+
+func openFileStore(t *testing.T) keystore.Store {
+	t.Helper()
+	s, err := keystore.OpenFile(t.TempDir())
+	require.NoError(t, err)
+	return s
 }
 
 func TestRefusals(t *testing.T) {
