@@ -13,13 +13,15 @@ type Tariff struct {
 	Unpriced    string `json:"unpriced,omitempty"`     // why the estimate has no cost
 }
 
-// Line is the part of a cost that one kind makes. All are plain decimal strings.
+// Line is the part of a cost that one kind makes. Count and amounts are plain decimal strings.
 type Line struct {
 	Kind  string `json:"kind"`
 	Count string `json:"count"`
 	Price string `json:"price,omitempty"` // USD; empty when the provider reported a sum
 	Per   string `json:"per,omitempty"`   // what the price is a price of: million, one, hour, minute, second
 	Base  string `json:"base"`            // USD, before markup and discount
+	Cost  string `json:"cost,omitempty"`  // USD as billed, where it is not the base; settled records
+	Model string `json:"model,omitempty"` // another model than the answer's own; settled records
 }
 
 func (t *Tariff) append(o Object) Object {
@@ -32,24 +34,32 @@ func (t *Tariff) append(o Object) Object {
 	p = p.Str("events", t.Events)
 	p = p.Opt("token_counts", t.TokenCounts)
 	p = p.Opt("code", t.Code)
-	for i, l := range t.Estimate {
-		if i == 0 {
-			p = append(p.Key("estimate"), '[')
-		} else {
-			p = append(p, ',')
+	p = p.lines("estimate", t.Estimate)
+	p = p.Opt("note", t.Note)
+	p = p.Opt("unpriced", t.Unpriced)
+	return p.Close()
+}
+
+// lines appends an array of lines, unless it is empty.
+func (o Object) lines(name string, list []Line) Object {
+	if len(list) == 0 {
+		return o
+	}
+	o = append(o.Key(name), '[')
+	for i := range list {
+		if i > 0 {
+			o = append(o, ',')
 		}
-		line := OpenObject(p)
+		l := &list[i]
+		line := OpenObject(o)
 		line = line.Str("kind", l.Kind)
 		line = line.Str("count", l.Count)
 		line = line.Opt("price", l.Price)
 		line = line.Opt("per", l.Per)
 		line = line.Str("base", l.Base)
-		p = line.Close()
+		line = line.Opt("cost", l.Cost)
+		line = line.Opt("model", l.Model)
+		o = line.Close()
 	}
-	if len(t.Estimate) > 0 {
-		p = append(p, ']')
-	}
-	p = p.Opt("note", t.Note)
-	p = p.Opt("unpriced", t.Unpriced)
-	return p.Close()
+	return append(o, ']')
 }

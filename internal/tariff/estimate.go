@@ -88,26 +88,18 @@ func (b *bill) priceFrozen(frozen *record.Tariff) error {
 		if err != nil {
 			return err
 		}
-		billed, err := amount.Scale(f.num, f.den)
-		if err == nil {
-			total, err = total.Add(billed)
-		}
-		if err == nil {
+		if err = b.charge.add(l, amount, f); err == nil {
 			base, err = base.Add(amount)
 		}
 		if err != nil {
 			b.setUnpriced(err)
 			return nil //nolint:nilerr // an amount that does not fit is no bill, and the record says so
 		}
-		b.charge.lines = append(b.charge.lines, chargeLine{Line: l, cents: billed.Cents()})
 	}
-	if frozen.Events != Cost {
-		// Where no event bills a line by itself, the sum alone is rounded.
-		if total, err = base.Scale(f.num, f.den); err != nil {
-			b.setUnpriced(err)
-			return nil //nolint:nilerr // as above
-		}
+	if total, err = b.charge.total(base, f, frozen.Events); err != nil {
+		b.setUnpriced(err)
+		return nil //nolint:nilerr // as above
 	}
-	b.setCost(base, total)
+	b.setCost(base, total, f)
 	return nil
 }

@@ -334,7 +334,7 @@ func (s shape) perCost(dst []byte, b *bill) []byte {
 		return dst
 	}
 	for _, l := range b.charge.lines {
-		p := b.event(dst, s.code, l.cents)
+		p := b.event(dst, s.code, l.billed.Cents())
 		p = p.Str("token_type", l.Kind)
 		p = p.Str("unit", l.Count)
 		p = p.Str("value", l.Count)
@@ -342,10 +342,10 @@ func (s shape) perCost(dst []byte, b *bill) []byte {
 		p = p.Opt("unit_price_per", l.Per)
 		p = p.Str("base_cost", l.Base)
 		p = p.Str("price_source", b.charge.source)
-		if l.model == "" {
-			l.model = b.upstream()
+		if l.Model == "" {
+			l.Model = b.upstream()
 		}
-		p = p.Str("model", l.model)
+		p = p.Str("model", l.Model)
 		p = p.Str("model_group", b.Asked)
 		p = p.Str("api", b.Endpoint)
 		dst = b.end(p)

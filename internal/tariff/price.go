@@ -27,8 +27,16 @@ type charge struct {
 // chargeLine is a line of a cost with what is billed for it.
 type chargeLine struct {
 	record.Line
-	cents string // cents of USD
-	model string // another model than the answer's own; else empty
+	billed price.Amount
+}
+
+// line returns a line of a cost with what is billed for it.
+func line(l record.Line, base, billed price.Amount) chargeLine {
+	l.Base = base.String()
+	if billed != base {
+		l.Cost = billed.String()
+	}
+	return chargeLine{l, billed}
 }
 
 // price puts a price on a settled record. A record that is not billed for want of a payer is priced as well, so that the
@@ -41,7 +49,7 @@ func (t *Tariff) price(b *bill, res *usage.Result) {
 	b.Prices = t.prices.Version()
 	err := t.providerCharge(b, res, f)
 	if err == nil && !b.charge.known {
-		err = t.tableCharge(b, res, f)
+		err = t.tableCharge(b, res)
 	}
 	if err != nil {
 		b.setUnpriced(err)
@@ -50,7 +58,7 @@ func (t *Tariff) price(b *bill, res *usage.Result) {
 
 func (b *bill) setUnpriced(err error) {
 	b.charge = charge{}
-	b.Cost, b.BaseCost = "", ""
+	b.Cost, b.BaseCost, b.Factor, b.Lines = "", "", "", nil
 	b.Unpriced = whyUnpriced(err)
 }
 
@@ -83,47 +91,83 @@ func (t *Tariff) providerCharge(b *bill, res *usage.Result, f factor) error {
 		return err
 	}
 	tokens := strconv.FormatInt(b.Counts.InputTokens()+b.Counts.OutputTokens(), 10)
-	b.charge = charge{known: true, source: sourceProvider, lines: []chargeLine{{
-		Line: record.Line{Kind: "total", Count: tokens, Base: base.String()}, cents: total.Cents(),
-	}}}
-	b.setCost(base, total)
+	b.charge = charge{known: true, source: sourceProvider, lines: []chargeLine{line(record.Line{Kind: "total", Count: tokens}, base, total)}}
+	b.setCost(base, total, f)
 	return nil
 }
 
-// tableCharge computes the cost from prices. The sum of the lines that are billed one by one is what is billed: each is
-// rounded by itself, where a markup leaves more than 15 decimals.
-func (t *Tariff) tableCharge(b *bill, res *usage.Result, f factor) error {
+// tableCharge computes the cost from prices. Where lines are billed one by one, their sum is what is billed: each is rounded by
+// itself, where a markup leaves more than 15 decimals. Otherwise the sum alone is rounded, and the largest line takes the
+// difference.
+func (t *Tariff) tableCharge(b *bill, res *usage.Result) error {
 	c, err := t.tableCost(b, res)
 	if err != nil {
 		return err
 	}
+	f := t.factor(b.Provider)
 	b.Prices = c.Version
 	for _, n := range c.Notes {
 		b.note(n)
 	}
-	b.charge = charge{known: true, source: sourcePrices}
-	if t.shape.kind != Cost {
-		total, err := c.Total.Scale(f.num, f.den)
-		if err != nil {
+	b.charge = charge{known: true, source: sourcePrices, lines: make([]chargeLine, 0, len(c.Lines))}
+	for i := range c.Lines {
+		l := lineOf(&c.Lines[i])
+		l.Model = c.model(i)
+		if err := b.charge.add(l, c.Lines[i].Amount, f); err != nil {
 			return err
 		}
-		b.setCost(c.Total, total)
-		return nil
 	}
-	var total price.Amount
-	b.charge.lines = make([]chargeLine, 0, len(c.Lines))
-	for i, l := range c.Lines {
-		billed, err := l.Amount.Scale(f.num, f.den)
-		if err != nil {
-			return err
-		}
-		if total, err = total.Add(billed); err != nil {
-			return err
-		}
-		b.charge.lines = append(b.charge.lines, chargeLine{Line: lineOf(&l), cents: billed.Cents(), model: c.model(i)})
+	total, err := b.charge.total(c.Total, f, t.shape.kind)
+	if err != nil {
+		return err
 	}
-	b.setCost(c.Total, total)
+	b.setCost(c.Total, total, f)
 	return nil
+}
+
+// add adds a line, billed by itself.
+func (c *charge) add(l record.Line, base price.Amount, f factor) error {
+	billed := base
+	if f.num != f.den {
+		var err error
+		if billed, err = base.Scale(f.num, f.den); err != nil {
+			return err
+		}
+	}
+	c.lines = append(c.lines, line(l, base, billed))
+	return nil
+}
+
+// total returns what is billed for all lines, whose base costs add up to base. Their billed costs add up to it.
+func (c *charge) total(base price.Amount, f factor, kind string) (price.Amount, error) {
+	if f.num == f.den {
+		return base, nil
+	}
+	var sum price.Amount
+	largest := 0
+	for i := range c.lines {
+		var err error
+		if sum, err = sum.Add(c.lines[i].billed); err != nil {
+			return sum, err
+		}
+		if c.lines[i].billed.Cmp(c.lines[largest].billed) > 0 {
+			largest = i
+		}
+	}
+	if kind == Cost || len(c.lines) == 0 {
+		return sum, nil
+	}
+	total, err := base.Scale(f.num, f.den)
+	if err != nil || total == sum {
+		return total, err
+	}
+	l := &c.lines[largest]
+	if l.billed, err = l.billed.Add(total.Sub(sum)); err != nil {
+		return total, err
+	}
+	l.billed = l.billed.Sub(sum.Sub(total)) // one of the two differences is zero
+	l.Cost = l.billed.String()
+	return total, nil
 }
 
 func lineOf(l *price.Line) record.Line {
@@ -140,8 +184,12 @@ func (b *bill) note(text string) {
 	b.PriceNote += text
 }
 
-func (b *bill) setCost(base, total price.Amount) {
-	b.Cost = total.String()
+func (b *bill) setCost(base, total price.Amount, f factor) {
+	b.Cost, b.Factor = total.String(), f.String()
+	b.Lines = make([]record.Line, len(b.charge.lines))
+	for i := range b.charge.lines {
+		b.Lines[i] = b.charge.lines[i].Line
+	}
 	if base != total {
 		b.BaseCost = base.String()
 	}
