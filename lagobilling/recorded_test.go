@@ -71,11 +71,14 @@ func (a *answers) ask(method, path, body string) {
 	a.add(method+" "+path+" "+body, head+"\n"+string(b))
 }
 
+// TestMain has tables show times in UTC wherever the tests run. It is set before any goroutine reads it.
+func TestMain(m *testing.M) {
+	time.Local = time.UTC
+	os.Exit(m.Run())
+}
+
 // TestRecordedSpoolIsShownAsEver compares what operators and their scripts read with what they always read, byte for byte.
 func TestRecordedSpoolIsShownAsEver(t *testing.T) {
-	local := time.Local
-	time.Local = time.UTC
-	t.Cleanup(func() { time.Local = local })
 	a := &answers{gateway: &gateway{t: t, dir: "/nowhere"}, spool: recordedSpool(t)}
 	for _, args := range [][]string{
 		{"status"},
