@@ -29,8 +29,9 @@ type App struct {
 	// collector as it is. Default: 400. The environment's GOGC has precedence over both.
 	GCPercent string `json:"gc_percent,omitempty"`
 
-	percent int
-	log     *zap.Logger
+	percent       int
+	log           *zap.Logger
+	routesChecked bool
 
 	mu      sync.Mutex
 	refs    []*lease
@@ -81,7 +82,8 @@ func Load(ctx caddy.Context) (*App, error) {
 	if err != nil {
 		return nil, fmt.Errorf("loading the tollgate app: %w", err)
 	}
-	return m.(*App), nil
+	a := m.(*App)
+	return a, a.checkRoutes(ctx)
 }
 
 // Shared returns what stands under key for all handlers of this configuration: value, when it is the first, else what an

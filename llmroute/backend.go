@@ -85,6 +85,7 @@ type Backend struct {
 	weight   int
 	order    int
 	prices   map[string]string
+	pathless bool // its base URL has no path, as those of its provider's servers have
 	sender   upstream.Backend
 }
 
@@ -138,9 +139,10 @@ func (b *Backend) resolve(preset *provider.Preset) error {
 	}
 	var base *url.URL
 	if written = cmp.Or(written, preset.Base); written != "" {
-		if base, err = provider.ParseBase(written); err != nil {
+		if base, err = preset.CheckBase(written); err != nil {
 			return err
 		}
+		b.pathless = preset.Pathless(base)
 	}
 	key, err := setting.Resolve("api_key", b.APIKey)
 	if err != nil {

@@ -164,7 +164,7 @@ func unmarshalBackend(d *caddyfile.Dispenser) (*Backend, error) {
 	switch {
 	case len(args) == 2:
 		b.BaseURL = args[1]
-		if err := setting.Check(d, b.BaseURL, func(s string) error { _, err := provider.ParseBase(s); return err }); err != nil {
+		if err := setting.Check(d, b.BaseURL, func(s string) error { _, err := preset.CheckBase(s); return err }); err != nil {
 			return nil, err
 		}
 	case preset.Base == "" && !slices.Contains(preset.Options, "region") && !slices.Contains(preset.Options, "project"):

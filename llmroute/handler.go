@@ -11,6 +11,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
+	"github.com/tollgate-llm/tollgate/app"
 	"github.com/tollgate-llm/tollgate/app/setting"
 	"github.com/tollgate-llm/tollgate/llmroute/upstream"
 )
@@ -106,6 +107,9 @@ func (*Handler) CaddyModule() caddy.ModuleInfo {
 func (h *Handler) Provision(ctx caddy.Context) (err error) {
 	h.logger = ctx.Logger()
 	h.pause = defaultPause
+	if _, err := app.Load(ctx); err != nil {
+		return err
+	}
 	if h.maxBody, err = setting.Size("max_body", h.MaxBody, defaultMaxBody, minMaxBody, maxMaxBody); err != nil {
 		return err
 	}
@@ -120,6 +124,7 @@ func (h *Handler) Provision(ctx caddy.Context) (err error) {
 		if err := m.provision(ctx); err != nil {
 			return err
 		}
+		h.warnPathless(m)
 	}
 	return h.catalog.build(h.Models, h.Aliases)
 }
@@ -147,6 +152,15 @@ func (m *Model) provision(ctx caddy.Context) (err error) {
 		}
 	}
 	return nil
+}
+
+func (h *Handler) warnPathless(m *Model) {
+	for _, b := range m.Backends {
+		if b.pathless {
+			h.logger.Warn("the base URL of a backend has no path, so that calls go to "+b.server.Base.String()+"/chat/completions and the like; "+
+				"most servers want a base URL that ends in /v1", zap.String("model", m.Names[0]), zap.String("backend", b.name))
+		}
+	}
 }
 
 // Interface guards.

@@ -3,6 +3,7 @@
 package endpoint
 
 import (
+	"iter"
 	"net/http"
 
 	"github.com/tollgate-llm/tollgate/internal/llm"
@@ -26,6 +27,17 @@ type Endpoint struct {
 	Mocked bool
 
 	path string // the pattern, below the bases of its API; {model} is a model's name, slashes included
+}
+
+// Names yields the paths of model calls below the base URLs of their APIs, where they name no model.
+func Names() iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for _, e := range rows {
+			if e.Billing != llm.Local && !e.InPath && e.path == "/"+e.Name && !yield(e.Name) {
+				return
+			}
+		}
+	}
 }
 
 // Takes reports whether the endpoint is called by a method.

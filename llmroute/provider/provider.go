@@ -35,6 +35,10 @@ type Preset struct {
 	// change returns what a call's body must name. Nil means the model sent upstream, except where the endpoint has that
 	// in its path.
 	change func(c *Call) body.Change
+	// versions are the ends of a base URL, and inside the pieces of its path, that path adds.
+	versions, inside []string
+	// rootBase is set where the provider's own base URL has no path although its API is OpenAI's.
+	rootBase bool
 	// Drain is set where the provider bills a call to its end after the client hung up, so that reading on costs nothing
 	// more and gives the exact usage (openrouter.ai/docs/api-reference/streaming lists them).
 	Drain bool
@@ -111,27 +115,33 @@ func keyless(p *Preset) { p.Keyless = true }
 // Presets are the providers by name.
 var Presets = map[string]*Preset{
 	"openai":     compatible("https://api.openai.com/v1"),
-	"anthropic":  {Base: "https://api.anthropic.com", API: llm.Anthropic, KeyHeader: "X-Api-Key", path: anthropicPath},
+	"anthropic":  {Base: "https://api.anthropic.com", API: llm.Anthropic, KeyHeader: "X-Api-Key", path: anthropicPath, versions: []string{"/v1"}},
 	"deepseek":   compatible("https://api.deepseek.com/v1"),
 	"fireworks":  compatible("https://api.fireworks.ai/inference/v1"),
 	"groq":       compatible("https://api.groq.com/openai/v1").with(drains),
 	"mistral":    compatible("https://api.mistral.ai/v1").with(func(p *Preset) { p.Drain, p.NoStreamOptions = true, true }),
 	"ollama":     compatible("http://localhost:11434/v1").with(keyless),
 	"openrouter": compatible("https://openrouter.ai/api/v1"),
-	"perplexity": compatible("https://api.perplexity.ai").with(drains),
+	"perplexity": compatible("https://api.perplexity.ai").with(func(p *Preset) { p.Drain, p.rootBase = true, true }),
 	"together":   compatible("https://api.together.xyz/v1"),
 	"vllm":       compatible("").with(keyless),
 	"xai":        compatible("https://api.x.ai/v1"),
 	"azure": {
 		API: llm.OpenAI, KeyHeader: "Api-Key", Options: []string{"api_version"}, setUp: setUpAzure, path: azurePath,
+		inside: []string{"/openai/deployments/"},
 	},
 	"gemini": {
 		Base: "https://generativelanguage.googleapis.com", API: llm.Gemini, KeyHeader: "X-Goog-Api-Key", path: geminiPath, Drain: true,
+		versions: []string{"/v1beta", "/v1"}, inside: []string{"/v1beta/models/", "/v1/models/", "/v1beta/openai/"},
 	},
-	"cohere": {Base: "https://api.cohere.com", API: llm.Cohere, KeyHeader: authorization, KeyPrefix: bearer},
+	"cohere": {
+		Base: "https://api.cohere.com", API: llm.Cohere, KeyHeader: authorization, KeyPrefix: bearer,
+		versions: []string{"/v1", "/v2"}, inside: []string{"/v1/chat/", "/v1/embed/", "/v1/rerank/"},
+	},
 	"bedrock": {
 		API: llm.Bedrock, KeyHeader: authorization, KeyPrefix: bearer, Keyless: true, Options: []string{"region"},
 		setUp: setUpBedrock, path: bedrockPath, Drain: true,
+		inside: []string{"/model/"},
 	},
 	"vertex": {
 		API: llm.Gemini, Also: llm.Anthropic, Keyless: true, Options: []string{"project", "location"},
@@ -216,20 +226,4 @@ func Escape(name string) string {
 		}
 	}
 	return string(out)
-}
-
-// ParseBase parses a base URL.
-func ParseBase(base string) (*url.URL, error) {
-	u, err := url.Parse(base)
-	switch {
-	case err != nil:
-		// The text of the error would show a password within the URL.
-		return nil, errors.New("the base URL cannot be parsed")
-	case u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "":
-		return nil, errors.New("the base URL must begin with http:// or https:// and name a host")
-	case u.User != nil || u.RawQuery != "" || u.ForceQuery || u.Fragment != "":
-		return nil, errors.New("the base URL may hold no credentials, no query and no fragment: a key belongs to api_key")
-	}
-	u.Path, u.RawPath = strings.TrimRight(u.Path, "/"), ""
-	return u, nil
 }

@@ -1,0 +1,106 @@
+package e2e
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig"
+	_ "github.com/caddyserver/caddy/v2/modules/standard"
+
+	_ "github.com/tollgate-llm/tollgate"
+)
+
+// validate does what `caddy validate` does, and returns what it logs from warnings on.
+func validate(t *testing.T, text string) (log string, err error) {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "log")
+	text = "{\n\tadmin off\n\tauto_https off\n\tlog {\n\t\toutput file " + file + "\n\t\tlevel WARN\n\t}\n}\n" + text
+	config, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(text), map[string]any{"filename": "Caddyfile"})
+	if err != nil {
+		return "", err
+	}
+	var c caddy.Config
+	require.NoError(t, caddy.StrictUnmarshalJSON(config, &c))
+	err = caddy.Validate(&c)
+	logged, readErr := os.ReadFile(file) // #nosec G304 -- of this test
+	if readErr != nil {
+		require.ErrorIs(t, readErr, os.ErrNotExist)
+	}
+	return string(logged), err
+}
+
+// TestValidateWarnsOfRoutesThatRefuseAll has llmroute in places where no keyauth and no lagobilling come before it, and in places where they
+// do, on any level of blocks.
+func TestValidateWarnsOfRoutesThatRefuseAll(t *testing.T) {
+	const mock = "llmroute {\nmodel m {\nbackend mock\n}\n}\n"
+	const open = "llmroute {\nanonymous\nunmetered\nmodel m {\nbackend mock\n}\n}\n"
+	bill := "lagobilling {\nspool " + t.TempDir() + "\n}\n"
+	const noKeys, noMeter = "llmroute has no keyauth before it", "llmroute has no lagobilling before it"
+	for name, c := range map[string]struct {
+		text string
+		want []string
+	}{
+		"all three":                  {":80 {\n" + mock + bill + "keyauth\n}", nil},
+		"on two sites":               {":80 {\nkeyauth\n" + bill + mock + "}\n:81 {\n" + mock + "keyauth\n" + bill + "}", nil},
+		"above a block":              {":80 {\nkeyauth\n" + bill + "handle /v1/* {\n" + mock + "}\n}", nil},
+		"in a block that goes on":    {":80 {\nroute {\nroute {\nkeyauth\n" + bill + "}\n" + mock + "}\n}", nil},
+		"in a named route":           {"&(keys) {\nkeyauth\n}\n:80 {\nroute {\ninvoke keys\n" + bill + mock + "}\n}", nil},
+		"waived":                     {":80 {\n" + open + "}", nil},
+		"with a host":                {"http://a.test {\nkeyauth\n" + bill + mock + "}", nil},
+		"alone":                      {":80 {\n" + mock + "}", []string{noKeys, noMeter}},
+		"without a meter":            {":80 {\nkeyauth\n" + mock + "}", []string{noMeter}},
+		"without keys":               {":80 {\n" + bill + mock + "}", []string{noKeys}},
+		"on another site":            {":80 {\nkeyauth\n" + bill + mock + "}\n:81 {\n" + mock + "}", []string{noKeys, noMeter}},
+		"on a site of the same port": {"http://a.test {\nkeyauth\n" + bill + mock + "}\nhttp://b.test {\n" + bill + mock + "}", []string{noKeys}},
+		"after it in a route":        {":80 {\nroute {\n" + mock + "keyauth\n" + bill + "}\n}", []string{noKeys, noMeter}},
+		"in the other block":         {":80 {\nhandle /a/* {\nkeyauth\n" + bill + mock + "}\nhandle {\n" + mock + "}\n}", []string{noKeys, noMeter}},
+	} {
+		log, err := validate(t, c.text)
+		require.NoError(t, err, name)
+		require.Equal(t, len(c.want), strings.Count(log, " before it, so it refuses every call"), "%s: %s", name, log)
+		for _, want := range c.want {
+			require.Contains(t, log, want, name)
+		}
+	}
+}
+
+// TestValidateRefusesTwoOnOneRoute has two keyauth or lagobilling that one call would pass, and two that none does.
+func TestValidateRefusesTwoOnOneRoute(t *testing.T) {
+	bill := "lagobilling {\nspool " + t.TempDir() + "\n}\n"
+	for name, c := range map[string]struct{ text, want string }{
+		"two meters on a site":        {":4321 {\n" + bill + bill + "}", ":4321): a call would pass lagobilling twice on one route"},
+		"two keyauth on a site":       {":80 {\nkeyauth\nkeyauth\n}", "a call would pass keyauth twice on one route"},
+		"one of them with a matcher":  {":80 {\nkeyauth\nroute /x {\nkeyauth\n}\n}", "keyauth twice"},
+		"one of them in a block":      {":80 {\n" + bill + "handle /v1/* {\n" + bill + "}\n}", "lagobilling twice"},
+		"both in a block":             {":80 {\nhandle {\nroute {\n" + bill + bill + "}\n}\n}", "lagobilling twice"},
+		"a named route invoked twice": {"&(keys) {\nkeyauth\n}\n:80 {\nroute {\ninvoke keys\ninvoke keys\n}\n}", "keyauth twice"},
+		"in two blocks":               {":80 {\nhandle /a/* {\nkeyauth\n" + bill + "}\nhandle {\nkeyauth\n" + bill + "}\n}", ""},
+		"by matchers":                 {":80 {\nkeyauth /a/*\nkeyauth /b/*\n}", ""},
+		"on two sites of a port":      {"http://a.test {\nkeyauth\n}\nhttp://b.test {\nkeyauth\n}", ""},
+	} {
+		_, err := validate(t, c.text)
+		if c.want == "" {
+			require.NoError(t, err, name)
+			continue
+		}
+		require.ErrorContains(t, err, c.want, name)
+	}
+}
+
+// TestValidateWarnsOfBaseURLWithoutPath names the backends of whose base URLs a path may be missing.
+func TestValidateWarnsOfBaseURLWithoutPath(t *testing.T) {
+	for backend, warned := range map[string]bool{
+		"openai https://api.openai.com": true, "vllm http://localhost:8000/": true, "ollama http://localhost:11434": true, "groq http://localhost:1": true,
+		"openai http://localhost:1/v1": false, "anthropic http://localhost:1": false, "perplexity http://localhost:1": false, "azure http://localhost:1": false,
+		"ollama": false,
+	} {
+		log, err := validate(t, ":80 {\nllmroute {\nanonymous\nunmetered\nmodel m {\nbackend "+backend+"\n}\n}\n}")
+		require.NoError(t, err, backend)
+		require.Equal(t, warned, strings.Contains(log, "has no path"), "%s: %s", backend, log)
+	}
+}
