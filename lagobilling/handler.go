@@ -100,10 +100,11 @@ type Handler struct {
 	Late string `json:"late,omitempty"`
 
 	// What happens when the client hangs up: `cancel` the upstream and bill what it used so far, `drain` the answer to its
-	// end for at most `drain_timeout`, or `auto`, which does what costs nothing more at that provider. Default: auto.
+	// end for at most `drain_timeout`, or `auto`, which drains where the provider bills on or what passed does not show what it
+	// bills. An answer whose end is in sight is always read to it. Default: auto.
 	OnDisconnect string `json:"on_disconnect,omitempty"`
 
-	// The longest that an answer is read on after its client hung up. Default: 30s.
+	// The longest that an answer is read on after its client hung up. Default: 2m.
 	DrainTimeout string `json:"drain_timeout,omitempty"`
 
 	// How many answers of the account are read on at the same time; those beyond are cancelled. Default: 1000.
@@ -210,7 +211,7 @@ func (h *Handler) resolveRest(s account.Settings) (err error) {
 	if h.disconnect, err = choose("on_disconnect", h.OnDisconnect); err != nil {
 		return err
 	}
-	if h.drain, err = setting.Duration("on_disconnect drain", h.DrainTimeout, 30*time.Second, shortestDrain, longestDrain); err != nil {
+	if h.drain, err = setting.Duration("on_disconnect drain", h.DrainTimeout, 2*time.Minute, shortestDrain, longestDrain); err != nil {
 		return err
 	}
 	return h.resolveTariff(s)

@@ -6,12 +6,29 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/tollgate-llm/tollgate/internal/llm"
+	"github.com/tollgate-llm/tollgate/internal/usage"
 )
 
 // What a hang-up led to.
 const (
 	hangupDrained   = "drained"   // the answer was read on after the client was gone
 	hangupCancelled = "cancelled" // the upstream was cancelled
+)
+
+// The bounds of what is read of an answer whose client is gone and whose end is in sight. The event that ends a stream may repeat
+// all that has passed.
+const (
+	restTime  = 10 * time.Second
+	restBytes = 1 << 20
+	restBody  = 64 << 20 // of an answer that is one JSON object, whose length is not stated
+)
+
+// A client that takes no byte for stallTime, to stallStep more, is taken for gone.
+const (
+	stallTime = 2 * time.Minute
+	stallStep = 30 * time.Second
 )
 
 // hangup keeps a call apart from its client's connection, so that a client that hangs up does not take the call's usage
@@ -23,6 +40,13 @@ type hangup struct {
 
 	gone      atomic.Bool
 	cancelled atomic.Bool
+	writing   atomic.Bool // a write to the client is under way
+	inSight   atomic.Bool // the answer's end is in sight
+	reasons   atomic.Bool // the answer shows that its model reasons
+	bounded   atomic.Bool // the rest of the answer is read, up to its bound
+
+	stalls    bool      // writes to the client have a deadline of ours
+	allowance time.Time // when that was set last
 
 	mu    sync.Mutex
 	over  bool // the handlers have returned
@@ -35,6 +59,8 @@ func (m *meter) attach(ctx context.Context, r *http.Request) *http.Request {
 	m.quit = m.account.Context()
 	own, cancel := context.WithCancel(valuesOf{m.quit, ctx})
 	m.cancel = cancel
+	server, served := ctx.Value(http.ServerContextKey).(*http.Server)
+	m.stalls = served && server.WriteTimeout == 0
 	m.stop = context.AfterFunc(ctx, m.hangUp)
 	return r.WithContext(own)
 }
@@ -65,15 +91,95 @@ func (m *meter) hangUp() {
 		return
 	}
 	m.call.SetClientGone()
-	if !m.drains() || !m.account.ClaimDrain() {
-		m.cutOff()
-		return
+	if m.writing.Load() {
+		// A client that closed its sending half, or a proxy in front of it, may leave the write waiting. Where a deadline is not to
+		// be had, the connection's own end ends it.
+		_ = http.NewResponseController(m.ResponseWriter).SetWriteDeadline(time.Now())
 	}
-	m.slot = true
-	m.timer = time.AfterFunc(m.h.drain, m.cutOff)
+	switch {
+	case m.inSight.Load():
+		m.readRest()
+	case m.drains() && m.account.ClaimDrain():
+		m.slot = true
+		m.timer = time.AfterFunc(m.h.drain, m.drained)
+	default:
+		m.cutOff()
+	}
 }
 
-// drains says whether the policy is to read the answer to its end. A call that was not forwarded yet is not worth it.
+// readRest has the little that is missing of an answer read, whatever the policy and however many slots are free: the client
+// has what it came for, and the provider is about to report its usage. To be called with mu.
+func (m *meter) readRest() {
+	if !m.slot {
+		m.account.AddDrain()
+		m.slot = true
+	}
+	m.bounded.Store(true)
+	m.timer = time.AfterFunc(restTime, m.cutOff)
+}
+
+// drained ends the time that an answer is read on, unless its end has come in sight.
+func (m *meter) drained() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if !m.over && m.inSight.Load() && !m.bounded.Load() {
+		m.readRest()
+		return
+	}
+	m.cutOff()
+}
+
+// spendRest takes n bytes off what is read of the rest.
+func (m *meter) spendRest(n int) {
+	if m.rest == 0 {
+		m.rest = m.bytes + restBytes
+		if !m.events {
+			m.rest = max(m.left, restBody)
+		}
+	}
+	if m.rest -= int64(n); m.rest <= 0 {
+		m.rest = 1
+		m.cutOff()
+	}
+}
+
+// look notes of the answer what a hang-up must know. It is called before bytes go to the client.
+func (m *meter) look() {
+	if m.reader == nil {
+		return
+	}
+	if near := m.reader.EndInSight(); near != m.inSight.Load() {
+		m.inSight.Store(near)
+	}
+	if m.reader.Reasons() && !m.reasons.Load() {
+		m.reasons.Store(true)
+	}
+}
+
+// allowTime sets the deadline for a client to take the bytes of a write. The operator's own, write_timeout, is left alone.
+func (m *meter) allowTime() {
+	if !m.stalls {
+		return
+	}
+	if now := time.Now(); now.Sub(m.allowance) > stallStep {
+		m.allowance = now
+		m.stalls = http.NewResponseController(m.ResponseWriter).SetWriteDeadline(now.Add(stallTime+stallStep)) == nil
+	}
+}
+
+// endTime takes the deadline away before the server sends what ends the answer, unless the client is gone.
+func (m *meter) endTime() {
+	if !m.allowance.IsZero() && !m.clientGone() {
+		_ = http.NewResponseController(m.ResponseWriter).SetWriteDeadline(time.Time{}) // it could be set, so it can be taken away
+	}
+}
+
+// ownHardware are the providers that are the operator's own, and stop where they are when a connection ends.
+var ownHardware = map[string]bool{"mock": true, "ollama": true, "vllm": true}
+
+// drains reports whether the policy is to read the answer to its end. A call that was not forwarded yet is not worth it. By
+// itself, auto reads on where the provider bills on, and where what has passed does not show what the provider bills: reasoning
+// that is hidden, or an answer that is no text.
 func (m *meter) drains() bool {
 	t := m.call.Target()
 	if t == nil {
@@ -85,7 +191,17 @@ func (m *meter) drains() bool {
 	case "cancel":
 		return false
 	}
-	return t.Drain
+	if ep := m.endpoint(); ep.Billing != llm.Billable || ownHardware[t.Provider] {
+		return false
+	} else if !ep.Reader.Text() {
+		return true
+	}
+	return t.Drain || m.hidden()
+}
+
+// hidden reports whether the call may use tokens of which its answer shows nothing.
+func (m *meter) hidden() bool {
+	return m.call.Request.Reasoning || m.reasons.Load() || usage.ReasoningModel(m.target().Upstream)
 }
 
 // cutOff cancels the upstream.

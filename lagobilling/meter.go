@@ -49,6 +49,7 @@ type meter struct {
 
 	reader  *usage.Reader
 	encoded string // the Content-Encoding that keeps usage from being read
+	events  bool   // the answer is an event stream
 	left    int64  // what Content-Length still promises; -1 when it says nothing
 	head    bool   // the answer has no body, whatever its header says
 
@@ -62,6 +63,7 @@ type meter struct {
 	keep        bool    // header and body are kept back until the answer is whole
 	aborted     bool    // the record could not be written: the client must not get the end of its answer
 	lost        bool    // a part of the answer was not sent, as the client was taken to be gone
+	rest        int64   // how much more of the answer is read once its client is gone and its end is in sight; 0 until then
 }
 
 func newMeter(h *Handler, account *account.Account, call *llm.Call, w http.ResponseWriter, r *http.Request) *meter {
@@ -139,7 +141,8 @@ func (m *meter) prepare(status int, header http.Header) {
 	}
 	contentType := header.Get("Content-Type")
 	media := mediaType(contentType)
-	m.framed = media == "text/event-stream" || strings.HasSuffix(media, "json")
+	m.events = media == "text/event-stream"
+	m.framed = m.events || strings.HasSuffix(media, "json")
 	t := m.target()
 	m.reader = usage.NewReader(usage.Options{
 		API: m.call.Endpoint.Reader, Provider: t.Provider, Status: status, ContentType: contentType,
@@ -178,6 +181,9 @@ func (m *meter) Write(p []byte) (int, error) {
 		m.first = time.Now()
 	}
 	m.bytes += int64(len(p))
+	if m.bounded.Load() {
+		m.spendRest(len(p))
+	}
 	if m.strip {
 		return m.writeStripped(p)
 	}
@@ -216,10 +222,14 @@ func (m *meter) forward(p []byte) (int, error) {
 	if len(p) == 0 {
 		return 0, nil
 	}
+	m.look()
+	m.writing.Store(true) // before the look at clientGone: a hang-up ends a write that is under way
+	defer m.writing.Store(false)
 	if m.clientGone() {
 		m.lost = true
 		return len(p), nil
 	}
+	m.allowTime()
 	m.unflushed = true
 	n, err := m.ResponseWriter.Write(p) //nolint:gosec // a proxy passes on what its upstream answers
 	if err == nil || errors.Is(err, http.ErrBodyNotAllowed) || errors.Is(err, http.ErrContentLength) {
@@ -340,6 +350,11 @@ func (m *meter) FlushError() error {
 		return nil // nothing was written since; or the handlers return now, and the server sends the rest with its own end
 	}
 	m.unflushed, m.flushed = false, true
+	m.writing.Store(true)
+	defer m.writing.Store(false)
+	if m.clientGone() {
+		return nil
+	}
 	err := http.NewResponseController(m.ResponseWriter).Flush()
 	if err == nil || errors.Is(err, http.ErrNotSupported) || errors.Is(err, caddyhttp.ErrNotImplemented) {
 		return err
@@ -373,6 +388,7 @@ func (m *meter) finish() {
 	if !m.aborted {
 		m.finishHeld()
 	}
+	m.endTime()
 	// A client that closed only its sending half is taken for gone, but still reads: without the abort, the server would
 	// end what it got as if that were whole.
 	if (m.aborted || m.lost) && m.how == answered {

@@ -157,6 +157,9 @@ func (m *meter) settle(how ending) {
 		setTarget(r, t)
 	}
 	res := m.result()
+	if r.Hangup == hangupCancelled && res.Source != usage.Reported && !res.Counts.Empty() && m.hidden() {
+		res.How += "; reasoning that the answer did not show is not counted"
+	}
 	r.Outcome = m.outcome(how, &res)
 	r.Bytes = m.bytes
 	r.Duration = now.Sub(m.call.Start).Milliseconds()

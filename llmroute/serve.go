@@ -67,7 +67,7 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, call *llm.Call) 
 	call.Request = llm.Request{
 		Asked: b.ModelName, Stream: b.Stream, IncludeUsage: b.UsageAsked, User: user,
 		N: b.N, MaxOutput: b.MaxOutput, Tier: b.Tier, TextUnits: b.Units, Audio: b.Audio,
-		Others: b.Others,
+		Others: b.Others, Reasoning: b.Reasoning,
 	}
 	if ep.Reader == usage.OpenAISpeech {
 		call.Request.InputCharacters = b.InputCharacters()

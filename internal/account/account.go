@@ -234,7 +234,10 @@ func (a *Account) ClaimDrain() bool {
 	return true
 }
 
-// ReleaseDrain gives a slot back.
+// AddDrain counts an answer that is read on whatever slots are free: one of which only the end is missing.
+func (a *Account) AddDrain() { a.drains.Add(1) }
+
+// ReleaseDrain gives a slot back, or ends what AddDrain counted.
 func (a *Account) ReleaseDrain() { a.drains.Add(-1) }
 
 // Quit ends the calls under way: their upstreams are cancelled, and each is settled with what it used until then.

@@ -42,6 +42,7 @@ type Body struct {
 	MaxOutput     int64
 	Background    bool             // `background`, or xAI's `deferred`: the answer comes later
 	Others        []llm.OtherModel // other models that the body makes the provider run
+	Reasoning     bool             // it asks the model to reason
 	Versioned     bool             // `anthropic_version` is there
 	versionMember Span             // that member as a whole, its name included
 	Input         Span             // the value of `input`, quotes included, where it is a string

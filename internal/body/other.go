@@ -118,9 +118,21 @@ func (p *parser) other(raw []byte, depth int) error {
 			return p.other(raw, depth)
 		})
 	default:
-		return p.value(depth)
+		at := p.at
+		err := p.value(depth)
+		if err == nil && slices.Contains(reasoningMembers, string(name)) {
+			p.body.Reasoning = p.body.Reasoning || !slices.ContainsFunc(noReasoning, func(s string) bool { return bytes.Contains(p.data[at:p.at], []byte(s)) })
+		}
+		return err
 	}
 }
+
+// reasoningMembers ask a model to reason: reasoning_effort of chat completions, reasoning of the Responses API and OpenRouter's,
+// thinking of Anthropic's and DeepSeek's, enable_thinking of Qwen's.
+var reasoningMembers = []string{"reasoning_effort", "reasoning", "thinking", "enable_thinking"}
+
+// noReasoning are the values by which they ask it not to.
+var noReasoning = []string{"null", "false", `"none"`, `"disabled"`}
 
 // addOther notes a model; an empty name is one that the provider chooses.
 func (p *parser) addOther(at int, member, name string) error {

@@ -8,18 +8,20 @@ var anthropicMessages = &format{
 	root:   object(anthropicFields()),
 	counts: anthropicCounts,
 	ends:   func(r *Reader) bool { return string(r.kind.bytes()) == "message_stop" },
+	part:   anthropicPart,
 	output: true,
 }
 
 func anthropicFields() fields {
 	return fields{
-		"type":    text(toType),
-		"id":      text(toID),
-		"model":   text(toModel),
-		"error":   failure(),
-		"usage":   anthropicUsage().onDone(anthropicDelta),
-		"message": object(fields{"id": text(toID), "model": text(toModel), "usage": anthropicUsage().onDone(anthropicStart)}),
-		"content": list(object(fields{"text": output(asOutput), "thinking": output(asReasoning)})),
+		"type":          text(toType),
+		"id":            text(toID),
+		"model":         text(toModel),
+		"error":         failure(),
+		"usage":         anthropicUsage().onDone(anthropicDelta),
+		"message":       object(fields{"id": text(toID), "model": text(toModel), "usage": anthropicUsage().onDone(anthropicStart)}),
+		"content":       list(object(fields{"text": output(asOutput), "thinking": output(asReasoning)})),
+		"content_block": object(fields{"type": text(toItem)}).onOpen(itemBegins),
 		"delta": object(fields{
 			"text": output(asOutput), "thinking": output(asReasoning), "partial_json": output(asOutput), "stop_reason": finish(),
 		}),

@@ -6,6 +6,7 @@ var bedrockConverse = &format{
 	root:   object(bedrockFields()),
 	counts: bedrockCounts,
 	ends:   func(r *Reader) bool { return string(r.kind.bytes()) == "metadata" },
+	part:   bedrockPart,
 	output: true,
 }
 

@@ -9,6 +9,7 @@ var bedrockInvoke = &format{
 	root:    object(bedrockInvokeFields()),
 	wrapper: object(fields{"bytes": {leaf: leafBase64}}),
 	counts:  bedrockInvokeCounts,
+	part:    anthropicPart,
 	ends: func(r *Reader) bool {
 		return string(r.kind.bytes()) == "message_stop" || r.other.has(flag)
 	},

@@ -6,6 +6,7 @@ var cohereChat = &format{
 	root:   cohereChatRoot(),
 	counts: cohereCounts,
 	ends:   func(r *Reader) bool { return string(r.kind.bytes()) == "message-end" },
+	part:   coherePart,
 	output: true,
 }
 

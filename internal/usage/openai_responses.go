@@ -8,6 +8,7 @@ var openAIResponses = &format{
 	root:   openAIResponsesRoot(),
 	counts: openAIResponsesCounts,
 	ends:   openAIResponsesEnd,
+	part:   openAIResponsesPart,
 	delta:  openAIResponsesDelta,
 	output: true,
 }

@@ -116,6 +116,10 @@ type Reader struct {
 	inArray bool
 	delta   bool // the usage that ends an answer was seen (Anthropic)
 
+	near     bool // a part that the client sees has ended, and no other has begun
+	thinking bool // the content block under way is one of thinking (Anthropic)
+	reasons  bool // the answer shows that its model reasons
+
 	mapped mapped // what Result makes of it
 
 	frame binaryStream
@@ -260,6 +264,7 @@ func (r *Reader) weigh() {
 	if r.event.finish {
 		r.finished = true
 	}
+	r.seePart()
 	if r.event.kept {
 		r.atUsage = r.OutputUnits()
 	}

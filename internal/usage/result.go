@@ -8,16 +8,17 @@ import (
 // format is how one API reports usage. Each API's file has one.
 type format struct {
 	root    *node
-	wrapper *node                  // the event around the root's events, in a binary event stream
-	counts  func(*Reader, *mapped) // turns what was kept into disjoint kinds
-	ends    func(*Reader) bool     // whether the event under way, whose object has closed, ends the stream
-	delta   func([]byte) class     // what text counts as whose class depends on the event's type; output when nil
-	output  bool                   // answers hold generated text
-	strips  bool                   // streams may have a chunk with nothing but usage
-	closes  bool                   // streams have no terminal event: saying that the answer is finished completes it
-	marked  bool                   // streams end in a marker that some servers leave out: the finish and usage complete them too
-	within  bool                   // what other models used lies within the totals
-	spoken  bool                   // the request's characters count when no usage is reported
+	wrapper *node                        // the event around the root's events, in a binary event stream
+	counts  func(*Reader, *mapped)       // turns what was kept into disjoint kinds
+	ends    func(*Reader) bool           // whether the event under way, whose object has closed, ends the stream
+	part    func(*Reader, bool) partMark // what the event under way, which has ended or not, makes of its part; nil: its finish tells
+	delta   func([]byte) class           // what text counts as whose class depends on the event's type; output when nil
+	output  bool                         // answers hold generated text
+	strips  bool                         // streams may have a chunk with nothing but usage
+	closes  bool                         // streams have no terminal event: saying that the answer is finished completes it
+	marked  bool                         // streams end in a marker that some servers leave out: the finish and usage complete them too
+	within  bool                         // what other models used lies within the totals
+	spoken  bool                         // the request's characters count when no usage is reported
 }
 
 // formats holds the format of each API.

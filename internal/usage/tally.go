@@ -307,7 +307,10 @@ func (r *Reader) name(d dest, b []byte) {
 	another := false // than the event has named that is remembered
 	switch d {
 	case toModel:
-		another = r.model.put(b)
+		if another = r.model.put(b); another && !r.reasons {
+			lower := r.model
+			r.reasons = reasoningModel(lower.bytes())
+		}
 	case toID:
 		another = r.id.put(b)
 	case toTier:
