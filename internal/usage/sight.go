@@ -1,6 +1,9 @@
 package usage
 
-import "bytes"
+import (
+	"bytes"
+	"slices"
+)
 
 // part says what an event makes of the part of the answer that it concerns.
 type partMark uint8
@@ -112,13 +115,9 @@ func coherePart(r *Reader, _ bool) partMark {
 
 // Text reports whether the API's answers are text that is made, and can be counted, as it is streamed. What other answers cost
 // shows in none of their bytes but the last.
-func (a API) Text() bool {
-	switch a {
-	case OpenAIChat, OpenAIResponses, AnthropicMessages, GeminiGenerate, BedrockConverse, BedrockInvoke, CohereChat, OllamaNative:
-		return true
-	}
-	return false
-}
+func (a API) Text() bool { return slices.Contains(textAPIs, a) }
+
+var textAPIs = []API{OpenAIChat, OpenAIResponses, AnthropicMessages, GeminiGenerate, BedrockConverse, BedrockInvoke, CohereChat, OllamaNative}
 
 // reasoners are names, or parts of them, of models that spend output tokens on reasoning which they do not show, or not all of
 // it. Those that a request or an answer shows to reason need no entry.
