@@ -234,7 +234,7 @@ func checkPrice(kind, amount string) error {
 // target describes an attempt at this backend.
 func (b *Backend) target(pattern, name string) *llm.Target {
 	return &llm.Target{
-		Model: pattern, Backend: b.name, Provider: b.Provider, BaseURL: b.server.Base.String(), Upstream: b.upstreamModel(pattern, name),
+		Model: pattern, Backend: b.name, Provider: b.Provider, BaseURL: b.server.Base.String(), Region: b.server.Region, Upstream: b.upstreamModel(pattern, name),
 		API: b.server.API, Drain: b.server.Drain, Prices: b.prices,
 	}
 }

@@ -1,6 +1,7 @@
 package prices
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -21,10 +22,10 @@ import (
 
 // route is a model of the running configuration at one of its backends.
 type route struct {
-	model, backend    string
-	provider, baseURL string
-	upstream          string
-	written           map[string]string
+	model, backend            string
+	provider, baseURL, region string
+	upstream                  string
+	written                   map[string]string
 }
 
 // instance is what the running configuration says of prices.
@@ -90,6 +91,8 @@ func (in *instance) addRoutes(handler map[string]any) error {
 			Backends []struct {
 				Provider string            `json:"provider"`
 				BaseURL  string            `json:"base_url"`
+				Region   string            `json:"region"`
+				Location string            `json:"location"`
 				Model    string            `json:"model"`
 				Prices   map[string]string `json:"prices"`
 			} `json:"backends"`
@@ -104,6 +107,7 @@ func (in *instance) addRoutes(handler map[string]any) error {
 			for _, name := range m.Names {
 				r := route{
 					model: name, backend: b.Provider, provider: b.Provider, baseURL: replacer.ReplaceKnown(b.BaseURL, ""),
+					region:   replacer.ReplaceKnown(cmp.Or(b.Region, b.Location), ""),
 					upstream: replacer.ReplaceKnown(b.Model, ""), written: b.Prices,
 				}
 				if r.upstream == "" {
@@ -119,7 +123,7 @@ func (in *instance) addRoutes(handler map[string]any) error {
 
 // query is what the route's calls are priced by.
 func (r *route) query() price.Query {
-	return price.Query{Provider: r.provider, BaseURL: r.baseURL, Model: r.upstream, Written: r.written}
+	return price.Query{Provider: r.provider, BaseURL: r.baseURL, Region: r.region, Model: r.upstream, Written: r.written}
 }
 
 // of returns the route that a record of the ledger took, or one made of what the record itself says.

@@ -8,6 +8,7 @@ type Target struct {
 	Backend  string // the backend's name within the model, unique: safe as a metric label
 	Provider string // the provider preset: openai, anthropic, mock, ...
 	BaseURL  string // the backend's base URL, without credentials
+	Region   string // the cloud's region or location that the backend is configured for; empty elsewhere
 	Upstream string // the model name sent upstream
 	API      API    // the format of the backend's API
 	// Drain is the preset's hang-up policy: true where the provider bills on after a client hung up, so that reading to

@@ -167,9 +167,9 @@ func host(baseURL string) string {
 	return u.Hostname()
 }
 
-// place says where a base URL makes the provider run its models. regional: not wherever the provider likes, which costs more for
-// some models; region: the cloud's name of the place.
-func place(preset, baseURL string) (regional bool, region string) {
+// place reports where the provider runs its models, by the region that is configured or else by the base URL. regional: not
+// wherever the provider likes, which costs more for some models; region: the cloud's name of the place.
+func place(preset, baseURL, configured string) (regional bool, region string) {
 	h := host(baseURL)
 	if rest, ok := strings.CutPrefix(h, mantle); ok {
 		region, _, _ = strings.Cut(rest, ".")
@@ -177,6 +177,9 @@ func place(preset, baseURL string) (regional bool, region string) {
 	}
 	switch preset {
 	case "vertex":
+		if configured != "" {
+			return configured != "global", ""
+		}
 		location, ok := strings.CutSuffix(h, "-aiplatform.googleapis.com")
 		return ok && location != "global" || strings.HasPrefix(h, "aiplatform.") && strings.HasSuffix(h, ".rep.googleapis.com"), ""
 	case "openai":
@@ -186,6 +189,7 @@ func place(preset, baseURL string) (regional bool, region string) {
 		if strings.HasPrefix(rest, "amazonaws.com") {
 			return false, name
 		}
+		return false, configured
 	}
 	return false, ""
 }

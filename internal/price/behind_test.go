@@ -86,6 +86,17 @@ func TestRegions(t *testing.T) {
 	}
 	// Nothing says whether a model that LiteLLM does not know costs more there.
 	require.ErrorIs(t, Default().Priced(Query{Provider: "openai", BaseURL: "https://eu.api.openai.com/v1", Model: "gpt-99"}), ErrUnpriced)
+	// Behind an address of the operator's own, the configured region tells.
+	for _, c := range [][]string{
+		{"vertex", "us-east5", "claude-haiku-4-5@20251001", "1.1"},
+		{"vertex", "global", "claude-haiku-4-5@20251001", "1"},
+		{"vertex", "eu", "claude-haiku-4-5@20251001", "1.1"},
+		{"bedrock", "us-gov-west-1", "amazon.nova-lite-v1:0", "0.072"},
+		{"bedrock", "us-east-1", "amazon.nova-lite-v1:0", "0.06"},
+	} {
+		q := Query{Provider: c[0], BaseURL: "http://proxy.internal:8080", Region: c[1], Model: c[2]}
+		require.Equal(t, c[3], total(t, Default(), q, in), c)
+	}
 	// A price that the operator wrote is what the operator pays.
 	q := Query{Provider: "vertex", BaseURL: "https://us-east5-aiplatform.googleapis.com", Model: "claude-haiku-4-5", Written: map[string]string{"input": "7"}}
 	require.Equal(t, "7", total(t, Default(), q, in))

@@ -128,7 +128,7 @@ func TestEveryModelIsReachable(t *testing.T) {
 			if names[e] == "" {
 				continue
 			}
-			w := Default().identify(p.id, "")
+			w := Default().identify(p.id, "", "")
 			require.Same(t, p, w.listed, p.id)
 			got := Default().layers[1].entry(w, &Query{Provider: p.id, Model: strings.ToUpper(names[e]) + " "})
 			// A Bedrock name is looked up in several forms, which may only find more.

@@ -13,6 +13,7 @@ import (
 type Query struct {
 	Provider string // the backend's preset: openai, anthropic, ...
 	BaseURL  string // the backend's base URL; it tells OpenAI-compatible providers apart
+	Region   string // the cloud's region or location, where it is configured; else the base URL tells
 	Model    string // the name to try first: the one the answer gives
 	// Fallback are other names to try, in this order: the one sent upstream, the one asked for.
 	Fallback []string
@@ -369,7 +370,7 @@ func (t *Table) apply(a *applied, q *Query) error {
 	if q.At.IsZero() {
 		at = time.Now().UnixMilli()
 	}
-	w := t.identify(q.Provider, q.BaseURL)
+	w := t.identify(q.Provider, q.BaseURL, q.Region)
 	if w.listed != nil {
 		a.listed = w.listed.id
 	}

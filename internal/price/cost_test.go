@@ -308,7 +308,7 @@ func TestCharactersOrTokens(t *testing.T) {
 
 func TestLookupsAreBounded(t *testing.T) {
 	table := newTable("test", Default().list, []*layer{{find: Default().list.findListed}})
-	w := table.identify("openai", "")
+	w := table.identify("openai", "", "")
 	l := table.layers[0]
 	for i := range 3 * maxLookups {
 		l.named(w, "gpt-4o-"+big.NewInt(int64(i)).String())

@@ -69,7 +69,7 @@ func (t *Table) List(q Query) ([]Listed, error) {
 	if at.IsZero() {
 		at = time.Now()
 	}
-	w := t.identify(q.Provider, q.BaseURL)
+	w := t.identify(q.Provider, q.BaseURL, q.Region)
 	times, known := t.uplift(w, &q)
 	var id string // of the topmost entry
 	for _, l := range t.layers {

@@ -71,12 +71,12 @@ func (l *lookups[K, V]) keep(key K, v V) V {
 	return v
 }
 
-type whoKey struct{ provider, baseURL string }
+type whoKey struct{ provider, baseURL, region string }
 
 // identify returns the provider of a query. The base URL goes before the preset, for what an API costs is set by who
 // serves it; but an OpenAI-compatible API at an address that the data does not know has no list price.
-func (t *Table) identify(provider, baseURL string) *who {
-	key := whoKey{provider, baseURL}
+func (t *Table) identify(provider, baseURL, region string) *who {
+	key := whoKey{provider, baseURL, region}
 	if w, ok := t.whos.peek(key); ok {
 		return w
 	}
@@ -95,7 +95,7 @@ func (t *Table) identify(provider, baseURL string) *who {
 	default:
 		w.listed = t.list.providerFor(w.preset, url, "")
 	}
-	w.regional, w.region = place(w.preset, url)
+	w.regional, w.region = place(w.preset, url, strings.ToLower(region))
 	if w.preset == "openai" && w.regional {
 		w.listed = t.list.byID[id]
 	}
@@ -115,7 +115,7 @@ func (t *Table) identify(provider, baseURL string) *who {
 	}
 	slices.Sort(w.names)
 	w.names = slices.Compact(w.names)
-	return t.whos.keep(whoKey{strings.Clone(provider), strings.Clone(baseURL)}, w)
+	return t.whos.keep(whoKey{strings.Clone(provider), strings.Clone(baseURL), strings.Clone(region)}, w)
 }
 
 // layer is one source of prices.

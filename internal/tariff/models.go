@@ -36,7 +36,7 @@ func (t *Tariff) tableCost(b *bill, res *usage.Result) (modelCost, error) {
 		if zero(&p.Counts) {
 			continue
 		}
-		part := price.Query{Provider: q.Provider, BaseURL: q.BaseURL, Model: p.Model, Tier: q.Tier, At: q.At}
+		part := price.Query{Provider: q.Provider, BaseURL: q.BaseURL, Region: q.Region, Model: p.Model, Tier: q.Tier, At: q.At}
 		c, err := t.partCost(part, &p.Counts)
 		if err != nil {
 			return sum, err

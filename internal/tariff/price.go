@@ -198,7 +198,7 @@ func (b *bill) setCost(base, total price.Amount, f factor) {
 // query says what is to be priced. The model that answered comes first: it says exactly what an alias or a deployment's
 // name stands for. The name that the client asked for is the operator's own and tells nothing.
 func query(t *llm.Target, upstream, answered, tier string, at time.Time) price.Query {
-	q := price.Query{Provider: t.Provider, BaseURL: t.BaseURL, Model: upstream, Tier: tier, At: at, Written: t.Prices}
+	q := price.Query{Provider: t.Provider, BaseURL: t.BaseURL, Region: t.Region, Model: upstream, Tier: tier, At: at, Written: t.Prices}
 	if answered != "" && answered != upstream {
 		q.Model, q.Fallback = answered, []string{upstream}
 	}

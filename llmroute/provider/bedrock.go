@@ -66,6 +66,7 @@ func setUpBedrock(s *Server, o *Options) error {
 			return err
 		}
 	}
+	s.Region = region
 	if !o.Keyed { // Bedrock's own API key goes in place of a signature
 		s.Signer = &awsSigner{region: region}
 	}

@@ -67,6 +67,7 @@ type Server struct {
 	*Preset
 	Base   *url.URL // without its path's last slash
 	Signer Signer   // nil where the key suffices
+	Region string   // the cloud's region or location; empty elsewhere
 
 	basePath string // the base URL's path, escaped
 	version  string // of Azure's API

@@ -90,7 +90,7 @@ func setUpVertex(s *Server, o *Options) error {
 		}
 	}
 	s.parent = "/v1/projects/" + project + "/locations/" + location + "/publishers/"
-	s.Signer = new(googleSigner)
+	s.Signer, s.Region = new(googleSigner), location
 	return nil
 }
 
