@@ -15,6 +15,7 @@ import (
 	"github.com/tollgate-llm/tollgate/internal/delivery"
 	"github.com/tollgate-llm/tollgate/internal/lago"
 	"github.com/tollgate-llm/tollgate/internal/record"
+	"github.com/tollgate-llm/tollgate/internal/spend"
 	"github.com/tollgate-llm/tollgate/internal/spool"
 	"github.com/tollgate-llm/tollgate/internal/tariff"
 )
@@ -30,6 +31,7 @@ type Options struct {
 	Logger   *zap.Logger
 	OnResult func(result string, n int) // counts what came of events; must not block
 	Exiting  func() bool                // whether the process ends, as opposed to a reload
+	Spend    SpendStore                 // where the books are kept
 }
 
 // Account is what the handlers of one Lago account share: the spool and its delivery. It outlives reloads, and each call
@@ -57,6 +59,9 @@ type Account struct {
 	started  bool
 
 	operating sync.Mutex // one operator's change at a time
+
+	accounting sync.RWMutex // with accountant
+	accountant *accountant
 }
 
 // Use puts the tariffs of a configuration in force.
@@ -98,7 +103,8 @@ func Open(s Settings, fallback *tariff.Tariff, o Options) (*Account, error) {
 	}
 	sp, err := spool.Open(spool.Options{
 		Dir: s.Dir, Durability: durability, MaxBytes: s.SpoolMax, Retain: s.Retain,
-		OnFault: func(err error) { logger.Error("spool", zap.Error(err)) },
+		Consumers: []string{spend.ConsumerName},
+		OnFault:   func(err error) { logger.Error("spool", zap.Error(err)) },
 	})
 	if err != nil {
 		return nil, fmt.Errorf("account %s: %w", s.Name, err)
@@ -114,6 +120,7 @@ func Open(s Settings, fallback *tariff.Tariff, o Options) (*Account, error) {
 	a.delivery = delivery.New(sp, logger)
 	a.payers = newPayers(nil)
 	a.Configure(s)
+	a.KeepSpend(o.Spend)
 	report := sp.Report()
 	logDamage(logger, report.Damage)
 	if report.Interrupted > 0 {
@@ -252,6 +259,7 @@ func (a *Account) Close() error {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	a.endCalls()
+	a.closeSpend()
 	a.delivery.Stop(ctx)
 	a.payers.stop()
 	a.mu.Lock()

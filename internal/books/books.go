@@ -3,6 +3,7 @@
 package books
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -18,7 +19,7 @@ import (
 const ConsumerName = "books"
 
 const (
-	// readAtOnce bounds a batch, and so how long the store is busy with one.
+	// readAtOnce bounds a batch of New, and so how long the store is busy with one.
 	readAtOnce = 32
 	// idleCheck is how often a consumer with nothing to read looks whether its store has lost something.
 	idleCheck = 5 * time.Second
@@ -42,6 +43,15 @@ type Sink interface {
 	Cursor(ctx context.Context, spool string) (uint64, error)
 }
 
+// Applier is what Follow gives records to.
+type Applier interface {
+	// Apply adds the records of a spool with numbers above from and up to to, when the cursor kept for that spool is at from, and
+	// moves that to to, in one step. It returns the cursor: where that is not to, nothing was done.
+	Apply(ctx context.Context, spool string, from, to uint64, records []spool.Record) (cursor uint64, err error)
+	// Cursor returns up to which number the records of a spool were applied.
+	Cursor(ctx context.Context, spool string) (uint64, error)
+}
+
 // Loss says that the store had lost records that were applied to it, and from where on they are applied again.
 type Loss struct {
 	Spool    string
@@ -56,14 +66,20 @@ type Options struct {
 	OnFault func(error)
 	// OnLoss is told when records are applied again.
 	OnLoss func(Loss)
+	// Name is the consumer's in the spool. Default: ConsumerName.
+	Name string
+	// AtOnce bounds a batch. Default: 32.
+	AtOnce int
+	// Linger is how long a batch waits for more records than the first, so that a store has fewer to write.
+	Linger time.Duration
 }
 
-// Consumer adds the records of one spool to a sink. Run must be running.
+// Consumer has the records of one spool applied. Run must be running.
 type Consumer struct {
-	spool  Spool
-	sink   Sink
-	decode func(spool.Record) (*Call, error)
-	o      Options
+	spool Spool
+	sink  Applier
+	o     Options
+	hurry chan struct{} // ends a linger
 
 	end     uint64 // of what was in the spool at the start
 	caught  chan struct{}
@@ -74,15 +90,34 @@ type Consumer struct {
 	faulty  bool
 }
 
-// New returns a consumer. decode reads a record; an error of it leaves the record out.
+// New returns a consumer that adds records up for limits and totals. decode reads a record; an error of it leaves the record out.
 func New(s Spool, sink Sink, decode func(spool.Record) (*Call, error), o Options) *Consumer {
+	c := Follow(s, nil, o)
+	c.sink = &totals{sink, decode, c.o.OnFault}
+	return c
+}
+
+// Follow returns a consumer that gives records to an applier.
+func Follow(s Spool, to Applier, o Options) *Consumer {
 	if o.OnFault == nil {
 		o.OnFault = func(error) {}
 	}
 	if o.OnLoss == nil {
 		o.OnLoss = func(Loss) {}
 	}
-	return &Consumer{spool: s, sink: sink, decode: decode, o: o, end: s.Last(), caught: make(chan struct{}), cursors: make(map[string]uint64)}
+	o.Name = cmp.Or(o.Name, ConsumerName)
+	o.AtOnce = cmp.Or(o.AtOnce, readAtOnce)
+	return &Consumer{
+		spool: s, sink: to, o: o, end: s.Last(), caught: make(chan struct{}), hurry: make(chan struct{}, 1), cursors: make(map[string]uint64),
+	}
+}
+
+// Hurry has a batch that waits for more records applied now.
+func (c *Consumer) Hurry() {
+	select {
+	case c.hurry <- struct{}{}:
+	default:
+	}
 }
 
 // CaughtUp is closed once everything is applied that was in the spool when the consumer was made. Until then the file store
@@ -140,7 +175,7 @@ func (c *Consumer) start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if had := c.spool.Cursor(ConsumerName); has < had {
+	if had := c.spool.Cursor(c.o.Name); has < had {
 		c.loss = &Loss{Spool: own, Had: had, Has: has}
 	}
 	if next := c.spool.Next(); has >= next {
@@ -164,7 +199,7 @@ func (c *Consumer) rewind(id string, has uint64) error {
 	if id == own {
 		c.cursors[own], c.pos = has, has
 	}
-	return errors.Join(errLost, c.spool.Pass(ConsumerName, c.pos))
+	return errors.Join(errLost, c.spool.Pass(c.o.Name, c.pos))
 }
 
 // step applies the next records.
@@ -201,7 +236,7 @@ func (c *Consumer) step(ctx context.Context) error {
 	c.pos = b.To
 	c.lag.Store(0)
 	c.progress()
-	return c.spool.Pass(ConsumerName, c.pos)
+	return c.spool.Pass(c.o.Name, c.pos)
 }
 
 // progress tells when the records of the start are applied.
@@ -220,7 +255,10 @@ func (c *Consumer) progress() {
 func (c *Consumer) read(ctx context.Context) (spool.Batch, error) {
 	within, cancel := context.WithTimeout(ctx, idleCheck)
 	defer cancel()
-	b, err := c.spool.Read(within, c.pos, readAtOnce)
+	b, err := c.spool.Read(within, c.pos, c.o.AtOnce)
+	if err == nil && len(b.Records) < c.o.AtOnce && c.linger(ctx) {
+		b, err = c.spool.Read(within, c.pos, c.o.AtOnce)
+	}
 	if err == nil || within.Err() == nil || ctx.Err() != nil {
 		return b, err
 	}
@@ -230,6 +268,21 @@ func (c *Consumer) read(ctx context.Context) (spool.Batch, error) {
 		err = c.rewind(own, has)
 	}
 	return spool.Batch{}, err
+}
+
+// linger waits for more records. It reports whether there may be some.
+func (c *Consumer) linger(ctx context.Context) bool {
+	if c.o.Linger == 0 {
+		return false
+	}
+	timer := time.NewTimer(c.o.Linger)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-c.hurry:
+	case <-ctx.Done():
+	}
+	return true
 }
 
 // apply adds those of the records of one spool, up to that number, that the store does not have.
@@ -246,7 +299,7 @@ func (c *Consumer) apply(ctx context.Context, id string, records []spool.Record,
 		for len(records) > 0 && records[0].Origin.Seq <= at {
 			records = records[1:]
 		}
-		has, err := c.sink.Apply(ctx, c.batch(id, at, to, records))
+		has, err := c.sink.Apply(ctx, id, at, to, records)
 		if err != nil {
 			return err
 		}
@@ -262,21 +315,28 @@ func (c *Consumer) apply(ctx context.Context, id string, records []spool.Record,
 	return nil
 }
 
-// batch makes what the store gets of records.
-func (c *Consumer) batch(id string, from, to uint64, records []spool.Record) *limit.Batch {
+// totals applies records to a sink of limits and totals.
+type totals struct {
+	Sink
+	decode  func(spool.Record) (*Call, error)
+	onFault func(error)
+}
+
+// Apply implements Applier.
+func (t *totals) Apply(ctx context.Context, id string, from, to uint64, records []spool.Record) (uint64, error) {
 	b := &limit.Batch{Spool: id, From: from, To: to}
 	sums := newSums()
 	for _, r := range records {
-		call, err := c.decode(r)
+		call, err := t.decode(r)
 		if err == nil {
 			err = sums.add(call)
 		}
 		if err != nil {
-			c.o.OnFault(fmt.Errorf("record %d of spool %s cannot be counted: %w", r.Origin.Seq, id, err))
+			t.onFault(fmt.Errorf("record %d of spool %s cannot be counted: %w", r.Origin.Seq, id, err))
 			continue
 		}
 		b.Charges = append(b.Charges, call.Charge)
 	}
 	b.Adds = sums.list()
-	return b
+	return t.Sink.Apply(ctx, b)
 }

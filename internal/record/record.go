@@ -94,16 +94,17 @@ type Record struct {
 	Source usage.Source  `json:"source,omitempty"`
 	How    string        `json:"how,omitempty"`
 
-	Cost         string `json:"cost,omitempty"`          // USD, what is billed
-	BaseCost     string `json:"base_cost,omitempty"`     // USD, before markup and discount, when they change it
-	ProviderCost string `json:"provider_cost,omitempty"` // as the provider reported it
-	Factor       string `json:"factor,omitempty"`        // what markup and discount make of a cost, as an exact fraction; absent: 1/1
-	Lines        []Line `json:"lines,omitempty"`         // what the cost is made of; their costs add up to Cost
-	Unpriced     string `json:"unpriced,omitempty"`      // why there is no cost
-	Prices       string `json:"prices,omitempty"`        // version of the price data
-	PriceNote    string `json:"price_note,omitempty"`    // which price stood in for a missing one, and the like
-	NotBilled    string `json:"not_billed,omitempty"`    // why there are no events
-	Discarded    string `json:"discarded,omitempty"`     // why an operator decided that it is not to be billed
+	Cost         string `json:"cost,omitempty"`               // USD, what is billed
+	BaseCost     string `json:"base_cost,omitempty"`          // USD, before markup and discount, when they change it
+	ProviderCost string `json:"provider_cost,omitempty"`      // as the provider reported it
+	ProviderUnit string `json:"provider_cost_unit,omitempty"` // of ProviderCost; absent: USD
+	Factor       string `json:"factor,omitempty"`             // what markup and discount make of a cost, as an exact fraction; absent: 1/1
+	Lines        []Line `json:"lines,omitempty"`              // what the cost is made of; their costs add up to Cost
+	Unpriced     string `json:"unpriced,omitempty"`           // why there is no cost
+	Prices       string `json:"prices,omitempty"`             // version of the price data
+	PriceNote    string `json:"price_note,omitempty"`         // which price stood in for a missing one, and the like
+	NotBilled    string `json:"not_billed,omitempty"`         // why there are no events
+	Discarded    string `json:"discarded,omitempty"`          // why an operator decided that it is not to be billed
 
 	Bytes    int64 `json:"bytes,omitempty"`
 	TTFT     int64 `json:"ttft_ms,omitempty"`
@@ -270,6 +271,7 @@ func (r *Record) Append(b, events []byte) []byte {
 	o = o.Opt("cost", r.Cost)
 	o = o.Opt("base_cost", r.BaseCost)
 	o = o.Opt("provider_cost", r.ProviderCost)
+	o = o.Opt("provider_cost_unit", r.ProviderUnit)
 	o = o.Opt("factor", r.Factor)
 	o = o.lines("lines", r.Lines)
 	o = o.Opt("unpriced", r.Unpriced)

@@ -72,6 +72,9 @@ func (t *Tariff) providerCharge(b *bill, res *usage.Result, f factor) error {
 		return nil
 	}
 	b.ProviderCost = record.Clip(res.Cost)
+	if res.CostUnit != "usd" {
+		b.ProviderUnit = res.CostUnit
+	}
 	if len(b.target.Prices) > 0 || res.Source != usage.Reported {
 		return nil
 	}

@@ -1,0 +1,168 @@
+package account
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/tollgate-llm/tollgate/internal/books"
+	"github.com/tollgate-llm/tollgate/internal/spend"
+	"github.com/tollgate-llm/tollgate/internal/spool"
+)
+
+const (
+	// spendLinger is how long records wait for others, to be added to the books together.
+	spendLinger = 500 * time.Millisecond
+	// spendPatience is how long a question waits for records that were settled before it.
+	spendPatience = 10 * time.Second
+)
+
+// SpendStore says where an account's books are kept.
+type SpendStore struct {
+	// Name tells stores apart.
+	Name string
+	// Open opens the books.
+	Open func(o spend.Options) (*spend.Book, error)
+	// EndUsers keeps end users apart.
+	EndUsers bool
+}
+
+// accountant adds an account's settled records to its books.
+type accountant struct {
+	store    SpendStore
+	onFault  func(error)
+	consumer *books.Consumer
+	cancel   context.CancelFunc
+	done     sync.WaitGroup
+
+	mu   sync.Mutex
+	book *spend.Book // nil until it could be opened
+}
+
+// KeepSpend has the account's books kept in a store from now on. Without a store, whose Open is nil, that is a file beside the spool.
+func (a *Account) KeepSpend(s SpendStore) {
+	if s.Open == nil {
+		s.Open = func(o spend.Options) (*spend.Book, error) { return spend.OpenFile(a.dir, o) }
+	}
+	a.accounting.Lock()
+	defer a.accounting.Unlock()
+	if b := a.accountant; b != nil {
+		if b.store.Name == s.Name && b.store.EndUsers == s.EndUsers {
+			return
+		}
+		b.stop(a.logger)
+	}
+	b := &accountant{store: s, onFault: func(err error) {
+		a.logger.Error("spend cannot be added to the books; it is tried again", zap.Error(err))
+	}}
+	b.consumer = books.Follow(a.spool, b, books.Options{
+		Name: spend.ConsumerName, AtOnce: spend.BatchSize, Linger: spendLinger, OnFault: b.onFault,
+		OnLoss: func(l books.Loss) {
+			a.logger.Warn("the books lack records that they had: those that are still there are added again",
+				zap.String("spool", l.Spool), zap.Uint64("had", l.Had), zap.Uint64("has", l.Has), zap.Time("from", l.Oldest))
+		},
+	})
+	ctx, cancel := context.WithCancel(context.Background())
+	b.cancel = cancel
+	b.done.Go(func() { b.consumer.Run(ctx) })
+	a.accountant = b
+}
+
+// open returns the books, which it opens when they are not.
+func (b *accountant) open() (*spend.Book, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.book == nil {
+		book, err := b.store.Open(spend.Options{EndUsers: b.store.EndUsers, OnFault: b.onFault})
+		if err != nil {
+			return nil, err
+		}
+		b.book = book
+	}
+	return b.book, nil
+}
+
+// Apply implements books.Applier.
+func (b *accountant) Apply(ctx context.Context, id string, from, to uint64, records []spool.Record) (uint64, error) {
+	book, err := b.open()
+	if err != nil {
+		return 0, err
+	}
+	return book.Apply(ctx, id, from, to, records)
+}
+
+// Cursor implements books.Applier.
+func (b *accountant) Cursor(ctx context.Context, id string) (uint64, error) {
+	book, err := b.open()
+	if err != nil {
+		return 0, err
+	}
+	return book.Cursor(ctx, id)
+}
+
+// stop ends the adding and closes the books.
+func (b *accountant) stop(logger *zap.Logger) {
+	b.cancel()
+	b.done.Wait()
+	if b.book != nil {
+		if err := b.book.Close(); err != nil {
+			logger.Error("closing the books", zap.Error(err))
+		}
+	}
+}
+
+// closeSpend ends the adding once all records are in the books, or after a while.
+func (a *Account) closeSpend() {
+	ctx, cancel := context.WithTimeout(context.Background(), reloadPatience)
+	defer cancel()
+	a.accounting.Lock()
+	defer a.accounting.Unlock()
+	if b := a.accountant; b != nil {
+		_ = a.awaitSpend(ctx, b) // what is left is added when the spool is opened again
+		b.stop(a.logger)
+		a.accountant = nil
+	}
+}
+
+// awaitSpend waits until the records that are settled now are in the books.
+func (a *Account) awaitSpend(ctx context.Context, b *accountant) error {
+	last := a.spool.Last()
+	tick := time.NewTicker(2 * time.Millisecond)
+	defer tick.Stop()
+	for a.spool.Cursor(spend.ConsumerName) < last {
+		b.consumer.Hurry()
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
+}
+
+// ErrBooksBehind means that the books do not have all settled records yet, and cannot be asked.
+var ErrBooksBehind = errors.New("the books are behind")
+
+// Spend asks the account's books, once they have every record that was settled before.
+func (a *Account) Spend(ctx context.Context, q spend.Query) ([]spend.Row, error) {
+	a.accounting.RLock()
+	defer a.accounting.RUnlock()
+	b := a.accountant
+	if b == nil {
+		return nil, fmt.Errorf("account %s: %w: it is being closed", a.name, ErrBooksBehind)
+	}
+	within, cancel := context.WithTimeout(ctx, spendPatience)
+	defer cancel()
+	if err := a.awaitSpend(within, b); err != nil {
+		return nil, fmt.Errorf("account %s: %w: records wait to be added; the log has the reason", a.name, ErrBooksBehind)
+	}
+	book, err := b.open()
+	if err != nil {
+		return nil, err
+	}
+	return book.Query(ctx, q)
+}

@@ -1,0 +1,275 @@
+package spend
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Unit is how long the periods are that rows are split by.
+type Unit string
+
+// The units.
+const (
+	Whole Unit = ""
+	Hour  Unit = "hour"
+	Day   Unit = "day"
+	Month Unit = "month"
+)
+
+// Query is a question to the books.
+type Query struct {
+	Since time.Time // a whole hour, in UTC days and months
+	Until time.Time // a whole hour, or later than now
+	Each  Unit      // a row for each
+	By    []Dimension
+	// Where are the values of a dimension that count; all, where it has none.
+	Where map[Dimension][]string
+	Lines bool // sums have the lines of prices; for whole days
+}
+
+// Row is a row of the answer.
+type Row struct {
+	Start  time.Time // of the period; zero with Whole
+	Values []string  // of By, in its order
+	Sums   Sums
+}
+
+// piece is a stretch of periods of one unit.
+type piece struct {
+	unit     unit
+	from, to uint32 // to is not in it
+}
+
+// pieces covers a time with the longest periods that may be used.
+func (q *Query) pieces(now time.Time) ([]piece, error) {
+	since, until := q.Since.UTC(), q.Until.UTC()
+	if q.Until.IsZero() || until.After(now) {
+		// What is later than now has no records: the period under way counts whole.
+		switch q.Each {
+		case Hour:
+			until = hours.start(hours.of(now) + 1)
+		case Day:
+			until = days.start(days.of(now) + 1)
+		default:
+			until = months.start(months.of(now) + 1)
+		}
+	}
+	if !since.Equal(since.Truncate(time.Hour)) || !until.Equal(until.Truncate(time.Hour)) {
+		return nil, fmt.Errorf("%w: the books know whole hours", ErrQuery)
+	}
+	units := []unit{months, days, hours}
+	switch q.Each {
+	case Hour:
+		units = units[2:]
+	case Day:
+		units = units[1:]
+	case Whole, Month:
+	default:
+		return nil, fmt.Errorf("%w: %q is none of hour, day, month", ErrQuery, string(q.Each))
+	}
+	var list []piece
+	for at := since; at.Before(until); {
+		for _, u := range units {
+			n := u.of(at)
+			next := u.start(n + 1)
+			if !u.start(n).Equal(at) || next.After(until) {
+				continue
+			}
+			if last := len(list) - 1; last >= 0 && list[last].unit == u && list[last].to == n {
+				list[last].to++
+			} else {
+				list = append(list, piece{u, n, n + 1})
+			}
+			at = next
+			break
+		}
+	}
+	return list, nil
+}
+
+// single returns the one dimension that the question needs; ok is false when it needs more.
+func (q *Query) single() (d Dimension, ok bool) {
+	for _, by := range q.By {
+		if d != all && d != by {
+			return 0, false
+		}
+		d = by
+	}
+	for by := range q.Where {
+		if d != all && d != by {
+			return 0, false
+		}
+		d = by
+	}
+	return d, !q.Lines
+}
+
+// group is what an id counts for: which values it has of Query.By.
+type group struct{ values []string }
+
+// answer is an answer under way.
+type answer struct {
+	q      *Query
+	groups map[string]*group
+	byID   map[Dimension]map[id]*group // nil: not asked for
+	rows   map[place]*sums
+}
+
+// place is where a row of an answer is.
+type place struct {
+	start int64
+	group *group
+}
+
+// Query answers a question. Rows are in the order of time, then of their values.
+func (b *Book) Query(ctx context.Context, q Query) ([]Row, error) {
+	now := b.o.Now()
+	pieces, err := q.pieces(now)
+	if err != nil {
+		return nil, err
+	}
+	single, ok := q.single()
+	k := b.kept()
+	a := &answer{q: &q, groups: make(map[string]*group), byID: make(map[Dimension]map[id]*group), rows: make(map[place]*sums)}
+	err = b.medium.view(ctx, func(r reader) error {
+		for _, p := range pieces {
+			d := single
+			switch {
+			case p.unit == hours && q.Lines:
+				return fmt.Errorf("%w: prices are kept by day: ask for whole days", ErrQuery)
+			case p.unit == hours && p.from < k.hours:
+				return fmt.Errorf("hours before %s are %w", hours.start(k.hours).Format(time.RFC3339), ErrFolded)
+			case p.unit == hours, !ok:
+				d = tuple
+			}
+			if p.unit == days && d == tuple && p.from < k.days {
+				return fmt.Errorf("days by several dimensions before %s are %w: ask for months, or for one dimension",
+					days.start(k.days).Format(time.DateOnly), ErrFolded)
+			}
+			if err := a.scan(r, p, d); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return a.list(), nil
+}
+
+// scan adds a piece.
+func (a *answer) scan(r reader, p piece, d Dimension) error {
+	groups, ids, err := a.groupsOf(r, d)
+	if err != nil || ids != nil && len(ids) == 0 {
+		return err
+	}
+	u := map[Unit]unit{Hour: hours, Day: days, Month: months}[a.q.Each]
+	start := int64(0)
+	last := uint32(0)
+	return r.scan(p.unit, d, p.from, p.to, ids, func(period uint32, i id) *sums {
+		g := groups[i]
+		if g == nil {
+			return nil
+		}
+		if u != 0 && period != last {
+			last, start = period, u.start(u.of(p.unit.start(period))).Unix()
+		}
+		at := place{start, g}
+		s := a.rows[at]
+		if s == nil {
+			s = &sums{lines: a.q.Lines}
+			a.rows[at] = s
+		}
+		return s
+	})
+}
+
+// groupsOf returns the groups of ids, and, where a question is for few of them, which.
+func (a *answer) groupsOf(r reader, d Dimension) (groups map[id]*group, ids []id, err error) {
+	groups = a.byID[d]
+	if groups == nil {
+		groups = make(map[id]*group)
+		a.byID[d] = groups
+		total := 0
+		err = r.names(d, func(i id, text string) error {
+			total++
+			var v values
+			if d == tuple {
+				var ok bool
+				if v, ok = parseTuple(text); !ok {
+					return errDamaged
+				}
+			} else {
+				v[d] = text
+			}
+			if g := a.group(&v); g != nil {
+				groups[i] = g
+			}
+			return nil
+		})
+		if err != nil {
+			return nil, nil, err
+		}
+	}
+	if len(a.q.Where) == 0 {
+		return groups, nil, nil
+	}
+	const few = 2000
+	if len(groups) > few {
+		return groups, nil, nil
+	}
+	ids = make([]id, 0, len(groups))
+	for i := range groups {
+		ids = append(ids, i)
+	}
+	slices.SortFunc(ids, func(x, y id) int { return strings.Compare(string(x[:]), string(y[:])) })
+	return groups, ids, nil
+}
+
+// group returns the group of values; nil when they are not asked for.
+func (a *answer) group(v *values) *group {
+	for d, wanted := range a.q.Where {
+		if !slices.Contains(wanted, v[d]) {
+			return nil
+		}
+	}
+	list := make([]string, len(a.q.By))
+	for i, d := range a.q.By {
+		list[i] = v[d]
+	}
+	key := strings.Join(list, "\x00")
+	g := a.groups[key]
+	if g == nil {
+		g = &group{list}
+		a.groups[key] = g
+	}
+	return g
+}
+
+// list returns the rows.
+func (a *answer) list() []Row {
+	out := make([]Row, 0, len(a.rows))
+	for at, s := range a.rows {
+		r := Row{Values: at.group.values, Sums: s.done()}
+		if a.q.Each != Whole {
+			r.Start = time.Unix(at.start, 0).UTC()
+		}
+		out = append(out, r)
+	}
+	SortRows(out)
+	return out
+}
+
+// SortRows brings rows into the order of time, then of their values.
+func SortRows(rows []Row) {
+	slices.SortFunc(rows, func(x, y Row) int {
+		if c := x.Start.Compare(y.Start); c != 0 {
+			return c
+		}
+		return slices.Compare(x.Values, y.Values)
+	})
+}

@@ -1,0 +1,174 @@
+package spend
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/tollgate-llm/tollgate/internal/price"
+	"github.com/tollgate-llm/tollgate/internal/record"
+	"github.com/tollgate-llm/tollgate/internal/spool"
+	"github.com/tollgate-llm/tollgate/internal/usage"
+)
+
+var clock = time.Date(2026, 11, 30, 10, 30, 0, 0, time.UTC)
+
+// sample is a settled record whose cost has a last digit of its own.
+func sample(n int, at time.Time) *record.Record {
+	r := &record.Record{
+		ID: fmt.Sprint("call-", n), Account: "main", Opened: at, Settled: at, Outcome: record.OutcomeCompleted, Endpoint: "chat/completions",
+		Asked: "gpt", Model: fmt.Sprint("model-", n%3), Upstream: "gpt-4o", Backend: "b", Provider: "openai", Payer: fmt.Sprint("payer-", n%2),
+		Team: fmt.Sprint("team-", n%4), User: "ann", KeyID: fmt.Sprint("key-", n%5), KeyAlias: "ci", EndUser: fmt.Sprint("end-", n%7),
+		Source: usage.Reported, Cost: fmt.Sprintf("0.%06d%09d", n, 7*n+1), Factor: "11/10",
+	}
+	if n%6 == 0 {
+		r.Outcome, r.NotBilled = record.OutcomeError, record.NotBilledError
+	}
+	r.BaseCost = r.Cost
+	r.Counts.Set(usage.Input, int64(n))
+	r.Counts.Set(usage.Output, 2)
+	r.Lines = []record.Line{{Kind: "input", Count: fmt.Sprint(n), Price: "2.5", Per: "million", Base: r.Cost}}
+	return r
+}
+
+func apply(t testing.TB, b *Book, log string, from uint64, records ...*record.Record) uint64 {
+	t.Helper()
+	list := make([]spool.Record, len(records))
+	for i, r := range records {
+		list[i] = spool.Record{Payload: r.Append(nil, nil), Time: r.Settled, Origin: spool.Origin{Seq: from + uint64(i) + 1}}
+	}
+	to, err := b.Apply(context.Background(), log, from, from+uint64(len(list)), list)
+	require.NoError(t, err)
+	return to
+}
+
+func usd(t testing.TB, text string) price.Amount {
+	t.Helper()
+	a, err := price.ParseUSD(text)
+	require.NoError(t, err)
+	return a
+}
+
+// TestBooksAreTheSumOfTheRecords asks random questions and compares each answer with the sum over the records themselves.
+func TestBooksAreTheSumOfTheRecords(t *testing.T) {
+	stores(t, func(t *testing.T, open func() *Book) {
+		b := open()
+		var records []*record.Record
+		at := uint64(0)
+		for range 20 {
+			part := make([]*record.Record, 1+rand.IntN(20))
+			for i := range part {
+				ago := time.Duration(rand.Int64N(int64(70 * time.Hour)))
+				if rand.IntN(2) == 0 {
+					ago = time.Duration(rand.Int64N(int64(300 * 24 * time.Hour)))
+				}
+				part[i] = sample(len(records)+i, clock.Add(-ago).Truncate(time.Millisecond))
+			}
+			to := apply(t, b, "spool", at, part...)
+			require.Equal(t, to, apply(t, b, "spool", at, part...), "a batch that comes twice adds nothing")
+			at, records = to, append(records, part...)
+		}
+		require.NoError(t, b.Close())
+		b = open()
+		for range 300 {
+			q := Query{Since: clock.Add(-time.Duration(rand.IntN(300*24)) * time.Hour).Truncate(time.Hour), Each: []Unit{Whole, Day, Month}[rand.IntN(3)]}
+			switch rand.IntN(3) {
+			case 0:
+				q.Since, q.Each = clock.Add(-time.Duration(rand.IntN(70))*time.Hour).Truncate(time.Hour), Hour
+			case 1:
+				q.Since = q.Since.Truncate(24 * time.Hour)
+				q.Lines = rand.IntN(2) == 0
+			default: // from a whole day on, as hours of old days are folded
+				q.Since = time.Date(q.Since.Year(), q.Since.Month(), 1, 0, 0, 0, 0, time.UTC)
+			}
+			dims := rand.Perm(numDimensions - 1)
+			for _, d := range dims[:rand.IntN(4)] {
+				q.By = append(q.By, Dimension(d+1))
+			}
+			if rand.IntN(2) == 0 {
+				q.Where = map[Dimension][]string{Model: {"model-1", "none"}}
+			}
+			got, err := b.Query(context.Background(), q)
+			require.NoError(t, err)
+			require.Equal(t, expected(t, q, records), got, "%+v", q)
+		}
+		_, err := b.Query(context.Background(), Query{Since: clock.Add(-90 * time.Hour).Truncate(time.Hour), Each: Hour})
+		require.ErrorIs(t, err, ErrFolded)
+		_, err = b.Query(context.Background(), Query{Since: clock.Add(-time.Minute)})
+		require.ErrorIs(t, err, ErrQuery)
+	})
+}
+
+// expected answers a question from the records.
+func expected(t *testing.T, q Query, records []*record.Record) []Row {
+	rows := make(map[string]*Row)
+	for i, r := range records {
+		if r.Settled.Before(q.Since) || q.Where != nil && r.Model != "model-1" {
+			continue
+		}
+		v := values{
+			Payer: r.Payer, Team: r.Team, User: r.User, Key: r.KeyID, KeyAlias: r.KeyAlias, EndUser: r.EndUser, Model: r.Model, Upstream: r.Upstream,
+			Provider: r.Provider, Backend: r.Backend, Endpoint: r.Endpoint, Outcome: r.Outcome, Source: string(r.Source), Billed: "billed", Factor: r.Factor,
+		}
+		if r.NotBilled != "" {
+			v[Billed] = r.NotBilled
+		}
+		row := Row{Values: []string{}, Sums: make(Sums)}
+		for _, d := range q.By {
+			row.Values = append(row.Values, v[d])
+		}
+		switch s := r.Settled; q.Each {
+		case Hour:
+			row.Start = s.Truncate(time.Hour)
+		case Day:
+			row.Start = s.Truncate(24 * time.Hour)
+		case Month:
+			row.Start = time.Date(s.Year(), s.Month(), 1, 0, 0, 0, 0, time.UTC)
+		case Whole:
+		}
+		key := fmt.Sprint(row.Start, row.Values)
+		if rows[key] == nil {
+			rows[key] = &row
+		}
+		add := func(measure string, a price.Amount) { require.NoError(t, rows[key].Sums.add(measure, a)) }
+		add(Calls, count(1))
+		if r.NotBilled != "" {
+			add(Failed, count(1))
+		}
+		add(Cost, usd(t, r.Cost))
+		add(BaseCost, usd(t, r.BaseCost))
+		add(InputTokens, count(int64(i)))
+		add(OutputTokens, count(2))
+		add(KindPrefix+"input", count(int64(i)))
+		add(KindPrefix+"output", count(2))
+		if q.Lines {
+			add("l:q|input|2.5|million|", count(1000*int64(i)))
+			add("l:b|input|2.5|million|", usd(t, r.Cost))
+			add("l:c|input|2.5|million|", usd(t, r.Cost))
+		}
+	}
+	list := make([]Row, 0, len(rows))
+	for _, r := range rows {
+		list = append(list, *r)
+	}
+	SortRows(list)
+	return list
+}
+
+// stores runs a test with books in every medium; open opens the same again.
+func stores(t *testing.T, test func(t *testing.T, open func() *Book)) {
+	o := Options{EndUsers: true, Now: func() time.Time { return clock }, OnFault: func(err error) { t.Error(err) }}
+	t.Run("file", func(t *testing.T) {
+		dir := t.TempDir()
+		test(t, func() *Book {
+			b, err := OpenFile(dir, o)
+			require.NoError(t, err)
+			t.Cleanup(func() { require.NoError(t, b.Close()) })
+			return b
+		})
+	})
+}
