@@ -209,7 +209,7 @@ func TestLagoTrouble(t *testing.T) {
 }
 
 // TestOneBadEventOfAHundred holds delivery against a batch of a hundred events, one of which Lago refuses: the others arrive
-// once, and the one is set aside with Lago's words.
+// once, and the one is dead-lettered with Lago's error.
 func TestOneBadEventOfAHundred(t *testing.T) {
 	w := gateway.NewWorld(t, testkit.LagoOptions{})
 	w.Lago.AddMetric(testkit.LagoMetric{Code: "llm", Field: "total_tokens", Needs: []string{"region"}})

@@ -20,7 +20,7 @@ import (
 const (
 	Accepted   = "accepted"  // Lago has it by this call
 	Duplicate  = "duplicate" // Lago had it already, by an earlier try whose answer was lost
-	Rejected   = "rejected"  // set aside with Lago's words
+	Rejected   = "rejected"  // dead-lettered with Lago's error
 	Retried    = "retried"   // sent again, byte-identical
 	CallFailed = "error"     // a call that failed or was refused as a whole
 )
@@ -56,11 +56,11 @@ type Config struct {
 	// SentFile is where LateRestamp notes up to which record sending may have begun. Default: LateRestamp restamps
 	// only records that were settled since the process started.
 	SentFile string
-	// OnResult is told what came of events. It must not block. It may be nil.
+	// OnResult is called with each result and its number of events. It must not block. It may be nil.
 	OnResult func(result string, n int)
 }
 
-// Worker is the worker that brings the records of one spool to one Lago account. It claims records, packs their events
+// Worker sends the records of one spool to one Lago account. It claims records, packs their events
 // into batches and keeps each until Lago has it or has refused it for good. It outlives reloads.
 type Worker struct {
 	spool Source
@@ -68,12 +68,12 @@ type Worker struct {
 	now   func() time.Time
 	sleep func(ctx context.Context, d time.Duration, wake <-chan struct{})
 
-	pace   pacer
-	late   lateness
-	passed atomic.Int64 // calls that showed that Lago takes events
-	wake   broadcast    // cuts backoff short
-	tended broadcast    // the parked events changed
-	freed  broadcast    // a batch is through, or the settings changed
+	limiter           limiter
+	late              lateness
+	passed            atomic.Int64 // calls that showed that Lago takes events
+	wake              broadcast    // cuts backoff short
+	quarantineChanged broadcast    // the quarantined events changed
+	freed             broadcast    // a batch is through, or the settings changed
 
 	maxInFlight int           // batches on their way at once
 	linger      time.Duration // how long a batch that is not full waits for more; negative: not at all
@@ -84,7 +84,7 @@ type Worker struct {
 	streak      int // calls that passed since the limit was learned
 	outstanding int // batches
 	inFlight    int // events
-	parked      []piece
+	quarantine  []batch
 	refusals    int // events rejected as poison since Lago last took one
 	failures    int // calls that failed since Lago last took one
 	trouble     string
@@ -97,10 +97,10 @@ type Worker struct {
 	started, stopped      bool
 }
 
-// Status is what the admin API tells of delivery.
+// Status is the state of delivery, as the admin API reports it.
 type Status struct {
 	EventsStore    string           `json:"events_store,omitempty"` // "postgres" or "clickhouse", once Lago has said so
-	Stopped        string           `json:"stopped,omitempty"`      // why nothing is sent until an operator has mended it
+	Stopped        string           `json:"stopped,omitempty"`      // why nothing is sent until an operator has fixed it
 	LastError      string           `json:"last_error,omitempty"`
 	LastErrorAt    time.Time        `json:"last_error_at,omitzero"`
 	LastSuccess    time.Time        `json:"last_success,omitzero"`
@@ -122,7 +122,7 @@ func New(s Source, logger *zap.Logger) *Worker {
 	d.soft, d.endClaiming = context.WithCancel(context.Background())
 	d.hard, d.endCalls = context.WithCancel(context.Background())
 	d.figures = Status{Results: make(map[string]int64), RateRemaining: -1}
-	d.pace.d = d
+	d.limiter.d = d
 	d.late.d = d
 	d.Configure(Config{})
 	return d
@@ -142,7 +142,7 @@ func (d *Worker) Configure(cfg Config) {
 		d.running.Go(func() { d.askStore(cfg.Client) })
 	}
 	d.mu.Unlock()
-	d.pace.reset(d.maxInFlight)
+	d.limiter.reset(d.maxInFlight)
 	d.late.configure(cfg)
 	d.Kick()
 }
@@ -156,7 +156,7 @@ func (d *Worker) Start() {
 	}
 	d.started = true
 	d.running.Go(d.dispatch)
-	d.running.Go(d.tend)
+	d.running.Go(d.retryQuarantined)
 	if c := d.cfg.Client; c != nil {
 		d.asked = c
 		d.running.Go(func() { d.askStore(c) })
@@ -179,9 +179,9 @@ func (d *Worker) Stop(ctx context.Context) {
 
 // Kick ends every backoff and pause, so that everything is tried now.
 func (d *Worker) Kick() {
-	d.pace.resume()
+	d.limiter.resume()
 	d.wake.send()
-	d.tended.send()
+	d.quarantineChanged.send()
 	d.freed.send()
 }
 
@@ -191,13 +191,13 @@ func (d *Worker) Adopted(newest time.Time) error { return d.late.adopted(newest)
 
 // Status returns the figures of delivery.
 func (d *Worker) Status() Status {
-	concurrency, until := d.pace.figures()
+	concurrency, until := d.limiter.figures()
 	restamped, undecided := d.late.figures()
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	st := d.figures
 	st.Results = maps.Clone(d.figures.Results)
-	st.InFlight, st.Batches, st.Suspects, st.BatchLimit = d.inFlight, d.outstanding, len(d.parked), d.batchLimit
+	st.InFlight, st.Batches, st.Suspects, st.BatchLimit = d.inFlight, d.outstanding, len(d.quarantine), d.batchLimit
 	st.Concurrency, st.LateRestamped, st.LateUndecided = concurrency, restamped, undecided
 	if until.After(d.now()) {
 		st.DeliveryPaused = until
@@ -311,7 +311,7 @@ func (d *Worker) fill(carry []item) (batch, rest []item, err error) {
 	return items[:n:n], items[n:], nil
 }
 
-// unpack appends the items of a record's events. A record that cannot be read is set aside: it must not stop others.
+// unpack appends the items of a record's events. A record that cannot be read is dead-lettered: it must not stop others.
 func (d *Worker) unpack(items []item, r spool.Record) []item {
 	switch d.late.decide(r) {
 	case sendNow:

@@ -216,7 +216,7 @@ func TestPoisonDoesNotStopOthers(t *testing.T) {
 	}
 	r.records(5000)
 	r.d.Start()
-	r.until("the poison is set aside", func() bool {
+	r.until("the poison is dead-lettered", func() bool {
 		st := r.spool.Stats()
 		if st.Rejected < 30 && st.Pending <= 30 {
 			r.records(10) // it is known by others passing beside it: they must not run out

@@ -224,7 +224,7 @@ const (
 	undecided          // delivery stops before Lago could be asked
 )
 
-// decide says what to do with a record, once and before it is first sent.
+// decide returns what to do with a record, once and before it is first sent.
 func (l *lateness) decide(r spool.Record) decision {
 	l.mu.Lock()
 	on, fresh := l.on, l.fresh(r)
@@ -281,7 +281,7 @@ func (l *lateness) figures() (restamped, undecided int64) {
 }
 
 // periodStart returns when the subscription's open billing period began. It waits for a Lago that is down: nothing can
-// be sent then anyway. What Lago does not know or does not tell is not known.
+// be sent then anyway. What Lago does not report is unknown.
 func (l *lateness) periodStart(sub string) (start time.Time, known bool) {
 	l.mu.Lock()
 	p, ok := l.periods[sub]

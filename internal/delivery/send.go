@@ -16,10 +16,10 @@ const (
 	refusalsToDrop = 3    // 400 or 413 of a single event
 	failuresToDrop = 4    // 500 of a single event
 	blockedToDrop  = 10   // another 5xx of a single event, each time with others passing in between
-	witnesses      = 2    // times that others passed between two failures on the way to a single event's 500
-	dryToForget    = 5    // failures in a row with nothing passing, after which those times count no more
+	isolatedToDrop = 2    // times that others passed between two failures on the way to a single event's 500
+	outageToForget = 5    // failures in a row with nothing passing, after which those times count no more
 	refusalsInARow = 5    // single events refused with no other passing: from then on it is not the events' fault
-	parkedMost     = 1000 // single events that wait apart
+	quarantineMax  = 1000 // single events that wait apart
 )
 
 // entry is a claimed record whose events are under way. delivery.mu guards it.
@@ -38,45 +38,45 @@ type item struct {
 	body  []byte
 }
 
-// piece is a batch or a part of one, on its way.
-type piece struct {
-	items []item
-	due   time.Time
-	tries int // calls made for it or for the batch it was a part of
+// batch is a batch or a part of one, on its way.
+type batch struct {
+	items    []item
+	due      time.Time
+	attempts int // calls made for it or for the batch it was a part of
 	// Whether others pass is what tells a bad event from a bad day.
-	last    int64 // delivery.passed at the latest failure
-	witness int   // failures with others passing since the one before
-	dry     int   // failures in a row with nothing passing
-	suspect int   // failures that a single event can cause
-	alone   int   // such failures as a single event
+	last     int64 // delivery.passed at the latest failure
+	isolated int   // failures with others passing since the one before
+	outage   int   // failures in a row with nothing passing
+	suspect  int   // failures that a single event can cause
+	single   int   // such failures as a single event
 }
 
 // failed notes a failure, and reports whether others passed since the one before.
-func (p *piece) failed(passed int64) bool {
-	others := p.tries > 1 && passed > p.last
+func (p *batch) failed(passed int64) bool {
+	others := p.attempts > 1 && passed > p.last
 	p.last = passed
 	if others {
-		p.witness++
-		p.dry = 0
+		p.isolated++
+		p.outage = 0
 		return true
 	}
-	p.dry++
-	if p.dry >= dryToForget {
-		p.witness = 0
+	p.outage++
+	if p.outage >= outageToForget {
+		p.isolated = 0
 	}
 	return false
 }
 
-func (p piece) split() []piece {
+func (p batch) split() []batch {
 	a, b := p, p
 	half := len(p.items) / 2
 	a.items, b.items = p.items[:half:half], p.items[half:]
-	return []piece{a, b}
+	return []batch{a, b}
 }
 
 // deliver sends a batch until each of its events is through, or delivery stops.
 func (d *Worker) deliver(items []item) {
-	todo := []piece{{items: items}}
+	todo := []batch{{items: items}}
 	for len(todo) > 0 {
 		at := 0
 		for i := range todo {
@@ -93,8 +93,8 @@ func (d *Worker) deliver(items []item) {
 			}
 			return
 		}
-		for _, q := range d.try(p) {
-			if len(q.items) == 1 && (q.alone > 0 || q.witness >= blockedToSplit) && d.park(q) {
+		for _, q := range d.attempt(p) {
+			if len(q.items) == 1 && (q.single > 0 || q.isolated >= blockedToSplit) && d.isolate(q) {
 				continue
 			}
 			todo = append(todo, q)
@@ -102,12 +102,12 @@ func (d *Worker) deliver(items []item) {
 	}
 }
 
-// await waits for the piece's time and for the right to make a call. false: delivery stops.
-func (d *Worker) await(p piece) bool {
+// await waits for the batch's time and for the right to make a call. false: delivery stops.
+func (d *Worker) await(p batch) bool {
 	if wait := p.due.Sub(d.now()); wait > 0 {
 		d.sleep(d.soft, wait, d.wake.wait())
 	}
-	if p.tries > 0 && d.soft.Err() != nil {
+	if p.attempts > 0 && d.soft.Err() != nil {
 		return false
 	}
 	for {
@@ -116,7 +116,7 @@ func (d *Worker) await(p piece) bool {
 		client := d.cfg.Client
 		d.mu.Unlock()
 		if client != nil {
-			return d.pace.acquire(p.tries == 0)
+			return d.limiter.acquire(p.attempts == 0)
 		}
 		select {
 		case <-freed:
@@ -126,46 +126,46 @@ func (d *Worker) await(p piece) bool {
 	}
 }
 
-// park puts a single event that Lago fails on apart, where it waits for its next try without holding a batch's place.
-func (d *Worker) park(p piece) bool {
+// isolate puts a single event that Lago fails on apart, where it waits for its next try without holding a batch's place.
+func (d *Worker) isolate(p batch) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if len(d.parked) >= parkedMost || d.stopped {
+	if len(d.quarantine) >= quarantineMax || d.stopped {
 		return false
 	}
-	d.parked = append(d.parked, p)
-	d.tended.send()
+	d.quarantine = append(d.quarantine, p)
+	d.quarantineChanged.send()
 	return true
 }
 
-// tend tries the parked events, one at a time.
-func (d *Worker) tend() {
+// retryQuarantined tries the events in quarantine, one at a time.
+func (d *Worker) retryQuarantined() {
 	defer func() {
 		d.mu.Lock()
-		parked := d.parked
-		d.parked = nil
+		left := d.quarantine
+		d.quarantine = nil
 		d.mu.Unlock()
-		for _, p := range parked {
+		for _, p := range left {
 			d.abandon(p.items)
 		}
 	}()
 	for d.soft.Err() == nil {
-		changed := d.tended.wait()
+		changed := d.quarantineChanged.wait()
 		d.mu.Lock()
 		at := -1
-		for i := range d.parked {
-			if at < 0 || d.parked[i].due.Before(d.parked[at].due) {
+		for i := range d.quarantine {
+			if at < 0 || d.quarantine[i].due.Before(d.quarantine[at].due) {
 				at = i
 			}
 		}
-		var p piece
+		var p batch
 		wait := time.Duration(0)
 		if at >= 0 {
-			p = d.parked[at]
+			p = d.quarantine[at]
 			wait = p.due.Sub(d.now())
 		}
 		if at >= 0 && wait <= 0 {
-			d.parked = append(d.parked[:at:at], d.parked[at+1:]...)
+			d.quarantine = append(d.quarantine[:at:at], d.quarantine[at+1:]...)
 		}
 		d.mu.Unlock()
 		switch {
@@ -179,24 +179,24 @@ func (d *Worker) tend() {
 		case !d.await(p):
 			d.abandon(p.items)
 		default:
-			for _, q := range d.try(p) {
+			for _, q := range d.attempt(p) {
 				d.mu.Lock()
-				d.parked = append(d.parked, q)
+				d.quarantine = append(d.quarantine, q)
 				d.mu.Unlock()
 			}
 		}
 	}
 }
 
-// try makes one call for the piece, whose turn was acquired, and returns what is left of it to do.
-func (d *Worker) try(p piece) []piece {
+// attempt makes one call for the batch, whose turn was acquired, and returns what is left of it to do.
+func (d *Worker) attempt(p batch) []batch {
 	d.mu.Lock()
 	client, limit := d.cfg.Client, d.batchLimit
 	d.mu.Unlock()
 	if len(p.items) > limit || client == nil {
-		d.pace.release()
+		d.limiter.release()
 		if client == nil || len(p.items) == 1 {
-			return []piece{p}
+			return []batch{p}
 		}
 		return p.split()
 	}
@@ -204,52 +204,52 @@ func (d *Worker) try(p piece) []piece {
 	for i, it := range p.items {
 		bodies[i] = it.body
 	}
-	if p.tries > 0 {
+	if p.attempts > 0 {
 		d.count(Retried, len(bodies))
 		if !lawbreak.SendIdentical {
 			lawbreak.Restamp(bodies, d.now())
 		}
 	}
 	out := client.Batch(d.hard, bodies)
-	d.pace.release()
-	p.tries++
+	d.limiter.release()
+	p.attempts++
 	switch out.Verdict {
 	case lago.Accepted:
 		d.pass(out)
-		d.settle(p.items, fateAccepted, nil)
+		d.resolve(p.items, resultAccepted, nil)
 		return nil
 	case lago.PerEvent:
 		d.pass(out)
 		if !lawbreak.SortRefusals {
-			d.settle(p.items, fateHad, nil)
+			d.resolve(p.items, resultDuplicate, nil)
 			return nil
 		}
 		return d.sort(p, out)
 	default:
 		if d.hard.Err() != nil {
-			return []piece{p} // cut by stop: not Lago's fault
+			return []batch{p} // cut by stop: not Lago's fault
 		}
 		d.fail(client, out)
 		return d.again(p, out)
 	}
 }
 
-// again says what to do after a call that failed or was refused as a whole.
-func (d *Worker) again(p piece, out lago.Outcome) []piece {
+// again returns what to do after a call that failed or was refused as a whole.
+func (d *Worker) again(p batch, out lago.Outcome) []batch {
 	switch out.Verdict {
 	case lago.TooMany:
 		return d.tooMany(p, out)
 	case lago.Stop:
-		d.pace.refused()
-		return []piece{p}
+		d.limiter.refused()
+		return []batch{p}
 	case lago.Poison:
 		return d.suspect(p, out)
 	default:
 		if out.Status == http.StatusTooManyRequests {
-			d.pace.slow(max(out.RetryAfter, backoff(p.tries)))
-			return []piece{p}
+			d.limiter.slow(max(out.RetryAfter, backoff(p.attempts)))
+			return []batch{p}
 		}
-		d.pace.failed()
+		d.limiter.failed()
 		if out.Suspect {
 			return d.suspect(p, out)
 		}
@@ -257,9 +257,9 @@ func (d *Worker) again(p piece, out lago.Outcome) []piece {
 	}
 }
 
-// sort handles a 422 that names events: those that Lago has are done, those it refuses are set aside, and the others go
+// sort handles a 422 that names events: those that Lago has are done, those it refuses are dead-lettered, and the others go
 // again at once, as nothing of the batch was stored.
-func (d *Worker) sort(p piece, out lago.Outcome) []piece {
+func (d *Worker) sort(p batch, out lago.Outcome) []batch {
 	var had, rest, refused []item
 	var faults []eventFault
 	for i, it := range p.items {
@@ -273,16 +273,16 @@ func (d *Worker) sort(p piece, out lago.Outcome) []piece {
 			faults = append(faults, eventFault{Status: out.Status, Error: f.Words})
 		}
 	}
-	d.settle(had, fateHad, nil)
-	d.settle(refused, fateRejected, faults)
+	d.resolve(had, resultDuplicate, nil)
+	d.resolve(refused, resultRejected, faults)
 	if len(rest) == 0 {
 		return nil
 	}
-	return []piece{{items: rest, tries: p.tries, last: d.passed.Load()}}
+	return []batch{{items: rest, attempts: p.attempts, last: d.passed.Load()}}
 }
 
 // tooMany learns that this Lago takes fewer events in a batch.
-func (d *Worker) tooMany(p piece, out lago.Outcome) []piece {
+func (d *Worker) tooMany(p batch, out lago.Outcome) []batch {
 	if len(p.items) == 1 {
 		return d.suspect(p, out)
 	}
@@ -293,18 +293,18 @@ func (d *Worker) tooMany(p piece, out lago.Outcome) []piece {
 	return p.split()
 }
 
-// suspect handles a failure that a single event of the piece can have caused. The event is found by bisection. It is
-// set aside only when it keeps failing alone while others pass, so that a Lago that fails on everything costs nothing.
-func (d *Worker) suspect(p piece, out lago.Outcome) []piece {
+// suspect handles a failure that a single event of the batch can have caused. The event is found by bisection. It is
+// dead-lettered only when it keeps failing alone while others pass, so that a Lago that fails on everything costs nothing.
+func (d *Worker) suspect(p batch, out lago.Outcome) []batch {
 	p.suspect++
 	p.due = time.Time{}
 	if others := p.failed(d.passed.Load()); !others || len(p.items) == 1 || out.RetryAfter > 0 {
-		p.due = d.now().Add(max(backoff(p.tries), min(out.RetryAfter, rateLimitMost)))
+		p.due = d.now().Add(max(backoff(p.attempts), min(out.RetryAfter, rateLimitMost)))
 	}
 	if len(p.items) > 1 {
 		tooLarge := out.Status == http.StatusRequestEntityTooLarge
 		if p.suspect < repeatsToSplit && !tooLarge {
-			return []piece{p}
+			return []batch{p}
 		}
 		p.suspect = repeatsToSplit - 1 // its halves are as suspect: each splits at its next failure
 		if tooLarge {
@@ -312,41 +312,41 @@ func (d *Worker) suspect(p piece, out lago.Outcome) []piece {
 		}
 		return p.split()
 	}
-	p.alone++
+	p.single++
 	if out.Verdict == lago.Retry {
-		if p.alone < failuresToDrop || p.witness < witnesses {
-			return []piece{p}
+		if p.single < failuresToDrop || p.isolated < isolatedToDrop {
+			return []batch{p}
 		}
 	} else {
 		d.mu.Lock()
 		refusals := d.refusals
 		d.mu.Unlock()
-		if p.alone < refusalsToDrop || p.witness == 0 && refusals >= refusalsInARow {
-			return []piece{p}
+		if p.single < refusalsToDrop || p.isolated == 0 && refusals >= refusalsInARow {
+			return []batch{p}
 		}
 	}
 	d.drop(p, out)
 	return nil
 }
 
-// blocked handles a failure that says nothing of the events. Only when the same piece keeps failing while others pass
+// blocked handles a failure that does not depend on the events. Only when the same batch keeps failing while others pass
 // is it taken apart: an event may crash whatever stands between.
-func (d *Worker) blocked(p piece, out lago.Outcome) []piece {
+func (d *Worker) blocked(p batch, out lago.Outcome) []batch {
 	p.failed(d.passed.Load())
-	p.due = d.now().Add(max(backoff(p.tries), min(out.RetryAfter, rateLimitMost)))
+	p.due = d.now().Add(max(backoff(p.attempts), min(out.RetryAfter, rateLimitMost)))
 	switch {
-	case p.witness >= blockedToSplit && len(p.items) > 1:
-		p.witness = blockedToSplit - 1
+	case p.isolated >= blockedToSplit && len(p.items) > 1:
+		p.isolated = blockedToSplit - 1
 		return p.split()
-	case p.witness >= blockedToDrop && len(p.items) == 1 && out.Status >= 500:
+	case p.isolated >= blockedToDrop && len(p.items) == 1 && out.Status >= 500:
 		d.drop(p, out)
 		return nil
 	}
-	return []piece{p}
+	return []batch{p}
 }
 
-// drop sets a single event aside as poison.
-func (d *Worker) drop(p piece, out lago.Outcome) {
+// drop dead-letters a single event.
+func (d *Worker) drop(p batch, out lago.Outcome) {
 	words, err := json.Marshal("poison: " + out.Words)
 	if err != nil {
 		words = nil
@@ -354,5 +354,5 @@ func (d *Worker) drop(p piece, out lago.Outcome) {
 	d.mu.Lock()
 	d.refusals++
 	d.mu.Unlock()
-	d.settle(p.items, fateRejected, []eventFault{{Status: out.Status, Error: words}})
+	d.resolve(p.items, resultRejected, []eventFault{{Status: out.Status, Error: words}})
 }

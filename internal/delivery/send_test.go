@@ -66,7 +66,7 @@ func TestDuplicateAndBadTimestamp(t *testing.T) {
 	assert.EqualValues(t, 2, r.spool.Stats().Finished)
 }
 
-// TestStringDetailsOfAnyIndex has Lago refuse one event of a batch in a plain string: it alone is set aside.
+// TestStringDetailsOfAnyIndex has Lago refuse one event of a batch in a plain string: it alone is dead-lettered.
 func TestStringDetailsOfAnyIndex(t *testing.T) {
 	for _, store := range bothStores {
 		r := newRig(t, testkit.LagoOptions{Store: store})

@@ -12,7 +12,7 @@ const (
 	backoffFirst  = 500 * time.Millisecond
 	backoffMost   = 30 * time.Second
 	breakerMost   = 5 * time.Second // between two calls to a Lago that fails on all
-	probeMost     = time.Minute     // between two looks whether an operator has mended the key
+	probeMost     = time.Minute     // between two looks whether an operator has fixed the key
 	rateLimitMost = 5 * time.Minute // the longest that a Retry-After is believed
 )
 
@@ -61,9 +61,9 @@ func (b *broadcast) send() {
 	}
 }
 
-// pacer bounds the calls made at once. The bound halves when Lago is slowed down or fails, and grows by one with each
+// limiter bounds the calls made at once. The bound halves when Lago is slowed down or fails, and grows by one with each
 // call that passes; while Lago refuses all (a wrong key), one call at a time asks whether it still does.
-type pacer struct {
+type limiter struct {
 	d *Worker
 
 	mu      sync.Mutex
@@ -77,7 +77,7 @@ type pacer struct {
 }
 
 // reset puts a bound in force and forgets what was learned.
-func (p *pacer) reset(most int) {
+func (p *limiter) reset(most int) {
 	p.mu.Lock()
 	p.most, p.limit, p.until, p.probes, p.failing = most, most, time.Time{}, 0, 0
 	p.mu.Unlock()
@@ -85,7 +85,7 @@ func (p *pacer) reset(most int) {
 }
 
 // resume ends a pause.
-func (p *pacer) resume() {
+func (p *limiter) resume() {
 	p.mu.Lock()
 	p.until = time.Time{}
 	p.mu.Unlock()
@@ -94,7 +94,7 @@ func (p *pacer) resume() {
 
 // acquire waits for the right to make a call. It returns false when delivery stops; a first try may still go then,
 // if it need not wait for Lago.
-func (p *pacer) acquire(first bool) bool {
+func (p *limiter) acquire(first bool) bool {
 	for {
 		changed := p.changed.wait()
 		p.mu.Lock()
@@ -124,7 +124,7 @@ func (p *pacer) acquire(first bool) bool {
 	}
 }
 
-func (p *pacer) release() {
+func (p *limiter) release() {
 	p.mu.Lock()
 	p.active--
 	p.mu.Unlock()
@@ -132,7 +132,7 @@ func (p *pacer) release() {
 }
 
 // passed notes that Lago takes events, and how many calls it says are left.
-func (p *pacer) passed(remaining int, reset time.Duration) {
+func (p *limiter) passed(remaining int, reset time.Duration) {
 	defer p.changed.send()
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -144,7 +144,7 @@ func (p *pacer) passed(remaining int, reset time.Duration) {
 }
 
 // failed notes that a call failed. When all do, for long, a call is made once in a while, however many wait.
-func (p *pacer) failed() {
+func (p *limiter) failed() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.limit = max(p.limit/2, 1)
@@ -155,7 +155,7 @@ func (p *pacer) failed() {
 }
 
 // slow notes that Lago's rate limit was met: it holds for all calls.
-func (p *pacer) slow(wait time.Duration) {
+func (p *limiter) slow(wait time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.limit = max(p.limit/2, 1)
@@ -165,7 +165,7 @@ func (p *pacer) slow(wait time.Duration) {
 }
 
 // refused notes that Lago refuses all. Calls that were under way together count as one.
-func (p *pacer) refused() {
+func (p *limiter) refused() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.limit = 1
@@ -176,7 +176,7 @@ func (p *pacer) refused() {
 	p.until = p.d.now().Add(min(2*backoff(p.probes), probeMost))
 }
 
-func (p *pacer) figures() (limit int, until time.Time) {
+func (p *limiter) figures() (limit int, until time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.limit, p.until

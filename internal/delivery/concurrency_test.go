@@ -25,7 +25,7 @@ func TestBackoffGrowsToItsBound(t *testing.T) {
 
 func TestPaceFollowsLago(t *testing.T) {
 	r := newRig(t, testkit.LagoOptions{})
-	p := &r.d.pace
+	p := &r.d.limiter
 	limit := func() int { n, _ := p.figures(); return n }
 	pause := func() time.Duration { _, until := p.figures(); return until.Sub(r.clock.now()) }
 	assert.Equal(t, 8, limit())

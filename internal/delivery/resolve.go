@@ -16,22 +16,22 @@ const (
 	failuresToAlarm = 3    // failed calls in a row before a line is logged
 )
 
-// fate is what became of an event.
-type fate uint8
+// eventResult is how delivery of an event ended.
+type eventResult uint8
 
 const (
-	fateAccepted fate = iota
-	fateHad
-	fateRejected
-	fateAbandoned
+	resultAccepted eventResult = iota
+	resultDuplicate
+	resultRejected
+	resultAbandoned
 )
 
-// eventFault is why an event was rejected, as it stands in the note of its record.
+// eventFault is why an event was rejected, as the note of its record has it.
 type eventFault struct {
 	Event         int             `json:"event"` // its place in the record
 	TransactionID string          `json:"transaction_id,omitempty"`
 	Status        int             `json:"status,omitempty"` // Lago's
-	Error         json.RawMessage `json:"error,omitempty"`  // Lago's words
+	Error         json.RawMessage `json:"error,omitempty"`  // Lago's error
 }
 
 // Rejection is the note of a rejected record.
@@ -48,9 +48,9 @@ func noteOf(text string) []byte {
 	return b
 }
 
-// settle notes what became of events, and finishes the records that have no event left. faults are those of rejected
+// resolve notes how delivery of events ended, and finishes the records that have no event left. faults are those of rejected
 // items, in the same order.
-func (d *Worker) settle(items []item, f fate, faults []eventFault) {
+func (d *Worker) resolve(items []item, f eventResult, faults []eventFault) {
 	if len(items) == 0 {
 		return
 	}
@@ -61,15 +61,15 @@ func (d *Worker) settle(items []item, f fate, faults []eventFault) {
 		e := it.entry
 		e.left--
 		switch f {
-		case fateAccepted, fateHad:
-		case fateRejected:
+		case resultAccepted, resultDuplicate:
+		case resultRejected:
 			fault := eventFault{}
 			if i < len(faults) {
 				fault = faults[i]
 			}
 			fault.Event, fault.TransactionID = it.index, record.Event(it.body).ID()
 			e.faults = append(e.faults, fault)
-		case fateAbandoned:
+		case resultAbandoned:
 			e.abandoned = true
 		}
 		if e.left > 0 {
@@ -86,13 +86,13 @@ func (d *Worker) settle(items []item, f fate, faults []eventFault) {
 	}
 	d.mu.Unlock()
 	switch f {
-	case fateAccepted:
+	case resultAccepted:
 		d.count(Accepted, len(items))
-	case fateHad:
+	case resultDuplicate:
 		d.count(Duplicate, len(items))
-	case fateRejected:
+	case resultRejected:
 		d.count(Rejected, len(items))
-	case fateAbandoned:
+	case resultAbandoned:
 	}
 	if len(released) > 0 {
 		d.spool.Release(released...)
@@ -100,11 +100,11 @@ func (d *Worker) settle(items []item, f fate, faults []eventFault) {
 	for _, e := range rejected {
 		note, err := json.Marshal(Rejection{Events: e.faults})
 		if err != nil {
-			note = noteOf("Lago's words cannot be written as JSON: " + err.Error())
+			note = noteOf("Lago's error cannot be written as JSON: " + err.Error())
 		}
 		d.late.rejected(e.settled)
 		d.reject(e.seq, note)
-		d.log.Error("Lago refuses the events of a record; it is set aside", zap.Uint64("record", e.seq), zap.ByteString("why", note))
+		d.log.Error("Lago refuses the events of a record; it is dead-lettered", zap.Uint64("record", e.seq), zap.ByteString("why", note))
 	}
 	if len(done) > 0 {
 		d.done(done)
@@ -112,7 +112,7 @@ func (d *Worker) settle(items []item, f fate, faults []eventFault) {
 }
 
 // abandon gives events up for now: their records stay pending.
-func (d *Worker) abandon(items []item) { d.settle(items, fateAbandoned, nil) }
+func (d *Worker) abandon(items []item) { d.resolve(items, resultAbandoned, nil) }
 
 // done notes in the spool that Lago has the records. It tries until it is written: what is not noted is sent again.
 func (d *Worker) done(seqs []uint64) {
@@ -120,7 +120,7 @@ func (d *Worker) done(seqs []uint64) {
 }
 
 func (d *Worker) reject(seq uint64, note []byte) {
-	d.persist("setting a record aside", func() error { return d.spool.Reject(seq, note) })
+	d.persist("dead-lettering a record", func() error { return d.spool.Reject(seq, note) })
 }
 
 func (d *Worker) persist(what string, write func() error) {
@@ -140,7 +140,7 @@ func (d *Worker) persist(what string, write func() error) {
 // pass notes that Lago takes events.
 func (d *Worker) pass(out lago.Outcome) {
 	d.passed.Add(1)
-	d.pace.passed(out.Remaining, out.RetryAfter)
+	d.limiter.passed(out.Remaining, out.RetryAfter)
 	d.mu.Lock()
 	long := d.failures >= 2*d.maxInFlight
 	stopped := d.figures.Stopped != ""
@@ -187,7 +187,7 @@ func (d *Worker) note(words string, alarm bool) {
 	d.mu.Unlock()
 	switch {
 	case alarm && stopped:
-		d.log.Error("Lago refuses all events; they are kept until this is mended", zap.String("error", words))
+		d.log.Error("Lago refuses all events; they are kept until this is fixed", zap.String("error", words))
 	case alarm:
 		d.log.Error("delivery to Lago", zap.String("error", words))
 	}
