@@ -284,7 +284,7 @@ func TestNoChunkWaitsForTheNext(t *testing.T) {
 
 // TestMadeUpNamesMakeNoMetrics calls for models that the client made up: no label holds its text.
 func TestMadeUpNamesMakeNoMetrics(t *testing.T) {
-	up := upstreamServer(t, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusOK) })
+	up := upstreamServer(t, func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "{}") })
 	g := gateway.Start(t, "\tmetrics", openSite(t.TempDir(), "", "model any/* {\nbackend openai "+up.URL+"/v1\n}"))
 	metrics := func() (ours []string) {
 		a, err := (&gateway.Gateway{T: t, Addr: g.Admin}).Do(http.MethodGet, "/metrics", "", "")

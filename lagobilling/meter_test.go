@@ -295,8 +295,8 @@ func TestOutcomes(t *testing.T) {
 			panic(http.ErrAbortHandler)
 		})},
 		{name: "stream without its end", outcome: record.OutcomeCut, source: usage.Estimated, route: chatRoute(chunked(stream, sseStart))},
-		{name: "empty answer of stated length", outcome: record.OutcomeCut, source: usage.Estimated, route: chatRoute(plain("", ""))},
-		{name: "empty answer without a length", outcome: record.OutcomeCut, source: usage.Estimated, route: chatRoute(chunked(""))},
+		{name: "empty answer of stated length", outcome: record.OutcomeError, source: usage.Estimated, notBilled: record.NotBilledError, route: chatRoute(plain("", ""))},
+		{name: "empty answer without a length", outcome: record.OutcomeError, source: usage.Estimated, notBilled: record.NotBilledError, route: chatRoute(chunked(""))},
 		{name: "stream cut after its usage", outcome: record.OutcomeCut, source: usage.Reported, broken: true, route: chatRoute(func(w http.ResponseWriter, r *http.Request) {
 			chunked(stream, sseStart, sseUsage)(w, r)
 			panic(http.ErrAbortHandler)

@@ -239,12 +239,12 @@ func (m *meter) outcome(how ending, res *usage.Result) string {
 	switch {
 	case m.clientGone() && !failure(status):
 		return record.OutcomeClientGone
-	case failure(status), status == 0, res.Error && !seen:
+	case failure(status), status == 0, res.Error && !seen, m.call.Attempt().Failed():
 		return record.OutcomeError
 	case res.Error:
 		return record.OutcomeCut
 	case m.bytes == 0 && status == http.StatusOK && !m.head && m.endpoint().Billing == llm.Billable:
-		return record.OutcomeCut // no answer of a model is empty
+		return record.OutcomeError // no answer of a model is empty
 	case how == ended:
 		return record.OutcomeCompleted
 	case how == answered && m.handlerErr == nil && m.left <= 0 && (res.Complete || !m.framed):

@@ -6,16 +6,15 @@ import (
 	"net/http"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 )
 
-// TestPiecesAsTheyCome reads the header and each piece of an answer before its provider sends the next.
+// TestPiecesAsTheyCome reads the header with the first piece of an answer, and each piece before its provider sends the next.
 func TestPiecesAsTheyCome(t *testing.T) {
 	for _, media := range []string{"text/event-stream", "application/x-ndjson", "application/json"} {
 		t.Run(media, func(t *testing.T) {
-			pieces := make(chan string)
+			pieces := make(chan string, 1)
 			u := newUpstream(t, func(w http.ResponseWriter, _ *http.Request) {
 				w.Header().Set("Content-Type", media)
 				flusher := w.(http.Flusher)
@@ -34,11 +33,14 @@ func TestPiecesAsTheyCome(t *testing.T) {
 			req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, g.URL+"/v1/chat/completions", strings.NewReader(chat))
 			require.NoError(t, err)
 			req.Header.Set("Content-Type", "application/json")
-			client := &http.Client{Timeout: 10 * time.Second}
-			resp, err := client.Do(req)
+			sent := []string{"data: {}\n\n", "data: a longer one\n\n", "x"}
+			pieces <- sent[0]
+			resp, err := http.DefaultTransport.RoundTrip(req)
 			require.NoError(t, err)
-			for _, piece := range []string{"data: {}\n\n", "data: a longer one\n\n", "x"} {
-				pieces <- piece
+			for i, piece := range sent {
+				if i > 0 {
+					pieces <- piece
+				}
 				got := make([]byte, len(piece))
 				_, err := io.ReadFull(resp.Body, got)
 				require.NoError(t, err)

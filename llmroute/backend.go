@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math/big"
+	"net/http"
 	"net/url"
 	"slices"
 	"strings"
@@ -49,6 +50,10 @@ type Backend struct {
 
 	// Timeout is how long the first byte of the answer may take, from 1ms to 24h. Default: no bound.
 	Timeout string `json:"timeout,omitempty"`
+
+	// RetryOn are statuses of 401, 402 and 403 after which the next backend is asked: the provider refuses this backend's key, or
+	// its account has no credit. Each is logged as an error and counted. Default: none, such an answer is passed on.
+	RetryOn []string `json:"retry_on,omitempty"`
 
 	// Prices are in USD per million units, by the kinds of docs/prices.md. Default: those of the price data.
 	Prices map[string]string `json:"prices,omitempty"`
@@ -181,6 +186,13 @@ func (b *Backend) resolve(preset *provider.Preset) error {
 	if b.sender.Timeout, err = setting.Duration("timeout", b.Timeout, 0, time.Millisecond, maxTimeout); err != nil {
 		return err
 	}
+	for _, written := range b.RetryOn {
+		status, err := keyStatus(written)
+		if err != nil {
+			return err
+		}
+		b.sender.RetryOn = append(b.sender.RetryOn, status)
+	}
 	b.prices = make(map[string]string, len(b.Prices))
 	for kind, amount := range b.Prices {
 		if b.prices[kind], err = setting.Resolve("price "+kind, amount); err != nil {
@@ -191,6 +203,23 @@ func (b *Backend) resolve(preset *provider.Preset) error {
 		}
 	}
 	return price.CheckWritten(b.prices)
+}
+
+// keyStatus resolves a status by which a provider refuses a key.
+func keyStatus(written string) (int, error) {
+	text, err := setting.Resolve("retry_on", written)
+	if err != nil {
+		return 0, err
+	}
+	switch text {
+	case "401":
+		return http.StatusUnauthorized, nil
+	case "402":
+		return http.StatusPaymentRequired, nil
+	case "403":
+		return http.StatusForbidden, nil
+	}
+	return 0, fmt.Errorf("retry_on %s: use 401, 402 or 403", text)
 }
 
 // options returns the values that only some providers have.

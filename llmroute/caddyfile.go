@@ -45,6 +45,7 @@ func parseCaddyfile(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 //	            order <n>
 //	            price <kind> <USD per million>
 //	            timeout <duration>
+//	            retry_on <statuses...>
 //	            api_version <version>
 //	            region <name>
 //	            project <id>
@@ -233,6 +234,16 @@ func (b *Backend) unmarshalOwn(d *caddyfile.Dispenser, seen setting.Seen) (bool,
 		return true, seen.Value(d, &b.Delay, lasting(0, maxDelay))
 	case "timeout":
 		return true, seen.Value(d, &b.Timeout, lasting(time.Millisecond, maxTimeout))
+	case "retry_on":
+		if err := setting.List(d, &b.RetryOn); err != nil {
+			return true, err
+		}
+		for _, status := range b.RetryOn {
+			if err := setting.Check(d, status, func(s string) error { _, err := keyStatus(s); return err }); err != nil {
+				return true, err
+			}
+		}
+		return true, nil
 	case "weight":
 		return true, seen.Value(d, &b.Weight, count(1))
 	case "order":

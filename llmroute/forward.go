@@ -4,6 +4,7 @@ import (
 	"context"
 	"math/rand/v2"
 	"net/http"
+	"strconv"
 	"time"
 
 	"go.uber.org/zap"
@@ -50,6 +51,9 @@ func (h *Handler) forward(w http.ResponseWriter, r *http.Request, d *dispatch) *
 			Attempt: begun, Metered: d.call.Metered, Last: last, Refused: refused,
 			Call: provider.Call{Endpoint: d.endpoint, Body: d.body, Upstream: target.Upstream, Query: r.URL.RawQuery},
 		})
+		if res.KeyRefused != 0 {
+			h.keyRefused(target, res.KeyRefused)
+		}
 		if res.Err == nil {
 			return nil
 		}
@@ -67,6 +71,13 @@ func (h *Handler) forward(w http.ResponseWriter, r *http.Request, d *dispatch) *
 			d.attempts = d.attempts[1:]
 		}
 	}
+}
+
+// keyRefused reports that a provider refuses a backend's key.
+func (h *Handler) keyRefused(t *llm.Target, status int) {
+	keysRefused.WithLabelValues(t.Model, t.Backend, strconv.Itoa(status)).Inc()
+	h.logger.Error("the provider refuses the backend's key",
+		zap.String("model", t.Model), zap.String("backend", t.Backend), zap.String("base_url", t.BaseURL), zap.Int("status", status))
 }
 
 // wait pauses before a backend is asked again, as long as its answer asked for if that is short. It returns false when the

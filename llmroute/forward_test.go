@@ -6,10 +6,12 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/require"
 
 	"github.com/tollgate-llm/tollgate/internal/llm"
@@ -223,6 +225,53 @@ func TestWhatIsNotRetried(t *testing.T) {
 		require.Equal(t, status, resp.StatusCode)
 		require.Len(t, first.requests(), 1)
 		require.Empty(t, second.requests())
+	}
+}
+
+// TestRefusedKeys goes to the next backend where a provider refuses a backend's key and retry_on names the status, and counts it.
+func TestRefusedKeys(t *testing.T) {
+	for _, status := range []int{401, 402, 403} {
+		first, second := newUpstream(t, respond(status, `{"error":"no credit"}`)), newUpstream(t, respond(200, answered))
+		g := start(t, fmt.Sprintf(`llmroute {
+			model m {
+				backend openai %[1]s {
+					order 1
+					retry_on %[3]d
+				}
+				backend openai %[2]s {
+					order 2
+				}
+			}
+			model alone {
+				backend openai %[1]s {
+					retry_on 401 402
+					retry_on 403
+				}
+			}
+		}`, first.URL, second.URL, status))
+		counted := func(model string) float64 {
+			registry := prometheus.NewRegistry()
+			require.NoError(t, registerMetrics(registry))
+			families, err := registry.Gather()
+			require.NoError(t, err)
+			for _, f := range families {
+				for _, m := range f.GetMetric() {
+					if labels := m.GetLabel(); labels[1].GetValue() == model && labels[2].GetValue() == strconv.Itoa(status) {
+						return m.GetCounter().GetValue()
+					}
+				}
+			}
+			return 0
+		}
+		before, beforeAlone := counted("m"), counted("alone")
+		resp, body := g.post(t, "/v1/chat/completions", chat)
+		require.Equal(t, 200, resp.StatusCode)
+		require.JSONEq(t, answered, body)
+		require.Equal(t, "openai-2", g.last().Target().Backend)
+		resp, body = g.post(t, "/v1/chat/completions", `{"model":"alone"}`)
+		require.Equal(t, status, resp.StatusCode, "the last failure is passed on as it came")
+		require.JSONEq(t, `{"error":"no credit"}`, body)
+		require.Equal(t, []float64{before + 1, beforeAlone + 1}, []float64{counted("m"), counted("alone")})
 	}
 }
 

@@ -120,6 +120,9 @@ func (h *Handler) Provision(ctx caddy.Context) (err error) {
 		}
 		h.users = append(h.users, http.CanonicalHeaderKey(name))
 	}
+	if err := registerMetrics(ctx.GetMetricsRegistry()); err != nil {
+		return err
+	}
 	for _, m := range h.Models {
 		if err := m.provision(ctx); err != nil {
 			return err

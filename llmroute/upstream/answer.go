@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"strings"
 	"sync"
 
 	"github.com/tollgate-llm/tollgate/internal/llm"
@@ -56,15 +57,108 @@ type answer struct {
 	attempt   *llm.Attempt
 	client    *client
 	unbounded bool // the answer's length is not stated
+
+	piece *[]byte // holds first
+	first []byte  // what begin read and Read has not returned yet
+	err   error   // what begin met after it
+	scan  *eventScan
+}
+
+// firstPiece is how much of an answer is read before it is passed on. net/http's buffer has no more.
+const firstPiece = 4 << 10
+
+var firstPieces = sync.Pool{New: func() any { b := make([]byte, firstPiece); return &b }}
+
+var (
+	errEmpty   = errors.New("the answer is empty")
+	errNoEvent = errors.New("the stream ended without an event")
+)
+
+// begin reads the first piece of an answer that has to have one. Until then nothing of it has been passed on, so that another
+// attempt can follow.
+func (b *answer) begin(contentType string) error {
+	if strings.HasPrefix(contentType, "text/event-stream") {
+		b.scan = new(eventScan)
+	}
+	b.piece = firstPieces.Get().(*[]byte)
+	n, err := 0, error(nil)
+	for n == 0 && err == nil {
+		n, err = b.ReadCloser.Read(*b.piece)
+	}
+	b.first, b.err = (*b.piece)[:n], err
+	switch {
+	case n == 0 && errors.Is(err, io.EOF):
+		err = errEmpty
+	case n == 0:
+	case b.scan != nil && !b.scan.found(b.first) && errors.Is(err, io.EOF):
+		err = errNoEvent
+	default:
+		return nil
+	}
+	b.release()
+	return err
+}
+
+// release returns the buffer of the first piece.
+func (b *answer) release() {
+	firstPieces.Put(b.piece)
+	b.first, b.piece = nil, nil
+}
+
+// next reads what comes next: of the first piece, and then of the connection.
+func (b *answer) next(p []byte) (n int, err error) {
+	if b.piece != nil {
+		n = copy(p, b.first)
+		if b.first = b.first[n:]; len(b.first) > 0 {
+			return n, nil
+		}
+		b.release()
+		return n, b.err
+	}
+	if b.err != nil {
+		return 0, b.err
+	}
+	n, err = b.ReadCloser.Read(p)
+	if b.scan != nil && !b.scan.found(p[:n]) && errors.Is(err, io.EOF) {
+		b.attempt.SetFailed()
+		err = errNoEvent
+	}
+	return n, err
+}
+
+// eventScan finds out whether a text/event-stream holds an event. Comments, which keep a connection alive, are none.
+type eventScan struct {
+	event  bool
+	inLine bool // within a line that is none of an event
+}
+
+// found takes the next bytes of the stream and reports whether an event has begun.
+func (s *eventScan) found(p []byte) bool {
+	for i := 0; i < len(p) && !s.event; i++ {
+		switch c := p[i]; {
+		case c == '\n' || c == '\r':
+			s.inLine = false
+		case s.inLine:
+		case c == ':' || c == 'r' || c == 'i': // a comment, `retry` or `id`
+			s.inLine = true
+		case c == 0xef || c == 0xbb || c == 0xbf || c == ' ': // a byte order mark
+		default:
+			s.event = true
+		}
+	}
+	return s.event
 }
 
 func (b *answer) Read(p []byte) (int, error) {
 	for {
-		n, err := b.ReadCloser.Read(p)
+		if len(p) == 0 {
+			return 0, nil
+		}
+		n, err := b.next(p)
 		if errors.Is(err, io.EOF) {
 			b.attempt.SetAnswerRead()
 		}
-		if err != nil || !b.unbounded || len(p) == 0 {
+		if err != nil || !b.unbounded {
 			return n, err
 		}
 		if n == 0 {

@@ -37,6 +37,7 @@ type Result struct {
 	Status     int           // the status of an answer that was not passed on; 0 where none came
 	RetryAfter time.Duration // what that answer asked to wait
 	Refused    bool          // it refused the prompt, and Attempt.Refused wants another attempt
+	KeyRefused int           // the status of Backend.RetryOn that was answered, passed on or not; 0 when none was
 	Spent      bool          // the body cannot be sent again
 }
 
@@ -47,7 +48,8 @@ type exchange struct {
 	client  client
 	header  http.Header // the client's
 	payload *body.Payload
-	asks    bool // the payload carries a stream_options.include_usage that the client did not ask for
+	sending *sending // the request that was sent last
+	asks    bool     // the payload carries a stream_options.include_usage that the client did not ask for
 	result  Result
 }
 
@@ -62,7 +64,7 @@ func (b *Backend) Send(w http.ResponseWriter, r *http.Request, a Attempt) Result
 		err = fmt.Errorf("the backend refused the prompt with %d", x.result.Status)
 	}
 	if err == nil {
-		return Result{}
+		return Result{KeyRefused: x.result.KeyRefused}
 	}
 	if x.result.Status != 0 || r.Context().Err() == nil { // an attempt that was cut short by a hang-up did not fail
 		x.SetFailed()

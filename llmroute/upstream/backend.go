@@ -23,6 +23,8 @@ type Backend struct {
 	Auth []string
 	// Timeout is how long the first byte of the answer may take; 0 for any time.
 	Timeout time.Duration
+	// RetryOn are the statuses of 401, 402 and 403 that are failures: the provider refuses the backend's key.
+	RetryOn []int
 	// Instead answers in place of the network; nil where there is a network to ask.
 	Instead http.RoundTripper
 

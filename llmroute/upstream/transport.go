@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -96,6 +97,10 @@ func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
 		next = b.Instead
 	}
 	resp, err := x.send(next, r.WithContext(x.watch(ctx)))
+	if err != nil && ctx.Err() == nil && x.stale(err) {
+		t.closeIdle() // those that are left may have been closed by the backend too
+		resp, err = x.send(next, r.WithContext(x.watch(withExchange(ctx, x))))
+	}
 	if err == nil && x.asks && optionsRefused(resp) {
 		x.prepare(false)
 		// It was the option only if the call passes without it: no client may take the usage of others away.
@@ -121,7 +126,7 @@ func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
 		x.result.Status, resp.StatusCode = resp.StatusCode, statusKept
 		return resp, nil
 	}
-	if resp, err = x.judge(resp); err == nil && !b.headerShown {
+	if resp, err = x.judge(r.Context(), resp); err == nil && !b.headerShown {
 		// The reverse proxy encodes what it has of the request for a log that is off. It needs none of this any more.
 		r.Header, r.TLS = nil, nil
 	}
@@ -155,13 +160,22 @@ func failed(ctx context.Context, err error) *failure {
 }
 
 // judge passes an answer on, or keeps it back because another attempt is to be made.
-func (x *exchange) judge(resp *http.Response) (*http.Response, error) {
+func (x *exchange) judge(ctx context.Context, resp *http.Response) (*http.Response, error) {
 	if resp.StatusCode == http.StatusSwitchingProtocols {
 		return nil, errors.Join(&failure{reason: "the backend switched protocols unasked"}, resp.Body.Close())
 	}
-	if x.Last || !goesOn(resp.StatusCode) || x.payload.Spent() {
+	if slices.Contains(x.backend.RetryOn, resp.StatusCode) {
+		x.result.KeyRefused = resp.StatusCode
+	}
+	if x.Last || !goesOn(resp.StatusCode) && x.result.KeyRefused == 0 || x.payload.Spent() {
+		a := &answer{ReadCloser: resp.Body, attempt: x.Attempt.Attempt, client: &x.client, unbounded: resp.ContentLength < 0}
+		if hasBody(resp) {
+			if err := a.begin(resp.Header.Get("Content-Type")); err != nil {
+				return nil, unbegun(ctx, resp, err)
+			}
+		}
 		x.SetAnswered()
-		resp.Body = &answer{ReadCloser: resp.Body, attempt: x.Attempt.Attempt, client: &x.client, unbounded: resp.ContentLength < 0}
+		resp.Body = a
 		for _, name := range removed {
 			delete(resp.Header, name)
 		}
@@ -188,6 +202,20 @@ func (x *exchange) judge(resp *http.Response) (*http.Response, error) {
 	return nil, &failure{reason: reason}
 }
 
+// hasBody reports whether an answer is one of a model, which is never empty.
+func hasBody(resp *http.Response) bool {
+	return resp.StatusCode >= http.StatusOK && resp.StatusCode < http.StatusMultipleChoices && resp.StatusCode != http.StatusNoContent
+}
+
+// unbegun is the error of an answer of which only the header came.
+func unbegun(ctx context.Context, resp *http.Response, err error) error {
+	err = errors.Join(err, resp.Body.Close())
+	if ctx.Err() != nil {
+		return err // the client hung up
+	}
+	return &failure{reason: fmt.Sprintf("the backend answered %d, and then: %v", resp.StatusCode, err)}
+}
+
 // removed are headers of answers that are not for the client: the provider's cookies, the names of the operator's account,
 // and answers about cross-origin calls, which the gateway gives itself.
 var removed = [...]string{
@@ -211,6 +239,13 @@ func retryAfter(h http.Header) time.Duration {
 		return 0
 	}
 	return d
+}
+
+// closeIdle closes the connections to the backend that no call uses.
+func (t *Transport) closeIdle() {
+	if inner, ok := t.next.(*reverseproxy.HTTPTransport); ok {
+		inner.Transport.CloseIdleConnections()
+	}
 }
 
 // ProxyProtocolEnabled passes the question on.

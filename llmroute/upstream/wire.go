@@ -2,11 +2,14 @@ package upstream
 
 import (
 	"context"
+	"errors"
 	"net"
 	"net/http"
 	"net/http/httptrace"
 	"slices"
 	"sync/atomic"
+	"syscall"
+	"time"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
@@ -70,6 +73,20 @@ type sending struct {
 	attempt *llm.Attempt
 	chunked bool // the request's length is not stated
 	now     atomic.Pointer[writing]
+
+	reused   bool          // the connection had served before
+	idle     time.Duration // since then
+	answered atomic.Bool   // a byte of an answer came
+}
+
+// idleLong is from when on a connection that is reset may be one that was given up for being idle.
+const idleLong = time.Second
+
+// stale reports whether a request failed because the backend, or what is between, had closed the connection meanwhile, and can
+// be sent again. A backend that resets a connection in use has failed.
+func (x *exchange) stale(err error) bool {
+	s := x.sending
+	return s.reused && !s.answered.Load() && x.payload.Whole() && (s.idle >= idleLong || !errors.Is(err, syscall.ECONNRESET))
 }
 
 // writing is the request on its way onto one connection.
@@ -131,6 +148,7 @@ func (c traced) Value(key any) any {
 // watch reports to the attempt when its payload was written upstream, whole. What it watched before no longer counts.
 func (x *exchange) watch(ctx context.Context) context.Context {
 	s := &sending{attempt: x.Attempt.Attempt, chunked: x.payload.Len() < 0}
+	x.sending = s
 	trace := new(httptrace.ClientTrace)
 	if before := httptrace.ContextClientTrace(ctx); before != nil {
 		*trace = *before
@@ -138,7 +156,7 @@ func (x *exchange) watch(ctx context.Context) context.Context {
 	} else {
 		ctx = httptrace.WithClientTrace(ctx, trace)
 	}
-	connecting, connected, wrote := trace.GetConn, trace.GotConn, trace.WroteRequest
+	connecting, connected, wrote, answered := trace.GetConn, trace.GotConn, trace.WroteRequest, trace.GotFirstResponseByte
 	trace.GetConn = func(addr string) {
 		if connecting != nil {
 			connecting(addr)
@@ -149,7 +167,14 @@ func (x *exchange) watch(ctx context.Context) context.Context {
 		if connected != nil {
 			connected(info)
 		}
+		s.reused, s.idle = info.Reused, info.IdleTime
 		s.connected(info.Conn)
+	}
+	trace.GotFirstResponseByte = func() {
+		if answered != nil {
+			answered()
+		}
+		s.answered.Store(true)
 	}
 	trace.WroteRequest = func(info httptrace.WroteRequestInfo) {
 		if wrote != nil {
