@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -145,4 +146,37 @@ func TestFixedPayer(t *testing.T) {
 	call(http.StatusOK, fixed, 0)
 	w.Settled(calls + 1)
 	require.Equal(t, 3, w.Lago.BilledCount("victim", "llm"))
+}
+
+// TestUnknownPayersAtOnce calls 400 times at once, each time for another payer that Lago does not know: no call goes upstream.
+func TestUnknownPayersAtOnce(t *testing.T) {
+	w := gateway.NewWorld(t, testkit.LagoOptions{})
+	w.Gateway = gateway.Start(t, "", fmt.Sprintf("lagobilling {\n api_base %s\n api_key %s\n event_code llm\n payer_check reject\n spool %s\n}\nllmroute {\n anonymous\n model m {\n backend openai %s/v1 {\n api_key %s\n }\n }\n}\n",
+		w.Lago.URL, w.Lago.Key(), t.TempDir(), w.Provider.URL, gateway.ProviderKey))
+	const calls = 400
+	answers := make(chan gateway.Answer, calls)
+	var all sync.WaitGroup
+	for i := range calls {
+		all.Go(func() {
+			a, err := w.Do(http.MethodPost, "/v1/chat/completions", "", gateway.Chat("m", "hi", false), "X-Litellm-End-User-Id", fmt.Sprint("stranger-", i))
+			if err != nil {
+				a.Body = err.Error()
+			}
+			answers <- a
+		})
+	}
+	all.Wait()
+	close(answers)
+	for a := range answers {
+		switch a.Status {
+		case http.StatusForbidden:
+			require.Contains(t, a.Body, "unknown_payer")
+		case http.StatusTooManyRequests:
+			require.NotEmpty(t, a.Header.Get("Retry-After"))
+		default:
+			require.Failf(t, "answered", "%d %s", a.Status, a.Body)
+		}
+	}
+	require.Empty(t, w.Provider.Calls())
+	require.Contains(t, w.Billing(), `"undecided_calls":`)
 }

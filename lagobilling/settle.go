@@ -13,6 +13,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
+	"github.com/tollgate-llm/tollgate/internal/account"
 	"github.com/tollgate-llm/tollgate/internal/delivery/lawbreak"
 	"github.com/tollgate-llm/tollgate/internal/llm"
 	"github.com/tollgate-llm/tollgate/internal/record"
@@ -68,11 +69,8 @@ func (m *meter) open(ctx context.Context, c *llm.Call) *llm.Error {
 	if refusal != nil {
 		return refusal
 	}
-	if payer != "" && !m.account.AllowPayer(ctx, payer) {
-		return &llm.Error{
-			Status: http.StatusForbidden, Type: "unknown_payer",
-			Message: "nobody pays for this call: Lago knows no active subscription " + payer,
-		}
+	if refusal := m.checkPayer(ctx, c, payer); refusal != nil {
+		return refusal
 	}
 	if err := printable("model", c.Request.Asked); err != nil {
 		return &llm.Error{Status: http.StatusBadRequest, Type: "invalid_request_error", Param: "model", Message: err.Error()}
@@ -104,6 +102,30 @@ func (m *meter) open(ctx context.Context, c *llm.Call) *llm.Error {
 		return unavailable(err)
 	}
 	m.opened = true
+	return nil
+}
+
+// checkPayer refuses a payer that Lago does not know, where the configuration says so.
+func (m *meter) checkPayer(ctx context.Context, c *llm.Call, payer string) *llm.Error {
+	if payer == "" {
+		return nil
+	}
+	key := ""
+	if c.Identity != nil {
+		key = c.Identity.KeyHash
+	}
+	switch m.account.AllowPayer(ctx, key, payer) {
+	case account.PayerUnknown:
+		return &llm.Error{
+			Status: http.StatusForbidden, Type: "unknown_payer", Message: "no subscription pays for this call: Lago knows no active subscription " + payer,
+		}
+	case account.PayerUndecided:
+		return &llm.Error{
+			Status: http.StatusTooManyRequests, Type: "rate_limit_error", RetryAfter: 2 * time.Second,
+			Message: "too many calls of new payers: whether Lago knows the subscription " + payer + " could not be asked yet; try again later",
+		}
+	case account.PayerAllowed:
+	}
 	return nil
 }
 

@@ -301,8 +301,8 @@ func (a *Account) DeliveryStatus() delivery.Status { return a.delivery.Status() 
 // PayerStatus returns the figures of the payer check.
 func (a *Account) PayerStatus() PayerStatus { return a.payers.state() }
 
-// AllowPayer reports whether a call of that payer may go on. It waits for Lago briefly, and only where unknown payers are
-// refused.
-func (a *Account) AllowPayer(ctx context.Context, payer string) bool {
-	return a.payers.allowed(ctx, payer)
+// AllowPayer says whether a call of that payer may go on, which came with a key of that hash, empty for none. It waits for Lago
+// briefly, and only where unknown payers are refused.
+func (a *Account) AllowPayer(ctx context.Context, key, payer string) PayerAnswer {
+	return a.payers.allowed(ctx, key, payer)
 }

@@ -96,13 +96,13 @@ func TestPayersAgainstLago(t *testing.T) {
 	p := newPayers(nil)
 	t.Cleanup(p.stop)
 	p.configure(PayerCheckReject, client)
-	assert.True(t, p.allowed(t.Context(), "sub"))
-	assert.False(t, p.allowed(t.Context(), "nobody"))
-	assert.False(t, p.allowed(t.Context(), "../organizations"))
+	assert.Equal(t, PayerAllowed, p.allowed(t.Context(), "", "sub"))
+	assert.Equal(t, PayerUnknown, p.allowed(t.Context(), "", "nobody"))
+	assert.Equal(t, PayerUnknown, p.allowed(t.Context(), "", "../organizations"))
 	before := l.RequestCount()
 	for range 100 {
-		assert.True(t, p.allowed(t.Context(), "sub"))
-		assert.False(t, p.allowed(t.Context(), "nobody"))
+		assert.Equal(t, PayerAllowed, p.allowed(t.Context(), "", "sub"))
+		assert.Equal(t, PayerUnknown, p.allowed(t.Context(), "", "nobody"))
 	}
 	assert.Equal(t, before, l.RequestCount(), "answers are cached")
 	st := p.state()
@@ -113,7 +113,7 @@ func TestPayersAgainstLago(t *testing.T) {
 
 	// A Lago that cannot be asked refuses nobody, and says nothing of who is known.
 	l.Always(func(*testkit.LagoCall) testkit.LagoFault { return testkit.FaultHTML(404) })
-	assert.True(t, p.allowed(t.Context(), "newcomer"))
+	assert.Equal(t, PayerAllowed, p.allowed(t.Context(), "", "newcomer"))
 	assert.EqualValues(t, 1, p.state().Unchecked)
 	assert.Contains(t, p.state().LastError, "404")
 }
@@ -122,11 +122,11 @@ func TestPayersWarn(t *testing.T) {
 	a := &askedPayers{gate: make(chan struct{})}
 	p, _ := payersOf(t, PayerCheckWarn, a)
 	for range 3 {
-		assert.True(t, p.allowed(t.Context(), "nobody"), "no call waits")
+		assert.Equal(t, PayerAllowed, p.allowed(t.Context(), "", "nobody"), "no call waits")
 	}
 	close(a.gate)
 	settled(t, p, "nobody")
-	assert.True(t, p.allowed(t.Context(), "nobody"))
+	assert.Equal(t, PayerAllowed, p.allowed(t.Context(), "", "nobody"))
 	st := p.state()
 	assert.EqualValues(t, 4, st.UnknownCalls, "those before the answer count too")
 	assert.Equal(t, 1, a.asked())
@@ -135,32 +135,32 @@ func TestPayersWarn(t *testing.T) {
 func TestPayersChange(t *testing.T) {
 	a := &askedPayers{known: map[string]bool{"old": true}}
 	p, clock := payersOf(t, PayerCheckReject, a)
-	assert.True(t, p.allowed(t.Context(), "old"))
-	assert.False(t, p.allowed(t.Context(), "new"))
+	assert.Equal(t, PayerAllowed, p.allowed(t.Context(), "", "old"))
+	assert.Equal(t, PayerUnknown, p.allowed(t.Context(), "", "new"))
 	a.mu.Lock()
 	a.known = map[string]bool{"new": true}
 	a.mu.Unlock()
-	assert.False(t, p.allowed(t.Context(), "new"))
+	assert.Equal(t, PayerUnknown, p.allowed(t.Context(), "", "new"))
 	clock.add(payerUnknownFor)
-	assert.True(t, p.allowed(t.Context(), "new"), "one created meanwhile is found within a minute")
+	assert.Equal(t, PayerAllowed, p.allowed(t.Context(), "", "new"), "one created meanwhile is found within a minute")
 	assert.Empty(t, p.state().Unknown)
 
 	clock.add(payerKnownFor)
-	assert.True(t, p.allowed(t.Context(), "old"), "no call of a known payer waits")
+	assert.Equal(t, PayerAllowed, p.allowed(t.Context(), "", "old"), "no call of a known payer waits")
 	settled(t, p, "old")
-	assert.False(t, p.allowed(t.Context(), "old"))
+	assert.Equal(t, PayerUnknown, p.allowed(t.Context(), "", "old"))
 }
 
 func TestPayersWhileLagoIsDown(t *testing.T) {
 	a := &askedPayers{}
 	p, clock := payersOf(t, PayerCheckReject, a)
-	assert.False(t, p.allowed(t.Context(), "nobody"))
+	assert.Equal(t, PayerUnknown, p.allowed(t.Context(), "", "nobody"))
 	a.mu.Lock()
 	a.err = errors.New("down")
 	a.mu.Unlock()
 	clock.add(payerUnknownFor)
-	assert.True(t, p.allowed(t.Context(), "nobody"))
-	assert.True(t, p.allowed(t.Context(), "other"))
+	assert.Equal(t, PayerAllowed, p.allowed(t.Context(), "", "nobody"))
+	assert.Equal(t, PayerAllowed, p.allowed(t.Context(), "", "other"))
 	assert.EqualValues(t, 2, p.state().Unchecked)
 
 	// From then on no call waits until a while has passed.
@@ -168,7 +168,7 @@ func TestPayersWhileLagoIsDown(t *testing.T) {
 	a.gate = make(chan struct{})
 	a.mu.Unlock()
 	for i := range 100 {
-		assert.True(t, p.allowed(t.Context(), fmt.Sprint("p", i)))
+		assert.Equal(t, PayerAllowed, p.allowed(t.Context(), "", fmt.Sprint("p", i)))
 	}
 	close(a.gate)
 }
@@ -177,11 +177,11 @@ func TestPayersWaitIsBounded(t *testing.T) {
 	a := &askedPayers{gate: make(chan struct{})}
 	p, _ := payersOf(t, PayerCheckReject, a)
 	p.wait = 10 * time.Millisecond
-	assert.True(t, p.allowed(t.Context(), "slow"))
+	assert.Equal(t, PayerAllowed, p.allowed(t.Context(), "", "slow"))
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	p.wait = time.Hour
-	assert.True(t, p.allowed(ctx, "gone"))
+	assert.Equal(t, PayerUndecided, p.allowed(ctx, "", "gone"), "nothing is known of it")
 	close(a.gate)
 }
 
@@ -189,7 +189,7 @@ func TestPayersAreBounded(t *testing.T) {
 	a := &askedPayers{}
 	p, _ := payersOf(t, PayerCheckReject, a)
 	for i := range payersKept + 500 {
-		p.allowed(t.Context(), fmt.Sprint("p", i))
+		p.allowed(t.Context(), "", fmt.Sprint("p", i))
 	}
 	assert.Equal(t, payersKept, p.order.Len())
 	assert.Len(t, p.byID, payersKept)
@@ -199,8 +199,105 @@ func TestPayersAreBounded(t *testing.T) {
 func TestPayersOff(t *testing.T) {
 	a := &askedPayers{}
 	p, _ := payersOf(t, PayerCheckOff, a)
-	assert.True(t, p.allowed(t.Context(), "nobody"))
+	assert.Equal(t, PayerAllowed, p.allowed(t.Context(), "", "nobody"))
 	p.configureLookup(PayerCheckReject, nil)
-	assert.True(t, p.allowed(t.Context(), "nobody"), "ledger only: there is nobody to ask")
+	assert.Equal(t, PayerAllowed, p.allowed(t.Context(), "", "nobody"), "ledger only: there is nobody to ask")
 	assert.Zero(t, a.asked())
+}
+
+// crowd makes many calls at once, each of another payer, by one key.
+func crowd(t *testing.T, p *payers, key string, n int) map[PayerAnswer]int {
+	var mu sync.Mutex
+	var all sync.WaitGroup
+	got := map[PayerAnswer]int{}
+	for i := range n {
+		all.Go(func() {
+			answer := p.allowed(t.Context(), key, fmt.Sprint(key, "-", i))
+			mu.Lock()
+			got[answer]++
+			mu.Unlock()
+		})
+	}
+	all.Wait()
+	return got
+}
+
+// TestCrowdOfUnknownPayers makes 400 calls of unknown payers at once: none is let pass, known payers do not wait for them, and
+// the key of the crowd does not take the look-ups of another.
+func TestCrowdOfUnknownPayers(t *testing.T) {
+	l := testkit.NewLago(t, testkit.LagoOptions{})
+	for _, id := range []string{"known", "newcomer"} {
+		l.AddSubscription(testkit.LagoSubscription{ExternalID: id})
+	}
+	client, err := newClient(Settings{APIBase: l.URL, APIKey: l.Key()})
+	require.NoError(t, err)
+	t.Cleanup(client.CloseIdle)
+	p := newPayers(nil)
+	t.Cleanup(p.stop)
+	p.configure(PayerCheckReject, client)
+	require.Equal(t, PayerAllowed, p.allowed(t.Context(), "b", "known"))
+
+	crowded := make(chan map[PayerAnswer]int, 1)
+	go func() { crowded <- crowd(t, p, "a", 400) }()
+	require.Eventually(t, func() bool { // the key's line is full
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		return p.undecided > 0
+	}, 10*time.Second, time.Millisecond)
+	require.Equal(t, PayerAllowed, p.allowed(t.Context(), "a", "known"))
+	require.Equal(t, PayerAllowed, p.allowed(t.Context(), "b", "newcomer"), "another key's look-up has its turn")
+	got := <-crowded
+	require.Zero(t, got[PayerAllowed])
+	require.Equal(t, 400, got[PayerUnknown]+got[PayerUndecided])
+	require.Positive(t, got[PayerUnknown])
+}
+
+// TestKnownPayersOutliveTheCrowd fills the cache with unknown payers: those that are known stay in it.
+func TestKnownPayersOutliveTheCrowd(t *testing.T) {
+	a := &askedPayers{known: map[string]bool{"known": true}}
+	p, _ := payersOf(t, PayerCheckReject, a)
+	require.Equal(t, PayerAllowed, p.allowed(t.Context(), "", "known"))
+	for i := range payersKept + 1 {
+		p.allowed(t.Context(), "", fmt.Sprint("p", i))
+	}
+	before := a.asked()
+	require.Equal(t, PayerAllowed, p.allowed(t.Context(), "", "known"))
+	require.Equal(t, before, a.asked())
+}
+
+// TestOneOfManyKeys lets many keys fill their lines while no look-up ends: each key keeps its own place.
+func TestOneOfManyKeys(t *testing.T) {
+	var q lookups
+	for k := range 100 {
+		for i := range lookupsPerKey + 1 {
+			q.add(fmt.Sprint(k), &payerEntry{id: fmt.Sprint(k, "-", i)})
+		}
+	}
+	require.LessOrEqual(t, q.n, lookupsQueued+100)
+	mine := &payerEntry{id: "mine"}
+	require.True(t, q.add("me", mine))
+	require.True(t, q.add("me", mine), "once")
+	turn := 0
+	for q.next() != mine {
+		turn++
+	}
+	require.Equal(t, 100, turn, "after one of each")
+	for q.next() != nil {
+	}
+	require.Zero(t, q.n)
+	require.Empty(t, q.lines)
+}
+
+// TestWrongBaseIsNoVerdict takes the 404 of Lago's router, or of anything else in Lago's place, for no word about a payer.
+func TestWrongBaseIsNoVerdict(t *testing.T) {
+	l := testkit.NewLago(t, testkit.LagoOptions{})
+	client, err := newClient(Settings{APIBase: l.URL + "/elsewhere", APIKey: l.Key()})
+	require.NoError(t, err)
+	t.Cleanup(client.CloseIdle)
+	p := newPayers(nil)
+	t.Cleanup(p.stop)
+	p.configure(PayerCheckReject, client)
+	require.Equal(t, PayerAllowed, p.allowed(t.Context(), "", "anyone"))
+	require.EqualValues(t, 1, p.state().Unchecked)
+	require.Contains(t, p.state().LastError, "404")
 }
