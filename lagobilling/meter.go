@@ -87,6 +87,9 @@ func newMeter(h *Handler, account *account.Account, call *llm.Call, w http.Respo
 	if h.rejectPrice {
 		call.Priced = h.priced
 	}
+	if r.Method != http.MethodPost { // as models are listed
+		call.ListPrices = h.tariff.List
+	}
 	return m
 }
 

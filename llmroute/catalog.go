@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/tollgate-llm/tollgate/app/setting"
 	"github.com/tollgate-llm/tollgate/internal/llm"
@@ -23,6 +24,7 @@ type entry struct {
 	pattern string
 	model   *Model
 	targets []*llm.Target // by backend, for a name; nil for a pattern, whose targets depend on the name that it matches
+	known   func() []string
 }
 
 // fallback is a model to go to when another one failed or refused the prompt.
@@ -38,6 +40,9 @@ func (e *entry) target(backend int, name string) *llm.Target {
 	}
 	return e.model.Backends[backend].target(e.pattern, name)
 }
+
+// modelID names the backend of that index to clients.
+func (e *entry) modelID(backend int) string { return e.pattern + "/" + e.model.Backends[backend].name }
 
 // build takes the models and the aliases, whose values may hold placeholders.
 func (c *catalog) build(models []*Model, aliases map[string]string) error {
@@ -121,6 +126,7 @@ func (c *catalog) add(m *Model, written string) error {
 				return fmt.Errorf("model %s is configured twice", name)
 			}
 		}
+		e.known = sync.OnceValue(e.knownNames)
 		c.wild = append(c.wild, e)
 		return nil
 	}

@@ -5,72 +5,52 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
+	"strings"
 
+	"github.com/tollgate-llm/tollgate/internal/endpoint"
 	"github.com/tollgate-llm/tollgate/internal/llm"
-	"github.com/tollgate-llm/tollgate/llmroute/provider"
+	"github.com/tollgate-llm/tollgate/internal/modelinfo"
+	"github.com/tollgate-llm/tollgate/internal/price"
 )
 
-// Clients expect a time at which each model was made; the gateway knows none, and gives LiteLLM's.
-const (
-	listed   = 1677610602
-	listedAt = "2023-02-28T18:56:42Z"
-)
+// offer is a name that a caller may use for a model.
+type offer struct {
+	name    string
+	entry   *entry
+	meant   string // the name after aliases
+	backend int    // the first one that the asking API can call
+}
 
-// listModels answers `GET /v1/models`, or one of them, with what the caller's key may use: in the shape of the path's API, or
-// in Anthropic's where the client speaks that, with the models then that this API can call.
-func (h *Handler) listModels(w http.ResponseWriter, r *http.Request, call *llm.Call, api llm.API, one string) *llm.Error {
-	if r.Header.Get("Anthropic-Version") != "" {
-		api = llm.Anthropic
+// target describes an attempt at the offer's backend.
+func (o *offer) target() *llm.Target { return o.entry.target(o.backend, o.meant) }
+
+// known returns what is known of the model, nil where nothing is.
+func (o *offer) known() *modelinfo.Model {
+	b := o.entry.model.Backends[o.backend]
+	return modelinfo.Find(b.providers(o.entry.pattern), o.target().Upstream)
+}
+
+// serveLocal answers what the gateway itself knows: which models there are.
+func (h *Handler) serveLocal(w http.ResponseWriter, r *http.Request, call *llm.Call, ep *endpoint.Endpoint, one string) *llm.Error {
+	api := ep.For(r.Header)
+	if ep.Name == "model/info" {
+		h.answer(w, h.modelInfo(call, r.URL.Query().Get("litellm_model_id")))
+		return nil
 	}
-	var names []string
-	add := func(name string, e *entry) {
-		if e == nil || one != "" && one != name || !call.Identity.Allows(name) && !call.Identity.Allows(e.pattern) {
-			return
-		}
-		if api == llm.OpenAI || e.model.speaks(api) {
-			names = append(names, name)
-		}
-	}
-	for name, e := range h.catalog.exact {
-		add(name, e)
-	}
-	for name, to := range h.catalog.aliases {
-		add(name, h.catalog.find(to))
-	}
-	if id := call.Identity; id != nil {
-		for name := range id.Aliases {
-			_, e := h.catalog.resolve(name, id)
-			add(name, e)
-		}
-	}
-	if one != "" && len(names) == 0 {
-		_, e := h.catalog.resolve(one, call.Identity) // a name that a pattern matches
-		add(one, e)
-	}
-	slices.Sort(names)
-	names = slices.Compact(names)
-	if one != "" && len(names) == 0 {
-		return noModel(one)
-	}
-	entries := make([]map[string]any, 0, len(names))
-	for _, name := range names {
-		entries = append(entries, modelEntry(api, name))
-	}
-	var answer any
+	offers := h.offers(call.Identity, api, one)
 	switch {
-	case one != "":
-		answer = entries[0]
-	case api == llm.Anthropic:
-		list := map[string]any{"data": entries, "has_more": false, "first_id": nil, "last_id": nil}
-		if n := len(names); n > 0 {
-			list["first_id"], list["last_id"] = names[0], names[n-1]
-		}
-		answer = list
-	case api == llm.Gemini:
-		answer = map[string]any{"models": entries}
+	case one == "":
+		h.answer(w, modelList(api, h.modelEntries(call, api, offers), r.URL.Query().Get("endpoint")))
+	case len(offers) == 0:
+		return noModel(one)
 	default:
-		answer = map[string]any{"object": "list", "data": entries}
+		h.answer(w, h.modelEntries(call, api, offers)[0])
 	}
+	return nil
+}
+
+// answer writes an answer of the gateway's own.
+func (h *Handler) answer(w http.ResponseWriter, answer any) {
 	text, err := json.Marshal(answer)
 	if err == nil {
 		w.Header().Set("Content-Type", "application/json")
@@ -81,25 +61,124 @@ func (h *Handler) listModels(w http.ResponseWriter, r *http.Request, call *llm.C
 	if err != nil {
 		h.logger.Debug("the list of models did not reach the client: " + err.Error())
 	}
-	return nil
 }
 
-// modelEntry describes a model in the shape of an API.
-func modelEntry(api llm.API, name string) map[string]any {
-	switch api {
-	case llm.Anthropic:
-		return map[string]any{"id": name, "type": "model", "display_name": name, "created_at": listedAt}
-	case llm.Gemini:
-		return map[string]any{
-			"name": provider.GeminiModels + name, "displayName": name,
-			"supportedGenerationMethods": []string{"generateContent", "countTokens", "embedContent"},
+// offers returns the names that the caller may use in an API, sorted: configured names, aliases, those of the key itself, and
+// the known models that patterns match. With one, it is that name alone, which a pattern may match though it is not known.
+func (h *Handler) offers(id *llm.Identity, api llm.API, one string) []offer {
+	list := make(map[string]offer)
+	add := func(name, meant string, e *entry) {
+		if e == nil || one != "" && one != name || !id.Allows(name) && !id.Allows(e.pattern) {
+			return
 		}
-	default:
-		return map[string]any{"id": name, "object": "model", "created": listed, "owned_by": "tollgate"}
+		o := offer{name: name, entry: e, meant: meant}
+		o.backend = slices.IndexFunc(e.model.Backends, func(b *Backend) bool { return b.offers(api, e.pattern, meant) })
+		if o.backend >= 0 {
+			list[name] = o
+		}
 	}
+	resolve := func(name string) {
+		meant, e := h.catalog.resolve(name, id)
+		add(name, meant, e)
+	}
+	if one != "" {
+		resolve(one)
+	} else {
+		for _, e := range h.catalog.wild {
+			for _, name := range e.known() {
+				if h.catalog.find(name) == e && h.catalog.aliases[name] == "" {
+					add(name, name, e)
+				}
+			}
+		}
+		for name, e := range h.catalog.exact {
+			add(name, name, e)
+		}
+		for name, to := range h.catalog.aliases {
+			add(name, to, h.catalog.find(to))
+		}
+		if id != nil {
+			for name := range id.Aliases {
+				resolve(name)
+			}
+			for _, name := range slices.Concat(id.Models, id.TeamModels) {
+				if !strings.Contains(name, "*") {
+					resolve(name)
+				}
+			}
+		}
+	}
+	offers := make([]offer, 0, len(list))
+	for _, o := range list {
+		offers = append(offers, o)
+	}
+	slices.SortFunc(offers, func(a, b offer) int { return strings.Compare(a.name, b.name) })
+	return offers
 }
 
-// speaks reports whether one of the model's backends takes calls in that API.
-func (m *Model) speaks(api llm.API) bool {
-	return slices.ContainsFunc(m.Backends, func(b *Backend) bool { return b.server.Mock && api != llm.Gemini || b.server.Speaks(api) })
+// listedModes are what the models are for that lists of a pattern have, by the APIs that can use them.
+var listedModes = map[llm.API]string{
+	llm.OpenAI:    " chat responses completion embedding rerank image_generation image_edit audio_speech audio_transcription moderation ocr ",
+	llm.Anthropic: " chat responses ",
+	llm.Gemini:    " chat responses embedding image_generation ",
+	llm.Cohere:    " chat embedding rerank ",
+	llm.Bedrock:   " chat embedding rerank image_generation ",
+}
+
+// offers reports whether the backend serves a model in that API. Where nothing is known of the model it does, if it speaks it.
+func (b *Backend) offers(api llm.API, pattern, name string) bool {
+	if b.server.Mock {
+		return api == llm.OpenAI || api == llm.Anthropic
+	}
+	if !b.server.Speaks(api) {
+		return false
+	}
+	upstream := b.upstreamModel(pattern, name)
+	if b.server.API == llm.Gemini && b.server.Also == llm.Anthropic && strings.HasPrefix(upstream, "claude") != (api == llm.Anthropic) {
+		return false // each of Vertex AI's publishers has an API of its own
+	}
+	m := modelinfo.Find(b.providers(pattern), upstream)
+	return m == nil || strings.Contains(listedModes[api], " "+m.Mode+" ")
+}
+
+// providers returns the names by which the data has who serves the backend. At an address that is no provider's, a pattern
+// that begins with some text means OpenAI's models, of which that is the beginning.
+func (b *Backend) providers(pattern string) []string {
+	names := price.ProviderNames(b.Provider, b.server.Base.String())
+	if names == nil && b.Provider == "openai" && pattern[0] != '*' {
+		return []string{"openai"}
+	}
+	return names
+}
+
+// knownNames returns the names that a pattern matches of the models that its backends are known to have.
+func (e *entry) knownNames() []string {
+	var names []string
+	for _, b := range e.model.Backends {
+		for _, m := range modelinfo.Of(b.providers(e.pattern)) {
+			if name, ok := b.nameFor(e.pattern, m.Name); ok && strings.Contains(listedModes[llm.OpenAI], " "+m.Mode+" ") {
+				names = append(names, name)
+			}
+		}
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
+// nameFor returns the name that a client asks for to get a model of the backend by way of the pattern: the reverse of
+// upstreamModel.
+func (b *Backend) nameFor(pattern, upstream string) (name string, ok bool) {
+	name = upstream
+	if b.upstream != "" {
+		head, tail, star := strings.Cut(b.upstream, "*")
+		if !star || !strings.HasPrefix(upstream, head) || !strings.HasSuffix(upstream[len(head):], tail) {
+			return "", false
+		}
+		before, after, _ := strings.Cut(pattern, "*")
+		name = before + strings.TrimSuffix(upstream[len(head):], tail)
+		if !strings.Contains(after, "*") {
+			name += after
+		}
+	}
+	return name, llm.Match(pattern, name) && b.upstreamModel(pattern, name) == upstream
 }

@@ -53,7 +53,7 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, call *llm.Call) 
 		return refused
 	}
 	if ep.Billing == llm.Local {
-		return h.listModels(w, r, call, ep.API, named)
+		return h.serveLocal(w, r, call, ep, named)
 	}
 	call.Endpoint = &ep.Endpoint
 	b, refused := h.read(r, ep, named)

@@ -5,6 +5,7 @@ package endpoint
 import (
 	"iter"
 	"net/http"
+	"strings"
 
 	"github.com/tollgate-llm/tollgate/internal/llm"
 	"github.com/tollgate-llm/tollgate/internal/usage"
@@ -45,6 +46,22 @@ func (e *Endpoint) Takes(method string) bool {
 	return method == e.Method || method == http.MethodHead && e.Method == http.MethodGet
 }
 
+// For returns the API whose shape the caller of the endpoint expects. Several APIs list their models at the same path: there
+// the headers of their SDKs tell.
+func (e *Endpoint) For(h http.Header) llm.API {
+	switch {
+	case e.Billing != llm.Local || e.API != llm.OpenAI:
+		return e.API
+	case h.Get("Anthropic-Version") != "":
+		return llm.Anthropic
+	case strings.HasPrefix(h.Get("X-Fern-Sdk-Name"), "cohere"):
+		return llm.Cohere
+	case h.Get("X-Goog-Api-Client") != "":
+		return llm.Gemini
+	}
+	return e.API
+}
+
 // rows are the table. A row's name is also the end of the path upstream.
 var rows = []*Endpoint{
 	row("/chat/completions", llm.OpenAI, usage.OpenAIChat, llm.Billable, streams, mocked),
@@ -63,6 +80,7 @@ var rows = []*Endpoint{
 	row("/rerank", llm.OpenAI, usage.CohereRerank, llm.Billable),
 	row("/models", llm.OpenAI, usage.NotBillable, llm.Local, get),
 	row("/models/{model}", llm.OpenAI, usage.NotBillable, llm.Local, get),
+	row("/model/info", llm.OpenAI, usage.NotBillable, llm.Local, get),
 
 	row("/messages", llm.Anthropic, usage.AnthropicMessages, llm.Billable, mocked),
 	row("/messages/count_tokens", llm.Anthropic, usage.NotBillable, llm.Free, mocked),
@@ -86,6 +104,8 @@ var rows = []*Endpoint{
 	row("/v2/chat", llm.Cohere, usage.CohereChat, llm.Billable),
 	row("/v2/embed", llm.Cohere, usage.CohereEmbed, llm.Billable),
 	row("/v2/rerank", llm.Cohere, usage.CohereRerank, llm.Billable),
+	row("/v1/models", llm.Cohere, usage.NotBillable, llm.Local, get),
+	row("/v1/models/{model}", llm.Cohere, usage.NotBillable, llm.Local, get),
 }
 
 // base is what may come before the rows of an API in a path: what its clients have in their base URLs, and a version.

@@ -155,9 +155,8 @@ func clean(p string) (_ string, ok bool) {
 // before, or without, a route. Requests that give no sign get the OpenAI shape.
 func Shape(r *http.Request) llm.API {
 	anthropic := r.Header.Get("Anthropic-Version") != ""
-	ep, _ := Lookup(r.URL)
-	if ep != nil && !(anthropic && ep.Billing == llm.Local) {
-		return ep.API
+	if ep, _ := Lookup(r.URL); ep != nil {
+		return ep.For(r.Header)
 	}
 	p := r.URL.Path
 	begins := func(head string) bool { return strings.HasPrefix(p, head+"/") }

@@ -29,6 +29,10 @@ func TestLookup(t *testing.T) {
 		"/model/arn:aws:bedrock:us-east-1:1:profile/x/invoke":             {"invoke", "arn:aws:bedrock:us-east-1:1:profile/x"},
 		"/model/m/invoke-with-response-stream":                            {"invoke-with-response-stream", "m"},
 
+		"/model/info":                         {"model/info"},
+		"/v1/model/info":                      {"model/info"},
+		"/cohere/v1/models":                   {"v1/models"},
+		"/cohere/v1/models/command-r":         {"v1/models", "command-r"},
 		"/v1/v2/chat":                         {},
 		"/v1/chat":                            {},
 		"/v1beta/models":                      {"models"},

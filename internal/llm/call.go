@@ -31,6 +31,10 @@ type Call struct {
 	// others. Nil means that all of them will do.
 	Priced func(c *Call, t *Target) bool
 
+	// ListPrices returns what a model costs at a target, in USD per unit and without markup, by the name of the price; for
+	// lists of models. Nil means that the built-in prices hold.
+	ListPrices func(t *Target) map[string]string
+
 	// Endpoint and Request are set by llmroute before Admit.
 	Endpoint *Endpoint
 	Request  Request

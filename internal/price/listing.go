@@ -111,6 +111,22 @@ func (t *Table) List(q Query) ([]Listed, error) {
 	return list, nil
 }
 
+// Standard returns the prices of the standard tier below all thresholds that hold for the query, in USD per unit, by name. It
+// is nil when the model has no price.
+func (t *Table) Standard(q Query) map[string]string {
+	list, err := t.List(q)
+	if err != nil || len(list) == 0 {
+		return nil
+	}
+	prices := make(map[string]string, len(list))
+	for _, l := range list {
+		if !strings.ContainsAny(l.Name, "@>") {
+			prices[l.Name] = l.Price.String()
+		}
+	}
+	return prices
+}
+
 // LiteLLMModel is a model of LiteLLM's price file.
 type LiteLLMModel struct {
 	Provider string   // as Query.Provider

@@ -118,6 +118,15 @@ func (t *Table) identify(provider, baseURL, region string) *who {
 	return t.whos.keep(whoKey{strings.Clone(provider), strings.Clone(baseURL), strings.Clone(region)}, w)
 }
 
+// ProviderNames returns the names under which the price data has who serves the API of a backend, sorted: none for a backend
+// without list prices, which serves what its operator installed, and for an OpenAI-compatible API at an unknown address.
+func ProviderNames(provider, baseURL string) []string {
+	if id, preset := presets[lower(provider)]; preset && id == "" {
+		return nil
+	}
+	return Default().identify(provider, baseURL, "").names
+}
+
 // layer is one source of prices.
 type layer struct {
 	// listed: it has providers' list prices, to which a regional endpoint may add.

@@ -64,6 +64,11 @@ func (t *Tariff) Priced(target *llm.Target, tier string, at time.Time) error {
 	return t.prices.Priced(query(target, target.Upstream, "", tier, at))
 }
 
+// List returns what the model of a target costs now, in USD per unit and without markup, by the name of the price.
+func (t *Tariff) List(target *llm.Target) map[string]string {
+	return t.prices.Standard(query(target, target.Upstream, "", "", time.Now()))
+}
+
 // BillsAmounts reports whether events of that code carry the amount that is billed.
 func (t *Tariff) BillsAmounts(code string) bool { return t.shape.kind == Cost && t.shape.code == code }
 

@@ -16,7 +16,7 @@ import (
 var extractScript string
 
 // genaiPrices returns data.txt.
-func genaiPrices(ctx context.Context, w *wheel) ([]byte, error) {
+func genaiPrices(ctx context.Context, w *wheel) (map[string][]byte, error) {
 	source, err := w.find("genai_prices/data.py")
 	if err != nil {
 		return nil, err
@@ -42,7 +42,7 @@ func genaiPrices(ctx context.Context, w *wheel) ([]byte, error) {
 	if err := normalise(&b, providers); err != nil {
 		return nil, err
 	}
-	return b.Bytes(), nil
+	return map[string][]byte{"data.txt": b.Bytes()}, nil
 }
 
 // provider, model and priced mirror the package's types. Members that are not used are named so that a new one is an error.

@@ -34,9 +34,9 @@ var before = []string{
 // resellers are the providers that genai-prices gives the makers' prices where it lacks theirs. LiteLLM has their own.
 var resellers = map[string]string{"azure": "azure/", "vertex": "google/"}
 
-// liteLLM returns litellm.txt: what LiteLLM's list has that genai-prices has not, by provider and model. It must run after data.txt
+// liteLLM returns models.txt of package modelinfo, and litellm.txt: what LiteLLM's list has that genai-prices has not, by provider and model. It must run after data.txt
 // was written, and prints where both have a price and differ.
-func liteLLM(_ context.Context, w *wheel) ([]byte, error) {
+func liteLLM(_ context.Context, w *wheel) (map[string][]byte, error) {
 	file, err := w.find("litellm/model_prices_and_context_window_backup.json")
 	if err != nil {
 		return nil, err
@@ -79,7 +79,8 @@ func liteLLM(_ context.Context, w *wheel) ([]byte, error) {
 	for _, l := range lines {
 		b.WriteString(l + "\n")
 	}
-	return b.Bytes(), nil
+	known, err := modelInfo(file, models)
+	return map[string][]byte{"litellm.txt": b.Bytes(), "../modelinfo/models.txt": known}, err
 }
 
 // liteRow returns the line of a model, empty when there is nothing to add.

@@ -1,5 +1,5 @@
 // Command gen writes the embedded price data: that of the Python package genai-prices, and behind it what LiteLLM's price
-// file has more. It needs pip and python3; nothing else in the repository does.
+// file has more, with what that says of the models themselves. It needs pip and python3; nothing else in the repository does.
 //
 // Everything works on the text of the numbers. Whatever is new in the data - a price key, a condition, a regular expression
 // that Go cannot compile - stops the generation, so that nothing is left out unseen.
@@ -29,7 +29,7 @@ func main() {
 }
 
 func run(ctx context.Context, source, version, dir string) error {
-	generate, ok := map[string]func(context.Context, *wheel) ([]byte, error){"genai-prices": genaiPrices, "litellm": liteLLM}[source]
+	generate, ok := map[string]func(context.Context, *wheel) (map[string][]byte, error){"genai-prices": genaiPrices, "litellm": liteLLM}[source]
 	if !ok {
 		return fmt.Errorf("-source %q is none of genai-prices, litellm", source)
 	}
@@ -47,13 +47,14 @@ func run(ctx context.Context, source, version, dir string) error {
 	if err != nil {
 		return err
 	}
-	data, err := generate(ctx, w)
+	files, err := generate(ctx, w)
 	if err != nil {
 		return err
 	}
-	file := map[string]string{"genai-prices": "data.txt", "litellm": "litellm.txt"}[source]
-	if err := os.WriteFile(filepath.Join(dir, file), data, 0o644); err != nil { //nolint:gosec // a source file
-		return err
+	for name, data := range files {
+		if err := os.WriteFile(filepath.Join(dir, name), data, 0o644); err != nil { //nolint:gosec // a source file
+			return err
+		}
 	}
 	return os.WriteFile(filepath.Join(dir, "LICENSE."+source), license, 0o644) //nolint:gosec // a source file
 }
