@@ -32,6 +32,7 @@ type App struct {
 	percent       int
 	log           *zap.Logger
 	routesChecked bool
+	health        health
 
 	mu      sync.Mutex
 	refs    []*lease
@@ -182,6 +183,9 @@ func Use[T Resource](a *App, key string, open func() (T, error), configure func(
 	a.mu.Unlock()
 	return &Ref[T]{app: a, lease: l}
 }
+
+// Key returns the key of the resource.
+func (r *Ref[T]) Key() string { return r.lease.entry.key }
 
 // ErrNotStarted means that the configuration never came to run.
 var ErrNotStarted = errors.New("the tollgate app did not start")

@@ -50,6 +50,7 @@ type Handler struct {
 	Files map[string]string `json:"files,omitempty"`
 
 	logger *zap.Logger
+	app    *app.App
 	keys   *app.Ref[*keys.Cache]
 	bounds keys.Bounds
 	master *keys.Digest // nil without a master key
@@ -92,12 +93,38 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	if err != nil {
 		return err
 	}
-	h.keys, err = h.Store.use(shared)
-	return err
+	if h.keys, err = h.Store.use(shared); err != nil {
+		return err
+	}
+	h.app = shared
+	shared.OnHealth("store "+h.keys.Key(), h.health)
+	return nil
+}
+
+// health checks the key store.
+func (h *Handler) health(ctx context.Context) []app.Check {
+	out := app.Check{Name: "store", Status: app.HealthDown, Reason: "the key store is not open"}
+	cache, release, err := h.keys.Acquire(ctx)
+	if err != nil {
+		return []app.Check{out}
+	}
+	defer release()
+	switch serves, err := cache.Ready(ctx, h.bounds.Stale); {
+	case err == nil:
+		out.Status, out.Reason = app.HealthOK, ""
+	case serves:
+		out.Status, out.Reason = app.HealthDegraded, "the key store does not answer: keys that it confirmed lately still work"
+	default:
+		out.Reason = "the key store does not answer"
+	}
+	return []app.Check{out}
 }
 
 // ServeHTTP authenticates a call, or serves the key API.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+	if served, err := h.app.ServeHealth(w, r); served {
+		return err
+	}
 	ctx, call := llm.Ensure(r.Context())
 	r = r.WithContext(ctx)
 	operation := h.operation(r)

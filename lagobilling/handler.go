@@ -191,6 +191,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 			a.Configure(s)
 			a.Use(inForce.list)
 		})
+	h.app.OnHealth(h.account.Key(), h.health)
 	return nil
 }
 

@@ -90,9 +90,6 @@ func (c *converter) write() *caddyfile {
 		w.line(field{path: "HOST"}, "bind", h)
 	}
 	w.open(none, "route")
-	w.line(none, "respond", "/health/liveliness", `"I'm alive!"`)
-	w.line(none, "respond", "/health/liveness", `"I'm alive!"`)
-	w.line(none, "respond", "/health/readiness", `{"status":"healthy"}`)
 	c.writeKeyauth(w)
 	c.writeBilling(w)
 	c.writeRoutes(w)

@@ -52,6 +52,7 @@ type Handler struct {
 	// changed configuration, which a reload does not skip. It has no other effect.
 	Files map[string]string `json:"files,omitempty"`
 
+	app     *app.App
 	logger  *zap.Logger
 	maxBody int64
 	pause   time.Duration // before a backend is asked again
@@ -107,7 +108,7 @@ func (*Handler) CaddyModule() caddy.ModuleInfo {
 func (h *Handler) Provision(ctx caddy.Context) (err error) {
 	h.logger = ctx.Logger()
 	h.pause = defaultPause
-	if _, err := app.Load(ctx); err != nil {
+	if h.app, err = app.Load(ctx); err != nil {
 		return err
 	}
 	if h.maxBody, err = setting.Size("max_body", h.MaxBody, defaultMaxBody, minMaxBody, maxMaxBody); err != nil {

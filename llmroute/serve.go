@@ -33,6 +33,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.
 		preflight(w, r)
 		return nil
 	}
+	if served, err := h.app.ServeHealth(w, r); served {
+		return err
+	}
 	llm.AllowOrigin(w, r)
 	ctx, call := llm.Ensure(r.Context())
 	if ctx != r.Context() {

@@ -37,6 +37,8 @@ type Cache struct {
 	entries      *entries
 	circuit      circuit
 	unsubscribed atomic.Bool  // changes made by other instances are not received
+	lastAnswer   atomic.Int64 // when the store last answered, in nanoseconds of Unix time; 0: never
+	ready        readyState
 	complained   atomic.Int64 // when an unreadable or missing record was last logged, in seconds of Unix time
 	flights      atomic.Pointer[singleflight.Group]
 
@@ -208,6 +210,7 @@ func (c *Cache) failed(err error) {
 }
 
 func (c *Cache) answered() {
+	c.lastAnswer.Store(c.now().UnixNano())
 	if c.circuit.succeeded() {
 		storesDown.Dec()
 		c.log.Info("the key store is up again")

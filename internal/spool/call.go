@@ -1,12 +1,18 @@
 package spool
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
+	"path/filepath"
 	"time"
 )
 
 // probeEvery is how often a new call may try a disk that failed.
 const probeEvery = time.Second
+
+// probeBytes is the size of what is written to try a disk: a block of most file systems.
+const probeBytes = 4096
 
 // Begin opens the record of a call that is about to be forwarded. ErrFull and ErrUnavailable mean that the call must be
 // refused.
@@ -63,6 +69,43 @@ func (s *Spool) admit(n int) error {
 		return s.wentWrong(err)
 	}
 	return nil
+}
+
+// Ready returns why a new call would be refused. A disk that failed is tried, at most once a second.
+func (s *Spool) Ready() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	failed := s.fault != nil
+	if failed && s.o.Now().Sub(s.failedAt) < probeEvery {
+		return s.unavailable()
+	}
+	if err := s.admit(0); err != nil || !failed {
+		return err
+	}
+	s.mu.Unlock()
+	err := s.probe()
+	s.mu.Lock()
+	if err != nil {
+		return s.wentWrong(err)
+	}
+	s.fault = nil
+	return nil
+}
+
+// probe writes a small file and removes it.
+func (s *Spool) probe() error {
+	name := filepath.Join(s.o.Dir, "probe")
+	f, err := s.o.FS.Create(name)
+	if err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	if err == nil {
+		_, err = f.WriteAt(make([]byte, probeBytes), 0)
+		err = errors.Join(err, f.Sync(), f.Close())
+	} else {
+		err = nil // of a process that ended in the midst of it
+	}
+	return errors.Join(err, s.o.FS.Remove(name))
 }
 
 func (s *Spool) unavailable() error {

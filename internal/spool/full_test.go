@@ -266,3 +266,29 @@ func TestReadOnlyDisk(t *testing.T) {
 		}
 	}
 }
+
+// TestReadyIsWhetherCallsBegin asks, while nobody calls, whether a call could begin: not on a full disk, which is tried again once a
+// second, and again as soon as there is room.
+func TestReadyIsWhetherCallsBegin(t *testing.T) {
+	for _, reserve := range []int64{-1, 900} {
+		fs, now := newSimFS(), time.UnixMilli(1_800_000_000_000)
+		s, err := Open(Options{Dir: modelDir, FS: fs, SegmentBytes: 500, ReserveBytes: reserve, manual: true, Now: func() time.Time { return now }})
+		require.NoError(t, err)
+		require.NoError(t, s.Ready())
+		fs.limit = 1
+		var begun error
+		for i := 0; begun == nil; i++ {
+			begun = s.Begin(testID(i), []byte("opened"))
+		}
+		require.ErrorIs(t, begun, ErrUnavailable)
+		for range 3 {
+			require.ErrorIs(t, s.Ready(), ErrUnavailable)
+			now = now.Add(probeEvery)
+		}
+		fs.limit = 0
+		require.NoError(t, s.Ready())
+		require.NoError(t, s.Begin(testID(99), []byte("opened")))
+		require.NoError(t, s.Close())
+		require.ErrorIs(t, s.Ready(), ErrClosed)
+	}
+}

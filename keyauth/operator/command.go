@@ -9,7 +9,6 @@ import (
 	"io"
 	"net/http"
 	"net/url"
-	"os"
 	"slices"
 	"strings"
 	"time"
@@ -49,7 +48,8 @@ func exportCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "export [FILE]", Short: "Writes all keys, teams, users, end users and budgets as LiteLLM's tables", Args: cobra.MaximumNArgs(1),
 		Long: "Writes one JSON object with LiteLLM's tables as members, a row a line, to FILE or to standard output;\n" +
-			"`import` reads it. With --csv and --table it writes one table as COPY ... CSV HEADER reads it.\n" +
+			"`import` reads it. With --csv and --table it writes one table as COPY ... CSV HEADER reads it. FILE is\n" +
+			"replaced when the export is complete; one that fails leaves it as it was.\n" +
 			"The hashes of all keys are in it in full: keep it as you keep the key store.",
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
 			table, asCSV := operator.Text(cmd, "table"), operator.IsSet(cmd, "csv")
@@ -63,22 +63,22 @@ func exportCommand() *cobra.Command {
 			} else if asCSV {
 				return errors.New("CSV holds one table: name it with --table, one of " + litellmdb.Names())
 			}
-			out := cmd.OutOrStdout()
-			if len(args) == 1 && args[0] != "-" {
-				f, err := os.OpenFile(args[0], os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600) // #nosec G304 -- the operator names it
-				if err != nil {
-					return err
+			export := func(out io.Writer) error {
+				w := bufio.NewWriter(out)
+				var err error
+				if asCSV {
+					err = exportCSV(cmd, w, tables[0])
+				} else {
+					err = exportJSON(cmd, w, tables)
 				}
-				defer func() { err = errors.Join(err, f.Close()) }()
-				out = f
+				return errors.Join(err, w.Flush())
 			}
-			w := bufio.NewWriter(out)
-			if asCSV {
-				err = exportCSV(cmd, w, tables[0])
+			if len(args) == 1 && args[0] != "-" {
+				err = operator.WriteFile(args[0], export)
 			} else {
-				err = exportJSON(cmd, w, tables)
+				err = export(cmd.OutOrStdout())
 			}
-			if err := errors.Join(err, w.Flush()); err != nil {
+			if err != nil {
 				return err
 			}
 			if slices.ContainsFunc(tables, (*litellmdb.Table).IsKeys) {
