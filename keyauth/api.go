@@ -153,12 +153,12 @@ func (h *Handler) runAPI(w http.ResponseWriter, r *http.Request, op *operation, 
 			c.fields.SetKey(key)
 		}
 	}
-	cache, release, err := h.keys.Acquire(r.Context())
+	service, release, err := h.Service(r.Context())
 	if err != nil {
-		return nil, keys.StoreDown(err)
+		return nil, err
 	}
 	defer release()
-	c.service = keys.NewService(cache, h.master)
+	c.service = service
 	return op.run(r.Context(), c)
 }
 

@@ -126,6 +126,10 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		return err
 	}
 	ctx, call := llm.Ensure(r.Context())
+	if call.Inquire != nil {
+		call.Inquire(h)
+		return next.ServeHTTP(w, r)
+	}
 	r = r.WithContext(ctx)
 	operation := h.operation(r)
 	query := r.URL.RawQuery // before `key`, which is an argument of the key API, is taken for a credential
@@ -170,12 +174,21 @@ func (h *Handler) judge(ctx context.Context, key string) verdict {
 		return verdict{rank: foreign, refusal: authError("the API key is too long to be one")}
 	}
 	sum := keys.DigestOf(key)
-	if h.master != nil && subtle.ConstantTimeCompare(sum[:], h.master[:]) == 1 {
+	if h.isMaster(sum) {
 		return verdict{rank: ours, identity: &masterIdentity}
 	}
 	if len(key) <= len(keys.Prefix) || key[:len(keys.Prefix)] != keys.Prefix {
 		return verdict{rank: foreign, refusal: authError("the API key is not one of this gateway's: those begin with sk-")}
 	}
+	return h.lookup(ctx, sum, key)
+}
+
+func (h *Handler) isMaster(sum keys.Digest) bool {
+	return h.master != nil && subtle.ConstantTimeCompare(sum[:], h.master[:]) == 1
+}
+
+// lookup judges a key by its digest. key is for the messages alone.
+func (h *Handler) lookup(ctx context.Context, sum keys.Digest, key string) verdict {
 	cache, release, err := h.keys.Acquire(ctx)
 	if err != nil {
 		return verdict{rank: unjudged, refusal: keys.StoreDown(err)}

@@ -296,6 +296,10 @@ func (h *Handler) loadPrices() (*price.Table, error) {
 // ServeHTTP meters what the next handlers answer.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
 	ctx, call := llm.Ensure(r.Context())
+	if call.Inquire != nil {
+		call.Inquire(h)
+		return next.ServeHTTP(w, r)
+	}
 	if call.Metered {
 		return caddyhttp.Error(http.StatusInternalServerError, errors.New("lagobilling: a call may pass it only once"))
 	}

@@ -38,6 +38,10 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.
 	}
 	llm.AllowOrigin(w, r)
 	ctx, call := llm.Ensure(r.Context())
+	if call.Inquire != nil {
+		call.Inquire(h)
+		return nil
+	}
 	if ctx != r.Context() {
 		r = r.WithContext(ctx)
 	}

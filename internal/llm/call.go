@@ -35,6 +35,10 @@ type Call struct {
 	// lists of models. Nil means that the built-in prices hold.
 	ListPrices func(t *Target) map[string]string
 
+	// Inquire is set where the request is no call: the site's handlers are asked for what they offer to operators. A handler
+	// passes itself to it, whatever the request carries, and lets the request go on.
+	Inquire func(handler any)
+
 	// Endpoint and Request are set by llmroute before Admit.
 	Endpoint *Endpoint
 	Request  Request

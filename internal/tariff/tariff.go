@@ -69,6 +69,11 @@ func (t *Tariff) List(target *llm.Target) map[string]string {
 	return t.prices.Standard(query(target, target.Upstream, "", "", time.Now()))
 }
 
+// Listed returns every price that calls to a target are billed by, with its source, before markup and discount.
+func (t *Tariff) Listed(target *llm.Target) ([]price.Listed, error) {
+	return t.prices.List(query(target, target.Upstream, "", "", time.Now()))
+}
+
 // BillsAmounts reports whether events of that code carry the amount that is billed.
 func (t *Tariff) BillsAmounts(code string) bool { return t.shape.kind == Cost && t.shape.code == code }
 

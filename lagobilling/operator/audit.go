@@ -19,15 +19,20 @@ func serveCheck(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	return operator.Work(w, r, operator.ProgressEvery, func(ctx context.Context, progress operator.Report) (any, error) {
-		list := audit.CheckList{OK: true, Accounts: []audit.CheckReport{}}
-		err := eachAccount(v.Get("account"), func(a *account.Account) error {
-			report, err := audited(a).Check(ctx, progress)
-			list.Accounts = append(list.Accounts, report)
-			list.OK = list.OK && report.OK
-			return err
-		})
-		return list, err
+		return Check(ctx, v.Get("account"), progress)
 	})
+}
+
+// Check looks for all that the named account, or any when none is named, would accept and not bill.
+func Check(ctx context.Context, name string, progress operator.Report) (audit.CheckList, error) {
+	list := audit.CheckList{OK: true, Accounts: []audit.CheckReport{}}
+	err := eachAccount(name, func(a *account.Account) error {
+		report, err := audited(a).Check(ctx, progress)
+		list.Accounts = append(list.Accounts, report)
+		list.OK = list.OK && report.OK
+		return err
+	})
+	return list, err
 }
 
 // setupRequest is the body of a setup.
@@ -81,24 +86,29 @@ func serveReconcile(w http.ResponseWriter, r *http.Request) error {
 		}
 	}
 	return operator.Work(w, r, operator.ProgressEvery, func(ctx context.Context, progress operator.Report) (any, error) {
-		report := audit.ReconcileReport{OK: true, Since: q.Since, Until: q.Until, Lines: []audit.Line{}}
-		err := eachAccount(name, func(a *account.Account) error {
-			if err := sends(a); err != nil {
-				if name == "" {
-					return nil
-				}
-				return operator.Refuse(http.StatusConflict, "account %s has no Lago (api_base) to compare with", a.Name())
-			}
-			lines, err := audited(a).Reconcile(ctx, q, progress)
-			report.Lines = append(report.Lines, lines...)
-			for i := range lines {
-				report.Differences += len(lines[i].Differences)
-			}
-			return err
-		})
-		report.OK = report.Differences == 0
-		return report, err
+		return Reconcile(ctx, name, q, progress)
 	})
+}
+
+// Reconcile compares the ledger of the named account, or of each that has a Lago, with what Lago has.
+func Reconcile(ctx context.Context, name string, q audit.Query, progress operator.Report) (audit.ReconcileReport, error) {
+	report := audit.ReconcileReport{OK: true, Since: q.Since, Until: q.Until, Lines: []audit.Line{}}
+	err := eachAccount(name, func(a *account.Account) error {
+		if err := sends(a); err != nil {
+			if name == "" {
+				return nil
+			}
+			return operator.Refuse(http.StatusConflict, "account %s has no Lago (api_base) to compare with", a.Name())
+		}
+		lines, err := audited(a).Reconcile(ctx, q, progress)
+		report.Lines = append(report.Lines, lines...)
+		for i := range lines {
+			report.Differences += len(lines[i].Differences)
+		}
+		return err
+	})
+	report.OK = report.Differences == 0
+	return report, err
 }
 
 // audited is the account as its ledger and its Lago are compared.

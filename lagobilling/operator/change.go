@@ -10,6 +10,8 @@ import (
 	"github.com/google/uuid"
 	"go.uber.org/zap"
 
+	"github.com/caddyserver/caddy/v2"
+
 	"github.com/tollgate-llm/tollgate/app/operator"
 	"github.com/tollgate-llm/tollgate/internal/account"
 	"github.com/tollgate-llm/tollgate/internal/llm"
@@ -18,8 +20,8 @@ import (
 	"github.com/tollgate-llm/tollgate/internal/tariff"
 )
 
-// changeRequest is the body of retry, estimate and discard.
-type changeRequest struct {
+// Change is what retry, estimate and discard are asked for: the body of their requests.
+type Change struct {
 	Account string   `json:"account,omitempty"`
 	IDs     []string `json:"ids,omitempty"`    // the calls' ids
 	All     bool     `json:"all,omitempty"`    // instead of ids
@@ -39,7 +41,7 @@ type chosen struct {
 
 // choose finds the records that are named, or all, in the given states. A name that is not found is an error, and then
 // nothing is changed. Records that are marked as discarded are left to discard, which a crash may have cut off.
-func (q changeRequest) choose(accounts []*account.Account, states []spool.State) ([]chosen, error) {
+func (q Change) choose(accounts []*account.Account, states []spool.State) ([]chosen, error) {
 	wanted := make(map[spool.ID]bool, len(q.IDs))
 	for _, text := range q.IDs {
 		id, err := uuid.Parse(text)
@@ -84,13 +86,25 @@ func (q changeRequest) choose(accounts []*account.Account, states []spool.State)
 	return found, nil
 }
 
-// change makes a change to the records that are chosen, and answers how many were changed. check, which may be nil, looks at
+// serveChange reads a change, makes it and answers how many records were changed.
+func serveChange(fn func(Change) (int, error)) caddy.AdminHandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		var q Change
+		if err := operator.ReadBody(r, &q); err != nil {
+			return err
+		}
+		n, err := fn(q)
+		if err != nil {
+			return err
+		}
+		return operator.WriteJSON(w, changeResult{n})
+	}
+}
+
+// change makes a change to the records that are chosen, and returns how many were changed. check, which may be nil, looks at
 // each account that has some before the first change. The accounts stay open until the change is made.
-func (q changeRequest) change(
-	w http.ResponseWriter, states []spool.State, check func(*account.Account) error, fn func(*account.Account, []spool.Record) (int, error),
-) error {
-	var res changeResult
-	err := withAccounts(q.Account, func(accounts []*account.Account) error {
+func (q Change) change(states []spool.State, check func(*account.Account) error, fn func(*account.Account, []spool.Record) (int, error)) (changed int, err error) {
+	err = withAccounts(q.Account, func(accounts []*account.Account) error {
 		found, err := q.choose(accounts, states)
 		if err != nil {
 			return err
@@ -105,16 +119,13 @@ func (q changeRequest) change(
 		}
 		for _, c := range found {
 			n, err := fn(c.account, c.records)
-			if res.Records += n; err != nil {
+			if changed += n; err != nil {
 				return fmt.Errorf("account %s: %w", c.account.Name(), err)
 			}
 		}
 		return nil
 	})
-	if err != nil {
-		return err
-	}
-	return operator.WriteJSON(w, res)
+	return changed, err
 }
 
 // sends reports an account whose records nothing would send.
@@ -125,17 +136,13 @@ func sends(a *account.Account) error {
 	return nil
 }
 
-// serveRetry makes rejected records pending again: the named ones, or all.
-func serveRetry(w http.ResponseWriter, r *http.Request) error {
-	var q changeRequest
-	if err := operator.ReadBody(r, &q); err != nil {
-		return err
-	}
+// Retry makes rejected records pending again: the named ones, or all. It returns how many.
+func Retry(q Change) (int, error) {
 	if q.Reason != "" {
-		return operator.Refuse(http.StatusBadRequest, "retry takes no reason")
+		return 0, operator.Refuse(http.StatusBadRequest, "retry takes no reason")
 	}
 	q.All = len(q.IDs) == 0
-	return q.change(w, []spool.State{spool.StateRejected}, sends, func(a *account.Account, records []spool.Record) (int, error) {
+	return q.change([]spool.State{spool.StateRejected}, sends, func(a *account.Account, records []spool.Record) (int, error) {
 		seqs := make([]uint64, len(records))
 		for i, rec := range records {
 			seqs[i] = rec.Seq
@@ -149,26 +156,22 @@ func serveRetry(w http.ResponseWriter, r *http.Request) error {
 }
 
 // needsChoice refuses a change that names nothing: such a slip would settle everything.
-func (q changeRequest) needsChoice() error {
+func (q Change) needsChoice() error {
 	if q.All == (len(q.IDs) > 0) {
 		return operator.Refuse(http.StatusBadRequest, "say which records: their ids, or all of them")
 	}
 	return nil
 }
 
-// serveEstimate bills interrupted calls for the input that their requests held.
-func serveEstimate(w http.ResponseWriter, r *http.Request) error {
-	var q changeRequest
-	if err := operator.ReadBody(r, &q); err != nil {
-		return err
-	}
+// Estimate bills interrupted calls for the input that their requests held, and returns how many.
+func Estimate(q Change) (int, error) {
 	if err := q.needsChoice(); err != nil {
-		return err
+		return 0, err
 	}
 	if q.Reason != "" {
-		return operator.Refuse(http.StatusBadRequest, "estimate takes no reason")
+		return 0, operator.Refuse(http.StatusBadRequest, "estimate takes no reason")
 	}
-	return q.change(w, []spool.State{spool.StateInterrupted}, nil, func(a *account.Account, records []spool.Record) (int, error) {
+	return q.change([]spool.State{spool.StateInterrupted}, nil, func(a *account.Account, records []spool.Record) (int, error) {
 		n, err := a.SettleInterrupted(records, func(opened *record.Record, now time.Time) ([]byte, bool, error) {
 			return tariff.Estimate(opened, a.Fallback(), now)
 		})
@@ -179,23 +182,20 @@ func serveEstimate(w http.ResponseWriter, r *http.Request) error {
 	})
 }
 
-// serveDiscard settles interrupted and rejected records as never to be billed, for a reason that is kept in the record.
-func serveDiscard(w http.ResponseWriter, r *http.Request) error {
-	var q changeRequest
-	if err := operator.ReadBody(r, &q); err != nil {
-		return err
-	}
+// Discard settles interrupted and rejected records as never to be billed, for a reason that is kept in the record. It returns
+// how many.
+func Discard(q Change) (int, error) {
 	if err := q.needsChoice(); err != nil {
-		return err
+		return 0, err
 	}
 	q.Reason = strings.TrimSpace(q.Reason)
 	if q.Reason == "" {
-		return operator.Refuse(http.StatusBadRequest, "a reason is needed: it stands in the record instead of a bill")
+		return 0, operator.Refuse(http.StatusBadRequest, "a reason is needed: it stands in the record instead of a bill")
 	}
 	if err := llm.CheckName(q.Reason); err != nil {
-		return operator.Refuse(http.StatusBadRequest, "the reason %w", err)
+		return 0, operator.Refuse(http.StatusBadRequest, "the reason %w", err)
 	}
-	return q.change(w, []spool.State{spool.StateInterrupted, spool.StateRejected}, nil, func(a *account.Account, records []spool.Record) (int, error) {
+	return q.change([]spool.State{spool.StateInterrupted, spool.StateRejected}, nil, func(a *account.Account, records []spool.Record) (int, error) {
 		n, err := a.SettleInterrupted(records, func(opened *record.Record, now time.Time) ([]byte, bool, error) {
 			opened.ForgetOpened()
 			opened.Outcome, opened.Settled = record.OutcomeInterrupted, now

@@ -14,11 +14,11 @@ import (
 )
 
 // changeCommand is a command that changes records which are named by their calls' ids.
-func changeCommand(use, short, long, path, did string, ask func(cmd *cobra.Command, q *changeRequest) error) *cobra.Command {
+func changeCommand(use, short, long, path, did string, ask func(cmd *cobra.Command, q *Change) error) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: use, Short: short, Long: short + ".\n" + long,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			q := changeRequest{Account: operator.Text(cmd, "account"), IDs: args, All: operator.IsSet(cmd, "all")}
+			q := Change{Account: operator.Text(cmd, "account"), IDs: args, All: operator.IsSet(cmd, "all")}
 			if err := ask(cmd, &q); err != nil {
 				return err
 			}
@@ -38,7 +38,7 @@ func changeCommand(use, short, long, path, did string, ask func(cmd *cobra.Comma
 func retryCommand() *cobra.Command {
 	return changeCommand("retry [ID...]", "Sends rejected records again, byte-identical",
 		"Without ids, all of them. See `rejected` for Lago's errors, and fix their cause first.",
-		"retry", "pending again", func(*cobra.Command, *changeRequest) error { return nil })
+		"retry", "pending again", func(*cobra.Command, *Change) error { return nil })
 }
 
 // allFlag adds --all to a command that without it needs ids.
@@ -46,7 +46,7 @@ func allFlag(cmd *cobra.Command, what string) {
 	cmd.Flags().Bool("all", false, "All "+what)
 }
 
-func needsIDs(q *changeRequest) error {
+func needsIDs(q *Change) error {
 	if q.All == (len(q.IDs) > 0) {
 		return errors.New("name the records by their ids, or all of them with --all")
 	}
@@ -56,7 +56,7 @@ func needsIDs(q *changeRequest) error {
 func estimateCommand() *cobra.Command {
 	cmd := changeCommand("estimate ID...", "Bills interrupted calls for the input of their requests",
 		"What they answered is not known; see `interrupted`. What `interrupted estimate` does by itself at every start.",
-		"estimate", "billed by estimate", func(_ *cobra.Command, q *changeRequest) error { return needsIDs(q) })
+		"estimate", "billed by estimate", func(_ *cobra.Command, q *Change) error { return needsIDs(q) })
 	allFlag(cmd, "interrupted calls")
 	return cmd
 }
@@ -64,7 +64,7 @@ func estimateCommand() *cobra.Command {
 func discardCommand() *cobra.Command {
 	cmd := changeCommand("discard ID... --reason TEXT", "Settles interrupted and rejected records as never to be billed",
 		"The reason is kept in the record, which stays readable for `retain`.",
-		"discard", "settled without a bill", func(cmd *cobra.Command, q *changeRequest) error {
+		"discard", "settled without a bill", func(cmd *cobra.Command, q *Change) error {
 			if q.Reason = operator.Text(cmd, "reason"); q.Reason == "" {
 				return errors.New("--reason is needed: it stands in the record instead of a bill")
 			}

@@ -1,0 +1,29 @@
+package keyauth
+
+import (
+	"context"
+
+	"github.com/tollgate-llm/tollgate/internal/keys"
+	"github.com/tollgate-llm/tollgate/internal/llm"
+)
+
+// Identify judges a key, named by its digest, as of now: who calls with it, and why it may not be used.
+func (h *Handler) Identify(ctx context.Context, sum keys.Digest) (*llm.Identity, *llm.Error) {
+	if h.isMaster(sum) {
+		return &masterIdentity, nil
+	}
+	v := h.lookup(ctx, sum, "")
+	if v.refusal != nil {
+		return nil, v.refusal
+	}
+	return v.identity, nil
+}
+
+// Service returns the service of the handler's keys. It is open until release is called. Its errors are *llm.Error.
+func (h *Handler) Service(ctx context.Context) (s *keys.Service, release func(), err error) {
+	cache, release, err := h.keys.Acquire(ctx)
+	if err != nil {
+		return nil, nil, keys.StoreDown(err)
+	}
+	return keys.NewService(cache, h.master), release, nil
+}

@@ -1,0 +1,16 @@
+package lagobilling
+
+import (
+	"context"
+
+	"github.com/tollgate-llm/tollgate/internal/account"
+	"github.com/tollgate-llm/tollgate/internal/tariff"
+)
+
+// HoldAccount returns the handler's account. It is open until release is called.
+func (h *Handler) HoldAccount(ctx context.Context) (a *account.Account, release func(), err error) {
+	return h.account.Acquire(ctx)
+}
+
+// Tariff returns what the handler's calls are billed by.
+func (h *Handler) Tariff() *tariff.Tariff { return h.tariff }
