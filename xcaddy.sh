@@ -37,5 +37,6 @@ echo "built $PWD/caddy with the modules:"
 
 if [ "${1:-}" = run ]; then
 	shift
+	echo "the console, once Caddy runs: http://localhost:4000/console/ (sign in with the master key of Caddyfile.example)"
 	exec ./caddy run --config Caddyfile.example --adapter caddyfile "$@"
 fi

@@ -1,0 +1,139 @@
+package console
+
+import (
+	"fmt"
+
+	"github.com/tollgate-llm/tollgate/internal/account"
+	"github.com/tollgate-llm/tollgate/internal/record"
+	"github.com/tollgate-llm/tollgate/internal/spool"
+	"github.com/tollgate-llm/tollgate/internal/usage"
+)
+
+// showCall shows one call's life. Who may not read everything sees what the call used and cost, not where it went, what it
+// cost the operator and how it is billed.
+func (v *visit) showCall(a *account.Account) (*content, error) {
+	c, err := callByID(v.r.Context(), a, v.arg)
+	if err != nil {
+		return nil, err
+	}
+	if v.role == own && c.KeyID != v.who.KeyHash {
+		return nil, noCall()
+	}
+	page := &content{Title: "Call " + c.ID, Sections: []section{{Title: "The call", Facts: v.callFacts(c)}, usageOf(c)}}
+	if v.role == own {
+		return page, nil
+	}
+	page.Sections = append(page.Sections, attemptOf(c))
+	events, err := eventsOf(c)
+	if err != nil {
+		return nil, err
+	}
+	page.Sections = append(page.Sections, events)
+	if v.role >= manages && (c.state == spool.StateRejected || c.state == spool.StateInterrupted) {
+		page.Sections = append(page.Sections, section{Title: "Decide", Forms: decisions(c)})
+	}
+	return page, nil
+}
+
+// callFacts are what anyone may know of a call that is theirs.
+func (v *visit) callFacts(c *found) []fact {
+	list := []fact{{"Opened", moment(c.Opened)}, {"Settled", moment(c.Settled)}}
+	list = facts(list, "Outcome", outcomeOf(c))
+	list = facts(list, "After the client hung up", c.Hangup)
+	if c.Status != 0 {
+		list = append(list, fact{"Status of the answer", number(c.Status)})
+	}
+	list = facts(list, "Endpoint", c.Endpoint)
+	list = facts(list, "Model asked for", c.Asked)
+	list = facts(list, "Model", c.Model)
+	list = facts(list, "Answer's id", c.ResponseID)
+	if c.Stream {
+		list = facts(list, "Stream", "yes")
+	}
+	list = facts(list, "End user", c.EndUser)
+	if !c.Settled.IsZero() {
+		list = append(list, fact{"First byte after", text(fmt.Sprintf("%d ms", c.TTFT))}, fact{"Settled after", text(fmt.Sprintf("%d ms", c.Duration))},
+			fact{"Length of the answer", text(fmt.Sprintf("%d bytes", c.Bytes))})
+	}
+	if v.role != own {
+		list = facts(list, "Key", c.Key)
+		list = facts(list, "Key's alias", c.KeyAlias)
+		list = facts(list, "Key's hash begins", c.KeyHash)
+		list = facts(list, "Team", c.Team)
+		list = facts(list, "User", c.User)
+		list = facts(list, "Payer", c.Payer)
+		list = facts(list, "Payer is the call's", c.ChargeBy)
+	}
+	return list
+}
+
+// usageOf shows what a call used and what it costs.
+func usageOf(c *found) section {
+	s := section{Title: "Usage and cost"}
+	s.Facts = facts(s.Facts, "Cost in USD", c.Cost)
+	s.Facts = facts(s.Facts, "No cost, because", c.Unpriced)
+	s.Facts = facts(s.Facts, "Not billed, because", c.NotBilled)
+	s.Facts = facts(s.Facts, "Source of the counts", string(c.Source))
+	s.Facts = facts(s.Facts, "How they were made", c.How)
+	s.Table = countTable("Quantities by kind", &c.Counts)
+	return s
+}
+
+func countTable(caption string, counts *record.Counts) *table {
+	t := &table{Caption: caption, Head: []string{"Kind", "Quantity"}, Empty: "No quantity is known."}
+	for k := range usage.Kind(usage.NumKinds) {
+		if n, ok := counts.Get(k); ok {
+			t.Rows = append(t.Rows, []cell{text(k.String()), number(n)})
+		}
+	}
+	return t
+}
+
+// attemptOf shows where a call went and by which prices it was billed.
+func attemptOf(c *found) section {
+	s := section{Title: "Attempts and prices"}
+	if c.Attempts > 0 {
+		s.Facts = append(s.Facts, fact{"Attempts", number(c.Attempts)})
+	}
+	s.Facts = facts(s.Facts, "Backend that was asked last", c.Backend)
+	s.Facts = facts(s.Facts, "Provider", c.Provider)
+	s.Facts = facts(s.Facts, "Model sent upstream", c.Upstream)
+	s.Facts = facts(s.Facts, "Model that answered", c.ResponseModel)
+	s.Facts = facts(s.Facts, "Service tier", c.Tier)
+	s.Facts = facts(s.Facts, "Cost before markup and discount", c.BaseCost)
+	s.Facts = facts(s.Facts, "Cost that the provider stated", c.ProviderCost)
+	s.Facts = facts(s.Facts, "Price data", c.Prices)
+	s.Facts = facts(s.Facts, "About the price", c.PriceNote)
+	if t := c.Tariff; t != nil && len(t.Estimate) > 0 {
+		s.Table = &table{Caption: "What an estimate of the input costs", Head: []string{"Kind", "Quantity", "Price in USD", "Per", "Cost in USD"}}
+		for _, l := range t.Estimate {
+			s.Table.Rows = append(s.Table.Rows, []cell{text(l.Kind), figure(l.Count), figure(l.Price), orDash(l.Per), figure(l.Base)})
+		}
+	}
+	return s
+}
+
+// eventsOf shows a call's events as Lago gets them, and what Lago answered.
+func eventsOf(c *found) (section, error) {
+	s := section{Title: "Events and Lago's answer"}
+	switch c.state {
+	case spool.StateDone:
+		s.Text = "Lago has the events, or the record is for the ledger alone."
+	case spool.StatePending:
+		s.Text = "The events are on their way to Lago."
+	case spool.StateRejected:
+		s.Text = "Lago rejected the record."
+		s.Blocks = append(s.Blocks, string(c.note))
+	case spool.StateOpen:
+		s.Text = "The call is under way."
+	case spool.StateInterrupted:
+		s.Text = "The process ended before the call did: it is not settled."
+	}
+	s.Facts = facts(s.Facts, "State", c.state.String())
+	s.Facts = facts(s.Facts, "Discarded, because", c.Discarded)
+	err := record.EachEvent(c.raw, func(e record.Event) error {
+		s.Blocks = append(s.Blocks, string(e))
+		return nil
+	})
+	return s, err
+}

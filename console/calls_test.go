@@ -1,0 +1,155 @@
+package console_test
+
+import (
+	"bytes"
+	"compress/gzip"
+	"net/http"
+	"net/url"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/tollgate-llm/tollgate/internal/testkit/gateway"
+)
+
+// call makes a call and returns its id.
+func call(t *testing.T, g *gateway.Gateway, key string) string {
+	t.Helper()
+	a := g.Must(http.StatusOK, http.MethodPost, "/v1/chat/completions", key, gateway.Chat("demo", "hi", false))
+	return a.Header.Get("X-Litellm-Call-Id")
+}
+
+// TestAnOrdinaryKeySeesItsOwn has two customers, each of whom signs in.
+func TestAnOrdinaryKeySeesItsOwn(t *testing.T) {
+	g := start(t, "console")
+	mine := g.NewKey(`{"team_id":"blue-team","key_alias":"blue-key","user_id":"ann"}`)
+	theirs := g.NewKey(`{"team_id":"red-team","key_alias":"red-key","user_id":"bob"}`)
+	own, other := call(t, g, mine), call(t, g, theirs)
+
+	b := open(t, g)
+	b.signIn(mine)
+	list := b.page("/console/calls")
+	require.Contains(t, list, own)
+	require.Contains(t, list, "1 call,")
+	for _, path := range []string{
+		"/console/", "/console/calls?since=all", "/console/calls?by=red-key&since=all", "/console/calls?payer=red-team",
+		"/console/calls?id=" + other, "/console/calls/" + own,
+	} {
+		b.page(path)
+	}
+	detail := b.page("/console/calls/" + own)
+	require.Contains(t, detail, "input")
+	for _, hidden := range []string{"mock", "Lago", "markup", "Backend", "Payer"} {
+		require.NotContains(t, detail, hidden, "how it was made and is billed is the operator's")
+	}
+	for _, path := range []string{"/console/calls/" + other, "/console/now", "/console/decide", "/console/keys", "/console/teams", "/console/models", "/console/audit"} {
+		status, _ := b.get(path)
+		require.Equal(t, http.StatusNotFound, status, path)
+	}
+	token := b.token(list)
+	for _, do := range []string{"retry", "estimate", "discard", "make-key", "block-key", "unblock-key", "limit-key", "make-team", "limit-team"} {
+		status, _ := b.post("/console/", url.Values{"do": {do}, "form": {token}, "sure": {"yes"}, "id": {own}, "reason": {"no"}})
+		require.Equal(t, http.StatusForbidden, status, do)
+	}
+	for _, seen := range b.seen {
+		for _, key := range []string{mine, theirs, gateway.MasterKey} {
+			require.NotContains(t, seen, key, "no key is in a page or an address")
+		}
+		if strings.HasPrefix(seen, "<!") {
+			for _, secret := range []string{"red-team", "red-key", "bob", other + "</a>"} {
+				require.NotContains(t, seen, secret)
+			}
+		}
+	}
+}
+
+// TestReadOnlyKeys sign in to see everything and change nothing; management keys change too.
+func TestReadOnlyKeys(t *testing.T) {
+	g := start(t, "console")
+	id := call(t, g, g.NewKey(`{"team_id":"blue"}`))
+	b := open(t, g)
+	_, page := b.signIn(g.NewKey(`{"key_type":"read_only"}`))
+	require.Contains(t, page, "Calls in flight")
+	require.Contains(t, b.page("/console/calls/"+id), "Backend")
+	status, body := b.post("/console/", url.Values{"do": {"discard"}, "form": {b.token(page)}, "id": {id}})
+	require.Equal(t, http.StatusForbidden, status, body)
+
+	b = open(t, g)
+	_, page = b.signIn(g.NewKey(`{"key_type":"management"}`))
+	require.Contains(t, page, "Calls in flight")
+	status, body = b.post("/console/", url.Values{"do": {"discard"}, "form": {b.token(page)}, "id": {id}})
+	require.Equal(t, http.StatusOK, status)
+	require.Contains(t, body, "Nothing is changed yet")
+}
+
+func TestCallsAreFound(t *testing.T) {
+	g := start(t, "console")
+	blue := g.NewKey(`{"team_id":"blue","key_alias":"blue-key"}`)
+	red := g.NewKey(`{"team_id":"red","key_alias":"red-key"}`)
+	calls := []string{call(t, g, blue), call(t, g, red), call(t, g, red)}
+	b := open(t, g)
+	b.signIn(gateway.MasterKey)
+	for query, want := range map[string][]string{
+		"":                                     calls,
+		"id=" + calls[1]:                       calls[1:2],
+		"by=blue-key":                          calls[:1],
+		"payer=red":                            calls[1:],
+		"model=demo&outcome=completed":         calls,
+		"model=demo&outcome=completed&by=none": nil,
+		"outcome=rejected":                     nil,
+	} {
+		page := b.page("/console/calls?" + query)
+		for _, id := range calls {
+			found := strings.Contains(page, ">"+id+"</a>")
+			require.Equal(t, strings.Contains(strings.Join(want, " "), id), found, "%s: %s", query, id)
+		}
+	}
+	// What a page says of a call is what its record has.
+	var cost string
+	for _, l := range g.Ledger() {
+		cost = l.Cost
+	}
+	require.NotEmpty(t, cost)
+	require.Contains(t, b.page("/console/calls/"+calls[0]), "<dd>"+cost+"</dd>")
+	status, _ := b.get("/console/calls/no-id")
+	require.Equal(t, http.StatusNotFound, status)
+}
+
+var assetLink = regexp.MustCompile(`href="(/console/[a-z]+\.(?:css|svg)\?v=[0-9a-f]+)"`)
+
+// TestPagesAreSmall adds up each page with its assets as a browser may get it, compressed, and looks for anything that would
+// need another host or a script.
+func TestPagesAreSmall(t *testing.T) {
+	g := start(t, "console")
+	key := g.NewKey(`{"team_id":"blue"}`)
+	for range 120 {
+		call(t, g, key)
+	}
+	b := open(t, g)
+	b.signIn(gateway.MasterKey)
+	nav := regexp.MustCompile(`<li><a href="([^"]+)"`).FindAllStringSubmatch(b.page("/console/"), -1)
+	require.NotEmpty(t, nav)
+	began := time.Now()
+	for _, path := range nav {
+		page := b.page(path[1])
+		require.NotContains(t, page, "<script")
+		require.NotContains(t, page, "style=")
+		require.NotRegexp(t, `(?:src|href|action)="(?:https?:)?//`, page)
+		all := page
+		links := assetLink.FindAllStringSubmatch(page, -1)
+		require.Len(t, links, 2)
+		for _, link := range links {
+			all += b.page(link[1])
+		}
+		var packed bytes.Buffer
+		z := gzip.NewWriter(&packed)
+		_, err := z.Write([]byte(all))
+		require.NoError(t, err)
+		require.NoError(t, z.Close())
+		require.Less(t, packed.Len(), 60_000, path[1])
+	}
+	t.Log(len(nav), "pages in", time.Since(began))
+}

@@ -1,0 +1,85 @@
+package console
+
+import (
+	"net/http"
+	"net/url"
+
+	"go.uber.org/zap"
+)
+
+// change is a change that a form may ask for. It is asked once whether it is meant, and then noted in the log with who made it.
+type changeDef struct {
+	title  string   // what is asked
+	fields []string // the form's fields, in the order in which they are shown
+	back   string   // the page to go to, below the console
+	danger bool
+	run    func(v *visit, f url.Values) (*done, error)
+}
+
+// done is what came of a change. A page is shown in place of the notice where it has one.
+type done struct {
+	notice string
+	page   *content
+}
+
+// changes are all changes by the name that forms have for them.
+var changes = map[string]changeDef{}
+
+// change makes the change that the form asks for.
+func (v *visit) change() error {
+	f := v.r.PostForm
+	name := f.Get("do")
+	if name == "sign-out" {
+		return v.signOut()
+	}
+	c, ok := changes[name]
+	switch {
+	case v.role < manages:
+		return refuse(http.StatusForbidden, "This key may not change anything.")
+	case !ok:
+		return refuse(http.StatusBadRequest, "There is no such change.")
+	case f.Get("sure") != "yes":
+		return v.ask(name, &c)
+	}
+	v.name = c.back
+	d, err := c.run(v, f)
+	if err != nil {
+		return err
+	}
+	v.note(name, &c)
+	if d.page != nil {
+		return v.write(http.StatusOK, d.page)
+	}
+	sessions.tell(v.r, d.notice)
+	http.Redirect(v.w, v.r, root+c.back, http.StatusSeeOther)
+	return nil
+}
+
+// ask asks whether a change is meant.
+func (v *visit) ask(name string, c *changeDef) error {
+	sure := form{
+		Action: root + c.back, Do: name, Button: "Yes", Danger: c.danger, Hidden: []field{{Name: "sure", Value: "yes"}},
+	}
+	var list []fact
+	for _, n := range c.fields {
+		value := v.r.PostForm.Get(n)
+		sure.Hidden = append(sure.Hidden, field{Name: n, Value: value})
+		list = facts(list, n, value)
+	}
+	v.name = c.back
+	return v.write(http.StatusOK, &content{Title: c.title, Sections: []section{
+		{Facts: list, Forms: []form{sure}, Text: "Nothing is changed yet."},
+		{Facts: []fact{{"Or", link("go back", root+c.back)}}},
+	}})
+}
+
+// note writes a change to the log.
+func (v *visit) note(name string, c *changeDef) {
+	fields := []zap.Field{zap.String("change", name), zap.String("by", v.who.KeyName), zap.String("by_alias", v.who.KeyAlias)}
+	for _, n := range c.fields {
+		if value := v.r.PostForm.Get(n); value != "" {
+			fields = append(fields, zap.String(n, value))
+		}
+	}
+	v.h.logger.Info("console: a change was made", fields...)
+}

@@ -1,0 +1,114 @@
+package console
+
+import (
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/tollgate-llm/tollgate/internal/spool"
+	"github.com/tollgate-llm/tollgate/lagobilling/operator"
+)
+
+func init() {
+	changes["retry"] = decision("Send this record to Lago again?", "pending again", false, operator.Retry)
+	changes["estimate"] = decision("Bill this call for its estimated input?", "billed by estimate", false, operator.Estimate)
+	changes["discard"] = decision("Discard this record? It will never be billed.", "settled without a bill", true, operator.Discard)
+}
+
+// decision is a change of one record.
+func decision(title, became string, danger bool, run func(operator.Change) (int, error)) changeDef {
+	return changeDef{
+		title: title, fields: []string{"id", "reason"}, back: "decide", danger: danger,
+		run: func(v *visit, f url.Values) (*done, error) {
+			id := strings.TrimSpace(f.Get("id"))
+			if id == "" {
+				return nil, refuse(http.StatusBadRequest, "The form names no call.")
+			}
+			a, release, err := v.holdAccount()
+			if err != nil {
+				return nil, err
+			}
+			defer release()
+			n, err := run(operator.Change{Account: a.Name(), IDs: []string{id}, Reason: f.Get("reason")})
+			if err != nil {
+				return nil, err
+			}
+			if n == 0 {
+				return &done{notice: "Nothing was changed: the record was decided on meanwhile."}, nil
+			}
+			return &done{notice: "Call " + id + " is " + became + "."}, nil
+		},
+	}
+}
+
+// decisions are the forms of what may be done about a record.
+func decisions(c *found) []form {
+	id := []field{{Name: "id", Value: c.ID}}
+	discard := form{
+		Action: root + "decide", Do: "discard", Button: "Discard", Danger: true, Hidden: id,
+		Fields: []field{{Name: "reason", Label: "Reason", Required: true}},
+	}
+	if c.state == spool.StateRejected {
+		return []form{{Action: root + "decide", Do: "retry", Button: "Retry", Hidden: id}, discard}
+	}
+	return []form{{Action: root + "decide", Do: "estimate", Button: "Bill the estimate", Hidden: id}, discard}
+}
+
+// showDecide lists the records that wait for an operator.
+func showDecide(v *visit) (*content, error) {
+	a, release, err := v.holdAccount()
+	if err != nil {
+		return nil, err
+	}
+	defer release()
+	page := new(content)
+	for _, of := range []struct {
+		state spool.State
+		title string
+		why   string
+		none  string
+	}{
+		{spool.StateRejected, "Dead-lettered", "Lago's error", "No record was rejected by Lago."},
+		{spool.StateInterrupted, "Interrupted", "Estimated input", "No call was interrupted."},
+	} {
+		l, err := find(v.r.Context(), a, &search{states: []spool.State{of.state}, since: time.Time{}})
+		if err != nil {
+			return nil, err
+		}
+		s := section{Title: of.title, Table: &table{
+			Caption: "Records that wait", Empty: of.none, Head: []string{"Time", "Call", "Payer", "Model", "Cost in USD", of.why},
+		}}
+		if l.total > len(l.calls) {
+			s.Text = "Only the newest are shown."
+		}
+		if l.broken != nil {
+			s.Alarms = []string{"Not every record can be read: " + l.broken.Error()}
+		}
+		for i := range l.calls {
+			c := &l.calls[i]
+			why := orDash(string(c.note))
+			if of.state == spool.StateInterrupted {
+				why = orDash(estimateOf(c))
+			}
+			s.Table.Rows = append(s.Table.Rows, []cell{
+				moment(c.at), link(c.ID, root+"calls/"+url.PathEscape(c.ID)), orDash(c.Payer), orDash(c.Model), figure(c.Cost), why,
+			})
+		}
+		page.Sections = append(page.Sections, s)
+	}
+	page.Sections = append(page.Sections, section{Text: "Open a call to retry, estimate or discard it."})
+	return page, nil
+}
+
+// estimateOf shows what an interrupted call would be billed for.
+func estimateOf(c *found) string {
+	if c.Tariff == nil || len(c.Tariff.Estimate) == 0 {
+		return ""
+	}
+	var parts []string
+	for _, l := range c.Tariff.Estimate {
+		parts = append(parts, l.Count+" "+l.Kind+": $"+l.Base)
+	}
+	return strings.Join(parts, ", ")
+}

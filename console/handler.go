@@ -1,0 +1,82 @@
+package console
+
+import (
+	"net/http"
+	"strings"
+
+	"go.uber.org/zap"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+)
+
+func init() {
+	caddy.RegisterModule(new(Handler))
+}
+
+// root is the path below which the console is served.
+const root = "/console/"
+
+// Handler serves the console below /console/ of its site, for the keys of that site's keyauth. A key is sent once, to sign in;
+// after that a cookie names the session. What a key may see and change is decided at each request, so that a blocked key
+// ends its sessions.
+//
+// All other paths go on to the next handler.
+type Handler struct {
+	logger *zap.Logger
+	origin *http.CrossOriginProtection
+
+	failures attempts
+}
+
+// CaddyModule returns the Caddy module information.
+func (*Handler) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "http.handlers.tollgate_console", New: func() caddy.Module { return new(Handler) }}
+}
+
+// Provision sets up the handler. It opens nothing.
+func (h *Handler) Provision(ctx caddy.Context) error {
+	h.logger = ctx.Logger()
+	h.origin = http.NewCrossOriginProtection()
+	return nil
+}
+
+// ServeHTTP serves a page of the console.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+	path, ours := strings.CutPrefix(r.URL.Path, root)
+	switch {
+	case r.URL.Path+"/" == root:
+		http.Redirect(w, r, root, http.StatusPermanentRedirect)
+		return nil
+	case !ours:
+		return next.ServeHTTP(w, r)
+	}
+	secure(w.Header())
+	if serveAsset(w, r, path) {
+		return nil
+	}
+	v := &visit{h: h, w: w, r: r}
+	v.name, v.arg, _ = strings.Cut(path, "/")
+	if err := v.serve(next); err != nil {
+		v.fail(err)
+	}
+	return nil
+}
+
+// secure sets the headers that every answer has: no script, nothing of other hosts, no frame around it, no copy kept.
+func secure(header http.Header) {
+	header.Set("Content-Security-Policy",
+		"default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'")
+	header.Set("X-Content-Type-Options", "nosniff")
+	header.Set("X-Frame-Options", "DENY")
+	header.Set("Referrer-Policy", "same-origin")
+	header.Set("Cross-Origin-Opener-Policy", "same-origin")
+	header.Set("Cross-Origin-Resource-Policy", "same-origin")
+	header.Set("Cache-Control", "no-store")
+}
+
+// Interface guards.
+var (
+	_ caddy.Provisioner           = (*Handler)(nil)
+	_ caddyhttp.MiddlewareHandler = (*Handler)(nil)
+)

@@ -1,0 +1,129 @@
+package console
+
+import (
+	"strconv"
+	"time"
+)
+
+// content is what the page shows.
+type content struct {
+	Title    string
+	Notice   string
+	Nav      []navItem
+	Who      string // who is signed in; empty: no one
+	Token    string // of the session's forms
+	Sections []section
+}
+
+type navItem struct {
+	Path, Title string
+	Current     bool
+}
+
+// section is a part of a page. What of it is empty is left out.
+type section struct {
+	Title  string
+	Text   string
+	Alarms []string
+	Secret string // shown once
+	Facts  []fact
+	Table  *table
+	Blocks []string // texts that are shown byte by byte
+	Forms  []form
+}
+
+type fact struct {
+	Name  string
+	Value cell
+}
+
+// table is a table with its caption. Every first cell of a row is the row's head.
+type table struct {
+	Caption string
+	Head    []string
+	Rows    [][]cell
+	Empty   string // shown instead of a table without rows
+	More    string // path of the next rows
+}
+
+// cell is a text, or a number, which is aligned as such. Form is a change of that row.
+type cell struct {
+	Text   string
+	Link   string
+	Number bool
+	Form   *form
+}
+
+// form is a form with its fields. One with Do asks for a change; any other is a search.
+type form struct {
+	Title  string
+	Action string // path
+	Do     string
+	Hidden []field
+	Fields []field
+	Button string
+	Danger bool
+}
+
+// field is one input of a form: a choice of Options where it has some.
+type field struct {
+	Name, Label, Value, Hint string
+	Type                     string // text where it is empty
+	Pattern                  string // of values that may be sent
+	Options                  []option
+	Required                 bool
+}
+
+type option struct {
+	Value, Label string
+	Selected     bool
+}
+
+func choice(name, label, value string, options ...string) field {
+	f := field{Name: name, Label: label}
+	for _, o := range options {
+		shown := o
+		if o == "" {
+			shown = "any"
+		}
+		f.Options = append(f.Options, option{o, shown, o == value})
+	}
+	return f
+}
+
+func text(s string) cell { return cell{Text: s} }
+
+func orDash(s string) cell {
+	if s == "" {
+		s = "–"
+	}
+	return cell{Text: s}
+}
+
+func link(s, to string) cell { return cell{Text: s, Link: to} }
+
+func number[T int | int64](n T) cell {
+	return cell{Text: strconv.FormatInt(int64(n), 10), Number: true}
+}
+
+func figure(s string) cell {
+	c := orDash(s)
+	c.Number = true
+	return c
+}
+
+// moment shows a time.
+func moment(t time.Time) cell {
+	if t.IsZero() {
+		return orDash("")
+	}
+	return text(t.UTC().Format("2006-01-02 15:04:05") + " UTC")
+}
+
+// facts appends those that have a value.
+func facts(list []fact, name, value string) []fact {
+	if value == "" {
+		return list
+	}
+	return append(list, fact{name, text(value)})
+}

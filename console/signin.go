@@ -1,0 +1,60 @@
+package console
+
+import (
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/tollgate-llm/tollgate/internal/keys"
+)
+
+// askSignIn answers with the form to sign in.
+func (v *visit) askSignIn(status int, notice string) error {
+	f := form{
+		Action: root, Do: "sign-in", Button: "Sign in",
+		Fields: []field{{
+			Name: "key", Label: "Key", Type: "password", Required: true,
+			Hint: "The master key, a management or read_only key, or the key that you call models with",
+		}},
+	}
+	return v.write(status, &content{Title: "Sign in", Notice: notice, Sections: []section{{Forms: []form{f}}}})
+}
+
+// signIn begins a session for the key of the form.
+func (v *visit) signIn() error {
+	now := time.Now()
+	from := addressOf(v.r)
+	if wait := v.h.failures.wait(from, now); wait > 0 {
+		v.w.Header().Set("Retry-After", strconv.Itoa(int(wait/time.Second)+1))
+		return v.askSignIn(http.StatusTooManyRequests, "Too many keys were wrong. Try again in a minute.")
+	}
+	key := strings.TrimSpace(v.r.PostForm.Get("key"))
+	if key == "" || len(key) > keys.MaxBytes {
+		return v.askSignIn(http.StatusUnauthorized, "Write the key.")
+	}
+	sum := keys.DigestOf(key)
+	id, refusal := v.site.keys.Identify(v.r.Context(), sum)
+	switch {
+	case refusal != nil && refusal.Status >= http.StatusInternalServerError:
+		return refusal
+	case refusal != nil:
+		v.h.failures.fail(from, now)
+		v.h.logger.Warn("console: a sign-in was refused", zap.String("type", refusal.Type))
+		return v.askSignIn(http.StatusUnauthorized, "This key is not known here, blocked or expired.")
+	}
+	sessions.end(v.r)
+	setCookie(v.w, v.r, sessions.begin(sum, now))
+	v.h.logger.Info("console: signed in", zap.String("key", id.KeyName), zap.String("alias", id.KeyAlias))
+	http.Redirect(v.w, v.r, root, http.StatusSeeOther)
+	return nil
+}
+
+func (v *visit) signOut() error {
+	sessions.end(v.r)
+	setCookie(v.w, v.r, "")
+	http.Redirect(v.w, v.r, root, http.StatusSeeOther)
+	return nil
+}

@@ -1,0 +1,71 @@
+package console
+
+import (
+	"context"
+	"net/http"
+	"net/url"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/tollgate-llm/tollgate/internal/account"
+	"github.com/tollgate-llm/tollgate/internal/keys"
+	"github.com/tollgate-llm/tollgate/internal/llm"
+	"github.com/tollgate-llm/tollgate/internal/tariff"
+)
+
+// keyHolder is what the console needs of a site's keyauth.
+type keyHolder interface {
+	Identify(ctx context.Context, sum keys.Digest) (*llm.Identity, *llm.Error)
+	Service(ctx context.Context) (s *keys.Service, release func(), err error)
+}
+
+// biller is what the console needs of a site's lagobilling.
+type biller interface {
+	HoldAccount(ctx context.Context) (a *account.Account, release func(), err error)
+	Tariff() *tariff.Tariff
+}
+
+// router is what the console needs of a site's llmroute.
+type router interface{ Targets() []*llm.Target }
+
+// site is the handlers of the site on which the console is. Each is nil where the site has none.
+type site struct {
+	keys   keyHolder
+	bills  biller
+	routes router
+}
+
+// askedPath is the path for which the site's handlers are asked: one of model calls.
+const askedPath = "/v1/models"
+
+// inquire finds the handlers of the site. They meet a request on the way that calls take, so that matchers and nested routes
+// hold for it as for calls. The request's context has ended already: what is not asked, such as a reverse proxy, sends nothing.
+func inquire(r *http.Request, next caddyhttp.Handler) *site {
+	s := new(site)
+	ctx, end := context.WithCancel(r.Context())
+	end()
+	ctx, call := llm.Ensure(ctx)
+	call.Inquire = func(handler any) {
+		switch h := handler.(type) {
+		case keyHolder:
+			s.keys = h
+		case biller:
+			s.bills = h
+		case router:
+			s.routes = h
+		}
+	}
+	asked := &http.Request{
+		Method: http.MethodGet, URL: &url.URL{Path: askedPath}, RequestURI: askedPath, Host: r.Host, Header: make(http.Header), Body: http.NoBody,
+		Proto: r.Proto, ProtoMajor: r.ProtoMajor, ProtoMinor: r.ProtoMinor, RemoteAddr: r.RemoteAddr, TLS: r.TLS,
+	}
+	_ = next.ServeHTTP(nowhere{make(http.Header)}, asked.WithContext(ctx)) // whatever comes of it, it is not the answer
+	return s
+}
+
+// nowhere drops what is written.
+type nowhere struct{ header http.Header }
+
+func (n nowhere) Header() http.Header         { return n.header }
+func (n nowhere) Write(p []byte) (int, error) { return len(p), nil }
+func (n nowhere) WriteHeader(int)             {}

@@ -1,0 +1,227 @@
+package console
+
+import (
+	"bytes"
+	"crypto/subtle"
+	"errors"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/tollgate-llm/tollgate/app/operator"
+	"github.com/tollgate-llm/tollgate/internal/keys"
+	"github.com/tollgate-llm/tollgate/internal/llm"
+)
+
+// role is what who is signed in may see and change.
+type role uint8
+
+const (
+	own     role = iota // what belongs to the key itself
+	reads               // everything
+	manages             // everything, and change it
+)
+
+// pageDef is one page. show returns its content.
+type pageDef struct {
+	name, title string
+	role        role // who sees it
+	only        bool // no one with a higher role does
+	show        func(v *visit) (*content, error)
+}
+
+// pages are the console's pages in the order of the navigation. The first that a role has is its first page.
+var pages []pageDef
+
+func init() {
+	pages = []pageDef{
+		{name: "now", title: "Now", role: reads, show: showNow},
+		{name: "calls", title: "Calls", role: own, show: showCalls},
+		{name: "decide", title: "To decide", role: reads, show: showDecide},
+	}
+}
+
+// visit is one request to the console.
+type visit struct {
+	h         *Handler
+	w         http.ResponseWriter
+	r         *http.Request
+	name, arg string // of the path below the console: name/arg
+	site      *site
+	session   *session
+	who       *llm.Identity
+	role      role
+}
+
+// maxForm bounds the body of a form in bytes.
+const maxForm = 64 << 10
+
+func refuse(status int, message string) error { return operator.Refuse(status, "%s", message) }
+
+// serve answers the request, or returns why not.
+func (v *visit) serve(next caddyhttp.Handler) error {
+	switch v.r.Method {
+	case http.MethodGet, http.MethodHead, http.MethodPost:
+	default:
+		v.w.Header().Set("Allow", "GET, HEAD, POST")
+		return refuse(http.StatusMethodNotAllowed, "The console takes GET and POST.")
+	}
+	for _, values := range v.r.URL.Query() {
+		for _, value := range values {
+			if strings.HasPrefix(value, keys.Prefix) {
+				return refuse(http.StatusBadRequest, "A key in an address is not accepted, as addresses are logged: revoke this key if it is in use.")
+			}
+		}
+	}
+	if v.site = inquire(v.r, next); v.site.keys == nil {
+		return refuse(http.StatusNotFound, "This site has no keyauth, so no one can sign in here.")
+	}
+	if v.r.Method == http.MethodPost {
+		if err := v.h.origin.Check(v.r); err != nil {
+			return refuse(http.StatusForbidden, "This form was sent from another site.")
+		}
+		v.r.Body = http.MaxBytesReader(v.w, v.r.Body, maxForm)
+		if err := v.r.ParseForm(); err != nil {
+			return refuse(http.StatusBadRequest, "The form cannot be read.")
+		}
+		if v.r.PostForm.Get("do") == "sign-in" {
+			return v.signIn()
+		}
+	}
+	if refusal := v.identify(); refusal != nil {
+		return refusal
+	}
+	switch {
+	case v.session == nil && v.r.Method == http.MethodPost:
+		return v.askSignIn(http.StatusUnauthorized, "Your session is over. Sign in again; nothing was changed.")
+	case v.session == nil:
+		return v.askSignIn(http.StatusOK, "")
+	case v.r.Method == http.MethodPost:
+		token := v.r.PostForm.Get("form")
+		if subtle.ConstantTimeCompare([]byte(token), []byte(v.session.form)) != 1 {
+			return refuse(http.StatusForbidden, "This form is not of your session. Load the page again; nothing was changed.")
+		}
+		return v.change()
+	}
+	return v.show()
+}
+
+// identify finds the session of the request and judges its key as of now. A key that may not be used any more ends it.
+func (v *visit) identify() error {
+	s, ok := sessions.find(v.r, time.Now())
+	if !ok {
+		return nil
+	}
+	id, refusal := v.site.keys.Identify(v.r.Context(), s.key)
+	if refusal != nil {
+		if refusal.Status < http.StatusInternalServerError {
+			sessions.end(v.r)
+			setCookie(v.w, v.r, "")
+			return nil
+		}
+		return refusal
+	}
+	role, err := v.roleOf(id)
+	if err != nil {
+		return err
+	}
+	v.session, v.who, v.role = &s, id, role
+	return nil
+}
+
+// roleOf returns what a key may do here, by its key_type.
+func (v *visit) roleOf(id *llm.Identity) (role, error) {
+	if id.Master {
+		return manages, nil
+	}
+	service, release, err := v.site.keys.Service(v.r.Context())
+	if err != nil {
+		return own, err
+	}
+	defer release()
+	k, err := service.Info(v.r.Context(), id.KeyHash)
+	if err != nil {
+		return own, err
+	}
+	switch string(k.Extra["key_type"]) {
+	case `"management"`:
+		return manages, nil
+	case `"read_only"`:
+		return reads, nil
+	}
+	return own, nil
+}
+
+func (v *visit) may(p *pageDef) bool { return p.role == v.role || p.role < v.role && !p.only }
+
+// show answers with a page.
+func (v *visit) show() error {
+	for i := range pages {
+		p := &pages[i]
+		if !v.may(p) || v.name != "" && v.name != p.name {
+			continue
+		}
+		v.name = p.name
+		c, err := p.show(v)
+		if err != nil {
+			return err
+		}
+		if c.Title == "" {
+			c.Title = p.title
+		}
+		return v.write(http.StatusOK, c)
+	}
+	return refuse(http.StatusNotFound, "There is no such page.")
+}
+
+// write sends a page with what all pages have.
+func (v *visit) write(status int, c *content) error {
+	if v.session != nil {
+		c.Token = v.session.form
+		if c.Notice == "" {
+			c.Notice = v.session.notice
+		}
+		c.Who = v.who.KeyAlias
+		if c.Who == "" {
+			c.Who = v.who.KeyName
+		}
+		for i := range pages {
+			if p := &pages[i]; v.may(p) {
+				c.Nav = append(c.Nav, navItem{root + p.name, p.title, p.name == v.name})
+			}
+		}
+	}
+	var b bytes.Buffer
+	if err := page.Execute(&b, c); err != nil {
+		return err
+	}
+	v.w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	v.w.Header().Set("Content-Length", strconv.Itoa(b.Len()))
+	v.w.WriteHeader(status)
+	if v.r.Method != http.MethodHead {
+		_, _ = v.w.Write(b.Bytes()) // a client that is gone needs no answer
+	}
+	return nil
+}
+
+// fail answers with an error.
+func (v *visit) fail(err error) {
+	status, message := http.StatusInternalServerError, "The console has failed: see the gateway's log."
+	if refusal, ok := errors.AsType[*llm.Error](err); ok {
+		status, message = refusal.Status, refusal.Message
+	} else if refusal, ok := errors.AsType[caddy.APIError](err); ok {
+		status, message = refusal.HTTPStatus, refusal.Err.Error()
+	}
+	if status >= http.StatusInternalServerError {
+		v.h.logger.Error("console", zap.String("page", v.name), zap.Error(err))
+	}
+	if err := v.write(status, &content{Title: http.StatusText(status), Sections: []section{{Text: message}}}); err != nil {
+		v.h.logger.Error("console", zap.Error(err))
+	}
+}
