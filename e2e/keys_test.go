@@ -28,7 +28,7 @@ func keyHash(key string) string {
 func TestImportFromLiteLLM(t *testing.T) {
 	provider := testkit.NewProvider(t, testkit.ProviderOptions{Key: gateway.ProviderKey})
 	directives := func(store string) string {
-		return fmt.Sprintf("keyauth {\n store %s\n master_key %s\n}\nlagobilling {\n spool %s\n charge_by team_id\n}\nllmroute {\n model gpt-4o {\n backend openai %s/v1 {\n api_key %s\n }\n }\n}\n",
+		return fmt.Sprintf("keyauth {\n store %s\n master_key %s\n}\nlagobilling {\n spool %s\n charge_by team_id\n}\nllmroute {\n model gpt-4o {\n backend openai %s/v1 {\n api_key %s\n price input 0\n price output 0\n }\n }\n}\n",
 			store, gateway.MasterKey, t.TempDir(), provider.URL, gateway.ProviderKey)
 	}
 	g := gateway.Run(t, directives("file "+t.TempDir()))
@@ -64,7 +64,8 @@ func TestImportFromLiteLLM(t *testing.T) {
 	require.Contains(t, stderr, "some rows were refused")
 	require.Regexp(t, `LiteLLM_VerificationToken +4 +3 +0 +0 +1\n`, out)
 	require.Contains(t, out, files[0]+":5 (row 4)  token: is not the SHA-256 of a key")
-	require.Contains(t, out, "LiteLLM_VerificationToken.max_budget (1)", "what LiteLLM enforced and is only kept here is said")
+	require.Contains(t, out, "LiteLLM_VerificationToken.budget_id (1)", "what LiteLLM enforced and is only kept here is said")
+	require.NotContains(t, out, "LiteLLM_VerificationToken.max_budget")
 	require.Contains(t, out, "LiteLLM_EndUserTable.blocked (1)")
 	require.Contains(t, out, "nothing was changed")
 	require.Equal(t, http.StatusUnauthorized, call(g, old))

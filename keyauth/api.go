@@ -1,6 +1,7 @@
 package keyauth
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -9,10 +10,12 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"time"
 
 	"go.uber.org/zap"
 
 	"github.com/tollgate-llm/tollgate/internal/keys"
+	"github.com/tollgate-llm/tollgate/internal/limit"
 	"github.com/tollgate-llm/tollgate/internal/litellmdb"
 	"github.com/tollgate-llm/tollgate/internal/llm"
 )
@@ -30,6 +33,8 @@ type operation struct {
 
 // apiCall is a request to the key API, after its caller was found to be who may make it.
 type apiCall struct {
+	handler  *Handler
+	now      time.Time
 	service  *keys.Service
 	identity *llm.Identity
 	fields   keys.Fields // of a POST
@@ -129,7 +134,7 @@ func (h *Handler) runAPI(w http.ResponseWriter, r *http.Request, op *operation, 
 			Message: "Authentication Error, Only the master key can be used for " + loggedPath(r),
 		}
 	}
-	c := &apiCall{identity: id}
+	c := &apiCall{handler: h, identity: id}
 	var err error
 	if c.query, err = url.ParseQuery(rawQuery); err != nil {
 		return nil, keys.Invalid("query", "cannot be read")
@@ -158,7 +163,7 @@ func (h *Handler) runAPI(w http.ResponseWriter, r *http.Request, op *operation, 
 		return nil, err
 	}
 	defer release()
-	c.service = service
+	c.service, c.now = service, time.Now()
 	return op.run(r.Context(), c)
 }
 
@@ -236,6 +241,13 @@ func keyInfo(ctx context.Context, c *apiCall) (any, error) {
 		return nil, err
 	}
 	info := litellmdb.ShowKey(rec)
+	l, err := rec.Limits()
+	if err != nil {
+		return nil, c.service.Refusal(err)
+	}
+	if err := c.handler.showSpend(ctx, info, limit.Scope{Kind: limit.Key, ID: cmp.Or(rec.SpendID, rec.Token)}, l, c.now); err != nil {
+		return nil, err
+	}
 	budget, err := litellmdb.ShowBudget(ctx, c.service, rec)
 	if err != nil {
 		return nil, err
@@ -339,7 +351,15 @@ func teamInfo(ctx context.Context, c *apiCall) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return map[string]any{"team_id": t.ID, "team_info": litellmdb.ShowTeam(t)}, nil
+	info := litellmdb.ShowTeam(t)
+	l, err := t.Limits()
+	if err != nil {
+		return nil, c.service.Refusal(err)
+	}
+	if err := c.handler.showSpend(ctx, info, limit.Scope{Kind: limit.Team, ID: t.ID}, l, c.now); err != nil {
+		return nil, err
+	}
+	return map[string]any{"team_id": t.ID, "team_info": info}, nil
 }
 
 func listTeams(ctx context.Context, c *apiCall) (any, error) {

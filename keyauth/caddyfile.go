@@ -37,6 +37,10 @@ func parseCaddyfile(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 //	    master_key <key>
 //	    cache_ttl <duration>
 //	    stale_ttl <duration>
+//	    limits {
+//	        on_store_failure local|deny
+//	        budget_status 422|429|400
+//	    }
 //	}
 func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // the directive's name
@@ -63,6 +67,10 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 				_, err := setting.Duration("stale_ttl", s, 0, 0, maxStaleTTL)
 				return err
 			})
+		case "limits":
+			if err = seen.Once(d); err == nil {
+				h.Limits, err = unmarshalLimits(d)
+			}
 		default:
 			err = d.Errf("unrecognized subdirective: %s", d.Val())
 		}
@@ -71,6 +79,35 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		}
 	}
 	return nil
+}
+
+func unmarshalLimits(d *caddyfile.Dispenser) (*LimitsConfig, error) {
+	if d.NextArg() {
+		return nil, d.ArgErr()
+	}
+	c := new(LimitsConfig)
+	seen := make(setting.Seen)
+	for nesting := d.Nesting(); d.NextBlock(nesting); {
+		var err error
+		switch word := d.Val(); word {
+		case "on_store_failure":
+			err = seen.Value(d, &c.OnStoreFailure, func(s string) error {
+				_, err := setting.Choice(word, s, onStoreFailure...)
+				return err
+			})
+		case "budget_status":
+			err = seen.Value(d, &c.BudgetStatus, func(s string) error {
+				_, err := setting.Choice(word, s, budgetStatus...)
+				return err
+			})
+		default:
+			err = d.Errf("unrecognized subdirective of limits: %s", word)
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	return c, nil
 }
 
 func unmarshalStore(d *caddyfile.Dispenser) (*StoreConfig, error) {

@@ -90,20 +90,16 @@ func (c *StoreConfig) use(a *app.App) (*app.Ref[*keys.Cache], error) {
 			s.Authenticate(secret.username, secret.password)
 		}
 	}
-	name := fmt.Sprintf("keyauth redis %q db %d prefix %q user %q tls %t sentinel %q",
-		options.Addresses, options.DB, options.Prefix, secret.username, options.TLS, options.Sentinel)
-	return app.Use(a, name, open, configure), nil
+	return app.Use(a, "keyauth "+redisName(options, secret), open, configure), nil
+}
+
+// redisName tells stores in Redis apart.
+func redisName(o *keystore.RedisOptions, secret *redisSecret) string {
+	return fmt.Sprintf("redis %q db %d prefix %q user %q tls %t sentinel %q", o.Addresses, o.DB, o.Prefix, secret.username, o.TLS, o.Sentinel)
 }
 
 func (c *FileConfig) use(a *app.App) (*app.Ref[*keys.Cache], error) {
-	dir := filepath.Join(caddy.AppDataDir(), "tollgate", "keys")
-	if c.Dir != "" {
-		var err error
-		if dir, err = setting.Resolve("store file", c.Dir); err != nil {
-			return nil, err
-		}
-	}
-	dir, err := filepath.Abs(dir)
+	dir, err := c.dir()
 	if err != nil {
 		return nil, err
 	}
@@ -115,6 +111,18 @@ func (c *FileConfig) use(a *app.App) (*app.Ref[*keys.Cache], error) {
 		return keys.NewCache(s, caddy.Log().Named("http.handlers.keyauth"), time.Now), nil
 	}
 	return app.Use(a, "keyauth file "+dir, open, nil), nil
+}
+
+// dir returns the directory of the store's files.
+func (c *FileConfig) dir() (string, error) {
+	dir := filepath.Join(caddy.AppDataDir(), "tollgate", "keys")
+	if c.Dir != "" {
+		var err error
+		if dir, err = setting.Resolve("store file", c.Dir); err != nil {
+			return "", err
+		}
+	}
+	return filepath.Abs(dir)
 }
 
 // redisSecret is what may change without making it another store: a rotated password serves the next connection.

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/tollgate-llm/tollgate/internal/keys"
 	"github.com/tollgate-llm/tollgate/internal/llm"
 )
 
@@ -63,7 +64,7 @@ func takeCredentials(r *http.Request) (c credentials) {
 
 // choose judges what a request carries. Clients send tokens of their own beside the key, so that a value which is no key of
 // this gateway does not count where another one is. Two keys of this gateway are refused, as the payer would be ambiguous.
-func (h *Handler) choose(ctx context.Context, c *credentials) (*llm.Identity, *llm.Error) {
+func (h *Handler) choose(ctx context.Context, c *credentials) (*keys.State, *llm.Error) {
 	switch {
 	case c.more:
 		return nil, ambiguous("the request carries more API keys than there are headers for them: send one")
@@ -82,7 +83,7 @@ func (h *Handler) choose(ctx context.Context, c *credentials) (*llm.Identity, *l
 			best = v
 		}
 	}
-	return best.identity, best.refusal
+	return best.state, best.refusal
 }
 
 func ambiguous(message string) *llm.Error {

@@ -13,6 +13,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/tollgate-llm/tollgate/app"
+	"github.com/tollgate-llm/tollgate/app/limits"
 	"github.com/tollgate-llm/tollgate/app/setting"
 	"github.com/tollgate-llm/tollgate/internal/endpoint"
 	"github.com/tollgate-llm/tollgate/internal/keys"
@@ -45,6 +46,9 @@ type Handler struct {
 	// duration from 0s to 168h. Default: 10m.
 	StaleTTL string `json:"stale_ttl,omitempty"`
 
+	// Limits are settings of the limits that the records of keys and teams hold.
+	Limits *LimitsConfig `json:"limits,omitempty"`
+
 	// The state of the files that the Caddyfile names in placeholders, as its adapter saw them: with it a changed file is a
 	// changed configuration, which a reload does not skip. It has no other effect.
 	Files map[string]string `json:"files,omitempty"`
@@ -54,6 +58,8 @@ type Handler struct {
 	keys   *app.Ref[*keys.Cache]
 	bounds keys.Bounds
 	master *keys.Digest // nil without a master key
+	limits *app.Ref[*limits.Keeper]
+	spent  int // the status of a call that a budget does not admit
 }
 
 const (
@@ -98,7 +104,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	}
 	h.app = shared
 	shared.OnHealth("store "+h.keys.Key(), h.health)
-	return nil
+	return h.useLimits(shared)
 }
 
 // health checks the key store.
@@ -137,16 +143,20 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	if llm.IsPreflight(r) {
 		return next.ServeHTTP(w, r)
 	}
-	identity, refusal := h.choose(ctx, &sent)
+	state, refusal := h.choose(ctx, &sent)
 	if refusal != nil {
 		refusalsTotal.WithLabelValues(refusal.Type).Inc()
 		return h.refuse(w, r, refusal)
 	}
+	identity := state.Identity
 	if operation != nil {
 		return h.serveAPI(w, r, operation, query, identity)
 	}
 	call.Keyed, call.Identity = true, identity
 	call.OnAdmit(admit)
+	held := &reservation{h: h, state: state, header: w.Header()}
+	call.OnReserve(held.reserve)
+	defer held.end(call)
 	publish(r, identity)
 	return next.ServeHTTP(w, r)
 }
@@ -163,9 +173,9 @@ const (
 
 // verdict is what a value that a request carries comes to, as of now.
 type verdict struct {
-	rank     rank
-	identity *llm.Identity
-	refusal  *llm.Error
+	rank    rank
+	state   *keys.State
+	refusal *llm.Error
 }
 
 // judge judges one value.
@@ -175,7 +185,7 @@ func (h *Handler) judge(ctx context.Context, key string) verdict {
 	}
 	sum := keys.DigestOf(key)
 	if h.isMaster(sum) {
-		return verdict{rank: ours, identity: &masterIdentity}
+		return verdict{rank: ours, state: &masterState}
 	}
 	if len(key) <= len(keys.Prefix) || key[:len(keys.Prefix)] != keys.Prefix {
 		return verdict{rank: foreign, refusal: authError("the API key is not one of this gateway's: those begin with sk-")}
@@ -206,7 +216,7 @@ func (h *Handler) lookup(ctx context.Context, sum keys.Digest, key string) verdi
 	case err != nil:
 		return verdict{rank: unjudged, refusal: keys.StoreDown(err)}
 	}
-	return verdict{ours, state.Identity, refuse(state, key, cache.Now())}
+	return verdict{ours, state, refuse(state, key, cache.Now())}
 }
 
 // refuse returns why a key that is known may not be used, nil where it may.
@@ -224,6 +234,8 @@ func refuse(state *keys.State, key string, now time.Time) *llm.Error {
 
 // masterIdentity is who calls with the master key. Its hash is kept from records, as people choose master keys.
 var masterIdentity = llm.Identity{KeyHash: "master", SpendID: "master", KeyName: "master", KeyAlias: "master", Master: true}
+
+var masterState = keys.State{Identity: &masterIdentity}
 
 // refuse writes a refusal in the shape that callers of the path expect.
 func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, refusal *llm.Error) error {

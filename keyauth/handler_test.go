@@ -3,6 +3,7 @@ package keyauth
 import (
 	"context"
 	"encoding/json"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -17,8 +18,10 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/tollgate-llm/tollgate/app"
+	"github.com/tollgate-llm/tollgate/app/limits"
 	"github.com/tollgate-llm/tollgate/internal/keys"
 	"github.com/tollgate-llm/tollgate/internal/keystore"
+	"github.com/tollgate-llm/tollgate/internal/limit"
 	"github.com/tollgate-llm/tollgate/internal/llm"
 	"github.com/tollgate-llm/tollgate/internal/testkit"
 )
@@ -46,7 +49,17 @@ func newGate(t *testing.T, s keystore.Store, now func() time.Time) *gate {
 	sum := keys.DigestOf(testMaster)
 	g.h = &Handler{logger: zaptest.NewLogger(t), bounds: testBounds, master: &sum}
 	g.h.keys = app.Use(a, t.Name(), func() (*keys.Cache, error) { return c, nil }, nil)
+	var err error
+	dir := t.TempDir()
+	g.h.limits, err = limits.Use(a, limits.Config{
+		Name: t.Name(), File: true, Logger: g.h.logger,
+		Open: func() (limit.Store, io.Closer, error) { s, err := limit.OpenFile(dir); return s, nil, err },
+	})
+	require.NoError(t, err)
 	require.NoError(t, a.Start())
+	keeper, _, err := g.h.limits.Acquire(t.Context())
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, keeper.Close()) })
 	// The directory is closed by its own cleanup, not by the app's.
 	return g
 }

@@ -16,7 +16,7 @@ func (h *Handler) Identify(ctx context.Context, sum keys.Digest) (*llm.Identity,
 	if v.refusal != nil {
 		return nil, v.refusal
 	}
-	return v.identity, nil
+	return v.state.Identity, nil
 }
 
 // Service returns the service of the handler's keys. It is open until release is called. Its errors are *llm.Error.

@@ -2,9 +2,11 @@ package keyauth
 
 import (
 	"errors"
+	"slices"
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/tollgate-llm/tollgate/app/limits"
 	"github.com/tollgate-llm/tollgate/internal/keys"
 )
 
@@ -19,7 +21,7 @@ var (
 
 // registerMetrics adds the collectors to the registry of a configuration.
 func registerMetrics(r prometheus.Registerer) error {
-	for _, c := range append(keys.Collectors(), refusalsTotal) {
+	for _, c := range slices.Concat(keys.Collectors(), limits.Collectors(), []prometheus.Collector{refusalsTotal}) {
 		if err := r.Register(c); err != nil {
 			if _, twice := errors.AsType[prometheus.AlreadyRegisteredError](err); !twice {
 				return err

@@ -189,6 +189,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		},
 		func(a *account.Account) {
 			a.Configure(s)
+			h.keepBooks(a)
 			a.Use(inForce.list)
 		})
 	h.app.OnHealth(h.account.Key(), h.health)

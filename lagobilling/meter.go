@@ -83,6 +83,8 @@ func newMeter(h *Handler, account *account.Account, call *llm.Call, w http.Respo
 	}
 	call.Metered = true
 	call.Open = m.open
+	call.OnAdmit(m.resolve)
+	call.Quote = h.quote
 	call.OnSettle(h.metrics.observe)
 	if h.rejectPrice {
 		call.Priced = h.priced

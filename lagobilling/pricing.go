@@ -7,6 +7,7 @@ import (
 
 	"github.com/tollgate-llm/tollgate/internal/llm"
 	"github.com/tollgate-llm/tollgate/internal/price"
+	"github.com/tollgate-llm/tollgate/internal/usage"
 )
 
 // findPrice returns why there is no price for the call at a target. Calls that are not billed need none.
@@ -19,6 +20,14 @@ func (h *Handler) findPrice(c *llm.Call, t *llm.Target) error {
 
 // priced is the call's Priced: a call does not go on to a backend or a fallback model without a price either.
 func (h *Handler) priced(c *llm.Call, t *llm.Target) bool { return h.findPrice(c, t) == nil }
+
+// quote is the call's Quote.
+func (h *Handler) quote(c *llm.Call, t *llm.Target, counts *usage.Counts) (price.Amount, error) {
+	if c.Endpoint != nil && c.Endpoint.Billing != llm.Billable {
+		return price.Amount{}, nil
+	}
+	return h.tariff.Quote(t, c.Request.Tier, c.Start, counts)
+}
 
 // checkPriced refuses, where the configuration says so, a call whose model has no price. It knows the backend when the
 // route has chosen one.

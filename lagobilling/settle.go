@@ -33,6 +33,8 @@ const (
 
 // settlement is the part of a meter that ends as a usage record.
 type settlement struct {
+	resolved   bool
+	chargedBy  string // where the payer comes from
 	id         spool.ID
 	opened     bool
 	settled    bool
@@ -65,10 +67,10 @@ func (m *meter) open(ctx context.Context, c *llm.Call) *llm.Error {
 	if m.clientGone() {
 		return llm.ClientGone()
 	}
-	payer, by, refusal := m.h.payer(c, m.repl)
-	if refusal != nil {
+	if refusal := m.resolve(ctx, c); refusal != nil {
 		return refusal
 	}
+	payer, by := c.Payer, m.chargedBy
 	if refusal := m.checkPayer(ctx, c, payer); refusal != nil {
 		return refusal
 	}
@@ -101,7 +103,7 @@ func (m *meter) open(ctx context.Context, c *llm.Call) *llm.Error {
 		}
 		return unavailable(err)
 	}
-	m.opened = true
+	m.opened, c.Opened = true, true
 	return nil
 }
 
@@ -129,6 +131,15 @@ func (m *meter) checkPayer(ctx context.Context, c *llm.Call, payer string) *llm.
 	return nil
 }
 
+// resolve is the call's step of admission that decides who pays.
+func (m *meter) resolve(_ context.Context, c *llm.Call) (refused *llm.Error) {
+	if !m.resolved {
+		m.resolved = true
+		c.Payer, m.chargedBy, refused = m.h.payer(c, m.repl)
+	}
+	return refused
+}
+
 // openedRecord is what is known of a call before it is forwarded: enough to bill an estimate if this process should end
 // before the call does.
 func openedRecord(account string, c *llm.Call, payer, by string, properties []record.Property) record.Record {
@@ -151,7 +162,13 @@ func openedRecord(account string, c *llm.Call, payer, by string, properties []re
 	}
 	if id := c.Identity; id != nil {
 		r.Key, r.KeyAlias, r.Team, r.User = id.KeyName, id.KeyAlias, id.TeamID, id.UserID
-		r.KeyHash, r.KeyID = id.KeyHash[:min(len(id.KeyHash), 12)], id.KeyHash
+		r.KeyHash, r.KeyID = id.KeyHash[:min(len(id.KeyHash), 12)], id.SpendID
+	}
+	if a := c.Admission; a != nil {
+		r.Admitted = a.At
+		if t := c.Target(); t != nil {
+			r.Limits = a.CountersOf(c.Request.Asked, t)
+		}
 	}
 	r.EndUser = record.Clip(r.EndUser)
 	return r
@@ -177,6 +194,9 @@ func (m *meter) settle(how ending) {
 	r.ForgetOpened()
 	if t := m.call.Target(); t != nil {
 		setTarget(r, t)
+		if a := m.call.Admission; a != nil {
+			r.Limits = a.CountersOf(r.Asked, t)
+		}
 	}
 	res := m.result()
 	if r.Hangup == hangupCancelled && res.Source != usage.Reported && !res.Counts.Empty() && m.hidden() {

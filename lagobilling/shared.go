@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/tollgate-llm/tollgate/app"
+	"github.com/tollgate-llm/tollgate/app/limits"
 	"github.com/tollgate-llm/tollgate/internal/account"
 	"github.com/tollgate-llm/tollgate/internal/tariff"
 )
@@ -40,4 +41,14 @@ func checkOpenAccounts(s account.Settings) (err error) {
 		}
 	})
 	return err
+}
+
+// keepBooks has the account's records counted where the configuration keeps limits and totals. The app has opened that.
+func (h *Handler) keepBooks(a *account.Account) {
+	keeper, name, release, ok := limits.Hold(h.app)
+	if !ok {
+		a.Keep("", nil, nil)
+		return
+	}
+	keeper.Expect(a.Keep(name, keeper, release))
 }

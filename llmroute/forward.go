@@ -48,7 +48,7 @@ func (h *Handler) forward(w http.ResponseWriter, r *http.Request, d *dispatch) *
 		last := len(d.attempts) == 1
 		begun := d.call.Begin(target)
 		res = a.server().sender.Send(w, r, upstream.Attempt{
-			Attempt: begun, Metered: d.call.Metered, Last: last, Refused: refused,
+			Attempt: begun, Metered: d.call.Metered, Limited: d.call.Admission != nil, Last: last, Refused: refused,
 			Call: provider.Call{Endpoint: d.endpoint, Body: d.body, Upstream: target.Upstream, Query: r.URL.RawQuery},
 		})
 		if res.KeyRefused != 0 {

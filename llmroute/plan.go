@@ -2,6 +2,7 @@ package llmroute
 
 import (
 	"math/rand/v2"
+	"slices"
 
 	"github.com/tollgate-llm/tollgate/internal/endpoint"
 	"github.com/tollgate-llm/tollgate/internal/llm"
@@ -122,4 +123,26 @@ func shuffle(attempts []attempt, backends []*Backend) {
 			}
 		}
 	}
+}
+
+// candidates appends the targets that a call may come to, each once: the planned one first, and those that a refused prompt may
+// lead to last.
+func candidates(to []*llm.Target, attempts []attempt, e *entry, ep *endpoint.Endpoint, call *llm.Call) []*llm.Target {
+	add := func(attempts []attempt) {
+		for i := range attempts {
+			if a := &attempts[i]; a.round == 0 {
+				if target := a.target(); !slices.ContainsFunc(to, target.Same) {
+					to = append(to, target)
+				}
+			}
+		}
+	}
+	to = append(to, call.Target())
+	add(attempts)
+	for why, models := range e.model.fallbacks {
+		if upstream.Refusal(why) != upstream.NotRefused { // those are among the attempts
+			add(withFallbacks(nil, models, ep, call.Identity))
+		}
+	}
+	return to
 }

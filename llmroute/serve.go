@@ -74,7 +74,7 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, call *llm.Call) 
 	call.Request = llm.Request{
 		Asked: b.ModelName, Stream: b.Stream, IncludeUsage: b.UsageAsked, User: user,
 		N: b.N, MaxOutput: b.MaxOutput, Tier: b.Tier, TextUnits: b.Units, Audio: b.Audio,
-		Others: b.Others, Reasoning: b.Reasoning,
+		Others: b.Others, Reasoning: b.Reasoning, Data: b.Data,
 	}
 	if ep.Reader == usage.OpenAISpeech {
 		call.Request.InputCharacters = b.InputCharacters()
@@ -90,6 +90,7 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, call *llm.Call) 
 	}
 	attempts = priced(attempts, call)
 	call.Plan(attempts[0].target())
+	call.Candidates = func(to []*llm.Target) []*llm.Target { return candidates(to, attempts, e, ep, call) }
 	if refused := call.Admit(r.Context()); refused != nil {
 		return refused
 	}

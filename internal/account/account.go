@@ -12,6 +12,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/tollgate-llm/tollgate/internal/books"
 	"github.com/tollgate-llm/tollgate/internal/delivery"
 	"github.com/tollgate-llm/tollgate/internal/lago"
 	"github.com/tollgate-llm/tollgate/internal/record"
@@ -62,6 +63,8 @@ type Account struct {
 
 	accounting sync.RWMutex // with accountant
 	accountant *accountant
+	keeping    sync.Mutex // with books
+	books      *bookkeeper
 }
 
 // Use puts the tariffs of a configuration in force.
@@ -103,7 +106,7 @@ func Open(s Settings, fallback *tariff.Tariff, o Options) (*Account, error) {
 	}
 	sp, err := spool.Open(spool.Options{
 		Dir: s.Dir, Durability: durability, MaxBytes: s.SpoolMax, Retain: s.Retain,
-		Consumers: []string{spend.ConsumerName},
+		Consumers: []string{spend.ConsumerName, books.ConsumerName},
 		OnFault:   func(err error) { logger.Error("spool", zap.Error(err)) },
 	})
 	if err != nil {
@@ -260,6 +263,7 @@ func (a *Account) Close() error {
 	defer cancel()
 	a.endCalls()
 	a.closeSpend()
+	a.closeBooks()
 	a.delivery.Stop(ctx)
 	a.payers.stop()
 	a.mu.Lock()

@@ -53,12 +53,17 @@ func OpenRedis(o RedisOptions) *Redis {
 	}
 	s.channel = s.prefix + "changed"
 	s.secret.Store(&secret{})
+	s.client = NewClient(o, func() (string, string) {
+		c := s.secret.Load()
+		return c.username, c.password
+	})
+	return s
+}
+
+// NewClient makes a client of a Redis as OpenRedis does. credentials are asked for with each connection.
+func NewClient(o RedisOptions, credentials func() (username, password string)) redis.UniversalClient {
 	u := &redis.UniversalOptions{
-		Addrs: o.Addresses, DB: o.DB, MasterName: o.Sentinel,
-		CredentialsProvider: func() (string, string) {
-			c := s.secret.Load()
-			return c.username, c.password
-		},
+		Addrs: o.Addresses, DB: o.DB, MasterName: o.Sentinel, CredentialsProvider: credentials,
 		MaxRetries: -1, DialerRetries: 1, // reads are tried again below; a change sent twice would undo what came between
 		DialTimeout: redisTimeout, ReadTimeout: redisTimeout, WriteTimeout: redisTimeout, PoolTimeout: redisTimeout,
 		ContextTimeoutEnabled:    true,
@@ -67,8 +72,7 @@ func OpenRedis(o RedisOptions) *Redis {
 	if o.TLS {
 		u.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12}
 	}
-	s.client = redis.NewUniversalClient(u)
-	return s
+	return redis.NewUniversalClient(u)
 }
 
 // Authenticate gives the credentials of connections made from now on.

@@ -30,7 +30,8 @@ func fiveLimits(key int) []Limit {
 
 func benchmark(b *testing.B, s interface {
 	Reserve(ctx context.Context, r *Reservation) (*Grant, error)
-}) {
+},
+) {
 	const callers = 256
 	var n atomic.Int64
 	took := make([][]time.Duration, callers)

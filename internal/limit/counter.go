@@ -205,3 +205,9 @@ func (s *State) passed() bool {
 	sum, err := s.Spent.Add(s.Reserved)
 	return err != nil || sum.Cmp(s.Money) > 0
 }
+
+// Counter returns the name of the counter that a call admitted at that time counts in.
+func (l *Limit) Counter(at time.Time) string {
+	name, _, _ := l.counter(at)
+	return name
+}

@@ -352,7 +352,7 @@ var limitColumns = []string{
 func (t *Table) unenforced(row map[string]json.RawMessage) []string {
 	var names []string
 	for _, n := range limitColumns {
-		if n == "blocked" && (t.kind == keystore.KeyKind || t.kind == keystore.TeamKind) {
+		if n != "budget_id" && n != "allowed_routes" && (t.kind == keystore.KeyKind || t.kind == keystore.TeamKind) {
 			continue // enforced
 		}
 		if n == "budget_id" && t.kind == keystore.BudgetKind {

@@ -14,8 +14,15 @@ type Target struct {
 	// Drain is the preset's hang-up policy: true where the provider bills on after a client hung up, so that reading to
 	// the end costs nothing more and gives the exact usage.
 	Drain bool
+	// OutputCap is the most tokens that an answer may have where the request does not say; 0: no bound.
+	OutputCap int64
 	// Prices are those written in the Caddyfile for this backend: kind or price name to USD per million tokens, as text.
 	Prices map[string]string
+}
+
+// Same reports whether both are the same place with the same model.
+func (t *Target) Same(o *Target) bool {
+	return t == o || t.Model == o.Model && t.Backend == o.Backend && t.Upstream == o.Upstream
 }
 
 // Attempt is one try to have a backend answer a call. What is reported to it, from any goroutine and however late, concerns

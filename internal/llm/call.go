@@ -6,6 +6,9 @@ import (
 	"context"
 	"sync/atomic"
 	"time"
+
+	"github.com/tollgate-llm/tollgate/internal/price"
+	"github.com/tollgate-llm/tollgate/internal/usage"
 )
 
 // CallIDHeader is the response header that holds a call's id, also where the call was refused.
@@ -39,12 +42,25 @@ type Call struct {
 	// passes itself to it, whatever the request carries, and lets the request go on.
 	Inquire func(handler any)
 
-	// Endpoint and Request are set by llmroute before Admit.
+	// Quote returns what the call would cost at a target with those quantities, as it would be billed. Set by lagobilling.
+	Quote func(c *Call, t *Target, counts *usage.Counts) (price.Amount, error)
+
+	// Endpoint, Request and Candidates are set by llmroute before Admit.
 	Endpoint *Endpoint
 	Request  Request
+	// Candidates appends the targets that the call may come to, the planned one first, each once.
+	Candidates func(to []*Target) []*Target
 
-	onAdmit  []func(ctx context.Context, c *Call) *Error
-	onSettle []func(*Settlement)
+	// Payer is who pays, as lagobilling resolves it while the call is admitted; empty when nobody does.
+	Payer string
+	// Admission is what keyauth has reserved for the call; nil where no limit applies.
+	Admission *Admission
+	// Opened is set by Open: the call has a record, and is settled.
+	Opened bool
+
+	onAdmit   []func(ctx context.Context, c *Call) *Error
+	onReserve []func(ctx context.Context, c *Call) *Error
+	onSettle  []func(*Settlement)
 
 	planned    atomic.Pointer[Target]
 	attempt    atomic.Pointer[Attempt]
@@ -63,6 +79,8 @@ type Request struct {
 	Tier         string // service_tier or speed asked for
 	// TextUnits estimates the input in thousandths of a token, by the characters rule of package usage.
 	TextUnits int64
+	// Data is the body, or what is at hand of it. It must not be changed.
+	Data []byte
 	// InputCharacters is the length of the text to be spoken, in characters; 0 where nothing is.
 	InputCharacters int64
 	// Audio is the length of an uploaded recording in milliseconds, 0 until its end has passed; nil where nothing is uploaded.
@@ -79,17 +97,25 @@ type OtherModel struct {
 	Name   string // empty when the provider chooses the model
 }
 
-// OnAdmit adds a step that decides whether the call may be made. A step that reserves something releases it when its own
-// handler returns and the call was not settled, as a later step or Open may refuse.
+// OnAdmit adds a step that decides whether the call may be made, or resolves what such a decision needs.
 func (c *Call) OnAdmit(step func(ctx context.Context, c *Call) *Error) {
 	c.onAdmit = append(c.onAdmit, step)
 }
 
-// Admit runs the steps in the order in which they were added, up to the first refusal.
+// OnReserve adds a step that reserves something for the call, after all steps of OnAdmit. It is released when the step's own
+// handler returns and the call was not opened, as a later step or Open may refuse.
+func (c *Call) OnReserve(step func(ctx context.Context, c *Call) *Error) {
+	c.onReserve = append(c.onReserve, step)
+}
+
+// Admit runs the steps of OnAdmit and then those of OnReserve, each in the order in which they were added, up to the first
+// refusal.
 func (c *Call) Admit(ctx context.Context) *Error {
-	for _, step := range c.onAdmit {
-		if refused := step(ctx, c); refused != nil {
-			return refused
+	for _, steps := range [...][]func(ctx context.Context, c *Call) *Error{c.onAdmit, c.onReserve} {
+		for _, step := range steps {
+			if refused := step(ctx, c); refused != nil {
+				return refused
+			}
 		}
 	}
 	return nil

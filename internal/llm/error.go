@@ -26,9 +26,17 @@ type Error struct {
 	Param      string        // the member or header at fault; empty when none is
 	Message    string        // says what to do; never holds a secret
 	RetryAfter time.Duration // sets Retry-After when positive
+	Final      bool          // a repetition does not help, though the status does not show it
+	Details    []Detail      // further members of the error's object
 	Allow      string        // sets Allow unless empty: the method that goes with a 405
 	Upgrade    string        // sets Upgrade unless empty: the protocols that go with a 426
 	Err        error         // the cause, for the log; never shown to the client
+}
+
+// Detail is a further member of an error's object.
+type Detail struct {
+	Name  string
+	Value any // encoded as JSON
 }
 
 // Error returns the message and the cause.
@@ -56,23 +64,23 @@ func WriteError(w http.ResponseWriter, api API, id string, e *Error) error {
 	var body any
 	switch api {
 	case Anthropic:
-		answer := map[string]any{"type": "error", "error": map[string]any{"type": anthropicType(e), "message": e.Message}}
+		answer := map[string]any{"type": "error", "error": e.with(map[string]any{"type": anthropicType(e), "message": e.Message})}
 		if id != "" {
 			answer["request_id"] = id
 		}
 		body = answer
 	case Gemini:
-		body = map[string]any{"error": map[string]any{"code": e.Status, "message": e.Message, "status": geminiStatus(e.Status)}}
+		body = map[string]any{"error": e.with(map[string]any{"code": e.Status, "message": e.Message, "status": geminiStatus(e.Status)})}
 	case Bedrock, Cohere:
-		body = map[string]any{"message": e.Message}
+		body = e.with(map[string]any{"message": e.Message})
 	default:
 		var param any
 		if e.Param != "" {
 			param = e.Param
 		}
-		body = map[string]any{"error": map[string]any{
+		body = map[string]any{"error": e.with(map[string]any{
 			"message": e.Message, "type": e.Type, "param": param, "code": strconv.Itoa(e.Status),
-		}}
+		})}
 	}
 	b, err := json.Marshal(body)
 	if err != nil {
@@ -99,12 +107,20 @@ func WriteError(w http.ResponseWriter, api API, id string, e *Error) error {
 		h["X-Request-Id"] = []string{id}
 		h["Request-Id"] = []string{id}
 	}
-	if final(e.Status) {
+	if final(e.Status) || e.Final {
 		h.Set("X-Should-Retry", "false")
 	}
 	w.WriteHeader(e.Status)
 	_, err = w.Write(b)
 	return err
+}
+
+// with adds the error's details to an object.
+func (e *Error) with(object map[string]any) map[string]any {
+	for _, d := range e.Details {
+		object[d.Name] = d.Value
+	}
+	return object
 }
 
 // final reports whether a repetition cannot change a refusal of that status. The SDKs of OpenAI and Anthropic heed

@@ -74,6 +74,32 @@ func (t *Tariff) Listed(target *llm.Target) ([]price.Listed, error) {
 	return t.prices.List(query(target, target.Upstream, "", "", time.Now()))
 }
 
+// Quote returns what quantities would cost at a target, as it would be billed: no less, and more by rounding alone. A tier that
+// the client asks for may be granted or not: the higher price counts.
+func (t *Tariff) Quote(target *llm.Target, tier string, at time.Time, counts *usage.Counts) (price.Amount, error) {
+	most, err := t.quote(target, "", at, counts)
+	if err != nil || tier == "" {
+		return most, err
+	}
+	if asked, err := t.quote(target, tier, at, counts); err == nil && asked.Cmp(most) > 0 {
+		most = asked
+	}
+	return most, nil
+}
+
+func (t *Tariff) quote(target *llm.Target, tier string, at time.Time, counts *usage.Counts) (price.Amount, error) {
+	c, err := t.prices.Cost(query(target, target.Upstream, "", tier, at), counts)
+	if err != nil {
+		return price.Amount{}, err
+	}
+	f := t.factor(target.Provider)
+	total, err := c.Total.Scale(f.num, f.den)
+	if err != nil {
+		return price.Amount{}, err
+	}
+	return total.Add(price.FromLimbs(0, uint64(len(c.Lines)))) // each line may be rounded up by itself
+}
+
 // BillsAmounts reports whether events of that code carry the amount that is billed.
 func (t *Tariff) BillsAmounts(code string) bool { return t.shape.kind == Cost && t.shape.code == code }
 

@@ -23,6 +23,8 @@ type Attempt struct {
 	provider.Call
 	// Metered is set where the answer's usage is read, so that a stream is asked for it.
 	Metered bool
+	// Limited is set where the answer tells of the caller's own rate limits, and so not of the provider's.
+	Limited bool
 	// Last is set where no other attempt follows a failure: the answer is passed on whatever its status.
 	Last bool
 	// Refused returns whether another attempt follows an answer that refuses the prompt, which is then not passed on. Nil where

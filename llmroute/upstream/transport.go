@@ -180,7 +180,7 @@ func (x *exchange) judge(ctx context.Context, resp *http.Response) (*http.Respon
 			delete(resp.Header, name)
 		}
 		for name := range resp.Header {
-			if strings.HasPrefix(name, gatewayHeaders) {
+			if strings.HasPrefix(name, gatewayHeaders) || x.Limited && isRate(name) {
 				delete(resp.Header, name)
 			}
 		}
@@ -226,6 +226,11 @@ var removed = [...]string{
 // gatewayHeaders begin the names of the headers in which a gateway reports its costs and ids. Those of a gateway behind this
 // one are about the operator's account there.
 const gatewayHeaders = "X-Litellm-"
+
+// isRate reports whether a header is about a provider's rate limits: those of the operator's account, not of the caller's key.
+func isRate(name string) bool {
+	return strings.HasPrefix(name, "X-Ratelimit-") || strings.HasPrefix(name, "Anthropic-Ratelimit-")
+}
 
 // goesOn reports whether an answer calls for another attempt.
 func goesOn(status int) bool {

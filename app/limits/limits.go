@@ -1,0 +1,171 @@
+// Package limits is what keyauth and lagobilling share of limits and totals: the store that calls are admitted by and that
+// settled records are counted in. A configuration has one, that of its first keyauth.
+package limits
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+
+	"go.uber.org/zap"
+
+	"github.com/tollgate-llm/tollgate/app"
+	"github.com/tollgate-llm/tollgate/internal/limit"
+	"github.com/tollgate-llm/tollgate/internal/llm"
+)
+
+// Config says where limits and totals are kept.
+type Config struct {
+	// Name tells stores apart.
+	Name string
+	// Deny refuses calls while the store is away.
+	Deny bool
+	// Open opens the store. What it needs besides is closed after it; nil where there is nothing.
+	Open func() (limit.Store, io.Closer, error)
+	// Configure applies settings of a configuration to the live store; may be nil.
+	Configure func()
+	// File says that the store is a file of this process alone, which knows what was spent only when all records are counted.
+	File   bool
+	Logger *zap.Logger
+}
+
+// Keeper is the store in use.
+type Keeper struct {
+	*limit.Limiter
+	// Outputs are the sizes of the answers of models.
+	Outputs limit.Outputs
+
+	store  limit.Store
+	beside io.Closer
+	file   bool
+	cancel context.CancelFunc
+	done   sync.WaitGroup
+
+	mu     sync.Mutex
+	behind []<-chan struct{} // closed when a spool's records are counted that were there when it was opened
+}
+
+// choice is the store of one configuration.
+type choice struct {
+	mu     sync.Mutex
+	config *Config
+	ref    *app.Ref[*Keeper]
+	key    string
+}
+
+const shared = "limits"
+
+func of(a *app.App) *choice {
+	c, _ := a.Shared(shared, new(choice))
+	return c.(*choice)
+}
+
+// Use asks for the configuration's store: that of the first who asks. To be called in Provision.
+func Use(a *app.App, c Config) (*app.Ref[*Keeper], error) {
+	chosen := of(a)
+	chosen.mu.Lock()
+	defer chosen.mu.Unlock()
+	if chosen.ref != nil {
+		if chosen.config.Deny != c.Deny {
+			return nil, errors.New("limits: on_store_failure differs between two keyauth handlers; limits of one configuration are kept in one store")
+		}
+		if chosen.config.Name != c.Name {
+			c.Logger.Warn("limits and spend of these keys are kept in the store of the configuration's first keyauth")
+		}
+		return chosen.ref, nil
+	}
+	chosen.config, chosen.key = &c, fmt.Sprintf("limits %s deny %t", c.Name, c.Deny)
+	chosen.ref = app.Use(a, chosen.key, func() (*Keeper, error) { return open(&c) }, func(*Keeper) {
+		if c.Configure != nil {
+			c.Configure()
+		}
+	})
+	return chosen.ref, nil
+}
+
+// Hold returns the store of a configuration whose app has started, with a reference that release drops, and its name; false
+// when it has none.
+func Hold(a *app.App) (k *Keeper, name string, release func(), ok bool) {
+	c := of(a)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.ref == nil {
+		return nil, "", nil, false
+	}
+	k, release, ok = app.Hold[*Keeper](c.key)
+	return k, c.key, release, ok
+}
+
+func open(c *Config) (*Keeper, error) {
+	store, beside, err := c.Open()
+	if err != nil {
+		return nil, err
+	}
+	k := &Keeper{store: store, beside: beside, file: c.File}
+	log := c.Logger
+	k.Limiter = limit.New(store, limit.Options{Instance: llm.NewID(), Deny: c.Deny, OnFault: func(err error) {
+		if err == nil {
+			storesAway.Dec()
+			log.Info("the store of limits is back")
+			return
+		}
+		storesAway.Inc()
+		log.Error("the store of limits is away", zap.Bool("calls_are_refused", c.Deny), zap.Error(err))
+	}})
+	ctx, cancel := context.WithCancel(context.Background())
+	k.cancel = cancel
+	k.done.Go(func() { k.Run(ctx) })
+	return k, nil
+}
+
+// Expect has calls wait until a spool's records are counted, where the store needs that.
+func (k *Keeper) Expect(counted <-chan struct{}) {
+	if !k.file {
+		return
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.behind = append(k.behind, counted)
+}
+
+// Await waits until the store knows what was spent.
+func (k *Keeper) Await(ctx context.Context) error {
+	for {
+		k.mu.Lock()
+		if len(k.behind) == 0 {
+			k.mu.Unlock()
+			return nil
+		}
+		counted := k.behind[0]
+		k.mu.Unlock()
+		select {
+		case <-counted:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		k.mu.Lock()
+		if len(k.behind) > 0 && k.behind[0] == counted {
+			k.behind = k.behind[1:]
+		}
+		k.mu.Unlock()
+	}
+}
+
+// Close ends what renews reservations, and closes the store.
+func (k *Keeper) Close() error {
+	k.cancel()
+	k.done.Wait()
+	if k.Away() != nil {
+		storesAway.Dec()
+	}
+	err := k.store.Close()
+	if k.beside != nil {
+		err = errors.Join(err, k.beside.Close())
+	}
+	return err
+}
+
+// Interface guard.
+var _ app.Resource = (*Keeper)(nil)

@@ -1,0 +1,101 @@
+package account
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/tollgate-llm/tollgate/internal/books"
+	"github.com/tollgate-llm/tollgate/internal/limit"
+)
+
+// bookkeeper counts an account's settled records in a sink.
+type bookkeeper struct {
+	name    string
+	release func() // of the sink; nil where there is none
+	counts  bool
+	cancel  context.CancelFunc
+	done    sync.WaitGroup
+	caught  <-chan struct{}
+}
+
+// Keep has the account's records counted in a sink of that name from now on, in the place of the one before. release is called
+// when the sink is not used any more. It returns what is closed once the records are counted that were there. Without a sink,
+// which is nil, records are passed uncounted, so that none waits.
+func (a *Account) Keep(name string, sink books.Sink, release func()) (counted <-chan struct{}) {
+	a.keeping.Lock()
+	defer a.keeping.Unlock()
+	if b := a.books; b != nil && b.name == name {
+		if release != nil {
+			release() // it has one already
+		}
+		return b.caught
+	}
+	a.stopBooks()
+	b := &bookkeeper{name: name, release: release, counts: sink != nil}
+	if sink == nil {
+		sink = uncounted{a.spool.ID().String(): a.spool.Cursor(books.ConsumerName)}
+	}
+	consumer := books.New(a.spool, sink, books.Decode, books.Options{
+		OnFault: func(err error) { a.logger.Error("what was spent cannot be counted; it is tried again", zap.Error(err)) },
+		OnLoss: func(l books.Loss) {
+			a.logger.Warn("the store of limits had lost what was spent: the records that are still there are counted again",
+				zap.String("spool", l.Spool), zap.Uint64("had", l.Had), zap.Uint64("has", l.Has), zap.Time("from", l.Oldest))
+		},
+	})
+	b.caught = consumer.CaughtUp()
+	ctx, cancel := context.WithCancel(context.Background())
+	b.cancel = cancel
+	b.done.Go(func() { consumer.Run(ctx) })
+	a.books = b
+	return b.caught
+}
+
+// stopBooks ends the counting. The caller has a.keeping.
+func (a *Account) stopBooks() {
+	b := a.books
+	if b == nil {
+		return
+	}
+	a.books = nil
+	b.cancel()
+	b.done.Wait()
+	if b.release != nil {
+		b.release()
+	}
+}
+
+// closeBooks ends the counting once all records are counted, or after a while.
+func (a *Account) closeBooks() {
+	ctx, cancel := context.WithTimeout(context.Background(), reloadPatience)
+	defer cancel()
+	a.keeping.Lock()
+	defer a.keeping.Unlock()
+	if a.books != nil && a.books.counts {
+		tick := time.NewTicker(5 * time.Millisecond)
+		defer tick.Stop()
+		for a.spool.Cursor(books.ConsumerName) < a.spool.Last() {
+			select {
+			case <-tick.C:
+				continue
+			case <-ctx.Done():
+			}
+			break
+		}
+	}
+	a.stopBooks()
+}
+
+// uncounted is the sink of an account whose records are counted nowhere: how far each spool was read. It is its consumer's alone.
+type uncounted map[string]uint64
+
+// Apply takes every batch.
+func (u uncounted) Apply(_ context.Context, b *limit.Batch) (uint64, error) {
+	u[b.Spool] = b.To
+	return b.To, nil
+}
+
+// Cursor returns how far a spool was read.
+func (u uncounted) Cursor(_ context.Context, spool string) (uint64, error) { return u[spool], nil }

@@ -1,0 +1,128 @@
+package keyauth
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/tollgate-llm/tollgate/internal/limit"
+	"github.com/tollgate-llm/tollgate/internal/llm"
+	"github.com/tollgate-llm/tollgate/internal/price"
+)
+
+// number writes an amount as a JSON number, to the last digit.
+func number(a price.Amount) json.Number { return json.Number(a.String()) }
+
+// denial is the answer to a call that a limit does not admit, in LiteLLM's words and types.
+func (h *Handler) denial(d *limit.DeniedError, keyName string) *llm.Error {
+	id := describe(d.Scope, keyName)
+	e := &llm.Error{Err: d, Details: []llm.Detail{{Name: "scope", Value: string(d.Scope.Kind)}, {Name: "id", Value: id}}}
+	if d.Model != "" {
+		e.Details = append(e.Details, llm.Detail{Name: "model", Value: d.Model})
+	}
+	if d.Metric == limit.Cost {
+		e.Status, e.Type, e.Final = h.spent, "budget_exceeded", true
+		e.Message = fmt.Sprintf("Budget has been exceeded! %s=%s Current cost: %s, Max budget: %s, Reserved by calls under way: %s, Estimated request cost: %s",
+			title(d.Scope.Kind), id, d.Spent, d.Money, d.Reserved, d.NeededMoney)
+		e.Details = append(e.Details,
+			llm.Detail{Name: "limit", Value: number(d.Money)}, llm.Detail{Name: "spent", Value: number(d.Spent)},
+			llm.Detail{Name: "reserved", Value: number(d.Reserved)}, llm.Detail{Name: "needed", Value: number(d.NeededMoney)})
+	} else {
+		e.Status, e.Type, e.RetryAfter, e.Final = http.StatusTooManyRequests, "rate_limit_error", max(time.Second, d.RetryAfter), d.Never
+		what := string(d.Metric)
+		if d.Metric == limit.Parallel {
+			what = "max_parallel_requests"
+		}
+		e.Message = fmt.Sprintf("Rate limit exceeded for %s: %s. Limit type: %s. Current limit: %d, Remaining: %d.", d.Scope.Kind, id, what, d.Max, d.Remaining())
+		if d.Never {
+			e.RetryAfter = 0
+			e.Message += fmt.Sprintf(" The request may use %d, more than the whole limit: waiting does not help.", d.Needed)
+		} else if d.Metric != limit.Parallel {
+			at := time.Now().Add(e.RetryAfter).UTC()
+			e.Message += " Limit resets at: " + at.Format("2006-01-02 15:04:05 UTC")
+			d.ResetsAt = at
+		}
+		e.Details = append(e.Details, llm.Detail{Name: "limit", Value: d.Max}, llm.Detail{Name: "limit_type", Value: what}, llm.Detail{Name: "used", Value: d.Used})
+	}
+	var resets any
+	if !d.ResetsAt.IsZero() {
+		resets = d.ResetsAt.UTC().Format(time.RFC3339)
+	}
+	e.Details = append(e.Details, llm.Detail{Name: "resets_at", Value: resets})
+	if d.Local {
+		e.Details = append(e.Details, llm.Detail{Name: "store_away", Value: true})
+	}
+	return e
+}
+
+// title names a kind of scope as LiteLLM's messages do.
+func title(k limit.Kind) string {
+	switch k {
+	case limit.Key:
+		return "Key"
+	case limit.Team:
+		return "Team"
+	case limit.Member:
+		return "TeamMember"
+	case limit.User:
+		return "User"
+	case limit.Customer:
+		return "EndUser"
+	case limit.Budget:
+		return "Budget"
+	case limit.Session:
+		return "Session"
+	case limit.Gateway:
+		return "Proxy"
+	}
+	return string(k)
+}
+
+// announce sets the headers that tell of limits: of each sort the one with the least left.
+func (r *reservation) announce(c *llm.Call, states []limit.State, now time.Time) {
+	least := make(map[limit.Metric]*limit.State, 4)
+	for i := range states {
+		st := &states[i]
+		if st.Metric == limit.Cost {
+			if st.Scope.Kind == limit.Key && st.Model == "" && !st.Soft && least[limit.Cost] == nil {
+				least[limit.Cost] = st
+				r.header.Set("X-Litellm-Key-Spend", st.Spent.String())
+				r.header.Set("X-Litellm-Key-Max-Budget", st.Money.String())
+			}
+			continue
+		}
+		if before := least[st.Metric]; before == nil || st.Remaining() < before.Remaining() {
+			least[st.Metric] = st
+		}
+	}
+	anthropic := c.Endpoint != nil && c.Endpoint.API == llm.Anthropic
+	for metric, name := range map[limit.Metric]string{
+		limit.Requests: "requests", limit.Tokens: "tokens", limit.InputTokens: "input-tokens", limit.OutputTokens: "output-tokens",
+	} {
+		st := least[metric]
+		if st == nil {
+			continue
+		}
+		limit, remaining := strconv.FormatInt(st.Max, 10), strconv.FormatInt(st.Remaining(), 10)
+		if anthropic {
+			prefix := "Anthropic-Ratelimit-" + name
+			r.header.Set(prefix+"-Limit", limit)
+			r.header.Set(prefix+"-Remaining", remaining)
+			r.header.Set(prefix+"-Reset", later(st.ResetsAt, now).UTC().Format(time.RFC3339))
+			continue
+		}
+		r.header.Set("X-Ratelimit-Limit-"+name, limit)
+		r.header.Set("X-Ratelimit-Remaining-"+name, remaining)
+		r.header.Set("X-Ratelimit-Reset-"+name, later(st.ResetsAt, now).Sub(now).Round(time.Millisecond).String())
+	}
+}
+
+// later returns when a limit begins anew: now, where nothing of it is used.
+func later(resets, now time.Time) time.Time {
+	if resets.Before(now) {
+		return now
+	}
+	return resets
+}

@@ -1,0 +1,185 @@
+package keyauth
+
+import (
+	"bytes"
+	"net/http"
+	"slices"
+	"strconv"
+
+	"github.com/tollgate-llm/tollgate/internal/limit"
+	"github.com/tollgate-llm/tollgate/internal/llm"
+	"github.com/tollgate-llm/tollgate/internal/price"
+	"github.com/tollgate-llm/tollgate/internal/usage"
+)
+
+// What a call is taken to use at most. docs/limits.md has these numbers.
+const (
+	// inputMargin is added to the input by the characters rule, in percent, and inputBeside for what a provider adds.
+	inputMargin = 25
+	inputBeside = 64
+	// unknownOutput is the output of a model of which too little is known, where the request does not bound it.
+	unknownOutput = 4_096
+	// imageTokens are what an image within a prompt counts, and madeTokens what an image that is made does.
+	imageTokens = 1_600
+	madeTokens  = 6_300
+	// audioMinutes is the length of audio to be transcribed, where it is not known yet.
+	audioMinutes = 10
+	// searches are those of a call with a search tool.
+	searches = 10
+)
+
+// estimate puts into a reservation what a call may use at most, whichever of the targets it comes to.
+func estimate(r *limit.Reservation, c *llm.Call, targets []*llm.Target, outputs *limit.Outputs) *llm.Error {
+	if c.Endpoint == nil || c.Endpoint.Billing != llm.Billable {
+		return nil
+	}
+	money := false
+	for i := range r.Limits {
+		money = money || r.Limits[i].Metric == limit.Cost && !r.Limits[i].Soft
+	}
+	q := &c.Request
+	in := (q.TextUnits*(100+inputMargin)/100+999)/1000 + inputBeside
+	in += imageTokens * images(q.Data)
+	for _, t := range targets {
+		out, bounded := outputOf(c, t, outputs)
+		counted := out
+		if !bounded {
+			counted = fitting(r.Limits, in, out)
+		}
+		r.InputTokens, r.OutputTokens = max(r.InputTokens, in), max(r.OutputTokens, counted)
+		cost, err := costOf(c, t, in, out)
+		if err != nil && money {
+			return &llm.Error{
+				Status: http.StatusBadRequest, Type: "unpriced_model", Param: "model", Err: err,
+				Message: "the model " + strconv.Quote(q.Asked) + " has no price here, so its calls cannot be kept within a budget; ask the operator to give it one",
+			}
+		}
+		if cost.Cmp(r.Cost) > 0 {
+			r.Cost = cost
+		}
+	}
+	return nil
+}
+
+// images counts the images that a body holds or names, in the formats of all APIs.
+func images(data []byte) (n int64) {
+	for _, mark := range []string{`"image_url":`, `"source":`, `"inlineData":`, `"inline_data":`, `"fileData":`, `"file_data":`} {
+		n += int64(bytes.Count(data, []byte(mark)))
+	}
+	return n
+}
+
+// mentions reports whether a body holds one of some texts.
+func mentions(data []byte, texts ...string) bool {
+	return slices.ContainsFunc(texts, func(text string) bool { return bytes.Contains(data, []byte(text)) })
+}
+
+// fitting cuts an output that nothing bounds to what rates of tokens have room for at all, so that a call that may answer
+// little is not refused for good.
+func fitting(limits []limit.Limit, in, out int64) int64 {
+	for i := range limits {
+		switch l := &limits[i]; l.Metric {
+		case limit.Tokens:
+			out = min(out, max(0, l.Max-in))
+		case limit.OutputTokens:
+			out = min(out, l.Max)
+		case limit.Cost, limit.Requests, limit.InputTokens, limit.Parallel:
+		}
+	}
+	return out
+}
+
+// outputOf returns how many tokens the answers may have, and whether they can have no more.
+func outputOf(c *llm.Call, t *llm.Target, outputs *limit.Outputs) (n int64, bounded bool) {
+	switch c.Endpoint.Reader {
+	case usage.OpenAIEmbeddings, usage.GeminiEmbed, usage.CohereEmbed, usage.CohereRerank:
+		return 0, true
+	case usage.OpenAIImages:
+		return madeTokens * max(1, c.Request.N), false
+	default:
+	}
+	bound := c.Request.MaxOutput
+	if bound == 0 {
+		bound = t.OutputCap
+	}
+	n, bounded, ok := outputs.Estimate(t.Model, c.Request.N, bound, 0)
+	if !ok {
+		n = unknownOutput * max(1, c.Request.N)
+	}
+	return n, bounded
+}
+
+// costOf returns what a call may cost at a target. Of the kinds that its tokens may turn out to be, the dearest counts.
+func costOf(c *llm.Call, t *llm.Target, in, out int64) (price.Amount, error) {
+	q := &c.Request
+	var first error
+	// dearest adds the highest of the costs of alternatives that have a price; it needs one where the call surely has such a kind.
+	var total price.Amount
+	dearest := func(needed bool, n int64, kinds ...usage.Kind) {
+		var most price.Amount
+		known := n == 0
+		var failed error
+		for _, k := range kinds {
+			var counts usage.Counts
+			counts.Set(k, n)
+			cost, err := c.Quote(c, t, &counts)
+			if err != nil {
+				failed = err
+				continue
+			}
+			known = true
+			if cost.Cmp(most) > 0 {
+				most = cost
+			}
+		}
+		if !known && needed && first == nil {
+			first = failed
+		}
+		if sum, err := total.Add(most); err == nil {
+			total = sum
+		} else if first == nil {
+			first = err
+		}
+	}
+	inputs := []usage.Kind{usage.Input}
+	if c.Endpoint.API == llm.Anthropic || c.Endpoint.API == llm.Bedrock || mentions(q.Data, `"cache_control"`) {
+		inputs = append(inputs, usage.CacheWrite1h, usage.CacheWrite) // a prompt may be written to the provider's cache
+	}
+	made := max(1, q.N)
+	switch c.Endpoint.Reader {
+	case usage.CohereRerank:
+		dearest(false, in, usage.Input)
+		dearest(total.IsZero(), 1, usage.SearchUnits)
+	case usage.OpenAIImages:
+		dearest(false, in, usage.Input)
+		both := total
+		dearest(false, out, usage.OutputImage, usage.Output)
+		perImage := total == both
+		dearest(perImage, made, usage.Images)
+	case usage.OpenAITranscription:
+		length := int64(audioMinutes * 60_000)
+		if q.Audio != nil && q.Audio.Load() > 0 {
+			length = q.Audio.Load()
+		}
+		dearest(true, length, usage.Milliseconds)
+	case usage.OpenAISpeech:
+		dearest(false, q.InputCharacters, usage.InputCharacters)
+		byCharacter := !total.IsZero()
+		dearest(!byCharacter, in, usage.Input)
+		dearest(!byCharacter, out, usage.OutputAudio, usage.Output)
+	default:
+		outs := []usage.Kind{usage.Output, usage.Reasoning}
+		if mentions(q.Data, `"audio"`, `"AUDIO"`, `"input_audio"`) {
+			inputs, outs = append(inputs, usage.InputAudio), append(outs, usage.OutputAudio)
+		}
+		if mentions(q.Data, `"image`, `"IMAGE"`) {
+			inputs, outs = append(inputs, usage.InputImage), append(outs, usage.OutputImage)
+		}
+		dearest(true, in, inputs...)
+		dearest(true, out, outs...)
+		if mentions(q.Data, `"web_search`, `"google_search`, `"googleSearch`) {
+			dearest(false, searches, usage.WebSearches)
+		}
+	}
+	return total, first
+}
