@@ -6,6 +6,7 @@ package tollgate
 import (
 	_ "github.com/tollgate-llm/tollgate/app"
 	_ "github.com/tollgate-llm/tollgate/app/prices"
+	_ "github.com/tollgate-llm/tollgate/app/spend"
 	_ "github.com/tollgate-llm/tollgate/console"
 	_ "github.com/tollgate-llm/tollgate/keyauth"
 	_ "github.com/tollgate-llm/tollgate/keyauth/operator"

@@ -18,17 +18,28 @@ import (
 func year(b *testing.B, m medium, keys, models, ofDays int) {
 	b.Helper()
 	last := days.of(clock)
+	one := &batch{rows: make(map[row]Sums), names: make(map[id]name)}
+	for n := range keys * models {
+		r := sample(n, clock)
+		r.KeyID, r.Model = fmt.Sprintf("%064x", n/models), fmt.Sprint("model-", n%models)
+		r.Team, r.Payer, r.NotBilled, r.Outcome, r.EndUser = fmt.Sprint("team-", n%50), fmt.Sprint("payer-", n%200), "", record.OutcomeCompleted, ""
+		f, err := read(spool.Record{Payload: r.Append(nil, nil)}, false)
+		require.NoError(b, err)
+		require.NoError(b, one.add(f))
+	}
 	for d := range ofDays {
 		period := last - uint32(ofDays-1-d) //nolint:gosec // small
-		at := days.start(period).Add(10 * time.Hour)
-		add := &batch{rows: make(map[row]Sums), names: make(map[id]name), kept: kept{hours: hours.of(clock.Add(-KeepHours))}}
-		for n := range keys * models {
-			r := sample(n, at)
-			r.KeyID, r.Model = fmt.Sprintf("%064x", n/models), fmt.Sprint("model-", n%models)
-			r.Team, r.Payer, r.NotBilled, r.Outcome, r.EndUser = fmt.Sprint("team-", n%50), fmt.Sprint("payer-", n%200), "", record.OutcomeCompleted, ""
-			f, err := read(spool.Record{Payload: r.Append(nil, nil)}, false)
-			require.NoError(b, err)
-			require.NoError(b, add.add(f))
+		add := &batch{rows: make(map[row]Sums, len(one.rows)), names: one.names}
+		for r, sums := range one.rows {
+			switch r.unit {
+			case hours:
+				continue
+			case days:
+				r.period = period
+			case months:
+				r.period = months.of(days.start(period))
+			}
+			add.rows[r] = sums
 		}
 		_, err := m.apply(context.Background(), "spool", uint64(d), uint64(d+1), add) //nolint:gosec // small
 		require.NoError(b, err)

@@ -170,3 +170,6 @@ func parseTuple(text string) (v values, ok bool) {
 	}
 	return v, true
 }
+
+// Dimensions returns the names of all dimensions.
+func Dimensions() []string { return slices.Clone(dimensionNames[1:]) }

@@ -1,0 +1,153 @@
+package e2e
+
+import (
+	"encoding/csv"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/shopspring/decimal"
+	"github.com/stretchr/testify/require"
+
+	"github.com/tollgate-llm/tollgate/internal/testkit"
+	"github.com/tollgate-llm/tollgate/internal/testkit/gateway"
+)
+
+// spend runs `caddy tollgate spend` against the instance.
+func (i *instance) spend(args ...string) string {
+	i.T.Helper()
+	cmd := exec.Command(i.bin, append([]string{"tollgate", "spend", "--address", i.Admin}, args...)...)
+	out, err := cmd.Output()
+	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
+		require.NoError(i.T, err, string(exit.Stderr))
+	}
+	require.NoError(i.T, err)
+	return string(out)
+}
+
+// spendRow is a line of `spend --json`.
+type spendRow struct {
+	Day, Team, Model, Payer   string
+	Calls                     int
+	Cost                      decimal.Decimal
+	BaseCost                  decimal.Decimal `json:"base_cost"`
+	InputTokens, OutputTokens int64
+}
+
+func (i *instance) spendRows(args ...string) (rows []spendRow) {
+	i.T.Helper()
+	for line := range strings.Lines(i.spend(append(args, "--json")...)) {
+		var r spendRow
+		require.NoError(i.T, json.Unmarshal([]byte(line), &r))
+		rows = append(rows, r)
+	}
+	return rows
+}
+
+// TestBooksLedgerAndLagoAgree sends mixed traffic through an instance that is killed in between: the books, whatever they are
+// split by, the ledger and Lago have the same sums, to the last digit.
+func TestBooksLedgerAndLagoAgree(t *testing.T) {
+	w := gateway.NewWorld(t, testkit.LagoOptions{})
+	w.Lago.AddSubscription(testkit.LagoSubscription{ExternalID: "sub-2"})
+	spool := t.TempDir()
+	start := func() *instance {
+		i := prepare(t, w, spool)
+		file := filepath.Join(t.TempDir(), "Caddyfile")
+		i.Caddyfile = gateway.Site(i.Addr, i.Admin, "", w.Routed(spool, "markup 7.3\ninterrupted estimate", fmt.Sprintf(`
+		model gpt-4o {
+			backend openai %[1]s/v1 {
+				api_key %[2]s
+				price input 2.50
+				price cache_read 1.25
+				price output 10
+			}
+		}
+		model claude {
+			backend anthropic %[1]s {
+				api_key %[2]s
+				price input 3
+				price cache_write_5m 3.75
+				price output 15
+			}
+		}`, w.Provider.URL, gateway.ProviderKey)))
+		require.NoError(t, os.WriteFile(file, []byte(i.Caddyfile), 0o600))
+		i.cmd.Args[3] = file
+		i.start()
+		i.AwaitAnswer()
+		return i
+	}
+	i := start()
+	keys := []string{i.NewKey(`{"team_id":"` + gateway.Payer + `"}`), i.NewKey(`{"team_id":"sub-2"}`)}
+	n := 0
+	traffic := func(calls int) {
+		for range calls {
+			n++
+			plan := fmt.Sprintf("in=%d cached=%d out=%d reasoning=%d", 100+n, n%3*50, 10+n, n%2)
+			i.Must(http.StatusOK, http.MethodPost, "/v1/chat/completions", keys[n%2], gateway.Chat("gpt-4o", plan, n%3 == 0))
+			i.Must(http.StatusOK, http.MethodPost, "/v1/messages", keys[n%2], fmt.Sprintf(`{"model":"claude","max_tokens":500,"messages":[{"role":"user","content":"in=%d write=7 out=5"}]}`, n))
+		}
+	}
+	traffic(20)
+	i.kill()
+	i = start()
+	traffic(10)
+	w.Gateway = i.Gateway
+	events := 2 * n
+	w.Settled(events)
+
+	var ledger decimal.Decimal
+	for _, l := range i.Ledger() {
+		cost, err := decimal.NewFromString(l.Cost)
+		require.NoError(t, err, "%+v", l)
+		ledger = ledger.Add(cost)
+	}
+	require.Equal(t, ledger.String(), w.Lago.Billed("", "llm", "response_cost"))
+	for _, by := range []string{"", "day,team,model", "payer", "key,endpoint", "month,provider,outcome", "hour,source", "account,backend,upstream"} {
+		var cost decimal.Decimal
+		calls := 0
+		for _, r := range i.spendRows("--by", by, "--since", "24h") {
+			cost, calls = cost.Add(r.Cost), calls+r.Calls
+			require.True(t, r.Cost.GreaterThan(r.BaseCost))
+		}
+		require.Equal(t, events, calls, by)
+		require.Equal(t, ledger.String(), cost.String(), by)
+	}
+	for _, r := range i.spendRows("--by", "payer") {
+		require.Equal(t, w.Lago.Billed(r.Payer, "llm", "response_cost"), r.Cost.String())
+		require.Equal(t, r.Cost.String(), sumOf(t, i.spend("statement", "--payer", r.Payer, "--month", time.Now().UTC().Format("2006-01"), "--csv"), "cost"))
+	}
+	require.Equal(t, ledger.String(), i.spendRows()[0].Cost.String())
+	require.Equal(t, ledger.String(), sumOf(t, i.spend("--csv", "--by", "team"), "cost"))
+	require.Equal(t, ledger.String(), sumOf(t, i.spend("--focus"), "BilledCost"))
+	require.Contains(t, i.spend("--by", "team"), ledger.String(), "the total of the table")
+	require.Contains(t, i.spend("--margin", "--by", "team"), "7.30")
+}
+
+// sumOf adds up a column of a CSV.
+func sumOf(t *testing.T, text, column string) string {
+	t.Helper()
+	rows, err := csv.NewReader(strings.NewReader(text)).ReadAll()
+	require.NoError(t, err)
+	require.Greater(t, len(rows), 1)
+	at := -1
+	for i, name := range rows[0] {
+		if name == column {
+			at = i
+		}
+	}
+	require.GreaterOrEqual(t, at, 0)
+	var sum decimal.Decimal
+	for _, r := range rows[1:] {
+		d, err := decimal.NewFromString(r[at])
+		require.NoError(t, err)
+		sum = sum.Add(d)
+	}
+	return sum.String()
+}
