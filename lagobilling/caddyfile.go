@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
@@ -34,7 +35,7 @@ func parseCaddyfile(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 //		api_base      <url>
 //		api_key       <secret>
 //		event_code    <code>
-//		charge_by     end_user_id|user_id|team_id|key_alias|<placeholder>
+//		charge_by     end_user_id|user_id|team_id|key_alias|<placeholder> ...
 //		missing_payer reject|unbilled|default <subscription>
 //		payer_check   off|warn|reject
 //		events        per_request|cost
@@ -100,7 +101,7 @@ var (
 func (h *Handler) subdirective(name string, args []string) error {
 	plain := map[string]*string{
 		"account": &h.Account, "api_base": &h.APIBase, "api_key": &h.APIKey, "event_code": &h.EventCode,
-		"charge_by": &h.ChargeBy, "payer_check": &h.PayerCheck, "token_counts": &h.TokenCounts, "spool": &h.Spool,
+		"payer_check": &h.PayerCheck, "token_counts": &h.TokenCounts, "spool": &h.Spool,
 		"spool_max": &h.SpoolMax, "durability": &h.Durability, "retain": &h.Retain, "interrupted": &h.Interrupted,
 		"late": &h.Late, "max_drains": &h.MaxDrains, "unpriced": &h.Unpriced, "prices": &h.Prices,
 	}
@@ -112,6 +113,12 @@ func (h *Handler) subdirective(name string, args []string) error {
 		return checkValue(name, args[0])
 	}
 	switch name {
+	case "charge_by":
+		if len(args) == 0 {
+			return errArgs
+		}
+		h.ChargeBy = strings.Join(args, " ")
+		return checkValue(name, h.ChargeBy)
 	case "missing_payer":
 		return h.setPair(name, args, "default", &h.MissingPayer, &h.DefaultPayer)
 	case "on_disconnect":
@@ -211,7 +218,7 @@ func checkValue(name, value string) error {
 	case "max_drains":
 		probe.MaxDrains = value
 	case "charge_by":
-		_, err = parsePayerRule(value)
+		_, err = parsePayerRules(value)
 		return err
 	case "missing_payer default":
 		return printable(name, value)

@@ -31,7 +31,7 @@ func init() {
 //
 // Every value is text, in which `{env.*}` and `{file.*}` are replaced at start; one that resolves to nothing is an error.
 //
-// It sets these placeholders once a call is settled, for access logs: `{http.tollgate.id}`, `outcome`, `payer`, `model`,
+// It sets these placeholders once a call is settled, for access logs: `{http.tollgate.id}`, `outcome`, `payer`, `session`, `model`,
 // `upstream`, `backend`, `provider`, `cost`, `usage` (reported, partial or estimated), `input_tokens`, `output_tokens`,
 // `total_tokens`, and each kind of docs/records.md as `{http.tollgate.kinds.<kind>}`.
 type Handler struct {
@@ -51,7 +51,7 @@ type Handler struct {
 	EventCode string `json:"event_code,omitempty"`
 
 	// What names the Lago subscription that pays: `end_user_id`, `user_id`, `team_id`, `key_alias`, or a text with
-	// placeholders that are evaluated for each request. A `lago_subscription_id` in the metadata of the key or of its
+	// placeholders that are evaluated for each request; of several, with spaces between, the first that is there. A `lago_subscription_id` in the metadata of the key or of its
 	// team wins over it. Default: end_user_id.
 	ChargeBy string `json:"charge_by,omitempty"`
 
@@ -59,7 +59,7 @@ type Handler struct {
 	// serves it and records it as not billed. Default: reject.
 	MissingPayer string `json:"missing_payer,omitempty"`
 
-	// The subscription that pays when `missing_payer` is `default`.
+	// The subscription that pays when `missing_payer` is `default`; it may hold placeholders that are evaluated for each request.
 	DefaultPayer string `json:"default_payer,omitempty"`
 
 	// What happens to a payer that Lago does not know, for which Lago would accept events and bill nothing: `warn` counts
@@ -128,8 +128,8 @@ type Handler struct {
 	Discount []Percent `json:"discount,omitempty"`
 
 	missing      string
-	defaultPayer string
-	chargeBy     payerRule
+	defaultPayer payerRule
+	chargeBy     []payerRule
 	properties   []template
 	disconnect   string
 	drain        time.Duration
@@ -201,13 +201,12 @@ func (h *Handler) resolveRest(s account.Settings) (err error) {
 	if h.missing, err = choose("missing_payer", h.MissingPayer); err != nil {
 		return err
 	}
-	if h.defaultPayer, err = setting.Resolve("missing_payer default", h.DefaultPayer); err != nil {
+	text, err := newTemplate("missing_payer default", h.DefaultPayer)
+	if err != nil {
 		return err
 	}
-	if err := printable("missing_payer default", h.defaultPayer); err != nil {
-		return err
-	}
-	if h.chargeBy, err = parsePayerRule(h.ChargeBy); err != nil {
+	h.defaultPayer = textRule(text)
+	if h.chargeBy, err = parsePayerRules(h.ChargeBy); err != nil {
 		return err
 	}
 	if h.disconnect, err = choose("on_disconnect", h.OnDisconnect); err != nil {

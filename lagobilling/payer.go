@@ -1,9 +1,12 @@
 package lagobilling
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/caddyserver/caddy/v2"
 
@@ -37,24 +40,40 @@ type payerRule struct {
 var ownPlaceholders = strings.NewReplacer("{http.tollgate.user_id}", "", "{http.tollgate.team_id}", "",
 	"{http.tollgate.key_alias}", "", "{http.auth.user.id}", "")
 
-// parsePayerRule resolves `charge_by`.
-func parsePayerRule(value string) (payerRule, error) {
+// parsePayerRules resolves `charge_by`: one rule, or several with spaces between.
+func parsePayerRules(value string) ([]payerRule, error) {
 	if value == "" {
-		return payerRule{by: byEndUser}, nil
+		return []payerRule{{by: byEndUser}}, nil
 	}
-	t, err := newTemplate("charge_by", value)
+	all, err := setting.Template("charge_by", value)
 	if err != nil {
-		return payerRule{}, err
+		return nil, err
 	}
-	switch t.text {
-	case byEndUser, byUser, byTeam, byKeyAlias:
-		return payerRule{by: t.text}, nil
+	var rules []payerRule
+	for word := range strings.FieldsSeq(all) {
+		t := template{name: "charge_by", text: word, live: strings.Contains(word, "{")}
+		switch t.text {
+		case byEndUser, byUser, byTeam, byKeyAlias:
+			rules = append(rules, payerRule{by: t.text})
+			continue
+		}
+		if !t.live {
+			return nil, fmt.Errorf("charge_by is %q, but must be one of %s, %s, %s, %s, or hold a placeholder", t.text, byEndUser, byUser, byTeam, byKeyAlias)
+		}
+		rules = append(rules, textRule(t))
 	}
-	if !t.live {
-		return payerRule{}, fmt.Errorf("charge_by is %q, but must be one of %s, %s, %s, %s, or hold a placeholder", t.text, byEndUser, byUser, byTeam, byKeyAlias)
+	if len(rules) == 0 {
+		return nil, errors.New("charge_by is blank")
 	}
-	return payerRule{text: t, own: !strings.Contains(ownPlaceholders.Replace(t.text), "{")}, nil
+	return rules, nil
 }
+
+func textRule(t template) payerRule {
+	return payerRule{text: t, own: !strings.Contains(ownPlaceholders.Replace(t.text), "{")}
+}
+
+// chosen reports whether a client can choose what the rule says.
+func (p *payerRule) chosen() bool { return p.by == byEndUser || p.by == "" && !p.own }
 
 // template is a configured text whose request placeholders are evaluated for each request.
 type template struct {
@@ -91,62 +110,89 @@ func printable(what, value string) error {
 	return nil
 }
 
-// payer decides who pays for a call. An empty payer without an error is a call that nobody pays for and that is served
-// all the same.
+// payer decides who pays for a call. An empty payer without an error is a call without a payer that is served all the same.
 func (h *Handler) payer(call *llm.Call, repl *caddy.Replacer) (payer, by string, refusal *llm.Error) {
-	payer, by = h.named(call, repl)
-	payer = strings.TrimSpace(payer) // Lago trims the ids that it stores, not those in events
-	if err := printable("the payer ("+by+")", payer); err != nil {
-		return "", "", &llm.Error{Status: http.StatusBadRequest, Type: "invalid_request_error", Param: by, Message: err.Error()}
+	if payer, by, refusal = h.named(call, repl); refusal != nil {
+		return "", "", refusal
 	}
 	if payer != "" || (call.Endpoint != nil && call.Endpoint.Billing != llm.Billable) {
 		return payer, by, nil
 	}
 	switch h.missing {
 	case "default":
-		return h.defaultPayer, fromDefault, nil
+		if payer, _ = h.defaultPayer.eval(call, repl); payer != "" {
+			payer, refusal = checkedPayer(payer, fromDefault)
+		}
+		if payer != "" || refusal != nil {
+			return payer, fromDefault, refusal
+		}
 	case "unbilled":
 		return "", "", nil
 	}
 	return "", "", &llm.Error{Status: http.StatusForbidden, Type: "missing_payer", Param: h.missingParam(call), Message: h.missingText(call)}
 }
 
-// named returns the payer that the key or the request names.
-func (h *Handler) named(call *llm.Call, repl *caddy.Replacer) (payer, by string) {
-	id := call.Identity
-	if id != nil && id.Subscription != "" {
-		return id.Subscription, fromSubscription
+// checkedPayer returns a payer as Lago stores it, or the refusal of one that it could not store. A name that the client itself
+// gives is taken as it is; from any other, white space at the ends is removed, as Lago trims the ids that it stores, but not
+// those in events.
+func checkedPayer(payer, by string) (string, *llm.Error) {
+	if by != byEndUser {
+		payer = strings.TrimSpace(payer)
 	}
-	by = h.chargeBy.by
-	switch {
-	case h.ownPayer(call):
-		return id.UserID, byUser
-	case by == "":
-		return h.chargeBy.text.eval(repl), "charge_by"
-	case by == byEndUser:
-		return call.Request.User, by
+	err := printable("the payer ("+by+")", payer)
+	if err == nil && by == byEndUser && strings.ContainsRune(payer, utf8.RuneError) {
+		err = errors.New("the payer (" + by + ") holds a character that is none")
 	}
-	if id == nil {
-		return "", by
+	if err != nil {
+		return "", &llm.Error{Status: http.StatusBadRequest, Type: "invalid_request_error", Param: by, Message: err.Error()}
 	}
-	switch by {
-	case byUser:
-		return id.UserID, by
-	case byTeam:
-		return id.TeamID, by
-	}
-	return id.KeyAlias, by
+	return payer, nil
 }
 
-// ownPayer reports whether the call is charged to its key's own user although charge_by lets requests name the payer: the
-// key forbids that.
-func (h *Handler) ownPayer(call *llm.Call) bool {
-	named := h.chargeBy.by == byEndUser || h.chargeBy.by == "" && !h.chargeBy.own
-	return named && call.Identity != nil && call.Identity.FixedPayer
+// named returns the payer that the key or the request names, by the first rule that names one.
+func (h *Handler) named(call *llm.Call, repl *caddy.Replacer) (payer, by string, refusal *llm.Error) {
+	if id := call.Identity; id != nil && id.Subscription != "" {
+		payer, refusal = checkedPayer(id.Subscription, fromSubscription)
+		return payer, fromSubscription, refusal
+	}
+	for i := range h.chargeBy {
+		payer, by = h.chargeBy[i].eval(call, repl)
+		if payer == "" {
+			continue
+		}
+		if payer, refusal = checkedPayer(payer, by); payer != "" || refusal != nil {
+			return payer, by, refusal
+		}
+	}
+	return "", by, nil
+}
+
+// eval returns the payer that the rule names for a call, and where it comes from. A key that forbids requests to name the payer is
+// charged to its own user where they could.
+func (p *payerRule) eval(call *llm.Call, repl *caddy.Replacer) (payer, by string) {
+	id := call.Identity
+	switch {
+	case id != nil && id.FixedPayer && p.chosen():
+		return id.UserID, byUser
+	case p.by == "":
+		return p.text.eval(repl), "charge_by"
+	case p.by == byEndUser:
+		return call.Request.User, p.by
+	case id == nil:
+		return "", p.by
+	}
+	switch p.by {
+	case byUser:
+		return id.UserID, p.by
+	case byTeam:
+		return id.TeamID, p.by
+	}
+	return id.KeyAlias, p.by
 }
 
 func (h *Handler) missingParam(call *llm.Call) string {
-	if h.chargeBy.by == byEndUser && !h.ownPayer(call) {
+	fixed := call.Identity != nil && call.Identity.FixedPayer
+	if slices.ContainsFunc(h.chargeBy, func(p payerRule) bool { return p.by == byEndUser }) && !fixed {
 		return "user"
 	}
 	return ""
@@ -155,20 +201,26 @@ func (h *Handler) missingParam(call *llm.Call) string {
 // missingText says what is missing and how to give it.
 func (h *Handler) missingText(call *llm.Call) string {
 	const orSubscription = ", or a lago_subscription_id in its metadata"
-	keyed := call.Identity != nil
-	if h.ownPayer(call) {
+	id, rule := call.Identity, &h.chargeBy[0]
+	switch {
+	case len(h.chargeBy) > 1:
+		names := make([]string, len(h.chargeBy))
+		for i := range h.chargeBy {
+			if names[i] = h.chargeBy[i].by; names[i] == "" {
+				names[i] = "a text of the configuration"
+			}
+		}
+		return "nobody pays for this call: it has none of " + strings.Join(names, ", ")
+	case id != nil && id.FixedPayer && rule.chosen():
 		return "nobody pays for this call: the key may not name an end user; give the key a user_id" + orSubscription
-	}
-	switch h.chargeBy.by {
-	case byEndUser:
+	case rule.by == byEndUser:
 		return "nobody pays for this call: it names no end user; send the member `user` in the body or the header x-litellm-end-user-id"
-	case "":
+	case rule.by == "":
 		return "nobody pays for this call: what charge_by names is empty for it"
+	case id == nil:
+		return "nobody pays for this call: it is charged by " + rule.by + " of a key, but came without a key"
 	}
-	if !keyed {
-		return "nobody pays for this call: it is charged by " + h.chargeBy.by + " of a key, but came without a key"
-	}
-	return "nobody pays for this call: the key has no " + h.chargeBy.by + "; give it one" + orSubscription
+	return "nobody pays for this call: the key has no " + rule.by + "; give it one" + orSubscription
 }
 
 // evaluate returns the configured properties with their values for one request. Empty ones are left out.

@@ -24,6 +24,8 @@ func (m *meter) placeholder(key string) (any, bool) {
 		return m.target().Backend, true
 	case "provider":
 		return m.target().Provider, true
+	case "session":
+		return m.call.Request.Session, true
 	case "payer":
 		return r.Payer, true
 	case "outcome":

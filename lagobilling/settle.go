@@ -145,7 +145,7 @@ func (m *meter) resolve(_ context.Context, c *llm.Call) (refused *llm.Error) {
 func openedRecord(account string, c *llm.Call, payer, by string, properties []record.Property) record.Record {
 	r := record.Record{
 		ID: c.ID, Account: account, Opened: c.Start, Asked: c.Request.Asked, Stream: c.Request.Stream,
-		Payer: payer, EndUser: c.Request.User, InputUnits: c.Request.TextUnits, Properties: properties,
+		Payer: payer, EndUser: c.Request.User, Session: c.Request.Session, InputUnits: c.Request.TextUnits, Properties: properties,
 	}
 	if payer != "" {
 		r.ChargeBy = by

@@ -68,11 +68,12 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, call *llm.Call) 
 		return refused
 	}
 	user, refused := h.endUser(r, b)
+	session := session(r, b)
 	if refused != nil {
 		return refused
 	}
 	call.Request = llm.Request{
-		Asked: b.ModelName, Stream: b.Stream, IncludeUsage: b.UsageAsked, User: user,
+		Asked: b.ModelName, Stream: b.Stream, IncludeUsage: b.UsageAsked, User: user, Session: session,
 		N: b.N, MaxOutput: b.MaxOutput, Tier: b.Tier, TextUnits: b.Units, Audio: b.Audio,
 		Others: b.Others, Reasoning: b.Reasoning, Data: b.Data,
 	}
@@ -157,7 +158,11 @@ func (h *Handler) endUser(r *http.Request, b *body.Body) (string, *llm.Error) {
 			return user, nil
 		}
 	}
-	return cmp.Or(b.User, b.LiteLLMUser, b.MetadataUser, b.SafetyUser), nil
+	metadataUser := b.MetadataUser
+	if _, device := device(metadataUser); device {
+		metadataUser = ""
+	}
+	return cmp.Or(b.User, b.LiteLLMUser, metadataUser, b.SafetyUser), nil
 }
 
 // publish sets the placeholders. A metered call has them from lagobilling.

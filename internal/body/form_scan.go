@@ -202,7 +202,7 @@ func (s *formScanner) finish() error {
 			b.Audio.Store(ms)
 		}
 	}
-	if s.field != "" {
+	if s.field != "" && s.field != "user" { // whether the user pays is not known here
 		if err := llm.CheckName(value); err != nil {
 			return formError(s.field, s.field+" "+err.Error())
 		}

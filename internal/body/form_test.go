@@ -81,7 +81,6 @@ func TestFormRefusals(t *testing.T) {
 		{formType, form("model", ""), "model is empty", "model"},
 		{formType, form("model", "a\nb"), "model holds a control character", "model"},
 		{formType, form("model", "a\u0085"), "model holds a control character", "model"},
-		{formType, form("user", "sub "), "user begins or ends with white space", "user"},
 		{formType, form("model", "a\xff"), "not valid UTF-8", "model"},
 		{formType, form("model", strings.Repeat("m", 256)), "model is longer than 255 bytes", "model"},
 		{formType, form("stream", "1"), "stream must be true or false", "stream"},

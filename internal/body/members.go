@@ -110,9 +110,9 @@ func (p *parser) top(raw []byte, nameAt, depth int) error {
 		}
 		b.StreamOptions = Span{at, p.at}
 	case "user":
-		b.User, err = p.text(name)
+		b.User, err = p.free(name)
 	case "safety_identifier":
-		b.SafetyUser, err = p.text(name)
+		b.SafetyUser, err = p.free(name)
 	case "service_tier":
 		b.Tier, err = p.text(name)
 	case "speed":
@@ -231,7 +231,7 @@ func (p *parser) inner(depth int, want string, into *string) error {
 			return p.value(depth)
 		}
 		var err error
-		*into, err = p.text(want)
+		*into, err = p.free(want)
 		return err
 	})
 }
@@ -257,24 +257,9 @@ func (p *parser) model() (err error) {
 // text takes a name as llm.CheckName allows it. Null is an empty name.
 func (p *parser) text(name string) (string, error) {
 	at := p.at
-	if p.peek() != '"' {
-		if err := p.value(1); err != nil {
-			return "", err
-		}
-		if string(p.data[at:p.at]) != "null" {
-			return "", p.failAt(at, name, name+" must be a string")
-		}
-		return "", nil
-	}
-	raw, escaped, err := p.str(false)
+	s, escaped, err := p.take(name, llm.MaxName+1) // no copy of what is too long in any case
 	if err != nil {
 		return "", err
-	}
-	var s string
-	if escaped {
-		s = unescape(raw)
-	} else {
-		s = string(raw[:min(len(raw), llm.MaxName+1)]) // no copy of what is too long in any case
 	}
 	if err := llm.CheckName(s); err != nil {
 		return "", p.failAt(at, name, name+" "+err.Error())
@@ -283,6 +268,38 @@ func (p *parser) text(name string) (string, error) {
 		return "", p.failAt(at, name, name+" holds half of a surrogate pair")
 	}
 	return s, nil
+}
+
+// MaxUser is how much is kept of a text that names an end user. It may be longer than a payer's: whether it pays is not known here.
+const MaxUser = 4 << 10
+
+// free takes a text of any length and content, of which MaxUser bytes are kept. Null is an empty text.
+func (p *parser) free(name string) (string, error) {
+	s, _, err := p.take(name, MaxUser)
+	return s, err
+}
+
+// take takes a string or null, of which no more than most bytes are needed.
+func (p *parser) take(name string, most int) (s string, escaped bool, err error) {
+	at := p.at
+	if p.peek() != '"' {
+		if err := p.value(1); err != nil {
+			return "", false, err
+		}
+		if string(p.data[at:p.at]) != "null" {
+			return "", false, p.failAt(at, name, name+" must be a string")
+		}
+		return "", false, nil
+	}
+	raw, escaped, err := p.str(false)
+	if err != nil {
+		return "", false, err
+	}
+	if !escaped {
+		return string(raw[:min(len(raw), most)]), false, nil
+	}
+	s = unescape(raw)
+	return s[:min(len(s), most)], true, nil
 }
 
 // boolean takes true, false or null, which is false.

@@ -73,7 +73,8 @@ type Request struct {
 	Asked        string // the model name as the client wrote it
 	Stream       bool
 	IncludeUsage bool   // the client itself asked for stream_options.include_usage
-	User         string // the end user that the request names, by LiteLLM's 2026 order; unverified
+	User         string // the end user that the request names, by LiteLLM's 2026 order; unverified, of any content
+	Session      string // the conversation that the request says it belongs to; empty, or fit for a name
 	N            int64  // choices asked for; 0 when not stated
 	MaxOutput    int64  // max_tokens, max_completion_tokens or max_output_tokens; 0 when not stated
 	Tier         string // service_tier or speed asked for

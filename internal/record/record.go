@@ -76,6 +76,7 @@ type Record struct {
 	Team     string `json:"team,omitempty"`
 	User     string `json:"user,omitempty"`
 	EndUser  string `json:"end_user,omitempty"`
+	Session  string `json:"session,omitempty"` // the conversation that the request says it belongs to
 
 	KeyID    string    `json:"key_id,omitempty"`  // the key's whole SHA-256, hexadecimal
 	Admitted time.Time `json:"admitted,omitzero"` // by the clock of the store of limits
@@ -255,6 +256,7 @@ func (r *Record) Append(b, events []byte) []byte {
 	o = o.Opt("team", r.Team)
 	o = o.Opt("user", r.User)
 	o = o.Opt("end_user", r.EndUser)
+	o = o.Opt("session", r.Session)
 	o = o.Opt("key_id", r.KeyID)
 	o = o.time("admitted", r.Admitted)
 	o = r.appendLimits(o)
