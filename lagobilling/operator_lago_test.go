@@ -101,13 +101,39 @@ func TestCheckTellsWhatIsNeverBilled(t *testing.T) {
 		"metric of another code": {
 			billing: "event_code other", says: "metric other: Lago has no such billable metric: accepted and never billed, 1 event",
 		},
-		"metric of a text":     {wrong: with(func(m *testkit.LagoMetric) { m.Field = "model" }), says: "holds a text"},
-		"metric of no one":     {wrong: with(func(m *testkit.LagoMetric) { m.Field = "tokens" }), says: "which the events do not have"},
-		"metric of some":       {wrong: with(func(m *testkit.LagoMetric) { m.Field = "response_cost" }), says: "not every event has", warning: true},
-		"expression":           {wrong: with(func(m *testkit.LagoMetric) { m.Needs = []string{"region"} }), says: "expression region", warning: true},
-		"filter":               {wrong: with(func(m *testkit.LagoMetric) { m.Filters = []string{"colour"} }), says: "filtered by colour", warning: true},
-		"count":                {billing: "events cost\nevent_code tokens", wrong: with(func(m *testkit.LagoMetric) { m.Aggregation, m.Field = "count_agg", "" }), says: "counts events, not quantities"},
-		"no charge":            {wrong: with(func(m *testkit.LagoMetric) { m.Uncharged = true }), says: "plan plan: it has no charge for the metric tokens"},
+		"metric of a text": {wrong: with(func(m *testkit.LagoMetric) { m.Field = "model" }), says: "holds a text"},
+		"metric of no one": {wrong: with(func(m *testkit.LagoMetric) { m.Field = "tokens" }), says: "which the events do not have"},
+		"metric of some":   {wrong: with(func(m *testkit.LagoMetric) { m.Field = "response_cost" }), says: "not every event has", warning: true},
+		"expression":       {wrong: with(func(m *testkit.LagoMetric) { m.Needs = []string{"region"} }), says: "expression region", warning: true},
+		"filter":           {wrong: with(func(m *testkit.LagoMetric) { m.Filters = []string{"colour"} }), says: "filtered by colour", warning: true},
+		"count":            {billing: "events cost\nevent_code tokens", wrong: with(func(m *testkit.LagoMetric) { m.Aggregation, m.Field = "count_agg", "" }), says: "counts events, not quantities"},
+		"no charge":        {wrong: with(func(m *testkit.LagoMetric) { m.Uncharged = true }), says: "plan plan: it has no charge for the metric tokens"},
+		"two charges":      {wrong: with(func(m *testkit.LagoMetric) { m.Twice = true }), says: "plan plan: it has 2 charges for the metric tokens: each of them bills every event"},
+		"two exact charges": {
+			billing: "events cost\nevent_code tokens", wrong: with(func(m *testkit.LagoMetric) { m.Field, m.Charge, m.Twice = "unit", "dynamic", true }),
+			says: "so they are billed 2 times",
+		},
+		"changed plan": {
+			wrong: func(o *office) {
+				o.lago.AddSubscription(testkit.LagoSubscription{ExternalID: "old", Plan: "starter"})
+				o.lago.AddSubscription(testkit.LagoSubscription{ExternalID: "sub-1", Previous: "starter", Started: time.Now().Add(time.Hour)})
+			},
+			says: "its plan changed from starter to plan at", warning: true,
+		},
+		"changed from a plan that is gone": {
+			wrong: func(o *office) {
+				o.lago.AddSubscription(testkit.LagoSubscription{ExternalID: "sub-1", Previous: "starter", Started: time.Now().Add(time.Hour)})
+			},
+			says: "plan starter: Lago has it no more", warning: true,
+		},
+		"next plan": {
+			wrong: func(o *office) {
+				with(func(m *testkit.LagoMetric) { m.Twice = true })(o)
+				o.lago.AddSubscription(testkit.LagoSubscription{ExternalID: "new", Plan: "pro"})
+				o.lago.AddSubscription(testkit.LagoSubscription{ExternalID: "sub-1", Next: "pro"})
+			},
+			says: "plan pro: it has 2 charges",
+		},
 		"charge in advance":    {wrong: with(func(m *testkit.LagoMetric) { m.InAdvance = true }), says: "charge in arrears", warning: true},
 		"amounts by standard":  {billing: "events cost\nevent_code tokens", wrong: with(func(m *testkit.LagoMetric) { m.Field = "unit" }), says: "use a dynamic charge"},
 		"unknown subscription": {payer: "stranger", says: "payer stranger: Lago knows no active subscription"},

@@ -251,7 +251,12 @@ func (p *check) payer(name string, b *subscriptionUsage) error {
 		return err
 	}
 	fine := true
-	if sub.StartedAt != nil && b.first.Before(sub.StartedAt.Truncate(time.Millisecond)) {
+	early := sub.StartedAt != nil && b.first.Before(sub.StartedAt.Truncate(time.Millisecond))
+	switch {
+	case early && sub.PreviousPlanCode != "": // an external id names the subscriptions before a change of plan too
+		p.add(LevelWarning, about, fmt.Sprintf("its plan changed from %s to %s at %s: events before that are billed by %s", sub.PreviousPlanCode, sub.PlanCode,
+			sub.StartedAt.Format(time.RFC3339), sub.PreviousPlanCode))
+	case early:
 		fine = false
 		p.add(LevelProblem, about, fmt.Sprintf("its subscription started at %s, after its first event (%s): what comes before the start is accepted and never billed",
 			sub.StartedAt.Format(time.RFC3339), b.first.UTC().Format(time.RFC3339)))
@@ -260,11 +265,24 @@ func (p *check) payer(name string, b *subscriptionUsage) error {
 		p.add(LevelWarning, about, fmt.Sprintf("events that Lago does not have yet are of before %s, when its billing period began: if the invoice of "+
 			"the period before is final, they are accepted and never billed (see `late`)", sub.PeriodStart.Format(time.RFC3339)))
 	}
-	charged, err := p.plan(name, sub.PlanCode, b)
-	if fine && charged && err == nil {
+	codes := []string{sub.PlanCode}
+	if early && sub.PreviousPlanCode != "" {
+		codes = append(codes, sub.PreviousPlanCode)
+	}
+	if sub.NextPlanCode != "" {
+		codes = append(codes, sub.NextPlanCode)
+	}
+	for _, code := range slices.Compact(codes) {
+		charged, err := p.plan(name, code, b)
+		if err != nil {
+			return err
+		}
+		fine = fine && charged
+	}
+	if fine {
 		p.good++
 	}
-	return err
+	return nil
 }
 
 // plan looks at the charges for what a payer uses. It returns whether all of it is billed.
@@ -272,6 +290,11 @@ func (p *check) plan(payer, code string, b *subscriptionUsage) (fine bool, err e
 	plan, known := p.plans[code]
 	if !known {
 		got, err := p.client.Plan(p.ctx, code)
+		if errors.Is(err, lago.ErrNotFound) {
+			p.plans[code] = nil
+			p.add(LevelWarning, "plan "+code, "Lago has it no more, so its charges were not checked (payer "+payer+")")
+			return false, nil
+		}
 		if err != nil {
 			p.plans[code] = nil
 			return false, err
@@ -296,8 +319,15 @@ func (p *check) plan(payer, code string, b *subscriptionUsage) (fine bool, err e
 			fine = false // reported already
 			continue
 		}
-		at := slices.IndexFunc(plan.Charges, func(c lago.Charge) bool { return c.MetricCode == metric })
+		at, count := -1, 0
+		for i, c := range plan.Charges {
+			if c.MetricCode == metric {
+				at, count = i, count+1
+			}
+		}
 		switch {
+		case count > 1:
+			wrong(metric, fmt.Sprintf("it has %d charges for the metric %s: each of them bills every event, so they are billed %d times", count, metric, count))
 		case at < 0:
 			wrong(metric, "it has no charge for the metric "+metric+": events are accepted and never billed")
 		case p.hasAmounts(metric) && plan.Charges[at].Model != "dynamic":

@@ -22,6 +22,7 @@ const (
 	Duplicate  = "duplicate" // Lago had it already, by an earlier try whose answer was lost
 	Rejected   = "rejected"  // dead-lettered with Lago's error
 	Retried    = "retried"   // sent again, byte-identical
+	Refused    = "refused"   // sent alone and refused, but not by Lago; it is sent again
 	CallFailed = "error"     // a call that failed or was refused as a whole
 )
 
@@ -85,8 +86,9 @@ type Worker struct {
 	outstanding int // batches
 	inFlight    int // events
 	quarantine  []batch
-	refusals    int // events rejected as poison since Lago last took one
-	failures    int // calls that failed since Lago last took one
+	refusedAt   time.Time // when an event that something in front of Lago refuses was last logged
+	refusals    int       // events rejected as poison since Lago last took one
+	failures    int       // calls that failed since Lago last took one
 	trouble     string
 	figures     Status
 	asked       *lago.Client // whose events_store is in status, or being asked

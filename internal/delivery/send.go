@@ -5,6 +5,8 @@ import (
 	"net/http"
 	"time"
 
+	"go.uber.org/zap"
+
 	"github.com/tollgate-llm/tollgate/internal/delivery/lawbreak"
 	"github.com/tollgate-llm/tollgate/internal/lago"
 )
@@ -13,7 +15,7 @@ import (
 const (
 	repeatsToSplit = 2    // 500 or 400 of the same batch: one of its events is looked for by bisection
 	blockedToSplit = 5    // any failure of the same batch, each time with others passing in between
-	refusalsToDrop = 3    // 400 or 413 of a single event
+	refusalsToDrop = 3    // refusals of a single event by Lago
 	failuresToDrop = 4    // 500 of a single event
 	blockedToDrop  = 10   // another 5xx of a single event, each time with others passing in between
 	isolatedToDrop = 2    // times that others passed between two failures on the way to a single event's 500
@@ -21,6 +23,9 @@ const (
 	refusalsInARow = 5    // single events refused with no other passing: from then on it is not the events' fault
 	quarantineMax  = 1000 // single events that wait apart
 )
+
+// refusedLogged is how often events that something in front of Lago refuses are logged.
+const refusedLogged = time.Minute
 
 // entry is a claimed record whose events are under way. delivery.mu guards it.
 type entry struct {
@@ -313,6 +318,10 @@ func (d *Worker) suspect(p batch, out lago.Outcome) []batch {
 		return p.split()
 	}
 	p.single++
+	if out.Foreign {
+		d.alarmRefused(out)
+		return []batch{p}
+	}
 	if out.Verdict == lago.Retry {
 		if p.single < failuresToDrop || p.isolated < isolatedToDrop {
 			return []batch{p}
@@ -343,6 +352,23 @@ func (d *Worker) blocked(p batch, out lago.Outcome) []batch {
 		return nil
 	}
 	return []batch{p}
+}
+
+// alarmRefused counts a single event that is refused by something other than Lago, which is no verdict on it: it is sent until it passes.
+// The log has it once a minute.
+func (d *Worker) alarmRefused(out lago.Outcome) {
+	d.count(Refused, 1)
+	now := d.now()
+	d.mu.Lock()
+	due := now.Sub(d.refusedAt) >= refusedLogged
+	if due {
+		d.refusedAt = now
+	}
+	d.mu.Unlock()
+	if due {
+		d.log.Error("an event is refused, but not by Lago, whose refusals have error_details: it is sent again until it passes; see to the proxy in front of Lago",
+			zap.Int("status", out.Status), zap.String("error", out.Words))
+	}
 }
 
 // drop dead-letters a single event.

@@ -28,7 +28,7 @@ const (
 	PerEvent
 	// TooMany: the batch is larger than this Lago takes. Nothing is stored.
 	TooMany
-	// Poison: Lago refuses the batch as a whole and does not say for which event.
+	// Poison: the batch is refused as a whole, by Lago or, when Foreign, by what is in front of it.
 	Poison
 	// Stop: no event is at fault; an operator has to mend the key or the base URL first.
 	Stop
@@ -73,6 +73,8 @@ type Outcome struct {
 	Events map[int]Fault
 	// Words say what happened, in one line fit for a log: never holding the key. Empty when accepted.
 	Words string
+	// Foreign means that a refusal has no error_details, as those of proxies have none: it is no verdict on the events.
+	Foreign bool
 	// Suspect means that a single event may be why the whole batch failed (status 500).
 	Suspect bool
 	// RetryAfter is how long Lago asks to wait, 0 when it does not say.
@@ -105,6 +107,7 @@ func (c *Client) Batch(ctx context.Context, events [][]byte) Outcome {
 	default:
 		o.Verdict = verdictOf(a.status)
 		o.Suspect = a.status == http.StatusInternalServerError
+		o.Foreign = o.Verdict == Poison && !gjson.GetBytes(a.body, "error_details").Exists()
 		o.Words = c.explain(a)
 	}
 	return o
@@ -241,7 +244,7 @@ func (c *Client) unprocessable(o *Outcome, a answer, sent int) {
 	o.Words = c.explain(a)
 	details := gjson.GetBytes(a.body, "error_details")
 	if !gjson.ValidBytes(a.body) || !details.Exists() {
-		o.Verdict = Poison
+		o.Verdict, o.Foreign = Poison, true
 		return
 	}
 	if details.IsObject() {

@@ -55,13 +55,13 @@ func TestBatchClassifies(t *testing.T) {
 		{"cut 200", 200, echo[:30], [2]string{}, lago.Outcome{Verdict: lago.Retry}, "not JSON"},
 		{"accepted by something else", 202, "", [2]string{}, lago.Outcome{Verdict: lago.Retry}, "202"},
 		{"redirect", 302, "", [2]string{"Location", "/login"}, lago.Outcome{Verdict: lago.Stop}, "redirected"},
-		{"bad request", 400, `{"status":400,"error":"BadRequest"}`, [2]string{}, lago.Outcome{Verdict: lago.Poison}, "BadRequest"},
+		{"bad request", 400, `{"status":400,"error":"BadRequest"}`, [2]string{}, lago.Outcome{Verdict: lago.Poison, Foreign: true}, "BadRequest"},
 		{"key", 401, `{"status":401,"error":"Unauthorized"}`, [2]string{}, lago.Outcome{Verdict: lago.Stop}, "API key"},
 		{"permission", 403, `{"status":403,"error":"Forbidden","code":"write_action_not_allowed_for_event"}`, [2]string{}, lago.Outcome{Verdict: lago.Stop}, "write_action_not_allowed_for_event"},
 		{"base url", 404, "<html>", [2]string{}, lago.Outcome{Verdict: lago.Stop}, "base URL"},
 		{"method", 405, "", [2]string{}, lago.Outcome{Verdict: lago.Stop}, "base URL"},
 		{"timeout", 408, "", [2]string{}, lago.Outcome{Verdict: lago.Retry}, "408"},
-		{"too large", 413, "", [2]string{}, lago.Outcome{Verdict: lago.Poison}, "413"},
+		{"too large", 413, "", [2]string{}, lago.Outcome{Verdict: lago.Poison, Foreign: true}, "413"},
 		{"early", 425, "", [2]string{}, lago.Outcome{Verdict: lago.Retry}, "425"},
 		{"rate limit", 429, "", [2]string{"X-RateLimit-Reset", "7"}, lago.Outcome{Verdict: lago.Retry, RetryAfter: 7 * time.Second}, "rate limit"},
 		{"retry after", 503, "", [2]string{"Retry-After", "30"}, lago.Outcome{Verdict: lago.Retry, RetryAfter: 30 * time.Second}, "503"},
@@ -82,8 +82,10 @@ func TestBatchClassifies(t *testing.T) {
 		},
 		{"index beyond the batch", 422, details(`{"7":{"transaction_id":["value_already_exist"]}}`), [2]string{}, lago.Outcome{Verdict: lago.Poison}, "7"},
 		{"string for a batch", 422, details(`"no idea"`), [2]string{}, lago.Outcome{Verdict: lago.Poison}, "no idea"},
-		{"html 422", 422, `<html>`, [2]string{}, lago.Outcome{Verdict: lago.Poison}, "html"},
-		{"the key echoed", 400, "Authorization: Bearer " + key, [2]string{}, lago.Outcome{Verdict: lago.Poison}, "Bearer [key]"},
+		{"400 with Lago's error", 400, details(`{"7":"no idea"}`), [2]string{}, lago.Outcome{Verdict: lago.Poison}, "no idea"},
+		{"json 422 of a proxy", 422, `{"message":"blocked by rule 942100"}`, [2]string{}, lago.Outcome{Verdict: lago.Poison, Foreign: true}, "942100"},
+		{"html 422", 422, `<html>`, [2]string{}, lago.Outcome{Verdict: lago.Poison, Foreign: true}, "html"},
+		{"the key echoed", 400, "Authorization: Bearer " + key, [2]string{}, lago.Outcome{Verdict: lago.Poison, Foreign: true}, "Bearer [key]"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			var sent string

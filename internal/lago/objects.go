@@ -50,6 +50,8 @@ type Subscription struct {
 	ExternalID         string     `json:"external_id"`
 	ExternalCustomerID string     `json:"external_customer_id"`
 	PlanCode           string     `json:"plan_code"`
+	PreviousPlanCode   string     `json:"previous_plan_code"` // of the subscription that it continues by a change of plan
+	NextPlanCode       string     `json:"next_plan_code"`     // of the one that will continue it
 	Status             string     `json:"status"`
 	StartedAt          *time.Time `json:"started_at"`
 	EndingAt           *time.Time `json:"ending_at"`

@@ -51,6 +51,7 @@ type LagoMetric struct {
 	Charge      string   // the model of its charge in every plan; default: standard
 	InAdvance   bool     // its charge is paid in advance
 	Uncharged   bool     // no plan has a charge for it
+	Twice       bool     // every plan has two charges for it
 }
 
 // LagoSubscription is a subscription that events can be billed to.
@@ -58,6 +59,8 @@ type LagoSubscription struct {
 	ExternalID  string
 	Customer    string // default: "cus_" and the external id
 	Plan        string // default: "plan"
+	Previous    string // the plan of before a change of plan, at Started
+	Next        string // the plan of after one that is to come
 	Started     time.Time
 	Terminated  time.Time
 	PeriodStart time.Time // default: the first of this month

@@ -124,9 +124,17 @@ func (l *Lago) getSubscription(id string) reply {
 	return jsonReply(http.StatusOK, map[string]any{"subscription": map[string]any{
 		"lago_id": "5ub", "external_id": s.ExternalID, "external_customer_id": s.Customer, "plan_code": s.Plan, "status": "active",
 		"started_at": started.UTC().Format(time.RFC3339), "ending_at": nil, "terminated_at": nil,
+		"previous_plan_code": orNull(s.Previous), "next_plan_code": orNull(s.Next),
 		"current_billing_period_started_at": s.PeriodStart.UTC().Format(time.RFC3339),
 		"current_billing_period_ending_at":  s.PeriodEnd.UTC().Format(time.RFC3339),
 	}})
+}
+
+func orNull(s string) any {
+	if s == "" {
+		return nil
+	}
+	return s
 }
 
 // getPlan answers a plan that charges every metric but those that are Uncharged.
@@ -139,7 +147,11 @@ func (l *Lago) getPlan(code string) reply {
 		charges := make([]any, 0, len(codes))
 		for _, c := range codes {
 			if m := l.metrics[c]; !m.Uncharged {
-				charges = append(charges, map[string]any{"billable_metric_code": c, "charge_model": m.Charge, "pay_in_advance": m.InAdvance})
+				charge := map[string]any{"billable_metric_code": c, "charge_model": m.Charge, "pay_in_advance": m.InAdvance}
+				charges = append(charges, charge)
+				if m.Twice {
+					charges = append(charges, charge)
+				}
 			}
 		}
 		return jsonReply(http.StatusOK, map[string]any{"plan": map[string]any{
