@@ -66,7 +66,7 @@ func (s *Spool) identify(seqs []uint64) ([]finished, error) {
 	return list, errors.Join(err, s.releaseAll(missing))
 }
 
-// Reject sets a pending record aside with Lago's words, to be seen, mended and sent again.
+// Reject moves a pending record to the rejected ones with Lago's error, where it can be seen, fixed and sent again.
 func (s *Spool) Reject(seq uint64, note []byte) error {
 	if len(note) > maxNote {
 		return ErrTooLarge

@@ -293,7 +293,7 @@ func (s *Spool) commit(a adoption) error {
 	return errors.Join(err, rerr)
 }
 
-// allHere reports whether no copy stands in the tail that a failed sync took away.
+// allHere reports whether no copy is in the tail that a failed sync took away.
 func (s *Spool) allHere(list []copied) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -328,7 +328,7 @@ func (s *Spool) copyOver(r Record, a adoption) (c copied, err error) {
 	return copied{at: at, seq: d.seq, origin: r.Origin, id: r.ID, state: r.State, note: len(r.Note)}, nil
 }
 
-// addAdopted indexes an adopted record, in front of which head bytes stand in its frame.
+// addAdopted indexes an adopted record, before which its frame has head bytes.
 func (s *Spool) addAdopted(m *moved, origin Origin, head uint32, id ID, at place) {
 	if m.state == StateInterrupted || m.state == StateOpen {
 		if s.open[id] == nil {

@@ -11,7 +11,7 @@ type draft struct {
 	bound   int          // the most bytes that compose makes of the payload
 	reserve bool         // it may take the disk space kept for calls in flight
 	compose func() error // fills in what must be true at the frame's place in the log; an error keeps it from being written
-	written func(place)  // applies what the frame says of earlier records: in the order of the log, as recovery does
+	written func(place)  // applies what the frame records about earlier records: in the order of the log, as recovery does
 	refused bool         // by compose
 }
 
@@ -35,7 +35,7 @@ func (s *Spool) appendLocked(d *draft) (place, error) {
 	defer s.endWrite()
 	var errs error
 	for try := range 3 {
-		// A file system that finds room for what was written when it syncs tells then that there is none.
+		// A file system that allocates at sync reports only then that there is no room.
 		if try == 2 && (!d.reserve || !s.dropReserve(errs)) {
 			break
 		}
@@ -102,7 +102,7 @@ func (s *Spool) note(err error) {
 func (p place) end() int64 { return int64(p.off) + frameHeader + int64(p.len) }
 
 // write puts one frame at the end of the log and acquires its segment. A failed write seals the segment at its last good
-// offset: the next segment's header says so, and whatever of the failed frame reached the disk is never read.
+// offset: the next segment's header records it, and whatever of the failed frame reached the disk is never read.
 func (s *Spool) write(d *draft) (place, error) {
 	var errs error
 	for try := range 3 {
@@ -155,7 +155,7 @@ func (s *Spool) writable(n int64) (*segment, error) {
 			}
 		}
 		if s.o.Durability == Fsync && len(s.segments) > 0 {
-			// The next header says where this segment ends, so by then it must be known how much of it is durable.
+			// The next header records where this segment ends, so by then it must be known how much of it is durable.
 			last := s.segments[len(s.segments)-1]
 			if last.syncing {
 				s.changed.Wait()
@@ -175,7 +175,7 @@ func (s *Spool) writable(n int64) (*segment, error) {
 	}
 }
 
-// syncLast syncs the segment that is about to end. Nobody may wait for it by then but those that syncTo will tell.
+// syncLast syncs the segment that is about to end. Only those that syncTo will wake may wait for it by then.
 func (s *Spool) syncLast(g *segment) error {
 	f, err := s.acquire(g)
 	if err != nil {
@@ -201,7 +201,7 @@ func (s *Spool) seal(g *segment) error {
 	return errors.Join(s.retire(), s.o.FS.Remove(s.segmentPath(g)))
 }
 
-// syncTo returns when the segment survives the loss of power up to end. Whoever comes first syncs for all that wait. The
+// syncTo returns when the segment survives the loss of power up to end. The first caller syncs for all that wait. The
 // caller has the lock, which is let go meanwhile, and has acquired the segment.
 func (s *Spool) syncTo(g *segment, end int64) error {
 	for {
@@ -233,8 +233,8 @@ func (s *Spool) syncTo(g *segment, end int64) error {
 	}
 }
 
-// failSync seals a segment where its last good sync left it. After a failed sync nobody knows what reached the disk and
-// the next one would say nothing about it, so all that waited write their frames again, elsewhere.
+// failSync seals a segment where its last good sync left it. After a failed sync it is unknown what reached the disk, and
+// the next one would not report it, so all that waited write their frames again, elsewhere.
 func (s *Spool) failSync(g *segment, err error) error {
 	g.failed = err
 	s.bytes -= g.size - g.synced

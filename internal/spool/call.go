@@ -41,7 +41,7 @@ func (s *Spool) Begin(id ID, payload []byte) error {
 	return nil
 }
 
-// admit says whether a new call may begin: there must be room for its settlement too, and for those of all that are
+// admit reports whether a new call may begin: there must be room for its settlement too, and for those of all that are
 // under way; and the disk must be well.
 func (s *Spool) admit(n int) error {
 	switch {
@@ -123,7 +123,7 @@ func (s *Spool) full(n int) bool {
 	return s.bytes+int64(frameHeader+n)+(s.counts[StateOpen]+1)*s.typical >= s.o.MaxBytes
 }
 
-// Settle writes the settled record of an open call; it is durable on return. deliver tells whether Lago is to get it;
+// Settle writes the settled record of an open call; it is durable on return. deliver: Lago is to get it;
 // else it is finished at once. ErrUnknown means that the call is not open: it was never, or it was settled before, and
 // nothing is written. After any other error the call is open still, and the record is not in the spool.
 func (s *Spool) Settle(id ID, payload []byte, deliver bool) error {

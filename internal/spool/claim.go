@@ -7,9 +7,9 @@ import (
 	"slices"
 )
 
-// Claim returns up to limit pending records that nobody has claimed, oldest first but for those that were amended or
+// Claim returns up to limit pending records that are not claimed, oldest first but for those that were amended or
 // copied forward. It waits until there is one, the context ends, or the spool closes (ErrClosed). A record that cannot
-// be read back is rejected with a note that says so, so that it keeps none behind it from being sent.
+// be read back is rejected with a note about it, so that it does not block those behind it.
 func (s *Spool) Claim(ctx context.Context, limit int) ([]Record, error) {
 	for {
 		if err := ctx.Err(); err != nil {

@@ -141,7 +141,7 @@ func (g *segment) unfinished(s *Spool) []move {
 	return moves
 }
 
-// lose gives up a record whose bytes are damaged: they are set aside and told, as when the spool is opened.
+// lose gives up a record whose bytes are damaged: they are moved to a damage file and reported, as at opening.
 func (s *Spool) lose(m *move, cause error) {
 	s.mu.Lock()
 	_, ok := s.locateMove(m)

@@ -29,7 +29,7 @@ type Batch struct {
 	To      uint64
 }
 
-// ID returns the number that tells this spool from others; zero when it never had a consumer.
+// ID returns the number that identifies this spool; zero when it never had a consumer.
 func (s *Spool) ID() LogID { return s.id }
 
 // Cursor returns the sequence number up to which a consumer has passed the records. The store to which it applies them
@@ -60,7 +60,7 @@ func (s *Spool) Next() uint64 {
 }
 
 // Read returns up to limit settled records with sequence numbers above after. It waits until there is one, the context
-// ends, or the spool closes (ErrClosed). A record that cannot be read back is left out, and told to Options.OnFault.
+// ends, or the spool closes (ErrClosed). A record that cannot be read back is left out and reported to Options.OnFault.
 func (s *Spool) Read(ctx context.Context, after uint64, limit int) (Batch, error) {
 	for {
 		if err := ctx.Err(); err != nil {
@@ -199,7 +199,7 @@ func (s *Spool) Pass(consumer string, seq uint64) error {
 	return s.release(at.seg)
 }
 
-// passed returns what a kindPassed frame says.
+// passed decodes a kindPassed frame.
 func (f *frame) passed() (seq uint64, consumer string, ok bool) {
 	if len(f.payload) < 8 {
 		return 0, "", false

@@ -23,7 +23,7 @@ const (
 	maxConsumer   = 255
 )
 
-// kind says what a frame holds.
+// kind is what a frame holds.
 type kind uint8
 
 const (
@@ -33,7 +33,7 @@ const (
 	kindDone     kind = 4  // sequence number and id of each record that is finished
 	kindRejected kind = 5  // a sequence number, then why it was rejected
 	kindRetry    kind = 6  // sequence numbers of records that are pending again
-	kindMoved    kind = 7  // an unfinished record as it stands: copied forward or amended
+	kindMoved    kind = 7  // an unfinished record in its present form: copied forward or amended
 	kindAdopted  kind = 8  // the number of the adoption, then an unfinished record of another spool as it stood there
 	kindTaken    kind = 9  // the same with the record's origin in front of it; it may be finished
 	kindPassed   kind = 10 // the sequence number up to which a consumer has read, then its name
@@ -50,7 +50,7 @@ type frame struct {
 	payload []byte
 }
 
-// checksum covers where a frame stands too, so that a stray copy of a frame, left in reused disk blocks or inside
+// checksum also covers the frame's position, so that a stray copy of a frame, left in reused disk blocks or inside
 // another's payload, is never taken for one. where is what appendWhere makes.
 func checksum(where, b []byte) uint32 {
 	return crc32.Update(crc32.Update(0, castagnoli, where), castagnoli, b[8:])
@@ -61,7 +61,7 @@ func appendWhere(b []byte, segment uint64, off int64) []byte {
 	return binary.LittleEndian.AppendUint64(b, uint64(off)) //nolint:gosec // an offset is not negative
 }
 
-// appendFrame appends f as it stands on disk at that offset of that segment.
+// appendFrame appends f as written to disk at that offset of that segment.
 func appendFrame(b []byte, f *frame, segment uint64, off int64) []byte {
 	at := len(b)
 	b = binary.LittleEndian.AppendUint32(b, frameMagic)
@@ -73,7 +73,7 @@ func appendFrame(b []byte, f *frame, segment uint64, off int64) []byte {
 	b = append(b, f.id[:]...)
 	b = append(b, f.payload...)
 	end := len(b)
-	b = appendWhere(b, segment, off) // behind the frame, as an array of its own would be garbage
+	b = appendWhere(b, segment, off) // behind the frame, as a separate array would be garbage
 	binary.LittleEndian.PutUint32(b[at+4:], checksum(b[end:], b[at:end]))
 	return b[:end]
 }
@@ -95,7 +95,7 @@ func parseHeader(b []byte) (f frame, length int, ok bool) {
 	return f, int(n), true
 }
 
-// parseFrame reads the whole frame that stands at the beginning of b, and at off of the segment. Its payload shares b.
+// parseFrame reads the whole frame at the beginning of b, and at off of the segment. Its payload shares b.
 func parseFrame(b []byte, segment uint64, off int64) (f frame, ok bool) {
 	f, length, ok := parseHeader(b)
 	if !ok || len(b) < frameHeader+length {
@@ -116,7 +116,7 @@ func nextMagic(b []byte) int {
 	return max(0, len(b)-len(magicBytes)+1)
 }
 
-// finished names a record in a kindDone frame. The id tells what was finished when the record itself is damaged.
+// finished names a record in a kindDone frame. The id identifies what was finished when the record itself is damaged.
 type finished struct {
 	seq uint64
 	id  ID

@@ -26,7 +26,7 @@ type File interface {
 	io.WriterAt
 	io.Closer
 	Truncate(size int64) error
-	// Sync makes the content durable. After an error nobody knows what is, and a later success says nothing about it.
+	// Sync makes the content durable. After an error it is unknown what is durable, and a later success proves nothing.
 	Sync() error
 	Size() (int64, error)
 }

@@ -96,7 +96,7 @@ func (osFS) Lock(name string) (io.Closer, error) {
 		holder := make([]byte, 20)
 		n, rerr := f.ReadAt(holder, 0)
 		if rerr != nil && !errors.Is(rerr, io.EOF) {
-			n = 0 // the holder's number is a courtesy: without it the message still stands
+			n = 0 // the holder's number is a courtesy: without it the message is still right
 		}
 		if errors.Is(err, ErrLocked) && n > 0 {
 			err = fmt.Errorf("%w (process %s)", err, strings.TrimSpace(string(holder[:n])))

@@ -6,7 +6,7 @@ import (
 	"sort"
 )
 
-// place is where a record's frame stands.
+// place is where a record's frame is.
 type place struct {
 	seg *segment
 	off uint32
@@ -44,7 +44,7 @@ type openCall struct {
 	settling bool // its settlement is being written
 }
 
-// opening reports whether the call's record is still being written: nobody but Begin may know the call yet.
+// opening reports whether the call's record is still being written: only Begin may use the call yet.
 func (c *openCall) opening() bool { return c.at.seg == nil }
 
 // addOpen indexes the record of a call that was opened.
@@ -127,7 +127,7 @@ func (g *segment) findCarried(seq uint64) (int, bool) {
 	return slices.BinarySearchFunc(g.carried, seq, func(c carried, seq uint64) int { return cmp.Compare(c.seq, seq) })
 }
 
-// find returns the settled record of that sequence number where it stands now. The pointer is good until the next
+// find returns the settled record of that sequence number at its present place. The pointer is good until the next
 // change of the index.
 func (s *Spool) find(seq uint64) (*segment, *rec) {
 	if i := sort.Search(len(s.segments), func(i int) bool { return s.segments[i].first > seq }); i > 0 {
@@ -158,7 +158,7 @@ func (s *Spool) set(g *segment, r *rec, st State) {
 	s.enter(g, *r)
 }
 
-// remove takes a record out of the place where it stands; a copy of it stands elsewhere, or it is lost.
+// remove takes a record out of its place; it has been copied elsewhere, or is lost.
 func (s *Spool) remove(seq uint64) {
 	g, r := s.find(seq)
 	if r == nil {

@@ -4,7 +4,7 @@ import (
 	"errors"
 )
 
-// move is the copy of one unfinished record to the end of the log, there as it stands or amended. The record keeps its
+// move is the copy of one unfinished record to the end of the log, unchanged or amended. The record keeps its
 // sequence number; it takes its new place once the copy is as durable as it must be.
 type move struct {
 	seq      uint64
@@ -21,7 +21,7 @@ type move struct {
 var errMovedOn = errors.New("the record has changed meanwhile")
 
 // Amend replaces the payload of a pending or rejected record; from then on the new one counts. It returns the record's
-// sequence number, which stays. The caller sees to it that nobody sends the record meanwhile.
+// sequence number, which stays. The caller keeps the record from being sent meanwhile.
 func (s *Spool) Amend(seq uint64, payload []byte) (uint64, error) {
 	if len(payload) > maxPayload {
 		return 0, ErrTooLarge
@@ -44,7 +44,7 @@ func (s *Spool) Amend(seq uint64, payload []byte) (uint64, error) {
 	return seq, nil
 }
 
-// locateMove finds where the record stands, and whether it may be moved. An amendment is for settled records alone.
+// locateMove finds the record, and whether it may be moved. An amendment is for settled records alone.
 func (s *Spool) locateMove(m *move) (State, bool) {
 	if m.open {
 		c := s.open[m.id]

@@ -9,10 +9,10 @@ import (
 	"time"
 )
 
-// readAhead is the most that is read at once from a segment where records stand close together.
+// readAhead is the most that is read at once from a segment where records are close together.
 const readAhead = 256 << 10
 
-// located is a record and where it stands.
+// located is a record with its place.
 type located struct {
 	place
 	seq   uint64
@@ -95,7 +95,7 @@ type view struct {
 
 // Scan calls fn for every record that is still readable and was settled (opened, for an open one) within [since, until):
 // first those of calls that are open or interrupted, then the settled in the order of the log, each once. A zero bound is
-// open. It holds a few records at a time. An error of fn ends it; records that cannot be read are left out, and told in
+// open. It holds a few records at a time. An error of fn ends it; records that cannot be read are left out and reported in
 // the error at the end.
 func (s *Spool) Scan(since, until time.Time, fn func(Record) error) error {
 	return s.Select(nil, since, until, fn)

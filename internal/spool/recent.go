@@ -8,7 +8,7 @@ const (
 
 // recent keeps records that were just settled until they are claimed, so that Claim need not read back and check what
 // was written a moment ago. It is in order of sequence number, as claims are; what does not fit is read from disk. A
-// record counts only where it was written: amended or copied forward, it stands elsewhere.
+// record counts only where it was written: amended or copied forward, it is elsewhere.
 type recent struct {
 	ring  []recentRecord // nil until the first
 	head  int            // of the oldest
@@ -24,7 +24,7 @@ type recentRecord struct {
 	payload []byte
 }
 
-// add keeps a copy of the record that stands at that place.
+// add keeps a copy of the record at that place.
 func (r *recent) add(at place, f *frame) {
 	if r.n == recentRecords || r.bytes+len(f.payload) > recentBytes {
 		return
@@ -40,7 +40,7 @@ func (r *recent) add(at place, f *frame) {
 	r.bytes += len(f.payload)
 }
 
-// take returns the record that stands there, and forgets it and all before it. ok is false when it is not kept.
+// take returns the record at that place, and forgets it and all before it. ok is false when it is not kept.
 func (r *recent) take(l located) (record Record, ok bool) {
 	for r.n > 0 && r.ring[r.head].seq <= l.seq {
 		k := &r.ring[r.head]

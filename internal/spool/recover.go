@@ -139,7 +139,7 @@ func (s *Spool) survey(g *segment) (info segmentInfo, err error) {
 	return info, s.release(g)
 }
 
-// leaveOut takes out what the headers say is no part of the log: the tail behind the last good offset of a segment, and
+// leaveOut removes what is no part of the log by the headers: the tail behind the last good offset of a segment, and
 // files that a failed try to begin a segment left over.
 func (s *Spool) leaveOut(infos []segmentInfo) {
 	var kept []*segment
@@ -188,7 +188,7 @@ func readWhole(f File, b []byte, off int64) error {
 	return nil
 }
 
-// load reads one segment's frames. What no frame can be read from is set aside; the frames around it stand.
+// load reads one segment's frames. Bytes that hold no readable frame are moved to a damage file; the frames around them stay.
 func (s *Spool) load(g *segment, last bool) (err error) {
 	f, err := s.acquire(g)
 	if err != nil {
@@ -247,7 +247,7 @@ func (s *Spool) load(g *segment, last bool) (err error) {
 	if bad < 0 {
 		return nil
 	}
-	// Frames that stood here had sequence numbers, which nobody gets again.
+	// Lost frames had sequence numbers, which are not used again.
 	s.lostSeq = max(s.lostSeq, s.nextSeq+uint64(g.size-bad)/frameHeader+1) //nolint:gosec // not negative
 	// While another process writes, the end of the last segment may be in the middle of a write.
 	if !s.o.ReadOnly || !last {
@@ -345,7 +345,7 @@ func (s *Spool) replaceWith(m *moved, id ID, at place) {
 		return
 	}
 	if s.open[id] != nil {
-		s.dropOpen(id) // its settled frame is damaged, and the copy stands for it
+		s.dropOpen(id) // its settled frame is damaged, and the copy replaces it
 	}
 	delete(s.notes, m.seq)
 	s.remove(m.seq)
@@ -403,7 +403,7 @@ func (s *Spool) copyAside(name string, from File, off, n int64) (known bool, err
 	return false, nil
 }
 
-// sameBytes reports whether f holds just the n bytes that stand at off of the other file.
+// sameBytes reports whether f holds just the n bytes at off of the other file.
 func sameBytes(f, of File, off, n int64) (bool, error) {
 	size, err := f.Size()
 	same := err == nil && size == n

@@ -7,11 +7,11 @@ import (
 )
 
 // The reserve is a file whose only use is to be removed when the disk is full, so that calls in flight can settle. While
-// it does not stand no new call begins: it would use up the room of those that did.
+// it is missing, no new call begins: it would use up the room of calls in flight.
 
 func (s *Spool) reserveName() string { return filepath.Join(s.o.Dir, "reserve") }
 
-// holdReserve makes the reserve when the spool is opened. That a full disk has no room for it is told by Begin.
+// holdReserve makes the reserve when the spool is opened. Begin reports that a full disk has no room for it.
 func (s *Spool) holdReserve() {
 	err := s.makeReserve()
 	s.mu.Lock()
@@ -19,7 +19,7 @@ func (s *Spool) holdReserve() {
 	s.note(err)
 }
 
-// makeReserve makes the reserve where it does not stand.
+// makeReserve makes the reserve where it is missing.
 func (s *Spool) makeReserve() error {
 	s.reserving.Lock()
 	defer s.reserving.Unlock()

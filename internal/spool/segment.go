@@ -10,7 +10,7 @@ import (
 	"strings"
 )
 
-// A segment begins with two copies of its header, so that one damaged byte cannot take away what it says of the
+// A segment begins with two copies of its header, so that one damaged byte cannot lose what it records of the
 // segment before it.
 const (
 	segmentSuffix = ".seg"
@@ -45,8 +45,8 @@ type segment struct {
 type segmentInfo struct {
 	number uint64
 	before uint64 // the segment before this one; files numbered in between are no part of the log. 0: none
-	good   int64  // where the segment before ends; whatever stands behind is no part of the log
-	first  uint64 // the lowest sequence number that may stand here
+	good   int64  // where the segment before ends; what follows is no part of the log
+	first  uint64 // the lowest sequence number possible here
 }
 
 func (h *segmentInfo) encode() []byte {

@@ -33,9 +33,9 @@ type Spool struct {
 	counts   [stateGone + 1]int64
 	bytes    int64
 	typical  int64 // bytes that a settled record takes, on average
-	reserve  bool  // the reserve file stands
+	reserve  bool  // the reserve file exists
 	making   bool  // somebody makes it
-	yield    bool  // whoever makes it must leave the room to a call in flight
+	yield    bool  // its maker must leave the room to a call in flight
 	fault    error // of the last write; nil when it went well
 	failedAt time.Time
 	lastErr  error // shown in Stats
@@ -63,7 +63,7 @@ type Spool struct {
 	done      sync.WaitGroup
 }
 
-// Open opens the spool in o.Dir, making it where there is none. Damage never keeps it from opening: it is set aside and
+// Open opens the spool in o.Dir, making it where there is none. Damage never keeps it from opening: it is moved aside and
 // told in the report. ErrLocked means that another process has it; ErrAdopted, that another spool took it over.
 func Open(o Options) (*Spool, error) {
 	s, err := open(o, !o.ReadOnly)

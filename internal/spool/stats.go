@@ -2,7 +2,7 @@ package spool
 
 import "time"
 
-// oldestTime remembers when the oldest pending record was settled, which stands on disk alone.
+// oldestTime remembers when the oldest pending record was settled, which only the disk has.
 type oldestTime struct {
 	seq uint64
 	at  time.Time

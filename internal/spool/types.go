@@ -10,7 +10,7 @@ import (
 // ID is a call's UUIDv7.
 type ID [16]byte
 
-// LogID tells spools apart: a random number that a spool gets when it first has a consumer, and keeps for life.
+// LogID identifies a spool: a random number that a spool gets when it first has a consumer, and keeps for life.
 type LogID [16]byte
 
 // String returns the number in hexadecimal.
@@ -22,7 +22,7 @@ type Origin struct {
 	Seq   uint64
 }
 
-// Durability says what a record that was acknowledged survives.
+// Durability is what an acknowledged record survives.
 type Durability uint8
 
 // The durability modes.
@@ -31,20 +31,20 @@ const (
 	Fsync                     // the loss of power: one sync serves all that wait
 )
 
-// State says where a record stands.
+// State is the state of a record.
 type State uint8
 
-// The states of a record. Their numbers stand on disk.
+// The states of a record. Their numbers are part of the format.
 const (
 	StateOpen        State = iota + 1 // the call is under way
 	StatePending                      // settled, on its way to Lago
 	StateDone                         // Lago has it, or it is for the ledger alone
-	StateRejected                     // set aside with Lago's words
+	StateRejected                     // refused for good, with Lago's error
 	StateInterrupted                  // opened by a process that ended before it could settle
 	stateGone                         // its place is taken by a later frame
 )
 
-// String returns the state's name as it stands in tables and JSON.
+// String returns the state's name for tables and JSON.
 func (s State) String() string {
 	switch s {
 	case StateOpen:
@@ -108,7 +108,7 @@ type Options struct {
 	// ReserveBytes is disk space kept for calls in flight when the disk is full. Default: 4 MiB; negative: none.
 	ReserveBytes int64
 	Now          func() time.Time
-	// OnFault is told of faults in background work and of damage found in it; may be nil.
+	// OnFault is called with faults of background work and damage found by it; may be nil.
 	OnFault func(error)
 	// ReadOnly opens for offline reading: takes no lock and changes nothing, even while another process writes.
 	ReadOnly bool
@@ -141,7 +141,7 @@ func (o *Options) defaults() {
 	}
 }
 
-// Record is one call's record as it stands.
+// Record is one call's record in its present form.
 type Record struct {
 	Seq     uint64 // position: unique, ascending; a record keeps it for life
 	ID      ID
@@ -152,7 +152,7 @@ type Record struct {
 	Origin  Origin // of a record that Read returned
 }
 
-// Report says what opening found.
+// Report is what opening found.
 type Report struct {
 	Records     int // that are readable, in any state
 	Interrupted int
@@ -161,12 +161,12 @@ type Report struct {
 }
 
 // Damage is a stretch of a segment that no frame could be read from. A write that the end of the process cut off looks
-// the same; nobody was told that it had succeeded.
+// the same; no caller was told of success.
 type Damage struct {
 	Segment string
 	Offset  int64
 	Bytes   int64
-	File    string // in the spool's directory: where the bytes were set aside; empty when they could not be
+	File    string // in the spool's directory: where the bytes were moved; empty when they could not be
 	Known   bool   // an earlier opening had set them aside
 }
 
