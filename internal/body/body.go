@@ -1,5 +1,5 @@
 // Package body reads the JSON body of a model call once: it makes sure that the gateway and the provider read the same,
-// notes where the members stand that routing, admission and billing need, and edits them by splicing bytes.
+// notes the place of the members that routing, admission and billing need, and edits them by splicing bytes.
 package body
 
 import (
@@ -26,7 +26,7 @@ type Body struct {
 	ModelMember   Span   // the member `model` as a whole, its name included
 	Model         Span   // its value, quotes included
 	BodyModel     string // the model that the body names; empty when it names none
-	ModelName     string // the model that is called: BodyModel, unless the caller says otherwise
+	ModelName     string // the model that is called: BodyModel, unless the caller sets another
 	Stream        bool
 	StreamOptions Span   // the value of `stream_options`: an object or null
 	IncludeUsage  Span   // the value of its include_usage
@@ -51,7 +51,7 @@ type Body struct {
 	// Audio is the length of the form's file, where that is sound of a known container, in milliseconds; 0 until its end has passed.
 	Audio *atomic.Int64
 
-	form string // the boundary of a form, whose values stand as they are; empty for JSON
+	form string // the boundary of a form, whose values are not quoted; empty for JSON
 	rest *Rest  // what follows Data; nil when that is all
 }
 
@@ -63,7 +63,7 @@ func (b *Body) InputCharacters() int64 {
 	return int64(utf8.RuneCountInString(unescape(b.Data[b.Input.Start+1 : b.Input.End-1])))
 }
 
-// Error says what is wrong with a body, and where.
+// Error is what is wrong with a body, and where.
 type Error struct {
 	Param        string // the member at fault; empty when the JSON itself is
 	Problem      string

@@ -123,7 +123,7 @@ func (b *Body) withComma(s Span) Span {
 	return s
 }
 
-// usageEdit turns include_usage on, and keeps what else stands in stream_options.
+// usageEdit turns include_usage on, and keeps the other members of stream_options.
 func (b *Body) usageEdit() edit {
 	switch {
 	case b.IncludeUsage.Present():

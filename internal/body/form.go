@@ -12,11 +12,11 @@ import (
 // heldForm is how much of a form is read before its files are passed on as they come. Shorter forms are read whole.
 const heldForm = 1 << 20
 
-// ErrTooLarge says that a form is larger than it may be.
+// ErrTooLarge means that a form is larger than it may be.
 var ErrTooLarge = errors.New("the form is too large")
 
 // ParseForm reads a form (multipart/form-data) as far as is needed to know what decides where the call goes: up to a
-// file that comes after the model's name, or up to any file when named says that the model is known, and at least heldForm
+// file that comes after the model's name, or up to any file when named: the model is known, and at least heldForm
 // bytes. The rest is read when the body goes upstream, and is then held against the same rules. size is the form's length,
 // -1 when it is not known; most bounds it. Errors are of type *Error, ErrTooLarge, or those of the reader.
 func ParseForm(r io.Reader, contentType string, named bool, size, most int64) (*Body, error) {
@@ -113,7 +113,7 @@ func (r *Rest) begin(p *Payload) bool {
 	return true
 }
 
-// next reads on. A form that breaks the rules ends in an error, so that nobody gets it whole.
+// next reads on. A form that breaks the rules ends in an error, so that it is never passed on whole.
 func (r *Rest) next(p *Payload, buf []byte) (int, error) {
 	if !r.begin(p) {
 		return 0, errNotItsTurn

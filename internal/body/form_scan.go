@@ -25,7 +25,7 @@ const (
 	maxParts      = 1000
 )
 
-// formFields are the fields that decide where a call goes, what it costs and who pays. Each may stand once, in lower case,
+// formFields are the fields that decide where a call goes, what it costs and who pays. Each may occur once, in lower case,
 // and before the files.
 var formFields = []string{"model", "stream", "user", "n"}
 
@@ -125,7 +125,7 @@ func (s *formScanner) step() (bool, error) {
 	return false, nil
 }
 
-// boundary takes a boundary that stands at that place of the window.
+// boundary takes a boundary at that place of the window.
 func (s *formScanner) boundary(at int) error {
 	end := at + len(s.needle)
 	switch string(s.window[end : end+2]) {

@@ -45,7 +45,7 @@ func (p *parser) space() {
 	}
 }
 
-// peek returns the byte that is next, 0 at the end. A zero byte is valid nowhere, so the two need not be told apart.
+// peek returns the byte that is next, 0 at the end. A zero byte is valid nowhere, so the two need not be distinguished.
 func (p *parser) peek() byte {
 	if p.at < len(p.data) {
 		return p.data[p.at]
@@ -140,7 +140,7 @@ func (p *parser) elements(depth int, take func(depth int) error) error {
 	}
 }
 
-// expected says what should stand where something else does.
+// expected returns the error of a token that is not the expected one.
 func (p *parser) expected(what string) error {
 	if p.at >= len(p.data) {
 		return p.fail("the body ends where " + what + " is expected")
@@ -229,7 +229,7 @@ func special(w uint64) uint64 {
 	return ((w-0x20*ones)&^w | (quote-ones)&^quote | (back-ones)&^back) & highs
 }
 
-// str parses a string whose opening quote is next and returns what stands between the quotes. count adds its text to the
+// str parses a string whose opening quote is next and returns what is between the quotes. count adds its text to the
 // body's units.
 func (p *parser) str(count bool) (raw []byte, escaped bool, err error) {
 	data, from := p.data, p.at+1

@@ -51,7 +51,7 @@ func manner(g string) string {
 // maxBounds is how many members that begin with max_ and are not guarded by their names a body may have.
 const maxBounds = 16
 
-// guardBound guards the other members that begin with max_: bounds that a provider knows by a name of its own.
+// guardBound guards the other members that begin with max_: bounds that a provider knows by its own name.
 func (p *parser) guardBound(name []byte, nameAt int) error {
 	const prefix = "max_"
 	if len(name) < len(prefix) || !strings.EqualFold(string(name[:len(prefix)]), prefix) {

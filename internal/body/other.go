@@ -77,7 +77,7 @@ func otherKind(name []byte) kind {
 // modelEnds are how the names of members end that hold a model's name.
 var modelEnds = []string{"model", "models", "model_name", "modelname", "model_id", "modelid", "deployment_name"}
 
-// namesModel reports whether a member's name says that its value is a model, or a list of them.
+// namesModel reports whether a member's name is that of a model, or of a list of models.
 func namesModel(name []byte) bool {
 	for _, end := range modelEnds {
 		if len(name) >= len(end) && sameFolded(name[len(name)-len(end):], end) {

@@ -6,13 +6,13 @@ import (
 	"math/bits"
 )
 
-// Errors that callers tell apart.
+// Errors that callers distinguish.
 var (
-	// ErrOverflow says that an amount does not fit. It is an error on the record, never a wrapped number.
+	// ErrOverflow means that an amount does not fit. It is an error on the record, never a wrapped number.
 	ErrOverflow = errors.New("amount overflows")
-	// ErrInexact says that a number has more decimals than can be kept.
+	// ErrInexact means that a number has more decimals than can be kept.
 	ErrInexact = errors.New("number has too many decimals")
-	// ErrUnpriced says that no price is known for what was asked: the provider, the model, the tier or a kind of token.
+	// ErrUnpriced means that no price is known for what was asked: the provider, the model, the tier or a kind of token.
 	ErrUnpriced = errors.New("unpriced")
 )
 
@@ -148,7 +148,7 @@ func (a Amount) appendDecimal(dst []byte, decimals int) []byte {
 	return dst
 }
 
-// ParseUSD parses the text of a non-negative decimal number of US dollars, as it stands in JSON: exponent forms such as
+// ParseUSD parses the text of a non-negative decimal number of US dollars, as written in JSON: exponent forms such as
 // 4.4e-05 are fine. It is exact: more than 15 decimals are ErrInexact, a number that does not fit is ErrOverflow.
 func ParseUSD(text string) (Amount, error) {
 	a, exact, err := parseDecimal(text, amountDecimals)

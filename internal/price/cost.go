@@ -9,10 +9,10 @@ import (
 	"github.com/tollgate-llm/tollgate/internal/usage"
 )
 
-// Query says what is to be priced.
+// Query is what is to be priced.
 type Query struct {
 	Provider string // the backend's preset: openai, anthropic, ...
-	BaseURL  string // the backend's base URL; it tells OpenAI-compatible providers apart
+	BaseURL  string // the backend's base URL; it distinguishes OpenAI-compatible providers
 	Region   string // the cloud's region or location, where it is configured; else the base URL tells
 	Model    string // the name to try first: the one the answer gives
 	// Fallback are other names to try, in this order: the one sent upstream, the one asked for.
@@ -20,7 +20,7 @@ type Query struct {
 	Tier     string    // the service tier or region that served; see canonicalTier for the names of the standard tier
 	At       time.Time // when the call was settled: what decides between dated and time-of-day prices; zero is now
 	// Written are the prices written in the configuration for the backend: price name to US dollars per unit of that name
-	// (docs/prices.md), such as "input": "2.50" or "output@flex": "5". CheckWritten says whether they are well-formed.
+	// (docs/prices.md), such as "input": "2.50" or "output@flex": "5". CheckWritten reports whether they are well-formed.
 	Written map[string]string
 }
 
@@ -59,7 +59,7 @@ func slotName(k slot) string {
 	return usage.Kind(k).String()
 }
 
-// fallback is a price that stands in for a missing one, with the note that says so; most have none, because that is how
+// fallback is a price that replaces a missing one, with a note about it; most have none, because that is how
 // the provider bills.
 type fallback struct {
 	slot slot
@@ -90,7 +90,7 @@ var fallbacks = func() (f [numSlots][]fallback) {
 	add(usage.CacheWrite12h, noted, usage.CacheWrite)
 	add(usage.InputImage, quiet, usage.Input)
 	add(usage.InputVideo, noted, usage.Input)
-	// A medium with a price of its own but no cached one is billed uncached: its text's cached price could be far too low.
+	// A medium with its own price but no cached one is billed uncached: its text's cached price could be far too low.
 	add(usage.CacheReadAudio, noted, usage.InputAudio)
 	add(usage.CacheReadImage, noted, usage.InputImage)
 	add(usage.CacheReadImage, quiet, usage.CacheRead)
@@ -103,7 +103,7 @@ var fallbacks = func() (f [numSlots][]fallback) {
 	return f
 }()
 
-// Notes on kinds that are counted but not charged, and on prices that stand in for a tier's.
+// Notes on kinds that are counted but not charged, and on prices that replace a tier's.
 var unchargedNotes, standardNotes = func() (u, s [numSlots]string) {
 	for k := range slot(numSlots) {
 		u[k] = slotName(k) + " has no price: not charged"
@@ -315,7 +315,7 @@ func (c *Cost) add(l Line, r rate, input int64) (err error) {
 	return nil
 }
 
-// rate returns the rate that a slot is billed at and the note that says how it was found; ok is false when there is none.
+// rate returns the rate that a slot is billed at and a note on how it was found; ok is false when there is none.
 func (a *applied) rate(k slot) (r rate, note string, ok bool) {
 	for _, f := range a.standIns(k) {
 		if a.set&(1<<f.slot) == 0 {
@@ -355,7 +355,7 @@ func (a *applied) standIns(k slot) []fallback {
 	return fallbacks[k]
 }
 
-// isFee reports whether a price is the same in every tier that has none of its own.
+// isFee reports whether a price is the same in every tier that does not set it.
 func isFee(k slot) bool { return k == slot(usage.WebSearches) || k >= slot(usage.MapsSearches) }
 
 // apply collects the sheets that price the query.
@@ -407,7 +407,7 @@ func (t *Table) apply(a *applied, q *Query) error {
 
 type unpricedKey struct{ preset, name, tier string }
 
-// unpriced returns the error that says what has no price. It is remembered: a model without a price is so at every call.
+// unpriced returns the error that names what has no price. It is remembered: a model without a price is so at every call.
 func (t *Table) unpriced(preset, name, tier string) error {
 	key := unpricedKey{preset, name, tier}
 	if err, ok := t.noPrice.peek(key); ok {

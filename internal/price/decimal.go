@@ -18,7 +18,7 @@ func parseDecimal(text string, scale int) (a Amount, exact bool, err error) {
 	if err != nil || len(digits) == 0 {
 		return Amount{}, err == nil, err
 	}
-	// keep is how many of the digits stand before the decimal point once scaled; it may be negative or beyond the last.
+	// keep is how many of the digits are before the decimal point once scaled; it may be negative or beyond the last.
 	keep := len(digits) + exp + scale
 	if keep > 39 { // 2^128 has 39 digits
 		return Amount{}, false, ErrOverflow

@@ -134,7 +134,7 @@ type LiteLLMModel struct {
 	Mode     string   // chat, embedding, ...
 	Names    []string // names in lower case under which it is looked up
 	Prices   []Listed // Name, Price and Unit alone
-	Regional Price    // what a regional endpoint costs, as a multiple of the price; zero when the file does not say
+	Regional Price    // what a regional endpoint costs, as a multiple of the price; zero when the file has none
 }
 
 // ReadLiteLLM returns the models of LiteLLM's price file that have a price.

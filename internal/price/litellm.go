@@ -33,7 +33,7 @@ var liteProviders = map[string]string{
 	"bigmodel":                      "zhipuai",
 }
 
-// liteKey says what one of LiteLLM's price keys is a price of.
+// liteKey is what one of LiteLLM's price keys is a price of.
 type liteKey struct {
 	name  string // our price name
 	shift int    // power of ten from LiteLLM's unit to ours
@@ -46,7 +46,7 @@ const (
 )
 
 // liteKeys are the keys without tier and threshold. The list is that of litellm/types/utils.py:CustomPricingLiteLLMParams
-// and of the map itself. Keys that price the same thing are told apart by the model's mode.
+// and of the map itself. Keys that price the same thing are distinguished by the model's mode.
 var liteKeys = map[string]liteKey{
 	"input_cost_per_token":                        {"input", perToken, ""},
 	"output_cost_per_token":                       {"output", perToken, ""},
@@ -102,7 +102,7 @@ type liteEntry struct {
 	names    []string // in lower case: the name, and the same without the provider before it
 	mode     string
 	prices   []named
-	regional Price // what a regional endpoint costs, as a multiple of the price; zero when the map does not say
+	regional Price // what a regional endpoint costs, as a multiple of the price; zero when the map has none
 }
 
 // liteEntries reads LiteLLM's map and returns the entries that have a price, by name, and the price keys that it did not use.
@@ -223,7 +223,7 @@ func isPriceKey(key string) bool {
 	return strings.Contains(key, "cost") || strings.Contains(key, "uplift")
 }
 
-// regional returns what the model costs at a regional endpoint, as a multiple of its price; zero when the map does not say.
+// regional returns what the model costs at a regional endpoint, as a multiple of its price; zero when the map has none.
 func (m *liteModel) regional() (Price, error) {
 	for _, key := range []string{"regional_endpoint_uplift_multiplier", "regional_processing_uplift_multiplier_eu"} {
 		if raw := m.fields[key]; raw != nil && string(raw) != "null" {
@@ -254,7 +254,7 @@ func (m *liteModel) list() ([]named, error) {
 	if ok {
 		flat = append(flat, search)
 	}
-	// Prices by range stand for the flat ones of the same thing; a key that LiteLLM spells in two ways counts once; a
+	// Prices by range replace the flat ones of the same thing; a key that LiteLLM spells in two ways counts once; a
 	// threshold without a price below it prices nothing.
 	type thing struct {
 		slot slot

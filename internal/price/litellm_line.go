@@ -9,7 +9,7 @@ import (
 // IsLiteLLMPrice reports whether one of LiteLLM's fields is a price, by its name.
 func IsLiteLLMPrice(field string) bool { return isPriceKey(field) || field == "tiered_pricing" }
 
-// LiteLLMLine returns the `price` line that means what one of LiteLLM's price fields says, such as
+// LiteLLMLine returns the `price` line equal to one of LiteLLM's price fields, such as
 // input_cost_per_token_priority, of a model of that provider and mode (LiteLLM's words): the price's name, and the price in
 // our unit. The price is exact: a number with more than nine decimals in our unit is an error, and so is a field that has
 // no line.

@@ -9,7 +9,7 @@ import (
 )
 
 // presets maps the names of backends in the configuration to the ids of genai-prices. An empty id has no list price:
-// what such a backend serves costs what its operator says.
+// what such a backend serves costs what its operator writes.
 var presets = map[string]string{
 	"openai":     "openai",
 	"azure":      "azure",

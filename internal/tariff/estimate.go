@@ -43,7 +43,7 @@ func (t *Tariff) Open(r *record.Record, target *llm.Target) {
 var errNoTariff = errors.New("the record was opened by an earlier version, which froze no tariff, and no configuration is in force that could price it")
 
 // Estimate settles the opened record of an interrupted call: its input is billed by the tariff that the record holds. A record
-// of an earlier version holds none and is billed by fallback, which may be nil. billed says that the payload has events.
+// of an earlier version holds none and is billed by fallback, which may be nil. billed: the payload has events.
 func Estimate(r *record.Record, fallback *Tariff, now time.Time) (payload []byte, billed bool, err error) {
 	if r.Tariff == nil && r.NotBilled == "" {
 		if fallback == nil {
@@ -93,7 +93,7 @@ func (b *bill) priceFrozen(frozen *record.Tariff) error {
 		}
 		if err != nil {
 			b.setUnpriced(err)
-			return nil //nolint:nilerr // an amount that does not fit is no bill, and the record says so
+			return nil //nolint:nilerr // an amount that does not fit is no bill, and the record has the reason
 		}
 	}
 	if total, err = b.charge.total(base, f, frozen.Events); err != nil {

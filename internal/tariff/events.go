@@ -42,12 +42,12 @@ type bill struct {
 	charge charge
 }
 
-// take takes over what the answer said of its own usage.
+// take takes over the usage that the answer reported.
 func (b *bill) take(res *usage.Result) {
 	b.Counts = record.Counts{Counts: res.Counts}
 	b.takeModels(res.Parts)
 	b.Source, b.How = res.Source, res.How
-	// The tier is what the answer says. One that the client asked for and nobody confirmed would let the client choose its
+	// The tier is that of the answer. One that the client asked for and the provider did not confirm would let the client choose its
 	// own price.
 	b.ResponseModel, b.ResponseID, b.Tier = record.Clip(res.Model), record.Clip(res.ID), record.Clip(res.Tier)
 	if b.NotBilled != "" {
@@ -77,7 +77,7 @@ func (b *bill) upstream() string {
 	return b.Asked
 }
 
-// appendEvents appends the record's events, comma-separated, and says in the record why there are none.
+// appendEvents appends the record's events, comma-separated, and notes in the record why there are none.
 func (s shape) appendEvents(dst []byte, b *bill) []byte {
 	if b.NotBilled != "" {
 		return dst
@@ -163,7 +163,7 @@ func named(prefix string, names [usage.NumKinds]string) [usage.NumKinds]string {
 	return names
 }
 
-// reserved are the names of our own properties, which an operator's property may not have: a member stands once.
+// reserved are the names of our own properties, which an operator's property may not have: a member occurs once.
 var reserved = func() map[string]bool {
 	names := map[string]bool{}
 	for _, n := range requestProperties {

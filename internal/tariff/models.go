@@ -49,7 +49,7 @@ func (t *Tariff) tableCost(b *bill, res *usage.Result) (modelCost, error) {
 }
 
 // partCost prices what another model used. Where the call's tier has no price for it the standard one holds, which is noted:
-// whether a tool's model is served in the tier is not said. At an address without a list the maker's own holds.
+// whether a tool's model is served in the tier is unknown. At an address without a list the maker's own holds.
 func (t *Tariff) partCost(q price.Query, c *usage.Counts) (price.Cost, error) {
 	first := price.Cost{}
 	var firstErr error
@@ -125,7 +125,7 @@ func (b *bill) takeModels(parts []usage.Part) {
 	}
 }
 
-// stated reports whether a cost of zero that a provider states stands. Some state it beside tokens that they charge; what the
+// stated reports whether a cost of zero that a provider states is taken. Some state it beside tokens that they charge; what the
 // list has a price for is then priced by the list, but for the models that OpenRouter names as free.
 func (t *Tariff) stated(b *bill, res *usage.Result) bool {
 	if b.Counts.InputTokens()+b.Counts.OutputTokens() == 0 || strings.HasSuffix(b.ResponseModel, ":free") || strings.HasSuffix(b.upstream(), ":free") {

@@ -40,7 +40,7 @@ func line(l record.Line, base, billed price.Amount) chargeLine {
 }
 
 // price puts a price on a settled record. A record that is not billed for want of a payer is priced as well, so that the
-// ledger says what it cost.
+// ledger has its cost.
 func (t *Tariff) price(b *bill, res *usage.Result) {
 	if b.NotBilled != "" && b.NotBilled != record.NotBilledPayer {
 		return
@@ -66,7 +66,7 @@ func whyUnpriced(err error) string {
 	return strings.TrimPrefix(err.Error(), price.ErrUnpriced.Error()+": ")
 }
 
-// providerCharge takes the cost that the provider itself reports, where it does and the Caddyfile has no price of its own.
+// providerCharge takes the cost that the provider itself reports, where it does and the Caddyfile has no price.
 func (t *Tariff) providerCharge(b *bill, res *usage.Result, f factor) error {
 	if res.Cost == "" {
 		return nil
@@ -179,7 +179,7 @@ func lineOf(l *price.Line) record.Line {
 	}
 }
 
-// note adds to what the record says of its price.
+// note adds to the record's note on its price.
 func (b *bill) note(text string) {
 	if b.PriceNote != "" {
 		b.PriceNote += "; "
@@ -198,8 +198,8 @@ func (b *bill) setCost(base, total price.Amount, f factor) {
 	}
 }
 
-// query says what is to be priced. The model that answered comes first: it says exactly what an alias or a deployment's
-// name stands for. The name that the client asked for is the operator's own and tells nothing.
+// query is what is to be priced. The model that answered comes first: it is exactly what an alias or a deployment's
+// name stands for. The name that the client asked for is the operator's own.
 func query(t *llm.Target, upstream, answered, tier string, at time.Time) price.Query {
 	q := price.Query{Provider: t.Provider, BaseURL: t.BaseURL, Region: t.Region, Model: upstream, Tier: tier, At: at, Written: t.Prices}
 	if answered != "" && answered != upstream {

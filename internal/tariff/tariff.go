@@ -16,7 +16,7 @@ type Config struct {
 	Prices *price.Table
 	// Events is the shape of the events: PerRequest (default), PerTokenType or Cost.
 	Events string
-	// TokenCounts says whether the counts of events per token type are Disjoint (default) or overlap: SDK.
+	// TokenCounts is whether the counts of events per token type are Disjoint (default) or overlap: SDK.
 	TokenCounts string
 	// Code is the code of the billable metric. Default: DefaultCostCode for Cost, otherwise DefaultCode. Events per token
 	// type have codes of their own.
@@ -104,7 +104,7 @@ func (t *Tariff) quote(target *llm.Target, tier string, at time.Time, counts *us
 func (t *Tariff) BillsAmounts(code string) bool { return t.shape.kind == Cost && t.shape.code == code }
 
 // Settle completes a record whose outcome is known with what the answer used and what that costs, and appends its events to
-// dst, comma-separated. sent says that a provider has the call.
+// dst, comma-separated. sent: a provider has the call.
 func (t *Tariff) Settle(dst []byte, r *record.Record, target *llm.Target, res *usage.Result, sent bool) []byte {
 	b := bill{Record: r, target: target, unsent: !sent}
 	b.take(res)

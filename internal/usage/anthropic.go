@@ -173,7 +173,7 @@ func anthropicCounts(r *Reader, m *mapped) {
 	}
 }
 
-// anthropicTokens maps the tokens of a usage object; final says whether its output is all there was.
+// anthropicTokens maps the tokens of a usage object; final: its output is complete.
 func anthropicTokens(t *tally, m *mapped, final bool) {
 	if t.has(inTotal) || t.has(cached) || t.has(written) {
 		m.in = true

@@ -76,7 +76,7 @@ func cohereCounts(r *Reader, m *mapped) {
 		m.Add(InputImage, t.n[inImage])
 	}
 	out, okOut := t.first(outTotal, completion)
-	// What is billed by something else than tokens has no input of its own.
+	// What is billed by other units than tokens has no separate input.
 	m.in, m.out = okIn || !okOut && !t.rejected && !m.Empty(), okOut
 	if okOut {
 		m.Set(Output, out)

@@ -2,13 +2,13 @@ package usage
 
 import "bytes"
 
-// maxParts bounds the other models of one answer, maxHashes the queries or containers that are told apart.
+// maxParts bounds the other models of one answer, maxHashes the queries or containers that are distinguished.
 const (
 	maxParts  = 6
 	maxHashes = 48
 )
 
-// extra is what few answers say: fees beside tokens, and what other models used. A reader has one from the first of these on.
+// extra is what few answers report: fees beside tokens, and what other models used. A reader has one from the first of these on.
 type extra struct {
 	fees       Counts
 	queries    hashes // of the web
@@ -169,7 +169,7 @@ func (x *extra) addParts(m *mapped) {
 	}
 }
 
-// partsWithin raises the totals to the sum of their parts, where these are said to lie within.
+// partsWithin raises the totals to the sum of their parts, where the answer reports them within.
 func (x *extra) partsWithin(m *mapped) {
 	var sum Counts
 	for i := range x.numParts {

@@ -5,7 +5,7 @@ import "bytes"
 // OpenAI chat completions and completions, and the APIs made after them. Source: openai/openai-openapi's CompletionUsage;
 // the deviations are noted where they are handled.
 //
-// In a stream usage comes in a chunk of its own with an empty list of choices, before [DONE], if the request asked for
+// In a stream usage comes in a separate chunk with an empty list of choices, before [DONE], if the request asked for
 // it. Mistral and xAI put it on a chunk with content; vLLM, Gemini and others repeat a running total.
 var openAIChat = &format{root: openAIRoot().with(fields{"choices": openAIChoices()}), counts: openAIChatCounts, output: true, strips: true, marked: true, within: true}
 
@@ -17,7 +17,7 @@ func openAIRoot() *node {
 		"service_tier": text(toTier),
 		"error":        failure(),
 		"usage":        openAIUsage(),
-		// Groq says it here and, if asked, again as usage.
+		// Groq reports it here and, if asked, again as usage.
 		"x_groq":          object(fields{"usage": openAIUsage(), "error": failure(), "usage_breakdown": openAIBreakdown()}),
 		"usage_breakdown": openAIBreakdown(),
 		"timings": apartObject(fields{ // llama.cpp, on the last chunk, also when usage was not asked for
@@ -211,14 +211,14 @@ func openAIBreakdown() *node {
 // aside begins a usage object within, or beside, another one.
 func aside(r *Reader, _ byte) { r.outer, r.cur = r.cur, tally{} }
 
-// back ends it, and returns what it says.
+// back ends it, and returns what it reports.
 func back(r *Reader) tally {
 	it := r.cur
 	r.cur = r.outer
 	return it
 }
 
-// choicesBegin and choiceBegins tell a chunk with content from the one that carries nothing but usage.
+// choicesBegin and choiceBegins distinguish a chunk with content from the one with usage alone.
 func choicesBegin(r *Reader, bracket byte) {
 	r.event.choices = bracket == '['
 	r.event.choice = bracket != '['

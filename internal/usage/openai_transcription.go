@@ -2,7 +2,7 @@ package usage
 
 // OpenAI audio transcriptions and translations. Source: openai/openai-openapi's TranscriptTextUsageTokens (whose details
 // are named in the singular) and TranscriptTextUsageDuration (seconds, as a float). verbose_json also has the duration at
-// its root. Plain text answers say nothing.
+// its root. Plain text answers report nothing.
 var openAITranscription = &format{
 	root: object(fields{
 		"type":     text(toType),

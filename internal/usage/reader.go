@@ -30,7 +30,7 @@ const (
 	NotBillable         API = "not_billable"         // token counters, moderations: nothing to read
 )
 
-// Options say what is known of an answer when its header has arrived.
+// Options are what is known of an answer when its header has arrived.
 type Options struct {
 	API         API
 	Provider    string // provider preset, for habits that the format alone does not show: xai, perplexity, ...
@@ -40,14 +40,14 @@ type Options struct {
 	// before it.
 	Header http.Header
 	Model  string // the model name sent upstream, for habits of models that the answer does not name
-	// BaseURL is the backend's: it tells which of the providers that state a cost serves an OpenAI-compatible API.
+	// BaseURL is the backend's: it identifies which of the providers that state a cost serves an OpenAI-compatible API.
 	BaseURL string
-	// Priced says that prices are written for the backend, which go before a cost that the provider states: fees that such a
+	// Priced: prices are written for the backend, which go before a cost that the provider states: fees that such a
 	// cost holds are then counted too.
 	Priced bool
 }
 
-// Mark says what ended at the position that Next returned.
+// Mark is what ended at the position that Next returned.
 type Mark uint8
 
 // The marks.
@@ -74,7 +74,7 @@ const maxHold = 16 << 10
 // A Reader reads the usage out of one answer as its bytes pass. It keeps none of them but those
 // of one short event of a stream, uses less than 8 KB whatever passes, and is not safe for concurrent use.
 type Reader struct {
-	// What each event of a stream needs stands together, in few cache lines.
+	// What each event of a stream needs is kept together, in few cache lines.
 	f       *format
 	framing framing
 	sse     sse
@@ -87,7 +87,7 @@ type Reader struct {
 	o     Options
 	cur   tally // the usage object under way
 	kept  tally // the usage that counts
-	outer tally // the usage object around an element of its own list
+	outer tally // the usage object around an element of its list
 	sums  tally // sums over such a list
 	other tally // usage from a second place, for when the first stays empty
 
@@ -105,7 +105,7 @@ type Reader struct {
 	failed     bool  // an error was seen
 	inChoice   bool  // the kept usage stood inside a choice
 	blocked    bool  // the prompt was blocked
-	finished   bool  // the answer said that it is finished, short of its own end
+	finished   bool  // the answer reported that it is finished, before its own end
 	final      bool  // the kept usage is for the whole answer
 	ended      bool  // End was given
 	complete   bool
@@ -130,10 +130,10 @@ type Reader struct {
 type event struct {
 	bytes   int64 // bytes taken of it
 	usage   bool  // it has a usage object
-	kept    bool  // which says more than what was kept before
+	kept    bool  // which reports more than what was kept before
 	choices bool  // it has a list of choices
 	choice  bool  // which is not empty
-	finish  bool  // it says that the answer is finished
+	finish  bool  // it reports that the answer is finished
 	done    bool  // it is terminal by its data
 }
 
@@ -170,7 +170,7 @@ func (r *Reader) Close() {
 	}
 }
 
-// Next takes the next bytes of the answer, up to and including the end of an event, and says what ended there. It takes
+// Next takes the next bytes of the answer, up to and including the end of an event, and returns what ended there. It takes
 // at least one byte when there is one. The bytes of an EventEnd or UsageOnly, together with those given since the mark
 // before, are exactly one event with its blank line. Those of End hold what makes the answer complete for a client: the
 // bill must be settled before they are forwarded. End is given once at most.
@@ -235,10 +235,10 @@ func (r *Reader) reasoningUnits() int64 { return max(r.units[asReasoning], r.uni
 
 func (r *Reader) textUnits(c class, n int64) { r.units[c] += n }
 
-// failedStatus reports whether the status alone says that this is an error.
+// failedStatus reports whether the status alone means an error.
 func (r *Reader) failedStatus() bool { return r.o.Status >= http.StatusBadRequest }
 
-// eventDone ends the event under way: what it said is weighed, and the next one may begin.
+// eventDone ends the event under way: what it reported is taken over, and the next one may begin.
 func (r *Reader) eventDone() {
 	if n := r.units[asDelta]; n > 0 {
 		r.units[asDelta] = 0
@@ -273,7 +273,7 @@ func (r *Reader) weigh() {
 	}
 }
 
-// end says that the answer is complete, and gives the mark for it: End, but once only.
+// end notes that the answer is complete, and returns the mark for it: End, but once only.
 func (r *Reader) end() Mark {
 	r.complete = true
 	if r.ended {

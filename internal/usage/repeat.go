@@ -14,7 +14,7 @@ const (
 )
 
 // pattern remembers one event of a stream. Most of those that follow differ from it in a few values alone: the text, a
-// padding, a number that counts them. Such an event says what the remembered one said, but for its text, and to find that
+// padding, a number that counts them. Such an event is the remembered one but for its text, and to find that
 // it is one costs a comparison instead of a scan.
 type pattern struct {
 	size    uint16 // of text; 0 when nothing is remembered
@@ -33,7 +33,7 @@ type gap struct {
 	class    class
 }
 
-// forget drops the pattern: what its event said is no longer what was said last.
+// forget drops the pattern: its event is no longer the latest.
 func (t *pattern) forget() { t.size = 0 }
 
 // follow takes the event at the beginning of p if it is as the remembered one, and returns its length; 0 if it is not, or
@@ -75,7 +75,7 @@ func (t *pattern) follow(r *Reader, p []byte) int {
 	return at + len(same)
 }
 
-// end returns where the value in a gap ends that begins at position i, -1 when that cannot be said.
+// end returns where the value in a gap ends that begins at position i, -1 when that is unknown.
 func (g *gap) end(p []byte, i int) int {
 	if g.literal {
 		j := i
@@ -137,7 +137,7 @@ func commonPrefix(a, b []byte) int {
 	return n
 }
 
-// learn remembers an event, which has been read but has not been ended yet, if one as it says nothing but text: no usage, no
+// learn remembers an event, which has been read but has not been ended yet, if one like it carries only text: no usage, no
 // error, no end. What it names, its model say, stays named until another event names something else, which forgets it.
 func (t *pattern) learn(r *Reader, event []byte) {
 	if t.lessons == maxLessons || len(event) > maxPattern {

@@ -15,7 +15,7 @@ type format struct {
 	delta   func([]byte) class           // what text counts as whose class depends on the event's type; output when nil
 	output  bool                         // answers hold generated text
 	strips  bool                         // streams may have a chunk with nothing but usage
-	closes  bool                         // streams have no terminal event: saying that the answer is finished completes it
+	closes  bool                         // streams have no terminal event: a finish reason completes it
 	marked  bool                         // streams end in a marker that some servers leave out: the finish and usage complete them too
 	within  bool                         // what other models used lies within the totals
 	spoken  bool                         // the request's characters count when no usage is reported
@@ -68,7 +68,7 @@ type part struct {
 // of makes a part of slot s.
 func (t *tally) of(k Kind, s slot) part { return part{k, t.n[s], t.has(s)} }
 
-// split divides a total into its parts and the rest, which is of its own kind, so that all of them sum to the total. Parts
+// split divides a total into its parts and the rest, which is a separate kind, so that all of them sum to the total. Parts
 // beyond the total are cut, and that is noted.
 func (m *mapped) split(all int64, rest Kind, parts ...part) {
 	left := all
@@ -86,7 +86,7 @@ func (m *mapped) split(all int64, rest Kind, parts ...part) {
 	m.Add(rest, left)
 }
 
-// Result returns what the answer has said so far, or, where it said nothing, the best estimate: running totals and the
+// Result returns what the answer has reported so far or, where it reported nothing, the best estimate: running totals and the
 // text since, input that was reported early and the text that passed, or the request's and the answer's text. It may be
 // called at any time and any number of times. An answer that is an error, or not billable, has no counts.
 func (r *Reader) Result(e Estimate) Result {

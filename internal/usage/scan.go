@@ -189,7 +189,7 @@ func (s *scanner) pop(r *Reader) {
 	s.ended()
 }
 
-// ended says that a value has ended.
+// ended notes that a value has ended.
 func (s *scanner) ended() {
 	s.st = stAfter
 	if s.top == 0 {

@@ -5,7 +5,7 @@ import (
 	"slices"
 )
 
-// part says what an event makes of the part of the answer that it concerns.
+// part is how an event affects the part of the answer that it concerns.
 type partMark uint8
 
 const (

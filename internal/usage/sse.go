@@ -14,7 +14,7 @@ const (
 	lineRaw                     // JSON without a field name: how Gemini reports an error in a stream
 )
 
-// pendingCR says what a carriage return at the end of the last slice waits for.
+// pendingCR is what a carriage return at the end of the last slice waits for.
 type pendingCR uint8
 
 const (
@@ -31,7 +31,7 @@ type sse struct {
 	byCR    bool // lines end in a lone CR: it is searched for first
 	fields  bool // the event has a field
 	data    bool // the event has data
-	glued   bool // two events could not be told apart in time
+	glued   bool // two events could not be separated in time
 	between bool // an event has ended, in line feeds alone, and no byte of the next has come
 	whole   bool // the event under way began with the slice
 	marker  uint8
@@ -77,7 +77,7 @@ func (r *Reader) nextSSE(p []byte) (int, Mark) {
 			i += r.sc.run(r, p[i:])
 			if r.sc.st == stDone || r.sc.st == stBad {
 				r.eventDone()
-				s.line, s.fields = lineComment, false // the rest of the line says no more than a comment
+				s.line, s.fields = lineComment, false // the rest of the line is a comment
 			}
 		default:
 			end := s.lineEnd(p[i:])
@@ -211,7 +211,7 @@ func (r *Reader) sseText(p []byte) {
 	}
 }
 
-// sseLine takes the line end at position i and says what ended with it.
+// sseLine takes the line end at position i and returns what ended with it.
 func (r *Reader) sseLine(p []byte, i int) (int, Mark) {
 	s := &r.sse
 	after := s.crlf
@@ -278,7 +278,7 @@ func (r *Reader) failing() bool {
 	return r.framing == events && r.sse.data && string(r.kind.bytes()) == "error"
 }
 
-// glue ends an event whose end was seen too late to give it a mark of its own.
+// glue ends an event whose end was seen too late to give it its own mark.
 func (r *Reader) glue() {
 	s := &r.sse
 	s.glued = s.fields || s.glued

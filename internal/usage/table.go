@@ -5,7 +5,7 @@ import (
 	"slices"
 )
 
-// A node says what to do with the value at one place of an answer. Each API's file builds a tree of them: the tree is the
+// A node is what to do with the value at one place of an answer. Each API's file builds a tree of them: the tree is the
 // API's format, as far as the meter needs it. Whatever has no node is skipped without being looked at, so that a
 // `usage` inside a text, a tool's schema or a search result is never taken for the answer's own.
 type node struct {
@@ -29,7 +29,7 @@ type edge struct {
 	to   *node
 }
 
-// leaf says what to do with a string or a literal.
+// leaf is what to do with a string or a literal.
 type leaf uint8
 
 const (
@@ -43,11 +43,11 @@ const (
 	leafPrice            // a number whose own text is kept in dest
 	leafOutput           // text of the answer, to be counted
 	leafError            // anything but null, false and "" is an error
-	leafFinish           // anything but null and "" says that the answer is finished
+	leafFinish           // anything but null and "" means that the answer is finished
 	leafBase64           // the Base64 form of another event (Bedrock)
 	leafFee              // a number that counts a fee, kept beside the usage object
 	leafFeeAdded         // the same, where an answer has several to be added up
-	leafMap              // anything but null and "" says that the answer was grounded in a map
+	leafMap              // anything but null and "" means that the answer was grounded in a map
 	leafQuery            // a search query, of which the different ones count
 )
 

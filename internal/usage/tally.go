@@ -202,7 +202,7 @@ func begin(r *Reader, bracket byte) {
 	}
 }
 
-// commit ends a usage object. The last one that says more than zero wins: some servers repeat a running total, others
+// commit ends a usage object. The last one above zero wins: some servers repeat a running total, others
 // send zeros beside the true counts. A lone zero is a report too.
 func commit(r *Reader) {
 	if r.cur.set == 0 && !r.cur.rejected && r.cur.cost.n == 0 || r.kept.set != 0 && r.cur.zero() {
@@ -240,7 +240,7 @@ func (r *Reader) str(n *node, b []byte) {
 		if len(b) > 0 {
 			r.more().grounded = true
 		}
-	default: // a string where a number is due says nothing
+	default: // a string where a number is due is ignored
 	}
 }
 
@@ -279,7 +279,7 @@ func (r *Reader) literal(n *node, b []byte) {
 		r.failed = r.failed || b[0] != 'f'
 	case leafFinish:
 		r.event.finish = true
-	default: // a number where a text is due says nothing
+	default: // a number where a text is due is ignored
 	}
 }
 

@@ -137,7 +137,7 @@ var kindNames = [NumKinds]string{
 	"guardrail_grounding_units", "guardrail_reasoning_units",
 }
 
-// String returns the name of the kind as it stands in records and price files.
+// String returns the name of the kind in records and price files.
 func (k Kind) String() string { return kindNames[k] }
 
 // KindByName returns the kind with that name.
@@ -150,14 +150,14 @@ func KindByName(name string) (Kind, bool) {
 	return 0, false
 }
 
-// Source says where counts come from.
+// Source is where counts come from.
 type Source string
 
 // The three sources, and none at all.
 const (
 	None      Source = ""          // no counts
 	Reported  Source = "reported"  // the provider said so
-	Partial   Source = "partial"   // the provider said part of it (input, or a running total); the rest is estimated
+	Partial   Source = "partial"   // by the provider in part (input, or a running total); the rest is estimated
 	Estimated Source = "estimated" // counted here, by the characters rule
 )
 
@@ -167,7 +167,7 @@ type Part struct {
 	Counts Counts
 }
 
-// Result is what one answer said of its own usage.
+// Result is what one answer reported of its usage.
 type Result struct {
 	Counts Counts // of all models together
 	Parts  []Part // what of Counts belongs to other models; the rest is that of Model
