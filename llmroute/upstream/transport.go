@@ -147,7 +147,14 @@ func (x *exchange) send(next http.RoundTripper, out *http.Request) (*http.Respon
 		return nil, err
 	}
 	carry(out, x.payload, x.backend.oneWrite && shortHeader(out))
-	return next.RoundTrip(out)
+	resp, err := next.RoundTrip(out)
+	if err != nil {
+		return nil, err
+	}
+	if err := decode(resp); err != nil {
+		return nil, err
+	}
+	return resp, nil
 }
 
 // failed is the failure of a request that got no answer.

@@ -1,0 +1,90 @@
+package upstream
+
+import (
+	"bufio"
+	"compress/flate"
+	"compress/gzip"
+	"compress/zlib"
+	"errors"
+	"io"
+	"net/http"
+	"strings"
+
+	"github.com/klauspost/compress/zstd"
+)
+
+// maxWindow bounds the memory that decoding an answer takes: RFC 8878 asks for no more than 8 MB.
+const maxWindow = 8 << 20
+
+// decoders are the codings of RFC 9110, section 8.4.1, and zstd of RFC 8878. br has none here.
+var decoders = map[string]func(io.Reader) (io.Reader, error){
+	"gzip":    func(r io.Reader) (io.Reader, error) { return gzip.NewReader(r) },
+	"x-gzip":  func(r io.Reader) (io.Reader, error) { return gzip.NewReader(r) },
+	"deflate": inflate,
+	"zstd": func(r io.Reader) (io.Reader, error) {
+		return zstd.NewReader(r, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(maxWindow))
+	},
+}
+
+// inflate reads zlib's format, which the name is for, or the bare one that some servers send.
+func inflate(r io.Reader) (io.Reader, error) {
+	b := bufio.NewReader(r)
+	head, err := b.Peek(2)
+	if err != nil {
+		return nil, err
+	}
+	if head[0]&0x0f == 8 && (int(head[0])<<8|int(head[1]))%31 == 0 {
+		return zlib.NewReader(b)
+	}
+	return flate.NewReader(b), nil
+}
+
+// decode makes the body of an answer plain that its backend compressed although it was asked not to: usage cannot be read out of
+// it otherwise. An answer of a model in a coding that is not known is an error; any other is left as it is.
+func decode(resp *http.Response) error {
+	written := resp.Header["Content-Encoding"]
+	if len(written) == 0 {
+		return nil
+	}
+	coding := strings.ToLower(strings.TrimSpace(strings.Join(written, ",")))
+	if coding == "identity" || coding == "" {
+		return nil
+	}
+	open := decoders[coding]
+	if open == nil {
+		if !hasBody(resp) {
+			return nil
+		}
+		return errors.Join(&failure{reason: "the backend compressed its answer although it was asked not to, in a way that cannot be read"}, resp.Body.Close())
+	}
+	resp.Body = &decoded{from: resp.Body, open: open}
+	resp.ContentLength, resp.Uncompressed = -1, true
+	delete(resp.Header, "Content-Encoding")
+	delete(resp.Header, "Content-Length")
+	return nil
+}
+
+// decoded is a compressed body, read as what it was before.
+type decoded struct {
+	from io.ReadCloser
+	open func(io.Reader) (io.Reader, error)
+	text io.Reader // nil until the first read
+}
+
+func (d *decoded) Read(p []byte) (int, error) {
+	if d.text == nil {
+		text, err := d.open(d.from)
+		if err != nil {
+			return 0, err
+		}
+		d.text = text
+	}
+	return d.text.Read(p)
+}
+
+func (d *decoded) Close() error {
+	if z, ok := d.text.(*zstd.Decoder); ok {
+		z.Close()
+	}
+	return d.from.Close()
+}
