@@ -2,6 +2,8 @@ package e2e
 
 import (
 	"bufio"
+	"compress/gzip"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -81,4 +83,57 @@ func TestNothingAnsweredNothingBilled(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestCompressedAnswerIsMetered has a backend compress its answers although it was asked not to: they are billed as if it had not,
+// or they do not reach the client.
+func TestCompressedAnswerIsMetered(t *testing.T) {
+	const answer = `{"choices":[{"message":{"content":"ok"}}],"usage":{"prompt_tokens":100,"completion_tokens":2,"total_tokens":102}}`
+	coding := "gzip"
+	up := upstreamServer(t, func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		w.Header().Set("Content-Encoding", coding)
+		z := gzip.NewWriter(w)
+		_, _ = io.WriteString(z, answer)
+		_ = z.Close()
+	})
+	g := gateway.Start(t, "", openSite(t.TempDir(), "", "model m {\nbackend openai "+up.URL+"/v1\n}"))
+	a := g.Must(http.StatusOK, http.MethodPost, "/v1/chat/completions", "", gateway.Chat("m", "hi", false))
+	require.Equal(t, answer, a.Body)
+	e := g.Record()
+	require.Equal(t, "reported", e.Source)
+	require.Equal(t, map[string]int64{"input": 100, "output": 2}, e.Counts)
+	coding = "br"
+	g.Must(http.StatusBadGateway, http.MethodPost, "/v1/chat/completions", "", gateway.Chat("m", "hi", false))
+	all := g.Ledger()
+	require.Len(t, all, 2)
+	for _, e := range all {
+		require.Equal(t, e.Outcome == "error", len(e.Events) == 0)
+	}
+}
+
+// TestHTTP10IsBilledOrBroken calls by HTTP/1.0, which takes the end of a connection for that of an answer.
+func TestHTTP10IsBilledOrBroken(t *testing.T) {
+	up := upstreamServer(t, func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		for _, piece := range []string{`{"choices":[{"message":{"content":"ok"}}],`, `"usage":{"prompt_tokens":100,"completion_tokens":2,"total_tokens":102}}`} {
+			_, _ = io.WriteString(w, piece)
+			_ = http.NewResponseController(w).Flush()
+		}
+	})
+	g := gateway.Start(t, "", openSite(t.TempDir(), "", "model m {\nbackend openai "+up.URL+"/v1\n}"))
+	for stream, status := range map[bool]int{false: http.StatusOK, true: http.StatusHTTPVersionNotSupported} {
+		conn, err := net.Dial("tcp", g.Addr)
+		require.NoError(t, err)
+		body := gateway.Chat("m", "hi", stream)
+		_, err = fmt.Fprintf(conn, "POST /v1/chat/completions HTTP/1.0\r\nHost: %s\r\nContent-Length: %d\r\n\r\n%s", g.Addr, len(body), body)
+		require.NoError(t, err)
+		resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+		require.NoError(t, err)
+		text, err := io.ReadAll(resp.Body)
+		require.NoError(t, errors.Join(err, resp.Body.Close(), conn.Close()))
+		require.Equal(t, status, resp.StatusCode)
+		require.Equal(t, int64(len(text)), resp.ContentLength, "the client can tell whether the answer is whole")
+	}
+	require.Equal(t, map[string]int64{"input": 100, "output": 2}, g.Record().Counts)
 }

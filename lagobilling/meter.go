@@ -27,6 +27,8 @@ const (
 	// maxWhole is the longest unstreamed JSON answer that is kept back until it is whole, so that its cost can stand in its
 	// header.
 	maxWhole = 32 << 10
+	// maxUnframed is the longest answer of unstated length that is kept back for a client of HTTP/1.0.
+	maxUnframed = 8 << 20
 )
 
 var errUnsettled = errors.New("the usage record could not be written: the answer is cut short")
@@ -52,6 +54,7 @@ type meter struct {
 	events  bool   // the answer is an event stream
 	left    int64  // what Content-Length still promises; -1 when it says nothing
 	head    bool   // the answer has no body, whatever its header says
+	http10  bool   // the client takes the end of its connection for the end of an answer of unstated length
 
 	wroteHeader bool
 	unflushed   bool    // something was written since the last flush
@@ -73,6 +76,7 @@ func newMeter(h *Handler, account *account.Account, call *llm.Call, w http.Respo
 		account:               account,
 		call:                  call,
 		head:                  r.Method == http.MethodHead,
+		http10:                !r.ProtoAtLeast(1, 1),
 		left:                  -1,
 	}
 	if repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer); ok {
@@ -140,6 +144,7 @@ func (m *meter) prepare(status int, header http.Header) {
 	if failure(status) || m.call.Endpoint == nil || m.call.Endpoint.Billing != llm.Billable || m.call.Endpoint.Reader == usage.NotBillable {
 		return
 	}
+	m.keep = m.unframed()
 	if e := header.Get("Content-Encoding"); e != "" && !strings.EqualFold(e, "identity") {
 		m.encoded = e
 		return
@@ -158,7 +163,7 @@ func (m *meter) prepare(status int, header http.Header) {
 		header.Del("Content-Length")
 		m.left = -1
 	}
-	m.keep = status == http.StatusOK && m.left <= maxWhole && media == "application/json" && (m.left > 0 || !m.call.Request.Stream)
+	m.keep = m.keep || status == http.StatusOK && m.left <= maxWhole && media == "application/json" && (m.left > 0 || !m.call.Request.Stream)
 }
 
 // mediaType returns the media type of a Content-Type, in lower case and without parameters; empty when it is none.
@@ -249,6 +254,9 @@ func (m *meter) forward(p []byte) (int, error) {
 // as most do, is not copied.
 func (m *meter) writeWhole(p []byte) (int, error) {
 	if m.waits(p) {
+		if m.lost {
+			return len(p), nil
+		}
 		if m.whole == nil {
 			m.whole = wholeBodies.Get().(*[]byte)
 		}
@@ -261,9 +269,19 @@ func (m *meter) writeWhole(p []byte) (int, error) {
 	return m.forward(p)
 }
 
+// unframed reports whether the client could not tell the answer's end from a broken connection. Such an answer is kept back
+// until it can be sent with its length.
+func (m *meter) unframed() bool { return m.http10 && m.left < 0 && !m.head }
+
 // waits reports whether the answer is not whole with p. One of unstated length is given up when it grows too long, or when
 // it begins with anything but an object: white space keeps a connection alive, and a list is a stream.
 func (m *meter) waits(p []byte) bool {
+	if m.unframed() {
+		if m.whole != nil && len(*m.whole)+len(p) > maxUnframed || len(p) > maxUnframed {
+			m.lost, m.whole = true, nil // it is read on for its usage
+		}
+		return true
+	}
 	if m.left >= 0 || m.settled {
 		return m.left > 0
 	}
@@ -279,6 +297,17 @@ func (m *meter) release() (int, error) {
 		return 0, nil
 	}
 	m.keep = false
+	if m.unframed() {
+		if m.how != answered || m.lost {
+			m.lost = true // what came of it would pass for the whole
+			return 0, nil
+		}
+		n := 0
+		if m.whole != nil {
+			n = len(*m.whole)
+		}
+		m.Header()["Content-Length"] = []string{strconv.Itoa(n)}
+	}
 	if cost := m.record.Cost; cost != "" && m.settled {
 		m.Header()[costHeader] = []string{cost}
 	}
@@ -287,8 +316,9 @@ func (m *meter) release() (int, error) {
 		return 0, nil
 	}
 	n, err := m.forward(*m.whole)
-	*m.whole = (*m.whole)[:0]
-	wholeBodies.Put(m.whole)
+	if *m.whole = (*m.whole)[:0]; cap(*m.whole) <= 2*maxWhole {
+		wholeBodies.Put(m.whole)
+	}
 	m.whole = nil
 	return n, err
 }
@@ -389,6 +419,7 @@ func (m *meter) finish() {
 	m.countUnopened()
 	if m.reader != nil {
 		m.reader.Close()
+		m.reader = nil
 	}
 	if !m.aborted {
 		m.finishHeld()

@@ -67,6 +67,12 @@ func (m *meter) open(ctx context.Context, c *llm.Call) *llm.Error {
 	if m.clientGone() {
 		return llm.ClientGone()
 	}
+	if m.http10 && c.Request.Stream && c.Endpoint != nil && c.Endpoint.Billing == llm.Billable {
+		return &llm.Error{
+			Status: http.StatusHTTPVersionNotSupported, Type: "invalid_request_error",
+			Message: "a stream cannot be sent by HTTP/1.0, which does not show whether it is whole: use HTTP/1.1 (in nginx, `proxy_http_version 1.1`)",
+		}
+	}
 	if refusal := m.resolve(ctx, c); refusal != nil {
 		return refusal
 	}
@@ -283,7 +289,7 @@ func (m *meter) outcome(how ending, res *usage.Result) string {
 		return record.OutcomeClientGone
 	case failure(status), status == 0, res.Error && !seen, m.call.Attempt().Failed():
 		return record.OutcomeError
-	case res.Error:
+	case res.Error, m.lost: // lost although the client is there: its answer was too long to be sent with its length
 		return record.OutcomeCut
 	case m.bytes == 0 && status == http.StatusOK && !m.head && m.endpoint().Billing == llm.Billable:
 		return record.OutcomeError // no answer of a model is empty
