@@ -1,6 +1,7 @@
 package console
 
 import (
+	"cmp"
 	"fmt"
 
 	"github.com/tollgate-llm/tollgate/internal/account"
@@ -104,13 +105,27 @@ func attemptOf(c *found) section {
 	s.Facts = facts(s.Facts, "Cost that the provider stated", c.ProviderCost)
 	s.Facts = facts(s.Facts, "Price data", c.Prices)
 	s.Facts = facts(s.Facts, "About the price", c.PriceNote)
-	if t := c.Tariff; t != nil && len(t.Estimate) > 0 {
-		s.Table = &table{Caption: "What an estimate of the input costs", Head: []string{"Kind", "Quantity", "Price in USD", "Per", "Cost in USD"}}
-		for _, l := range t.Estimate {
-			s.Table.Rows = append(s.Table.Rows, []cell{text(l.Kind), figure(l.Count), figure(l.Price), orDash(l.Per), figure(l.Base)})
-		}
+	s.Facts = facts(s.Facts, "Markup and discount, as a factor", c.Factor)
+	s.Table = lineTable("What the cost is made of", c.Lines)
+	if c.Tariff != nil && len(c.Lines) == 0 {
+		s.Table = lineTable("What an estimate of the input costs", c.Tariff.Estimate)
 	}
 	return s
+}
+
+// lineTable shows the lines of a cost.
+func lineTable(caption string, lines []record.Line) *table {
+	t := &table{
+		Caption: caption, Head: []string{"Kind", "Quantity", "Price in USD", "Per", "Before markup", "Cost in USD", "Model"},
+		Empty: "No price line is known.",
+	}
+	for i := range lines {
+		l := &lines[i]
+		t.Rows = append(t.Rows, []cell{
+			text(l.Kind), figure(l.Count), figure(l.Price), orDash(l.Per), figure(l.Base), figure(cmp.Or(l.Cost, l.Base)), orDash(l.Model),
+		})
+	}
+	return t
 }
 
 // eventsOf shows a call's events as Lago gets them, and what Lago answered.

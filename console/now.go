@@ -4,7 +4,8 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/tollgate-llm/tollgate/lagobilling/operator"
+	"github.com/tollgate-llm/tollgate/app/operator"
+	billing "github.com/tollgate-llm/tollgate/lagobilling/operator"
 )
 
 // lateAfter is how old the oldest record that Lago does not have may be before it is an alarm.
@@ -21,7 +22,7 @@ func showNow(v *visit) (*content, error) {
 	}
 	defer release()
 	now := time.Now()
-	st := operator.StatusOf(a, now)
+	st := billing.StatusOf(a, now)
 	limit := a.Settings().SpoolMax
 	figures := []fact{
 		{"Account", text(st.Account)},
@@ -49,7 +50,7 @@ func showNow(v *visit) (*content, error) {
 	return &content{Sections: []section{{Alarms: alarms(&st)}, {Title: "Calls and records", Facts: figures}, lago}}, nil
 }
 
-func ageOf(st *operator.Status) string {
+func ageOf(st *billing.Status) string {
 	if st.Pending == 0 {
 		return "–"
 	}
@@ -65,7 +66,7 @@ func fill(bytes, limit int64) string {
 }
 
 // alarms lists what needs an operator.
-func alarms(st *operator.Status) []string {
+func alarms(st *billing.Status) []string {
 	var list []string
 	add := func(when bool, format string, args ...any) {
 		if when {
@@ -73,14 +74,14 @@ func alarms(st *operator.Status) []string {
 		}
 	}
 	add(st.Full, "The spool is full: new calls are refused.")
-	add(st.Rejected > 0, "Lago rejected %d records: decide what to do with them.", st.Rejected)
-	add(st.Interrupted > 0, "%d calls were interrupted when a process ended: decide what to do with them.", st.Interrupted)
+	add(st.Rejected > 0, "Lago rejected %s: decide what to do.", operator.Counted(int(st.Rejected), "record"))
+	add(st.Interrupted > 0, "%s left open when a process ended: decide what to do.", operator.Counted(int(st.Interrupted), "call"))
 	add(time.Duration(st.OldestAge)*time.Second > lateAfter, "Lago has not got a record for %s.", ageOf(st))
 	if st.Delivery != nil {
 		add(st.Delivery.Stopped != "", "Nothing is sent to Lago: %s", st.Delivery.Stopped)
 	}
 	if st.Payers != nil {
-		add(len(st.Payers.Unknown) > 0, "%d payers are not known to Lago, which bills nothing for them.", len(st.Payers.Unknown))
+		add(len(st.Payers.Unknown) > 0, "Lago does not know %s, and bills nothing for their calls.", operator.Counted(len(st.Payers.Unknown), "payer"))
 	}
 	add(st.LastError != "" && st.Lago == "", "The spool reports: %s", st.LastError)
 	return list

@@ -44,6 +44,11 @@ func init() {
 		{name: "now", title: "Now", role: reads, show: showNow},
 		{name: "calls", title: "Calls", role: own, show: showCalls},
 		{name: "decide", title: "To decide", role: reads, show: showDecide},
+		{name: "keys", title: "Keys", role: reads, show: showKeys},
+		{name: "teams", title: "Teams", role: reads, show: showTeams},
+		{name: "models", title: "Models", role: reads, show: showModels},
+		{name: "audit", title: "Audit", role: reads, show: showAudit},
+		{name: "key", title: "Your key", role: own, only: true, show: showOwnKey},
 	}
 }
 
@@ -177,8 +182,10 @@ func (v *visit) show() error {
 		}
 		return v.write(http.StatusOK, c)
 	}
-	return refuse(http.StatusNotFound, "There is no such page.")
+	return noPage()
 }
+
+func noPage() error { return refuse(http.StatusNotFound, "There is no such page.") }
 
 // write sends a page with what all pages have.
 func (v *visit) write(status int, c *content) error {

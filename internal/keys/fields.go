@@ -103,7 +103,10 @@ func ParseFields(body []byte) (Fields, *llm.Error) {
 }
 
 // SetKey names the key, in place of what the body names.
-func (f Fields) SetKey(key string) { f.raw["key"] = encodeValue(key) }
+func (f Fields) SetKey(key string) { f.Set("key", key) }
+
+// Set sets a field to a text, in place of what the body has.
+func (f Fields) Set(name, value string) { f.raw[name] = encodeValue(value) }
 
 // Key returns the key that a valid request names, as it was written.
 func (f Fields) Key() string { return get[string](f, "key") }
