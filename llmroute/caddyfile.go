@@ -37,6 +37,7 @@ func parseCaddyfile(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 //	    anonymous
 //	    unmetered
 //	    end_user_header <names...>
+//	    hide_route
 //	    model <names...> {
 //	        backend <provider> [<base URL>] {
 //	            api_key <key>
@@ -77,6 +78,8 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			err = seen.Flag(d, &h.Anonymous)
 		case "unmetered":
 			err = seen.Flag(d, &h.Unmetered)
+		case "hide_route":
+			err = seen.Flag(d, &h.HideRoute)
 		case "end_user_header":
 			err = setting.List(d, &h.EndUserHeaders)
 		case "model":

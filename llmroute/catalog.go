@@ -25,7 +25,11 @@ type entry struct {
 	model   *Model
 	targets []*llm.Target // by backend, for a name; nil for a pattern, whose targets depend on the name that it matches
 	known   func() []string
+	labels  []label // by backend
 }
+
+// label names a backend in the headers of answers.
+type label struct{ backend, id []string }
 
 // fallback is a model to go to when another one failed or refused the prompt.
 type fallback struct {
@@ -120,6 +124,9 @@ func (c *catalog) add(m *Model, written string) error {
 		return err
 	}
 	e := &entry{pattern: name, model: m}
+	for i, b := range m.Backends {
+		e.labels = append(e.labels, label{[]string{b.name}, []string{e.modelID(i)}})
+	}
 	if strings.Contains(name, "*") {
 		for _, other := range c.wild {
 			if other.pattern == name {

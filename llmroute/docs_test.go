@@ -23,7 +23,7 @@ func TestDocsTable(t *testing.T) {
 		}
 	}
 	require.Len(t, rows, len(provider.Presets))
-	names := map[llm.API]string{llm.OpenAI: "OpenAI", llm.Anthropic: "Anthropic", llm.Gemini: "Gemini", llm.Bedrock: "Bedrock", llm.Cohere: "Cohere"}
+	names := map[llm.API]string{llm.OpenAI: "OpenAI", llm.Anthropic: "Anthropic", llm.Gemini: "Gemini", llm.Bedrock: "Bedrock", llm.Cohere: "Cohere", llm.Ollama: "Ollama"}
 	for name, p := range provider.Presets {
 		row := rows[name]
 		require.NotNil(t, row, name)
@@ -36,8 +36,12 @@ func TestDocsTable(t *testing.T) {
 			require.Equal(t, "`"+p.Base+"`", row[1])
 		}
 		format := names[p.API]
-		if p.Also != "" {
-			format += " and " + names[p.Also]
+		for i, also := range p.Also {
+			between := " and "
+			if i < len(p.Also)-1 {
+				between = ", "
+			}
+			format += between + names[also]
 		}
 		require.Equal(t, format, row[2], name)
 		if p.KeyHeader != "" {

@@ -1,11 +1,13 @@
 package llmroute
 
 import (
+	"net/http"
 	"net/url"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"github.com/tidwall/gjson"
 
 	"github.com/tollgate-llm/tollgate/internal/llm"
 	"github.com/tollgate-llm/tollgate/llmroute/provider"
@@ -123,6 +125,19 @@ func TestClientForms(t *testing.T) {
 				model up
 			}
 		}
+		model own {
+			backend ollama URL/v1 {
+				model up
+			}
+		}
+		model gpu {
+			backend vllm URL/v1 {
+				model up
+			}
+		}
+		model omni-moderation-latest dall-e-2 {
+			backend openai URL/v1
+		}
 	}`, "URL", u.URL))
 	for _, tt := range [][4]string{
 		{"/openai/v1/chat/completions", `{"model":"gpt"}`, "/v1/chat/completions", `{"model":"up"}`},
@@ -137,11 +152,82 @@ func TestClientForms(t *testing.T) {
 		{"/gemini/v1beta/models/gem:embedContent", `{"model":"models/gem"}`, "/v1beta/models/up:embedContent", `{"model":"models/up"}`},
 		{"/v1beta1/projects/p/locations/l/publishers/google/models/gem:streamGenerateContent?alt=sse", `{}`, "/v1beta/models/up:streamGenerateContent?alt=sse", `{}`},
 		{"/cohere/v2/chat", `{"model":"co"}`, "/v2/chat", `{"model":"up"}`},
+		{"/v1/messages", `{"model":"own"}`, "/v1/messages", `{"model":"up"}`},
+		{"/v1/chat/completions", `{"model":"own"}`, "/v1/chat/completions", `{"model":"up"}`},
+		{"/api/chat", `{"model":"own"}`, "/api/chat", `{"model":"up"}`},
+		{"/api/embed", `{"model":"own"}`, "/api/embed", `{"model":"up"}`},
+		{"/v1/messages", `{"model":"gpu"}`, "/v1/messages", `{"model":"up"}`},
+		{"/anthropic/v1/messages/count_tokens", `{"model":"gpu"}`, "/v1/messages/count_tokens", `{"model":"up"}`},
+		{"/v1/responses", `{"model":"gpu"}`, "/v1/responses", `{"model":"up"}`},
+		{"/v1/fim/completions", `{"model":"gpt"}`, "/v1/fim/completions", `{"model":"up"}`},
+		{"/v1/ocr", `{"model":"gpt"}`, "/v1/ocr", `{"model":"up"}`},
+		{"/v1/moderations", `{"input":"x"}`, "/v1/moderations", `{"model":"omni-moderation-latest","input":"x"}`},
+		{"/v1/images/generations", `{"prompt":"x"}`, "/v1/images/generations", `{"model":"dall-e-2","prompt":"x"}`},
 	} {
 		u.got = nil
 		resp, text := g.post(t, tt[0], tt[1])
 		require.Equal(t, 200, resp.StatusCode, "%s: %s", tt[0], text)
 		require.Equal(t, tt[2], u.only(t).uri)
 		require.Equal(t, tt[3], u.only(t).body, tt[0])
+	}
+}
+
+// TestOllamaShapes holds refusals and the list of models as Ollama's own clients read them.
+func TestOllamaShapes(t *testing.T) {
+	g := start(t, `llmroute {
+		model own {
+			backend ollama
+		}
+		model gpt {
+			backend openai http://localhost:1/v1
+		}
+	}`)
+	_, text := g.do(t, http.MethodGet, "/api/tags", "")
+	require.Equal(t, `["own"]`, gjson.Get(text, "models.#.model").Raw)
+	resp, text := g.post(t, "/api/chat", `{"model":"gpt"}`)
+	require.Equal(t, 400, resp.StatusCode)
+	require.Contains(t, gjson.Get(text, "error").String(), "none of its backends speaks that API")
+	resp, text = g.post(t, "/api/pull", `{"model":"own"}`)
+	require.Equal(t, 404, resp.StatusCode)
+	require.Contains(t, text, `{"error":"`)
+}
+
+// TestRouteHeaders holds what answers say of their way: which backend, which model, and how many attempts came before.
+func TestRouteHeaders(t *testing.T) {
+	down := newUpstream(t, respond(503, `{}`))
+	up := newUpstream(t, func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("X-Litellm-Model-Id", "of the gateway behind")
+		w.Header().Set("X-Tollgate-Backend", "of the gateway behind")
+		respond(200, answered)(w, r)
+	})
+	for _, hide := range []string{"", "hide_route"} {
+		g := start(t, strings.NewReplacer("DOWN", down.URL, "UP", up.URL, "HIDE", hide).Replace(`llmroute {
+			HIDE
+			model first {
+				backend openai DOWN/v1
+				backend openai DOWN/v1
+				fallback second/*
+			}
+			model second/* {
+				backend groq UP/openai/v1
+			}
+			alias best second/x
+		}`))
+		g.handler.pause = 0
+		for model, want := range map[string][5]string{
+			"first":    {"groq", "second/*/groq", "second/*", "1", "1"},
+			"second/y": {"groq", "second/*/groq", "second/y", "0", "0"},
+			"best":     {"groq", "second/*/groq", "second/x", "0", "0"},
+		} {
+			resp, text := g.post(t, "/v1/chat/completions", `{"model":"`+model+`"}`)
+			require.Equal(t, 200, resp.StatusCode, text)
+			for i, name := range []string{"X-Tollgate-Backend", "X-Litellm-Model-Id", "X-Litellm-Model-Group", "X-Litellm-Attempted-Retries", "X-Litellm-Attempted-Fallbacks"} {
+				if hide != "" {
+					require.Empty(t, resp.Header.Values(name))
+				} else {
+					require.Equal(t, []string{want[i]}, resp.Header.Values(name), "%s of %s", name, model)
+				}
+			}
+		}
 	}
 }

@@ -29,6 +29,35 @@ type dispatch struct {
 
 	on   upstream.Refusal // whose list of the model the attempts are from
 	used [upstream.Refusals]bool
+
+	tried              *entry // by the attempt before; nil before the first
+	retries, fallbacks int    // attempts after the first, with the same model and with the next one
+}
+
+// describe says in an answer's headers which backend gave it, and how many attempts came before.
+func (d *dispatch) describe(header http.Header, a *attempt) {
+	switch {
+	case d.tried == nil:
+	case d.tried.model == a.entry.model:
+		d.retries++
+	default:
+		d.fallbacks++
+	}
+	d.tried = a.entry
+	header["X-Tollgate-Backend"] = a.entry.labels[a.backend].backend
+	header["X-Litellm-Model-Id"] = a.entry.labels[a.backend].id
+	header["X-Litellm-Model-Group"] = []string{a.name}
+	header["X-Litellm-Attempted-Retries"] = number(d.retries)
+	header["X-Litellm-Attempted-Fallbacks"] = number(d.fallbacks)
+}
+
+var zero = []string{"0"}
+
+func number(n int) []string {
+	if n == 0 {
+		return zero
+	}
+	return []string{strconv.Itoa(n)}
 }
 
 // forward makes the attempts, one after the other, until one is answered. The first goes to the planned target.
@@ -44,6 +73,9 @@ func (h *Handler) forward(w http.ResponseWriter, r *http.Request, d *dispatch) *
 				return llm.ClientGone()
 			}
 			target = a.target()
+		}
+		if !h.HideRoute {
+			d.describe(w.Header(), a)
 		}
 		last := len(d.attempts) == 1
 		begun := d.call.Begin(target)

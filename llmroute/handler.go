@@ -42,6 +42,10 @@ type Handler struct {
 	// x-litellm-end-user-id and before the body. Default: none.
 	EndUserHeaders []string `json:"end_user_headers,omitempty"`
 
+	// HideRoute keeps from answers which backend gave them and after how many attempts: x-tollgate-backend and x-litellm-model-id,
+	// -model-group, -attempted-retries and -attempted-fallbacks. Default: they are there.
+	HideRoute bool `json:"hide_route,omitempty"`
+
 	// Models are the models that may be called.
 	Models []*Model `json:"models,omitempty"`
 

@@ -122,6 +122,7 @@ var listedModes = map[llm.API]string{
 	llm.Anthropic: " chat responses ",
 	llm.Gemini:    " chat responses embedding image_generation ",
 	llm.Cohere:    " chat embedding rerank ",
+	llm.Ollama:    " chat completion embedding ",
 	llm.Bedrock:   " chat embedding rerank image_generation ",
 }
 
@@ -134,7 +135,7 @@ func (b *Backend) offers(api llm.API, pattern, name string) bool {
 		return false
 	}
 	upstream := b.upstreamModel(pattern, name)
-	if b.server.API == llm.Gemini && b.server.Also == llm.Anthropic && strings.HasPrefix(upstream, "claude") != (api == llm.Anthropic) {
+	if b.Provider == "vertex" && strings.HasPrefix(upstream, "claude") != (api == llm.Anthropic) {
 		return false // each of Vertex AI's publishers has an API of its own
 	}
 	m := modelinfo.Find(b.providers(pattern), upstream)

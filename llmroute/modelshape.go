@@ -38,7 +38,7 @@ func modelList(api llm.API, entries []members, wanted string) members {
 			list["first_id"], list["last_id"] = entries[0]["id"], entries[n-1]["id"]
 		}
 		return list
-	case llm.Gemini:
+	case llm.Gemini, llm.Ollama:
 		return members{"models": entries}
 	case llm.Cohere:
 		return members{"next_page_token": nil, "models": slices.DeleteFunc(entries, func(m members) bool {
@@ -66,6 +66,8 @@ func (h *Handler) modelEntries(call *llm.Call, api llm.API, offers []offer) []me
 			entries = append(entries, geminiModel(o.name, m))
 		case llm.Cohere:
 			entries = append(entries, cohereModel(o.name, m))
+		case llm.Ollama:
+			entries = append(entries, ollamaModel(o.name))
 		default:
 			entries = append(entries, openAIModel(o.name, m, listPrices(call, o.target())))
 		}
@@ -150,12 +152,20 @@ func cohereModel(name string, m *modelinfo.Model) members {
 	return entry
 }
 
+// ollamaModel has the members that Ollama's clients show; what they say of the file is not known.
+func ollamaModel(name string) members {
+	return members{
+		"name": name, "model": name, "modified_at": listedAt, "size": 0, "digest": "",
+		"details": members{"format": "", "family": "", "families": nil, "parameter_size": "", "quantization_level": ""},
+	}
+}
+
 // modelInfo lists the backends of models in the form of LiteLLM's /model/info, without addresses and secrets. only names one
 // of them; empty for all.
 func (h *Handler) modelInfo(call *llm.Call, only string) members {
 	data := make([]members, 0)
 	seen := make(map[[2]string]bool)
-	for _, api := range []llm.API{llm.OpenAI, llm.Anthropic, llm.Gemini, llm.Cohere, llm.Bedrock} {
+	for _, api := range []llm.API{llm.OpenAI, llm.Anthropic, llm.Gemini, llm.Cohere, llm.Bedrock, llm.Ollama} {
 		for _, o := range h.offers(call.Identity, api, "") {
 			for i, b := range o.entry.model.Backends {
 				o.backend = i

@@ -23,7 +23,7 @@ func (t *attempt) server() *Backend { return t.entry.model.Backends[t.backend] }
 // target describes the attempt.
 func (t *attempt) target() *llm.Target {
 	target := t.entry.target(t.backend, t.name)
-	if target.API == t.api || t.server().server.Also != t.api {
+	if target.API == t.api || !slices.Contains(t.server().server.Also, t.api) {
 		return target
 	}
 	other := *target

@@ -70,6 +70,8 @@ func (h *Handler) scan(r *http.Request, ep *endpoint.Endpoint, named string) (*b
 // name settles which model a call names.
 func name(b *body.Body, ep *endpoint.Endpoint, named string) *llm.Error {
 	switch {
+	case named == "" && b.BodyModel == "" && ep.Default != "":
+		b.ModelName = ep.Default
 	case named == "" && b.BodyModel == "":
 		return invalid("model", "the body names no model: give it as \"model\"")
 	case named == "":

@@ -24,6 +24,8 @@ type Endpoint struct {
 	InPath bool
 	// Streamed is set where all answers are streams.
 	Streamed bool
+	// Default is the model that the provider's documentation says is used where a call names none; empty where one is needed.
+	Default string
 	// Mocked is set where the mock backend has an answer.
 	Mocked bool
 
@@ -70,13 +72,15 @@ var rows = []*Endpoint{
 	row("/responses/compact", llm.OpenAI, usage.OpenAIResponses, llm.Billable),
 	row("/responses/input_tokens", llm.OpenAI, usage.NotBillable, llm.Free, mocked),
 	row("/embeddings", llm.OpenAI, usage.OpenAIEmbeddings, llm.Billable, mocked),
-	row("/moderations", llm.OpenAI, usage.NotBillable, llm.Free),
-	row("/images/generations", llm.OpenAI, usage.OpenAIImages, llm.Billable),
-	row("/images/edits", llm.OpenAI, usage.OpenAIImages, llm.Billable, multipart),
-	row("/images/variations", llm.OpenAI, usage.OpenAIImages, llm.Billable, multipart),
+	row("/moderations", llm.OpenAI, usage.NotBillable, llm.Free, unnamed("omni-moderation-latest")),
+	row("/images/generations", llm.OpenAI, usage.OpenAIImages, llm.Billable, unnamed("dall-e-2")),
+	row("/images/edits", llm.OpenAI, usage.OpenAIImages, llm.Billable, multipart, unnamed("dall-e-2")),
+	row("/images/variations", llm.OpenAI, usage.OpenAIImages, llm.Billable, multipart, unnamed("dall-e-2")),
 	row("/audio/transcriptions", llm.OpenAI, usage.OpenAITranscription, llm.Billable, multipart),
 	row("/audio/translations", llm.OpenAI, usage.OpenAITranscription, llm.Billable, multipart),
 	row("/audio/speech", llm.OpenAI, usage.OpenAISpeech, llm.Billable),
+	row("/fim/completions", llm.OpenAI, usage.OpenAIChat, llm.Billable, streams),
+	row("/ocr", llm.OpenAI, usage.MistralOCR, llm.Billable),
 	row("/rerank", llm.OpenAI, usage.CohereRerank, llm.Billable),
 	row("/models", llm.OpenAI, usage.NotBillable, llm.Local, get),
 	row("/models/{model}", llm.OpenAI, usage.NotBillable, llm.Local, get),
@@ -104,6 +108,12 @@ var rows = []*Endpoint{
 	row("/v2/chat", llm.Cohere, usage.CohereChat, llm.Billable),
 	row("/v2/embed", llm.Cohere, usage.CohereEmbed, llm.Billable),
 	row("/v2/rerank", llm.Cohere, usage.CohereRerank, llm.Billable),
+
+	row("/api/chat", llm.Ollama, usage.OllamaNative, llm.Billable),
+	row("/api/generate", llm.Ollama, usage.OllamaNative, llm.Billable),
+	row("/api/embed", llm.Ollama, usage.OllamaNative, llm.Billable),
+	row("/api/tags", llm.Ollama, usage.NotBillable, llm.Local, get),
+
 	row("/v1/models", llm.Cohere, usage.NotBillable, llm.Local, get),
 	row("/v1/models/{model}", llm.Cohere, usage.NotBillable, llm.Local, get),
 }
@@ -137,6 +147,7 @@ var bases = []base{
 	{llm.Bedrock, "/bedrock"},
 	{llm.Cohere, ""},
 	{llm.Cohere, "/cohere"},
+	{llm.Ollama, ""},
 }
 
 // azureBase comes before OpenAI's rows in the calls of Azure's SDKs that name no deployment. They are known by their

@@ -33,6 +33,9 @@ func streamed(e *Endpoint)  { e.Streamed = true }
 func mocked(e *Endpoint)    { e.Mocked = true }
 func get(e *Endpoint)       { e.Method = http.MethodGet }
 
+// unnamed is set where calls may name no model.
+func unnamed(model string) func(*Endpoint) { return func(e *Endpoint) { e.Default = model } }
+
 func named(name string) func(*Endpoint) { return func(e *Endpoint) { e.Name = name } }
 
 // group is the patterns that begin alike: with head, up to the model's name.
@@ -170,6 +173,8 @@ func Shape(r *http.Request) llm.API {
 		case "converse", "converse-stream", "invoke", "invoke-with-response-stream":
 			return llm.Bedrock
 		}
+	case begins("/api"):
+		return llm.Ollama
 	case begins("/cohere"), begins("/v2"):
 		return llm.Cohere
 	case anthropic, begins("/anthropic"), strings.Contains(p, "/publishers/anthropic/"), strings.Contains(p, "/messages"):

@@ -29,6 +29,13 @@ func TestLookup(t *testing.T) {
 		"/model/arn:aws:bedrock:us-east-1:1:profile/x/invoke":             {"invoke", "arn:aws:bedrock:us-east-1:1:profile/x"},
 		"/model/m/invoke-with-response-stream":                            {"invoke-with-response-stream", "m"},
 
+		"/api/chat":                           {"api/chat"},
+		"/api/generate":                       {"api/generate"},
+		"/api/embed":                          {"api/embed"},
+		"/api/tags":                           {"api/tags"},
+		"/api/pull":                           {},
+		"/v1/fim/completions":                 {"fim/completions"},
+		"/v1/ocr":                             {"ocr"},
 		"/model/info":                         {"model/info"},
 		"/v1/model/info":                      {"model/info"},
 		"/cohere/v1/models":                   {"v1/models"},

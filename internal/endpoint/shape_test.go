@@ -38,6 +38,8 @@ func TestShape(t *testing.T) {
 		"/v2/chat":                                                           llm.Cohere,
 		"/v2/tokenize":                                                       llm.Cohere,
 		"/cohere/v2/rerank":                                                  llm.Cohere,
+		"/api/chat":                                                          llm.Ollama,
+		"/api/pull":                                                          llm.Ollama,
 		"/v1/rerank":                                                         llm.OpenAI,
 		"/v1/models":                                                         llm.OpenAI,
 		"/":                                                                  llm.OpenAI,

@@ -17,6 +17,7 @@ const (
 	Gemini    API = "gemini"
 	Bedrock   API = "bedrock"
 	Cohere    API = "cohere"
+	Ollama    API = "ollama"
 )
 
 // Error is a refusal by the gateway itself. It is written in the caller's own shape.
@@ -71,6 +72,8 @@ func WriteError(w http.ResponseWriter, api API, id string, e *Error) error {
 		body = answer
 	case Gemini:
 		body = map[string]any{"error": e.with(map[string]any{"code": e.Status, "message": e.Message, "status": geminiStatus(e.Status)})}
+	case Ollama:
+		body = map[string]any{"error": e.Message}
 	case Bedrock, Cohere:
 		body = e.with(map[string]any{"message": e.Message})
 	default:

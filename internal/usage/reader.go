@@ -27,6 +27,7 @@ const (
 	CohereEmbed         API = "cohere_embed"         //
 	CohereRerank        API = "cohere_rerank"        // also rerank of the OpenAI-compatible crowd
 	OllamaNative        API = "ollama"               //
+	MistralOCR          API = "mistral_ocr"          //
 	NotBillable         API = "not_billable"         // token counters, moderations: nothing to read
 )
 

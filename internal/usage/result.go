@@ -38,6 +38,7 @@ var formats = map[API]*format{
 	CohereEmbed:         cohereEmbed,
 	CohereRerank:        cohereEmbed,
 	OllamaNative:        ollamaNative,
+	MistralOCR:          mistralOCR,
 	NotBillable:         notBillable,
 }
 

@@ -2,6 +2,8 @@ package provider
 
 import (
 	"strings"
+
+	"github.com/tollgate-llm/tollgate/internal/llm"
 )
 
 // GeminiModels is what comes before names of models in Gemini's bodies.
@@ -13,6 +15,15 @@ func anthropicPath(s *Server, c *Call) (path, query string) {
 		query = c.Query // how Anthropic's SDKs mark their beta calls
 	}
 	return s.basePath + "/v1/" + c.Endpoint.Name, query
+}
+
+// ollamaPath has Ollama's own API beside that of OpenAI, which the base URL is of, and not below it.
+func ollamaPath(s *Server, c *Call) (path, query string) {
+	base := s.basePath
+	if c.Endpoint.API == llm.Ollama {
+		base = strings.TrimSuffix(base, "/v1")
+	}
+	return base + "/" + c.Endpoint.Name, ""
 }
 
 // geminiPath names the model in the path, as Gemini's API has it.

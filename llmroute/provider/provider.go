@@ -19,8 +19,9 @@ import (
 type Preset struct {
 	// Base is the base URL as the provider's own SDK has it; empty where everyone has another.
 	Base string
-	// API is the format that the provider speaks, and Also a further one. A backend serves the endpoints of both.
-	API, Also llm.API
+	// API is the format that the provider speaks, and Also further ones. A backend serves the endpoints of all.
+	API  llm.API
+	Also []llm.API
 	// KeyHeader and KeyPrefix are how the key is sent. No KeyHeader: there is no key.
 	KeyHeader, KeyPrefix string
 	// Keyless is set where a backend may well have no key, even at the preset's own URL.
@@ -110,22 +111,23 @@ func (p *Preset) with(change func(*Preset)) *Preset {
 	return p
 }
 
-func drains(p *Preset)  { p.Drain = true }
-func keyless(p *Preset) { p.Keyless = true }
+func drains(p *Preset) { p.Drain = true }
 
 // Presets are the providers by name.
 var Presets = map[string]*Preset{
-	"openai":     compatible("https://api.openai.com/v1"),
-	"anthropic":  {Base: "https://api.anthropic.com", API: llm.Anthropic, KeyHeader: "X-Api-Key", path: anthropicPath, versions: []string{"/v1"}},
-	"deepseek":   compatible("https://api.deepseek.com/v1"),
-	"fireworks":  compatible("https://api.fireworks.ai/inference/v1"),
-	"groq":       compatible("https://api.groq.com/openai/v1").with(drains),
-	"mistral":    compatible("https://api.mistral.ai/v1").with(func(p *Preset) { p.Drain, p.NoStreamOptions = true, true }),
-	"ollama":     compatible("http://localhost:11434/v1").with(keyless),
+	"openai":    compatible("https://api.openai.com/v1"),
+	"anthropic": {Base: "https://api.anthropic.com", API: llm.Anthropic, KeyHeader: "X-Api-Key", path: anthropicPath, versions: []string{"/v1"}},
+	"deepseek":  compatible("https://api.deepseek.com/v1"),
+	"fireworks": compatible("https://api.fireworks.ai/inference/v1"),
+	"groq":      compatible("https://api.groq.com/openai/v1").with(drains),
+	"mistral":   compatible("https://api.mistral.ai/v1").with(func(p *Preset) { p.Drain, p.NoStreamOptions = true, true }),
+	"ollama": compatible("http://localhost:11434/v1").with(func(p *Preset) {
+		p.Keyless, p.Also, p.path = true, []llm.API{llm.Anthropic, llm.Ollama}, ollamaPath
+	}),
 	"openrouter": compatible("https://openrouter.ai/api/v1"),
 	"perplexity": compatible("https://api.perplexity.ai").with(func(p *Preset) { p.Drain, p.rootBase = true, true }),
 	"together":   compatible("https://api.together.xyz/v1"),
-	"vllm":       compatible("").with(keyless),
+	"vllm":       compatible("").with(func(p *Preset) { p.Keyless, p.Also = true, []llm.API{llm.Anthropic} }),
 	"xai":        compatible("https://api.x.ai/v1"),
 	"azure": {
 		API: llm.OpenAI, KeyHeader: "Api-Key", Options: []string{"api_version"}, setUp: setUpAzure, path: azurePath,
@@ -145,7 +147,7 @@ var Presets = map[string]*Preset{
 		inside: []string{"/model/"},
 	},
 	"vertex": {
-		API: llm.Gemini, Also: llm.Anthropic, Keyless: true, Options: []string{"project", "location"},
+		API: llm.Gemini, Also: []llm.API{llm.Anthropic}, Keyless: true, Options: []string{"project", "location"},
 		setUp: setUpVertex, path: vertexPath, change: vertexChange, Drain: true,
 	},
 	"mock": compatible("http://mock.invalid/v1").with(func(p *Preset) { p.Keyless, p.Mock = true, true }),
@@ -163,7 +165,7 @@ func (p *Preset) Serves(ep *endpoint.Endpoint) bool {
 }
 
 // Speaks reports whether the provider has that API.
-func (p *Preset) Speaks(api llm.API) bool { return p.API == api || p.Also == api }
+func (p *Preset) Speaks(api llm.API) bool { return p.API == api || slices.Contains(p.Also, api) }
 
 // URL returns where a call goes.
 func (s *Server) URL(c *Call) *url.URL {

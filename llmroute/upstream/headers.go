@@ -21,7 +21,7 @@ const (
 // formats are the headers that pass to each API's backends.
 var formats = map[llm.API]uint8{
 	llm.OpenAI: toAll | toOpenAI, llm.Anthropic: toAll | toAnthropic, llm.Gemini: toAll | toGemini,
-	llm.Bedrock: toAll | toBedrock, llm.Cohere: toAll | toCohere,
+	llm.Bedrock: toAll | toBedrock, llm.Cohere: toAll | toCohere, llm.Ollama: toAll,
 }
 
 var passing = map[string]uint8{

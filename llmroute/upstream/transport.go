@@ -187,7 +187,7 @@ func (x *exchange) judge(ctx context.Context, resp *http.Response) (*http.Respon
 			delete(resp.Header, name)
 		}
 		for name := range resp.Header {
-			if strings.HasPrefix(name, gatewayHeaders) || x.Limited && isRate(name) {
+			if strings.HasPrefix(name, gatewayHeaders) || strings.HasPrefix(name, "X-Tollgate-") || x.Limited && isRate(name) {
 				delete(resp.Header, name)
 			}
 		}
