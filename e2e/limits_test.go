@@ -15,7 +15,7 @@ import (
 )
 
 // limitedSite returns the directives of a gateway with limits: one model whose tokens cost a millionth of a dollar each.
-func limitedSite(t testing.TB, store, limits string, provider *testkit.Provider) string {
+func limitedSite(t testing.TB, store, limits string, provider *testkit.Provider, billing ...string) string {
 	t.Helper()
 	return fmt.Sprintf(`keyauth {
 	store %s
@@ -26,6 +26,7 @@ lagobilling {
 	spool %s
 	charge_by key_alias
 	missing_payer default house
+	%s
 }
 llmroute {
 	model gpt-4o {
@@ -49,7 +50,7 @@ llmroute {
 		}
 	}
 }
-`, store, gateway.MasterKey, limits, t.TempDir(), provider.URL, gateway.ProviderKey, provider.URL, gateway.ProviderKey, provider.URL, gateway.ProviderKey)
+`, store, gateway.MasterKey, limits, t.TempDir(), strings.Join(billing, "\n"), provider.URL, gateway.ProviderKey, provider.URL, gateway.ProviderKey, provider.URL, gateway.ProviderKey)
 }
 
 // capped is a chat call whose answer may have that many tokens, and has them.
@@ -61,6 +62,7 @@ type refusedBody struct {
 	Error struct {
 		Type, Message, Scope, ID, Model string
 		Limit, Spent, Reserved, Used    json.Number
+		Needed                          json.Number
 		LimitType                       string `json:"limit_type"`
 		ResetsAt                        string `json:"resets_at"`
 	}

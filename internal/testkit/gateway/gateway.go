@@ -45,6 +45,8 @@ type Gateway struct {
 	Addr      string // host:port of the site
 	Admin     string // host:port of the admin API
 	Caddyfile string
+
+	process *exec.Cmd // nil where the gateway runs in this process
 }
 
 // Site returns a Caddyfile with one site; directives may hold the site's three directives.
@@ -112,14 +114,24 @@ func (g *Gateway) Launch(bin, adapter string, env ...string) {
 	var log bytes.Buffer
 	cmd.Stderr = &log
 	require.NoError(t, cmd.Start())
+	g.process = cmd
 	t.Cleanup(func() {
-		require.NoError(t, cmd.Process.Kill())
-		_ = cmd.Wait() // it was killed
+		if g.process == cmd {
+			g.Kill()
+		}
 		if t.Failed() {
 			t.Log(log.String())
 		}
 	})
 	g.AwaitAnswer()
+}
+
+// Kill kills the gateway's process, as a crash would end it.
+func (g *Gateway) Kill() {
+	g.T.Helper()
+	require.NoError(g.T, g.process.Process.Kill())
+	_ = g.process.Wait() // it was killed
+	g.process = nil
 }
 
 // AwaitAnswer waits until the gateway answers: not yet where it starts, and not where a connection was taken by the server of

@@ -1,0 +1,204 @@
+package e2e
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/tollgate-llm/tollgate/internal/price"
+	"github.com/tollgate-llm/tollgate/internal/testkit"
+	"github.com/tollgate-llm/tollgate/internal/testkit/gateway"
+)
+
+func dollars(t testing.TB, text string) price.Amount {
+	t.Helper()
+	a, err := price.ParseUSD(text)
+	require.NoError(t, err)
+	return a
+}
+
+func sum(t testing.TB, texts ...string) (total price.Amount) {
+	t.Helper()
+	for _, text := range texts {
+		var err error
+		total, err = total.Add(dollars(t, text))
+		require.NoError(t, err)
+	}
+	return total
+}
+
+// awaitSpend waits until nothing of a key's budget is reserved, and returns what is spent of it.
+func awaitSpend(g *gateway.Gateway, key string) price.Amount {
+	g.T.Helper()
+	var row map[string]any
+	require.Eventually(g.T, func() bool {
+		row = keyInfo(g, key)
+		return row["reserved"] == json.Number("0")
+	}, 20*time.Second, 10*time.Millisecond, "a reservation stays")
+	return dollars(g.T, row["spend"].(json.Number).String())
+}
+
+// spendAll has callers call until the budget has no room for one more call. It returns how many calls were answered.
+func spendAll(t *testing.T, gateways []*gateway.Gateway, key, body string, callers int) int64 {
+	t.Helper()
+	var answered atomic.Int64
+	var wg sync.WaitGroup
+	for i := range callers {
+		wg.Go(func() {
+			for {
+				a, err := gateways[i%len(gateways)].Do(http.MethodPost, "/v1/chat/completions", key, body)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				switch a.Status {
+				case http.StatusOK:
+					answered.Add(1)
+					continue
+				case http.StatusUnprocessableEntity:
+				default:
+					t.Error(a.Status, a.Body)
+					return
+				}
+				var b refusedBody
+				if err := json.Unmarshal([]byte(a.Body), &b); err != nil {
+					t.Error(err)
+					return
+				}
+				after, err := dollars(t, b.Error.Spent.String()).Add(dollars(t, b.Error.Needed.String()))
+				if err != nil || after.Cmp(dollars(t, b.Error.Limit.String())) > 0 {
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+	return answered.Load()
+}
+
+// TestABudgetIsOneForAllProcesses has many callers spend a budget by way of two processes on one Redis: it is never passed, nearly all of
+// it is used, and what is shown as spent is the sum of the ledgers and of Lago's events, to the last digit.
+func TestABudgetIsOneForAllProcesses(t *testing.T) {
+	provider := testkit.NewProvider(t, testkit.ProviderOptions{Key: gateway.ProviderKey})
+	lago := testkit.NewLago(t, testkit.LagoOptions{})
+	lago.AddMetric(testkit.LagoMetric{Code: "llm", Field: "total_tokens"})
+	lago.AddSubscription(testkit.LagoSubscription{ExternalID: "burst"})
+	redis := testkit.Redis(t)
+	var gateways []*gateway.Gateway
+	for range 2 {
+		gateways = append(gateways, gateway.Run(t, limitedSite(t, "redis "+redis.Addr, "", provider,
+			"api_base "+lago.URL, "api_key "+lago.Key(), "event_code llm", "markup 7.3")))
+	}
+	g := gateways[0]
+	const budget = "0.010000000000007"
+	key := g.NewKey(`{"key_alias":"burst","max_budget":` + budget + `,"budget_duration":"1d"}`)
+	answered := spendAll(t, gateways, key, capped("gpt-4o", 7, 93), 24)
+	spent := awaitSpend(g, key)
+	require.LessOrEqual(t, spent.Cmp(dollars(t, budget)), 0, "spent %s of %s", spent, budget)
+	require.Greater(t, spent.Cmp(dollars(t, "0.0096")), 0, "nearly all of %s can be used; spent %s", budget, spent)
+
+	var costs []string
+	for _, g := range gateways {
+		for _, r := range g.Ledger() {
+			costs = append(costs, r.Cost)
+		}
+	}
+	require.EqualValues(t, answered, len(costs))
+	require.Equal(t, sum(t, costs...).String(), spent.String(), "the ledgers")
+	require.NoError(t, lago.Await(gateway.Timeout(t, 20*time.Second), func() bool { return lago.EventCount() == len(costs) }))
+	costs = costs[:0]
+	for _, e := range lago.Events() {
+		costs = append(costs, e.Property("response_cost"))
+	}
+	require.Equal(t, sum(t, costs...).String(), spent.String(), "Lago's events")
+	row := keyInfo(gateways[1], key)
+	require.Equal(t, spent.String(), row["total_spend"].(json.Number).String(), "the other process")
+	require.Equal(t, json.Number(budget), row["max_budget"])
+}
+
+// TestDiscussion50438 runs the cases of BerriAI/litellm discussion 50438. docs/limits.md has their table.
+func TestDiscussion50438(t *testing.T) {
+	provider := testkit.NewProvider(t, testkit.ProviderOptions{Key: gateway.ProviderKey})
+	const budget = `{"max_budget":0.001,"budget_duration":"1d"}` // room for five calls at once
+	call := capped("gpt-4o", 10, 100)
+	t.Run("burst of 20 calls", func(t *testing.T) {
+		g := gateway.Run(t, limitedSite(t, "redis "+testkit.Redis(t).Addr, "", provider))
+		key := g.NewKey(budget)
+		gate := provider.Gate(0, func(testkit.ProviderCall) bool { return true })
+		var wg sync.WaitGroup
+		results := make(chan int, 20)
+		for range 20 {
+			wg.Go(func() {
+				a, err := g.Do(http.MethodPost, "/v1/chat/completions", key, call)
+				if err != nil {
+					t.Error(err)
+				}
+				if a.Status == http.StatusUnprocessableEntity {
+					results <- a.Status
+					return
+				}
+				results <- a.Status
+			})
+		}
+		for range 15 {
+			require.Equal(t, http.StatusUnprocessableEntity, <-results, "refused while the others are under way")
+		}
+		gate.Open()
+		wg.Wait()
+		for range 5 {
+			require.Equal(t, http.StatusOK, <-results)
+		}
+		require.Equal(t, "0.00055", awaitSpend(g, key).String())
+	})
+	t.Run("oversized call", func(t *testing.T) {
+		g := gateway.Run(t, limitedSite(t, "file "+t.TempDir(), "", provider))
+		key := g.NewKey(budget)
+		g.Must(http.StatusUnprocessableEntity, http.MethodPost, "/v1/chat/completions", key, capped("gpt-4o", 10, 2000))
+		require.Equal(t, "0", awaitSpend(g, key).String())
+	})
+	t.Run("store away", func(t *testing.T) {
+		for failure, want := range map[string]int{"deny": 0, "local": 5} {
+			redis := testkit.Redis(t)
+			g := gateway.Run(t, limitedSite(t, "redis "+redis.Addr, "limits {\n on_store_failure "+failure+"\n}", provider))
+			key := g.NewKey(budget)
+			g.Must(http.StatusOK, http.MethodPost, "/v1/chat/completions", key, call)
+			require.Equal(t, "0.00011", awaitSpend(g, key).String())
+			redis.Stop()
+			var answered int
+			for range 20 {
+				a, err := g.Do(http.MethodPost, "/v1/chat/completions", key, call)
+				require.NoError(t, err)
+				switch {
+				case a.Status == http.StatusOK:
+					answered++
+				case failure == "deny":
+					require.Equal(t, http.StatusServiceUnavailable, a.Status, a.Body)
+				default:
+					require.Equal(t, http.StatusUnprocessableEntity, a.Status, a.Body)
+				}
+			}
+			require.LessOrEqual(t, answered, want, failure)
+			require.Equal(t, failure == "local", answered > 0, failure)
+		}
+	})
+	t.Run("restart", func(t *testing.T) {
+		for _, store := range []string{"file " + t.TempDir(), "redis " + testkit.Redis(t).Addr} {
+			g := gateway.Run(t, limitedSite(t, store, "", provider))
+			key := g.NewKey(budget)
+			answered := spendAll(t, []*gateway.Gateway{g}, key, call, 1)
+			bin, err := gateway.Build()
+			require.NoError(t, err)
+			g.Kill()
+			g.Launch(bin, "caddyfile")
+			g.Must(http.StatusUnprocessableEntity, http.MethodPost, "/v1/chat/completions", key, call)
+			spent := awaitSpend(g, key)
+			require.Equal(t, fmt.Sprintf("0.%05d", 11*answered), spent.String(), store)
+		}
+	})
+}
