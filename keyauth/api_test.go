@@ -16,6 +16,7 @@ import (
 
 	"github.com/tollgate-llm/tollgate/internal/keys"
 	"github.com/tollgate-llm/tollgate/internal/keystore"
+	"github.com/tollgate-llm/tollgate/internal/manage"
 	"github.com/tollgate-llm/tollgate/internal/testkit"
 )
 
@@ -137,7 +138,7 @@ func TestKeyList(t *testing.T) {
 		require.Equal(t, 1.0, m["total_count"])
 		_, m = g.do("GET", "/key/list?user_id=nobody", testMaster, "")
 		require.Equal(t, []any{}, m["keys"])
-		for _, query := range []string{"size=101", "size=0", "page=x", "sort_by=spend"} {
+		for _, query := range []string{"size=101", "size=0", "page=x", "sort_by=nonsense", "sort_order=up", "nonsense=1", "status=deleted"} {
 			status, m := g.do("GET", "/key/list?"+query, testMaster, "")
 			require.Equal(t, 400, status, query)
 			require.Contains(t, message(m), strings.Split(query, "=")[0])
@@ -145,27 +146,62 @@ func TestKeyList(t *testing.T) {
 	})
 }
 
-func TestOnlyTheMasterKeyManages(t *testing.T) {
+// TestWhoMayAskForWhat asks for every path with every sort of key.
+func TestWhoMayAskForWhat(t *testing.T) {
 	g := fileGate(t)
-	key, other := g.generate(`{"key_alias":"own"}`), g.generate(`{}`)
-	for path, op := range operations {
-		if op.own {
-			continue
-		}
-		status, m := g.do(op.method, path, key, `{}`)
-		require.Equal(t, 403, status, path)
-		require.Contains(t, message(m), "Only the master key")
-		status, _ = g.do(op.method, path, "", `{}`)
-		require.Equal(t, 401, status, path)
-		status, _ = g.do(op.method, path, "sk-nobody-has-this-one", `{}`)
-		require.Equal(t, 401, status, path)
-		wrong := map[string]string{"GET": "POST", "POST": "GET"}[op.method]
-		refused := httptest.NewRequestWithContext(t.Context(), wrong, path, strings.NewReader(`{}`))
-		refused.Header.Set("Authorization", "Bearer "+testMaster)
-		w := g.serve(refused)
-		require.Equal(t, 405, w.Code, path)
-		require.Equal(t, op.method, w.Header().Get("Allow"), path)
+	plain, user := g.generate(`{"key_alias":"own"}`), g.generate(`{"user_id":"ann"}`)
+	llmOnly := g.generate(`{"key_type":"llm_api"}`)
+	manager, reader := g.generate(`{"key_type":"management"}`), g.generate(`{"key_type":"read_only"}`)
+	restricted := g.generate(`{"key_type":"management","allowed_routes":["/key/*"]}`)
+	info := g.generate(`{"key_type":"management","allowed_routes":["info_routes"]}`)
+	// What any key may ask for, as it is answered by what the caller may see or change.
+	open := map[string]bool{}
+	for _, path := range []string{
+		"/key/generate", "/key/service-account/generate", "/key/update", "/key/bulk_update", "/key/delete", "/key/block", "/key/unblock", "/key/regenerate",
+		"/key/info", "/v2/key/info", "/key/list", "/key/aliases", "/team/info", "/team/list", "/v2/team/list", "/team/member_add", "/team/member_update",
+		"/team/member_delete", "/team/bulk_member_add", "/user/info", "/v2/user/info",
+	} {
+		open[path] = true
 	}
+	for _, path := range manage.Paths() {
+		op, _ := manage.Find(path)
+		reads := op.Method == "GET" || path == "/v2/key/info" || path == "/budget/info"
+		refused := func(key, with string) bool {
+			status, m := g.do(op.Method, path, key, `{"unknown-field":1}`)
+			require.NotEqual(t, 401, status, "%s %v", path, m)
+			return status == 403 && strings.Contains(message(m), with)
+		}
+		require.False(t, refused(testMaster, ""), path)
+		require.False(t, refused(manager, ""), path)
+		require.Equal(t, !reads, refused(reader, "read_only"), path)
+		require.Equal(t, path != "/key/info", refused(llmOnly, "llm_api"), path)
+		require.Equal(t, !strings.HasPrefix(path, "/key/"), refused(restricted, "allowed_routes"), path)
+		require.Equal(t, !reads && path != "/key/info", refused(info, "allowed_routes"), path)
+		for _, key := range []string{plain, user} {
+			require.Equal(t, !open[path], refused(key, "Only the master key, or a key of the type management, can be used"), path)
+		}
+		for _, key := range []string{"", "sk-nobody-has-this-one"} {
+			status, _ := g.do(op.Method, path, key, `{}`)
+			require.Equal(t, 401, status, path)
+		}
+		wrong := map[string]string{"GET": "POST", "POST": "GET"}[op.Method]
+		r := httptest.NewRequestWithContext(t.Context(), wrong, path, strings.NewReader(`{}`))
+		w := g.serve(withKey(r, testMaster))
+		require.Equal(t, 405, w.Code, path)
+		require.Equal(t, op.Method, w.Header().Get("Allow"), path)
+	}
+	for _, key := range []string{manager, reader} {
+		require.Equal(t, 403, g.model(key).Code, "a key that manages calls no models")
+	}
+	require.Equal(t, 200, g.model(llmOnly).Code)
+	require.Equal(t, 403, g.model(g.generate(`{"allowed_routes":["/embeddings"]}`)).Code)
+	require.Equal(t, 200, g.model(g.generate(`{"allowed_routes":["/chat/*"]}`)).Code)
+	require.Equal(t, 200, g.model(g.generate(`{"allowed_routes":["llm_api_routes"]}`)).Code)
+}
+
+func TestAKeyReadsItself(t *testing.T) {
+	g := fileGate(t)
+	key, other := g.generate(`{"key_alias":"own","user_id":"ann"}`), g.generate(`{"key_alias":"other","user_id":"bob"}`)
 	for _, target := range []string{"/key/info", "/key/info?key=" + key, "/key/info?key=" + keys.DigestOf(key).String()} {
 		status, m := g.do("GET", target, key, "")
 		require.Equal(t, 200, status, target)
@@ -174,8 +210,137 @@ func TestOnlyTheMasterKeyManages(t *testing.T) {
 	status, m := g.do("GET", "/key/info?key="+other, key, "")
 	require.Equal(t, 403, status)
 	require.NotContains(t, message(m), keys.DigestOf(other).String())
+	status, _ = g.do("GET", "/key/info?key=sk-nobody-has-this-one", key, "")
+	require.Equal(t, 403, status, "whether a key exists is not told")
 	status, _ = g.do("GET", "/key/info", testMaster, "")
 	require.Equal(t, 400, status, "the master key has no record")
+	_, m = g.do("GET", "/key/list", key, "")
+	require.Equal(t, []any{keys.DigestOf(key).String()}, m["keys"])
+	_, m = g.do("GET", "/key/aliases", key, "")
+	require.Equal(t, []any{"own"}, m["aliases"])
+	status, _ = g.do("POST", "/v2/key/info", key, `{"keys":["`+key+`","`+other+`"]}`)
+	require.Equal(t, 403, status)
+	for _, id := range []string{"ann", "bob"} {
+		status, _ = g.do("POST", "/user/new", testMaster, `{"user_id":"`+id+`","auto_create_key":false}`)
+		require.Equal(t, 200, status)
+	}
+	status, m = g.do("GET", "/user/info", key, "")
+	require.Equal(t, 200, status)
+	require.Len(t, m["keys"], 1)
+	status, _ = g.do("GET", "/user/info?user_id=bob", key, "")
+	require.Equal(t, 403, status)
+}
+
+// TestAnAdminManagesTheTeam has an admin of one team do what it may, and all that it may not.
+func TestAnAdminManagesTheTeam(t *testing.T) {
+	eachGate(t, func(t *testing.T, g *gate) {
+		ask := func(method, path, key, body string, want int) map[string]any {
+			t.Helper()
+			status, m := g.do(method, path, key, body)
+			require.Equal(t, want, status, "%s %s %s: %v", method, path, body, m)
+			return m
+		}
+		for _, id := range []string{"red", "blue"} {
+			ask("POST", "/team/new", testMaster, `{"team_id":"`+id+`","members_with_roles":[{"user_id":"ann","role":"user"}]}`, 200)
+		}
+		ask("POST", "/team/member_add", testMaster, `{"team_id":"red","member":[{"user_id":"ann","role":"admin"},{"user_id":"bob","role":"user"}]}`, 200)
+		admin, bob := g.generate(`{"user_id":"ann"}`), g.generate(`{"user_id":"bob","team_id":"red"}`)
+		blue := g.generate(`{"team_id":"blue","user_id":"ann"}`)
+		free := g.generate(`{}`)
+
+		made := ask("POST", "/key/generate", admin, `{"team_id":"red","user_id":"bob","key_alias":"made","max_budget":1}`, 200)["key"].(string)
+		ask("POST", "/key/update", admin, `{"key":"`+bob+`","rpm_limit":5}`, 200)
+		ask("POST", "/key/block", admin, `{"key":"`+bob+`"}`, 200)
+		ask("GET", "/key/info?key="+bob, admin, "", 200)
+		made = ask("POST", "/key/regenerate", admin, `{"key":"`+made+`"}`, 200)["key"].(string)
+		require.Equal(t, 4.0, ask("GET", "/key/list?include_team_keys=true", admin, "", 200)["total_count"], "its own, and the team's")
+		ask("GET", "/team/info?team_id=red", admin, "", 200)
+		require.Equal(t, 1.0, ask("GET", "/v2/team/list", admin, "", 200)["total"])
+		ask("POST", "/team/member_add", admin, `{"team_id":"red","member":{"user_id":"eve","role":"user"},"max_budget_in_team":2}`, 200)
+		ask("POST", "/team/member_update", admin, `{"team_id":"red","user_id":"eve","rpm_limit":2}`, 200)
+		ask("POST", "/team/member_delete", admin, `{"team_id":"red","user_id":"eve"}`, 200)
+		ask("POST", "/key/service-account/generate", admin, `{"team_id":"red","key_alias":"robot"}`, 200)
+
+		for _, body := range []string{
+			`{"team_id":"blue"}`, `{}`, `{"team_id":"nowhere"}`, `{"team_id":"red","key_type":"management"}`, `{"team_id":"red","key_type":"read_only"}`,
+			`{"team_id":"red","metadata":{"lago_subscription_id":"another's"}}`, `{"team_id":"red","metadata":{"fixed_payer":false}}`,
+		} {
+			ask("POST", "/key/generate", admin, body, 403)
+		}
+		ask("POST", "/key/generate", admin, `{"team_id":"red","user_id":"stranger"}`, 400)
+		ask("POST", "/key/update", admin, `{"key":"`+made+`","team_id":"blue"}`, 403)
+		ask("POST", "/key/update", admin, `{"key":"`+made+`","team_id":null}`, 403)
+		ask("POST", "/key/update", admin, `{"key":"`+made+`","key_type":"management"}`, 403)
+		for _, other := range []string{blue, free} {
+			ask("POST", "/key/update", admin, `{"key":"`+other+`","team_id":"red"}`, 403)
+			ask("POST", "/key/block", admin, `{"key":"`+other+`"}`, 403)
+			ask("POST", "/key/regenerate", admin, `{"key":"`+other+`"}`, 403)
+			ask("POST", "/key/delete", admin, `{"keys":["`+other+`"]}`, 403)
+			require.Equal(t, 200, g.model(other).Code)
+		}
+		ask("GET", "/key/info?key="+free, admin, "", 403)
+		ask("GET", "/team/info?team_id=blue", admin, "", 403)
+		ask("POST", "/team/member_add", admin, `{"team_id":"blue","member":{"user_id":"eve","role":"admin"}}`, 403)
+		ask("POST", "/team/update", admin, `{"team_id":"red","max_budget":100}`, 403)
+		ask("POST", "/team/delete", admin, `{"team_ids":["red"]}`, 403)
+		for _, key := range []string{bob, made} {
+			ask("POST", "/key/unblock", testMaster, `{"key":"`+key+`"}`, 200)
+			ask("POST", "/key/generate", key, `{"team_id":"red"}`, 403)
+			ask("GET", "/team/info?team_id=red", key, "", 403)
+		}
+		ask("POST", "/key/delete", admin, `{"keys":["`+made+`"]}`, 200)
+		ask("POST", "/team/member_update", testMaster, `{"team_id":"red","user_id":"ann","role":"user"}`, 200)
+		ask("POST", "/key/update", admin, `{"key":"`+bob+`","rpm_limit":6}`, 403)
+		ask("POST", "/team/member_delete", testMaster, `{"team_id":"red","user_id":"bob"}`, 200)
+		require.Equal(t, 401, g.model(bob).Code, "who leaves a team loses the keys in it")
+	})
+}
+
+func TestKeyWithAGracePeriod(t *testing.T) {
+	server := testkit.Redis(t)
+	c := newClock()
+	for name, s := range map[string]keystore.Store{"redis": openRedis(server), "file": openFileStore(t)} {
+		t.Run(name, func(t *testing.T) {
+			g := newGate(t, s, c.now)
+			first := g.generate(`{"key_alias":"ann","models":["gpt-4o"]}`)
+			regenerate := func(key, body string) string {
+				status, m := g.do("POST", "/key/"+key+"/regenerate", testMaster, body)
+				require.Equal(t, 200, status, "%v", m)
+				return m["key"].(string)
+			}
+			second := regenerate(first, `{"grace_period":"24h"}`)
+			require.Equal(t, 200, g.model(first).Code)
+			spend := g.call.Identity.SpendID
+			require.Equal(t, 200, g.model(second).Code)
+			require.Equal(t, spend, g.call.Identity.SpendID, "both spend one budget")
+			_, m := g.do("GET", "/key/list", testMaster, "")
+			require.Equal(t, 1.0, m["total_count"], "they are one key")
+
+			status, _ := g.do("POST", "/key/block", testMaster, `{"key":"`+second+`"}`)
+			require.Equal(t, 200, status)
+			require.Equal(t, 401, g.model(first).Code, "who is blocked is so by both keys")
+			g.do("POST", "/key/unblock", testMaster, `{"key":"`+second+`"}`)
+			require.Equal(t, 200, g.model(first).Code)
+			status, _ = g.do("POST", "/key/update", testMaster, `{"key":"`+first+`","models":[]}`)
+			require.Equal(t, 409, status, "the old key has no life of its own")
+
+			third := regenerate(second, `{"grace_period":"1h"}`)
+			for _, key := range []string{first, second, third} {
+				require.Equal(t, 200, g.model(key).Code)
+			}
+			c.forward(time.Hour)
+			require.Equal(t, 401, g.model(second).Code)
+			require.Equal(t, 200, g.model(first).Code)
+			status, _ = g.do("POST", "/key/delete", testMaster, `{"key_aliases":["ann"]}`)
+			require.Equal(t, 200, status)
+			for _, key := range []string{first, second, third} {
+				require.Equal(t, 401, g.model(key).Code)
+			}
+			rows, err := s.List(t.Context(), keystore.KeyKind, "", 10)
+			require.NoError(t, err)
+			require.Empty(t, rows)
+		})
+	}
 }
 
 func TestWrongRequestsNameTheField(t *testing.T) {
@@ -228,17 +393,17 @@ func TestWrongRequestsNameTheField(t *testing.T) {
 	require.Equal(t, 404, status)
 }
 
-// TestEveryFieldIsKept makes a key with every field of LiteLLM's request and reads each back.
+// TestEveryFieldIsKept makes a key with every supported field of LiteLLM's request and reads each back.
 func TestEveryFieldIsKept(t *testing.T) {
 	eachGate(t, func(t *testing.T, g *gate) {
-		own := `{"key_alias":"ann","user_id":"u","team_id":"t","organization_id":"o","budget_id":"b","budget_duration":"30d","rotation_interval":"90d",
-			"models":["gpt-4o"],"allowed_cache_controls":["no-cache"],"allowed_routes":["/chat/completions"],"allowed_passthrough_routes":["/x"],
-			"allowed_vector_store_indexes":[{"index_name":"i"}],"config":{"a":1},"permissions":{"p":true},"object_permission":{"vector_stores":["v"]},
-			"model_max_budget":{"gpt-4o":{"budget_limit":0.01,"time_period":"1d"}},"aliases":{"best":"gpt-4o"},"max_parallel_requests":3,"tpm_limit":1000,
-			"rpm_limit":10,"spend":1.5,"max_budget":12.5,"soft_budget":10,"blocked":false,"auto_rotate":true,"rpm_limit_type":"dynamic",
-			"tpm_limit_type":"best_effort_throughput","key_type":"llm_api","policies":["p"],"access_group_ids":[],"router_settings":{"num_retries":1},
-			"agent_id":"a","project_id":"pr","budget_limits":[{"budget_duration":"1d","max_budget":3}]}`
-		inMetadata := `{"guardrails":["g"],"prompts":["p"],"tags":["t"],"enforced_params":["user"],"model_rpm_limit":{"gpt-4o":5},"model_tpm_limit":{"gpt-4o":50}}`
+		status, _ := g.do("POST", "/budget/new", testMaster, `{"budget_id":"b","max_budget":5}`)
+		require.Equal(t, 200, status)
+		own := `{"key_alias":"ann","user_id":"u","team_id":"t","organization_id":"o","budget_id":"b","end_user_budget_id":"b","budget_duration":"30d",
+			"models":["gpt-4o"],"allowed_routes":["/chat/completions"],"model_max_budget":{"gpt-4o":{"budget_limit":0.01,"time_period":"1d"}},
+			"aliases":{"best":"gpt-4o"},"max_parallel_requests":3,"tpm_limit":1000,"rpm_limit":10,"max_budget":12.5,"soft_budget":10,"blocked":false,
+			"rpm_limit_type":"best_effort_throughput","key_type":"llm_api","access_group_ids":[],"agent_id":"a","project_id":"pr",
+			"budget_limits":[{"budget_duration":"1d","max_budget":3}]}`
+		inMetadata := `{"tags":["t"],"model_rpm_limit":{"gpt-4o":5},"model_tpm_limit":{"gpt-4o":50}}`
 		all := strings.TrimSuffix(own, "}") + "," + strings.TrimPrefix(strings.TrimSuffix(inMetadata, "}"), "{") +
 			`,"metadata":{"note":"n"},"duration":"30d","send_invite_email":false,"key":"sk-chosen-with-all-fields"}`
 		key := g.generate(all)
@@ -304,7 +469,17 @@ func TestNothingStoredTellsAKey(t *testing.T) {
 	defer func() { require.NoError(t, client.Close()) }()
 	names, err := client.Keys(t.Context(), "*").Result()
 	require.NoError(t, err)
-	require.ElementsMatch(t, []string{"tollgate:key:" + keys.DigestOf(key).String(), "tollgate:keys", "tollgate:key-aliases"}, names)
+	var audit string
+	for _, name := range names {
+		if strings.HasPrefix(name, "tollgate:audit:") {
+			audit = name
+		}
+	}
+	require.ElementsMatch(t, []string{"tollgate:key:" + keys.DigestOf(key).String(), "tollgate:keys", "tollgate:key-aliases", "tollgate:audits", audit}, names)
+	entry, err := client.Get(t.Context(), audit).Result()
+	require.NoError(t, err)
+	require.NotContains(t, entry, key[3:10])
+	require.NotContains(t, entry, keys.DigestOf(key).String(), "no whole hash is in the audit log")
 	data, err := s.Get(t.Context(), keystore.KeyKind, keys.DigestOf(key).String())
 	require.NoError(t, err)
 	require.NotContains(t, string(data), key[3:10])

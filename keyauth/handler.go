@@ -141,16 +141,23 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	query := r.URL.RawQuery // before `key`, which is an argument of the key API, is taken for a credential
 	sent := takeCredentials(r)
 	if llm.IsPreflight(r) {
+		if operation != nil {
+			servePreflight(w, r, operation)
+			return nil
+		}
 		return next.ServeHTTP(w, r)
 	}
 	state, refusal := h.choose(ctx, &sent)
+	if refusal == nil && operation == nil && !state.Calls(r.URL.Path) {
+		refusal = routeDenied(state, r.URL.Path)
+	}
 	if refusal != nil {
 		refusalsTotal.WithLabelValues(refusal.Type).Inc()
 		return h.refuse(w, r, refusal)
 	}
 	identity := state.Identity
 	if operation != nil {
-		return h.serveAPI(w, r, operation, query, identity)
+		return h.serveAPI(w, r, operation, query, state)
 	}
 	call.Keyed, call.Identity = true, identity
 	call.OnAdmit(admit)
@@ -235,6 +242,7 @@ func refuse(state *keys.State, key string, now time.Time) *llm.Error {
 // masterIdentity is who calls with the master key. Its hash is kept from records, as people choose master keys.
 var masterIdentity = llm.Identity{KeyHash: "master", SpendID: "master", KeyName: "master", KeyAlias: "master", Master: true}
 
+// masterState is what calls with the master key are judged by.
 var masterState = keys.State{Identity: &masterIdentity}
 
 // refuse writes a refusal in the shape that callers of the path expect.
@@ -283,11 +291,14 @@ func admitAsked(c *llm.Call) *llm.Error {
 
 // deniedBy is the refusal of a model, by the list that does not have it.
 func deniedBy(c *llm.Call, member, model string) *llm.Error {
-	keyAlone := llm.Identity{Models: c.Identity.Models}
-	if keyAlone.Allows(model) {
+	id := c.Identity
+	switch {
+	case !(&llm.Identity{Models: id.Models}).Allows(model):
+		return modelDenied("key", member, model)
+	case !(&llm.Identity{Models: id.TeamModels}).Allows(model):
 		return modelDenied("team", member, model)
 	}
-	return modelDenied("key", member, model)
+	return modelDenied("user", member, model)
 }
 
 // publish sets the placeholders.

@@ -45,6 +45,15 @@ func modelDenied(kind, member, model string) *llm.Error {
 	}
 }
 
+// routeDenied is the answer to a key that may not be used for a path.
+func routeDenied(state *keys.State, path string) *llm.Error {
+	message := "Authentication Error, This API key may not be used for " + path + ": its allowed_routes do not have it"
+	if state.Type == keys.TypeManagement || state.Type == keys.TypeReadOnly {
+		message = "Authentication Error, A key of the type " + state.Type + " calls no models"
+	}
+	return &llm.Error{Status: http.StatusForbidden, Type: "auth_error", Param: noParam, Message: message}
+}
+
 // choiceDenied is the answer to a key with a list of models whose request lets the provider choose another one.
 func choiceDenied(member string) *llm.Error {
 	return &llm.Error{

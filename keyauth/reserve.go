@@ -70,7 +70,7 @@ func (r *reservation) limitsOf(ctx context.Context, c *llm.Call, targets []*llm.
 		return nil, keys.StoreDown(err)
 	}
 	defer release()
-	s := keys.Subject{Models: make([]string, 0, 4), Payer: c.Payer, Now: cache.Now()}
+	s := keys.Subject{Models: make([]string, 0, 4), Payer: c.Payer, Now: cache.Now(), Bounds: r.h.bounds}
 	if c.Request.Asked != "" {
 		s.Models = append(s.Models, c.Request.Asked)
 	}

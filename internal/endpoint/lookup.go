@@ -164,6 +164,8 @@ func Shape(r *http.Request) llm.API {
 	p := r.URL.Path
 	begins := func(head string) bool { return strings.HasPrefix(p, head+"/") }
 	switch {
+	case begins("/v2/key"), begins("/v2/user"), begins("/v2/team"): // the key API
+		return llm.OpenAI
 	case begins("/gemini"), begins("/v1beta"), strings.Contains(p, "/publishers/google/"), strings.HasSuffix(p, "Content"):
 		return llm.Gemini
 	case begins("/bedrock"):

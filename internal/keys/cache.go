@@ -35,6 +35,7 @@ type Cache struct {
 	now   func() time.Time
 
 	entries      *entries
+	customers    *customers
 	circuit      circuit
 	unsubscribed atomic.Bool  // changes made by other instances are not received
 	lastAnswer   atomic.Int64 // when the store last answered, in nanoseconds of Unix time; 0: never
@@ -49,7 +50,7 @@ type Cache struct {
 
 // NewCache takes over the store and begins to watch it.
 func NewCache(store keystore.Store, log *zap.Logger, now func() time.Time) *Cache {
-	c := &Cache{store: store, log: log, now: now, entries: newEntries()}
+	c := &Cache{store: store, log: log, now: now, entries: newEntries(), customers: newCustomers()}
 	c.flights.Store(new(singleflight.Group))
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	storesOpen.Inc()
@@ -139,7 +140,7 @@ func (c *Cache) ask(ctx context.Context, key Digest, b Bounds) (*State, error) {
 	}
 }
 
-// fetch reads a key and its team. It outlives the call that asked, as others may wait for it too.
+// fetch reads a key and what it depends on. It outlives the call that asked, as others may wait for it too.
 func (c *Cache) fetch(key Digest) (*State, error) {
 	ctx, cancel := context.WithTimeout(c.ctx, storeTimeout)
 	defer cancel()
@@ -151,31 +152,12 @@ func (c *Cache) fetch(key Digest) (*State, error) {
 	if err != nil {
 		return nil, err
 	}
-	if rec.TeamID == "" {
-		state, err := stateOf(rec, nil)
-		if err != nil {
-			return nil, err
-		}
-		state.version = keystore.Version(data)
-		return state, nil
-	}
-	teamData, err := c.read(ctx, keystore.TeamKind, rec.TeamID)
+	r := &parts{ctx: ctx, cache: c, versions: make(map[part]string)}
+	state, err := r.stateOf(rec)
 	if err != nil {
 		return nil, err
 	}
-	if teamData == nil {
-		// The record was lost, and with it what restricts the key.
-		return nil, fmt.Errorf("%w: the record of the key's team is missing", errStoreContent)
-	}
-	team, err := Decode[Team](rec.TeamID, teamData)
-	if err != nil {
-		return nil, err
-	}
-	state, err := stateOf(rec, team)
-	if err != nil {
-		return nil, err
-	}
-	state.version, state.teamVersion = keystore.Version(data), keystore.Version(teamData)
+	state.version, state.parts = keystore.Version(data), r.versions
 	return state, nil
 }
 
@@ -238,17 +220,27 @@ func (c *Cache) Changed(kind keystore.Kind, id, version string) {
 		}
 		c.entries.drop(key, version)
 		c.flights.Load().Forget(string(key[:]))
-	case keystore.TeamKind:
-		c.entries.dropTeam(id, version)
-		c.flights.Store(new(singleflight.Group))
-	case keystore.UserKind, keystore.EndUserKind, keystore.BudgetKind: // no call is judged by them
+	case keystore.EndUserKind:
+		c.customers.forget(id)
+	case keystore.BudgetKind:
+		c.customers.clear()
+		c.dropPart(part{kind, id}, version)
+	case keystore.TeamKind, keystore.UserKind, keystore.MemberKind:
+		c.dropPart(part{kind, id}, version)
+	case keystore.AuditKind: // nothing depends on it
 	}
+}
+
+func (c *Cache) dropPart(p part, version string) {
+	c.entries.dropPart(p, version)
+	c.flights.Store(new(singleflight.Group))
 }
 
 // Missed makes every key be asked for again. The store is up, as it has just said so.
 func (c *Cache) Missed() {
 	c.unsubscribed.Store(false)
 	c.entries.invalidate()
+	c.customers.invalidate()
 	c.flights.Store(new(singleflight.Group))
 	c.answered()
 }

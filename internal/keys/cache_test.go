@@ -149,7 +149,7 @@ func TestLateNewsOfWhatIsKnownAlready(t *testing.T) {
 		return st
 	}
 	a.Changed(keystore.KeyKind, DigestOf(key).String(), st.version)
-	a.Changed(keystore.TeamKind, "t", st.teamVersion)
+	a.Changed(keystore.TeamKind, "t", st.parts[part{keystore.TeamKind, "t"}])
 	again()
 	require.Equal(t, gets, heardByA.gets.Load(), "nothing is asked for again")
 
@@ -169,7 +169,7 @@ func TestLateNewsOfWhatIsKnownAlready(t *testing.T) {
 func TestAnswersBesideChanges(t *testing.T) {
 	d, other := Digest{1}, Digest{1, 1} // of one shard
 	state := func() *State {
-		return &State{Identity: &llm.Identity{TeamID: "t"}, version: "v2", teamVersion: "w2"}
+		return &State{Identity: &llm.Identity{TeamID: "t"}, version: "v2", parts: map[part]string{{keystore.TeamKind, "t"}: "w2"}}
 	}
 	for name, tc := range map[string]struct {
 		state   *State
@@ -177,14 +177,14 @@ func TestAnswersBesideChanges(t *testing.T) {
 		kept    bool
 	}{
 		"another key":                     {state(), func(c *entries) { c.drop(other, "") }, true},
-		"another team":                    {state(), func(c *entries) { c.dropTeam("u", "") }, true},
-		"the change that the answer is":   {state(), func(c *entries) { c.drop(d, "v2"); c.dropTeam("t", "w2") }, true},
+		"another team":                    {state(), func(c *entries) { c.dropPart(part{keystore.TeamKind, "u"}, "") }, true},
+		"the change that the answer is":   {state(), func(c *entries) { c.drop(d, "v2"); c.dropPart(part{keystore.TeamKind, "t"}, "w2") }, true},
 		"the key, to another version":     {state(), func(c *entries) { c.drop(d, "v3") }, false},
 		"the key, to a version not known": {state(), func(c *entries) { c.drop(d, "") }, false},
-		"the team":                        {state(), func(c *entries) { c.dropTeam("t", "w3") }, false},
-		"the team, deleted":               {state(), func(c *entries) { c.dropTeam("t", "") }, false},
+		"the team":                        {state(), func(c *entries) { c.dropPart(part{keystore.TeamKind, "t"}, "w3") }, false},
+		"the team, deleted":               {state(), func(c *entries) { c.dropPart(part{keystore.TeamKind, "t"}, "") }, false},
 		"an unknown key that was made":    {nil, func(c *entries) { c.drop(d, "v1") }, false},
-		"an unknown key, a team":          {nil, func(c *entries) { c.dropTeam("t", "w1") }, true},
+		"an unknown key, a team":          {nil, func(c *entries) { c.dropPart(part{keystore.TeamKind, "t"}, "w1") }, true},
 		"as many as are remembered":       {state(), func(c *entries) { drops(c, other, recently) }, true},
 		"more than are remembered":        {state(), func(c *entries) { drops(c, other, recently+1) }, false},
 		"its own, long ago by now":        {state(), func(c *entries) { c.drop(d, "v3"); drops(c, other, recently) }, false},
@@ -285,23 +285,23 @@ func TestManyTeamsChangeBesideAFullCache(t *testing.T) {
 	now := time.Now()
 	for i := range 100_000 {
 		d := DigestOf(fmt.Sprint(i))
-		c.put(d, c.ticket(d), &State{Identity: &llm.Identity{TeamID: fmt.Sprint("team", i%100)}}, now)
+		c.put(d, c.ticket(d), &State{parts: map[part]string{{keystore.TeamKind, fmt.Sprint("team", i%100)}: "v"}}, now)
 	}
 	known, _ := c.size()
 	require.Greater(t, known, 90_000)
 	for i := range 10_000 {
-		require.Zero(t, c.dropTeam(fmt.Sprint("other", i), ""), "a team without a key here needs no search")
+		require.Zero(t, c.dropPart(part{keystore.TeamKind, fmt.Sprint("other", i)}, ""), "a team without a key here needs no search")
 	}
-	require.LessOrEqual(t, c.dropTeam("team7", ""), known, "one search of the shards that hold a key of the team")
+	require.LessOrEqual(t, c.dropPart(part{keystore.TeamKind, "team7"}, ""), known, "one search of the shards that hold a key of the team")
 	after, _ := c.size()
 	require.InDelta(t, known-known/100, after, 100)
 	for i := range 100 {
-		c.dropTeam(fmt.Sprint("team", i), "")
+		c.dropPart(part{keystore.TeamKind, fmt.Sprint("team", i)}, "")
 	}
 	left, _ := c.size()
 	require.Zero(t, left)
 	for i := range c.shards {
-		require.Empty(t, c.shards[i].teams)
+		require.Empty(t, c.shards[i].parts)
 	}
 }
 

@@ -48,7 +48,7 @@ func TestDamagedRecordIsAFaultOfItsKeyAlone(t *testing.T) {
 		_, err = c.Lookup(t.Context(), DigestOf(sound), testBounds)
 		require.NoError(t, err, "another key, after %s", damage)
 	}
-	_, total, err := NewService(c, nil).List(t.Context(), Filter{KeyAlias: "sound"}, 0, 10)
+	_, total, err := NewService(c, nil).List(t.Context(), Filter{KeyAlias: "sound"}, Order{}, Page{Size: 10})
 	require.NoError(t, err, "damaged records are left out of a list")
 	require.Equal(t, 1, total)
 	_, err = NewService(c, nil).DeleteTeams(t.Context(), fields(t, `{"team_ids":["sound"]}`))
@@ -170,8 +170,8 @@ func TestAccessGroupsAreRefusedAndOpenNothing(t *testing.T) {
 		require.NoError(t, err)
 		team, err := Decode[Team]("", []byte(tt.team))
 		require.NoError(t, err)
-		st, err := stateOf(k, team)
-		require.NoError(t, err)
+		st := keyState(k)
+		require.NoError(t, st.join(team))
 		id := st.Identity
 		require.Equal(t, tt.allowed, id.Allows("gpt-4o"), "%s %s", tt.key, tt.team)
 		require.False(t, id.Allows("no-default-models") && !tt.allowed)

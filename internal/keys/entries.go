@@ -4,6 +4,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/tollgate-llm/tollgate/internal/keystore"
 )
 
 const (
@@ -34,14 +36,19 @@ type shard struct {
 	recent  [recently]change // the last of them, by their number
 	known   map[Digest]entry
 	unknown map[Digest]entry
-	teams   map[string]int // teams of known keys to how many: most teams have none here, and need no search
+	parts   map[part]int // records that known keys depend on to how many: most have none here, and need no search
 }
 
-// change is what was heard of a record: that of a key, or of a team.
+// part names a record that keys depend on: a team's, a user's, a member's or a budget's.
+type part struct {
+	kind keystore.Kind
+	id   string
+}
+
+// change is what was heard of a record: that of a key, or of a part.
 type change struct {
-	isTeam  bool
-	key     Digest
-	team    string
+	part
+	key     Digest // zero for a part
 	version string // empty: not known
 }
 
@@ -58,12 +65,12 @@ func (s *shard) outdated(d Digest, state *State, since uint64) bool {
 	}
 	for n := since + 1; n <= s.changes; n++ {
 		switch c := &s.recent[n%recently]; {
-		case !c.isTeam && c.key == d:
+		case c.kind == "" && c.key == d:
 			if state == nil || c.version == "" || c.version != state.version {
 				return true
 			}
-		case c.isTeam && state != nil && c.team == state.Identity.TeamID:
-			if c.version == "" || c.version != state.teamVersion {
+		case c.kind != "" && state != nil:
+			if version, of := state.parts[c.part]; of && (c.version == "" || c.version != version) {
 				return true
 			}
 		}
@@ -76,7 +83,7 @@ func newEntries() *entries {
 	for i := range c.shards {
 		c.shards[i].known = make(map[Digest]entry)
 		c.shards[i].unknown = make(map[Digest]entry)
-		c.shards[i].teams = make(map[string]int)
+		c.shards[i].parts = make(map[part]int)
 	}
 	return c
 }
@@ -126,8 +133,8 @@ func (c *entries) put(d Digest, t ticket, state *State, at time.Time) {
 		s.forget(oldest(s.known))
 	}
 	s.known[d] = entry
-	if team := state.Identity.TeamID; team != "" {
-		s.teams[team]++
+	for p := range state.parts {
+		s.parts[p]++
 	}
 }
 
@@ -139,9 +146,9 @@ func (s *shard) forget(d Digest) {
 		return
 	}
 	delete(s.known, d)
-	if team := e.state.Identity.TeamID; team != "" {
-		if s.teams[team]--; s.teams[team] == 0 {
-			delete(s.teams, team)
+	for p := range e.state.parts {
+		if s.parts[p]--; s.parts[p] == 0 {
+			delete(s.parts, p)
 		}
 	}
 }
@@ -173,17 +180,17 @@ func (c *entries) drop(d Digest, version string) {
 	}
 }
 
-// dropTeam forgets the keys of a team, unless what is known of them was made of that version of its record. It returns how many entries it
-// looked at.
-func (c *entries) dropTeam(id, version string) (searched int) {
+// dropPart forgets the keys that depend on a record, unless what is known of them was made of that version of it. It returns how many
+// entries it looked at.
+func (c *entries) dropPart(p part, version string) (searched int) {
 	for i := range c.shards {
 		s := &c.shards[i]
 		s.mu.Lock()
-		s.note(change{isTeam: true, team: id, version: version})
-		if s.teams[id] > 0 {
+		s.note(change{part: p, version: version})
+		if s.parts[p] > 0 {
 			searched += len(s.known)
 			for d, e := range s.known {
-				if e.state.Identity.TeamID == id && (version == "" || e.state.teamVersion != version) {
+				if v, of := e.state.parts[p]; of && (version == "" || v != version) {
 					s.forget(d)
 				}
 			}

@@ -25,41 +25,6 @@ type Fields struct {
 // A check decodes the value of a field, or returns what is wrong with it. It is not asked about null.
 type check func(raw json.RawMessage) (value any, fault string)
 
-// keyFields are the fields of LiteLLM's key requests, see GenerateKeyRequest in litellm/proxy/_types.py.
-var keyFields = map[string]check{
-	"key_alias": name, "user_id": name, "team_id": name, "organization_id": name, "budget_id": name,
-	"duration": period, "budget_duration": windowText, "rotation_interval": period,
-	"models": texts, "guardrails": texts, "prompts": texts, "tags": texts, "enforced_params": texts,
-	"allowed_cache_controls": list, "allowed_routes": texts, "allowed_passthrough_routes": list,
-	"allowed_vector_store_indexes": list,
-	"metadata":                     metadata, "config": object, "permissions": object, "object_permission": object,
-	"model_max_budget": limitsField("model_max_budget"), "model_rpm_limit": limitsField("model_rpm_limit"),
-	"model_tpm_limit": limitsField("model_tpm_limit"), "aliases": textObject,
-	"max_parallel_requests": count, "tpm_limit": count, "rpm_limit": count,
-	"spend": amount, "max_budget": amount, "soft_budget": amount,
-	"blocked": boolean, "send_invite_email": boolean, "auto_rotate": boolean,
-	"rpm_limit_type": oneOf(limitTypes...), "tpm_limit_type": oneOf(limitTypes...),
-	"key_type": oneOf("llm_api", "management", "read_only", "default"),
-	"key":      text, "new_key": text,
-	"temp_budget_increase": amount, "temp_budget_expiry": moment,
-	"policies": texts, groupsMember: noGroups, "router_settings": object, "agent_id": name, "project_id": name,
-	"budget_limits": limitsField("budget_limits"),
-}
-
-var limitTypes = []string{"guaranteed_throughput", "best_effort_throughput", "dynamic"}
-
-// teamFields are the fields of LiteLLM's team requests, see NewTeamRequest there.
-var teamFields = map[string]check{
-	"team_id": name, "team_alias": name, "organization_id": name, "metadata": metadata, "models": texts,
-	"model_aliases": textObject, "blocked": boolean, "members_with_roles": list, "tags": texts, "guardrails": texts,
-	"prompts": texts, "object_permission": object, "tpm_limit": count, "rpm_limit": count, "max_budget": amount,
-	"budget_duration": windowText, "budget_limits": limitsField("budget_limits"), "soft_budget": amount,
-	"model_max_budget": limitsField("model_max_budget"), "model_rpm_limit": limitsField("model_rpm_limit"),
-	"model_tpm_limit": limitsField("model_tpm_limit"), "max_parallel_requests": count, "team_member_budget": amount,
-	"team_member_rpm_limit": count, "team_member_tpm_limit": count, "team_member_key_duration": period,
-	"team_member_permissions": texts, groupsMember: noGroups,
-}
-
 // folded are the fields that LiteLLM keeps, and gives back, within metadata.
 var folded = []string{"model_rpm_limit", "model_tpm_limit", "guardrails", "prompts", "tags", "enforced_params"}
 
@@ -102,6 +67,116 @@ func ParseFields(body []byte) (Fields, *llm.Error) {
 	return f, nil
 }
 
+// split parts the named fields from the others.
+func (f Fields) split(named []string) (others, these Fields) {
+	others = Fields{raw: map[string]json.RawMessage{}, value: map[string]any{}}
+	these = Fields{raw: map[string]json.RawMessage{}, value: map[string]any{}}
+	for n, raw := range f.raw {
+		if slices.Contains(named, n) {
+			these.raw[n] = raw
+		} else {
+			others.raw[n] = raw
+		}
+	}
+	return others, these
+}
+
+// first returns the name of the first field.
+func (f Fields) first() string { return slices.Min(slices.Collect(maps.Keys(f.raw))) }
+
+// Texts reads a request whose only field is a list of texts with at least one.
+func (f Fields) Texts(field string) ([]string, *llm.Error) {
+	if refusal := f.validate(map[string]check{field: texts}); refusal != nil {
+		return nil, refusal
+	}
+	list := get[[]string](f, field)
+	if len(list) == 0 {
+		return nil, Invalid(field, "name at least one")
+	}
+	return list, nil
+}
+
+// maxBulk bounds the items of one request.
+const maxBulk = 500
+
+// Items reads a request whose only field is a list of objects, and which fields those have.
+func (f Fields) Items(field string, known ...string) ([]Fields, *llm.Error) {
+	if refusal := f.validate(map[string]check{field: list}); refusal != nil {
+		return nil, refusal
+	}
+	return f.items(field, known...)
+}
+
+func (f Fields) items(field string, known ...string) (items []Fields, refusal *llm.Error) {
+	rows := get[[]json.RawMessage](f, field)
+	if len(rows) == 0 || len(rows) > maxBulk {
+		return nil, Invalid(field, "must be a list of 1 to "+strconv.Itoa(maxBulk)+" objects")
+	}
+	for i, raw := range rows {
+		item := Fields{raw: map[string]json.RawMessage{}, value: map[string]any{}}
+		if json.Unmarshal(raw, &item.raw) != nil {
+			return nil, Invalid(field, "must be a list of objects")
+		}
+		for n := range item.raw {
+			if !slices.Contains(known, n) {
+				return nil, Invalid(field+"["+strconv.Itoa(i)+"]."+n, "unknown field")
+			}
+		}
+		items = append(items, item)
+	}
+	return items, nil
+}
+
+// BulkMembers reads the request of /team/bulk_member_add: each member as it was written, and the fields of all of them.
+func (f Fields) BulkMembers() (members []json.RawMessage, common Fields, refusal *llm.Error) {
+	known := map[string]check{
+		"team_id": name, "members": list, "max_budget_in_team": amount,
+		"all_users": refused("name the users in members"),
+	}
+	if refusal := f.validate(known); refusal != nil {
+		return nil, common, refusal
+	}
+	if _, refusal := f.items("members", "user_id", "user_email", "role"); refusal != nil {
+		return nil, common, refusal
+	}
+	common, _ = f.split([]string{"members", "all_users"})
+	return get[[]json.RawMessage](f, "members"), common, nil
+}
+
+// With returns the fields with one more, in place of one of its name.
+func (f Fields) With(field string, raw json.RawMessage) Fields {
+	return Fields{raw: fieldsWith(f.raw, field, raw), value: map[string]any{}}
+}
+
+func fieldsWith(m map[string]json.RawMessage, field string, raw json.RawMessage) map[string]json.RawMessage {
+	out := maps.Clone(m)
+	out[field] = raw
+	return out
+}
+
+// serviceAccount is a member of metadata that is never changed: it says that a key is a service account.
+const serviceAccount = "service_account_id"
+
+// MarkServiceAccount makes the key that is asked for a service account, by the name of its alias unless metadata has one.
+func (f Fields) MarkServiceAccount() *llm.Error {
+	var meta map[string]json.RawMessage
+	if raw, ok := f.raw["metadata"]; ok && json.Unmarshal(raw, &meta) != nil {
+		return Invalid("metadata", "must be an object")
+	}
+	if stringMember(meta, serviceAccount) != "" {
+		return nil
+	}
+	alias := f.Text("key_alias")
+	if alias == "" {
+		return Invalid("key_alias", "is missing: it names the service account")
+	}
+	if meta == nil {
+		meta = make(map[string]json.RawMessage)
+	}
+	f.raw["metadata"] = encodeValue(fieldsWith(meta, serviceAccount, encodeValue(alias)))
+	return nil
+}
+
 // SetKey names the key, in place of what the body names.
 func (f Fields) SetKey(key string) { f.Set("key", key) }
 
@@ -126,7 +201,16 @@ func get[T any](f Fields, name string) T {
 	return v
 }
 
-func (f Fields) has(name string) bool { _, ok := f.raw[name]; return ok }
+// Text returns a field that is a text, of a request that was not validated yet.
+func (f Fields) Text(name string) (s string) {
+	if json.Unmarshal(f.raw[name], &s) != nil {
+		return ""
+	}
+	return s
+}
+
+// Has reports whether a request has a field, null or not.
+func (f Fields) Has(name string) bool { _, ok := f.raw[name]; return ok }
 
 // typed returns a check of values that decode as T.
 func typed[T any](fault string) check {
@@ -196,15 +280,6 @@ func number(raw json.RawMessage) (any, string) {
 		return nil, "must be a number that is not negative"
 	}
 	return json.Number(s), ""
-}
-
-// noGroups checks that no access group is named.
-func noGroups(raw json.RawMessage) (any, string) {
-	v, fault := texts(raw)
-	if l, ok := v.([]string); ok && len(l) > 0 {
-		return nil, "access groups are not supported: list the models in models"
-	}
-	return v, fault
 }
 
 func metadata(raw json.RawMessage) (any, string) {
@@ -290,13 +365,13 @@ func addPeriod(t time.Time, s string) (time.Time, bool) {
 func (f Fields) merge(old map[string]json.RawMessage, known map[string]check) map[string]json.RawMessage {
 	out := make(map[string]json.RawMessage, len(old))
 	for n, v := range old {
-		if !f.has("metadata") || slices.Contains(folded, n) {
+		if !f.Has("metadata") || slices.Contains(folded, n) {
 			out[n] = v
 		}
 	}
 	maps.Copy(out, get[map[string]json.RawMessage](f, "metadata"))
 	for _, n := range folded {
-		if _, ok := known[n]; !ok || !f.has(n) {
+		if _, ok := known[n]; !ok || !f.Has(n) {
 			continue
 		}
 		if null(f.raw[n]) {

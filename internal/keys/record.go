@@ -7,6 +7,7 @@ import (
 	"maps"
 	"time"
 
+	"github.com/tollgate-llm/tollgate/internal/limit"
 	"github.com/tollgate-llm/tollgate/internal/llm"
 )
 
@@ -35,6 +36,9 @@ type Key struct {
 	Windows  Windows                    `json:"windows,omitempty"`  // of the budgets
 	SpendID  string                     `json:"spend_id,omitempty"` // the token of the first key that this one replaces: what it has spent is kept under it
 	Imported string                     `json:"imported,omitempty"` // the mark of the import that made it
+	// Predecessors are the keys that this one replaced and that still work; Successor is the token of the key in this one's place.
+	Predecessors []Predecessor `json:"predecessors,omitempty"`
+	Successor    string        `json:"successor,omitempty"`
 }
 
 // Team is the record of a team, which keys name by its id.
@@ -54,11 +58,12 @@ type Team struct {
 	Deleting  bool                       `json:"deleting,omitempty"` // it has no new keys, and goes when the last one has gone
 }
 
-// Entry is the record of a user, an end user or a budget of LiteLLM: a row that is kept to be shown and exported.
+// Entry is the record of a user, a customer, a budget or a team's member.
 type Entry struct {
 	ID       string                     `json:"id"`
-	Fields   map[string]json.RawMessage `json:"fields"` // the row's columns but its id, those that are not null
-	Imported string                     `json:"imported,omitempty"`
+	Fields   map[string]json.RawMessage `json:"fields"`             // LiteLLM's columns but its id, those that are not null
+	Windows  Windows                    `json:"windows,omitempty"`  // as of Key
+	Imported string                     `json:"imported,omitempty"` // as of Key
 }
 
 func (k *Key) holds(id string) bool { return k.Token == id && usable(k.Metadata) }
@@ -76,7 +81,7 @@ func usable(m map[string]json.RawMessage) bool {
 
 // Decode reads the record of that id. One that cannot be read, or that is another one's, is a fault of the store's content (ErrMalformed), not
 // an outage.
-func Decode[T Key | Team | Entry](id string, data []byte) (*T, error) {
+func Decode[T Key | Team | Entry | AuditEntry](id string, data []byte) (*T, error) {
 	rec := new(T)
 	if err := json.Unmarshal(data, rec); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrMalformed, err)
@@ -107,10 +112,26 @@ type State struct {
 	Expires     time.Time // zero: never
 	// Limits and TeamLimits are those of the key's and its team's records.
 	Limits, TeamLimits *Limits
+	// Others are further limits, each set of a scope.
+	Others []Scoped
+	// Customer is a budget that holds for each customer who calls with the key; nil where there is none.
+	Customer *Limits
+	// Type is the key_type, and Routes restricts what the key may ask for; empty: nothing is restricted.
+	Type   string
+	Routes []string
 
-	version     string // of the key's record
-	teamVersion string // of the team's record; empty for a key without a team
+	version string          // of the key's record
+	parts   map[part]string // the records that this is made of besides, and their versions; empty for one that does not exist
 }
+
+// Scoped is a set of limits of one scope.
+type Scoped struct {
+	Scope  limit.Scope
+	Limits *Limits
+}
+
+// Spending is the token under which what the key spends is kept.
+func (k *Key) Spending() string { return cmp.Or(k.SpendID, k.Token) }
 
 // Limits returns the limits of the key's record, with their windows.
 func (k *Key) Limits() (*Limits, error) { return limitsOf(k.Extra, k.Metadata, k.Windows, k.CreatedAt) }
@@ -118,6 +139,22 @@ func (k *Key) Limits() (*Limits, error) { return limitsOf(k.Extra, k.Metadata, k
 // Limits returns the limits of the team's record, with their windows.
 func (t *Team) Limits() (*Limits, error) {
 	return limitsOf(t.Extra, t.Metadata, t.Windows, t.CreatedAt)
+}
+
+// Limits returns the limits of the record, with their windows.
+func (e *Entry) Limits() (*Limits, error) { return e.limits(nil) }
+
+// limits returns the limits of the record, in which defaults stand for fields that it does not have.
+func (e *Entry) limits(defaults map[string]json.RawMessage) (*Limits, error) {
+	fields := e.Fields
+	if len(defaults) > 0 {
+		fields = maps.Clone(defaults)
+		maps.Copy(fields, e.Fields)
+	}
+	var meta map[string]json.RawMessage
+	unmarshalMember(e.Fields, "metadata", &meta)
+	created, _ := parseMoment(stringMember(e.Fields, "created_at")) // zero where there is none
+	return limitsOf(fields, meta, e.Windows, created)
 }
 
 func limitsOf(fields, metadata map[string]json.RawMessage, w Windows, created time.Time) (*Limits, error) {
@@ -128,46 +165,6 @@ func limitsOf(fields, metadata map[string]json.RawMessage, w Windows, created ti
 	resets, _ := parseMoment(stringMember(fields, "budget_reset_at")) // zero where there is none
 	l.Anchor(w, resets, created)
 	return l, nil
-}
-
-// stateOf builds the state of a key. team is nil when the key has none.
-func stateOf(k *Key, team *Team) (*State, error) {
-	id := &llm.Identity{
-		KeyHash: k.Token, SpendID: cmp.Or(k.SpendID, k.Token), KeyName: k.Name, KeyAlias: k.Alias, UserID: k.UserID, TeamID: k.TeamID,
-		Models: allowed(k.Models, k.Extra), Aliases: k.Aliases, Metadata: make(map[string]string, len(k.Metadata)),
-		Subscription: stringMember(k.Metadata, subscriptionMember),
-		FixedPayer:   trueMember(k.Metadata, fixedPayerMember),
-	}
-	for name := range k.Metadata {
-		if s := stringMember(k.Metadata, name); s != "" {
-			id.Metadata[name] = s
-		}
-	}
-	st := &State{Identity: id, Blocked: k.Blocked}
-	var err error
-	if st.Limits, err = k.Limits(); err != nil {
-		return nil, err
-	}
-	if k.Expires != nil {
-		st.Expires = *k.Expires
-	}
-	if team == nil {
-		return st, nil
-	}
-	if st.TeamLimits, err = team.Limits(); err != nil {
-		return nil, err
-	}
-	st.TeamBlocked = team.Blocked
-	id.TeamModels = allowed(team.Models, team.Extra)
-	if len(team.Aliases) > 0 {
-		id.Aliases = maps.Clone(team.Aliases)
-		maps.Copy(id.Aliases, k.Aliases)
-	}
-	if id.Subscription == "" {
-		id.Subscription = stringMember(team.Metadata, subscriptionMember)
-	}
-	id.FixedPayer = id.FixedPayer || trueMember(team.Metadata, fixedPayerMember)
-	return st, nil
 }
 
 // groupsMember is LiteLLM's list of access groups, which name models elsewhere. They are not known here.

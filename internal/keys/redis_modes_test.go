@@ -38,7 +38,7 @@ func holdTwoInstances(t *testing.T, open func() *keystore.Redis) {
 	require.True(t, st.Blocked)
 	require.ErrorIs(t, a.store.Apply(t.Context(), keystore.Change{Kind: keystore.UserKind, ID: "u", New: []byte("{}")},
 		keystore.Change{Kind: keystore.KeyKind, ID: "other", New: []byte("{}"), NewAlias: "ann"}), keystore.ErrAliasTaken, "several records in one step")
-	_, total, err := NewService(b, nil).List(t.Context(), Filter{}, 0, 10)
+	_, total, err := NewService(b, nil).List(t.Context(), Filter{}, Order{}, Page{Size: 10})
 	require.NoError(t, err)
 	require.Equal(t, 1, total)
 	require.NoError(t, NewService(a, nil).delete(t.Context(), nil, []string{"ann"}))
@@ -112,7 +112,7 @@ func TestRedisACL(t *testing.T) {
 	await(t, o.changed, patience, "the announcement")
 	_, err := d.Lookup(t.Context(), DigestOf(key), testBounds)
 	require.NoError(t, err)
-	_, total, err := NewService(d, nil).List(t.Context(), Filter{}, 0, 10)
+	_, total, err := NewService(d, nil).List(t.Context(), Filter{}, Order{}, Page{Size: 10})
 	require.NoError(t, err)
 	require.Equal(t, 1, total)
 	require.NoError(t, NewService(d, nil).delete(t.Context(), nil, []string{"a"}))

@@ -15,15 +15,24 @@ type Subject struct {
 	Payer string
 	// Now is the time of the call.
 	Now time.Time
+	// Bounds say how long what is known of the payer serves.
+	Bounds Bounds
 }
 
 // LimitsOf returns every limit that applies to a call of a key, over all scopes. It is the one place in which scopes of a call
-// are collected.
-func (c *Cache) LimitsOf(_ context.Context, st *State, s *Subject) ([]limit.Limit, error) {
+// are collected. A payer who is blocked, or of whom the store cannot tell now, is an error.
+func (c *Cache) LimitsOf(ctx context.Context, st *State, s *Subject) ([]limit.Limit, error) {
 	id := st.Identity
 	list := st.Limits.Of(nil, limit.Scope{Kind: limit.Key, ID: id.SpendID}, s.Models, s.Now)
 	if id.TeamID != "" {
 		list = st.TeamLimits.Of(list, limit.Scope{Kind: limit.Team, ID: id.TeamID}, s.Models, s.Now)
 	}
-	return list, nil
+	for i := range st.Others {
+		o := &st.Others[i]
+		list = o.Limits.Of(list, o.Scope, s.Models, s.Now)
+	}
+	if s.Payer == "" {
+		return list, nil
+	}
+	return c.ofCustomer(ctx, list, st, s)
 }

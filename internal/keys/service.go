@@ -2,7 +2,6 @@ package keys
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"errors"
 	"net/http"
@@ -18,6 +17,23 @@ import (
 type Service struct {
 	cache  *Cache
 	master *Digest
+	actor  Actor
+	action string
+	guard  func(before, after *Key) error
+}
+
+// Guarded returns the service with a check of each key that it changes, as it was and as it will be; either is nil where there is none.
+func (s *Service) Guarded(check func(before, after *Key) error) *Service {
+	guarded := *s
+	guarded.guard = check
+	return &guarded
+}
+
+func (s *Service) guardKey(before, after *Key) error {
+	if s.guard == nil {
+		return nil
+	}
+	return s.guard(before, after)
 }
 
 // NewService returns the service of the store behind a cache, which must stay open while the service is used. No key may equal the master
@@ -34,16 +50,8 @@ func (s *Service) Generate(ctx context.Context, f Fields) (*Key, string, error) 
 	if refusal := f.validate(keyFields); refusal != nil {
 		return nil, "", refusal
 	}
-	if f.has("new_key") {
-		return nil, "", Invalid("new_key", "is for /key/regenerate: use key")
-	}
-	plain, refusal := s.chosenKey(f, "key")
+	rec, plain, refusal := s.newRecord(f, s.cache.now())
 	if refusal != nil {
-		return nil, "", refusal
-	}
-	now := s.cache.now()
-	rec := &Key{Token: DigestOf(plain).String(), Name: Abbreviate(plain), CreatedAt: stamp(now)}
-	if refusal := rec.apply(f, now); refusal != nil {
 		return nil, "", refusal
 	}
 	err := s.change(ctx, keystore.KeyKind, rec.Token, func(old []byte) ([]keystore.Change, error) {
@@ -53,13 +61,41 @@ func (s *Service) Generate(ctx context.Context, f Fields) (*Key, string, error) 
 		if old != nil {
 			return nil, errExists
 		}
-		team, err := s.memberOf(ctx, rec.TeamID, true)
-		return append(team, keyChange(nil, nil, rec)), err
+		return s.keyMade(ctx, f, rec)
 	})
 	if errors.Is(err, errExists) {
 		return nil, "", Invalid("key", "exists already")
 	}
 	return rec, plain, err
+}
+
+// newRecord makes the record of a new key, and the key.
+func (s *Service) newRecord(f Fields, now time.Time) (*Key, string, *llm.Error) {
+	for _, n := range []string{"new_key", "grace_period"} {
+		if f.Has(n) {
+			return nil, "", Invalid(n, "is for /key/regenerate")
+		}
+	}
+	plain, refusal := s.chosenKey(f, "key")
+	if refusal != nil {
+		return nil, "", refusal
+	}
+	rec := &Key{Token: DigestOf(plain).String(), Name: Abbreviate(plain), CreatedAt: stamp(now)}
+	return rec, plain, rec.apply(f, now)
+}
+
+// keyMade returns the changes that make a key.
+func (s *Service) keyMade(ctx context.Context, f Fields, rec *Key) ([]keystore.Change, error) {
+	if err := s.guardKey(nil, rec); err != nil {
+		return nil, err
+	}
+	changes, err := s.memberOf(ctx, rec.TeamID, true)
+	if err != nil {
+		return nil, err
+	}
+	held, err := s.refs(ctx, f, "")
+	changes = append(changes, held...)
+	return append(changes, keyChange(nil, nil, rec)), err
 }
 
 // chosenKey returns the key that a request names for a new key, or a random one.
@@ -82,23 +118,47 @@ func (s *Service) chosenKey(f Fields, field string) (string, *llm.Error) {
 
 const minChosenKey = 8
 
-// Update changes the given fields of a key; a null field is cleared.
+// Update changes the given fields of a key, named by key or by key_alias; a null field is cleared.
 func (s *Service) Update(ctx context.Context, f Fields) (*Key, error) {
 	if refusal := f.validate(keyFields); refusal != nil {
 		return nil, refusal
 	}
-	if f.has("new_key") {
-		return nil, Invalid("new_key", "is for /key/regenerate")
+	for _, n := range []string{"new_key", "grace_period"} {
+		if f.Has(n) {
+			return nil, Invalid(n, "is for /key/regenerate")
+		}
 	}
-	id, refusal := ID(get[string](f, "key"))
-	if refusal != nil {
-		return nil, refusal
+	id, err := s.Named(ctx, f)
+	if err != nil {
+		return nil, err
 	}
 	var team string // the one that the key is moved to
-	if f.has("team_id") {
+	if f.Has("team_id") {
 		team = get[string](f, "team_id")
 	}
-	return s.updateKey(ctx, id, team, func(k *Key, now time.Time) *llm.Error { return k.apply(f, now) })
+	return s.updateKey(ctx, id, team, func(k *Key, now time.Time) ([]keystore.Change, error) {
+		if refusal := k.apply(f, now); refusal != nil {
+			return nil, refusal
+		}
+		return s.refs(ctx, f, "")
+	})
+}
+
+// Named returns the id of the key that a request names by key, or else by key_alias.
+func (s *Service) Named(ctx context.Context, f Fields) (string, error) {
+	alias, key := f.Text("key_alias"), f.Text("key")
+	if key != "" || alias == "" {
+		id, refusal := ID(key)
+		if refusal != nil {
+			return "", refusal
+		}
+		return id, nil
+	}
+	id, err := s.ByAlias(ctx, keystore.KeyKind, alias)
+	if err == nil && id == "" {
+		err = notThere("key_alias", "no key has this alias")
+	}
+	return id, err
 }
 
 // Block refuses a key, named by the field key, or lets it work again.
@@ -110,13 +170,13 @@ func (s *Service) Block(ctx context.Context, f Fields, blocked bool) (*Key, erro
 	if refusal != nil {
 		return nil, refusal
 	}
-	return s.updateKey(ctx, id, "", func(k *Key, _ time.Time) *llm.Error {
+	return s.updateKey(ctx, id, "", func(k *Key, _ time.Time) ([]keystore.Change, error) {
 		k.Blocked = blocked
-		return nil
+		return nil, nil
 	})
 }
 
-func (s *Service) updateKey(ctx context.Context, id, team string, edit func(*Key, time.Time) *llm.Error) (*Key, error) {
+func (s *Service) updateKey(ctx context.Context, id, team string, edit func(*Key, time.Time) ([]keystore.Change, error)) (*Key, error) {
 	var rec *Key
 	err := s.change(ctx, keystore.KeyKind, id, func(old []byte) ([]keystore.Change, error) {
 		if old == nil {
@@ -126,73 +186,33 @@ func (s *Service) updateKey(ctx context.Context, id, team string, edit func(*Key
 		if err != nil {
 			return nil, err
 		}
+		if before.Successor != "" {
+			return nil, replaced()
+		}
 		if rec, err = Decode[Key](id, old); err != nil {
 			return nil, err
 		}
 		now := s.cache.now()
-		if refusal := edit(rec, now); refusal != nil {
-			return nil, refusal
+		changes, err := edit(rec, now)
+		if err != nil {
+			return nil, err
+		}
+		if err := s.guardKey(before, rec); err != nil {
+			return nil, err
 		}
 		rec.UpdatedAt = stamp(now)
-		changes, err := s.memberOf(ctx, team, false)
+		joined, err := s.memberOf(ctx, team, false)
+		if err != nil {
+			return nil, err
+		}
+		followed, err := s.follow(ctx, rec, now)
+		changes = append(append(changes, joined...), followed...)
 		return append(changes, keyChange(old, before, rec)), err
 	})
 	if err != nil {
 		return nil, err
 	}
 	return rec, nil
-}
-
-// Regenerate replaces a key by a new one with the same record, changed by the given fields. The old key ends at once.
-func (s *Service) Regenerate(ctx context.Context, f Fields) (*Key, string, error) {
-	if refusal := f.validate(keyFields); refusal != nil {
-		return nil, "", refusal
-	}
-	id, refusal := ID(get[string](f, "key"))
-	if refusal != nil {
-		return nil, "", refusal
-	}
-	plain, refusal := s.chosenKey(f, "new_key")
-	if refusal != nil {
-		return nil, "", refusal
-	}
-	token := DigestOf(plain).String()
-	if token == id {
-		return nil, "", Invalid("new_key", "is the key that it should replace")
-	}
-	var rec *Key
-	err := s.change(ctx, keystore.KeyKind, id, func(old []byte) ([]keystore.Change, error) {
-		there, err := s.cache.store.Get(ctx, keystore.KeyKind, token)
-		switch {
-		case err != nil && !errors.Is(err, keystore.ErrNotFound):
-			return nil, err
-		case rec != nil && old == nil && bytes.Equal(there, Encode(rec)):
-			return nil, nil // ours, as in Generate
-		case old == nil:
-			return nil, noKey()
-		case err == nil:
-			return nil, Invalid("new_key", "exists already")
-		}
-		before, err := Decode[Key](id, old)
-		if err != nil {
-			return nil, err
-		}
-		if rec, err = Decode[Key](id, old); err != nil {
-			return nil, err
-		}
-		now := s.cache.now()
-		if refusal := rec.apply(f, now); refusal != nil {
-			return nil, refusal
-		}
-		rec.SpendID = cmp.Or(rec.SpendID, id) // a new key is no new budget
-		rec.Token, rec.Name, rec.UpdatedAt, rec.Imported = token, Abbreviate(plain), stamp(now), ""
-		team, err := s.memberOf(ctx, rec.TeamID, false)
-		return append(team, keyChange(old, before, nil), keyChange(nil, nil, rec)), err
-	})
-	if err != nil {
-		return nil, "", err
-	}
-	return rec, plain, nil
 }
 
 // Delete removes the keys of the fields keys (keys or their hashes) and key_aliases: all of them, or none when one is unknown. It returns
@@ -242,7 +262,7 @@ func (s *Service) delete(ctx context.Context, keys, aliases []string) error {
 	return nil
 }
 
-// deleteKey removes a key; one that is gone already is no error.
+// deleteKey removes a key, and those that it replaced and that still work; one that is gone already is no error.
 func (s *Service) deleteKey(ctx context.Context, id string) error {
 	return s.change(ctx, keystore.KeyKind, id, func(old []byte) ([]keystore.Change, error) {
 		if old == nil {
@@ -252,7 +272,11 @@ func (s *Service) deleteKey(ctx context.Context, id string) error {
 		if err != nil {
 			return nil, err
 		}
-		return []keystore.Change{keyChange(old, before, nil)}, nil
+		if err := s.guardKey(before, nil); err != nil {
+			return nil, err
+		}
+		followed, err := s.ended(ctx, before)
+		return append(followed, keyChange(old, before, nil)), err
 	})
 }
 
@@ -282,36 +306,11 @@ func (s *Service) get(ctx context.Context, id string) (*Key, error) {
 	return rec, nil
 }
 
-// Filter chooses keys; an empty member chooses all.
-type Filter struct{ UserID, TeamID, OrganizationID, KeyHash, KeyAlias string }
-
-// Matches reports whether a key is one of those.
-func (f *Filter) Matches(k *Key) bool {
-	return (f.UserID == "" || f.UserID == k.UserID) && (f.TeamID == "" || f.TeamID == k.TeamID) &&
-		(f.KeyHash == "" || f.KeyHash == k.Token) && (f.KeyAlias == "" || f.KeyAlias == k.Alias) &&
-		(f.OrganizationID == "" || f.OrganizationID == stringMember(k.Extra, "organization_id"))
-}
-
 const listPage = 500 // records read at once
-
-// List returns the keys from skip on, up to limit, in the order of their hashes, and how many there are in all.
-func (s *Service) List(ctx context.Context, f Filter, skip, limit int) (keys []*Key, total int, err error) {
-	err = Each(ctx, s, keystore.KeyKind, s.Skip, func(k *Key) error {
-		if !f.Matches(k) {
-			return nil
-		}
-		if total >= skip && len(keys) < limit {
-			keys = append(keys, k)
-		}
-		total++
-		return nil
-	})
-	return keys, total, err
-}
 
 // Each calls fn for every record of a kind, page by page, in the order of their ids. malformed decides about a record that cannot be read: its
 // error ends it.
-func Each[T Key | Team | Entry](ctx context.Context, s *Service, kind keystore.Kind, malformed func(id string, err error) error, fn func(*T) error) error {
+func Each[T Key | Team | Entry | AuditEntry](ctx context.Context, s *Service, kind keystore.Kind, malformed func(id string, err error) error, fn func(*T) error) error {
 	for after := ""; ; {
 		pageCtx, cancel := context.WithTimeout(ctx, serviceTimeout)
 		rows, err := s.cache.store.List(pageCtx, kind, after, listPage)
@@ -354,8 +353,11 @@ func (s *Service) change(ctx context.Context, kind keystore.Kind, id string, mak
 	var touched []keystore.Change
 	err := keystore.Update(ctx, s.cache.store, kind, id, func(old []byte) ([]keystore.Change, error) {
 		changes, err := makeChanges(old)
+		if err != nil || len(changes) == 0 {
+			return nil, err
+		}
 		touched = changes
-		return changes, err
+		return s.audited(ctx, changes, false)
 	})
 	s.forget(touched)
 	if err == nil {
@@ -395,9 +397,13 @@ func (s *Service) ByAlias(ctx context.Context, kind keystore.Kind, alias string)
 	return id, nil
 }
 
-// Apply makes changes of records in one step. Its errors are those of package keystore.
+// Apply makes changes of records in one step; the audit log has which, without their content. Its errors are those of package keystore.
 func (s *Service) Apply(ctx context.Context, changes ...keystore.Change) error {
-	err := s.cache.store.Apply(ctx, changes...)
+	all, err := s.audited(ctx, changes, true)
+	if err != nil {
+		return err
+	}
+	err = s.cache.store.Apply(ctx, all...)
 	s.forget(changes)
 	return err
 }
@@ -445,23 +451,23 @@ func keyChange(old []byte, before, rec *Key) keystore.Change {
 // apply sets the given fields.
 func (k *Key) apply(f Fields, now time.Time) *llm.Error {
 	set := func(name string, to *string) {
-		if f.has(name) {
+		if f.Has(name) {
 			*to = get[string](f, name)
 		}
 	}
 	set("key_alias", &k.Alias)
 	set("user_id", &k.UserID)
 	set("team_id", &k.TeamID)
-	if f.has("models") {
+	if f.Has("models") {
 		k.Models = get[[]string](f, "models")
 	}
-	if f.has("aliases") {
+	if f.Has("aliases") {
 		k.Aliases = get[map[string]string](f, "aliases")
 	}
-	if f.has("blocked") {
+	if f.Has("blocked") {
 		k.Blocked = get[bool](f, "blocked")
 	}
-	if d := get[string](f, "duration"); d == neverExpires || f.has("duration") && d == "" {
+	if d := get[string](f, "duration"); d == neverExpires || f.Has("duration") && d == "" {
 		k.Expires = nil
 	} else if d != "" {
 		at, ok := addPeriod(now, d)
@@ -471,16 +477,22 @@ func (k *Key) apply(f Fields, now time.Time) *llm.Error {
 		at = stamp(at)
 		k.Expires = &at
 	}
-	if f.has("temp_budget_increase") != f.has("temp_budget_expiry") || null(f.raw["temp_budget_increase"]) != null(f.raw["temp_budget_expiry"]) {
-		return Invalid("temp_budget_increase", "must come together with temp_budget_expiry")
+	if refusal := f.paired(); refusal != nil {
+		return refusal
 	}
 	before, err := k.Limits()
 	if err != nil {
 		before = nil // what cannot be read is replaced, or refused below
 	}
+	account := k.Metadata[serviceAccount]
 	k.Metadata = f.merge(k.Metadata, keyFields)
+	if now := k.Metadata[serviceAccount]; account != nil && now == nil {
+		k.Metadata[serviceAccount] = account
+	} else if account != nil && string(now) != string(account) {
+		return Invalid("metadata", serviceAccount+" cannot be changed")
+	}
 	k.Extra = f.keep(k.Extra, "key", "new_key", "key_alias", "user_id", "team_id", "models", "aliases", "blocked",
-		"duration", "metadata", "send_invite_email")
+		"duration", "metadata", "send_invite_email", "spend", "grace_period")
 	k.UpdatedAt = stamp(now)
 	after, err := ParseLimits(k.Extra, k.Metadata)
 	if err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/tollgate-llm/tollgate/internal/keystore"
@@ -49,7 +50,51 @@ func (s *Service) UpdateTeam(ctx context.Context, f Fields) (*Team, error) {
 	if refusal := f.validate(teamFields); refusal != nil {
 		return nil, refusal
 	}
-	id := get[string](f, "team_id")
+	return s.editTeam(ctx, get[string](f, "team_id"), func(t *Team, now time.Time) ([]keystore.Change, error) {
+		if refusal := t.apply(f, now); refusal != nil {
+			return nil, refusal
+		}
+		return nil, nil
+	})
+}
+
+// BlockTeam refuses all keys of the team of the field team_id, or lets them work again.
+func (s *Service) BlockTeam(ctx context.Context, f Fields, blocked bool) (*Team, error) {
+	if refusal := f.validate(map[string]check{"team_id": name}); refusal != nil {
+		return nil, refusal
+	}
+	return s.editTeam(ctx, get[string](f, "team_id"), func(t *Team, _ time.Time) ([]keystore.Change, error) {
+		t.Blocked = blocked
+		return nil, nil
+	})
+}
+
+// TeamModels adds the models of the field models to a team's list, or takes them out. A list must keep one, as an empty one allows all.
+func (s *Service) TeamModels(ctx context.Context, f Fields, add bool) (*Team, error) {
+	if refusal := f.validate(map[string]check{"team_id": name, "models": texts}); refusal != nil {
+		return nil, refusal
+	}
+	models := get[[]string](f, "models")
+	if len(models) == 0 {
+		return nil, Invalid("models", "name at least one")
+	}
+	return s.editTeam(ctx, get[string](f, "team_id"), func(t *Team, _ time.Time) ([]keystore.Change, error) {
+		left := slices.DeleteFunc(slices.Clone(t.Models), func(m string) bool { return slices.Contains(models, m) })
+		switch {
+		case add && len(t.Models) == 0:
+			return nil, Invalid("models", "the team may use every model: set its list by /team/update")
+		case add:
+			left = append(left, models...)
+		case len(left) == 0:
+			return nil, Invalid("models", "a list without models would allow all: set it by /team/update")
+		}
+		t.Models = left
+		return nil, nil
+	})
+}
+
+// editTeam changes a team's record, and what edit returns besides.
+func (s *Service) editTeam(ctx context.Context, id string, edit func(*Team, time.Time) ([]keystore.Change, error)) (*Team, error) {
 	if id == "" {
 		return nil, Invalid("team_id", "is missing")
 	}
@@ -65,10 +110,10 @@ func (s *Service) UpdateTeam(ctx context.Context, f Fields) (*Team, error) {
 		if rec.Deleting {
 			return nil, beingDeleted()
 		}
-		if refusal := rec.apply(f, s.cache.now()); refusal != nil {
-			return nil, refusal
-		}
-		return []keystore.Change{{Kind: keystore.TeamKind, ID: id, Old: old, New: Encode(rec)}}, nil
+		now := s.cache.now()
+		changes, err := edit(rec, now)
+		rec.UpdatedAt, rec.Implied = stamp(now), false
+		return append(changes, keystore.Change{Kind: keystore.TeamKind, ID: id, Old: old, New: Encode(rec)}), err
 	})
 	if err != nil {
 		return nil, err
@@ -115,11 +160,14 @@ func (s *Service) deleteTeam(ctx context.Context, id string) error {
 	if err != nil {
 		return err
 	}
-	err = Each(ctx, s, keystore.KeyKind, s.Skip, func(k *Key) error {
-		if k.TeamID != id {
+	if err = s.deleteKeys(ctx, func(k *Key) bool { return k.TeamID == id }); err != nil {
+		return err
+	}
+	err = Each(ctx, s, keystore.MemberKind, s.Skip, func(e *Entry) error {
+		if stringMember(e.Fields, "team_id") != id {
 			return nil
 		}
-		return s.deleteKey(ctx, k.Token)
+		return s.deleteEntry(ctx, keystore.MemberKind, e.ID)
 	})
 	if err != nil {
 		return err
@@ -205,25 +253,37 @@ func (t *Team) apply(f Fields, now time.Time) *llm.Error {
 	if err != nil {
 		before = nil // as of a key
 	}
-	if f.has("team_alias") {
+	if f.Has("team_alias") {
 		t.Alias = get[string](f, "team_alias")
 	}
-	if f.has("models") {
+	if f.Has("models") {
 		t.Models = get[[]string](f, "models")
 	}
-	if f.has("model_aliases") {
+	if f.Has("model_aliases") {
 		t.Aliases = get[map[string]string](f, "model_aliases")
 	}
-	if f.has("blocked") {
+	if f.Has("blocked") {
 		t.Blocked = get[bool](f, "blocked")
 	}
 	t.Metadata = f.merge(t.Metadata, teamFields)
-	t.Extra = f.keep(t.Extra, "team_id", "team_alias", "models", "model_aliases", "blocked", "metadata")
+	t.Extra = f.keep(t.Extra, "team_id", "team_alias", "models", "model_aliases", "blocked", "metadata", "spend", membersField)
+	if f.Has(membersField) {
+		list := get[[]Member](f, membersField)
+		for i := range list {
+			if list[i].UserID == "" {
+				return Invalid(membersField, "must have a user_id of each member")
+			}
+		}
+		t.setMembers(list)
+	}
 	t.UpdatedAt, t.Implied = stamp(now), false
 	after, err := ParseLimits(t.Extra, t.Metadata)
 	if err != nil {
 		return unlimited(err)
 	}
 	t.Windows = t.Windows.After(before, after, now)
+	if _, err := ParseLimits(t.memberDefaults(), nil); err != nil {
+		return unlimited(err)
+	}
 	return nil
 }

@@ -17,9 +17,9 @@ for i = 0, n - 1 do
 		taken[name] = true
 	end
 end
-local made = false -- a record is new, and needs memory
+local made = false -- a record is new, and needs memory; an entry of the audit log goes with whatever change it tells of
 for i = 0, n - 1 do
-	if arg(i, 3) == '' and arg(i, 4) ~= '' then made = true end
+	if arg(i, 3) == '' and arg(i, 4) ~= '' and arg(i, 1) ~= 'audit' then made = true end
 end
 -- Redis at maxmemory refuses a script's SET, but not after a write that frees memory: who may no longer call must be shut out then, too.
 if not made then redis.call('ZREM', KEYS[2], '') end
@@ -38,7 +38,7 @@ for i = 0, n - 1 do
 	end
 	if arg(i, 3) ~= arg(i, 4) then
 		if arg(i, 6) ~= '' then redis.call('HSET', KEYS[3 * i + 3], arg(i, 6), arg(i, 2)) end
-		redis.call('PUBLISH', ARGV[1], arg(i, 1) .. ':' .. arg(i, 7) .. ':' .. arg(i, 2))
+		if arg(i, 1) ~= 'audit' then redis.call('PUBLISH', ARGV[1], arg(i, 1) .. ':' .. arg(i, 7) .. ':' .. arg(i, 2)) end
 	end
 end
 return 'ok'

@@ -15,16 +15,17 @@ type Kind string
 
 // The kinds of records.
 const (
-	KeyKind  Kind = "key"  // id: the hex SHA-256 of the key
-	TeamKind Kind = "team" // id: the team_id
-	// The rest of what LiteLLM knows is kept to be shown and given back; no call is judged by it.
+	KeyKind     Kind = "key"      // id: the hex SHA-256 of the key
+	TeamKind    Kind = "team"     // id: the team_id
 	UserKind    Kind = "user"     // id: the user_id
-	EndUserKind Kind = "end-user" // id: the user_id
+	EndUserKind Kind = "end-user" // id: the user_id of a customer, who pays
 	BudgetKind  Kind = "budget"   // id: the budget_id
+	MemberKind  Kind = "member"   // a user within a team; id: limit.MemberID
+	AuditKind   Kind = "audit"    // an entry of the audit log; id: a UUIDv7
 )
 
 // kinds are all kinds of records.
-var kinds = []Kind{KeyKind, TeamKind, UserKind, EndUserKind, BudgetKind}
+var kinds = []Kind{KeyKind, TeamKind, UserKind, EndUserKind, BudgetKind, MemberKind, AuditKind}
 
 // Errors of a store, besides those of its medium.
 var (

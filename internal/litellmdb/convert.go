@@ -57,7 +57,7 @@ func (t *Table) fromRow(row map[string]json.RawMessage) (*imported, *ColumnError
 		rec, fault = keyOfRow(id, row, take)
 	case keystore.TeamKind:
 		rec, fault = teamOfRow(id, row, take)
-	case keystore.UserKind, keystore.EndUserKind, keystore.BudgetKind:
+	case keystore.UserKind, keystore.EndUserKind, keystore.BudgetKind, keystore.MemberKind, keystore.AuditKind:
 		delete(row, "password") // of LiteLLM's own pages: a secret that nothing here needs
 		rec, fault = markEntry(&keys.Entry{ID: id, Fields: row}), nil
 	}
@@ -215,7 +215,7 @@ func (t *Table) readStored(id string, data []byte) (*stored, error) {
 			return nil, err
 		}
 		s.mark, s.implied, s.row = team.Imported, team.Implied, teamRow(team)
-	case keystore.UserKind, keystore.EndUserKind, keystore.BudgetKind:
+	case keystore.UserKind, keystore.EndUserKind, keystore.BudgetKind, keystore.MemberKind, keystore.AuditKind:
 		e, err := keys.Decode[keys.Entry](id, data)
 		if err != nil {
 			return nil, err
@@ -365,36 +365,4 @@ func (t *Table) unenforced(row map[string]json.RawMessage) []string {
 		}
 	}
 	return names
-}
-
-// ShowKey returns the fields of a key as LiteLLM's clients read them, without its token.
-func ShowKey(k *keys.Key) map[string]any {
-	row := toAny(keyRow(k))
-	delete(row, "token")
-	if _, ok := row["litellm_budget_table"]; !ok {
-		row["litellm_budget_table"] = nil
-	}
-	return row
-}
-
-// ShowTeam returns the fields of a team as LiteLLM's clients read them.
-func ShowTeam(t *keys.Team) map[string]any {
-	row := toAny(teamRow(t))
-	row["model_aliases"] = orEmpty(t.Aliases)
-	return row
-}
-
-func toAny(row map[string]json.RawMessage) map[string]any {
-	out := make(map[string]any, len(row)+1)
-	for n, v := range row {
-		out[n] = v
-	}
-	return out
-}
-
-func orEmpty[V any](m map[string]V) map[string]V {
-	if m == nil {
-		return map[string]V{}
-	}
-	return m
 }

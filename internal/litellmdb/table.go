@@ -44,11 +44,14 @@ const (
 	KeyTable  = "LiteLLM_VerificationToken"
 	TeamTable = "LiteLLM_TeamTable"
 	userTable = "LiteLLM_UserTable"
+
+	budgetTable  = "LiteLLM_BudgetTable"
+	endUserTable = "LiteLLM_EndUserTable"
 )
 
 // Tables are in the order of an export: what restricts keys comes before them.
 var Tables = []*Table{
-	{"LiteLLM_BudgetTable", keystore.BudgetKind, "budget_id", columnsOf(
+	{budgetTable, keystore.BudgetKind, "budget_id", columnsOf(
 		"budget_id", "max_budget:n", "soft_budget:n", "max_parallel_requests:i", "tpm_limit:i", "rpm_limit:i",
 		"model_max_budget:j", "budget_duration", "budget_reset_at:t", "allowed_models:l", "created_at:t", "created_by",
 		"updated_at:t", "updated_by")},
@@ -57,7 +60,7 @@ var Tables = []*Table{
 		"user_role", "max_budget:n", "spend:n", "user_email", "models:l", "metadata:j", "max_parallel_requests:i",
 		"tpm_limit:i", "rpm_limit:i", "budget_duration", "budget_reset_at:t", "allowed_cache_controls:l", "policies:l",
 		"model_spend:j", "model_max_budget:j", "created_at:t", "updated_at:t")},
-	{"LiteLLM_EndUserTable", keystore.EndUserKind, "user_id", columnsOf(
+	{endUserTable, keystore.EndUserKind, "user_id", columnsOf(
 		"user_id", "alias", "spend:n", "allowed_model_region", "default_model", "budget_id", "object_permission_id",
 		"blocked:b")},
 	{TeamTable, keystore.TeamKind, "team_id", columnsOf(
@@ -124,9 +127,9 @@ func tableByColumns(has func(name string) bool) *Table {
 	case has("user_id") && any("user_role", "user_email", "sso_user_id", "teams"):
 		return Find(userTable)
 	case has("user_id") && any("allowed_model_region", "default_model", "alias"):
-		return Find("LiteLLM_EndUserTable")
+		return Find(endUserTable)
 	case has("budget_id") && any("soft_budget", "max_budget") && !has("user_id"):
-		return Find("LiteLLM_BudgetTable")
+		return Find(budgetTable)
 	}
 	return nil
 }

@@ -276,26 +276,9 @@ func Export(ctx context.Context, s *keys.Service, t *Table, fn func(row map[stri
 		return keys.Each(ctx, s, t.kind, s.Strict, func(k *keys.Key) error { return fn(keyRow(k)) })
 	case keystore.TeamKind:
 		return keys.Each(ctx, s, t.kind, s.Strict, func(team *keys.Team) error { return fn(teamRow(team)) })
-	case keystore.UserKind, keystore.EndUserKind, keystore.BudgetKind:
+	case keystore.UserKind, keystore.EndUserKind, keystore.BudgetKind, keystore.MemberKind, keystore.AuditKind:
 	}
 	return keys.Each(ctx, s, t.kind, s.Strict, func(e *keys.Entry) error { return fn(entryRow(e, t)) })
-}
-
-// ShowBudget returns LiteLLM's row of a key's budget; nil when the key has none or its budget has no record.
-func ShowBudget(ctx context.Context, s *keys.Service, k *keys.Key) (map[string]json.RawMessage, error) {
-	id := rawText(k.Extra["budget_id"])
-	if id == "" {
-		return nil, nil
-	}
-	all, err := s.GetAll(ctx, keystore.BudgetKind, []string{id})
-	if err != nil || all[0] == nil {
-		return nil, err
-	}
-	e, err := keys.Decode[keys.Entry](id, all[0])
-	if err != nil {
-		return nil, s.Refusal(err)
-	}
-	return entryRow(e, Find("LiteLLM_BudgetTable")), nil
 }
 
 // timeout bounds an import of many records at once.

@@ -17,6 +17,8 @@ type Identity struct {
 	// Models are the model names or wildcards the key and its team allow; empty allows all. Each list must allow a model.
 	Models     []string
 	TeamModels []string
+	// UserModels are those that the user allows: of a key without a team by the user's own record, of another by the member's.
+	UserModels []string
 	// Aliases are the key's own names for models: name asked for to name meant.
 	Aliases map[string]string
 	// Subscription is the Lago subscription (`lago_subscription_id` of the key's metadata, else of its team's) that pays
@@ -33,12 +35,12 @@ const NoModels = "no-default-models"
 
 // Allows reports whether the identity may call that model. A pattern's `*` stands for any text.
 func (i *Identity) Allows(model string) bool {
-	return i == nil || i.Master || (allows(i.Models, model) && allows(i.TeamModels, model))
+	return i == nil || i.Master || (allows(i.Models, model) && allows(i.TeamModels, model) && allows(i.UserModels, model))
 }
 
 // AllowsAll reports whether the identity may call any model.
 func (i *Identity) AllowsAll() bool {
-	return i == nil || i.Master || (allowsAll(i.Models) && allowsAll(i.TeamModels))
+	return i == nil || i.Master || (allowsAll(i.Models) && allowsAll(i.TeamModels) && allowsAll(i.UserModels))
 }
 
 func allowsAll(patterns []string) bool {

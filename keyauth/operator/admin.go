@@ -39,6 +39,7 @@ func (Admin) Routes() []caddy.AdminRoute {
 		operator.Route("/tollgate/keys/list", operator.Methods{Get: withStore(serveList)}),
 		operator.Route("/tollgate/keys/info", operator.Methods{Post: withStore(serveInfo)}),
 		operator.Route("/tollgate/keys/export", operator.Methods{Get: withStore(serveExport)}),
+		operator.Route("/tollgate/keys/audit", operator.Methods{Get: withStore(serveAudit)}),
 		operator.Route("/tollgate/keys/import", operator.Methods{Post: withStore(serveImport)}),
 	}
 }
@@ -76,7 +77,7 @@ func withStore(serve func(w http.ResponseWriter, r *http.Request, s *keys.Servic
 			return operator.Refuse(http.StatusNotFound, "the store was closed meanwhile")
 		}
 		defer release()
-		err := serve(w, r, keys.NewService(d, nil))
+		err := serve(w, r, keys.NewService(d, nil).As(keys.Actor{Who: "admin API"}, r.URL.Path))
 		if refusal, ok := errors.AsType[*llm.Error](err); ok {
 			return caddy.APIError{HTTPStatus: refusal.Status, Err: refusal}
 		}

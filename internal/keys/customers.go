@@ -1,0 +1,166 @@
+package keys
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/tollgate-llm/tollgate/internal/keystore"
+	"github.com/tollgate-llm/tollgate/internal/limit"
+	"github.com/tollgate-llm/tollgate/internal/llm"
+)
+
+// maxCustomers bounds the payers of whom is known what limits them.
+const maxCustomers = 100_000
+
+// customers holds what the store said of customers. Most gateways have no record of any, and then no payer is asked for.
+type customers struct {
+	mu      sync.Mutex
+	changes uint64 // counts the changes heard of, so that an answer older than one of them is not kept
+	known   map[string]customer
+	none    time.Time // when the store last had no customer at all; zero: it had one, or was not asked
+}
+
+// customer is what the store said of one; the zero value besides its time: there is no record.
+type customer struct {
+	at      time.Time
+	doubt   bool // a change may have been missed since
+	blocked bool
+	limits  []*Limits // its own, and those of the budget that it names
+}
+
+func newCustomers() *customers { return &customers{known: make(map[string]customer)} }
+
+func (c *customers) forget(id string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.changes++
+	c.none = time.Time{}
+	delete(c.known, id)
+}
+
+// clear forgets all of them.
+func (c *customers) clear() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.changes++
+	clear(c.known)
+}
+
+// invalidate makes all of them be asked for again while the store is up.
+func (c *customers) invalidate() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.changes++
+	c.none = time.Time{}
+	for id, k := range c.known {
+		k.doubt = true
+		c.known[id] = k
+	}
+}
+
+// recall returns what is known of a payer, and whether it may serve without asking the store.
+func (c *customers) recall(id string, now time.Time, b Bounds) (k customer, there, fresh bool, ticket uint64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.none.IsZero() && now.Sub(c.none) < b.Cache {
+		return customer{}, true, true, c.changes
+	}
+	k, there = c.known[id]
+	return k, there, there && !k.doubt && now.Sub(k.at) < b.Cache, c.changes
+}
+
+func (c *customers) put(id string, k customer, none bool, ticket uint64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.changes != ticket {
+		return
+	}
+	if none {
+		c.none = k.at
+		return
+	}
+	c.none = time.Time{}
+	for other := range c.known {
+		if len(c.known) < maxCustomers {
+			break
+		}
+		delete(c.known, other)
+	}
+	c.known[id] = k
+}
+
+// customer returns what limits a payer, or *llm.Error for one that is blocked.
+func (c *Cache) customer(ctx context.Context, payer string, now time.Time, b Bounds) ([]*Limits, error) {
+	k, there, fresh, ticket := c.customers.recall(payer, c.now(), b)
+	if !fresh {
+		asked, none, err := c.askCustomer(ctx, payer)
+		switch {
+		case err == nil:
+			k = asked
+			c.customers.put(payer, k, none, ticket)
+		case !there || c.now().Sub(k.at) >= b.Stale:
+			return nil, err
+		}
+	}
+	if k.blocked {
+		return nil, blockedCustomer(payer)
+	}
+	return k.limits, nil
+}
+
+// askCustomer reads a customer's record; none reports that there is not one of any customer.
+func (c *Cache) askCustomer(ctx context.Context, payer string) (k customer, none bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+	defer cancel()
+	k.at = c.now()
+	r := &parts{ctx: ctx, cache: c, versions: make(map[part]string)}
+	e, err := r.entry(keystore.EndUserKind, payer)
+	if err != nil {
+		return k, false, fmt.Errorf("customer: %w", err)
+	}
+	if e == nil {
+		rows, err := c.store.List(ctx, keystore.EndUserKind, "", 1)
+		if err != nil {
+			c.failed(err)
+			return k, false, fmt.Errorf("%w: %w", errStoreDown, err)
+		}
+		return k, len(rows) == 0, nil
+	}
+	k.blocked = trueMember(e.Fields, "blocked")
+	own, err := e.Limits()
+	if err != nil {
+		return k, false, err
+	}
+	budget, err := r.budget(e.Fields, "budget_id")
+	if err != nil {
+		return k, false, err
+	}
+	for _, l := range []*Limits{own, budget} {
+		if !l.Empty() {
+			k.limits = append(k.limits, l)
+		}
+	}
+	return k, false, nil
+}
+
+// ofCustomer appends the limits of a payer.
+func (c *Cache) ofCustomer(ctx context.Context, list []limit.Limit, st *State, s *Subject) ([]limit.Limit, error) {
+	all, err := c.customer(ctx, s.Payer, s.Now, s.Bounds)
+	if err != nil {
+		return nil, err
+	}
+	scope := limit.Scope{Kind: limit.Customer, ID: s.Payer}
+	for _, l := range all {
+		list = l.Of(list, scope, s.Models, s.Now)
+	}
+	return st.Customer.Of(list, scope, s.Models, s.Now), nil
+}
+
+func blockedCustomer(payer string) *llm.Error {
+	return &llm.Error{
+		Status: 401, Type: "auth_error", Param: "user",
+		Message: "Authentication Error, the customer '" + payer + "' is blocked. Update via `/customer/unblock` if you're admin.",
+	}
+}

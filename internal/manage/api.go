@@ -1,0 +1,336 @@
+package manage
+
+import (
+	"context"
+	"maps"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/tollgate-llm/tollgate/internal/keys"
+	"github.com/tollgate-llm/tollgate/internal/limit"
+	"github.com/tollgate-llm/tollgate/internal/llm"
+)
+
+// Operation is one path of the management API.
+type Operation struct {
+	Method string
+	// reads is set for one that changes nothing: a key of the type read_only may ask for it.
+	reads bool
+	// open is set for one that any key may ask for: it answers what the caller may see or change.
+	open   bool
+	params []string // of the query
+	run    func(ctx context.Context, c *Call) (any, error)
+}
+
+// Call is a request to the management API.
+type Call struct {
+	Path    string
+	Query   url.Values
+	Fields  keys.Fields // of the body
+	State   *keys.State // of the caller's key
+	Service *keys.Service
+	Actor   keys.Actor
+	// Spend adds to a row what a scope has spent, and where its limits are.
+	Spend func(ctx context.Context, row map[string]any, scope limit.Scope, l *keys.Limits) error
+
+	all   bool            // the caller may see and change everything
+	teams map[string]bool // of which the caller is an admin, as far as was asked
+}
+
+func get(run func(context.Context, *Call) (any, error), params ...string) *Operation {
+	return &Operation{Method: http.MethodGet, reads: true, run: run, params: params}
+}
+
+func post(run func(context.Context, *Call) (any, error)) *Operation {
+	return &Operation{Method: http.MethodPost, run: run}
+}
+
+// others lets others than administrators ask for an operation, which restricts what they get.
+func (op *Operation) others() *Operation {
+	op.open = true
+	return op
+}
+
+// reading is a POST that changes nothing.
+func (op *Operation) reading() *Operation {
+	op.reads = true
+	return op
+}
+
+var listParams = []string{
+	"page", "size", "user_id", "team_id", "organization_id", "project_id", "agent_id", "key_hash", "key_alias", "search", "substring_matching", "status",
+	"return_full_object", "include_team_keys", "include_created_by_keys", "sort_by", "sort_order", "expand",
+}
+
+// operations are the paths of the management API.
+var operations = map[string]*Operation{
+	"/key/generate":                 post(generateKey).others(),
+	"/key/service-account/generate": post(generateServiceAccount).others(),
+	"/key/update":                   post(updateKey).others(),
+	"/key/bulk_update":              post(bulkUpdateKeys).others(),
+	"/key/delete":                   post(deleteKeys).others(),
+	"/key/block":                    post(blockKey(true)).others(),
+	"/key/unblock":                  post(blockKey(false)).others(),
+	"/key/regenerate":               post(regenerateKey).others(),
+	"/key/info":                     get(keyInfo, "key").others(),
+	"/v2/key/info":                  post(keyInfos).reading().others(),
+	"/key/list":                     get(listKeys, listParams...).others(),
+	"/key/aliases":                  get(listAliases, "page", "size", "search", "team_id").others(),
+
+	"/team/new":             post(newTeam),
+	"/team/update":          post(updateTeam),
+	"/team/delete":          post(deleteTeams),
+	"/team/block":           post(blockTeam(true)),
+	"/team/unblock":         post(blockTeam(false)),
+	"/team/info":            get(teamInfo, "team_id").others(),
+	"/team/list":            get(listTeams, "user_id", "organization_id").others(),
+	"/v2/team/list":         get(pageTeams, teamParams...).others(),
+	"/team/model/add":       post(teamModels(true)),
+	"/team/model/delete":    post(teamModels(false)),
+	"/team/member_add":      post(addMembers).others(),
+	"/team/member_update":   post(updateMember).others(),
+	"/team/member_delete":   post(deleteMember).others(),
+	"/team/bulk_member_add": post(bulkAddMembers).others(),
+
+	"/user/new":     post(newUser),
+	"/user/update":  post(updateUser),
+	"/user/delete":  post(deleteUsers),
+	"/user/info":    get(userInfo, "user_id").others(),
+	"/v2/user/info": get(userInfoV2, "user_id").others(),
+	"/user/list":    get(listUsers, userParams...),
+
+	"/customer/new":     post(newCustomer),
+	"/customer/update":  post(updateCustomer),
+	"/customer/delete":  post(deleteCustomers),
+	"/customer/block":   post(blockCustomers(true)),
+	"/customer/unblock": post(blockCustomers(false)),
+	"/customer/info":    get(customerInfo, "end_user_id"),
+	"/customer/list":    get(listCustomers, "page", "page_size", "search"),
+
+	"/budget/new":      post(newBudget),
+	"/budget/update":   post(updateBudget),
+	"/budget/delete":   post(deleteBudget),
+	"/budget/info":     post(budgetInfo).reading(),
+	"/budget/settings": get(budgetSettings, "budget_id"),
+	"/budget/list":     get(listBudgets),
+}
+
+func init() {
+	for path, op := range operations {
+		if rest, ok := strings.CutPrefix(path, "/customer/"); ok {
+			operations["/end_user/"+rest] = op
+		}
+	}
+}
+
+// Paths returns the paths of the management API, in order, without those that have a key in them.
+func Paths() []string { return slices.Sorted(maps.Keys(operations)) }
+
+// roots begin the paths.
+var roots = []string{"/key/", "/team/", "/user/", "/customer/", "/end_user/", "/budget/", "/v2/"}
+
+// Find returns the operation of a path, and the path as it may be logged: without a key. It is nil where there is none.
+func Find(path string) (op *Operation, logged string) {
+	if !slices.ContainsFunc(roots, func(r string) bool { return strings.HasPrefix(path, r) }) {
+		return nil, ""
+	}
+	if op := operations[path]; op != nil {
+		return op, path
+	}
+	if keyOf(path) != "" {
+		return operations["/key/regenerate"], "/key/regenerate"
+	}
+	return nil, ""
+}
+
+// keyOf returns the key in /key/{key}/regenerate.
+func keyOf(path string) string {
+	key, ok := strings.CutPrefix(path, "/key/")
+	if !ok {
+		return ""
+	}
+	if key, ok = strings.CutSuffix(key, "/regenerate"); !ok || strings.Contains(key, "/") {
+		return ""
+	}
+	return key
+}
+
+// Run does what is asked, if the caller may. Its errors are *llm.Error.
+func (op *Operation) Run(ctx context.Context, c *Call) (any, error) {
+	_, path := Find(c.Path)
+	if refusal := op.admit(c, path); refusal != nil {
+		return nil, refusal
+	}
+	for name, values := range c.Query {
+		if !slices.Contains(op.params, name) {
+			return nil, keys.Invalid(name, "unknown parameter")
+		}
+		if len(values) > 1 {
+			return nil, keys.Invalid(name, "is given more than once")
+		}
+	}
+	if key := keyOf(c.Path); key != "" {
+		c.Fields.SetKey(key)
+	}
+	c.Service = c.Service.As(c.Actor, path)
+	return op.run(ctx, c)
+}
+
+// admit decides whether the caller may ask for an operation at all.
+func (op *Operation) admit(c *Call, path string) *llm.Error {
+	if c.State.Identity.Master {
+		c.all = true
+		return nil
+	}
+	if !c.State.Manages(path, op.reads) && path != "/key/info" {
+		return denied("This API key may not be used for " + path + ": its allowed_routes do not have it")
+	}
+	switch c.State.Type {
+	case keys.TypeManagement:
+		c.all = true
+		return nil
+	case keys.TypeReadOnly:
+		if op.reads {
+			c.all = true
+			return nil
+		}
+		return denied("A key of the type read_only may not be used for " + path)
+	case keys.TypeLLM:
+		if path != "/key/info" {
+			return denied("A key of the type llm_api may not be used for " + path)
+		}
+	}
+	if !op.open {
+		return denied("Only the master key, or a key of the type management, can be used for " + path)
+	}
+	return nil
+}
+
+// noParam is what LiteLLM writes as the parameter of an auth_error: a string, not null.
+const noParam = "None"
+
+func denied(message string) *llm.Error {
+	return &llm.Error{Status: http.StatusForbidden, Type: "auth_error", Param: noParam, Message: "Authentication Error, " + message}
+}
+
+// adminOf reports whether the caller's user is an admin of a team. The team need not be the key's.
+func (c *Call) adminOf(ctx context.Context, team string) (bool, error) {
+	user := c.State.Identity.UserID
+	if team == "" || user == "" {
+		return false, nil
+	}
+	if is, known := c.teams[team]; known {
+		return is, nil
+	}
+	t, err := c.Service.Team(ctx, team)
+	if err != nil {
+		if refusal, ok := err.(*llm.Error); ok && refusal.Status == http.StatusNotFound { //nolint:errorlint // the service returns it as it is
+			err = nil
+		}
+		return false, err
+	}
+	if c.teams == nil {
+		c.teams = make(map[string]bool)
+	}
+	c.teams[team] = t.IsAdmin(user)
+	return c.teams[team], nil
+}
+
+// needTeam refuses a caller who may not manage a team.
+func (c *Call) needTeam(ctx context.Context, team string) error {
+	if c.all {
+		return nil
+	}
+	admin, err := c.adminOf(ctx, team)
+	if err == nil && !admin {
+		err = denied("Only the master key, a key of the type management, or a key of an admin of the team can be used for " + c.Path)
+	}
+	return err
+}
+
+// adminTeams returns the teams of which the caller's user is an admin.
+func (c *Call) adminTeams(ctx context.Context) (list []string, err error) {
+	user := c.State.Identity.UserID
+	if user == "" {
+		return nil, nil
+	}
+	teams, err := c.Service.Teams(ctx)
+	for _, t := range teams {
+		if t.IsAdmin(user) {
+			list = append(list, t.ID)
+		}
+	}
+	return list, err
+}
+
+// spend adds to a row what a scope has spent, and where the limits of its record are.
+func (c *Call) spend(ctx context.Context, row map[string]any, kind limit.Kind, id string, limits func() (*keys.Limits, error)) error {
+	l, err := limits()
+	if err != nil {
+		return c.Service.Refusal(err)
+	}
+	return c.Spend(ctx, row, limit.Scope{Kind: kind, ID: id}, l)
+}
+
+// count reads a whole number of the query.
+func (c *Call) count(name string, standard, most int) (int, error) {
+	value := c.Query.Get(name)
+	if value == "" {
+		return standard, nil
+	}
+	n, err := strconv.Atoi(value)
+	if err != nil || n < 1 || n > most {
+		return 0, keys.Invalid(name, "must be a whole number from 1 to "+strconv.Itoa(most))
+	}
+	return n, nil
+}
+
+// flag reads a yes or no of the query.
+func (c *Call) flag(name string) (bool, error) {
+	switch strings.ToLower(c.Query.Get(name)) {
+	case "":
+		return false, nil
+	case "true", "1":
+		return true, nil
+	case "false", "0":
+		return false, nil
+	}
+	return false, keys.Invalid(name, "must be true or false")
+}
+
+// paging is a page of a list as it was asked for.
+type paging struct{ page, size int }
+
+func (c *Call) paging(sizeName string, size int) (p paging, err error) {
+	if p.page, err = c.count("page", 1, 1<<31-1); err != nil {
+		return p, err
+	}
+	p.size, err = c.count(sizeName, size, 100)
+	return p, err
+}
+
+func (p paging) cut() keys.Page { return keys.Page{From: (p.page - 1) * p.size, Size: p.size} }
+
+func (p paging) pages(total int) int { return (total + p.size - 1) / p.size }
+
+// order reads sort_by and sort_order, which is desc or asc.
+func (c *Call) order(standard string, columns ...string) (keys.Order, error) {
+	o := keys.Order{Field: c.Query.Get("sort_by")}
+	if o.Field != "" && !slices.Contains(columns, o.Field) {
+		return o, keys.Invalid("sort_by", "must be one of "+strings.Join(columns, ", "))
+	}
+	way := c.Query.Get("sort_order")
+	switch strings.ToLower(way) {
+	case "":
+		o.Down = standard == "desc" && o.Field != ""
+	case "asc":
+	case "desc":
+		o.Down = true
+	default:
+		return o, keys.Invalid("sort_order", "must be asc or desc")
+	}
+	return o, nil
+}
