@@ -46,7 +46,8 @@ func (v *visit) withKeys(fn func(ctx context.Context, s *keys.Service) (*content
 		return nil, err
 	}
 	defer release()
-	return fn(v.r.Context(), s)
+	who := keys.Actor{Who: cmp.Or(v.who.KeyAlias, v.who.KeyHash[:min(len(v.who.KeyHash), 12)]), UserID: v.who.UserID}
+	return fn(v.r.Context(), s.As(who, "console"))
 }
 
 // showKeys lists keys, or shows one.
@@ -65,7 +66,7 @@ func showKeys(v *visit) (*content, error) {
 		if err != nil || at < 0 {
 			return nil, refuse(http.StatusBadRequest, "from: write a number that is not negative.")
 		}
-		list, total, err := s.List(ctx, f, at, keysListed)
+		list, total, err := s.List(ctx, f, keys.Order{}, keys.Page{From: at, Size: keysListed})
 		if err != nil {
 			return nil, err
 		}
