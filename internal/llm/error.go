@@ -73,7 +73,7 @@ func WriteError(w http.ResponseWriter, api API, id string, e *Error) error {
 	case Gemini:
 		body = map[string]any{"error": e.with(map[string]any{"code": e.Status, "message": e.Message, "status": geminiStatus(e.Status)})}
 	case Ollama:
-		body = map[string]any{"error": e.Message}
+		body = e.with(map[string]any{"error": e.Message})
 	case Bedrock, Cohere:
 		body = e.with(map[string]any{"message": e.Message})
 	default:
