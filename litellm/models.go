@@ -179,12 +179,20 @@ func (c *converter) modelEntry(entry field) {
 
 // params reads the members of litellm_params and of model_info.
 func (c *converter) params(params, info []field) {
+	for _, m := range params {
+		if m.key == "model_info" && m.isMapping() { // LiteLLM takes it for the deployment's own
+			info = append(m.members(), info...)
+		}
+	}
 	for i, list := range [][]field{params, info} {
 		known := paramRules
 		if i == 1 {
 			known = infoRules
 		}
 		for _, m := range list {
+			if i == 0 && m.key == "model_info" && m.isMapping() {
+				continue
+			}
 			r, ok := known[m.key]
 			switch {
 			case ok:
@@ -225,6 +233,7 @@ func (c *converter) complete(d *deployment, params field) {
 			c.warn(at, "there is no api_key, and "+p.keys[0]+" is not set: the gateway does not start without it")
 		}
 	}
+	c.listPrices(d, at)
 	switch d.prefix {
 	case "azure":
 		if v := c.firstEnv("AZURE_API_VERSION"); v.set() && !d.has("api_version") {
