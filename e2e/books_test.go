@@ -15,6 +15,7 @@ import (
 
 	"github.com/shopspring/decimal"
 	"github.com/stretchr/testify/require"
+	"github.com/tidwall/gjson"
 
 	"github.com/tollgate-llm/tollgate/internal/testkit"
 	"github.com/tollgate-llm/tollgate/internal/testkit/gateway"
@@ -127,7 +128,54 @@ func TestBooksLedgerAndLagoAgree(t *testing.T) {
 	require.Equal(t, ledger.String(), sumOf(t, i.spend("--csv", "--by", "team"), "cost"))
 	require.Equal(t, ledger.String(), sumOf(t, i.spend("--focus"), "BilledCost"))
 	require.Contains(t, i.spend("--by", "team"), ledger.String(), "the total of the table")
+	checkReports(t, i, w, keys, ledger.String(), events)
 	require.Contains(t, i.spend("--margin", "--by", "team"), "7.30")
+}
+
+// checkReports compares LiteLLM's reports with the ledger: the master key sees all, another key its own.
+func checkReports(t *testing.T, i *instance, w *gateway.World, keys []string, all string, calls int) {
+	t.Helper()
+	today := time.Now().UTC()
+	dates := "?start_date=" + today.AddDate(0, 0, -1).Format(time.DateOnly) + "&end_date=" + today.Format(time.DateOnly)
+	get := func(path, key string) gjson.Result {
+		return gjson.Parse(i.Must(http.StatusOK, http.MethodGet, path, key, "").Body)
+	}
+	sum := func(list gjson.Result, member string) string {
+		var sum decimal.Decimal
+		for _, v := range list.Array() {
+			d, err := decimal.NewFromString(v.Get(member).Raw)
+			require.NoError(t, err, list.Raw)
+			sum = sum.Add(d)
+		}
+		return sum.String()
+	}
+	for path, member := range map[string]string{
+		"/spend/logs" + dates: "spend", "/spend/keys": "spend", "/global/spend/logs": "spend", "/global/spend/keys": "total_spend",
+		"/global/spend/models": "total_spend", "/global/spend/provider": "spend", "/global/spend/report" + dates + "&group_by=api_key": "total_cost",
+	} {
+		require.Equal(t, all, sum(get(path, gateway.MasterKey), member), path)
+	}
+	require.Equal(t, all, get("/global/spend", gateway.MasterKey).Get("spend").Raw)
+	require.Equal(t, all, sum(get("/global/spend/report"+dates, gateway.MasterKey).Get("@this.#.teams|@flatten"), "total_spend"))
+	for _, path := range []string{"/user/daily/activity", "/team/daily/activity/aggregated"} {
+		a := get(path+dates, gateway.MasterKey)
+		require.Equal(t, all, a.Get("metadata.total_spend").Raw)
+		require.Equal(t, int64(calls), a.Get("metadata.total_api_requests").Int())
+		require.Equal(t, all, sum(a.Get("results.#.metrics"), "spend"))
+	}
+	for n, key := range keys {
+		own := w.Lago.Billed([]string{gateway.Payer, "sub-2"}[n], "llm", "response_cost")
+		require.Equal(t, own, get("/user/daily/activity"+dates, key).Get("metadata.total_spend").Raw)
+		require.Equal(t, own, get("/global/spend", key).Get("spend").Raw)
+		require.Equal(t, own, sum(get("/global/spend/report"+dates+"&group_by=api_key&api_key="+key, gateway.MasterKey), "total_cost"))
+		require.Eventually(t, func() bool { return get("/key/info", key).Get("info.spend").Raw == own }, 20*time.Second, 20*time.Millisecond, "the key's own spend")
+	}
+	i.Must(http.StatusForbidden, http.MethodGet, "/global/spend/report"+dates+"&api_key="+keys[1], keys[0], "")
+	i.Must(http.StatusBadRequest, http.MethodGet, "/user/daily/activity", keys[0], "")
+	i.Must(http.StatusBadRequest, http.MethodGet, "/user/daily/activity"+dates+"&timezone=60", keys[0], "")
+	i.Must(http.StatusBadRequest, http.MethodGet, "/global/spend?colour=red", keys[0], "")
+	i.Must(http.StatusNotImplemented, http.MethodGet, "/spend/tags", gateway.MasterKey, "")
+	i.Must(http.StatusMethodNotAllowed, http.MethodPost, "/global/spend", gateway.MasterKey, "{}")
 }
 
 // sumOf adds up a column of a CSV.

@@ -156,6 +156,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		return h.refuse(w, r, refusal)
 	}
 	identity := state.Identity
+	if p := h.reportOf(r); p != nil {
+		return h.serveReport(w, r, p, query, identity)
+	}
 	if operation != nil {
 		return h.serveAPI(w, r, operation, query, state)
 	}
