@@ -85,7 +85,7 @@ func withService(v *visit, fn func(ctx context.Context, s *keys.Service) (*done,
 		return nil, err
 	}
 	defer release()
-	return fn(v.r.Context(), s)
+	return fn(v.r.Context(), v.acting(s))
 }
 
 // makeKey makes a key and shows it, once: it is in no notice that a later page could show.

@@ -46,8 +46,12 @@ func (v *visit) withKeys(fn func(ctx context.Context, s *keys.Service) (*content
 		return nil, err
 	}
 	defer release()
-	who := keys.Actor{Who: cmp.Or(v.who.KeyAlias, v.who.KeyHash[:min(len(v.who.KeyHash), 12)]), UserID: v.who.UserID}
-	return fn(v.r.Context(), s.As(who, "console"))
+	return fn(v.r.Context(), v.acting(s))
+}
+
+// acting returns the service with whose changes the audit log names who is signed in.
+func (v *visit) acting(s *keys.Service) *keys.Service {
+	return s.As(keys.Actor{Who: cmp.Or(v.who.KeyAlias, v.who.KeyHash[:min(len(v.who.KeyHash), 12)]), UserID: v.who.UserID}, "console")
 }
 
 // showKeys lists keys, or shows one.

@@ -1,0 +1,229 @@
+package e2e
+
+import (
+	"bytes"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"net/http"
+	"os"
+	"os/exec"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/tollgate-llm/tollgate/internal/manage"
+	"github.com/tollgate-llm/tollgate/internal/testkit"
+	"github.com/tollgate-llm/tollgate/internal/testkit/gateway"
+)
+
+var update = flag.Bool("update", false, "write what the gateway answers now into the goldens")
+
+const manageGolden = "testdata/management.golden"
+
+// volatile are the parts of answers that differ from run to run.
+var volatile = []struct {
+	re *regexp.Regexp
+	to string
+}{
+	{regexp.MustCompile(`"sk-[A-Za-z0-9_-]{22}"`), `"<key>"`},
+	{regexp.MustCompile(`"sk-\.\.\.[A-Za-z0-9_-]{4}"`), `"<key name>"`},
+	{regexp.MustCompile(`"[0-9a-f]{64}"`), `"<hash>"`},
+	{regexp.MustCompile(`"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f-]{22}"`), `"<id>"`},
+	{regexp.MustCompile(`"20\d\d-\d\d-\d\dT[0-9:.]+Z"`), `"<time>"`},
+}
+
+// TestManagementGolden sends the requests of the golden file through a real Caddy, in their order, and compares each answer. A line that begins with `>`
+// is a request: method, path, body. What follows is its answer: the status, and the members that say something.
+func TestManagementGolden(t *testing.T) {
+	g := gateway.Start(t, "", fmt.Sprintf("keyauth {\n store file %s\n master_key %s\n}\nllmroute {\n unmetered\n model m {\n backend mock\n }\n}\n", t.TempDir(), gateway.MasterKey))
+	golden, err := os.ReadFile(manageGolden)
+	require.NoError(t, err)
+	var out strings.Builder
+	asked := make(map[string]bool)
+	for line := range strings.Lines(string(golden)) {
+		request, ok := strings.CutPrefix(strings.TrimSuffix(line, "\n"), "> ")
+		if !ok {
+			continue
+		}
+		method, rest, _ := strings.Cut(request, " ")
+		path, body, _ := strings.Cut(rest, " ")
+		name, _, _ := strings.Cut(path, "?")
+		asked[name] = true
+		a, err := g.Do(method, path, gateway.MasterKey, body)
+		require.NoError(t, err)
+		fmt.Fprintf(&out, "> %s\n%d %s\n\n", request, a.Status, shown(t, a.Body))
+	}
+	if *update {
+		require.NoError(t, os.WriteFile(manageGolden, []byte(out.String()), 0o600))
+		return
+	}
+	require.Equal(t, string(golden), out.String())
+	for _, path := range manage.Paths() {
+		if !strings.HasPrefix(path, "/end_user/") {
+			require.True(t, asked[path], "no request of %s is in the golden file", path)
+		}
+	}
+}
+
+// shown is an answer without what says nothing and what differs from run to run.
+func shown(t *testing.T, body string) string {
+	t.Helper()
+	var v any
+	d := json.NewDecoder(strings.NewReader(body))
+	d.UseNumber()
+	require.NoError(t, d.Decode(&v), body)
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	e.SetIndent("", "  ")
+	require.NoError(t, e.Encode(telling(v)))
+	text := strings.TrimSpace(b.String())
+	for _, p := range volatile {
+		text = p.re.ReplaceAllString(text, p.to)
+	}
+	return text
+}
+
+func telling(v any) any {
+	switch v := v.(type) {
+	case map[string]any:
+		for n, x := range v {
+			switch y := telling(x).(type) {
+			case nil:
+				delete(v, n)
+			case map[string]any:
+				if len(y) == 0 {
+					delete(v, n)
+				}
+			case []any:
+				if len(y) == 0 {
+					delete(v, n)
+				}
+			}
+		}
+	case []any:
+		for i := range v {
+			v[i] = telling(v[i])
+		}
+	}
+	return v
+}
+
+// TestCustomersAreLimited has customers come under limits of their own, of a budget that they name, and of one that their key names; a
+// blocked one is refused. Each change is in force with the next call.
+func TestCustomersAreLimited(t *testing.T) {
+	for name, store := range map[string]string{"file": "file " + t.TempDir(), "redis": "redis " + testkit.Redis(t).Addr} {
+		t.Run(name, func(t *testing.T) {
+			g := gateway.Start(t, "", fmt.Sprintf("keyauth {\n store %s\n master_key %s\n}\nlagobilling {\n spool %s\n}\nllmroute {\n model m {\n backend mock {\n price input 1\n price output 1\n}\n }\n}\n",
+				store, gateway.MasterKey, t.TempDir()))
+			admin := func(path, body string) { t.Helper(); g.Must(200, "POST", path, gateway.MasterKey, body) }
+			key := g.NewKey(`{}`)
+			call := func(customer string) int {
+				a, err := g.Do(http.MethodPost, "/v1/chat/completions", key, `{"model":"m","user":"`+customer+`","messages":[{"role":"user","content":"hi"}]}`)
+				require.NoError(t, err)
+				return a.Status
+			}
+			require.Equal(t, 200, call("free"))
+			admin("/customer/new", `{"user_id":"one","rpm_limit":1}`)
+			require.Equal(t, 200, call("one"))
+			require.Equal(t, 429, call("one"))
+			require.Equal(t, 200, call("free"))
+			admin("/budget/new", `{"budget_id":"tiny","max_budget":0}`)
+			admin("/customer/new", `{"user_id":"two","budget_id":"tiny"}`)
+			require.Equal(t, 422, call("two"))
+			admin("/budget/update", `{"budget_id":"tiny","max_budget":5}`)
+			require.Equal(t, 200, call("two"))
+			g.Must(400, "POST", "/budget/delete", gateway.MasterKey, `{"id":"tiny"}`)
+			admin("/customer/block", `{"user_ids":["two","free"]}`)
+			require.Equal(t, 401, call("two"))
+			require.Equal(t, 401, call("free"), "also one of whom there was no record")
+			admin("/end_user/unblock", `{"user_ids":["two","free"]}`)
+			require.Equal(t, 200, call("two"))
+			require.Equal(t, 200, call("free"))
+			admin("/budget/new", `{"budget_id":"each","rpm_limit":1}`)
+			key = g.NewKey(`{"end_user_budget_id":"each"}`)
+			require.Equal(t, 200, call("three"))
+			require.Equal(t, 429, call("three"))
+			require.Equal(t, 200, call("four"), "each customer for itself")
+		})
+	}
+}
+
+// TestUsersAndMembersAreLimited: rates of a user hold over all its keys, budgets over those without a team; a member's limits are within the team, and
+// those of the team stand for what a member does not have.
+func TestUsersAndMembersAreLimited(t *testing.T) {
+	g := gateway.Start(t, "", fmt.Sprintf("keyauth {\n store file %s\n master_key %s\n}\nlagobilling {\n spool %s\n charge_by key_alias\n}\nllmroute {\n model m {\n backend mock {\n price input 1\n price output 1\n}\n }\n}\n",
+		t.TempDir(), gateway.MasterKey, t.TempDir()))
+	admin := func(path, body string) { t.Helper(); g.Must(200, "POST", path, gateway.MasterKey, body) }
+	call := func(key string) int {
+		a, err := g.Do(http.MethodPost, "/v1/chat/completions", key, gateway.Chat("m", "hi", false))
+		require.NoError(t, err)
+		return a.Status
+	}
+	admin("/user/new", `{"user_id":"ann","max_budget":0,"models":["m"],"auto_create_key":false}`)
+	admin("/team/new", `{"team_id":"red","team_member_rpm_limit":1,"members_with_roles":[{"user_id":"ann","role":"user"},{"user_id":"bob","role":"user"}]}`)
+	personal, inTeam := g.NewKey(`{"user_id":"ann","key_alias":"a"}`), g.NewKey(`{"user_id":"ann","team_id":"red","key_alias":"b"}`)
+	require.Equal(t, 422, call(personal))
+	require.Equal(t, 200, call(inTeam), "the budget is that of the user's own keys")
+	require.Equal(t, 429, call(inTeam), "the team's default for its members")
+	bob := g.NewKey(`{"user_id":"bob","team_id":"red","key_alias":"c"}`)
+	admin("/team/member_update", `{"team_id":"red","user_id":"bob","rpm_limit":2}`)
+	require.Equal(t, []int{200, 200, 429}, []int{call(bob), call(bob), call(bob)}, "bob's own, and not shared with ann")
+	admin("/team/member_update", `{"team_id":"red","user_id":"bob","rpm_limit":100,"allowed_models":["other"]}`)
+	require.Equal(t, 403, call(bob))
+	admin("/user/update", `{"user_id":"ann","max_budget":5,"models":["other"]}`)
+	require.Equal(t, 403, call(personal))
+	admin("/user/update", `{"user_id":"ann","models":null,"rpm_limit":0}`)
+	require.Equal(t, 429, call(personal))
+	admin("/user/delete", `{"user_ids":["ann"]}`)
+	require.Equal(t, 401, call(personal))
+	require.Equal(t, 401, call(inTeam))
+}
+
+// TestAuditLog makes changes by several callers and reads who made them.
+func TestAuditLog(t *testing.T) {
+	g := gateway.Run(t, fmt.Sprintf("keyauth {\n store file %s\n master_key %s\n}\nllmroute {\n unmetered\n model m {\n backend mock\n }\n}\n", t.TempDir(), gateway.MasterKey))
+	made := g.Must(200, "POST", "/key/generate", gateway.MasterKey, `{"key_alias":"boss","key_type":"management"}`)
+	var answer struct{ Key string }
+	require.NoError(t, json.Unmarshal([]byte(made.Body), &answer))
+	g.Must(200, "POST", "/team/new", answer.Key, `{"team_id":"red","max_budget":1}`, "litellm-changed-by", "ann@example.com")
+	g.Must(200, "POST", "/team/update", answer.Key, `{"team_id":"red","max_budget":2}`)
+	g.Must(400, "POST", "/team/update", answer.Key, `{"team_id":"red","max_budget":-2}`)
+	audit := func(args ...string) string {
+		bin, err := gateway.Build()
+		require.NoError(t, err)
+		out, err := exec.Command(bin, append([]string{"tollgate", "audit", "--address", g.Admin}, args...)...).CombinedOutput()
+		require.NoError(t, err, "%s", out)
+		return string(out)
+	}
+	out := audit("--json", "--kind", "team")
+	type change struct {
+		Kind, ID, Change string
+		Before, After    map[string]any
+	}
+	type entry struct {
+		Actor, Action string
+		ChangedBy     string `json:"changed_by"`
+		Changes       []change
+	}
+	var entries []entry
+	for line := range strings.Lines(out) {
+		var e entry
+		require.NoError(t, json.Unmarshal([]byte(line), &e), line)
+		entries = append(entries, e)
+	}
+	require.Len(t, entries, 2, "what was refused changed nothing")
+	require.Equal(t, "boss", entries[0].Actor)
+	require.Equal(t, "ann@example.com", entries[0].ChangedBy)
+	require.Equal(t, "/team/new", entries[0].Action)
+	require.Equal(t, "made", entries[0].Changes[0].Change)
+	require.Equal(t, 1.0, entries[1].Changes[0].Before["max_budget"])
+	require.Equal(t, 2.0, entries[1].Changes[0].After["max_budget"])
+	out = audit()
+	require.Contains(t, out, "master")
+	require.NotContains(t, out, answer.Key[3:])
+	require.NotContains(t, out, keyHash(answer.Key))
+}
