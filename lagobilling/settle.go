@@ -104,9 +104,7 @@ func (m *meter) open(ctx context.Context, c *llm.Call) *llm.Error {
 	err = m.account.Spool().Begin(m.id, *buf)
 	payloads.Put(buf)
 	if err != nil {
-		if logged := m.h.logger.Check(zap.ErrorLevel, "call refused: its usage record cannot be opened"); logged != nil {
-			logged.Write(zap.String("account", m.account.Name()), zap.Error(err))
-		}
+		m.account.Refused(err)
 		return unavailable(err)
 	}
 	m.opened, c.Opened = true, true

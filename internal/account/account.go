@@ -61,6 +61,8 @@ type Account struct {
 
 	operating sync.Mutex // one operator's change at a time
 
+	refused refusals
+
 	accounting sync.RWMutex // with accountant
 	accountant *accountant
 	keeping    sync.Mutex // with books

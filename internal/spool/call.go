@@ -49,6 +49,8 @@ func (s *Spool) admit(n int) error {
 		return ErrClosed
 	case s.o.ReadOnly:
 		return ErrReadOnly
+	case s.lost != nil:
+		return s.lost
 	case s.full(n):
 		return ErrFull
 	case s.fault == nil && s.reserve:
@@ -140,6 +142,9 @@ func (s *Spool) Settle(id ID, payload []byte, deliver bool) error {
 	c := s.open[id]
 	if c == nil || c.opening() || c.settling {
 		return ErrUnknown
+	}
+	if s.lost != nil {
+		return s.lost
 	}
 	c.settling = true
 	s.settling[&d] = struct{}{}

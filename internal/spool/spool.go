@@ -38,6 +38,7 @@ type Spool struct {
 	yield    bool  // its maker must leave the room to a call in flight
 	fault    error // of the last write; nil when it went well
 	failedAt time.Time
+	lost     error // the directory is no longer the one that was opened
 	lastErr  error // shown in Stats
 	writers  int   // appends under way
 	views    map[*view]struct{}
@@ -78,6 +79,9 @@ func Open(o Options) (*Spool, error) {
 		ctx, cancel := context.WithCancel(context.Background())
 		s.stop = cancel
 		s.done.Go(func() { s.maintain(ctx) })
+		if fs, ok := s.o.FS.(present); ok {
+			s.done.Go(func() { s.watch(ctx, fs) })
+		}
 	}
 	return s, nil
 }

@@ -23,7 +23,9 @@ func (s *Spool) Stats() Stats {
 			st.Unread[name] = s.unread(s.cursors[name])
 		}
 	}
-	if s.lastErr != nil {
+	if s.lost != nil {
+		st.Lost, st.LastError = true, s.lost.Error()
+	} else if s.lastErr != nil {
 		st.LastError = s.lastErr.Error()
 	}
 	if l, ok := s.oldestPending(); ok {

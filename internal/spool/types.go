@@ -179,5 +179,6 @@ type Stats struct {
 	Segments                                      int
 	LastError                                     string           // of the last write, or of background work since; empty when it went well
 	Full                                          bool             // new calls are refused for Options.MaxBytes
+	Lost                                          bool             // they are refused as the directory was removed or replaced
 	Unread                                        map[string]int64 // settled records that a consumer has not passed, by its name
 }

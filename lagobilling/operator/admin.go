@@ -102,7 +102,9 @@ type Status struct {
 	OldestAge   int64                `json:"oldest_pending_seconds"`
 	Bytes       int64                `json:"spool_bytes"`
 	Full        bool                 `json:"spool_full,omitempty"`
-	Drains      int64                `json:"drains"` // answers that are read on after their client hung up
+	Lost        bool                 `json:"spool_lost,omitempty"`    // its directory was removed or replaced
+	Refused     int64                `json:"refused_calls,omitempty"` // calls refused because their records could not be opened
+	Drains      int64                `json:"drains"`                  // answers that are read on after their client hung up
 	LastError   string               `json:"last_error,omitempty"`
 	Offline     bool                 `json:"offline,omitempty"`    // read from the spool, without an instance
 	AdoptedBy   string               `json:"adopted_by,omitempty"` // the spool that has what is unfinished here
@@ -115,7 +117,7 @@ func spoolStatus(sp *spool.Spool, now time.Time) Status {
 	st := sp.Stats()
 	out := Status{
 		Open: st.Open, Pending: st.Pending, Rejected: st.Rejected, Interrupted: st.Interrupted, Finished: st.Finished,
-		Bytes: st.Bytes, Full: st.Full, LastError: st.LastError,
+		Bytes: st.Bytes, Full: st.Full, Lost: st.Lost, LastError: st.LastError,
 	}
 	if !st.Oldest.IsZero() {
 		out.OldestAge = max(0, int64(now.Sub(st.Oldest)/time.Second))
@@ -128,6 +130,7 @@ func StatusOf(a *account.Account, now time.Time) Status {
 	out := spoolStatus(a.Spool(), now)
 	lago := a.Settings().APIBase
 	out.Account, out.Spool, out.Lago, out.Drains = a.Name(), a.Dir(), lago, a.Drains()
+	out.Refused = a.RefusedCalls()
 	d := a.DeliveryStatus()
 	out.Delivered = d.Results[delivery.Accepted] + d.Results[delivery.Duplicate]
 	if out.LastError == "" {
