@@ -91,6 +91,7 @@ const (
 	wrong       = "WRONGLY BILLED"              // the tokens, the money, the payer
 	unnamed     = "NOT BILLED WITHOUT A REASON" //
 	otherBytes  = "SENT WITH OTHER BYTES"       // an event is not what was frozen in its record
+	spent       = "SPENT WRONGLY"               // the spend that keys show is not the sum of their bills
 	misbehaved  = "MISBEHAVED"                  // what the fakes found to complain of
 	shownOfEach = 10
 )
@@ -136,6 +137,7 @@ func audit(w *world, calls []*call, ledger []*entry, rep *report) {
 	a.records(ledger)
 	a.providerCalls()
 	a.events()
+	a.spend(ledger)
 	for _, v := range append(w.provider.Violations(), w.lago.Violations()...) {
 		a.problem(misbehaved, "%s", v)
 	}
@@ -338,5 +340,35 @@ func (a *auditor) events() {
 	sum, ok := new(big.Rat).SetString(a.w.lago.Billed("", code, "response_cost"))
 	if !ok || sum.Cmp(&a.rep.lago) != 0 {
 		a.problem(wrong, "Lago bills %s, the records %s", usd(sum), usd(&a.rep.lago))
+	}
+}
+
+// spend compares what each key is shown to have spent with the sum of its records, to the last digit. Records are counted
+// within moments of their settlement.
+func (a *auditor) spend(ledger []*entry) {
+	want := make(map[string]*big.Rat)
+	for _, payer := range payers {
+		want[payer] = new(big.Rat)
+	}
+	for _, e := range ledger {
+		if e.Cost != "" && want[e.Payer] != nil {
+			cost, ok := new(big.Rat).SetString(e.Cost)
+			require.True(a.w.t, ok, e.Cost)
+			want[e.Payer].Add(want[e.Payer], cost)
+		}
+	}
+	deadline := time.Now().Add(20 * time.Second)
+	for payer, sum := range want {
+		shown := new(big.Rat)
+		for {
+			if shown = a.w.spent(payer); shown.Cmp(sum) == 0 {
+				break
+			}
+			if time.Now().After(deadline) {
+				a.problem(spent, "the key of %s shows %s, its records come to %s", payer, shown.FloatString(15), sum.FloatString(15))
+				break
+			}
+			wait(20 * time.Millisecond)
+		}
 	}
 }

@@ -201,10 +201,31 @@ func (w *world) awaitCertificate() {
 	}, time.Minute, 20*time.Millisecond)
 }
 
+// limits are those of each key: calls are admitted by them, and come to none.
+const limits = `"max_budget":1000000,"budget_duration":"1d","tpm_limit":1000000000000,"rpm_limit":1000000000,"max_parallel_requests":1000000`
+
+// spent returns what a payer's key is shown to have spent.
+func (w *world) spent(payer string) *big.Rat {
+	req, err := http.NewRequestWithContext(context.Background(), http.MethodGet, "http://127.0.0.1:"+w.plain+"/key/info?key="+w.keys[payer], nil)
+	require.NoError(w.t, err)
+	req.Header.Set("Authorization", "Bearer "+masterKey)
+	b, err := body(req)
+	require.NoError(w.t, err)
+	var row struct {
+		Info struct {
+			Spend json.Number `json:"spend"`
+		} `json:"info"`
+	}
+	require.NoError(w.t, json.Unmarshal(b, &row))
+	spend, ok := new(big.Rat).SetString(row.Info.Spend.String())
+	require.True(w.t, ok, string(b))
+	return spend
+}
+
 // newKey makes a key whose team is the payer.
 func (w *world) newKey(payer string) string {
 	req, err := http.NewRequestWithContext(context.Background(), http.MethodPost, "http://127.0.0.1:"+w.plain+"/key/generate",
-		strings.NewReader(`{"team_id":"`+payer+`"}`))
+		strings.NewReader(`{"team_id":"`+payer+`",`+limits+`}`))
 	require.NoError(w.t, err)
 	req.Header.Set("Authorization", "Bearer "+masterKey)
 	b, err := body(req)

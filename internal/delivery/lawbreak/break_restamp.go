@@ -7,4 +7,5 @@ const (
 	SettleFirst   = true
 	SendIdentical = false
 	SortRefusals  = true
+	CountOnce     = true
 )

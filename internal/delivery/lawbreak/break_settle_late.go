@@ -7,4 +7,5 @@ const (
 	SettleFirst   = false
 	SendIdentical = true
 	SortRefusals  = true
+	CountOnce     = true
 )
