@@ -2,11 +2,14 @@ package console
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"time"
 
+	"github.com/tollgate-llm/tollgate/app/operator"
 	"github.com/tollgate-llm/tollgate/internal/audit"
-	"github.com/tollgate-llm/tollgate/lagobilling/operator"
+	"github.com/tollgate-llm/tollgate/internal/keys"
+	billing "github.com/tollgate-llm/tollgate/lagobilling/operator"
 )
 
 // auditTime bounds an audit, which asks Lago.
@@ -22,6 +25,7 @@ func showAudit(v *visit) (*content, error) {
 	page := &content{Sections: []section{{Forms: []form{
 		{Title: "Would Lago accept calls and not bill them?", Action: root + "audit/check", Button: "Check"},
 		{Title: "Has Lago what the ledger has?", Action: root + "audit/reconcile", Button: "Reconcile"},
+		{Title: "Who changed keys and teams?", Action: root + "audit/log", Button: "Audit log"},
 	}}}}
 	ctx, cancel := context.WithTimeout(v.r.Context(), auditTime)
 	defer cancel()
@@ -30,15 +34,21 @@ func showAudit(v *visit) (*content, error) {
 	case "":
 		return page, nil
 	case "check":
-		list, err := operator.Check(ctx, a.Name(), quiet)
+		list, err := billing.Check(ctx, a.Name(), quiet)
 		if err != nil {
 			return nil, err
 		}
 		for i := range list.Accounts {
 			page.Sections = append(page.Sections, findings(&list.Accounts[i]))
 		}
+	case "log":
+		s, err := v.auditLog(ctx)
+		if err != nil {
+			return nil, err
+		}
+		page.Sections = append(page.Sections, s)
 	case "reconcile":
-		report, err := operator.Reconcile(ctx, a.Name(), audit.Query{Lag: audit.DefaultLag}, quiet)
+		report, err := billing.Reconcile(ctx, a.Name(), audit.Query{Lag: audit.DefaultLag}, quiet)
 		if err != nil {
 			return nil, err
 		}
@@ -47,6 +57,43 @@ func showAudit(v *visit) (*content, error) {
 		return nil, noPage()
 	}
 	return page, nil
+}
+
+// auditLog shows the latest changes of keys, teams and the like.
+func (v *visit) auditLog(ctx context.Context) (section, error) {
+	s, release, err := v.site.keys.Service(ctx)
+	if err != nil {
+		return section{}, err
+	}
+	defer release()
+	var last []*keys.AuditEntry
+	total := 0
+	err = s.Audit(ctx, keys.AuditFilter{}, func(e *keys.AuditEntry) error {
+		total++
+		if last = append(last, e); len(last) > maxListed {
+			last = last[1:]
+		}
+		return nil
+	})
+	if err != nil {
+		return section{}, err
+	}
+	t := &table{
+		Caption: operator.Counted(total, "change") + ", the latest first", Empty: "Nothing was changed.",
+		Head: []string{"Time", "By", "Action", "Changes"},
+	}
+	for _, e := range slices.Backward(last) {
+		var changed []string
+		for _, c := range e.Changes {
+			changed = append(changed, c.Kind+" "+c.ID+" "+c.What)
+		}
+		by := e.Actor
+		if e.Behalf != "" {
+			by += ", as it states for " + e.Behalf
+		}
+		t.Rows = append(t.Rows, []cell{moment(e.At), orDash(by), orDash(e.Action), orDash(strings.Join(changed, "; "))})
+	}
+	return section{Title: "Audit log", Table: t}, nil
 }
 
 func findings(r *audit.CheckReport) section {

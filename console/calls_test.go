@@ -3,6 +3,7 @@ package console_test
 import (
 	"bytes"
 	"compress/gzip"
+	"math/big"
 	"net/http"
 	"net/url"
 	"regexp"
@@ -64,6 +65,54 @@ func TestAnOrdinaryKeySeesItsOwn(t *testing.T) {
 			}
 		}
 	}
+}
+
+// TestSpend compares what the page, its file and the command's answer have.
+func TestSpend(t *testing.T) {
+	g := start(t, "console")
+	blue := g.NewKey(`{"team_id":"blue","key_alias":"=blue"}`)
+	red := g.NewKey(`{"team_id":"red","key_alias":"red-key"}`)
+	for range 3 {
+		call(t, g, blue)
+	}
+	call(t, g, red)
+	total, one := new(big.Rat), new(big.Rat)
+	for _, l := range g.Ledger() {
+		cost, ok := new(big.Rat).SetString(l.Cost)
+		require.True(t, ok)
+		total.Add(total, cost)
+		one = cost
+	}
+	exact := func(r *big.Rat) string { return strings.TrimRight(strings.TrimRight(r.FloatString(15), "0"), ".") }
+
+	b := open(t, g)
+	b.signIn(gateway.MasterKey)
+	page := b.page("/console/spend?by=key_alias&each=total")
+	require.Contains(t, page, "Cost in all $"+exact(total)+", calls 4")
+	require.Contains(t, page, "<svg")
+	require.Contains(t, page, "<title>red-key: $"+exact(one)+"</title>")
+	file := b.page("/console/spend/csv?by=key_alias&each=total")
+	require.Contains(t, file, "red-key,1,")
+	require.Contains(t, file, "'=blue,3,", "no cell is a formula")
+	for _, query := range []string{"by=", "by=model", "by=team&each=month&span=12+months", "by=payer&span=7+days"} {
+		require.Contains(t, b.page("/console/spend?"+query), "Cost in all $"+exact(total), query)
+	}
+	status, _ := b.get("/console/spend?by=nothing-known")
+	require.Equal(t, http.StatusBadRequest, status)
+
+	// A customer has its own.
+	b = open(t, g)
+	b.signIn(red)
+	for _, query := range []string{"", "by=model&each=total", "by="} {
+		page = b.page("/console/spend?" + query)
+		require.Contains(t, page, "Cost in all $"+exact(one)+", calls 1")
+		require.NotContains(t, page, "markup")
+	}
+	for _, query := range []string{"by=key_alias", "by=team", "by=backend"} {
+		status, _ = b.get("/console/spend?" + query)
+		require.Equal(t, http.StatusBadRequest, status)
+	}
+	require.Contains(t, b.page("/console/key"), "<dd>"+exact(one)+"</dd>", "what limits count is the same")
 }
 
 // TestReadOnlyKeys sign in to see everything and change nothing; management keys change too.

@@ -1,6 +1,7 @@
 package console
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"maps"
@@ -78,14 +79,15 @@ func asFields(body map[string]any) (keys.Fields, error) {
 	return fields, nil
 }
 
-// withService makes a change of keys.
+// withService makes a change of keys. The audit log names the key of the session and the change.
 func withService(v *visit, fn func(ctx context.Context, s *keys.Service) (*done, error)) (*done, error) {
 	s, release, err := v.site.keys.Service(v.r.Context())
 	if err != nil {
 		return nil, err
 	}
 	defer release()
-	return fn(v.r.Context(), v.acting(s))
+	who := keys.Actor{Who: cmp.Or(v.who.KeyAlias, v.who.KeyHash[:min(len(v.who.KeyHash), 12)]), UserID: v.who.UserID}
+	return fn(v.r.Context(), s.As(who, "console "+v.r.PostForm.Get("do")))
 }
 
 // makeKey makes a key and shows it, once: it is in no notice that a later page could show.
@@ -99,7 +101,10 @@ func makeKey(v *visit, f url.Values) (*done, error) {
 		if err != nil {
 			return nil, err
 		}
-		page := v.keyPage(k)
+		page, err := v.keyPage(ctx, k)
+		if err != nil { // the key is made, and would be lost
+			page = &content{Title: "Key " + k.Name}
+		}
 		page.Sections = append([]section{{Secret: plain}}, page.Sections...)
 		return &done{page: page}, nil
 	})

@@ -46,12 +46,7 @@ func (v *visit) withKeys(fn func(ctx context.Context, s *keys.Service) (*content
 		return nil, err
 	}
 	defer release()
-	return fn(v.r.Context(), v.acting(s))
-}
-
-// acting returns the service with whose changes the audit log names who is signed in.
-func (v *visit) acting(s *keys.Service) *keys.Service {
-	return s.As(keys.Actor{Who: cmp.Or(v.who.KeyAlias, v.who.KeyHash[:min(len(v.who.KeyHash), 12)]), UserID: v.who.UserID}, "console")
+	return fn(v.r.Context(), s)
 }
 
 // showKeys lists keys, or shows one.
@@ -62,7 +57,7 @@ func showKeys(v *visit) (*content, error) {
 			if err != nil {
 				return nil, err
 			}
-			return v.keyPage(k), nil
+			return v.keyPage(ctx, k)
 		}
 		asked := v.r.URL.Query()
 		f := keys.Filter{KeyAlias: asked.Get("alias"), TeamID: asked.Get("team"), UserID: asked.Get("user")}
@@ -175,13 +170,17 @@ func keyFacts(k *keys.Key) []fact {
 }
 
 // keyPage shows one key, and what may be changed of it.
-func (v *visit) keyPage(k *keys.Key) *content {
+func (v *visit) keyPage(ctx context.Context, k *keys.Key) (*content, error) {
+	spent, err := v.keySpent(ctx, k)
+	if err != nil {
+		return nil, err
+	}
 	id := []field{{Name: "id", Value: k.Short()}}
 	page := &content{Title: "Key " + k.Name, Sections: []section{{Facts: append(keyFacts(k),
 		fact{"Hash begins", text(k.Short())},
-		fact{"Its calls", link("search", root+"calls?"+url.Values{"by": {k.Short()}, "since": {"all"}}.Encode())})}}}
+		fact{"Its calls", link("search", root+"calls?"+url.Values{"by": {k.Short()}, "since": {"all"}}.Encode())})}, spent}}
 	if v.role < manages {
-		return page
+		return page, nil
 	}
 	block := form{Action: root + "keys", Do: "block-key", Button: "Block", Danger: true, Hidden: id}
 	if k.Blocked {
@@ -189,7 +188,7 @@ func (v *visit) keyPage(k *keys.Key) *content {
 	}
 	limits := form{Action: root + "keys", Do: "limit-key", Button: "Set limits", Hidden: id, Fields: withValues(limitFields, k.Extra)}
 	page.Sections = append(page.Sections, section{Title: "Change", Forms: []form{block, limits}})
-	return page
+	return page, nil
 }
 
 // showOwnKey shows the key that is signed in.
@@ -199,6 +198,10 @@ func showOwnKey(v *visit) (*content, error) {
 		if err != nil {
 			return nil, err
 		}
-		return &content{Sections: []section{{Facts: keyFacts(k)}}}, nil
+		spent, err := v.keySpent(ctx, k)
+		if err != nil {
+			return nil, err
+		}
+		return &content{Sections: []section{{Facts: keyFacts(k)}, spent}}, nil
 	})
 }

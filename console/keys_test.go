@@ -67,6 +67,10 @@ func TestKeysAndTeams(t *testing.T) {
 		require.Equal(t, http.StatusBadRequest, status, body)
 		require.Contains(t, body, fault[1])
 	}
+	log := b.page("/console/audit/log")
+	require.Contains(t, log, "console make-key")
+	require.Contains(t, log, "key "+short+" changed")
+
 	shown := 0
 	for _, seen := range b.seen {
 		require.NotContains(t, seen, gateway.MasterKey)

@@ -27,6 +27,7 @@ type section struct {
 	Alarms []string
 	Secret string // shown once
 	Facts  []fact
+	Chart  *chart
 	Table  *table
 	Blocks []string // texts that are shown byte by byte
 	Forms  []form

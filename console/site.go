@@ -4,12 +4,15 @@ import (
 	"context"
 	"net/http"
 	"net/url"
+	"time"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/tollgate-llm/tollgate/internal/account"
 	"github.com/tollgate-llm/tollgate/internal/keys"
+	"github.com/tollgate-llm/tollgate/internal/limit"
 	"github.com/tollgate-llm/tollgate/internal/llm"
+	"github.com/tollgate-llm/tollgate/internal/price"
 	"github.com/tollgate-llm/tollgate/internal/tariff"
 )
 
@@ -17,6 +20,7 @@ import (
 type keyHolder interface {
 	Identify(ctx context.Context, sum keys.Digest) (*llm.Identity, *llm.Error)
 	Service(ctx context.Context) (s *keys.Service, release func(), err error)
+	Spent(ctx context.Context, scope limit.Scope, l *keys.Limits, now time.Time) (totals map[string]price.Amount, states []limit.State, err error)
 }
 
 // biller is what the console needs of a site's lagobilling.

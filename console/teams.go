@@ -8,6 +8,7 @@ import (
 
 	"github.com/tollgate-llm/tollgate/app/operator"
 	"github.com/tollgate-llm/tollgate/internal/keys"
+	"github.com/tollgate-llm/tollgate/internal/limit"
 )
 
 // showTeams lists teams, or shows the one that the parameter id names.
@@ -18,7 +19,7 @@ func showTeams(v *visit) (*content, error) {
 			if err != nil {
 				return nil, err
 			}
-			return v.teamPage(t), nil
+			return v.teamPage(ctx, t)
 		}
 		teams, err := s.Teams(ctx)
 		if err != nil {
@@ -60,15 +61,20 @@ func teamState(t *keys.Team) string {
 	return "active"
 }
 
-func (v *visit) teamPage(t *keys.Team) *content {
+func (v *visit) teamPage(ctx context.Context, t *keys.Team) (*content, error) {
+	l, err := t.Limits()
+	spent, err := v.spentSection(ctx, limit.Scope{Kind: limit.Team, ID: t.ID}, l, err)
+	if err != nil {
+		return nil, err
+	}
 	list := []fact{{"Id", text(t.ID)}, {"State", text(teamState(t))}}
 	list = facts(list, "Alias", t.Alias)
 	list = append(list, fact{"Models", text(cmp.Or(strings.Join(t.Models, ", "), "all"))},
 		fact{"Limits", orDash(limitText(t.Limits()))}, fact{"Made", moment(t.CreatedAt)}, fact{"Changed", moment(t.UpdatedAt)},
 		fact{"Its keys", link("list", root+"keys?"+url.Values{"team": {t.ID}}.Encode())})
-	page := &content{Title: "Team " + cmp.Or(t.Alias, t.ID), Sections: []section{{Facts: list}}}
+	page := &content{Title: "Team " + cmp.Or(t.Alias, t.ID), Sections: []section{{Facts: list}, spent}}
 	if v.role < manages || t.Deleting {
-		return page
+		return page, nil
 	}
 	id := []field{{Name: "team_id", Value: t.ID}}
 	block := form{Action: root + "teams", Do: "block-team", Button: "Block", Danger: true, Hidden: id}
@@ -77,5 +83,5 @@ func (v *visit) teamPage(t *keys.Team) *content {
 	}
 	limits := form{Action: root + "teams", Do: "limit-team", Button: "Set limits", Hidden: id, Fields: withValues(limitFields, t.Extra)}
 	page.Sections = append(page.Sections, section{Title: "Change", Forms: []form{block, limits}})
-	return page
+	return page, nil
 }

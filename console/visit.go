@@ -3,6 +3,7 @@ package console
 import (
 	"bytes"
 	"crypto/subtle"
+	"encoding/json"
 	"errors"
 	"net/http"
 	"strconv"
@@ -43,6 +44,7 @@ func init() {
 	pages = []pageDef{
 		{name: "now", title: "Now", role: reads, show: showNow},
 		{name: "calls", title: "Calls", role: own, show: showCalls},
+		{name: "spend", title: "Spend", role: own, show: showSpend},
 		{name: "decide", title: "To decide", role: reads, show: showDecide},
 		{name: "keys", title: "Keys", role: reads, show: showKeys},
 		{name: "teams", title: "Teams", role: reads, show: showTeams},
@@ -140,7 +142,7 @@ func (v *visit) identify() error {
 	return nil
 }
 
-// roleOf returns what a key may do here, by its key_type.
+// roleOf returns what a key may do here, by its key_type. One that is restricted to some routes sees what is its own.
 func (v *visit) roleOf(id *llm.Identity) (role, error) {
 	if id.Master {
 		return manages, nil
@@ -154,10 +156,21 @@ func (v *visit) roleOf(id *llm.Identity) (role, error) {
 	if err != nil {
 		return own, err
 	}
-	switch string(k.Extra["key_type"]) {
-	case `"management"`:
+	var kind string
+	var routes []string
+	for name, to := range map[string]any{"key_type": &kind, "allowed_routes": &routes} {
+		if raw := k.Extra[name]; raw != nil {
+			if err := json.Unmarshal(raw, to); err != nil {
+				return own, err
+			}
+		}
+	}
+	switch {
+	case len(routes) > 0: // it may do some of what its type may; the console is all of it
+		return own, nil
+	case kind == keys.TypeManagement:
 		return manages, nil
-	case `"read_only"`:
+	case kind == keys.TypeReadOnly:
 		return reads, nil
 	}
 	return own, nil
@@ -174,6 +187,9 @@ func (v *visit) show() error {
 		}
 		v.name = p.name
 		c, err := p.show(v)
+		if errors.Is(err, errSent) {
+			return nil
+		}
 		if err != nil {
 			return err
 		}

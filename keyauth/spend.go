@@ -15,6 +15,29 @@ import (
 // spendTimeout bounds reading what was spent.
 const spendTimeout = 5 * time.Second
 
+// Spent returns what a scope has spent of all time, by the names of package books, and the state of each of its limits.
+func (h *Handler) Spent(
+	ctx context.Context, scope limit.Scope, l *keys.Limits, now time.Time,
+) (totals map[string]price.Amount, states []limit.State, err error) {
+	ctx, cancel := context.WithTimeout(ctx, spendTimeout)
+	defer cancel()
+	keeper, release, err := h.limits.Acquire(ctx)
+	if err != nil {
+		return nil, nil, limitsAway(err)
+	}
+	defer release()
+	all, err := keeper.Totals(ctx, books.Spend(scope))
+	if err != nil {
+		return nil, nil, limitsAway(err)
+	}
+	if list := l.Of(nil, scope, nil, now); len(list) > 0 {
+		if states, err = keeper.Status(ctx, list...); err != nil {
+			return nil, nil, limitsAway(err)
+		}
+	}
+	return all[0], states, nil
+}
+
 // showSpend puts into a row what a scope has spent and where its limits are:
 //
 //	spend            of the budget's window under way, or of all time where there is no max_budget
@@ -26,30 +49,16 @@ const spendTimeout = 5 * time.Second
 //
 // What LiteLLM had counted before an import is part of the first two.
 func (h *Handler) showSpend(ctx context.Context, row map[string]any, scope limit.Scope, l *keys.Limits, now time.Time) error {
-	ctx, cancel := context.WithTimeout(ctx, spendTimeout)
-	defer cancel()
-	keeper, release, err := h.limits.Acquire(ctx)
+	totals, states, err := h.Spent(ctx, scope, l, now)
 	if err != nil {
-		return limitsAway(err)
+		return err
 	}
-	defer release()
-	totals, err := keeper.Totals(ctx, books.Spend(scope))
-	if err != nil {
-		return limitsAway(err)
-	}
-	list := l.Of(nil, scope, nil, now)
-	var states []limit.State
-	if len(list) > 0 {
-		if states, err = keeper.Status(ctx, list...); err != nil {
-			return limitsAway(err)
-		}
-	}
-	spend := totals[0][books.Cost]
+	spend := totals[books.Cost]
 	if err := addTo(row, "total_spend", spend, row["spend"]); err != nil {
 		return err
 	}
 	byModel := make(map[string]json.Number)
-	for field, amount := range totals[0] {
+	for field, amount := range totals {
 		if model, ok := strings.CutPrefix(field, books.CostOf("")); ok {
 			byModel[model] = number(amount)
 		}
