@@ -11,6 +11,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/tollgate-llm/tollgate/app/setting"
+	"github.com/tollgate-llm/tollgate/internal/price"
 	"github.com/tollgate-llm/tollgate/internal/tariff"
 )
 
@@ -50,7 +51,9 @@ func parseCaddyfile(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 //		on_disconnect auto|cancel|drain <longest>
 //		max_drains    <count>
 //		unpriced      allow|reject
-//		prices        <file>
+//		prices        <file or URL>
+//		prices_refresh    <duration>
+//		prices_max_change <factor>
 //		markup        [<provider>] <percent>
 //		discount      [<provider>] <percent>
 //	}
@@ -104,6 +107,7 @@ func (h *Handler) subdirective(name string, args []string) error {
 		"payer_check": &h.PayerCheck, "token_counts": &h.TokenCounts, "spool": &h.Spool,
 		"spool_max": &h.SpoolMax, "durability": &h.Durability, "retain": &h.Retain, "interrupted": &h.Interrupted,
 		"late": &h.Late, "max_drains": &h.MaxDrains, "unpriced": &h.Unpriced, "prices": &h.Prices,
+		"prices_refresh": &h.PricesRefresh, "prices_max_change": &h.PricesMaxChange,
 	}
 	if to, ok := plain[name]; ok {
 		if len(args) != 1 {
@@ -220,6 +224,17 @@ func checkValue(name, value string) error {
 	case "charge_by":
 		_, err = parsePayerRules(value)
 		return err
+	case "prices_refresh":
+		_, err = setting.Duration(name, value, 0, shortestRefresh, longestRefresh)
+		return err
+	case "prices_max_change":
+		_, err = setting.Int(name, value, 0, leastMaxChange, mostMaxChange)
+		return err
+	case "prices":
+		if pricesByURL(value) {
+			return price.CheckFeedURL(value)
+		}
+		return nil
 	case "missing_payer default":
 		return printable(name, value)
 	case "on_disconnect drain":

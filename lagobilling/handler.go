@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -114,8 +115,15 @@ type Handler struct {
 	// before it is forwarded. Default: allow; with events `cost`, reject.
 	Unpriced string `json:"unpriced,omitempty"`
 
-	// A file of prices that are laid over the built-in ones, in the format of docs/prices.md or in LiteLLM's.
+	// A file of prices, or an http or https URL of one, that are laid over the built-in ones, in the format of docs/prices.md or in LiteLLM's.
 	Prices string `json:"prices,omitempty"`
+
+	// How often prices are fetched from a URL, from 1s to 720h. Default: 1h.
+	PricesRefresh string `json:"prices_refresh,omitempty"`
+
+	// The factor by which a price may rise or fall from one fetched document to the next, from 2 to 1000000; one that changes a price by more
+	// is refused. Default: 10.
+	PricesMaxChange string `json:"prices_max_change,omitempty"`
 
 	// The state of the files that the Caddyfile names in placeholders and in `prices`, as its adapter saw them: with it a changed file is a
 	// changed configuration, which a reload does not skip. It has no other effect.
@@ -135,6 +143,8 @@ type Handler struct {
 	drain        time.Duration
 	rejectPrice  bool
 	tariff       *tariff.Tariff
+	feed         *app.Ref[*price.Feed]       // nil where prices are not fetched
+	views        *atomic.Pointer[pricedView] // the latest of current
 	app          *app.App
 	account      *app.Ref[*account.Account]
 	logger       *zap.Logger
@@ -192,6 +202,9 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 			h.keepBooks(a)
 			a.Use(inForce.list)
 		})
+	if err := h.useFeed(); err != nil {
+		return err
+	}
 	h.app.OnHealth(h.account.Key(), h.health)
 	return nil
 }
@@ -279,6 +292,9 @@ func (h *Handler) loadPrices() (*price.Table, error) {
 	if err != nil {
 		return nil, err
 	}
+	if pricesByURL(name) {
+		return price.Default(), nil // until the app starts and fetches them
+	}
 	f, err := os.Open(name) //nolint:gosec // the operator names the file
 	if err != nil {
 		return nil, fmt.Errorf("prices: %w", err)
@@ -311,6 +327,10 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		return endpoint.Refuse(w, r, unavailable(err))
 	}
 	defer release()
+	h, err = h.current(ctx)
+	if err != nil {
+		return endpoint.Refuse(w, r, unavailable(err))
+	}
 	m := newMeter(h, account, call, w, r)
 	defer m.finish()
 	err = next.ServeHTTP(m, m.attach(ctx, r))

@@ -13,4 +13,11 @@ func (h *Handler) HoldAccount(ctx context.Context) (a *account.Account, release 
 }
 
 // Tariff returns what the handler's calls are billed by.
-func (h *Handler) Tariff() *tariff.Tariff { return h.tariff }
+func (h *Handler) Tariff() *tariff.Tariff {
+	if h.views != nil {
+		if v := h.views.Load(); v != nil {
+			return v.handler.tariff
+		}
+	}
+	return h.tariff
+}

@@ -25,6 +25,7 @@ type callMetrics struct {
 	duration  *prometheus.HistogramVec
 	unpriced  *prometheus.CounterVec
 	events    *prometheus.CounterVec
+	prices    *prometheus.CounterVec
 	unsettled prometheus.Counter
 
 	mu     sync.RWMutex
@@ -57,6 +58,7 @@ func newCallMetrics() *callMetrics {
 		tokens:    counter("tokens_total", "Quantities used, by disjoint kind.", "model", "backend", "outcome", "kind"),
 		cost:      counter("cost_usd_total", "Cost in USD as billed. The ledger holds the exact amounts.", call...),
 		unpriced:  counter("unpriced_total", "Calls served without a price.", "model", "backend"),
+		prices:    counter("price_updates_total", "Looks at a price document by URL, by what came of them.", "result"),
 		events:    counter("lago_events_total", "Events by what came of them at Lago.", "result"),
 		firstByte: histogram("time_to_first_token_seconds", "Time until the first byte of the answer's body.", []float64{.05, .1, .25, .5, 1, 2, 4, 8, 16, 32, 64}),
 		duration:  histogram("request_duration_seconds", "Time until a call was settled.", []float64{.1, .25, .5, 1, 2, 4, 8, 16, 32, 64, 128, 256, 512}),
@@ -71,7 +73,7 @@ func newCallMetrics() *callMetrics {
 func registerMetrics(registry *prometheus.Registry) error {
 	m := theMetrics
 	for _, c := range []prometheus.Collector{
-		m.requests, m.tokens, m.cost, m.firstByte, m.duration, m.unpriced, m.events, m.unsettled, spoolCollector{},
+		m.requests, m.tokens, m.cost, m.firstByte, m.duration, m.unpriced, m.events, m.prices, m.unsettled, spoolCollector{},
 	} {
 		if err := registry.Register(c); err != nil {
 			if _, twice := errors.AsType[prometheus.AlreadyRegisteredError](err); !twice {

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -67,7 +68,11 @@ func (in *instance) walk(v any) error {
 			return in.addRoutes(v)
 		case "lagobilling":
 			if file, _ := v["prices"].(string); file != "" {
-				in.files = append(in.files, caddy.NewReplacer().ReplaceKnown(file, ""))
+				file = caddy.NewReplacer().ReplaceKnown(file, "")
+				if price.CheckFeedURL(file) == nil { // what the instance fetched last, where it has its data directory here
+					file = price.FeedCache(filepath.Join(caddy.AppDataDir(), "tollgate", "prices"), file)
+				}
+				in.files = append(in.files, file)
 			}
 			return nil
 		}

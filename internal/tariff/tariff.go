@@ -51,6 +51,13 @@ func New(c Config) (*Tariff, error) {
 	return t, err
 }
 
+// With returns the tariff with other price data.
+func (t *Tariff) With(prices *price.Table) *Tariff {
+	now := *t
+	now.prices = prices
+	return &now
+}
+
 // factor returns what a cost at that provider is multiplied with.
 func (t *Tariff) factor(provider string) factor {
 	if f, ok := t.factors[provider]; ok {
