@@ -37,6 +37,7 @@ type App struct {
 	mu      sync.Mutex
 	refs    []*lease
 	shared  sync.Map
+	counted bool // among those that run
 	started chan struct{}
 	failed  chan struct{} // closed when it will not start
 	wait    time.Duration // how long Acquire waits for the start
@@ -114,6 +115,8 @@ func (a *App) Start() error {
 		l.entry.apply(l)
 	}
 	collect(a.percent, a.log)
+	running.Add(1)
+	a.counted = true
 	close(a.started)
 	return nil
 }
@@ -133,18 +136,29 @@ func (a *App) Cleanup() error {
 		close(a.failed) // it never came to run
 	}
 	var errs []error
-	exiting := caddy.Exiting()
+	exiting, reload := caddy.Exiting(), running.Load() > 0
+	if a.counted {
+		a.counted = false
+		reload = running.Add(-1) > 0
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), quitPatience)
 	defer cancel()
 	for _, l := range a.refs {
 		if l.held {
 			l.entry.retract(l)
 			l.held = false
+			if reload && !exiting {
+				errs = append(errs, l.entry.outlive(a.log))
+				continue
+			}
 			if exiting {
 				l.entry.quit()
 			}
 			errs = append(errs, l.entry.release())
 		}
+	}
+	if !reload || exiting {
+		endLingering(ctx)
 	}
 	for _, l := range a.refs {
 		if exiting {
@@ -230,6 +244,7 @@ type entry struct {
 	refs        int
 	closed      chan struct{} // closed when res was
 	settings    []*lease      // of the configurations in force, oldest first
+	lingers     *lingering    // no configuration has it, and it has work to finish
 	releaseFunc func()
 }
 

@@ -11,6 +11,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/tollgate-llm/tollgate/internal/testkit"
 	"github.com/tollgate-llm/tollgate/internal/testkit/gateway"
 )
 
@@ -51,4 +52,46 @@ func TestSpoolRemoved(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, 1, strings.Count(string(text), "calls are refused"))
 	require.Equal(t, 1, strings.Count(string(text), "its directory was removed or replaced\"")+strings.Count(string(text), `"msg":"spool"`))
+}
+
+// TestSpoolMoved reloads with another spool, and with another account, while Lago is down: the old one is delivered to its end, is
+// seen until then, and the gauges have one series for each account.
+func TestSpoolMoved(t *testing.T) {
+	for name, change := range map[string]func(string) string{
+		"moved": func(c string) string { return strings.Replace(c, "/first", "/second", 1) },
+		"renamed": func(c string) string {
+			return strings.Replace(strings.Replace(c, "/first", "/second", 1), "charge_by", "account other\ncharge_by", 1)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := gateway.NewWorld(t, testkit.LagoOptions{})
+			w.Gateway = gateway.Start(t, "\tservers {\n\t\tmetrics\n\t}", w.Directives(filepath.Join(t.TempDir(), "first"), ""))
+			key := w.NewKey(`{"team_id":"` + gateway.Payer + `"}`)
+			w.Lago.Always(func(*testkit.LagoCall) testkit.LagoFault { return testkit.FaultStatus(503, "") })
+			call := func() {
+				w.Must(http.StatusOK, http.MethodPost, "/v1/chat/completions", key, gateway.Chat("gpt-4o", "tokens=in:1,out:1", false))
+			}
+			call()
+			w.Caddyfile = change(w.Caddyfile)
+			w.Load()
+			http.DefaultClient.CloseIdleConnections() // those of the server before
+			w.AwaitAnswer()
+			call()
+			state := w.Billing()
+			require.Contains(t, state, "/first\"", "the old spool is seen as long as it has records")
+			require.Contains(t, state, "/second\"")
+			metrics, err := (&gateway.Gateway{T: t, Addr: w.Admin}).Do(http.MethodGet, "/metrics", "", "")
+			require.NoError(t, err)
+			require.Equal(t, http.StatusOK, metrics.Status, metrics.Body)
+			if name == "moved" {
+				require.Contains(t, metrics.Body, `caddy_tollgate_spool_records{account="default",state="pending"} 2`, "both spools are the account's")
+			} else {
+				require.Contains(t, metrics.Body, `caddy_tollgate_spool_records{account="default",state="pending"} 1`)
+				require.Contains(t, metrics.Body, `caddy_tollgate_spool_records{account="other",state="pending"} 1`)
+			}
+			w.Lago.Always(nil)
+			w.Settled(2)
+			require.Eventually(t, func() bool { return !strings.Contains(w.Billing(), "/first\"") }, 20*time.Second, 10*time.Millisecond)
+		})
+	}
 }

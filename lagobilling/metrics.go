@@ -12,6 +12,7 @@ import (
 	"github.com/tollgate-llm/tollgate/app"
 	"github.com/tollgate-llm/tollgate/internal/account"
 	"github.com/tollgate-llm/tollgate/internal/llm"
+	"github.com/tollgate-llm/tollgate/internal/spool"
 	"github.com/tollgate-llm/tollgate/internal/usage"
 )
 
@@ -177,29 +178,38 @@ func (spoolCollector) Describe(ch chan<- *prometheus.Desc) {
 	ch <- spoolBytes
 }
 
-// Collect sends the figures of every open spool.
+// Collect sends the figures of every open spool. An account that a reload has moved has two until the old one is delivered: they
+// are one series, as the account is what the label names.
 func (spoolCollector) Collect(ch chan<- prometheus.Metric) {
 	now := time.Now()
-	seen := make(map[string]bool)
+	accounts := make(map[string]spool.Stats)
 	app.Each(func(_ string, a *account.Account) {
-		if seen[a.Name()] { // the same name stands on two spools for the moment of a reload that moves it
-			return
+		st, before := a.Spool().Stats(), accounts[a.Name()]
+		if st.Oldest.IsZero() || !before.Oldest.IsZero() && before.Oldest.Before(st.Oldest) {
+			st.Oldest = before.Oldest
 		}
-		seen[a.Name()] = true
-		st := a.Spool().Stats()
+		st.Open += before.Open
+		st.Interrupted += before.Interrupted
+		st.Pending += before.Pending
+		st.Rejected += before.Rejected
+		st.Finished += before.Finished
+		st.Bytes += before.Bytes
+		accounts[a.Name()] = st
+	})
+	for name, st := range accounts {
 		gauge := func(desc *prometheus.Desc, v float64, labels ...string) {
 			ch <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, v, labels...)
 		}
-		gauge(spoolRecords, float64(st.Open), a.Name(), "open")
-		gauge(spoolRecords, float64(st.Interrupted), a.Name(), "interrupted")
-		gauge(spoolRecords, float64(st.Pending), a.Name(), "pending")
-		gauge(spoolRecords, float64(st.Rejected), a.Name(), "rejected")
-		gauge(spoolRecords, float64(st.Finished), a.Name(), "finished")
+		gauge(spoolRecords, float64(st.Open), name, "open")
+		gauge(spoolRecords, float64(st.Interrupted), name, "interrupted")
+		gauge(spoolRecords, float64(st.Pending), name, "pending")
+		gauge(spoolRecords, float64(st.Rejected), name, "rejected")
+		gauge(spoolRecords, float64(st.Finished), name, "finished")
 		oldest := 0.0
 		if !st.Oldest.IsZero() {
 			oldest = max(0, now.Sub(st.Oldest).Seconds())
 		}
-		gauge(spoolOldest, oldest, a.Name())
-		gauge(spoolBytes, float64(st.Bytes), a.Name())
-	})
+		gauge(spoolOldest, oldest, name)
+		gauge(spoolBytes, float64(st.Bytes), name)
+	}
 }

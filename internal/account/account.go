@@ -252,6 +252,13 @@ func (a *Account) AddDrain() { a.drains.Add(1) }
 // ReleaseDrain gives a slot back, or ends what AddDrain counted.
 func (a *Account) ReleaseDrain() { a.drains.Add(-1) }
 
+// Busy reports whether calls are under way, or records wait for Lago: a reload that takes the account out of the configuration, moves
+// its spool or renames it leaves it open for so long.
+func (a *Account) Busy() bool {
+	st := a.spool.Stats()
+	return st.Open > 0 || a.delivers.Load() && st.Pending > 0
+}
+
 // Quit ends the calls under way: their upstreams are cancelled, and each is settled with what it used until then.
 func (a *Account) Quit() { a.endCalls() }
 

@@ -1,0 +1,85 @@
+package app
+
+import (
+	"context"
+	"sync/atomic"
+	"time"
+
+	"go.uber.org/zap"
+)
+
+// Worker is a Resource that may have work to finish when a reload takes it out of the configuration, such as a spool with records to
+// deliver. It stays open, with its last settings, until Busy returns false, a configuration has it again, or the last configuration
+// stops.
+type Worker interface {
+	Resource
+	Busy() bool
+}
+
+// lookEvery is how often a Worker is asked whether it has finished.
+const lookEvery = 100 * time.Millisecond
+
+// running counts the apps that have started and were not cleaned up: a Cleanup beside another one is that of a reload.
+var running atomic.Int32
+
+// lingering is a Worker that no configuration has any more.
+type lingering struct{ stop, done chan struct{} }
+
+// outlive drops a configuration's reference to the entry, or, if nothing but work that is left keeps it, hands the reference to a
+// goroutine that waits for the end of that work.
+func (e *entry) outlive(log *zap.Logger) error {
+	e.mu.Lock()
+	w, ok := e.res.(Worker)
+	if !ok || len(e.settings) > 0 || e.lingers != nil || !w.Busy() {
+		e.mu.Unlock()
+		return e.release()
+	}
+	l := &lingering{make(chan struct{}), make(chan struct{})}
+	e.lingers = l
+	e.mu.Unlock()
+	log.Warn("it is no longer in the configuration, but has work to finish: it stays open until then", zap.String("resource", e.key))
+	go func() {
+		defer close(l.done)
+		l.await(w)
+		err := e.release()
+		e.mu.Lock()
+		if e.lingers == l {
+			e.lingers = nil
+		}
+		e.mu.Unlock()
+		log.Info("it is no longer in the configuration and was closed", zap.String("resource", e.key), zap.Error(err))
+	}()
+	return nil
+}
+
+func (l *lingering) await(w Worker) {
+	tick := time.NewTicker(lookEvery)
+	defer tick.Stop()
+	for w.Busy() {
+		select {
+		case <-tick.C:
+		case <-l.stop:
+			return
+		}
+	}
+}
+
+// endLingering closes what has outlived its configuration: no configuration is left. What is not finished is on disk.
+func endLingering(ctx context.Context) {
+	pool.Lock()
+	defer pool.Unlock()
+	for _, e := range pool.entries {
+		e.mu.Lock()
+		l := e.lingers
+		e.lingers = nil
+		e.mu.Unlock()
+		if l == nil {
+			continue
+		}
+		close(l.stop)
+		select {
+		case <-l.done:
+		case <-ctx.Done():
+		}
+	}
+}
