@@ -53,15 +53,21 @@ func (i *instance) spendRows(args ...string) (rows []spendRow) {
 }
 
 // TestBooksLedgerAndLagoAgree sends mixed traffic through an instance that is killed in between: the books, whatever they are
-// split by, the ledger and Lago have the same sums, to the last digit.
+// split by, the ledger and Lago have the same sums, to the last digit. In Redis every instance answers for all.
 func TestBooksLedgerAndLagoAgree(t *testing.T) {
+	for _, store := range []string{"redis", "file"} {
+		t.Run(store, func(t *testing.T) { booksAgree(t, store) })
+	}
+}
+
+func booksAgree(t *testing.T, store string) {
 	w := gateway.NewWorld(t, testkit.LagoOptions{})
 	w.Lago.AddSubscription(testkit.LagoSubscription{ExternalID: "sub-2"})
-	spool := t.TempDir()
-	start := func() *instance {
+	spool, keyDir := t.TempDir(), t.TempDir()
+	start := func(spool string) *instance {
 		i := prepare(t, w, spool)
 		file := filepath.Join(t.TempDir(), "Caddyfile")
-		i.Caddyfile = gateway.Site(i.Addr, i.Admin, "", w.Routed(spool, "markup 7.3\ninterrupted estimate", fmt.Sprintf(`
+		directives := w.Routed(spool, "markup 7.3\ninterrupted estimate", fmt.Sprintf(`
 		model gpt-4o {
 			backend openai %[1]s/v1 {
 				api_key %[2]s
@@ -77,14 +83,18 @@ func TestBooksLedgerAndLagoAgree(t *testing.T) {
 				price cache_write_5m 3.75
 				price output 15
 			}
-		}`, w.Provider.URL, gateway.ProviderKey)))
+		}`, w.Provider.URL, gateway.ProviderKey))
+		if store == "file" {
+			directives = strings.Replace(directives, "store redis "+w.Redis.Addr, "store file "+keyDir, 1)
+		}
+		i.Caddyfile = gateway.Site(i.Addr, i.Admin, "", directives)
 		require.NoError(t, os.WriteFile(file, []byte(i.Caddyfile), 0o600))
 		i.cmd.Args[3] = file
 		i.start()
 		i.AwaitAnswer()
 		return i
 	}
-	i := start()
+	i := start(spool)
 	keys := []string{i.NewKey(`{"team_id":"` + gateway.Payer + `"}`), i.NewKey(`{"team_id":"sub-2"}`)}
 	n := 0
 	traffic := func(calls int) {
@@ -97,7 +107,7 @@ func TestBooksLedgerAndLagoAgree(t *testing.T) {
 	}
 	traffic(20)
 	i.kill()
-	i = start()
+	i = start(spool)
 	traffic(10)
 	w.Gateway = i.Gateway
 	events := 2 * n
@@ -129,6 +139,9 @@ func TestBooksLedgerAndLagoAgree(t *testing.T) {
 	require.Equal(t, ledger.String(), sumOf(t, i.spend("--focus"), "BilledCost"))
 	require.Contains(t, i.spend("--by", "team"), ledger.String(), "the total of the table")
 	checkReports(t, i, w, keys, ledger.String(), events)
+	if store == "redis" {
+		require.Equal(t, ledger.String(), start(t.TempDir()).spendRows()[0].Cost.String(), "another instance")
+	}
 	require.Contains(t, i.spend("--margin", "--by", "team"), "7.30")
 }
 

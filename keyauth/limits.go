@@ -7,6 +7,8 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/redis/go-redis/v9"
+
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/tollgate-llm/tollgate/app"
@@ -14,6 +16,7 @@ import (
 	"github.com/tollgate-llm/tollgate/app/setting"
 	"github.com/tollgate-llm/tollgate/internal/keystore"
 	"github.com/tollgate-llm/tollgate/internal/limit"
+	"github.com/tollgate-llm/tollgate/internal/spend"
 )
 
 // LimitsConfig holds settings of limits. The limits themselves are in the records of keys and teams, and what is spent is kept
@@ -78,16 +81,22 @@ func (c *StoreConfig) limits() (limits.Config, error) {
 	}
 	name := redisName(options, secret)
 	current := secretOf(name)
+	connect := func() redis.UniversalClient {
+		logRedis()
+		current.CompareAndSwap(nil, secret)
+		return keystore.NewClient(*options, func() (string, string) {
+			s := current.Load()
+			return s.username, s.password
+		})
+	}
 	return limits.Config{
 		Name: name,
 		Open: func() (limit.Store, io.Closer, error) {
-			logRedis()
-			current.CompareAndSwap(nil, secret)
-			client := keystore.NewClient(*options, func() (string, string) {
-				s := current.Load()
-				return s.username, s.password
-			})
+			client := connect()
 			return limit.NewRedis(client, options.Prefix), client, nil
+		},
+		Books: func(account string, o spend.Options) (*spend.Book, error) {
+			return spend.NewRedis(connect(), options.Prefix, account, o), nil
 		},
 		Configure: func() { current.Store(secret) },
 	}, nil

@@ -107,12 +107,11 @@ func asError(err error) *llm.Error {
 	}
 	e := &llm.Error{Status: http.StatusInternalServerError, Type: "internal_server_error", Message: "the books cannot be read: see the gateway's log", Err: err}
 	if api, ok := errors.AsType[caddy.APIError](err); ok {
-		e.Status, e.Message = api.HTTPStatus, api.Err.Error()
-		switch {
+		switch e.Status = api.HTTPStatus; {
 		case e.Status == http.StatusServiceUnavailable:
-			e.Type = "service_unavailable"
+			e.Type, e.Message = "service_unavailable", "the books cannot be read at the moment; try again later"
 		case e.Status < http.StatusInternalServerError:
-			e.Type = "invalid_request_error"
+			e.Type, e.Message = "invalid_request_error", api.Err.Error()
 		}
 	}
 	return e

@@ -195,11 +195,14 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	logger, fallback, inForce := h.logger, h.tariff, tariffsOf(h, s.Name)
 	h.account = app.Use(h.app, "lagobilling "+s.Dir,
 		func() (*account.Account, error) {
-			return account.Open(s, fallback, account.Options{Logger: logger, OnResult: theMetrics.delivered, Exiting: caddy.Exiting})
+			return account.Open(s, fallback, account.Options{
+				Logger: logger, OnResult: theMetrics.delivered, Exiting: caddy.Exiting, Spend: h.spendStore(s.Name),
+			})
 		},
 		func(a *account.Account) {
 			a.Configure(s)
 			h.keepBooks(a)
+			a.KeepSpend(h.spendStore(s.Name))
 			a.Use(inForce.list)
 		})
 	if err := h.useFeed(); err != nil {

@@ -6,6 +6,7 @@ import (
 	"github.com/tollgate-llm/tollgate/app"
 	"github.com/tollgate-llm/tollgate/app/limits"
 	"github.com/tollgate-llm/tollgate/internal/account"
+	"github.com/tollgate-llm/tollgate/internal/spend"
 	"github.com/tollgate-llm/tollgate/internal/tariff"
 )
 
@@ -51,4 +52,16 @@ func (h *Handler) keepBooks(a *account.Account) {
 		return
 	}
 	keeper.Expect(a.Keep(name, keeper, release))
+}
+
+// spendStore says where the account's books are kept: where limits are, if instances share that, or beside the spool.
+func (h *Handler) spendStore(name string) account.SpendStore {
+	place, open := limits.Books(h.app)
+	if open == nil {
+		return account.SpendStore{}
+	}
+	return account.SpendStore{
+		Name: place, AtOnce: spend.RedisBatchSize,
+		Open: func(o spend.Options) (*spend.Book, error) { return open(name, o) },
+	}
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/tollgate-llm/tollgate/app"
 	"github.com/tollgate-llm/tollgate/internal/limit"
 	"github.com/tollgate-llm/tollgate/internal/llm"
+	"github.com/tollgate-llm/tollgate/internal/spend"
 )
 
 // Config says where limits and totals are kept.
@@ -24,6 +25,8 @@ type Config struct {
 	Deny bool
 	// Open opens the store. What it needs besides is closed after it; nil where there is nothing.
 	Open func() (limit.Store, io.Closer, error)
+	// Books opens the books of an account in the same place; nil where they are kept beside the account's spool.
+	Books func(account string, o spend.Options) (*spend.Book, error)
 	// Configure applies settings of a configuration to the live store; may be nil.
 	Configure func()
 	// File says that the store is a file of this process alone, which knows what was spent only when all records are counted.
@@ -96,6 +99,18 @@ func Hold(a *app.App) (k *Keeper, name string, release func(), ok bool) {
 	}
 	k, release, ok = app.Hold[*Keeper](c.key)
 	return k, c.key, release, ok
+}
+
+// Books returns how to open the books of an account where the configuration keeps limits, and the name of that place; nil where
+// they are kept beside the account's spool. To be called once the configuration is whole.
+func Books(a *app.App) (name string, open func(account string, o spend.Options) (*spend.Book, error)) {
+	c := of(a)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.config == nil || c.config.Books == nil {
+		return "", nil
+	}
+	return c.config.Name, c.config.Books
 }
 
 func open(c *Config) (*Keeper, error) {

@@ -83,7 +83,7 @@ func asRefusal(err error) error {
 	case errors.Is(err, account.ErrBooksBehind):
 		return operator.Refuse(http.StatusServiceUnavailable, "%w", err)
 	}
-	return err
+	return operator.Refuse(http.StatusServiceUnavailable, "the books cannot be read: %w", err)
 }
 
 // groups returns the values of a row's columns.

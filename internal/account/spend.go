@@ -1,6 +1,7 @@
 package account
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -27,6 +28,8 @@ type SpendStore struct {
 	Name string
 	// Open opens the books.
 	Open func(o spend.Options) (*spend.Book, error)
+	// AtOnce is how many records are applied at once. Default: spend.BatchSize.
+	AtOnce int
 	// EndUsers keeps end users apart.
 	EndUsers bool
 }
@@ -60,7 +63,7 @@ func (a *Account) KeepSpend(s SpendStore) {
 		a.logger.Error("spend cannot be added to the books; it is tried again", zap.Error(err))
 	}}
 	b.consumer = books.Follow(a.spool, b, books.Options{
-		Name: spend.ConsumerName, AtOnce: spend.BatchSize, Linger: spendLinger, OnFault: b.onFault,
+		Name: spend.ConsumerName, AtOnce: cmp.Or(s.AtOnce, spend.BatchSize), Linger: spendLinger, OnFault: b.onFault,
 		OnLoss: func(l books.Loss) {
 			a.logger.Warn("the books lack records that they had: those that are still there are added again",
 				zap.String("spool", l.Spool), zap.Uint64("had", l.Had), zap.Uint64("has", l.Has), zap.Time("from", l.Oldest))

@@ -7,11 +7,13 @@ import (
 	"testing"
 	"time"
 
+	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
 
 	"github.com/tollgate-llm/tollgate/internal/price"
 	"github.com/tollgate-llm/tollgate/internal/record"
 	"github.com/tollgate-llm/tollgate/internal/spool"
+	"github.com/tollgate-llm/tollgate/internal/testkit"
 	"github.com/tollgate-llm/tollgate/internal/usage"
 )
 
@@ -169,6 +171,12 @@ func stores(t *testing.T, test func(t *testing.T, open func() *Book)) {
 			require.NoError(t, err)
 			t.Cleanup(func() { require.NoError(t, b.Close()) })
 			return b
+		})
+	})
+	t.Run("redis", func(t *testing.T) {
+		addr := testkit.Redis(t).Addr
+		test(t, func() *Book {
+			return NewRedis(redis.NewClient(&redis.Options{Addr: addr, MaxRetries: -1}), "tollgate:", "main", o)
 		})
 	})
 }
