@@ -82,6 +82,11 @@ func name(b *body.Body, ep *endpoint.Endpoint, named string) *llm.Error {
 			return invalid("model", "the body names another model than the path: leave it out of the body")
 		}
 		b.ModelName = named
+		for _, inner := range b.InnerModels {
+			if ep.API == llm.Gemini && strings.TrimPrefix(inner, provider.GeminiModels) != named {
+				return invalid("requests", "one of the requests names another model than the path: leave it out")
+			}
+		}
 	}
 	if strayed(b.ModelName) {
 		return invalid("model", "the model's name has . or .. between its slashes")

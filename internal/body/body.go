@@ -39,7 +39,10 @@ type Body struct {
 	N             int64  // `n`, or Gemini's candidateCount
 	// MaxOutput is the largest of max_tokens, max_completion_tokens, max_output_tokens, Gemini's maxOutputTokens and
 	// Bedrock's maxTokens.
-	MaxOutput     int64
+	MaxOutput int64
+	// Inner are the values of `model` in the elements of `requests`, quotes included, and InnerModels what they name.
+	Inner         []Span
+	InnerModels   []string
 	Background    bool             // `background`, or xAI's `deferred`: the answer comes later
 	Others        []llm.OtherModel // other models that the body makes the provider run
 	Reasoning     bool             // it asks the model to reason

@@ -11,8 +11,8 @@ import (
 // Payload is a body as it goes upstream: stretches of the client's bytes with what was spliced in between. Unless a rest
 // follows that is still to come, it is never changed once made, so that several readers may read it at once.
 type Payload struct {
-	parts [7][]byte
-	n     int
+	parts [][]byte
+	space [7][]byte // for the parts of most bodies
 	size  int64
 	rest  *Rest
 }
@@ -28,6 +28,8 @@ type Change struct {
 	// Model is the model that the body is to name. Empty: what it names stays. Where the body names none it takes the place of
 	// an anthropic_version, which is how Vertex AI's calls differ from Anthropic's own, unless Version is set.
 	Model string
+	// Inner is the model that each of the body's requests is to name that names one. Empty: what they name stays.
+	Inner string
 	// NoModel takes the member out that names the model.
 	NoModel bool
 	// Usage turns stream_options.include_usage on.
@@ -76,6 +78,11 @@ func (b *Body) Changed(c Change) *Payload {
 	default:
 		add(`"model":` + quote(c.Model))
 	}
+	for i, s := range b.Inner {
+		if c.Inner != "" && c.Inner != b.InnerModels[i] {
+			edits = append(edits, edit{s, quote(c.Inner)})
+		}
+	}
 	if version {
 		add(`"anthropic_version":` + quote(c.Version))
 	}
@@ -95,6 +102,7 @@ func (b *Body) Changed(c Change) *Payload {
 	}
 	slices.SortFunc(edits, func(a, b edit) int { return cmp.Or(a.span.Start-b.span.Start, a.span.End-b.span.End) })
 	p := &Payload{rest: b.rest}
+	p.parts = p.space[:0]
 	from := 0
 	for _, e := range edits {
 		p.add(b.Data[from:e.span.Start])
@@ -147,8 +155,7 @@ func firstNonSpace(data []byte, at int) int {
 
 func (p *Payload) add(part []byte) {
 	if len(part) > 0 {
-		p.parts[p.n] = part
-		p.n++
+		p.parts = append(p.parts, part)
 		p.size += int64(len(part))
 	}
 }
@@ -180,10 +187,10 @@ func (p *Payload) Whole() bool { return p.rest == nil }
 // Bytes returns what is at hand as one slice, which must not be changed: all of it, unless a rest is to come. It copies
 // only where something was spliced in.
 func (p *Payload) Bytes() []byte {
-	if p.n == 1 {
+	if len(p.parts) == 1 {
 		return p.parts[0]
 	}
-	return slices.Concat(p.parts[:p.n]...)
+	return slices.Concat(p.parts...)
 }
 
 // maxJoined is up to which length a payload is copied to be in one piece.
@@ -193,7 +200,7 @@ const maxJoined = 64 << 10
 // that net/http knows to be in memory: a request's header and body then go in one write over HTTP/1, but net/http says that
 // they were written while it still holds a request that is shorter than its buffer.
 func (p *Payload) Reader(oneWrite bool) io.ReadCloser {
-	if oneWrite && p.Whole() && (p.n == 1 || p.size <= maxJoined) {
+	if oneWrite && p.Whole() && (len(p.parts) == 1 || p.size <= maxJoined) {
 		return io.NopCloser(bytes.NewReader(p.Bytes()))
 	}
 	return &reader{payload: p}
@@ -207,7 +214,7 @@ type reader struct {
 
 func (r *reader) Read(buf []byte) (int, error) {
 	n := 0
-	for r.part < r.payload.n {
+	for r.part < len(r.payload.parts) {
 		if n == len(buf) {
 			return n, nil
 		}

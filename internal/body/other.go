@@ -12,16 +12,20 @@ import (
 // maxOthers is how many other models a body may name.
 const maxOthers = 32
 
+// maxRequests is how many requests within a body may name their model.
+const maxRequests = 1000
+
 // kind is how a member holds the names of other models.
 type kind uint8
 
 const (
-	noModel kind = iota // it holds none
-	names               // a name, a list of names, or a list of objects with a name
-	choice              // any value lets the provider choose another model
-	tools               // a list of objects with names in them or in their settings
-	anyDeep             // names at any depth
-	fields              // an object with members as the body itself has
+	noModel  kind = iota // it holds none
+	names                // a name, a list of names, or a list of objects with a name
+	choice               // any value lets the provider choose another model
+	tools                // a list of objects with names in them or in their settings
+	anyDeep              // names at any depth
+	fields               // an object with members as the body itself has
+	requests             // a list of requests that each name their model: Gemini's batchEmbedContents
 )
 
 // otherMembers are the members by which the APIs served here run another model:
@@ -56,6 +60,7 @@ var otherMembers = []struct {
 	{"provider_options", anyDeep},
 	{"providerOptions", anyDeep},
 	{"additionalModelRequestFields", fields},
+	{"requests", requests},
 }
 
 // chosenTools are tools whose model the provider chooses where they name none.
@@ -107,6 +112,11 @@ func (p *parser) other(raw []byte, depth int) error {
 		return p.tools(member, depth)
 	case anyDeep:
 		return p.modelsWithin(member, depth)
+	case requests:
+		if p.peek() != '[' {
+			return p.value(depth)
+		}
+		return p.elements(depth, p.request)
 	case fields:
 		if p.peek() != '{' {
 			return p.value(depth)
@@ -125,6 +135,37 @@ func (p *parser) other(raw []byte, depth int) error {
 		}
 		return err
 	}
+}
+
+// request takes an element of `requests`, which may name its model.
+func (p *parser) request(depth int) error {
+	if p.peek() != '{' {
+		return p.value(depth)
+	}
+	found := false
+	return p.object(depth+1, func(raw []byte, nameAt, depth int) error {
+		if !sameFolded(plainName(raw), "model") {
+			return p.value(depth)
+		}
+		if found || string(plainName(raw)) != "model" {
+			return p.failAt(nameAt, "requests", `the member "model" must stand once in each of the requests, in lower case`)
+		}
+		found = true
+		at := p.at
+		if p.peek() != '"' {
+			return p.fail("a model's name is expected")
+		}
+		text, _, err := p.str(true)
+		if err != nil {
+			return err
+		}
+		if len(p.body.Inner) == maxRequests {
+			return p.failAt(at, "requests", "more than "+strconv.Itoa(maxRequests)+" requests name their model")
+		}
+		p.body.Inner = append(p.body.Inner, Span{at, p.at})
+		p.body.InnerModels = append(p.body.InnerModels, string(plainName(text)))
+		return nil
+	})
 }
 
 // reasoningMembers ask a model to reason: reasoning_effort of chat completions, reasoning of the Responses API and OpenRouter's,

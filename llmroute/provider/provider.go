@@ -194,15 +194,23 @@ func (s *Server) Change(c *Call) body.Change {
 	if c.Endpoint.API == llm.Anthropic { // called in Vertex AI's form, whose bodies name no model
 		return body.Change{Model: c.Upstream}
 	}
-	if c.Body.BodyModel == "" {
-		return body.Change{}
+	// The body may name the model of the path once more, and so may each of its requests.
+	change := body.Change{}
+	if c.Body.BodyModel != "" {
+		change.Model = likeGemini(c.Body.BodyModel, c.Upstream)
 	}
-	// The body names the model of the path once more.
-	name, kind := c.Upstream, ""
-	if strings.HasPrefix(c.Body.BodyModel, GeminiModels) {
-		kind = GeminiModels
+	if len(c.Body.InnerModels) > 0 {
+		change.Inner = likeGemini(c.Body.InnerModels[0], c.Upstream)
 	}
-	return body.Change{Model: kind + name}
+	return change
+}
+
+// likeGemini returns a name in the form of another one, with what Gemini has before names or without.
+func likeGemini(like, name string) string {
+	if strings.HasPrefix(like, GeminiModels) {
+		return GeminiModels + name
+	}
+	return name
 }
 
 // Escape returns the name of a model as one segment of a path.
