@@ -264,6 +264,11 @@ func ownAPIs() []providerCase {
 			uri: models + ":streamGenerateContent?alt=sse", upstream: vertex, answer: "gemini/stream usage after the finish", in: 9, out: 3,
 		},
 		{
+			name: "vertex in OpenAI's API", model: "vertex", path: "/v1/chat/completions", body: `{"model":"MODEL","messages":[]}`,
+			sent: `{"model":"google/gemini-2.5-flash","messages":[]}`, uri: "/v1/projects/my-project/locations/us-central1/endpoints/openapi/chat/completions",
+			upstream: vertex, answer: "openai_chat/json", in: 9, out: 12,
+		},
+		{
 			name: "vertex claude", model: "vertex-path", path: "/v1/messages", headers: beta, body: `{ "model":"MODEL", "max_tokens":5}`,
 			uri: claudes + "claude-up@20250514:rawPredict", sent: `{ "anthropic_version":"vertex-2023-10-16", "max_tokens":5}`,
 			upstream: claude(vertex), answer: "anthropic_messages/json", in: 1325, out: 15,

@@ -167,7 +167,7 @@ func (c *converter) modelEntry(entry field) {
 	}
 	d.prefix = prefix
 	c.params(members, info.members())
-	c.complete(d, params)
+	c.complete(d, params, sent)
 	if sent != public.text {
 		d.model = word{sent, upstream}
 	}
@@ -206,8 +206,8 @@ func (c *converter) params(params, info []field) {
 	}
 }
 
-// complete fills in what LiteLLM takes from the environment.
-func (c *converter) complete(d *deployment, params field) {
+// complete fills in what LiteLLM takes from the environment. sent is the name sent upstream, empty where it is not known.
+func (c *converter) complete(d *deployment, params field, sent string) {
 	p := providers[d.prefix]
 	at := params.get("model")
 	given := d.base.set()
@@ -256,6 +256,8 @@ func (c *converter) complete(d *deployment, params field) {
 	switch {
 	case p.compat != "" && !d.base.set():
 		c.warn(at, "calls to chat/completions go to the provider's own API in OpenAI's manner, as nothing is translated here; its native API is served as well")
+	case p.preset == "bedrock" && strings.Contains(sent, "openai."), p.preset == "vertex" && !strings.HasPrefix(sent, "claude"):
+		c.warn(at, "calls to chat/completions go to the cloud's own API in OpenAI's manner, as nothing is translated here; its native API is served as well")
 	case p.preset == "bedrock" || p.preset == "vertex" || p.compat != "":
 		c.warn(at, "the model is served by the provider's own API: calls to chat/completions are not translated here, and are refused")
 	}
@@ -295,7 +297,7 @@ func (c *converter) everyProvider(d *deployment, public word, params, info field
 		one := &deployment{at: d.at, prefix: prefix, mode: d.mode}
 		c.entry = one
 		c.params(params.members(), info.members())
-		c.complete(one, params)
+		c.complete(one, params, sent)
 		if sent != name {
 			one.model = word{sent, params.get("model")}
 		}

@@ -45,6 +45,14 @@ func (e *entry) target(backend int, name string) *llm.Target {
 	return e.model.Backends[backend].target(e.pattern, name)
 }
 
+// upstream returns the name that the backend of that index gets of a model.
+func (e *entry) upstream(backend int, name string) string {
+	if e.targets != nil {
+		return e.targets[backend].Upstream
+	}
+	return e.model.Backends[backend].upstreamModel(e.pattern, name)
+}
+
 // modelID names the backend of that index to clients.
 func (e *entry) modelID(backend int) string { return e.pattern + "/" + e.model.Backends[backend].name }
 

@@ -131,10 +131,10 @@ func (b *Backend) offers(api llm.API, pattern, name string) bool {
 	if b.server.Mock {
 		return api == llm.OpenAI || api == llm.Anthropic
 	}
-	if !b.server.Speaks(api) {
+	upstream := b.upstreamModel(pattern, name)
+	if !b.server.Offers(api, upstream) {
 		return false
 	}
-	upstream := b.upstreamModel(pattern, name)
 	if b.Provider == "vertex" && strings.HasPrefix(upstream, "claude") != (api == llm.Anthropic) {
 		return false // each of Vertex AI's publishers has an API of its own
 	}

@@ -75,7 +75,7 @@ func (e *entry) plan(attempts []attempt, name string, ep *endpoint.Endpoint) []a
 	from := len(attempts)
 	backends := e.model.Backends
 	for i, b := range backends {
-		if b.server.Serves(ep) {
+		if b.server.Serves(ep, e.upstream(i, name)) {
 			attempts = append(attempts, attempt{entry: e, name: name, api: ep.API, backend: i})
 		}
 	}

@@ -43,7 +43,15 @@ func geminiQuery(c *Call) string {
 	return ""
 }
 
+// bedrockOpenAI reports whether Bedrock's runtime has a model in OpenAI's API: OpenAI's own.
+func bedrockOpenAI(model string) bool {
+	return strings.HasPrefix(model, "openai.") || strings.Contains(model, ".openai.") || strings.Contains(model, "/openai.")
+}
+
 // bedrockPath names the model in the path, as Bedrock's runtime API has it.
 func bedrockPath(s *Server, c *Call) (path, query string) {
+	if c.Endpoint.API == llm.OpenAI {
+		return s.basePath + "/openai/v1/" + c.Endpoint.Name, ""
+	}
 	return s.basePath + "/model/" + Escape(c.Upstream) + "/" + c.Endpoint.Name, ""
 }

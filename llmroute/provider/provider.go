@@ -30,6 +30,9 @@ type Preset struct {
 	Options []string
 	// setUp resolves the options of a backend and completes its base URL. Nil without any.
 	setUp func(s *Server, o *Options) error
+	// likeOpenAI reports whether the cloud itself serves a model in OpenAI's API, where that is a further one: chat/completions
+	// alone. Nil for all models and endpoints.
+	likeOpenAI func(model string) bool
 	// path returns the escaped path and the query of a call upstream, below the host of the base URL. Nil means the
 	// endpoint's name below the base URL's path.
 	path func(s *Server, c *Call) (path, query string)
@@ -143,11 +146,11 @@ var Presets = map[string]*Preset{
 	},
 	"bedrock": {
 		API: llm.Bedrock, KeyHeader: authorization, KeyPrefix: bearer, Keyless: true, Options: []string{"region"},
-		setUp: setUpBedrock, path: bedrockPath, Drain: true,
+		setUp: setUpBedrock, path: bedrockPath, Drain: true, Also: []llm.API{llm.OpenAI}, likeOpenAI: bedrockOpenAI,
 		inside: []string{"/model/"},
 	},
 	"vertex": {
-		API: llm.Gemini, Also: []llm.API{llm.Anthropic}, Keyless: true, Options: []string{"project", "location"},
+		API: llm.Gemini, Also: []llm.API{llm.Anthropic, llm.OpenAI}, likeOpenAI: vertexOpenAI, Keyless: true, Options: []string{"project", "location"},
 		setUp: setUpVertex, path: vertexPath, change: vertexChange, Drain: true,
 	},
 	"mock": compatible("http://mock.invalid/v1").with(func(p *Preset) { p.Keyless, p.Mock = true, true }),
@@ -156,12 +159,23 @@ var Presets = map[string]*Preset{
 // Names lists the presets for messages.
 func Names() string { return strings.Join(slices.Sorted(maps.Keys(Presets)), ", ") }
 
-// Serves reports whether a backend of this provider takes calls to that endpoint.
-func (p *Preset) Serves(ep *endpoint.Endpoint) bool {
+// Serves reports whether a backend of this provider takes calls of a model, by its name upstream, to that endpoint.
+func (p *Preset) Serves(ep *endpoint.Endpoint, model string) bool {
 	if p.Mock {
 		return ep.Mocked
 	}
+	if ep.API == llm.OpenAI && p.likeOpenAI != nil {
+		return ep.Name == chatCompletions && p.likeOpenAI(model)
+	}
 	return p.Speaks(ep.API)
+}
+
+// chatCompletions is the endpoint by which clouds serve their models in OpenAI's API.
+const chatCompletions = "chat/completions"
+
+// Offers reports whether the provider has a model in that API, as far as its name tells.
+func (p *Preset) Offers(api llm.API, model string) bool {
+	return p.Speaks(api) && (api != llm.OpenAI || p.likeOpenAI == nil || p.likeOpenAI(model))
 }
 
 // Speaks reports whether the provider has that API.

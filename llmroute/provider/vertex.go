@@ -94,9 +94,15 @@ func setUpVertex(s *Server, o *Options) error {
 	return nil
 }
 
+// vertexOpenAI reports whether Vertex AI has a model in OpenAI's API: any but Anthropic's.
+func vertexOpenAI(model string) bool { return !strings.HasPrefix(model, "claude") }
+
 // vertexPath names the model in the path, below the one who publishes it.
 func vertexPath(s *Server, c *Call) (path, query string) {
 	path = s.basePath + s.parent
+	if c.Endpoint.API == llm.OpenAI {
+		return strings.TrimSuffix(path, "publishers/") + "endpoints/openapi/" + c.Endpoint.Name, ""
+	}
 	if c.Endpoint.API == llm.Gemini {
 		return path + "google/models/" + Escape(c.Upstream) + ":" + c.Endpoint.Name, geminiQuery(c)
 	}
@@ -114,6 +120,10 @@ func vertexPath(s *Server, c *Call) (path, query string) {
 // vertexChange puts Anthropic's version in place of the model, which the path names.
 func vertexChange(c *Call) body.Change {
 	switch {
+	case c.Endpoint.API == llm.OpenAI && !strings.Contains(c.Upstream, "/"):
+		return body.Change{Model: "google/" + c.Upstream} // the publisher goes before the name
+	case c.Endpoint.API == llm.OpenAI:
+		return body.Change{Model: c.Upstream}
 	case c.Endpoint.API == llm.Gemini:
 		return body.Change{NoModel: true}
 	case c.Endpoint.Billing == llm.Free:
