@@ -81,7 +81,7 @@ func (s *Spool) Ready() error {
 	if failed && s.o.Now().Sub(s.failedAt) < probeEvery {
 		return s.unavailable()
 	}
-	if err := s.admit(0); err != nil || !failed {
+	if err := s.admit(int(s.typical)); err != nil || !failed { // room for an opened record, which is no larger than a settled one
 		return err
 	}
 	s.mu.Unlock()
