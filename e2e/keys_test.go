@@ -50,7 +50,7 @@ func TestImportFromLiteLLM(t *testing.T) {
 		file("rest.json", `{"LiteLLM_BudgetTable":[{"budget_id":"gold","max_budget":100}],
 			"LiteLLM_TeamTable":[{"team_id":"blue","team_alias":"Blue","spend":1.25,"models":["gpt-*"]}]}`),
 		file("users.json", `{"user_id":"ann@example.com","user_email":"ann@example.com","user_role":"internal_user","spend":1.5}`+"\n"),
-		file("LiteLLM_EndUserTable.json", `[{"user_id":"customer","spend":2,"blocked":true}]`),
+		file("LiteLLM_EndUserTable.json", `[{"user_id":"customer","spend":2,"blocked":true,"allowed_model_region":"eu"}]`),
 	}
 	args := append([]string{"import"}, files...)
 	call := func(g *gateway.Gateway, key string) int {
@@ -64,9 +64,10 @@ func TestImportFromLiteLLM(t *testing.T) {
 	require.Contains(t, stderr, "some rows were refused")
 	require.Regexp(t, `LiteLLM_VerificationToken +4 +3 +0 +0 +1\n`, out)
 	require.Contains(t, out, files[0]+":5 (row 4)  token: is not the SHA-256 of a key")
-	require.Contains(t, out, "LiteLLM_VerificationToken.budget_id (1)", "what LiteLLM enforced and is only kept here is said")
-	require.NotContains(t, out, "LiteLLM_VerificationToken.max_budget")
-	require.Contains(t, out, "LiteLLM_EndUserTable.blocked (1)")
+	require.Contains(t, out, "LiteLLM_EndUserTable.allowed_model_region (1)", "what LiteLLM enforced and is only kept here is said")
+	for _, enforced := range []string{"LiteLLM_VerificationToken.max_budget", "LiteLLM_VerificationToken.budget_id", "LiteLLM_EndUserTable.blocked"} {
+		require.NotContains(t, out, enforced)
+	}
 	require.Contains(t, out, "nothing was changed")
 	require.Equal(t, http.StatusUnauthorized, call(g, old))
 

@@ -227,3 +227,46 @@ func TestAuditLog(t *testing.T) {
 	require.NotContains(t, out, answer.Key[3:])
 	require.NotContains(t, out, keyHash(answer.Key))
 }
+
+// TestImportedBudgetsGoOn has budgets of LiteLLM go on with what was spent there, in the window under way alone.
+func TestImportedBudgetsGoOn(t *testing.T) {
+	g := gateway.Run(t, fmt.Sprintf("keyauth {\n store file %s\n master_key %s\n}\nlagobilling {\n spool %s\n charge_by key_alias\n}\nllmroute {\n model m {\n backend mock {\n price input 1\n price output 1\n}\n }\n}\n",
+		t.TempDir(), gateway.MasterKey, t.TempDir()))
+	row := func(key, alias, more string) string {
+		return `{"token":"` + keyHash(key) + `","key_alias":"` + alias + `","created_at":"2026-01-01T00:00:00Z",` + more + `}`
+	}
+	dump := func(spend string) string {
+		path := t.TempDir() + "/keys.json"
+		text := `{"LiteLLM_BudgetTable":[{"budget_id":"gold","max_budget":10,"budget_duration":"30d","budget_reset_at":"2098-12-31T00:00:00Z"}],
+			"LiteLLM_VerificationToken":[` + strings.Join([]string{
+			row("sk-spent-for-ever", "a", `"max_budget":2,"spend":2`),
+			row("sk-window-under-way", "b", `"max_budget":2,"spend":`+spend+`,"budget_duration":"30d","budget_reset_at":"2099-01-01T00:00:00Z"`),
+			row("sk-window-that-ended", "c", `"max_budget":2,"spend":2,"budget_duration":"30d","budget_reset_at":"2026-01-02T00:00:00Z"`),
+			row("sk-budget-by-reference", "d", `"spend":10,"budget_id":"gold"`),
+			row("sk-budget-that-is-missing", "e", `"budget_id":"nowhere"`),
+		}, ",") + `]}`
+		require.NoError(t, os.WriteFile(path, []byte(text), 0o600))
+		return path
+	}
+	call := func(key string) int {
+		a, err := g.Do(http.MethodPost, "/v1/chat/completions", key, gateway.Chat("m", "hi", false))
+		require.NoError(t, err)
+		return a.Status
+	}
+	out, _, err := g.Keys("import", dump("1.5"))
+	require.Error(t, err, "a row was refused")
+	require.Contains(t, out, "its budget has no record")
+	require.Equal(t, []int{422, 200, 200, 422, 401}, []int{
+		call("sk-spent-for-ever"), call("sk-window-under-way"), call("sk-window-that-ended"), call("sk-budget-by-reference"), call("sk-budget-that-is-missing"),
+	})
+	spend := func(key string) string {
+		var answer struct{ Info struct{ Spend json.Number } }
+		require.NoError(t, json.Unmarshal([]byte(g.Must(200, "GET", "/key/info?key="+key, gateway.MasterKey, "").Body), &answer))
+		return answer.Info.Spend.String()
+	}
+	require.Equal(t, "2", spend("sk-spent-for-ever"))
+	require.Contains(t, spend("sk-window-under-way"), "1.5")
+	_, _, err = g.Keys("import", dump("2.5"))
+	require.Error(t, err)
+	require.Equal(t, 422, call("sk-window-under-way"), "what LiteLLM has counted since is added")
+}

@@ -76,6 +76,10 @@ func (h *Handler) showSpend(ctx context.Context, row map[string]any, scope limit
 		shown = append(shown, showState(st))
 	}
 	row["limits"] = shown
+	if row["left"] != nil { // an import has brought what LiteLLM had counted in the window under way
+		row["spend"] = number(spend)
+		return nil
+	}
 	return addTo(row, "spend", spend, row["spend"])
 }
 

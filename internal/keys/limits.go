@@ -32,7 +32,7 @@ type Budget struct {
 	Window limit.Window // with its anchor
 	Max    price.Amount
 
-	resets time.Time // reset_at of budget_limits: when one of its windows ends; zero where the record does not have it
+	resets time.Time // reset_at or budget_reset_at: when one of its windows ends; zero where the record does not have it
 }
 
 // Rate is a limit of requests, tokens or calls at once.
@@ -252,7 +252,7 @@ func (l *Limits) Anchor(w Windows, resets, created time.Time) {
 		case !b.resets.IsZero():
 			at = b.resets
 		case !resets.IsZero() && b.Every != "" && b.Model == "" && b.Field != "budget_limits":
-			at = resets
+			at, b.resets = resets, resets
 		case !created.IsZero():
 			at = created
 		default:
@@ -309,6 +309,22 @@ func (l *Limits) Of(to []limit.Limit, s limit.Scope, models []string, now time.T
 		}
 	}
 	return to
+}
+
+// Counted returns the limits of money, of all models, whose window under way is the one that LiteLLM counted in: all but those
+// that ended when the record says so.
+func (l *Limits) Counted(s limit.Scope, now time.Time) (list []limit.Limit) {
+	if l == nil {
+		return nil
+	}
+	for i := range l.Budgets {
+		b := &l.Budgets[i]
+		if b.Field != "max_budget" || b.Every != "" && !b.resets.IsZero() && !now.Before(b.resets) {
+			continue
+		}
+		list = append(list, limit.Limit{Scope: s, Metric: limit.Cost, Window: b.Window, Money: l.max(b, now)})
+	}
+	return list
 }
 
 // Empty reports whether nothing is limited.

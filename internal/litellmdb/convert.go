@@ -59,6 +59,9 @@ func (t *Table) fromRow(row map[string]json.RawMessage) (*imported, *ColumnError
 		rec, fault = teamOfRow(id, row, take)
 	case keystore.UserKind, keystore.EndUserKind, keystore.BudgetKind, keystore.MemberKind, keystore.AuditKind:
 		delete(row, "password") // of LiteLLM's own pages: a secret that nothing here needs
+		if fault := checkLimits(row, nil); fault != nil {
+			return nil, fault
+		}
 		rec, fault = markEntry(&keys.Entry{ID: id, Fields: row}), nil
 	}
 	if fault != nil {
@@ -342,22 +345,13 @@ func differences(a, b map[string]json.RawMessage) []string {
 	return names
 }
 
-// limitColumns are those by which LiteLLM refuses calls.
-var limitColumns = []string{
-	"max_budget", "tpm_limit", "rpm_limit", "max_parallel_requests", "model_max_budget", "budget_id", "allowed_routes",
-	"allowed_model_region", "budget_limits", "blocked",
-}
+// limitColumns are those by which LiteLLM refuses calls, and which have no effect here.
+var limitColumns = []string{"allowed_model_region", "allowed_models"}
 
 // unenforced returns the columns of a row that limit calls in LiteLLM and are kept here without an effect.
 func (t *Table) unenforced(row map[string]json.RawMessage) []string {
 	var names []string
 	for _, n := range limitColumns {
-		if n != "budget_id" && n != "allowed_routes" && (t.kind == keystore.KeyKind || t.kind == keystore.TeamKind) {
-			continue // enforced
-		}
-		if n == "budget_id" && t.kind == keystore.BudgetKind {
-			continue // its own id
-		}
 		switch string(row[n]) {
 		case "", "null", "{}", "[]", "false":
 		default:

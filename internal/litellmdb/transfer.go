@@ -10,6 +10,8 @@ import (
 
 	"github.com/tollgate-llm/tollgate/internal/keys"
 	"github.com/tollgate-llm/tollgate/internal/keystore"
+	"github.com/tollgate-llm/tollgate/internal/limit"
+	"github.com/tollgate-llm/tollgate/internal/price"
 )
 
 // What an import does, or would do, with a row.
@@ -67,7 +69,13 @@ type Checked struct {
 type Options struct {
 	DryRun    bool // change nothing
 	Overwrite bool // replace records that were changed here since they were imported
+	// Spent is told of what LiteLLM had counted against the budgets of each record that is new or changed: what it was by the record before, and by
+	// the one that is there now. It may be nil.
+	Spent func(ctx context.Context, scope limit.Scope, budgets *keys.Limits, before, now price.Amount) error
 }
+
+// NoBudget is the reason why a row is refused whose budget is not there to limit it.
+const NoBudget = "its budget has no record: import its row of LiteLLM_BudgetTable too"
 
 // MaxRows is how many rows are imported at once: they are one change of the store.
 const MaxRows = 200
@@ -149,6 +157,10 @@ func importTable(ctx context.Context, s *keys.Service, t *Table, rows []*importi
 	if err != nil {
 		return err
 	}
+	budgets, err := knownBudgets(ctx, s, rows)
+	if err != nil {
+		return err
+	}
 	changes := make([]*importing, 0, len(rows))
 	for i, r := range rows {
 		if err := r.decide(olds[i], o); err != nil {
@@ -163,6 +175,9 @@ func importTable(ctx context.Context, s *keys.Service, t *Table, rows []*importi
 				r.teamChange = team
 			}
 		}
+		if id := r.budget(); id != "" && budgets[id] == nil && !o.DryRun && r.result.Action != Refused { // a dry run makes no budgets
+			r.refuse("budget_id", NoBudget)
+		}
 		if r.result.Action == Added || r.result.Action == Changed {
 			changes = append(changes, r)
 		}
@@ -170,7 +185,18 @@ func importTable(ctx context.Context, s *keys.Service, t *Table, rows []*importi
 	if o.DryRun {
 		return wouldApply(ctx, s, changes)
 	}
-	return applyAll(ctx, s, changes)
+	if err := applyAll(ctx, s, changes); err != nil || o.Spent == nil {
+		return err
+	}
+	for _, r := range changes {
+		if r.result.Action == Refused {
+			continue
+		}
+		if err := r.tellSpent(ctx, o, budgets[r.budget()]); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // decide says what becomes of a row, by what the store holds in its place.

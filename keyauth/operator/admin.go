@@ -123,6 +123,17 @@ func serveImport(w http.ResponseWriter, r *http.Request, s *keys.Service) error 
 		}
 		rows = append(rows, row)
 	}
+	keeper, release, err := keeperOf(r)
+	if err != nil {
+		return err
+	}
+	defer release()
+	if keeper != nil {
+		if err := keeper.Await(r.Context()); err != nil {
+			return err
+		}
+		o.Spent = counted(keeper)
+	}
 	results, err := litellmdb.Import(r.Context(), s, rows, o)
 	if err != nil {
 		return err
