@@ -74,5 +74,5 @@ func (p *Preset) cut(path string) string {
 // Pathless reports whether a base URL has no path although the provider's servers have one. It may be right all the same, for a
 // server behind a proxy that adds it.
 func (p *Preset) Pathless(u *url.URL) bool {
-	return u.Path == "" && p.API == llm.OpenAI && p.path == nil && !p.rootBase
+	return u.Path == "" && p.API == llm.OpenAI && !p.rootBase
 }

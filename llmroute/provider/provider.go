@@ -134,7 +134,7 @@ var Presets = map[string]*Preset{
 	"xai":        compatible("https://api.x.ai/v1"),
 	"azure": {
 		API: llm.OpenAI, KeyHeader: "Api-Key", Options: []string{"api_version"}, setUp: setUpAzure, path: azurePath,
-		inside: []string{"/openai/deployments/"},
+		inside: []string{"/openai/deployments/"}, rootBase: true,
 	},
 	"gemini": {
 		Base: "https://generativelanguage.googleapis.com", API: llm.Gemini, KeyHeader: "X-Goog-Api-Key", path: geminiPath, Drain: true,
