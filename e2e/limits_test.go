@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"github.com/tidwall/gjson"
 
 	"github.com/tollgate-llm/tollgate/internal/testkit"
 	"github.com/tollgate-llm/tollgate/internal/testkit/gateway"
@@ -42,6 +43,14 @@ llmroute {
 			model gpt-4o-nobody-knows
 		}
 	}
+	model capped {
+		output_cap 120
+		backend openai %s/v1 {
+			api_key %s
+			price input 1
+			price output 1
+		}
+	}
 	model claude {
 		backend anthropic %s {
 			api_key %s
@@ -50,7 +59,8 @@ llmroute {
 		}
 	}
 }
-`, store, gateway.MasterKey, limits, t.TempDir(), strings.Join(billing, "\n"), provider.URL, gateway.ProviderKey, provider.URL, gateway.ProviderKey, provider.URL, gateway.ProviderKey)
+`, store, gateway.MasterKey, limits, t.TempDir(), strings.Join(billing, "\n"), provider.URL, gateway.ProviderKey, provider.URL, gateway.ProviderKey, provider.URL, gateway.ProviderKey,
+		provider.URL, gateway.ProviderKey)
 }
 
 // capped is a chat call whose answer may have that many tokens, and has them.
@@ -154,6 +164,14 @@ func TestLimitsRefuseCalls(t *testing.T) {
 		require.Equal(t, 422, a.Status, a.Body)
 		b := refusedAs(t, a)
 		require.Equal(t, []string{"team", "blue", "gpt-4o"}, []string{b.Error.Scope, b.Error.ID, b.Error.Model})
+	})
+	t.Run("output cap", func(t *testing.T) {
+		key := g.NewKey(`{"max_budget":0.0003}`)
+		plain := gateway.Chat("capped", "tokens=in:10,out:120", false)
+		require.Equal(t, 422, chat(key, gateway.Chat("gpt-4o", "tokens=in:10,out:120", false)).Status, "its output is not bounded")
+		require.Equal(t, 200, chat(key, plain).Status)
+		calls := provider.Calls()
+		require.EqualValues(t, 120, gjson.GetBytes(calls[len(calls)-1].Body, "max_tokens").Int())
 	})
 	t.Run("no price", func(t *testing.T) {
 		require.Equal(t, 400, chat(g.NewKey(`{"max_budget":10}`), capped("free", 10, 100)).Status)

@@ -99,7 +99,7 @@ func outputOf(c *llm.Call, t *llm.Target, outputs *limit.Outputs) (n int64, boun
 	default:
 	}
 	bound := c.Request.MaxOutput
-	if bound == 0 {
+	if member, _ := llm.CapMember(c.Endpoint, t); bound == 0 && member != "" {
 		bound = t.OutputCap
 	}
 	n, bounded, ok := outputs.Estimate(t.Model, c.Request.N, bound, 0)

@@ -84,14 +84,15 @@ type Backend struct {
 	// call elsewhere, repeat it, or hide its answer.
 	ReverseProxy json.RawMessage `json:"reverse_proxy,omitempty" caddy:"namespace=http.handlers inline_key=handler"`
 
-	server   *provider.Server
-	name     string // unique within the model
-	upstream string
-	weight   int
-	order    int
-	prices   map[string]string
-	pathless bool // its base URL has no path, as those of its provider's servers have
-	sender   upstream.Backend
+	server    *provider.Server
+	name      string // unique within the model
+	upstream  string
+	weight    int
+	order     int
+	prices    map[string]string
+	outputCap int64 // of the model
+	pathless  bool  // its base URL has no path, as those of its provider's servers have
+	sender    upstream.Backend
 }
 
 const (
@@ -264,7 +265,7 @@ func checkPrice(kind, amount string) error {
 func (b *Backend) target(pattern, name string) *llm.Target {
 	return &llm.Target{
 		Model: pattern, Backend: b.name, Provider: b.Provider, BaseURL: b.server.Base.String(), Region: b.server.Region, Upstream: b.upstreamModel(pattern, name),
-		API: b.server.API, Drain: b.server.Drain, Prices: b.prices,
+		API: b.server.API, Drain: b.server.Drain, Prices: b.prices, OutputCap: b.outputCap,
 	}
 }
 

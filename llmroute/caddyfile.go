@@ -56,6 +56,7 @@ func parseCaddyfile(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 //	            <subdirectives of reverse_proxy>
 //	        }
 //	        retries <n>
+//	        output_cap <tokens>
 //	        fallback <models...>
 //	        context_fallback <models...>
 //	        content_fallback <models...>
@@ -134,6 +135,8 @@ func (h *Handler) unmarshalModel(d *caddyfile.Dispenser, names map[string]bool) 
 			}
 		case "retries":
 			err = seen.Value(d, &m.Retries, func(s string) error { _, err := setting.Int(word, s, 0, 0, maxRetries); return err })
+		case "output_cap":
+			err = seen.Value(d, &m.OutputCap, func(s string) error { _, err := setting.Int(word, s, 0, 1, maxOutputCap); return err })
 		case "fallback":
 			err = setting.List(d, &m.Fallback)
 		case "context_fallback":

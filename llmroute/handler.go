@@ -88,11 +88,18 @@ type Model struct {
 	// ContentFallback are those to go to when the prompt is against the content policy of the provider that was asked.
 	ContentFallback []string `json:"content_fallback,omitempty"`
 
+	// OutputCap is the most tokens that an answer may have where the request does not say, from 1 to 10000000: it is written into
+	// the request. Default: none.
+	OutputCap string `json:"output_cap,omitempty"`
+
 	retries   int                           // -1: each further backend once
 	fallbacks [upstream.Refusals][]fallback // by why the prompt was refused; those of upstream.NotRefused are for failures
 }
 
-const maxRetries = 100
+const (
+	maxRetries   = 100
+	maxOutputCap = 10_000_000
+)
 
 // defaultPause is the first wait before a backend is asked again; each further round doubles it.
 const (
@@ -148,6 +155,10 @@ func (m *Model) provision(ctx caddy.Context) (err error) {
 	if m.retries, err = setting.Int("retries", m.Retries, -1, 0, maxRetries); err != nil {
 		return fmt.Errorf("model %s: %w", label, err)
 	}
+	outputCap, err := setting.Int("output_cap", m.OutputCap, 0, 1, maxOutputCap)
+	if err != nil {
+		return fmt.Errorf("model %s: %w", label, err)
+	}
 	taken := make(map[string]int)
 	for _, b := range m.Backends {
 		taken[b.Provider]++
@@ -155,6 +166,7 @@ func (m *Model) provision(ctx caddy.Context) (err error) {
 		if n := taken[b.Provider]; n > 1 {
 			b.name = fmt.Sprintf("%s-%d", b.Provider, n)
 		}
+		b.outputCap = int64(outputCap)
 		if err := b.provision(ctx); err != nil {
 			return fmt.Errorf("model %s, backend %s: %w", label, b.name, err)
 		}

@@ -54,6 +54,9 @@ type Body struct {
 	// Audio is the length of the form's file, where that is sound of a known container, in milliseconds; 0 until its end has passed.
 	Audio *atomic.Int64
 
+	settings  Span // the value of Gemini's or Bedrock's object that may bound the output
+	unbounded Span // the value of a bound of the output that is null
+
 	form string // the boundary of a form, whose values are not quoted; empty for JSON
 	rest *Rest  // what follows Data; nil when that is all
 }

@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"io"
 	"slices"
+	"strconv"
 	"unicode/utf8"
 )
 
@@ -34,6 +35,10 @@ type Change struct {
 	NoModel bool
 	// Usage turns stream_options.include_usage on.
 	Usage bool
+	// OutputCap is put in as the most tokens that the answer may have, unless the body bounds its output. 0: none is. CapMember is
+	// the member for it, and CapWithin the object that has that member; empty: the body itself.
+	OutputCap            int64
+	CapMember, CapWithin string
 	// Version is put in as anthropic_version, unless the body has one. Empty: nothing is.
 	Version string
 }
@@ -91,6 +96,25 @@ func (b *Body) Changed(c Change) *Payload {
 			edits = append(edits, b.usageEdit())
 		} else {
 			add(optionsMember)
+		}
+	}
+	if c.OutputCap > 0 && b.MaxOutput <= 0 && b.form == "" {
+		member := quote(c.CapMember) + ":" + strconv.FormatInt(c.OutputCap, 10)
+		switch {
+		case b.unbounded.Present():
+			edits = append(edits, edit{b.unbounded, strconv.FormatInt(c.OutputCap, 10)})
+		case c.CapWithin == "":
+			add(member)
+		case !b.settings.Present():
+			add(quote(c.CapWithin) + ":{" + member + "}")
+		case b.Data[b.settings.Start] == '{':
+			at := b.settings.Start + 1
+			if b.Data[firstNonSpace(b.Data, at)] != '}' {
+				member += ","
+			}
+			edits = append(edits, edit{Span{at, at}, member})
+		default: // null
+			edits = append(edits, edit{b.settings, "{" + member + "}"})
 		}
 	}
 	if first != "" {

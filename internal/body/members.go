@@ -128,6 +128,7 @@ func (p *parser) top(raw []byte, nameAt, depth int) error {
 		b.N, err = p.whole(name)
 	case "generationConfig", "generation_config", "inferenceConfig":
 		err = p.settings(depth)
+		b.settings = Span{at, p.at}
 	case "anthropic_version":
 		b.Versioned = true
 		err = p.value(depth)
@@ -335,6 +336,7 @@ func (p *parser) limit(name string) (int64, error) {
 	}
 	text := string(p.data[at:p.at])
 	if text == "null" {
+		p.body.unbounded = Span{at, p.at}
 		return 0, nil
 	}
 	n, err := strconv.ParseInt(text, 10, 64)

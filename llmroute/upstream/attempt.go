@@ -82,6 +82,11 @@ func (b *Backend) Send(w http.ResponseWriter, r *http.Request, a Attempt) Result
 func (x *exchange) prepare(asks bool) {
 	change := x.backend.Server.Change(&x.Call)
 	change.Usage = asks
+	if t := x.Target; t != nil && t.OutputCap > 0 {
+		if member, within := llm.CapMember(&x.Endpoint.Endpoint, t); member != "" {
+			change.OutputCap, change.CapMember, change.CapWithin = t.OutputCap, member, within
+		}
+	}
 	x.asks, x.payload = asks, x.Body.Changed(change)
 	x.SetUsageInjected(asks)
 }
