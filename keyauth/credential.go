@@ -17,7 +17,10 @@ const headerAuthorization = "Authorization"
 var keyHeaders = [...]string{"X-Api-Key", "Api-Key", "X-Goog-Api-Key"}
 
 // accountHeaders are credentials or account choices of the client that must not reach an upstream either.
-var accountHeaders = [...]string{"Cookie", "Openai-Organization", "Openai-Project"}
+var accountHeaders = [...]string{
+	"Cookie", "Proxy-Authorization", "Openai-Organization", "Openai-Project", "X-Litellm-Api-Key", "X-Litellm-Key", "Ocp-Apim-Subscription-Key",
+	"X-Portkey-Api-Key", "X-Portkey-Virtual-Key", "Helicone-Auth", "X-Auth-Token", "X-Access-Token", "X-Amz-Security-Token",
+}
 
 // credentials are the different values that a request carries where a key may be.
 type credentials struct {

@@ -3,6 +3,7 @@ package llmroute
 import (
 	"errors"
 	"io"
+	"mime"
 	"net/http"
 	"strings"
 
@@ -39,6 +40,9 @@ func (h *Handler) read(r *http.Request, ep *endpoint.Endpoint, named string) (*b
 // scan reads a body in the form that its Content-Type names.
 func (h *Handler) scan(r *http.Request, ep *endpoint.Endpoint, named string) (*body.Body, *llm.Error) {
 	contentType := r.Header.Get("Content-Type")
+	if !isUTF8(contentType) {
+		return nil, refusal(http.StatusUnsupportedMediaType, invalidRequest, "Content-Type", "the body must be UTF-8: send no other charset")
+	}
 	if ep.Multipart && isForm(contentType) {
 		if r.ContentLength > h.maxBody {
 			return nil, tooLarge()
@@ -127,6 +131,22 @@ func tooLarge() *llm.Error {
 func isForm(contentType string) bool {
 	media, _, _ := strings.Cut(contentType, ";")
 	return strings.EqualFold(strings.TrimSpace(media), "multipart/form-data")
+}
+
+// isUTF8 reports whether a Content-Type has no charset but UTF-8, or ASCII, which is a part of it.
+func isUTF8(contentType string) bool {
+	if !strings.Contains(contentType, ";") {
+		return true
+	}
+	_, parameters, err := mime.ParseMediaType(contentType)
+	if err != nil {
+		return true // what follows refuses it, or does not read it
+	}
+	switch charset := parameters["charset"]; strings.ToLower(charset) {
+	case "", "utf-8", "utf8", "us-ascii", "ascii":
+		return true
+	}
+	return false
 }
 
 // isJSON reports whether a Content-Type is JSON. None at all is taken for it.

@@ -39,9 +39,14 @@ var passing = map[string]uint8{
 	"X-Client-Name":     toCohere,
 
 	// By these a provider finds the cache of a conversation again, without which the same call costs more.
-	"X-Grok-Conv-Id":     toOpenAI, // xAI
-	"X-Session-Affinity": toOpenAI, // Fireworks
-	"X-Session-Id":       toOpenAI, // OpenRouter
+	"X-Grok-Conv-Id":      toOpenAI, // xAI
+	"X-Session-Affinity":  toOpenAI, // Fireworks
+	"X-Session-Id":        toOpenAI, // OpenRouter
+	"X-Client-Request-Id": toOpenAI, // OpenAI's Codex, whose session it is
+
+	// By these alone flex and priority are chosen on Vertex AI.
+	"X-Vertex-Ai-Llm-Request-Type":        toGemini | toAnthropic,
+	"X-Vertex-Ai-Llm-Shared-Request-Type": toGemini | toAnthropic,
 
 	"X-Amzn-Bedrock-Accept":              toBedrock,
 	"X-Amzn-Bedrock-Guardrailidentifier": toBedrock,
