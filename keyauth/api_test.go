@@ -278,6 +278,21 @@ func TestAnAdminManagesTheTeam(t *testing.T) {
 			ask("POST", "/key/delete", admin, `{"keys":["`+other+`"]}`, 403)
 			require.Equal(t, 200, g.model(other).Code)
 		}
+		for _, kind := range []string{"management", "read_only"} {
+			high := g.generate(`{"team_id":"red","user_id":"bob","key_type":"` + kind + `"}`)
+			ask("POST", "/key/regenerate", admin, `{"key":"`+high+`"}`, 403)
+			ask("POST", "/key/update", admin, `{"key":"`+high+`","allowed_routes":[]}`, 403)
+			ask("POST", "/key/delete", admin, `{"keys":["`+high+`"]}`, 403)
+		}
+		// An admin of another team can be made a member, and given a key: it manages nothing of that other team.
+		ask("POST", "/team/member_add", testMaster, `{"team_id":"blue","member":{"user_id":"bob","role":"admin"}}`, 200)
+		ask("POST", "/key/block", g.generate(`{"user_id":"bob"}`), `{"key":"`+blue+`"}`, 200)
+		ask("POST", "/key/unblock", g.generate(`{"user_id":"bob","team_id":"blue"}`), `{"key":"`+blue+`"}`, 200)
+		asBob := ask("POST", "/key/generate", admin, `{"team_id":"red","user_id":"bob"}`, 200)["key"].(string)
+		ask("POST", "/key/regenerate", asBob, `{"key":"`+blue+`"}`, 403)
+		ask("POST", "/key/generate", asBob, `{"team_id":"blue"}`, 403)
+		ask("GET", "/team/info?team_id=blue", asBob, "", 403)
+		require.Equal(t, 0.0, ask("GET", "/v2/team/list", asBob, "", 200)["total"])
 		ask("GET", "/key/info?key="+free, admin, "", 403)
 		ask("GET", "/team/info?team_id=blue", admin, "", 403)
 		ask("POST", "/team/member_add", admin, `{"team_id":"blue","member":{"user_id":"eve","role":"admin"}}`, 403)

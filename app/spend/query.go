@@ -156,6 +156,7 @@ func (q *Query) columns(by string) error {
 			}
 			q.Each = u
 			continue
+		default:
 		}
 		if column == accountColumn {
 			continue

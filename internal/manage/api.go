@@ -216,10 +216,16 @@ func denied(message string) *llm.Error {
 	return &llm.Error{Status: http.StatusForbidden, Type: "auth_error", Param: noParam, Message: "Authentication Error, " + message}
 }
 
-// adminOf reports whether the caller's user is an admin of a team. The team need not be the key's.
+// manages reports whether the caller's key may manage a team of which its user is an admin. One that is a team's manages that team alone:
+// the team's admins can make such a key for any of its members.
+func (c *Call) manages(team string) bool {
+	own := c.State.Identity
+	return team != "" && own.UserID != "" && (own.TeamID == "" || own.TeamID == team)
+}
+
+// adminOf reports whether the caller's key manages a team and its user is an admin of it.
 func (c *Call) adminOf(ctx context.Context, team string) (bool, error) {
-	user := c.State.Identity.UserID
-	if team == "" || user == "" {
+	if !c.manages(team) {
 		return false, nil
 	}
 	if is, known := c.teams[team]; known {
@@ -235,7 +241,7 @@ func (c *Call) adminOf(ctx context.Context, team string) (bool, error) {
 	if c.teams == nil {
 		c.teams = make(map[string]bool)
 	}
-	c.teams[team] = t.IsAdmin(user)
+	c.teams[team] = t.IsAdmin(c.State.Identity.UserID)
 	return c.teams[team], nil
 }
 
@@ -251,7 +257,7 @@ func (c *Call) needTeam(ctx context.Context, team string) error {
 	return err
 }
 
-// adminTeams returns the teams of which the caller's user is an admin.
+// adminTeams returns the teams that the caller's key manages as its user's.
 func (c *Call) adminTeams(ctx context.Context) (list []string, err error) {
 	user := c.State.Identity.UserID
 	if user == "" {
@@ -259,7 +265,7 @@ func (c *Call) adminTeams(ctx context.Context) (list []string, err error) {
 	}
 	teams, err := c.Service.Teams(ctx)
 	for _, t := range teams {
-		if t.IsAdmin(user) {
+		if c.manages(t.ID) && t.IsAdmin(user) {
 			list = append(list, t.ID)
 		}
 	}

@@ -27,6 +27,9 @@ func (c *Call) guarded(ctx context.Context) *keys.Service {
 				return err
 			}
 		}
+		if before != nil && beyondTeam(before.Type()) {
+			return denied("Only the master key, or a key of the type management, can change a key of the type " + before.Type())
+		}
 		if after == nil {
 			return nil
 		}
@@ -34,9 +37,12 @@ func (c *Call) guarded(ctx context.Context) *keys.Service {
 	})
 }
 
+// beyondTeam reports whether keys of a type reach further than one team: who regenerates such a key has all that it may do.
+func beyondTeam(kind string) bool { return kind == keys.TypeManagement || kind == keys.TypeReadOnly }
+
 // bounded refuses what an admin of a team may not write into a key.
 func (c *Call) bounded(ctx context.Context, before, after *keys.Key) error {
-	if t := after.Type(); (t == keys.TypeManagement || t == keys.TypeReadOnly) && (before == nil || before.Type() != t) {
+	if t := after.Type(); beyondTeam(t) {
 		return denied("Only the master key, or a key of the type management, can make a key of the type " + t)
 	}
 	if member := after.PayerChanged(before); member != "" {

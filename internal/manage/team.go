@@ -126,7 +126,7 @@ func (c *Call) teamFilter() func(*keys.Team) bool {
 	user, organization := c.Query.Get("user_id"), c.Query.Get("organization_id")
 	own := c.State.Identity.UserID
 	return func(t *keys.Team) bool {
-		return (c.all || t.IsAdmin(own)) && (user == "" || t.Role(user) != "") && (organization == "" || t.Text("organization_id") == organization)
+		return (c.all || c.manages(t.ID) && t.IsAdmin(own)) && (user == "" || t.Role(user) != "") && (organization == "" || t.Text("organization_id") == organization)
 	}
 }
 
