@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -177,6 +178,24 @@ func TestStaleConnection(t *testing.T) {
 			require.Equal(t, want, calls.Load())
 		})
 	}
+	t.Run("no answer in time", func(t *testing.T) {
+		var calls atomic.Int32
+		url := raw(t, func(c *net.TCPConn, _, n int) bool {
+			calls.Add(1)
+			if n == 1 {
+				_, _ = io.WriteString(c, whole)
+			}
+			return true
+		})
+		b := backendAt(t, url, `{}`)
+		w := httptest.NewRecorder()
+		require.NoError(t, b.Send(w, request(t, w), attemptWith(t, chat)).Err)
+		inner(b).ResponseHeaderTimeout = 50 * time.Millisecond
+		res := b.Send(w, request(t, w), attemptWith(t, chat))
+		require.Error(t, res.Err)
+		require.True(t, res.Timeout)
+		require.Equal(t, int32(2), calls.Load(), "the backend may still work on it")
+	})
 	t.Run("on a new connection", func(t *testing.T) {
 		var calls atomic.Int32
 		url := raw(t, func(*net.TCPConn, int, int) bool { calls.Add(1); return false })

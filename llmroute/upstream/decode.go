@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"sync"
 
 	"github.com/klauspost/compress/zstd"
 )
@@ -68,10 +69,14 @@ func decode(resp *http.Response) error {
 type decoded struct {
 	from io.ReadCloser
 	open func(io.Reader) (io.Reader, error)
-	text io.Reader // nil until the first read
+
+	mu   sync.Mutex // a body may be closed while it is read
+	text io.Reader  // nil until the first read
 }
 
 func (d *decoded) Read(p []byte) (int, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	if d.text == nil {
 		text, err := d.open(d.from)
 		if err != nil {
@@ -82,9 +87,13 @@ func (d *decoded) Read(p []byte) (int, error) {
 	return d.text.Read(p)
 }
 
+// Close ends a read that is under way, as it closes first what that reads from.
 func (d *decoded) Close() error {
+	err := d.from.Close()
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	if z, ok := d.text.(*zstd.Decoder); ok {
 		z.Close()
 	}
-	return d.from.Close()
+	return err
 }

@@ -116,3 +116,28 @@ func TestCompressedRefusal(t *testing.T) {
 	require.True(t, backendAt(t, s.URL, `{}`).Send(w, request(t, w), a).Refused)
 	require.Equal(t, ContextWindow, why)
 }
+
+// TestSlowCompressedFailure drops an error that is compressed and whose end does not come, while it is read.
+func TestSlowCompressedFailure(t *testing.T) {
+	for name, c := range compressors {
+		t.Run(name, func(t *testing.T) {
+			s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				w.Header().Set("Content-Encoding", c.coding)
+				w.WriteHeader(http.StatusServiceUnavailable)
+				z := c.to(w)
+				_, _ = io.WriteString(z, "overloaded")
+				_ = z.Flush()
+				_ = http.NewResponseController(w).Flush()
+				<-r.Context().Done()
+			}))
+			t.Cleanup(s.Close)
+			a := attemptWith(t, chat)
+			a.Last = false
+			w := httptest.NewRecorder()
+			res := backendAt(t, s.URL, `{}`).Send(w, request(t, w), a)
+			require.Equal(t, http.StatusServiceUnavailable, res.Status)
+			require.True(t, a.Failed())
+			require.Empty(t, w.Body.String())
+		})
+	}
+}

@@ -162,8 +162,13 @@ func failed(ctx context.Context, err error) *failure {
 	if cause := context.Cause(ctx); cause != nil {
 		err = cause
 	}
+	return &failure{reason: err.Error(), timeout: errors.Is(err, errTimeout) || timedOut(err)}
+}
+
+// timedOut reports whether a timeout of the transport, such as response_header_timeout, ended a request.
+func timedOut(err error) bool {
 	var net interface{ Timeout() bool }
-	return &failure{reason: err.Error(), timeout: errors.Is(err, errTimeout) || errors.As(err, &net) && net.Timeout()}
+	return errors.As(err, &net) && net.Timeout()
 }
 
 // judge passes an answer on, or keeps it back because another attempt is to be made.

@@ -83,10 +83,10 @@ type sending struct {
 const idleLong = time.Second
 
 // stale reports whether a request failed because the backend, or what is between, had closed the connection meanwhile, and can
-// be sent again. A backend that resets a connection in use has failed.
+// be sent again. A backend that resets a connection in use has failed, and so has one that does not answer in time.
 func (x *exchange) stale(err error) bool {
 	s := x.sending
-	return s.reused && !s.answered.Load() && x.payload.Whole() && (s.idle >= idleLong || !errors.Is(err, syscall.ECONNRESET))
+	return s.reused && !timedOut(err) && !s.answered.Load() && x.payload.Whole() && (s.idle >= idleLong || !errors.Is(err, syscall.ECONNRESET))
 }
 
 // writing is the request on its way onto one connection.
