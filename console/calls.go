@@ -165,7 +165,7 @@ func showCalls(v *visit) (*content, error) {
 		q.since = time.Now().Add(-d)
 	}
 	if v.role == own {
-		q.owner, q.key, q.payer = v.who.KeyHash, "", ""
+		q.owner, q.key, q.payer = v.who.SpendID, "", ""
 	}
 	result, err := find(v.r.Context(), a, &q)
 	if err != nil {

@@ -58,7 +58,7 @@ func showSpend(v *visit) (*content, error) {
 	q := spend.Query{Each: spend.Unit(each)}
 	if v.role == own {
 		allowed = ownSplits
-		q.Where = map[spend.Dimension][]string{spend.Key: {v.who.KeyHash}}
+		q.Where = map[spend.Dimension][]string{spend.Key: {v.who.SpendID}}
 	}
 	from, ok := since(span, time.Now())
 	if !ok || !slices.Contains(allowed, by) || !slices.Contains([]string{"day", "month", "total"}, each) {
