@@ -219,9 +219,9 @@ func TestRefusedTeamKeepsItsKeysOut(t *testing.T) {
 	dir := t.TempDir()
 	imported := func(teams, keys string, args ...string) (string, error) {
 		var files []string
-		for name, text := range map[string]string{"LiteLLM_TeamTable.csv": teams, "LiteLLM_VerificationToken.csv": keys} {
-			path := filepath.Join(dir, name)
-			require.NoError(t, os.WriteFile(path, []byte(text), 0o600))
+		for _, file := range [][2]string{{"LiteLLM_TeamTable.csv", teams}, {"LiteLLM_VerificationToken.csv", keys}} {
+			path := filepath.Join(dir, file[0])
+			require.NoError(t, os.WriteFile(path, []byte(file[1]), 0o600))
 			files = append(files, path)
 		}
 		out, _, err := g.Keys(append(append([]string{"import"}, args...), files...)...)

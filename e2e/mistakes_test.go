@@ -95,7 +95,7 @@ func TestValidateRefusesTwoOnOneRoute(t *testing.T) {
 // TestValidateWarnsOfBaseURLWithoutPath names the backends of whose base URLs a path may be missing.
 func TestValidateWarnsOfBaseURLWithoutPath(t *testing.T) {
 	for backend, warned := range map[string]bool{
-		"openai https://api.openai.com": true, "vllm http://localhost:8000/": true, "ollama http://localhost:11434": false, "groq http://localhost:1": true,
+		"openai https://api.openai.com": true, "vllm http://localhost:8000/": true, "ollama http://localhost:11434": true, "groq http://localhost:1": true,
 		"openai http://localhost:1/v1": false, "anthropic http://localhost:1": false, "perplexity http://localhost:1": false, "azure http://localhost:1": false,
 		"ollama": false,
 	} {
