@@ -2,6 +2,7 @@ package account
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 
@@ -18,9 +19,11 @@ type bookkeeper struct {
 	name    string
 	release func() // of the sink; nil where there is none
 	counts  bool
+	sink    books.Sink
 	cancel  context.CancelFunc
 	done    sync.WaitGroup
 	caught  <-chan struct{}
+	ended   <-chan struct{} // closed when the counting is stopped
 }
 
 // Keep has the account's records counted in a sink of that name from now on, in the place of the one before. release is called
@@ -36,11 +39,18 @@ func (a *Account) Keep(name string, sink books.Sink, release func()) (counted <-
 		return b.caught
 	}
 	a.stopBooks()
-	b := &bookkeeper{name: name, release: release, counts: sink != nil}
+	b := &bookkeeper{name: name, release: release, counts: sink != nil, sink: sink}
 	if sink == nil {
-		sink = uncounted{a.spool.ID().String(): a.spool.Cursor(books.ConsumerName)}
+		b.sink = uncounted{a.spool.ID().String(): a.spool.Cursor(books.ConsumerName)}
 	}
-	consumer := books.New(a.spool, sink, decode, books.Options{
+	a.count(b)
+	a.books = b
+	return b.caught
+}
+
+// count begins the counting. The caller has a.keeping.
+func (a *Account) count(b *bookkeeper) {
+	consumer := books.New(a.spool, b.sink, decode, books.Options{
 		OnFault: func(err error) { a.logger.Error("what was spent cannot be counted; it is tried again", zap.Error(err)) },
 		OnLoss: func(l books.Loss) {
 			a.logger.Warn("the store of limits had lost what was spent: the records that are still there are counted again",
@@ -50,9 +60,55 @@ func (a *Account) Keep(name string, sink books.Sink, release func()) (counted <-
 	b.caught = consumer.CaughtUp()
 	ctx, cancel := context.WithCancel(context.Background())
 	b.cancel = cancel
-	b.done.Go(func() { consumer.Run(ctx) })
-	a.books = b
-	return b.caught
+	ended := make(chan struct{})
+	b.ended = ended
+	b.done.Go(func() {
+		defer close(ended)
+		consumer.Run(ctx)
+	})
+}
+
+// ErrNotCounted means that the counting ended before all records were counted.
+var ErrNotCounted = errors.New("the counting of records was stopped: it goes on when the account is open again")
+
+// Recount begins the counting anew from where the sink is now, and waits until the records are counted that are there. It reports
+// whether the account's records are counted at all.
+func (a *Account) Recount(ctx context.Context) (counts bool, err error) {
+	a.keeping.Lock()
+	b := a.books
+	if b == nil || !b.counts {
+		a.keeping.Unlock()
+		return false, nil
+	}
+	b.cancel()
+	b.done.Wait()
+	a.count(b)
+	caught, ended := b.caught, b.ended
+	a.keeping.Unlock()
+	select {
+	case <-caught:
+		return true, nil
+	case <-ended:
+		return true, ErrNotCounted
+	case <-ctx.Done():
+		return true, ctx.Err()
+	}
+}
+
+// OldestRecord returns when the oldest settled record was settled that is still in the spool; zero when there is none.
+func (a *Account) OldestRecord(ctx context.Context) (time.Time, error) {
+	after, last := uint64(0), a.spool.Last()
+	for after < last {
+		b, err := a.spool.Read(ctx, after, 1)
+		if err != nil {
+			return time.Time{}, err
+		}
+		if len(b.Records) > 0 {
+			return b.Records[0].Time, nil
+		}
+		after = b.To
+	}
+	return time.Time{}, nil
 }
 
 // decode reads a record for the books.

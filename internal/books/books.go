@@ -177,6 +177,9 @@ func (c *Consumer) start(ctx context.Context) error {
 	}
 	if had := c.spool.Cursor(c.o.Name); has < had {
 		c.loss = &Loss{Spool: own, Had: had, Has: has}
+		if err := c.spool.Pass(c.o.Name, has); err != nil { // so that the records stay until they are applied again
+			return err
+		}
 	}
 	if next := c.spool.Next(); has >= next {
 		c.o.OnFault(fmt.Errorf("the store has records of spool %s up to %d, which itself has not come to %d: it is an older copy of that spool, "+
