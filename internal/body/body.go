@@ -55,7 +55,8 @@ type Body struct {
 	Audio *atomic.Int64
 
 	settings  Span // the value of Gemini's or Bedrock's object that may bound the output
-	unbounded Span // the value of a bound of the output that is null
+	unbounded Span // the value of a bound of the output that bounds nothing: null, or negative
+	noOutput  bool // a bound of the output is 0, as where only the prompt is read
 
 	form string // the boundary of a form, whose values are not quoted; empty for JSON
 	rest *Rest  // what follows Data; nil when that is all

@@ -12,6 +12,10 @@ func TestOutputCap(t *testing.T) {
 		{`{"model":"m"}`, "max_tokens", "", `{"max_tokens":9,"model":"m"}`},
 		{`{}`, "max_tokens", "", `{"max_tokens":9}`},
 		{`{"max_tokens":null}`, "max_tokens", "", `{"max_tokens":9}`},
+		{`{"max_tokens":-1}`, "max_tokens", "", `{"max_tokens":9}`},
+		{`{"max_tokens":-1,"max_completion_tokens":null}`, "max_tokens", "", `{"max_tokens":9,"max_completion_tokens":null}`},
+		{`{"n":null}`, "max_tokens", "", `{"max_tokens":9,"n":null}`},
+		{`{"generationConfig":{"candidateCount":null}}`, "maxOutputTokens", "generationConfig", `{"generationConfig":{"maxOutputTokens":9,"candidateCount":null}}`},
 		{`{"max_completion_tokens":5}`, "max_tokens", "", `{"max_completion_tokens":5}`},
 		{`{"a":1}`, "maxTokens", "inferenceConfig", `{"inferenceConfig":{"maxTokens":9},"a":1}`},
 		{`{"inferenceConfig":{}}`, "maxTokens", "inferenceConfig", `{"inferenceConfig":{"maxTokens":9}}`},
@@ -28,7 +32,10 @@ func TestOutputCap(t *testing.T) {
 		require.NoError(t, err)
 		require.Positive(t, again.MaxOutput)
 	}
-	b, err := Parse([]byte(`{"model":"m","stream_options":{"x":1},"max_tokens":null}`))
+	b, err := Parse([]byte(`{"max_tokens":0}`))
+	require.NoError(t, err)
+	require.Equal(t, `{"max_tokens":0}`, string(b.Changed(Change{OutputCap: 9, CapMember: "max_tokens"}).Bytes()))
+	b, err = Parse([]byte(`{"model":"m","stream_options":{"x":1},"max_tokens":null}`))
 	require.NoError(t, err)
 	require.Equal(t, `{"model":"n","stream_options":{"include_usage":true,"x":1},"max_tokens":9}`,
 		string(b.Changed(Change{Model: "n", Usage: true, OutputCap: 9, CapMember: "max_tokens"}).Bytes()))

@@ -98,7 +98,7 @@ func (b *Body) Changed(c Change) *Payload {
 			add(optionsMember)
 		}
 	}
-	if c.OutputCap > 0 && b.MaxOutput <= 0 && b.form == "" {
+	if c.OutputCap > 0 && b.MaxOutput <= 0 && !b.noOutput && b.form == "" {
 		member := quote(c.CapMember) + ":" + strconv.FormatInt(c.OutputCap, 10)
 		switch {
 		case b.unbounded.Present():

@@ -321,22 +321,35 @@ func (p *parser) boolean(name string) (bool, error) {
 // whole takes a whole number that is not negative; 100.0 and 1e3 are whole. Null is none.
 func (p *parser) whole(name string) (int64, error) {
 	at := p.at
-	n, err := p.limit(name)
+	n, err := p.integer(name)
 	if err == nil && n < 0 {
 		return 0, p.failAt(at, name, name+" must be a whole number")
 	}
 	return n, err
 }
 
-// limit takes a whole number that may be negative: llama.cpp and Ollama know -1 as no limit. Null is none.
+// limit takes a bound of the output, which may be negative: llama.cpp and Ollama know -1 as no limit. Null is none.
 func (p *parser) limit(name string) (int64, error) {
+	at := p.at
+	n, err := p.integer(name)
+	switch null := err == nil && p.data[at] == 'n'; {
+	case err != nil:
+	case n < 0, null && !p.body.unbounded.Present():
+		p.body.unbounded = Span{at, p.at}
+	case n == 0 && !null:
+		p.body.noOutput = true
+	}
+	return n, err
+}
+
+// integer takes a whole number. Null is 0.
+func (p *parser) integer(name string) (int64, error) {
 	at := p.at
 	if err := p.value(1); err != nil {
 		return 0, err
 	}
 	text := string(p.data[at:p.at])
 	if text == "null" {
-		p.body.unbounded = Span{at, p.at}
 		return 0, nil
 	}
 	n, err := strconv.ParseInt(text, 10, 64)
