@@ -1,6 +1,7 @@
 package console_test
 
 import (
+	"encoding/json"
 	"net/http"
 	"net/url"
 	"regexp"
@@ -33,6 +34,12 @@ func TestKeysAndTeams(t *testing.T) {
 	require.NotNil(t, m, body)
 	key := m[1]
 	id := call(t, g, key)
+	for _, address := range []string{"/console/keys/" + key, "/console/keys?alias=" + key} {
+		res, err := b.Get(b.g.URL(address))
+		require.NoError(t, err)
+		require.NoError(t, res.Body.Close())
+		require.Equal(t, http.StatusBadRequest, res.StatusCode, "a key in an address")
+	}
 	list := b.page("/console/keys")
 	require.Contains(t, list, "max_budget $10.5 every 30d")
 	require.Contains(t, list, "demo, other")
@@ -130,4 +137,19 @@ func TestADeadLetterIsRetried(t *testing.T) {
 	require.Contains(t, b.page("/console/audit/reconcile"), gateway.Payer)
 	status, _ = b.get("/console/audit/" + url.PathEscape("nothing"))
 	require.Equal(t, http.StatusNotFound, status)
+}
+
+// TestRegeneratedKey signs in with a key that replaced another: what that one has called and spent is its own.
+func TestRegeneratedKey(t *testing.T) {
+	g := start(t, "console")
+	old := g.NewKey(`{"team_id":"blue"}`)
+	id := call(t, g, old)
+	var made struct{ Key string }
+	a := g.Must(http.StatusOK, http.MethodPost, "/key/regenerate", gateway.MasterKey, `{"key":"`+old+`"}`)
+	require.NoError(t, json.Unmarshal([]byte(a.Body), &made))
+	b := open(t, g)
+	b.signIn(made.Key)
+	require.Contains(t, b.page("/console/calls"), id)
+	require.Contains(t, b.page("/console/calls/"+id), id)
+	require.Contains(t, b.page("/console/spend?each=total"), "calls 1")
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -79,12 +80,12 @@ func (v *visit) serve(next caddyhttp.Handler) error {
 		v.w.Header().Set("Allow", "GET, HEAD, POST")
 		return refuse(http.StatusMethodNotAllowed, "The console takes GET and POST.")
 	}
+	addressed := []string{v.arg}
 	for _, values := range v.r.URL.Query() {
-		for _, value := range values {
-			if strings.HasPrefix(value, keys.Prefix) {
-				return refuse(http.StatusBadRequest, "A key in an address is not accepted, as addresses are logged: revoke this key if it is in use.")
-			}
-		}
+		addressed = append(addressed, values...)
+	}
+	if slices.ContainsFunc(addressed, func(s string) bool { return strings.HasPrefix(s, keys.Prefix) }) {
+		return refuse(http.StatusBadRequest, "A key in an address is not accepted, as addresses are logged: revoke this key if it is in use.")
 	}
 	if v.site = inquire(v.r, next); v.site.keys == nil {
 		return refuse(http.StatusNotFound, "This site has no keyauth, so no one can sign in here.")
