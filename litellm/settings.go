@@ -34,9 +34,14 @@ type adjustment struct {
 	percent           word
 }
 
-const newKeys = "what new keys may be is not bounded here; only the master key makes keys. Take this out"
+const newKeys = "new keys, teams and users have no defaults and no upper bounds here: set their fields when they are made (docs/keys.md), and take this out"
 
-const budgets = "budgets are not enforced here: bound the spending in Lago or at the provider, and take this out"
+// Budgets that have no counterpart. Those of keys, teams, users, members and customers are in their records.
+const (
+	gatewayBudget  = "the gateway as a whole has no budget here: give budgets to keys, teams, users or customers (docs/keys.md), and take this out"
+	customerBudget = "customers have no default budget here: give one to each, or name it as a key's end_user_budget_id (docs/keys.md), and take this out"
+	userBudget     = "users have no default budget here: set max_budget of each user (docs/keys.md), and take this out"
+)
 
 var litellmRules = rules{
 	"callbacks":            carry((*converter).callbacks),
@@ -59,19 +64,19 @@ var litellmRules = rules{
 	"ssl_verify":                       warn("is left out: the certificates of upstreams are verified; `transport http` of a backend in a Caddyfile has TLS settings").unless("true"),
 	"failure_callback":                 warn("is left out: failed calls are records in the ledger, and metrics"),
 	"default_team_settings":            warn("is left out: callbacks of one team are not known here"),
-	"max_budget":                       refuse(budgets).unless("0"),
-	"budget_duration":                  refuse(budgets),
-	"max_end_user_budget":              refuse(budgets),
-	"max_end_user_budget_id":           refuse(budgets),
-	"max_user_budget":                  refuse(budgets),
-	"max_internal_user_budget":         refuse(budgets),
-	"default_max_internal_user_budget": refuse(budgets),
-	"internal_user_budget_duration":    refuse(budgets),
+	"max_budget":                       refuse(gatewayBudget).unless("0"),
+	"budget_duration":                  refuse(gatewayBudget),
+	"max_end_user_budget":              refuse(customerBudget),
+	"max_end_user_budget_id":           refuse(customerBudget),
+	"max_user_budget":                  refuse(userBudget),
+	"max_internal_user_budget":         refuse(userBudget),
+	"default_max_internal_user_budget": refuse(userBudget),
+	"internal_user_budget_duration":    refuse(userBudget),
 	"default_internal_user_params":     refuse(newKeys),
 	"default_team_params":              refuse(newKeys),
 	"upperbound_key_generate_params":   refuse(newKeys),
 	"default_key_generate_params":      refuse(newKeys),
-	"key_generation_settings":          warn("is left out: only the master key makes keys"),
+	"key_generation_settings":          warn("is left out: the master key, keys of the type management and admins of teams make keys"),
 	"overwrite_user_with_key_hash":     refuse("the end user would be the key: set LAGO_API_CHARGE_BY to user_id or team_id, and take this out"),
 }.each(carry(func(c *converter, f field) { c.fallbacks(&c.lite, f) }), "fallbacks", "context_window_fallbacks", "content_policy_fallbacks").
 	each(warn("is left out: parameters go upstream as the client wrote them"),
@@ -113,7 +118,7 @@ var routerRules = rules{
 	"redis_ssl":         carry(func(c *converter, f field) { c.redis.tls = f.isTrue() }),
 	"redis_url":         carry((*converter).redisURL),
 
-	"provider_budget_config":   refuse("a provider's budget is not enforced here: bound it at the provider, and take this out"),
+	"provider_budget_config":   refuse("a provider has no budget here: bound it at the provider, and take this out"),
 	"enable_tag_filtering":     refuse("calls are not routed by tags: every key that may use a model would reach all its deployments. Make models of them, and take this out"),
 	"tag_filtering_match_any":  warn("is left out: calls are not routed by tags"),
 	"tag_routing_prefix":       warn("is left out: calls are not routed by tags"),
