@@ -45,8 +45,9 @@ type hangup struct {
 	reasons   atomic.Bool // the answer shows that its model reasons
 	bounded   atomic.Bool // the rest of the answer is read, up to its bound
 
-	stalls    bool      // writes to the client have a deadline of ours
-	allowance time.Time // when that was set last
+	server    http.ResponseWriter // the HTTP server's own writer: its deadlines may be set by any goroutine, those of wrappers may not
+	stalls    bool                // writes to the client have a deadline of ours
+	allowance time.Time           // when that was set last
 
 	mu    sync.Mutex
 	over  bool // the handlers have returned
@@ -61,8 +62,20 @@ func (m *meter) attach(ctx context.Context, r *http.Request) *http.Request {
 	m.cancel = cancel
 	server, served := ctx.Value(http.ServerContextKey).(*http.Server)
 	m.stalls = served && server.WriteTimeout == 0
+	m.server = innermost(m.ResponseWriter)
 	m.stop = context.AfterFunc(ctx, m.hangUp)
 	return r.WithContext(own)
+}
+
+// innermost returns the writer that the others wrap.
+func innermost(w http.ResponseWriter) http.ResponseWriter {
+	for {
+		inner, ok := w.(interface{ Unwrap() http.ResponseWriter })
+		if !ok {
+			return w
+		}
+		w = inner.Unwrap()
+	}
 }
 
 // valuesOf is a context that ends with the first and has the values of the second, whose end is another matter.
@@ -94,7 +107,7 @@ func (m *meter) hangUp() {
 	if m.writing.Load() {
 		// A client that closed its sending half, or a proxy in front of it, may leave the write waiting. Where a deadline is not to
 		// be had, the connection's own end ends it.
-		_ = http.NewResponseController(m.ResponseWriter).SetWriteDeadline(time.Now())
+		_ = http.NewResponseController(m.server).SetWriteDeadline(time.Now())
 	}
 	switch {
 	case m.inSight.Load():

@@ -1,6 +1,7 @@
 package usage
 
 import (
+	"math"
 	"slices"
 	"testing"
 	"unsafe"
@@ -77,14 +78,17 @@ func TestBound(t *testing.T) {
 	for _, g := range goldens(t) {
 		answer := g.bytes(t)
 		r := NewReader(g.options())
-		allocated := testing.AllocsPerRun(1, func() {
-			*r = Reader{o: r.o, f: r.f, open: true}
-			r.begin()
-			for p := answer; len(p) > 0; {
-				n, _ := r.Next(p[:min(len(p), 100)])
-				p = p[n:]
-			}
-		})
+		allocated := math.Inf(1)
+		for range 3 { // what the runtime allocates meanwhile only adds
+			allocated = min(allocated, testing.AllocsPerRun(1, func() {
+				*r = Reader{o: r.o, f: r.f, open: true}
+				r.begin()
+				for p := answer; len(p) > 0; {
+					n, _ := r.Next(p[:min(len(p), 100)])
+					p = p[n:]
+				}
+			}))
+		}
 		blocks := 0.0
 		switch {
 		case r.sound != nil:
