@@ -89,22 +89,28 @@ func fitting(limits []limit.Limit, in, out int64) int64 {
 	return out
 }
 
+// maxAnswers is how many answers are counted with: more than any provider makes, and few enough to count their tokens.
+const maxAnswers = 1_000_000
+
+// answers returns how many answers a call asks for.
+func answers(c *llm.Call) int64 { return min(max(1, c.Request.N), maxAnswers) }
+
 // outputOf returns how many tokens the answers may have, and whether they can have no more.
 func outputOf(c *llm.Call, t *llm.Target, outputs *limit.Outputs) (n int64, bounded bool) {
 	switch c.Endpoint.Reader {
 	case usage.OpenAIEmbeddings, usage.GeminiEmbed, usage.CohereEmbed, usage.CohereRerank:
 		return 0, true
 	case usage.OpenAIImages:
-		return madeTokens * max(1, c.Request.N), false
+		return madeTokens * answers(c), false
 	default:
 	}
 	bound := c.Request.MaxOutput
 	if member, _ := llm.CapMember(c.Endpoint, t); bound == 0 && member != "" {
 		bound = t.OutputCap
 	}
-	n, bounded, ok := outputs.Estimate(t.Model, c.Request.N, bound, 0)
+	n, bounded, ok := outputs.Estimate(t.Model, answers(c), bound, 0)
 	if !ok {
-		n = unknownOutput * max(1, c.Request.N)
+		n = unknownOutput * answers(c)
 	}
 	return n, bounded
 }

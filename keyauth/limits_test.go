@@ -1,11 +1,16 @@
 package keyauth
 
 import (
+	"math"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+
+	"github.com/tollgate-llm/tollgate/internal/limit"
+	"github.com/tollgate-llm/tollgate/internal/llm"
+	"github.com/tollgate-llm/tollgate/internal/usage"
 )
 
 // TestLimitsInTheCaddyfile reads the block, and refuses what it does not know with the line.
@@ -26,5 +31,21 @@ func TestLimitsInTheCaddyfile(t *testing.T) {
 	} {
 		_, err := read(block)
 		require.ErrorContains(t, err, want, block)
+	}
+}
+
+// TestOutputOfManyAnswers holds that no number of answers makes the estimate of their tokens small.
+func TestOutputOfManyAnswers(t *testing.T) {
+	for _, api := range []usage.API{usage.OpenAIChat, usage.OpenAIImages} {
+		for _, bound := range []int64{0, 100, math.MaxInt64} {
+			last := int64(0)
+			for _, n := range []int64{0, 1, 2, 128, 1 << 40, 1 << 52, math.MaxInt64/4096 + 1, math.MaxInt64} {
+				c := &llm.Call{Endpoint: &llm.Endpoint{Reader: api}, Request: llm.Request{N: n, MaxOutput: bound}}
+				out, _ := outputOf(c, new(llm.Target), new(limit.Outputs))
+				require.GreaterOrEqual(t, out, last, "%s, n %d", api, n)
+				last = out
+			}
+			require.Positive(t, last)
+		}
 	}
 }
