@@ -34,6 +34,8 @@ func parseCaddyfile(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 //
 //	llmroute [<matcher>] {
 //	    max_body <size>
+//	    max_bodies <size>
+//	    body_timeout <duration>
 //	    anonymous
 //	    unmetered
 //	    end_user_header <names...>
@@ -75,6 +77,16 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		switch word := d.Val(); word {
 		case "max_body":
 			err = seen.Value(d, &h.MaxBody, func(s string) error { _, err := setting.Size(word, s, 0, minMaxBody, maxMaxBody); return err })
+		case "max_bodies":
+			err = seen.Value(d, &h.MaxBodies, func(s string) error {
+				_, err := setting.Size(word, s, 0, minMaxBodies, maxMaxBodies)
+				return err
+			})
+		case "body_timeout":
+			err = seen.Value(d, &h.BodyTimeout, func(s string) error {
+				_, err := setting.Duration(word, s, 0, minBodyTimeout, maxTimeout)
+				return err
+			})
 		case "anonymous":
 			err = seen.Flag(d, &h.Anonymous)
 		case "unmetered":

@@ -22,6 +22,7 @@ const longestPause = 5 * time.Second
 // dispatch is a call on its way to a backend.
 type dispatch struct {
 	call     *llm.Call
+	arrival  *arrival
 	endpoint *endpoint.Endpoint
 	body     *body.Body
 	entry    *entry    // the model that was asked for
@@ -80,7 +81,7 @@ func (h *Handler) forward(w http.ResponseWriter, r *http.Request, d *dispatch) *
 		last := len(d.attempts) == 1
 		begun := d.call.Begin(target)
 		res = a.server().sender.Send(w, r, upstream.Attempt{
-			Attempt: begun, Metered: d.call.Metered, Limited: d.call.Admission != nil, Last: last, Refused: refused,
+			Attempt: begun, Metered: d.call.Metered, Limited: d.call.Admission != nil, Last: last, Refused: refused, Late: d.arrival.late,
 			Call: provider.Call{Endpoint: d.endpoint, Body: d.body, Upstream: target.Upstream, Query: r.URL.RawQuery},
 		})
 		if res.KeyRefused != 0 {
@@ -91,6 +92,9 @@ func (h *Handler) forward(w http.ResponseWriter, r *http.Request, d *dispatch) *
 		}
 		if c := h.logger.Check(zap.WarnLevel, "attempt failed"); c != nil {
 			c.Write(zap.String("model", target.Model), zap.String("backend", target.Backend), zap.Bool("last", last && !res.Refused), zap.Error(res.Err))
+		}
+		if d.arrival.late() {
+			return notArrived(errBodyLate)
 		}
 		if fault := d.body.Fault(); fault != nil {
 			return unreadable(fault)

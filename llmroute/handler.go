@@ -32,6 +32,14 @@ type Handler struct {
 	// MaxBody is the largest body of a call, from 1KB to 1GB. Larger ones are refused with 413. Default: 32MB.
 	MaxBody string `json:"max_body,omitempty"`
 
+	// MaxBodies bounds the memory that the bodies of all calls under way take, in the whole process, from 1MB to 1TB. A body for
+	// which there is no room is refused with 503. Those that have not come whole, and are larger than 64KB, may take an eighth of
+	// it, or twice MaxBody where that is more. At least twice MaxBody. Default: a quarter of the memory that the process may take.
+	MaxBodies string `json:"max_bodies,omitempty"`
+
+	// BodyTimeout is how long a body may take to arrive, from 1s to 24h; then the call is refused with 408. Default: 5m.
+	BodyTimeout string `json:"body_timeout,omitempty"`
+
 	// Anonymous serves calls that passed no keyauth. Default: they are refused.
 	Anonymous bool `json:"anonymous,omitempty"`
 
@@ -56,12 +64,15 @@ type Handler struct {
 	// changed configuration, which a reload does not skip. It has no other effect.
 	Files map[string]string `json:"files,omitempty"`
 
-	app     *app.App
-	logger  *zap.Logger
-	maxBody int64
-	pause   time.Duration // before a backend is asked again
-	catalog catalog
-	users   []string // canonical names of headers that name the end user
+	app         *app.App
+	logger      *zap.Logger
+	maxBody     int64
+	maxBodies   int64 // bytes of all bodies
+	maxArriving int64 // bytes of those that have not come whole
+	bodyTimeout time.Duration
+	pause       time.Duration // before a backend is asked again
+	catalog     catalog
+	users       []string // canonical names of headers that name the end user
 }
 
 // Model is one model with its backends.
@@ -106,6 +117,11 @@ const (
 	defaultMaxBody = 32_000_000
 	minMaxBody     = 1_000
 	maxMaxBody     = 1_000_000_000
+
+	minMaxBodies       = 1_000_000
+	maxMaxBodies       = 1_000_000_000_000
+	defaultBodyTimeout = 5 * time.Minute
+	minBodyTimeout     = time.Second
 )
 
 const defaultPause = 200 * time.Millisecond
@@ -123,6 +139,12 @@ func (h *Handler) Provision(ctx caddy.Context) (err error) {
 		return err
 	}
 	if h.maxBody, err = setting.Size("max_body", h.MaxBody, defaultMaxBody, minMaxBody, maxMaxBody); err != nil {
+		return err
+	}
+	if err = h.boundBodies(); err != nil {
+		return err
+	}
+	if h.bodyTimeout, err = setting.Duration("body_timeout", h.BodyTimeout, defaultBodyTimeout, minBodyTimeout, maxTimeout); err != nil {
 		return err
 	}
 	h.users = []string{"X-Litellm-Customer-Id", "X-Litellm-End-User-Id"}

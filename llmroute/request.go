@@ -184,7 +184,11 @@ func (h *Handler) readAll(r *http.Request) ([]byte, *llm.Error) {
 		case err != nil:
 			return nil, unread(err)
 		case len(buf) == cap(buf):
-			grown := make([]byte, len(buf), min(2*int64(cap(buf)), h.maxBody)+1)
+			size := min(2*int64(cap(buf)), h.maxBody)
+			if r.ContentLength >= 0 {
+				size = min(size, r.ContentLength)
+			}
+			grown := make([]byte, len(buf), size+1)
 			copy(grown, buf)
 			buf = grown
 		}
@@ -193,6 +197,9 @@ func (h *Handler) readAll(r *http.Request) ([]byte, *llm.Error) {
 
 // unread refuses a body that did not come whole.
 func unread(err error) *llm.Error {
+	if e := notArrived(err); e != nil {
+		return e
+	}
 	e := invalid("", "the body could not be read to its end")
 	e.Err = err
 	if status := handlerError(err); status != 0 {

@@ -63,7 +63,10 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, call *llm.Call) 
 		return h.serveLocal(w, r, call, ep, named)
 	}
 	call.Endpoint = &ep.Endpoint
+	arriving := h.arrive(w, r)
+	defer arriving.over()
 	b, refused := h.read(r, ep, named)
+	arriving.read()
 	if refused != nil {
 		return refused
 	}
@@ -100,7 +103,7 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, call *llm.Call) 
 			return refused
 		}
 	}
-	return h.forward(w, r, &dispatch{call: call, endpoint: ep, body: b, entry: e, attempts: attempts})
+	return h.forward(w, r, &dispatch{call: call, arrival: arriving, endpoint: ep, body: b, entry: e, attempts: attempts})
 }
 
 // route finds the endpoint of a request and makes sure that it may be called this way. named is the model that the path

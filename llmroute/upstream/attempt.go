@@ -30,6 +30,8 @@ type Attempt struct {
 	// Refused returns whether another attempt follows an answer that refuses the prompt, which is then not passed on. Nil where
 	// none does.
 	Refused func(Refusal) bool
+	// Late returns whether the request's body did not arrive in time, for which its context is cancelled as for a hang-up. May be nil.
+	Late func() bool
 }
 
 // Result is the outcome of an attempt.

@@ -116,7 +116,7 @@ func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
 		err = errors.Join(errTimeout, resp.Body.Close())
 	}
 	if err != nil {
-		if r.Context().Err() != nil {
+		if r.Context().Err() != nil && (x.Late == nil || !x.Late()) {
 			return nil, err // the client hung up
 		}
 		return nil, failed(ctx, err)

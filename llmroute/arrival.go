@@ -1,0 +1,190 @@
+package llmroute
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"net"
+	"net/http"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/KimMachineGun/automemlimit/memlimit"
+
+	"github.com/tollgate-llm/tollgate/app/setting"
+	"github.com/tollgate-llm/tollgate/internal/llm"
+)
+
+const (
+	// bodyShare is the share of the process's memory that bodies may take by default, and arrivingShare the share of that for
+	// bodies which have not come whole: who sends them slowly, or not to their end, leaves room for those that have.
+	bodyShare, arrivingShare = 4, 8
+	// smallBody may arrive whatever else does: 64KB and the byte that shows the end.
+	smallBody = 64<<10 + 1
+	// fallbackMemory is taken for the process's memory where the system does not state it.
+	fallbackMemory = 2 << 30
+	// leftover is how long a client whose body is refused may go on sending before its answer, so that it reads that.
+	leftover = time.Second
+)
+
+var (
+	errNoRoom      = errors.New("the bodies under way take all the memory that they may")
+	errBodyLate    = errors.New("the body did not arrive in time")
+	bodiesHeld     atomic.Int64 // bytes of all bodies under way in this process
+	bodiesArriving atomic.Int64 // bytes of those that have not come whole and are not small
+)
+
+// memoryOfProcess returns the memory that the process may take, in bytes: GOMEMLIMIT, which Caddy sets by the cgroup, or else
+// the cgroup's or the system's.
+func memoryOfProcess() int64 {
+	if limit := debug.SetMemoryLimit(-1); limit < math.MaxInt64 {
+		return limit
+	}
+	for _, from := range []func() (uint64, error){memlimit.FromCgroup, memlimit.FromSystem} {
+		if n, err := from(); err == nil && n > 0 && n < math.MaxInt64 {
+			return int64(n)
+		}
+	}
+	return fallbackMemory
+}
+
+// boundBodies settles the memory of all bodies, which has room for two of the largest.
+func (h *Handler) boundBodies() (err error) {
+	least := 2 * h.maxBody
+	usual := max(memoryOfProcess()/bodyShare, least)
+	if h.maxBodies, err = setting.Size("max_bodies", h.MaxBodies, usual, minMaxBodies, maxMaxBodies); err != nil {
+		return err
+	}
+	if h.maxBodies < least {
+		return fmt.Errorf("max_bodies must be at least twice max_body: %d bytes", least)
+	}
+	h.maxArriving = max(h.maxBodies/arrivingShare, least)
+	return nil
+}
+
+// arrival is a body on its way in, and then in memory until its call is over. What counts is the buffer that it is read into.
+type arrival struct {
+	io.ReadCloser
+	handler  *Handler
+	size     int64 // bytes read
+	held     int64 // of bodiesHeld
+	arriving int64 // of bodiesArriving
+	streamed bool  // what is read from here on is not held
+	timedOut atomic.Bool
+
+	mu       sync.Mutex
+	until    time.Time             // the limit; zero when there is none
+	deadline func(time.Time) error // nil once the call is over
+}
+
+// arrive begins to read a request's body, in the time that a body has.
+func (h *Handler) arrive(w http.ResponseWriter, r *http.Request) *arrival {
+	a := &arrival{ReadCloser: r.Body, handler: h, deadline: http.NewResponseController(w).SetReadDeadline}
+	server, _ := r.Context().Value(http.ServerContextKey).(*http.Server)
+	if server == nil || server.ReadTimeout <= 0 || server.ReadTimeout > h.bodyTimeout {
+		a.limit(time.Now().Add(h.bodyTimeout))
+	}
+	r.Body = a
+	return a
+}
+
+// limit sets when reading fails, where the connection can. Once the call is over, the connection is for other requests.
+func (a *arrival) limit(t time.Time) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.deadline != nil && a.deadline(t) == nil {
+		a.until = t
+	}
+}
+
+// late reports whether the time is over for a body that has not come whole. The server cancels the call's context for that before
+// the read returns, so the clock counts too.
+func (a *arrival) late() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.timedOut.Load() || !a.until.IsZero() && !time.Now().Before(a.until)
+}
+
+// Read reads the body while there is room for the buffer, of which p is the free end.
+func (a *arrival) Read(p []byte) (int, error) {
+	if !a.streamed && !a.hold(a.size+int64(len(p))) {
+		a.limit(time.Now().Add(leftover))
+		return 0, errNoRoom
+	}
+	n, err := a.ReadCloser.Read(p)
+	a.size += int64(n)
+	if errors.Is(err, io.EOF) {
+		a.limit(time.Time{})
+		return n, err
+	}
+	// After an error the limit stays: the server reads on before it answers, and must not wait for a client that stalls.
+	if timeout, ok := errors.AsType[net.Error](err); ok && timeout.Timeout() {
+		a.timedOut.Store(true)
+		err = errors.Join(errBodyLate, err)
+	}
+	return n, err
+}
+
+// hold takes memory up to size bytes. It returns false when there is no room.
+func (a *arrival) hold(size int64) bool {
+	if size > a.held {
+		if !take(&bodiesHeld, size-a.held, a.handler.maxBodies) {
+			return false
+		}
+		a.held = size
+	}
+	if size > smallBody && size > a.arriving {
+		if !take(&bodiesArriving, size-a.arriving, a.handler.maxArriving) {
+			return false
+		}
+		a.arriving = size
+	}
+	return true
+}
+
+// take adds n to a count that stays within most.
+func take(count *atomic.Int64, n, most int64) bool {
+	for {
+		taken := count.Load()
+		if taken+n > most {
+			return false
+		}
+		if count.CompareAndSwap(taken, taken+n) {
+			return true
+		}
+	}
+}
+
+// read ends the reading into memory: the rest of the body, if any, passes on as it comes.
+func (a *arrival) read() {
+	a.streamed = true
+	bodiesArriving.Add(-a.arriving)
+	a.arriving = 0
+}
+
+// over releases what the body took. The time limit of one that did not come whole stays, for the server's reading on.
+func (a *arrival) over() {
+	a.mu.Lock()
+	a.deadline = nil
+	a.mu.Unlock()
+	bodiesHeld.Add(-a.held)
+	a.held = 0
+}
+
+// notArrived returns the refusal of a body that met one of these bounds; nil for any other error.
+func notArrived(err error) *llm.Error {
+	switch {
+	case errors.Is(err, errNoRoom):
+		e := refusal(http.StatusServiceUnavailable, "service_unavailable", "", "too many large requests are under way: try again shortly (max_bodies)")
+		e.RetryAfter, e.Err = time.Second, err
+		return e
+	case errors.Is(err, errBodyLate):
+		e := refusal(http.StatusRequestTimeout, "timeout_error", "", "the body did not arrive in the time that this gateway allows (body_timeout)")
+		e.Err = err
+		return e
+	}
+	return nil
+}

@@ -1,0 +1,205 @@
+package llmroute
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// dial sends the head of a request to a gateway and a part of its body. A negative length is left out: the body is chunked.
+func dial(t *testing.T, g *gateway, path, kind, part string, length int) net.Conn {
+	t.Helper()
+	conn, err := net.Dial("tcp", g.Listener.Addr().String())
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = conn.Close() })
+	size := fmt.Sprintf("Content-Length: %d\r\n", length)
+	if length < 0 {
+		size, part = "Transfer-Encoding: chunked\r\n", fmt.Sprintf("%x\r\n%s\r\n", len(part), part)
+	}
+	_, err = io.WriteString(conn, "POST "+path+" HTTP/1.1\r\nHost: h\r\nContent-Type: "+kind+"\r\n"+size+"\r\n")
+	require.NoError(t, err)
+	_, _ = io.WriteString(conn, part) // a refusal may come before its end
+	return conn
+}
+
+// answerOn reads an answer; its status is 0 when the connection ends instead.
+func answerOn(conn net.Conn) (status int, body string, closed bool) {
+	resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err != nil {
+		return 0, err.Error(), true
+	}
+	defer resp.Body.Close()
+	text, _ := io.ReadAll(resp.Body)
+	return resp.StatusCode, string(text), resp.Close
+}
+
+const stalledForm = "--b\r\nContent-Disposition: form-data; name=\"model\"\r\n\r\nm\r\n--b\r\n" +
+	"Content-Disposition: form-data; name=\"file\"; filename=\"f\"\r\n\r\n"
+
+// TestStalledBodies has 40 clients announce 30 MB, send the first of it and stall. Two buffers of 32 MB may be arriving; each
+// client's has grown to 2 MB when it stalls, so 30 have room at most.
+func TestStalledBodies(t *testing.T) {
+	const clients, room, announced = 40, 64_000_000, 30_000_000
+	part := strings.Repeat(" ", firstRead+1)
+	u := newUpstream(t, respond(200, answered))
+	g := start(t, "llmroute {\nmax_bodies 64MB\nbody_timeout 10m\nmodel m {\nbackend openai "+u.URL+"\n}\n}")
+	var before, during runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&before)
+
+	type answer struct {
+		status int
+		body   string
+	}
+	answers := make(chan answer, clients)
+	conns := make([]net.Conn, clients)
+	for i := range conns {
+		conns[i] = dial(t, g, "/v1/chat/completions", "application/json", part, announced)
+		go func() {
+			status, body, _ := answerOn(conns[i])
+			answers <- answer{status, body}
+		}()
+	}
+	said := 0
+	for range clients - room/(2*firstRead) {
+		if a := <-answers; a.status != 0 { // a client that still sends may see the connection's end alone
+			said++
+			require.Equal(t, http.StatusServiceUnavailable, a.status, a.body)
+			require.Contains(t, a.body, `"type":"service_unavailable"`)
+		}
+	}
+	require.Positive(t, said)
+	require.LessOrEqual(t, bodiesHeld.Load(), int64(room))
+	require.LessOrEqual(t, bodiesArriving.Load(), int64(room))
+	require.Greater(t, bodiesArriving.Load(), int64(room/2), "the others wait for the rest of their bodies")
+	runtime.GC()
+	runtime.ReadMemStats(&during)
+	require.Less(t, int64(during.HeapAlloc)-int64(before.HeapAlloc), int64(room+16_000_000), "what counts is what is held")
+
+	resp, body := g.post(t, "/v1/chat/completions", chat)
+	require.Equal(t, 200, resp.StatusCode, "a normal call passes: %s", body)
+
+	for _, conn := range conns {
+		require.NoError(t, conn.Close())
+	}
+	require.Eventually(t, func() bool { return bodiesHeld.Load() == 0 && bodiesArriving.Load() == 0 }, time.Minute, time.Millisecond)
+	large := `{"model":"m","messages":[{"role":"user","content":"` + strings.Repeat("y", announced) + `"}]}`
+	resp, body = g.post(t, "/v1/chat/completions", large)
+	require.Equal(t, 200, resp.StatusCode, "their room is free again: %s", body)
+}
+
+// TestArrivedBodiesAreHeld holds that a body counts until its call is over, and that none is taken beyond max_bodies.
+func TestArrivedBodiesAreHeld(t *testing.T) {
+	asked, release := make(chan struct{}, 8), make(chan struct{})
+	u := newUpstream(t, func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		asked <- struct{}{}
+		<-release
+		respond(200, answered)(w, r)
+	})
+	g := start(t, "llmroute {\nmax_body 1MB\nmax_bodies 2MB\nmodel m {\nbackend openai "+u.URL+"\n}\n}")
+	large := `{"model":"m","messages":[{"role":"user","content":"` + strings.Repeat("y", 900_000) + `"}]}`
+	statuses := make(chan int, 2)
+	for range cap(statuses) {
+		go func() {
+			resp, err := http.Post(g.URL+"/v1/chat/completions", "application/json", strings.NewReader(large))
+			if err != nil {
+				statuses <- 0
+				return
+			}
+			_ = resp.Body.Close()
+			statuses <- resp.StatusCode
+		}()
+		<-asked
+	}
+	resp, body := g.post(t, "/v1/messages", strings.Replace(large, "{", `{"max_tokens":9,`, 1))
+	require.Equal(t, http.StatusServiceUnavailable, resp.StatusCode, body)
+	require.Equal(t, "1", resp.Header.Get("Retry-After"))
+	require.Contains(t, body, `"type":"error"`, "in Anthropic's shape")
+	close(release)
+	for range cap(statuses) {
+		require.Equal(t, 200, <-statuses)
+	}
+	require.Eventually(t, func() bool { return bodiesHeld.Load() == 0 }, time.Minute, time.Millisecond)
+}
+
+// TestLateBodies has clients stall at every point of every kind of body: each gets 408 in its own shape, and its connection ends.
+func TestLateBodies(t *testing.T) {
+	u := newUpstream(t, func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		respond(200, answered)(w, r)
+	})
+	g := start(t, "llmroute {\nbody_timeout 1s\nmodel m {\nbackend openai "+u.URL+"\n}\n}")
+	const form = "multipart/form-data; boundary=b"
+	type stalled struct {
+		path, kind, part string
+		length           int
+	}
+	conns := make(map[string]net.Conn)
+	tests := map[string]stalled{
+		"nothing sent":            {"/v1/chat/completions", "application/json", "", 30_000_000},
+		"a little left":           {"/v1/chat/completions", "application/json", `{"model":"m"`, 100},
+		"chunked":                 {"/v1/chat/completions", "application/json", `{"model":"m"`, -1},
+		"Anthropic's":             {"/v1/messages", "application/json", `{"model":"m"`, 100},
+		"a form":                  {"/v1/audio/transcriptions", form, stalledForm + "x", 100_000},
+		"a form on its way":       {"/v1/audio/transcriptions", form, stalledForm + strings.Repeat("x", 3_000_000), 9_000_000},
+		"a form, chunked, on way": {"/v1/audio/transcriptions", form, stalledForm + strings.Repeat("x", 3_000_000), -1},
+	}
+	for name, tt := range tests {
+		conns[name] = dial(t, g, tt.path, tt.kind, tt.part, tt.length)
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			status, body, closed := answerOn(conns[name])
+			require.Equal(t, http.StatusRequestTimeout, status, body)
+			require.Contains(t, body, "body_timeout")
+			require.Equal(t, strings.HasSuffix(tt.path, "messages"), strings.Contains(body, `"type":"error"`), body)
+			require.True(t, closed)
+		})
+	}
+	require.Eventually(t, func() bool { return bodiesHeld.Load() == 0 && bodiesArriving.Load() == 0 }, time.Minute, time.Millisecond)
+}
+
+// TestTimeLimitIsOfTheBody holds that neither an answer that takes longer than body_timeout is cut off nor a slow body, by
+// default. That a stalled body has timed out tells that the time is over.
+func TestTimeLimitIsOfTheBody(t *testing.T) {
+	asked, release := make(chan struct{}, 8), make(chan struct{})
+	u := newUpstream(t, func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		asked <- struct{}{}
+		<-release
+		respond(200, answered)(w, r)
+	})
+	config := "model m {\nbackend openai " + u.URL + "\n}\n}"
+	g, usual := start(t, "llmroute {\nbody_timeout 1s\n"+config), start(t, "llmroute {\n"+config)
+	long := dial(t, g, "/v1/chat/completions", "application/json", chat, len(chat))
+	<-asked
+	slow := dial(t, usual, "/v1/chat/completions", "application/json", chat[:9], len(chat))
+	status, body, _ := answerOn(dial(t, g, "/v1/chat/completions", "application/json", chat[:9], len(chat)))
+	require.Equal(t, http.StatusRequestTimeout, status, body)
+	close(release)
+	_, err := io.WriteString(slow, chat[9:])
+	require.NoError(t, err)
+	for _, conn := range []net.Conn{long, slow} {
+		status, body, closed := answerOn(conn)
+		require.Equal(t, 200, status, body)
+		require.False(t, closed)
+		_, err := io.WriteString(conn, fmt.Sprintf("POST /v1/chat/completions HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n%s", len(chat), chat))
+		require.NoError(t, err)
+		status, body, _ = answerOn(conn)
+		require.Equal(t, 200, status, "the connection takes another call: %s", body)
+	}
+}
+
+func TestMaxBodiesHasRoomForTwo(t *testing.T) {
+	_, err := provision(t, "llmroute {\nmax_bodies 40MB\nmodel m {\nbackend openai http://127.0.0.1:1/v1\n}\n}")
+	require.ErrorContains(t, err, "max_bodies must be at least twice max_body")
+}
