@@ -178,7 +178,7 @@ func TestUnits(t *testing.T) {
 	require.Equal(t, int64(1000), units(`["fo",{"key":"ur"}]`), "values count, names do not")
 	require.Equal(t, units(`"漢ä😀"`), units(`"\u6f22\u00e4\ud83d\ude00"`), "escapes count as what they stand for")
 	require.Equal(t, int64(750), units(`"a\nb"`))
-	require.Zero(t, units(`"data:image/png;base64,`+strings.Repeat("iVBORw0KGgo", 200)+`"`), "an image is not text")
+	require.Zero(t, units(`{"url":"data:image/png;base64,`+strings.Repeat("iVBORw0KGgo", 200)+`"}`), "an image is not text")
 	require.Positive(t, units(`"`+strings.Repeat("lorem ipsum ", 200)+`"`))
 	require.Positive(t, units(`"`+strings.Repeat("漢字", 2000)+`"`))
 }

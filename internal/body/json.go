@@ -20,6 +20,7 @@ type parser struct {
 	seen uint32 // guarded members met, by their index
 	opts bool   // include_usage was met
 
+	member []byte   // the name of the member whose value is read
 	bounds [][]byte // members met that begin with max_ and are not guarded by their names
 }
 
@@ -80,6 +81,7 @@ func (p *parser) object(depth int, take member) error {
 		}
 		p.at++
 		p.space()
+		p.member = name
 		if take == nil {
 			err = p.value(depth)
 		} else {
@@ -274,11 +276,27 @@ func (p *parser) str(count bool) (raw []byte, escaped bool, err error) {
 	if all&highs != 0 && !utf8.Valid(raw) {
 		return nil, false, p.failAt(from, "", "a string is not valid UTF-8: it begins")
 	}
-	if count && (escaped || all&highs != 0 || !encoded(raw)) {
+	if count && (escaped || all&highs != 0 || !encoded(raw) || !holdsData(p.member)) {
 		p.body.Units += units + usage.Units(data[piece:i])
 	}
 	p.at = i + 1
 	return raw, escaped, nil
+}
+
+// dataEnds are how the names of members end that hold data: images, sound, documents, and reasoning that a provider encrypted.
+var dataEnds = []string{
+	"data", "url", "uri", "bytes", "base64", "b64_json", "image", "images", "mask", "audio", "video", "file", "signature", "encrypted_content",
+}
+
+// holdsData reports whether a member of that name holds data. Elsewhere a long string without a space is text: a prompt can be
+// written so.
+func holdsData(name []byte) bool {
+	for _, end := range dataEnds {
+		if len(name) >= len(end) && sameFolded(name[len(name)-len(end):], end) {
+			return true
+		}
+	}
+	return false
 }
 
 // encoded reports whether a string of plain ASCII is data rather than text: an image, a sound or a document in base64 is

@@ -86,3 +86,33 @@ func TestBoundsAsClientsWriteThem(t *testing.T) {
 		require.Error(t, err, in)
 	}
 }
+
+// A prompt without a space is text, however long; an image in base64 is none, where an API takes one.
+func TestDataIsNoText(t *testing.T) {
+	long := strings.Repeat("Lorem_ipsum_dolor_", 100)
+	for member, text := range map[string]bool{
+		`"messages":[{"role":"user","content":"X"}]`:                          true,
+		`"messages":[{"role":"user","content":[{"type":"text","text":"X"}]}]`: true,
+		`"input":"X"`:       true,
+		`"input":["a","X"]`: true,
+		`"prompt":["X"]`:    true,
+		`"messages":[{"content":[{"type":"image_url","image_url":{"url":"X"}}]}]`:                false,
+		`"input":[{"content":[{"type":"input_image","image_url":"X"}]}]`:                         false,
+		`"messages":[{"content":[{"type":"image","source":{"type":"base64","data":"X"}}]}]`:      false,
+		`"contents":[{"parts":[{"inlineData":{"mimeType":"image/png","data":"X"}}]}]`:            false,
+		`"messages":[{"content":[{"image":{"format":"png","source":{"bytes":"X"}}}]}]`:           false,
+		`"messages":[{"role":"user","content":"a","images":["X"]}]`:                              false,
+		`"input":[{"type":"reasoning","encrypted_content":"X"}]`:                                 false,
+		`"messages":[{"content":[{"type":"file","file":{"filename":"a.pdf","file_data":"X"}}]}]`: false,
+	} {
+		short, err := Parse([]byte(`{"model":"m",` + strings.Replace(member, "X", "", 1) + `}`))
+		require.NoError(t, err)
+		b, err := Parse([]byte(`{"model":"m",` + strings.Replace(member, "X", long, 1) + `}`))
+		require.NoError(t, err)
+		if text {
+			require.Greater(t, b.Units-short.Units, int64(100_000), member)
+		} else {
+			require.Equal(t, short.Units, b.Units, member)
+		}
+	}
+}
