@@ -136,7 +136,7 @@ func (v *visit) holdAccount() (a *account.Account, release func(), err error) {
 	return v.site.bills.HoldAccount(v.r.Context())
 }
 
-// noKey is the pattern of what may stand in an address: no key.
+// noKey is the pattern of what an address may hold: no key.
 const noKey = "(?!sk-).*"
 
 var periods = []string{"1h", "24h", "72h", "720h", "all"}

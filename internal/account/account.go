@@ -136,7 +136,7 @@ func Open(s Settings, fallback *tariff.Tariff, o Options) (*Account, error) {
 	return a, nil
 }
 
-// logDamage tells of the damage that opening found. It is an error once: at later starts, until the segment goes, it is
+// logDamage reports the damage that opening found. It is an error once: at later starts, until the segment goes, it is
 // known.
 func logDamage(logger *zap.Logger, damage []spool.Damage) {
 	for _, d := range damage {

@@ -76,7 +76,7 @@ type payerEntry struct {
 	asked   time.Time     // zero: never
 	failed  time.Time     // when a look-up last failed
 	early   int64         // calls let pass before the first answer
-	pending chan struct{} // closed when the look-up under way has ended; nil when none is
+	pending chan struct{} // closed when the look-up under way has ended; nil when there is none
 	begun   time.Time     // when that was taken from the queue; zero while it waits
 }
 
@@ -88,7 +88,7 @@ type unknownPayer struct {
 	Last  time.Time `json:"last"`
 }
 
-// PayerStatus is what the admin API tells of the payer check.
+// PayerStatus is the state of the payer check, as the admin API reports it.
 type PayerStatus struct {
 	Mode         string         `json:"payer_check"`
 	UnknownCalls int64          `json:"unknown_calls"`   // calls of payers that Lago does not know
