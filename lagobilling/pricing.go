@@ -2,6 +2,7 @@ package lagobilling
 
 import (
 	"errors"
+	"fmt"
 	"net/http"
 	"strconv"
 
@@ -15,7 +16,22 @@ func (h *Handler) findPrice(c *llm.Call, t *llm.Target) error {
 	if c.Endpoint != nil && c.Endpoint.Billing != llm.Billable {
 		return nil
 	}
-	return h.tariff.Priced(t, c.Request.Tier, c.Start)
+	if err := h.tariff.Priced(t, c.Request.Tier, c.Start); err != nil {
+		return err
+	}
+	if h.rejectPrice && h.unmeasurable(c, t) {
+		return errUnmeasurable
+	}
+	return nil
+}
+
+// errUnmeasurable is why a transcription has no price although its model has.
+var errUnmeasurable = fmt.Errorf("%w: neither the file nor the answer tells the length of the sound", price.ErrUnpriced)
+
+// unmeasurable reports whether neither the upload nor the answer of a target would tell what a transcription is priced by.
+func (h *Handler) unmeasurable(c *llm.Call, t *llm.Target) bool {
+	return c.Endpoint != nil && c.Endpoint.Reader == usage.OpenAITranscription && c.Request.SoundUnknown &&
+		!usage.TranscriptionReports(t.Provider, t.BaseURL, c.Request.AnswerFormat) && h.tariff.PricesSound(t, c.Request.Tier, c.Start)
 }
 
 // priced is the call's Priced: a call does not go on to a backend or a fallback model without a price either.
@@ -42,6 +58,13 @@ func (h *Handler) checkPriced(c *llm.Call) *llm.Error {
 	}
 	if !errors.Is(err, price.ErrUnpriced) {
 		return &llm.Error{Status: http.StatusInternalServerError, Type: "internal_server_error", Message: "the call cannot be priced", Err: err}
+	}
+	if errors.Is(err, errUnmeasurable) {
+		return &llm.Error{
+			Status: http.StatusBadRequest, Type: "unpriced_model", Param: "response_format", Err: err,
+			Message: "the length of the sound is not known, so the call cannot be billed: send WAV, MP3, FLAC, Ogg, MP4 or WebM whose header has the " +
+				"length, or ask for verbose_json before the file",
+		}
 	}
 	return &llm.Error{
 		Status: http.StatusBadRequest, Type: "unpriced_model", Param: "model", Err: err,

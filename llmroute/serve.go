@@ -78,6 +78,7 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, call *llm.Call) 
 	call.Request = llm.Request{
 		Asked: b.ModelName, Stream: b.Stream, IncludeUsage: b.UsageAsked, User: user, Session: session,
 		N: b.N, MaxOutput: b.MaxOutput, Tier: b.Tier, TextUnits: b.Units, Audio: b.Audio,
+		SoundUnknown: b.SoundUnknown || b.Audio == nil, AnswerFormat: b.AnswerFormat,
 		Others: b.Others, Reasoning: b.Reasoning, Data: b.Data,
 	}
 	if ep.Reader == usage.OpenAISpeech {

@@ -88,6 +88,13 @@ func (m *Meter) Milliseconds() (ms int64, ok bool) {
 	return 0, false
 }
 
+// Unknown reports whether the length is not known and no further bytes can make it known: the container is none that is known
+// here, or its header leaves the length out.
+func (m *Meter) Unknown() bool {
+	_, ok := m.Milliseconds()
+	return m.ended && !ok
+}
+
 // ratio returns 1000 n / d, rounded up, and the largest length that is believed where that would not fit.
 func ratio(n, d int64) int64 {
 	const most = 1 << 40

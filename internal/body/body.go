@@ -53,6 +53,10 @@ type Body struct {
 
 	// Audio is the length of the form's file, where that is sound of a known container, in milliseconds; 0 until its end has passed.
 	Audio *atomic.Int64
+	// SoundUnknown: no file of the form is sound whose length is known, or can still be found, from its header.
+	SoundUnknown bool
+	// AnswerFormat is `response_format` where that is a string, as transcriptions have it; of a form, as far as it was read.
+	AnswerFormat string
 
 	settings  Span // the value of Gemini's or Bedrock's object that may bound the output
 	unbounded Span // the value of a bound of the output that bounds nothing: null, or negative

@@ -37,6 +37,7 @@ func ParseForm(r io.Reader, contentType string, named bool, size, most int64) (*
 		if err := s.feed(piece); err != nil {
 			return nil, err
 		}
+		b.SoundUnknown = b.Audio.Load() == 0 && (s.sound == nil || s.sound.Unknown())
 		switch {
 		case errors.Is(err, io.EOF):
 			if s.state != formEnd {

@@ -26,8 +26,11 @@ const (
 )
 
 // formFields are the fields that decide where a call goes, what it costs and who pays. Each may occur once, in lower case,
-// and before the files.
-var formFields = []string{"model", "stream", "user", "n"}
+// and before the files of a large form, but for answerFormat.
+var formFields = []string{"model", "stream", "user", "n", answerFormat}
+
+// answerFormat is the field that names the format of a transcription. It decides only whether the answer holds a length.
+const answerFormat = "response_format"
 
 // formScanner walks a form as its bytes come, cut anywhere. Where the syntax leaves room for two readings it refuses, as
 // the provider might choose the other one.
@@ -152,6 +155,10 @@ func (s *formScanner) begin(header string) error {
 	s.inFile, s.field, s.value, s.valueAt = file, "", s.value[:0], s.taken
 	s.sound = nil
 	if file && name == "file" {
+		if slices.Contains(s.seen, name) {
+			return formError(name, `the form holds two files named "file": the length of one of them would not be known`)
+		}
+		s.seen = append(s.seen, name)
 		s.sound = new(audio.Meter)
 	}
 	if file && (s.named || s.body.Model.Present()) {
@@ -168,7 +175,7 @@ func (s *formScanner) begin(header string) error {
 			return formError(f, "the field "+strconv.Quote(f)+" must not be a file")
 		case slices.Contains(s.seen, f):
 			return formError(f, "the field "+strconv.Quote(f)+" stands twice")
-		case s.routed:
+		case s.routed && f != answerFormat:
 			return formError(f, "the field "+strconv.Quote(f)+" comes too late: in a form of more than 1 MB it must stand before the files")
 		}
 		s.seen = append(s.seen, f)
@@ -201,6 +208,7 @@ func (s *formScanner) finish() error {
 		if ms, ok := s.sound.Milliseconds(); ok {
 			b.Audio.Store(ms)
 		}
+		s.sound = nil
 	}
 	if s.field != "" && s.field != "user" { // whether the user pays is not known here
 		if err := llm.CheckName(value); err != nil {
@@ -216,6 +224,10 @@ func (s *formScanner) finish() error {
 		b.Model = Span{s.valueAt, s.valueAt + len(value)}
 	case "user":
 		b.User = value
+	case answerFormat:
+		if !s.routed { // the call may have been admitted by its absence
+			b.AnswerFormat = value
+		}
 	case "stream":
 		if value != "true" && value != "false" && value != "" {
 			return formError(s.field, "stream must be true or false")

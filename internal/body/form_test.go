@@ -59,6 +59,36 @@ func TestForms(t *testing.T) {
 	require.Equal(t, int64(1000), b.Units, "texts count, the model's name and files do not")
 }
 
+// TestSoundUnknown reads forms of whose file the length can be known, or not.
+func TestSoundUnknown(t *testing.T) {
+	wav := "RIFF\x00\x00\x00\x00WAVEfmt \x10\x00\x00\x00\x01\x00\x01\x00\x40\x1f\x00\x00\x40\x1f\x00\x00\x01\x00\x08\x00data\x00\x00\x20\x00"
+	big := strings.Repeat("\x80", 2<<20)
+	for _, tt := range []struct {
+		text    string
+		unknown bool
+		format  string
+	}{
+		{form("model", "m", "response_format", "text", "@file", wav+"abc"), false, "text"},
+		{form("model", "m", "@file", "#!AMR\nabcdefgh", "response_format", "srt"), true, "srt"},
+		{form("model", "m", "@file", "short"), true, ""},
+		{form("model", "m"), true, ""},
+		{form("model", "m", "@file", wav+big), false, ""},
+		{form("model", "m", "@file", "#!AMR\n"+big, "response_format", "srt"), true, ""}, // beyond what is read before the call is admitted
+		{form("model", "m", "@other", wav, "@file", "#!AMR\nabcdefgh"), true, ""},
+	} {
+		b, err := ParseForm(strings.NewReader(tt.text), formType, false, -1, 16<<20)
+		require.NoError(t, err)
+		require.Equal(t, tt.unknown, b.SoundUnknown, tt.text[:min(len(tt.text), 200)])
+		require.Equal(t, tt.format, b.AnswerFormat)
+	}
+	b, err := Parse([]byte(`{"model":"m","response_format":"text"}`))
+	require.NoError(t, err)
+	require.Equal(t, "text", b.AnswerFormat)
+	b, err = Parse([]byte(`{"model":"m","response_format":{"type":"json_object"}}`))
+	require.NoError(t, err)
+	require.Empty(t, b.AnswerFormat)
+}
+
 // TestFormRefusals holds forms that could be read in two ways, or that do not say what they must.
 func TestFormRefusals(t *testing.T) {
 	field := func(header, value string) string { return "--b0\r\n" + header + "\r\n\r\n" + value + "\r\n--b0--\r\n" }
@@ -74,6 +104,8 @@ func TestFormRefusals(t *testing.T) {
 		{formType, form("model", "a", "model", "b"), `"model" stands twice`, "model"},
 		{formType, form("user", "a", "user", "b"), `"user" stands twice`, "user"},
 		{formType, form("stream", "true", "stream", "false"), `"stream" stands twice`, "stream"},
+		{formType, form("response_format", "text", "response_format", "verbose_json"), `"response_format" stands twice`, "response_format"},
+		{formType, form("model", "m", "@file", "long", "@file", "short"), "two files", "file"},
 		{formType, form("Model", "a"), `"model" must be written in lower case`, "model"},
 		{formType, form("ſtream", "true"), `"stream" must be written in lower case`, "stream"},
 		{formType, form("model ", "a"), `"model" must be written in lower case`, "model"},

@@ -93,6 +93,9 @@ func (p *parser) top(raw []byte, nameAt, depth int) error {
 		if err = p.other(raw, depth); isInput(raw) && p.data[at] == '"' {
 			b.Input = Span{at, p.at}
 		}
+		if err == nil && string(raw) == answerFormat && p.data[at] == '"' {
+			b.AnswerFormat = string(p.data[at+1 : p.at-1][:min(p.at-at-2, llm.MaxName)])
+		}
 	case "model":
 		err = p.model()
 		b.ModelMember = Span{nameAt, p.at}

@@ -86,6 +86,10 @@ type Request struct {
 	InputCharacters int64
 	// Audio is the length of an uploaded recording in milliseconds, 0 until its end has passed; nil where nothing is uploaded.
 	Audio *atomic.Int64
+	// SoundUnknown: nothing that is uploaded is sound whose length can be known.
+	SoundUnknown bool
+	// AnswerFormat is response_format, where it is a string.
+	AnswerFormat string
 	// Reasoning says that the body asks the model to reason.
 	Reasoning bool
 	// Others are the models beside the one asked for that the body makes the provider run.

@@ -3,6 +3,7 @@ package price
 import (
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 	"time"
 
@@ -158,6 +159,15 @@ func CheckWritten(written map[string]string) error {
 func (t *Table) Priced(q Query) error {
 	var a applied
 	return t.apply(&a, &q)
+}
+
+// Prices reports whether one of the kinds has a price of its own for what is asked, no stand-in.
+func (t *Table) Prices(q Query, kinds ...usage.Kind) bool {
+	var a applied
+	if t.apply(&a, &q) != nil {
+		return false
+	}
+	return slices.ContainsFunc(kinds, func(k usage.Kind) bool { return a.set&(1<<k) != 0 })
 }
 
 // Cost returns the exact cost of the counts. The error wraps ErrUnpriced when the model, the tier or a kind of token has no

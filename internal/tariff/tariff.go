@@ -71,6 +71,11 @@ func (t *Tariff) Priced(target *llm.Target, tier string, at time.Time) error {
 	return t.prices.Priced(query(target, target.Upstream, "", tier, at))
 }
 
+// PricesSound reports whether a call to a target has a price by the length of a recording or by its tokens.
+func (t *Tariff) PricesSound(target *llm.Target, tier string, at time.Time) bool {
+	return t.prices.Prices(query(target, target.Upstream, "", tier, at), usage.Milliseconds, usage.InputAudio)
+}
+
 // List returns what the model of a target costs now, in USD per unit and without markup, by the name of the price.
 func (t *Tariff) List(target *llm.Target) map[string]string {
 	return t.prices.Standard(query(target, target.Upstream, "", "", time.Now()))

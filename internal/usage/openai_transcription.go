@@ -29,6 +29,26 @@ var openAITranscription = &format{
 	output: true,
 }
 
+// TranscriptionReports reports whether a transcription in a format (response_format; empty is json) holds the length of the sound
+// or its tokens: subtitles end with a time, verbose_json and diarized_json state a duration, and json states usage at OpenAI, Azure,
+// Mistral, OpenRouter and vLLM. Groq's, Together's and Fireworks' json is the text alone, as plain text is everywhere.
+func TranscriptionReports(provider, baseURL, format string) bool {
+	switch format {
+	case "verbose_json", "diarized_json", "srt", "vtt":
+		return true
+	case "", "json":
+	default:
+		return false
+	}
+	switch provider {
+	case "azure", "mistral", "openrouter", "vllm":
+		return true
+	case "openai": // also any server with OpenAI's API
+		return !servedAt(baseURL, "groq.com") && !servedAt(baseURL, "together.xyz") && !servedAt(baseURL, "together.ai") && !servedAt(baseURL, "fireworks.ai")
+	}
+	return false
+}
+
 func openAITranscriptionCounts(r *Reader, m *mapped) {
 	t := &r.kept
 	in, okIn := t.first(inTotal, prompt)
