@@ -40,6 +40,21 @@ func parseCaddyfile(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 //	    limits {
 //	        on_store_failure local|deny
 //	        budget_status 422|429|400
+//	        token_rate_limit_type total|input|output
+//	        max_budget <USD>
+//	        soft_budget <USD>
+//	        budget_duration <window>
+//	        budget_limit <USD> <window>
+//	        rpm_limit <n>
+//	        tpm_limit <n>
+//	        max_parallel_requests <n>
+//	        session {
+//	            max_budget <USD>
+//	            soft_budget <USD>
+//	            rpm_limit <n>
+//	            tpm_limit <n>
+//	            max_parallel_requests <n>
+//	        }
 //	    }
 //	}
 func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
@@ -100,14 +115,49 @@ func unmarshalLimits(d *caddyfile.Dispenser) (*LimitsConfig, error) {
 				_, err := setting.Choice(word, s, budgetStatus...)
 				return err
 			})
+		case "token_rate_limit_type":
+			err = seen.Value(d, &c.TokenRateLimitType, func(s string) error {
+				_, err := setting.Choice(word, s, tokenTypes...)
+				return err
+			})
+		case "session":
+			if err = seen.Once(d); err == nil {
+				c.Session, err = unmarshalSession(d)
+			}
 		default:
-			err = d.Errf("unrecognized subdirective of limits: %s", word)
+			var known bool
+			if known, err = c.Unmarshal(d, seen); !known {
+				err = d.Errf("unrecognized subdirective of limits: %s", word)
+			}
 		}
 		if err != nil {
 			return nil, err
 		}
 	}
 	return c, nil
+}
+
+func unmarshalSession(d *caddyfile.Dispenser) (*setting.Limits, error) {
+	if d.NextArg() {
+		return nil, d.ArgErr()
+	}
+	s := new(setting.Limits)
+	seen := make(setting.Seen)
+	for nesting := d.Nesting(); d.NextBlock(nesting); {
+		switch word := d.Val(); word {
+		case "budget_duration", "budget_limit":
+			return nil, d.Errf("a session has no %s: its max_budget lasts as long as the session", word)
+		default:
+			known, err := s.Unmarshal(d, seen)
+			if err != nil {
+				return nil, err
+			}
+			if !known {
+				return nil, d.Errf("unrecognized subdirective of session: %s", word)
+			}
+		}
+	}
+	return s, nil
 }
 
 func unmarshalStore(d *caddyfile.Dispenser) (*StoreConfig, error) {

@@ -16,8 +16,8 @@ import (
 func number(a price.Amount) json.Number { return json.Number(a.String()) }
 
 // denial is the answer to a call that a limit does not admit, in LiteLLM's words and types.
-func (h *Handler) denial(d *limit.DeniedError, keyName string) *llm.Error {
-	id := describe(d.Scope, keyName)
+func (h *Handler) denial(d *limit.DeniedError, c *llm.Call) *llm.Error {
+	id := describe(d.Scope, c.Identity.KeyName, c.Request.Session)
 	e := &llm.Error{Err: d, Details: []llm.Detail{{Name: "scope", Value: string(d.Scope.Kind)}, {Name: "id", Value: id}}}
 	if d.Model != "" {
 		e.Details = append(e.Details, llm.Detail{Name: "model", Value: d.Model})
@@ -76,6 +76,10 @@ func title(k limit.Kind) string {
 		return "Session"
 	case limit.Gateway:
 		return "Proxy"
+	case limit.Backend:
+		return "Deployment"
+	case limit.Provider:
+		return "Provider"
 	}
 	return string(k)
 }

@@ -10,6 +10,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyevents"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/tollgate-llm/tollgate/app"
@@ -17,6 +18,7 @@ import (
 	"github.com/tollgate-llm/tollgate/app/setting"
 	"github.com/tollgate-llm/tollgate/internal/endpoint"
 	"github.com/tollgate-llm/tollgate/internal/keys"
+	"github.com/tollgate-llm/tollgate/internal/limit"
 	"github.com/tollgate-llm/tollgate/internal/llm"
 )
 
@@ -46,7 +48,7 @@ type Handler struct {
 	// duration from 0s to 168h. Default: 10m.
 	StaleTTL string `json:"stale_ttl,omitempty"`
 
-	// Limits are settings of the limits that the records of keys and teams hold.
+	// Limits are the limits of all calls together, and settings of those that the records of keys and teams hold.
 	Limits *LimitsConfig `json:"limits,omitempty"`
 
 	// The state of the files that the Caddyfile names in placeholders, as its adapter saw them: with it a changed file is a
@@ -54,12 +56,17 @@ type Handler struct {
 	Files map[string]string `json:"files,omitempty"`
 
 	logger *zap.Logger
+	ctx    caddy.Context // of the configuration, for events
+	events *caddyevents.App
 	app    *app.App
 	keys   *app.Ref[*keys.Cache]
 	bounds keys.Bounds
 	master *keys.Digest // nil without a master key
 	limits *app.Ref[*limits.Keeper]
 	spent  int // the status of a call that a budget does not admit
+
+	tokens           limit.Metric  // what limits of tokens count whose record does not say
+	gateway, session []limit.Limit // those that the configuration sets; a session's have no scope yet
 }
 
 const (
@@ -76,8 +83,12 @@ func (Handler) CaddyModule() caddy.ModuleInfo {
 
 // Provision resolves the configuration and asks the app for the store. It opens nothing.
 func (h *Handler) Provision(ctx caddy.Context) error {
-	h.logger = ctx.Logger()
-	var err error
+	h.logger, h.ctx = ctx.Logger(), ctx
+	events, err := ctx.App("events")
+	if err != nil {
+		return err
+	}
+	h.events = events.(*caddyevents.App) //nolint:forcetypeassert // of Caddy's own module
 	if h.bounds.Cache, err = setting.Duration("cache_ttl", h.CacheTTL, defaultCacheTTL, 0, maxCacheTTL); err != nil {
 		return err
 	}

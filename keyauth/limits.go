@@ -2,6 +2,7 @@ package keyauth
 
 import (
 	"cmp"
+	"errors"
 	"io"
 	"strconv"
 	"sync"
@@ -14,14 +15,26 @@ import (
 	"github.com/tollgate-llm/tollgate/app"
 	"github.com/tollgate-llm/tollgate/app/limits"
 	"github.com/tollgate-llm/tollgate/app/setting"
+	"github.com/tollgate-llm/tollgate/internal/keys"
 	"github.com/tollgate-llm/tollgate/internal/keystore"
 	"github.com/tollgate-llm/tollgate/internal/limit"
+	"github.com/tollgate-llm/tollgate/internal/llm"
 	"github.com/tollgate-llm/tollgate/internal/spend"
 )
 
-// LimitsConfig holds settings of limits. The limits themselves are in the records of keys and teams, and what is spent is kept
-// in the store of the configuration's first keyauth.
+// LimitsConfig holds settings of limits, and the limits of all calls together. Those of keys, teams, users and customers are in
+// their records. What is spent is kept in the store of the configuration's first keyauth.
 type LimitsConfig struct {
+	// The limits of the whole gateway: of all calls, with whatever key.
+	setting.Limits
+
+	// Session are limits of each session: of the calls with one key that say that they belong together. A session's budget lasts as long as
+	// the session, and is forgotten a week after its last call. Default: none.
+	Session *setting.Limits `json:"session,omitempty"`
+
+	// TokenRateLimitType says what limits of tokens count where their record does not: `total`, `input` or `output`. Default: total.
+	TokenRateLimitType string `json:"token_rate_limit_type,omitempty"`
+
 	// OnStoreFailure says what happens to calls with limits while the store is away: `local` has each instance go on from
 	// what it last knew, within its share; `deny` answers 503. Default: local.
 	OnStoreFailure string `json:"on_store_failure,omitempty"`
@@ -35,6 +48,7 @@ type LimitsConfig struct {
 var (
 	onStoreFailure = []string{"local", "deny"}
 	budgetStatus   = []string{"422", "429", "400"}
+	tokenTypes     = []string{"total", "input", "output"}
 )
 
 // useLimits resolves the settings and asks the app for the store.
@@ -52,6 +66,9 @@ func (h *Handler) useLimits(a *app.App) error {
 		return err
 	}
 	h.spent, _ = strconv.Atoi(status) // one of the choices
+	if err := h.resolveOwn(&written); err != nil {
+		return err
+	}
 	c, err := h.Store.limits()
 	if err != nil {
 		return err
@@ -60,6 +77,39 @@ func (h *Handler) useLimits(a *app.App) error {
 	c.Logger = caddy.Log().Named("http.handlers.keyauth")
 	h.limits, err = limits.Use(a, c)
 	return err
+}
+
+// resolveOwn resolves the limits that the configuration sets.
+func (h *Handler) resolveOwn(written *LimitsConfig) error {
+	text, err := setting.Choice("token_rate_limit_type", written.TokenRateLimitType, tokenTypes...)
+	if err != nil {
+		return err
+	}
+	h.tokens, _ = keys.TokenMetric(text) // one of the choices
+	if h.gateway, err = written.Resolve(h.tokens); err != nil {
+		return err
+	}
+	for i := range h.gateway {
+		h.gateway[i].Scope.Kind = limit.Gateway
+	}
+	if s := written.Session; s != nil && (s.BudgetDuration != "" || len(s.BudgetLimits) > 0) {
+		return errors.New("session: its budget has no budget_duration: it lasts as long as the session")
+	}
+	h.session, err = written.Session.Resolve(h.tokens)
+	return err
+}
+
+// ownLimits appends the limits that the configuration sets on a call: those of the gateway and of the call's session.
+func (h *Handler) ownLimits(list []limit.Limit, id *llm.Identity, session string) []limit.Limit {
+	list = append(list, h.gateway...)
+	if session == "" {
+		return list
+	}
+	for _, l := range h.session {
+		l.Scope = limit.Scope{Kind: limit.Session, ID: limit.SessionID(id.SpendID, session)}
+		list = append(list, l)
+	}
+	return list
 }
 
 // limits says where limits are kept beside the keys of the store.
@@ -110,10 +160,15 @@ func secretOf(name string) *atomic.Pointer[redisSecret] {
 	return p.(*atomic.Pointer[redisSecret])
 }
 
-// describe names a scope for people: a key by its abbreviation, all others by their ids.
-func describe(s limit.Scope, keyName string) string {
-	if s.Kind == limit.Key {
+// describe names a scope for people: a key by its abbreviation, a session by the name that the client gave it, all others by
+// their ids.
+func describe(s limit.Scope, keyName, session string) string {
+	switch s.Kind {
+	case limit.Key:
 		return cmp.Or(keyName, "key")
+	case limit.Session:
+		return session
+	default:
+		return s.ID
 	}
-	return s.ID
 }

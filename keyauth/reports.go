@@ -30,6 +30,7 @@ type report struct {
 
 // reportCall is a request for a report.
 type reportCall struct {
+	h        *Handler
 	query    url.Values
 	identity *llm.Identity
 	now      time.Time
@@ -68,7 +69,7 @@ func (h *Handler) reportOf(r *http.Request) *report {
 // serveReport answers with a report.
 func (h *Handler) serveReport(w http.ResponseWriter, r *http.Request, p *report, rawQuery string, id *llm.Identity) error {
 	w.Header().Set("Cache-Control", "no-store")
-	answer, err := p.answer(r, rawQuery, id)
+	answer, err := p.answer(h, r, rawQuery, id)
 	if err != nil {
 		refusal := asError(err)
 		if refusal.Status >= http.StatusInternalServerError {
@@ -80,11 +81,11 @@ func (h *Handler) serveReport(w http.ResponseWriter, r *http.Request, p *report,
 	return json.NewEncoder(w).Encode(answer)
 }
 
-func (p *report) answer(r *http.Request, rawQuery string, id *llm.Identity) (any, error) {
+func (p *report) answer(h *Handler, r *http.Request, rawQuery string, id *llm.Identity) (any, error) {
 	if r.Method != p.method {
 		return nil, &llm.Error{Status: http.StatusMethodNotAllowed, Type: "invalid_request_error", Message: "use " + p.method, Allow: p.method}
 	}
-	c := &reportCall{identity: id, now: time.Now()}
+	c := &reportCall{h: h, identity: id, now: time.Now()}
 	var err error
 	if c.query, err = url.ParseQuery(rawQuery); err != nil {
 		return nil, keys.Invalid("query", "cannot be read")

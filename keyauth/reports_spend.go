@@ -132,7 +132,7 @@ func (c *reportCall) named(ctx context.Context, q *books.Query, name, spent stri
 	return list, nil
 }
 
-// globalSpend is GET /global/spend: of the last 30 days.
+// globalSpend is GET /global/spend: of the last 30 days. Who has the master key also sees the gateway's own limits.
 func globalSpend(ctx context.Context, c *reportCall) (any, error) {
 	q, err := c.question(c.lastDays(30), time.Time{})
 	if err != nil {
@@ -146,7 +146,11 @@ func globalSpend(ctx context.Context, c *reportCall) (any, error) {
 	if len(rows) > 0 {
 		total = usd(rows[0].Sums[spend.Cost])
 	}
-	return map[string]any{"spend": total, "max_budget": nil}, nil
+	row := map[string]any{"spend": total, "max_budget": nil}
+	if !c.identity.Master {
+		return row, nil
+	}
+	return row, c.h.showGateway(ctx, row)
 }
 
 // globalLogs is GET /global/spend/logs: the last 30 days by date.

@@ -40,7 +40,7 @@ func (r *reservation) reserve(ctx context.Context, c *llm.Call) *llm.Error {
 	if c.Quote == nil {
 		return &llm.Error{
 			Status: http.StatusServiceUnavailable, Type: "service_unavailable",
-			Message: "this key has limits, and what its calls use is not counted: the gateway's configuration needs `lagobilling` before `llmroute`",
+			Message: "this call has limits, and what it uses is not counted: the gateway's configuration needs `lagobilling` before `llmroute`",
 		}
 	}
 	var err error
@@ -70,7 +70,7 @@ func (r *reservation) limitsOf(ctx context.Context, c *llm.Call, targets []*llm.
 		return nil, keys.StoreDown(err)
 	}
 	defer release()
-	s := keys.Subject{Models: make([]string, 0, 4), Payer: c.Payer, Now: cache.Now(), Bounds: r.h.bounds}
+	s := keys.Subject{Models: make([]string, 0, 4), Payer: c.Payer, Tokens: r.h.tokens, Now: cache.Now(), Bounds: r.h.bounds}
 	if c.Request.Asked != "" {
 		s.Models = append(s.Models, c.Request.Asked)
 	}
@@ -86,7 +86,7 @@ func (r *reservation) limitsOf(ctx context.Context, c *llm.Call, targets []*llm.
 		}
 		return nil, keys.StoreDown(err)
 	}
-	return list, nil
+	return r.h.ownLimits(list, r.state.Identity, c.Request.Session), nil
 }
 
 // granted notes an admission on the call.
@@ -101,9 +101,7 @@ func (r *reservation) granted(c *llm.Call, list []limit.Limit, g *limit.Grant) {
 	if g.Local {
 		limits.Local.Inc()
 	}
-	for i := range g.Passed {
-		limits.SoftPassed.WithLabelValues(string(g.Passed[i].Scope.Kind)).Inc()
-	}
+	r.h.passed(c, g)
 	r.announce(c, g.States, g.At)
 	c.OnSettle(func(s *llm.Settlement) {
 		if s.Counts != nil && s.Counts.OutputTokens() > 0 {
@@ -133,7 +131,7 @@ func (r *reservation) refusal(c *llm.Call, err error) *llm.Error {
 	if denied, ok := errors.AsType[*limit.DeniedError](err); ok {
 		limits.Denials.WithLabelValues(string(denied.Scope.Kind), string(denied.Metric)).Inc()
 		r.announce(c, []limit.State{denied.State}, time.Now())
-		return r.h.denial(denied, c.Identity.KeyName)
+		return r.h.denial(denied, c)
 	}
 	if errors.Is(err, limit.ErrAway) {
 		return limitsAway(err)

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/tollgate-llm/tollgate/app/limits"
 	"github.com/tollgate-llm/tollgate/internal/books"
 	"github.com/tollgate-llm/tollgate/internal/keys"
 	"github.com/tollgate-llm/tollgate/internal/limit"
@@ -26,16 +27,51 @@ func (h *Handler) Spent(
 		return nil, nil, limitsAway(err)
 	}
 	defer release()
+	return spentOf(ctx, keeper, scope, l.Of(nil, scope, &keys.Subject{Now: now, Tokens: h.tokens}))
+}
+
+func spentOf(
+	ctx context.Context, keeper *limits.Keeper, scope limit.Scope, list []limit.Limit,
+) (totals map[string]price.Amount, states []limit.State, err error) {
 	all, err := keeper.Totals(ctx, books.Spend(scope))
 	if err != nil {
 		return nil, nil, limitsAway(err)
 	}
-	if list := l.Of(nil, scope, nil, now); len(list) > 0 {
+	if len(list) > 0 {
 		if states, err = keeper.Status(ctx, list...); err != nil {
 			return nil, nil, limitsAway(err)
 		}
 	}
 	return all[0], states, nil
+}
+
+// showGateway puts into a row what the whole gateway has spent and where its limits are, by the names of showSpend, but for
+// `spend`, which is LiteLLM's.
+func (h *Handler) showGateway(ctx context.Context, row map[string]any) error {
+	ctx, cancel := context.WithTimeout(ctx, spendTimeout)
+	defer cancel()
+	keeper, release, err := h.limits.Acquire(ctx)
+	if err != nil {
+		return limitsAway(err)
+	}
+	defer release()
+	totals, states, err := spentOf(ctx, keeper, limit.Scope{Kind: limit.Gateway}, h.gateway)
+	if err != nil {
+		return err
+	}
+	row["total_spend"] = number(totals[books.Cost])
+	row["reserved"], row["left"], row["budget_reset_at"] = nil, nil, nil
+	shown := make([]map[string]any, 0, len(states))
+	for i := range states {
+		st := &states[i]
+		if st.Metric == limit.Cost && !st.Soft && row["max_budget"] == nil {
+			row["max_budget"], row["budget_spend"] = number(st.Money), number(st.Spent)
+			row["reserved"], row["left"], row["budget_reset_at"] = number(st.Reserved), number(st.Left()), moment(st.ResetsAt)
+		}
+		shown = append(shown, showState(st))
+	}
+	row["limits"] = shown
+	return nil
 }
 
 // showSpend puts into a row what a scope has spent and where its limits are:

@@ -11,8 +11,9 @@ import (
 	"github.com/tollgate-llm/tollgate/internal/llm"
 )
 
-// sessionHeaders are the request headers that name a conversation: Claude Code's, then Codex's and those of tools made after it.
-var sessionHeaders = []string{"X-Claude-Code-Session-Id", "Session-Id", "Session_id"}
+// sessionHeaders are the request headers that name a conversation: Claude Code's, then Codex's and those of tools made after it,
+// then LiteLLM's.
+var sessionHeaders = []string{"X-Claude-Code-Session-Id", "Session-Id", "Session_id", "X-Litellm-Session-Id", "X-Litellm-Trace-Id"}
 
 // deviceID is the metadata.user_id of older versions of Claude Code: a device's hash, an account's id, which may be empty, and a
 // session's.

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/tollgate-llm/tollgate/internal/keystore"
+	"github.com/tollgate-llm/tollgate/internal/limit"
 	"github.com/tollgate-llm/tollgate/internal/llm"
 )
 
@@ -183,7 +184,7 @@ func ParseTime(text string, now time.Time) (time.Time, error) {
 	if at, ok := parseMoment(text); ok {
 		return at, nil
 	}
-	if end, ok := addPeriod(now, text); ok {
+	if end, ok := limit.AddPeriod(now, text); ok {
 		return now.Add(now.Sub(end)), nil
 	}
 	return time.Time{}, fmt.Errorf("%q is no time: write 2026-01-31, 2026-01-31T12:00:00Z or 24h", text)

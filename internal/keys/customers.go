@@ -153,9 +153,9 @@ func (c *Cache) ofCustomer(ctx context.Context, list []limit.Limit, st *State, s
 	}
 	scope := limit.Scope{Kind: limit.Customer, ID: s.Payer}
 	for _, l := range all {
-		list = l.Of(list, scope, s.Models, s.Now)
+		list = l.Of(list, scope, s)
 	}
-	return st.Customer.Of(list, scope, s.Models, s.Now), nil
+	return st.Customer.Of(list, scope, s), nil
 }
 
 func blockedCustomer(payer string) *llm.Error {

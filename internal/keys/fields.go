@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/tollgate-llm/tollgate/internal/limit"
 	"github.com/tollgate-llm/tollgate/internal/llm"
 	"github.com/tollgate-llm/tollgate/internal/price"
 )
@@ -328,7 +329,7 @@ func period(raw json.RawMessage) (any, string) {
 	if !isText {
 		return nil, "must be a string: " + periodUnits
 	}
-	if _, ok := addPeriod(time.Time{}, s); !ok && s != neverExpires {
+	if _, ok := limit.AddPeriod(time.Time{}, s); !ok && s != neverExpires {
 		return nil, "must be " + periodUnits
 	}
 	return s, ""
@@ -336,29 +337,6 @@ func period(raw json.RawMessage) (any, string) {
 
 // neverExpires is the duration by which LiteLLM's clients take an expiry away.
 const neverExpires = "-1"
-
-const maxPeriodYears = 100
-
-// addPeriod adds a duration in LiteLLM's writing to a time: 30s, 30m, 30h, 30d, 2w, 1mo. Months are the calendar's.
-func addPeriod(t time.Time, s string) (time.Time, bool) {
-	digits := strings.IndexFunc(s, func(r rune) bool { return r < '0' || r > '9' })
-	if digits <= 0 {
-		return t, false
-	}
-	n, err := strconv.ParseInt(s[:digits], 10, 32)
-	if err != nil || n <= 0 {
-		return t, false
-	}
-	const year = 366 * 24 * 3600
-	seconds := map[string]int64{"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400, "mo": 31 * 86400}[s[digits:]]
-	switch {
-	case seconds == 0 || n > maxPeriodYears*year/seconds:
-		return t, false
-	case s[digits:] == "mo":
-		return t.AddDate(0, int(n), 0), true
-	}
-	return t.Add(time.Duration(n*seconds) * time.Second), true
-}
 
 // merge returns the metadata that results from a request: `metadata` replaces what was there, but for what is folded
 // into it, which only its own fields change.

@@ -1,7 +1,6 @@
 package keys
 
 import (
-	"cmp"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -41,6 +40,8 @@ type Rate struct {
 	Model  string // as of Budget
 	Metric limit.Metric
 	Max    int64
+
+	untyped bool // of tokens, and the record does not say of which: the configuration does
 }
 
 // maxBudget is the highest budget that stores hold: 2^53 - 1 millionths of a dollar. No spend comes near it.
@@ -59,11 +60,12 @@ func ParseLimits(fields, metadata map[string]json.RawMessage) (*Limits, error) {
 	p.budget("max_budget", "", every, p.get("max_budget"))
 	p.budget("soft_budget", "", every, p.get("soft_budget"))
 	p.rate("rpm_limit", "", limit.Requests, p.get("rpm_limit"))
-	p.rate("tpm_limit", "", limit.Tokens, p.get("tpm_limit"))
+	tokens := p.tokenMetric()
+	p.rate("tpm_limit", "", tokens, p.get("tpm_limit"))
 	p.rate("max_parallel_requests", "", limit.Parallel, p.get("max_parallel_requests"))
 	p.windows()
-	p.models()
-	for field, metric := range map[string]limit.Metric{"model_rpm_limit": limit.Requests, "model_tpm_limit": limit.Tokens} {
+	p.models(tokens)
+	for field, metric := range map[string]limit.Metric{"model_rpm_limit": limit.Requests, "model_tpm_limit": tokens} {
 		var byModel map[string]json.RawMessage
 		p.decode(field, p.get(field), &byModel)
 		for _, model := range slices.Sorted(maps.Keys(byModel)) {
@@ -138,7 +140,37 @@ func (p *limitParser) rate(field, model string, metric limit.Metric, raw json.Ra
 	if err != nil || n < 0 {
 		p.fail(field, "must be a whole number that is not negative")
 	}
-	p.to.Rates = append(p.to.Rates, Rate{Field: field, Model: model, Metric: metric, Max: min(n, maxCount)})
+	r := Rate{Field: field, Model: model, Metric: metric, Max: min(n, maxCount)}
+	if metric == "" {
+		r.Metric, r.untyped = limit.Tokens, true
+	}
+	p.to.Rates = append(p.to.Rates, r)
+}
+
+// tokenMetric returns what the record's limits of tokens count, by its token_rate_limit_type; empty where it does not say.
+func (p *limitParser) tokenMetric() limit.Metric {
+	var text string
+	p.decode("token_rate_limit_type", p.get("token_rate_limit_type"), &text)
+	metric, ok := TokenMetric(text)
+	if !ok {
+		p.fail("token_rate_limit_type", "must be one of "+strings.Join(tokenTypes, ", "))
+	}
+	return metric
+}
+
+// TokenMetric returns what a token_rate_limit_type counts; empty for an empty one.
+func TokenMetric(text string) (limit.Metric, bool) {
+	switch text {
+	case "":
+		return "", true
+	case "total":
+		return limit.Tokens, true
+	case "input":
+		return limit.InputTokens, true
+	case "output":
+		return limit.OutputTokens, true
+	}
+	return "", false
 }
 
 // window reads a window's length as it was written.
@@ -181,7 +213,7 @@ func (p *limitParser) windows() {
 
 // models reads model_max_budget: {model: {max_budget, budget_duration, rpm_limit, tpm_limit}}, whose first two LiteLLM also calls
 // budget_limit and time_period.
-func (p *limitParser) models() {
+func (p *limitParser) models(tokens limit.Metric) {
 	var byModel map[string]map[string]json.RawMessage
 	p.decode("model_max_budget", p.get("model_max_budget"), &byModel)
 	const field = "model_max_budget"
@@ -197,7 +229,7 @@ func (p *limitParser) models() {
 		every := p.window(field, either("budget_duration", "time_period"))
 		p.budget(field, model, every, either("max_budget", "budget_limit"))
 		p.rate(field, model, limit.Requests, m["rpm_limit"])
-		p.rate(field, model, limit.Tokens, m["tpm_limit"])
+		p.rate(field, model, tokens, m["tpm_limit"])
 	}
 }
 
@@ -258,7 +290,7 @@ func (l *Limits) Anchor(w Windows, resets, created time.Time) {
 		default:
 			at = time.Unix(0, 0)
 		}
-		b.Window, _ = windowOf(b.Every, at) // the parser has checked it
+		b.Window, _ = limit.ParseWindow(b.Every, at) // the parser has checked it
 	}
 }
 
@@ -286,26 +318,30 @@ func (l *Limits) max(b *Budget, now time.Time) price.Amount {
 	return sum
 }
 
-// Of appends the limits for a call of one of those models; without models, all of them. A limit of a model is of the name that
-// it was set with.
-func (l *Limits) Of(to []limit.Limit, s limit.Scope, models []string, now time.Time) []limit.Limit {
+// Of appends the limits for a call of one of the subject's models; without models, all of them. A limit of a model is of the name
+// that it was set with.
+func (l *Limits) Of(to []limit.Limit, s limit.Scope, call *Subject) []limit.Limit {
 	if l == nil {
 		return to
 	}
 	concerns := func(pattern string) bool {
-		return pattern == "" || models == nil ||
-			slices.ContainsFunc(models, func(m string) bool { return m == pattern || llm.Match(pattern, m) })
+		return pattern == "" || call.Models == nil ||
+			slices.ContainsFunc(call.Models, func(m string) bool { return m == pattern || llm.Match(pattern, m) })
 	}
 	for i := range l.Budgets {
 		if b := &l.Budgets[i]; concerns(b.Model) {
 			to = append(to, limit.Limit{
-				Scope: s, Metric: limit.Cost, Model: b.Model, Window: b.Window, Money: l.max(b, now), Soft: b.Field == "soft_budget",
+				Scope: s, Metric: limit.Cost, Model: b.Model, Window: b.Window, Money: l.max(b, call.Now), Soft: b.Field == "soft_budget",
 			})
 		}
 	}
 	for i := range l.Rates {
 		if r := &l.Rates[i]; concerns(r.Model) {
-			to = append(to, limit.Limit{Scope: s, Metric: r.Metric, Model: r.Model, Max: r.Max})
+			metric := r.Metric
+			if r.untyped && call.Tokens != "" {
+				metric = call.Tokens
+			}
+			to = append(to, limit.Limit{Scope: s, Metric: metric, Model: r.Model, Max: r.Max})
 		}
 	}
 	return to
@@ -330,30 +366,11 @@ func (l *Limits) Counted(s limit.Scope, now time.Time) (list []limit.Limit) {
 // Empty reports whether nothing is limited.
 func (l *Limits) Empty() bool { return l == nil || len(l.Budgets) == 0 && len(l.Rates) == 0 }
 
-// windowWords are LiteLLM's words for lengths.
-var windowWords = map[string]string{"hourly": "1h", "daily": "24h", "weekly": "7d", "monthly": "30d"}
-
-// windowOf returns windows of a length in LiteLLM's writing, from a time on.
-func windowOf(every string, anchor time.Time) (limit.Window, bool) {
-	w := limit.Window{Anchor: anchor.UTC().Truncate(time.Second)}
-	if every == "" {
-		return w, true
-	}
-	every = cmp.Or(windowWords[every], every)
-	end, ok := addPeriod(time.Time{}, every)
-	if months, calendar := strings.CutSuffix(every, "mo"); calendar {
-		w.Months, _ = strconv.Atoi(months) // addPeriod has read it
-	} else {
-		w.Every = end.Sub(time.Time{})
-	}
-	return w, ok
-}
-
 // windowText checks the length of a window.
 func windowText(raw json.RawMessage) (any, string) {
 	v, fault := text(raw)
 	if s, ok := v.(string); ok {
-		if _, ok := windowOf(s, time.Time{}); !ok || s == "" {
+		if _, ok := limit.ParseWindow(s, time.Time{}); !ok || s == "" {
 			return nil, "must be " + periodUnits + ", or one of hourly, daily, weekly, monthly"
 		}
 	}

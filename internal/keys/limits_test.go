@@ -118,7 +118,7 @@ func TestWindowsOfLiteLLM(t *testing.T) {
 	l, err := k.Limits()
 	require.NoError(t, err)
 	now := time.Date(2026, 5, 6, 0, 0, 0, 0, time.UTC)
-	list := l.Of(nil, limit.Scope{Kind: limit.Key}, nil, now)
+	list := l.Of(nil, limit.Scope{Kind: limit.Key}, &Subject{Now: now})
 	require.Len(t, list, 4)
 	require.Equal(t, usd(t, "1.3"), list[0].Money, "a float's noise is rounded to 15 decimals")
 	require.Equal(t, time.Date(2026, 6, 1, 0, 0, 0, 0, time.UTC), list[0].Window.ResetsAt(now), "the window that was under way")

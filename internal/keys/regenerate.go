@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/tollgate-llm/tollgate/internal/keystore"
+	"github.com/tollgate-llm/tollgate/internal/limit"
 	"github.com/tollgate-llm/tollgate/internal/llm"
 )
 
@@ -99,7 +100,7 @@ func (s *Service) succeed(ctx context.Context, rec, before *Key, old []byte, gra
 	if err != nil || grace == "" {
 		return append(followed, keyChange(old, before, nil)), err
 	}
-	until, _ := addPeriod(now, grace) // checked
+	until, _ := limit.AddPeriod(now, grace) // checked
 	p := Predecessor{Token: before.Token, Until: stamp(until)}
 	rec.Predecessors = append(rec.Predecessors, p)
 	if len(rec.Predecessors) > maxPredecessors {

@@ -14,9 +14,13 @@ var limitFields = map[string]check{
 	"max_budget": amount, "soft_budget": amount, "budget_duration": windowText, "budget_limits": limitsField("budget_limits"),
 	"rpm_limit": count, "tpm_limit": count, "max_parallel_requests": count,
 	"model_max_budget": limitsField("model_max_budget"), "model_rpm_limit": limitsField("model_rpm_limit"),
-	"model_tpm_limit": limitsField("model_tpm_limit"),
-	"tpd_limit":       refused("tokens are counted by the minute: set a max_budget with the budget_duration 1d"),
+	"model_tpm_limit":       limitsField("model_tpm_limit"),
+	"token_rate_limit_type": oneOf(tokenTypes...),
+	"tpd_limit":             refused("tokens are counted by the minute: set a max_budget with the budget_duration 1d"),
 }
+
+// tokenTypes are LiteLLM's words for what a limit of tokens counts.
+var tokenTypes = []string{"total", "input", "output"}
 
 // commonFields are of keys, teams and users alike.
 var commonFields = map[string]check{
@@ -124,7 +128,8 @@ var budgetFields = fieldsOf(rowLimits, map[string]check{
 var memberFields = map[string]check{
 	"team_id": name, "user_id": name, "user_email": name, "role": oneOf(memberRoles...),
 	"max_budget_in_team": amount, "budget_duration": windowText, "tpm_limit": count, "rpm_limit": count, "allowed_models": texts,
-	"model_max_budget": limitsField("model_max_budget"), "temp_budget_increase": amount, "temp_budget_expiry": moment, "budget_id": name,
+	"token_rate_limit_type": oneOf(tokenTypes...),
+	"model_max_budget":      limitsField("model_max_budget"), "temp_budget_increase": amount, "temp_budget_expiry": moment, "budget_id": name,
 }
 
 // memberAddFields are those of TeamMemberAddRequest.

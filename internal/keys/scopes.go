@@ -13,6 +13,8 @@ type Subject struct {
 	Models []string
 	// Payer is who pays, as it was resolved; empty when nobody does.
 	Payer string
+	// Tokens is what limits of tokens count whose record does not say; empty: all tokens.
+	Tokens limit.Metric
 	// Now is the time of the call.
 	Now time.Time
 	// Bounds say how long what is known of the payer serves.
@@ -23,13 +25,13 @@ type Subject struct {
 // are collected. A payer who is blocked, or of whom the store cannot tell now, is an error.
 func (c *Cache) LimitsOf(ctx context.Context, st *State, s *Subject) ([]limit.Limit, error) {
 	id := st.Identity
-	list := st.Limits.Of(nil, limit.Scope{Kind: limit.Key, ID: id.SpendID}, s.Models, s.Now)
+	list := st.Limits.Of(nil, limit.Scope{Kind: limit.Key, ID: id.SpendID}, s)
 	if id.TeamID != "" {
-		list = st.TeamLimits.Of(list, limit.Scope{Kind: limit.Team, ID: id.TeamID}, s.Models, s.Now)
+		list = st.TeamLimits.Of(list, limit.Scope{Kind: limit.Team, ID: id.TeamID}, s)
 	}
 	for i := range st.Others {
 		o := &st.Others[i]
-		list = o.Limits.Of(list, o.Scope, s.Models, s.Now)
+		list = o.Limits.Of(list, o.Scope, s)
 	}
 	if s.Payer == "" {
 		return list, nil

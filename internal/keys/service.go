@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/tollgate-llm/tollgate/internal/keystore"
+	"github.com/tollgate-llm/tollgate/internal/limit"
 	"github.com/tollgate-llm/tollgate/internal/llm"
 )
 
@@ -404,7 +405,7 @@ func (k *Key) apply(f Fields, now time.Time) *llm.Error {
 	if d := get[string](f, "duration"); d == neverExpires || f.Has("duration") && d == "" {
 		k.Expires = nil
 	} else if d != "" {
-		at, ok := addPeriod(now, d)
+		at, ok := limit.AddPeriod(now, d)
 		if !ok {
 			return Invalid("duration", "must be "+periodUnits)
 		}

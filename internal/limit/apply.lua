@@ -9,7 +9,7 @@ for _ = 1, tonumber(ARGV[5]) do
 	local v = redis.call('HMGET', key, 'a', 'b', 'c')
 	local h, l = add(tonumber(v[1]) or 0, tonumber(v[2]) or 0, tonumber(ARGV[at + 1]), tonumber(ARGV[at + 2]))
 	redis.call('HSET', key, 'a', h, 'b', l)
-	if ARGV[at + 3] ~= '0' and not v[1] and not v[3] then redis.call('EXPIREAT', key, ARGV[at + 3]) end
+	expire(key, tonumber(ARGV[at + 3]), not v[1] and not v[3])
 	at = at + 4
 end
 local totals = tonumber(ARGV[at])
@@ -22,13 +22,14 @@ for _ = 1, totals do
 end
 while ARGV[at] do
 	local i, o = tonumber(ARGV[at + 1]), tonumber(ARGV[at + 2])
-	local used = {q = 1, t = i + o, i = i, o = o}
-	local held = release(ARGV[at], used)
+	local used, counted = {q = 1, t = i + o, i = i, o = o}, {}
 	local admitted, n = tonumber(ARGV[at + 3]), tonumber(ARGV[at + 4])
+	for j = 0, n - 1 do counted[ARGV[at + 6 + 2 * j]] = true end
+	local had = release(ARGV[at], used, counted) or {}
 	at = at + 5
 	for _ = 1, n do
 		-- Without a reservation the store has lost what it knew of the last minute.
-		if not held then count(ARGV[at + 1], admitted, used[ARGV[at]]) end
+		if not had[ARGV[at + 1]] then count(ARGV[at + 1], admitted, used[ARGV[at]]) end
 		at = at + 2
 	end
 end

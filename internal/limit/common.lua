@@ -18,6 +18,12 @@ local function add(h, l, h2, l2)
 end
 local function above(h, l, h2, l2) return h > h2 or h == h2 and l > l2 end
 
+-- Has the key of a budget expire: at is a time, set once, or a number of seconds since its last use, negative; 0: it does not.
+local function expire(key, at, new)
+	if at < 0 then redis.call('EXPIRE', key, -at) end
+	if at > 0 and new then redis.call('EXPIREAT', key, at) end
+end
+
 -- A rate has its sum in `s`, the oldest second that may count in `f`, and each second's number in a field of the second
 -- modulo 128. Returns sum, oldest second, and the number of this second, nil when it has none.
 local function rate(key)
@@ -49,14 +55,17 @@ local function count(key, at, n)
 	if not b then redis.call('EXPIRE', key, 62) end
 end
 
--- Ends a reservation. used has what the call has really used by metric; nil: rates stay as they are.
-local function release(id, used)
+-- Ends a reservation, and returns the keys that it held; false when there was none. used has what the call has really used by
+-- metric, and counted the keys of the rates that it counts in; nil: rates stay as they are.
+local function release(id, used, counted)
 	local packed = redis.call('HGET', KEYS[2], id)
 	if not packed then return false end
+	local had = {}
 	redis.call('HDEL', KEYS[2], id)
 	redis.call('ZREM', KEYS[1], id)
 	for _, e in ipairs(cmsgpack.unpack(packed)) do
 		local metric, key = e[1], e[2]
+		had[key] = true
 		if metric == 'c' then
 			local v = redis.call('HMGET', key, 'c', 'd')
 			if v[1] then
@@ -67,10 +76,10 @@ local function release(id, used)
 		elseif metric == 'p' then
 			if redis.call('DECR', key) <= 0 then redis.call('DEL', key) end
 		elseif used then
-			count(key, e[3], used[metric] - e[4])
+			count(key, e[3], (counted[key] and used[metric] or 0) - e[4])
 		end
 	end
-	return true
+	return had
 end
 
 -- A call is not under way any more. What else it holds stays until its record is applied.
@@ -106,7 +115,7 @@ local function hold(id, entries, lease)
 			local v = redis.call('HMGET', key, 'a', 'c', 'd')
 			local h, l = add(tonumber(v[2]) or 0, tonumber(v[3]) or 0, e[3], e[4])
 			redis.call('HSET', key, 'c', h, 'd', l)
-			if e[5] > 0 and not v[1] and not v[2] then redis.call('EXPIREAT', key, e[5]) end
+			expire(key, e[5], not v[1] and not v[2])
 			packed[i] = {'c', key, e[3], e[4]}
 		elseif metric == 'p' then
 			redis.call('INCR', key)

@@ -10,8 +10,8 @@ import (
 	"github.com/tollgate-llm/tollgate/internal/price"
 )
 
-// maxNumber is the highest count: every store and JSON reader keeps it exactly.
-const maxNumber = 1 << 53
+// MaxNumber bounds counts: every store and JSON reader keeps it exactly.
+const MaxNumber = 1 << 53
 
 // rateSeconds are the seconds that a rate looks back, the current one included: any 60 seconds touch at most 61.
 const rateSeconds = 61
@@ -19,12 +19,17 @@ const rateSeconds = 61
 // keepWindow is how long what was spent in a window stays after its end, for records that are applied late.
 const keepWindow = 35 * 24 * time.Hour
 
+// sessionKept is how long what a session has spent is kept after its last call. A session's budget has no window, and clients
+// choose the names of sessions.
+const sessionKept = 7 * 24 * time.Hour
+
 // need is what a call reserves of one counter. Limits that share a counter, such as a soft and a hard budget of one window,
 // share a need.
 type need struct {
 	name       string
 	metric     Metric
 	start, end int64 // of the window in Unix seconds; end 0: it has none
+	at         int64 // the second in which it was taken; 0: that of the call's admission
 	money      price.Amount
 	count      int64
 	limits     []int // indices of the limits
@@ -51,7 +56,7 @@ func needs(r *Reservation, now time.Time) ([]need, error) {
 		default:
 			return nil, fmt.Errorf("%w: unknown metric %q", ErrLimit, l.Metric)
 		}
-		if n.count < 0 || l.Max < 0 || l.Max > maxNumber || n.count > maxNumber {
+		if n.count < 0 || l.Max < 0 || l.Max > MaxNumber || n.count > MaxNumber {
 			return nil, fmt.Errorf("%w: a count or a limit of %s is negative or above 2^53", ErrTooLarge, l.Scope)
 		}
 		if _, _, ok := l.Money.Limbs(); !ok {
@@ -113,11 +118,13 @@ func (l *Limit) counter(now time.Time) (name string, start, end int64) {
 type parsed struct {
 	metric Metric
 	end    int64 // of the window, Unix seconds; 0: none
+	idle   bool  // it is forgotten when it has not been used for sessionKept
 }
 
 func parseCounter(name string) (p parsed, ok bool) {
 	metric, rest, ok := strings.Cut(name, "|")
 	window, rest, more := strings.Cut(rest, "|")
+	p.idle = idles(name, 0)
 	if p.metric = Metric(metric); !ok || !more || strings.Count(rest, "|") != 1 {
 		return p, false
 	}
@@ -134,14 +141,28 @@ func parseCounter(name string) (p parsed, ok bool) {
 	}
 	if end != "" {
 		n, err := strconv.ParseInt(end, 10, 64)
-		p.end = n
+		p.end, p.idle = n, idles(name, n)
 		return p, err == nil
 	}
 	return p, true
 }
 
-// of returns what a settled call has used of a rate.
-func (c *Charge) of(m Metric) int64 {
+// idles reports whether a budget is forgotten when it is not used.
+func idles(name string, end int64) bool {
+	return end == 0 && strings.HasPrefix(name[strings.LastIndexByte(name, '|')+1:], string(Session)+":")
+}
+
+// of returns what a settled call has used of a rate. Those that the record does not name had nothing of it: it went to another
+// model or backend.
+func (c *Charge) of(name string, m Metric) int64 {
+	if !slices.Contains(c.Counters, name) {
+		return 0
+	}
+	return c.used(m)
+}
+
+// used returns what a settled call has used by a rate's metric.
+func (c *Charge) used(m Metric) int64 {
 	switch m {
 	case Requests:
 		return 1

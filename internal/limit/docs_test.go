@@ -89,7 +89,7 @@ func TestNumbersInTheDocuments(t *testing.T) {
 	for _, m := range []Metric{Cost, Requests, Tokens, InputTokens, OutputTokens, Parallel} {
 		require.Contains(t, limits, "`"+string(m)+"`")
 	}
-	for _, k := range []Kind{Key, Team, Member, User, Customer, Budget, Session, Gateway} {
+	for _, k := range []Kind{Key, Team, Member, User, Customer, Budget, Session, Gateway, Backend, Provider} {
 		require.Contains(t, limits, "`"+string(k)+"`")
 		require.Contains(t, redis, "`"+string(k)+"`")
 	}

@@ -21,7 +21,10 @@ type engine struct {
 }
 
 // sum is a budget's counter in one window.
-type sum struct{ spent, reserved price.Amount }
+type sum struct {
+	spent, reserved price.Amount
+	used            time.Time // when a call last took or spent something
+}
 
 // lease is a reservation and its end.
 type lease struct {
@@ -48,13 +51,17 @@ func (e *engine) reserve(r *Reservation, now time.Time) (*Grant, error) {
 		e.end(id)
 	}
 	e.reap(now)
-	if _, again := e.held[r.ID]; !again {
-		for i := range needs {
-			if d := e.check(r, &needs[i], now); d != nil {
-				return nil, d
-			}
+	had := e.needsOf(r.ID)
+	for i := range needs {
+		needs[i].at = now.Unix()
+		if has(had, needs[i].name) {
+			continue
 		}
-		e.hold(Held{ID: r.ID, At: now, need: needs}, now)
+		if d := e.check(r, &needs[i], now); d != nil {
+			return nil, d
+		}
+	}
+	if e.hold(Held{ID: r.ID, At: now, need: needs}, now) {
 		e.sweep(now)
 	}
 	states := make([]State, len(needs))
@@ -124,29 +131,63 @@ func (e *engine) state(n *need, now time.Time) (st State) {
 	return st
 }
 
-// hold takes what a call needs, whatever the limits.
-func (e *engine) hold(h Held, now time.Time) {
+// needsOf returns what a call holds.
+func (e *engine) needsOf(id string) []need {
+	if el := e.held[id]; el != nil {
+		return el.Value.(*lease).need
+	}
+	return nil
+}
+
+func has(needs []need, name string) bool {
+	return slices.ContainsFunc(needs, func(n need) bool { return n.name == name })
+}
+
+// second returns the second in which the call took a need.
+func (h *Held) second(n *need) int64 {
+	if n.at != 0 {
+		return n.at
+	}
+	return h.At.Unix()
+}
+
+// hold takes what a call needs and does not have yet, whatever the limits. It reports whether there was any.
+func (e *engine) hold(h Held, now time.Time) (taken bool) {
+	el := e.held[h.ID]
 	for i := range h.need {
 		n := &h.need[i]
+		if el != nil && has(el.Value.(*lease).need, n.name) {
+			continue
+		}
+		taken = true
 		switch n.metric {
 		case Cost:
-			c := e.sum(n.name)
+			c := e.sum(n.name, now)
 			c.reserved, _ = c.reserved.Add(n.money) // both are far below what overflows
 		case Parallel:
 			e.parallel[n.name]++
 		default:
-			e.rate(n.name, now).add(h.At.Unix(), n.count)
+			e.rate(n.name, now).add(h.second(n), n.count)
+		}
+		if el != nil {
+			l := el.Value.(*lease)
+			l.need = append(slices.Clip(l.need), *n)
 		}
 	}
-	e.held[h.ID] = e.leases.PushBack(&lease{Held: h, until: now.Add(Lease)})
+	if el == nil {
+		e.held[h.ID] = e.leases.PushBack(&lease{Held: h, until: now.Add(Lease)})
+	}
+	return taken
 }
 
-func (e *engine) sum(name string) *sum {
+// sum returns a budget's counter, to take or spend something of it.
+func (e *engine) sum(name string, now time.Time) *sum {
 	c := e.sums[name]
 	if c == nil {
 		c = new(sum)
 		e.sums[name] = c
 	}
+	c.used = now
 	return c
 }
 
@@ -161,11 +202,12 @@ func (e *engine) rate(name string, now time.Time) *rate {
 	return c
 }
 
-// drop ends a reservation. of says what the call has really used of a rate; nil: what it had reserved, as nobody knows.
-func (e *engine) drop(id string, now time.Time, of func(Metric) int64) bool {
+// drop ends a reservation and returns what it held. of says what the call has really used of a rate; nil: what it had reserved,
+// as that is not known.
+func (e *engine) drop(id string, now time.Time, of func(name string, m Metric) int64) []need {
 	el := e.held[id]
 	if el == nil {
-		return false
+		return nil
 	}
 	delete(e.held, id)
 	h := e.leases.Remove(el).(*lease)
@@ -173,17 +215,17 @@ func (e *engine) drop(id string, now time.Time, of func(Metric) int64) bool {
 		n := &h.need[i]
 		switch n.metric {
 		case Cost:
-			c := e.sum(n.name)
+			c := e.sum(n.name, now)
 			c.reserved = c.reserved.Sub(n.money)
 		case Parallel:
 			e.leaveParallel(n.name)
 		default:
 			if of != nil {
-				e.rate(n.name, now).add(h.At.Unix(), of(n.metric)-n.count)
+				e.rate(n.name, now).add(h.second(n), of(n.name, n.metric)-n.count)
 			}
 		}
 	}
-	return true
+	return h.need
 }
 
 // reap ends reservations whose leases ran out.
@@ -203,12 +245,10 @@ func (e *engine) renew(calls []*Held, now time.Time) {
 	defer e.mu.Unlock()
 	e.reap(now)
 	for _, h := range calls {
-		el := e.held[h.ID]
-		if el == nil {
-			e.hold(*h, now)
+		if e.hold(*h, now) {
 			e.sweep(now)
-			continue
 		}
+		el := e.held[h.ID]
 		el.Value.(*lease).until = now.Add(Lease)
 		e.leases.MoveToBack(el)
 	}
@@ -255,7 +295,7 @@ func (e *engine) release(now time.Time, ids ...string) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	for _, id := range ids {
-		e.drop(id, now, func(Metric) int64 { return 0 })
+		e.drop(id, now, func(string, Metric) int64 { return 0 })
 	}
 }
 
@@ -265,18 +305,18 @@ func (e *engine) apply(charges []Charge, now time.Time) {
 	defer e.mu.Unlock()
 	for i := range charges {
 		c := &charges[i]
-		held := e.drop(c.ID, now, c.of)
+		had := e.drop(c.ID, now, c.of)
 		for _, name := range c.Counters {
 			p, ok := parseCounter(name)
 			switch {
 			case !ok:
 			case p.metric == Cost:
 				if p.kept(now) {
-					s := e.sum(name)
+					s := e.sum(name, now)
 					s.spent, _ = s.spent.Add(c.Cost)
 				}
-			case p.metric.rate() && !held && c.recent(now):
-				e.rate(name, now).add(c.At.Unix(), c.of(p.metric))
+			case p.metric.rate() && !has(had, name) && c.recent(now):
+				e.rate(name, now).add(c.At.Unix(), c.used(p.metric))
 			}
 		}
 	}
@@ -306,7 +346,7 @@ func (e *engine) sweep(now time.Time) {
 	left = few
 	for name, c := range e.sums {
 		p, ok := parseCounter(name)
-		if c.reserved.IsZero() && (c.spent.IsZero() || !ok || !p.kept(now)) {
+		if c.reserved.IsZero() && (c.spent.IsZero() || !ok || !p.kept(now) || p.idle && now.Sub(c.used) > sessionKept) {
 			delete(e.sums, name)
 		}
 		if left--; left == 0 {

@@ -19,7 +19,7 @@ import (
 // Buckets of the file. Numbers are big endian; an amount has 16 bytes.
 var (
 	cursorBucket = []byte("cursor") // spool: sequence number (8)
-	spentBucket  = []byte("spent")  // counter of a budget: amount
+	spentBucket  = []byte("spent")  // counter of a budget: amount; of a session's, the second of its last use after it (8)
 	rateBucket   = []byte("rate")   // second (8), counter of a rate: what settled calls that were admitted in it have used (8)
 	totalBucket  = []byte("total")  // total, a zero byte, field: amount
 )
@@ -32,6 +32,7 @@ type file struct {
 	db       *bbolt.DB
 	now      func() time.Time
 	applying sync.Mutex
+	swept    []byte // the budget at which the file was last looked through for those that do not count any more
 }
 
 const (
@@ -70,11 +71,12 @@ func (s *file) load(tx *bbolt.Tx) error {
 	var old [][]byte
 	spent := tx.Bucket(spentBucket)
 	err := spent.ForEach(func(k, v []byte) error {
-		if p, ok := parseCounter(string(k)); !ok || !p.kept(now) {
+		amount, used, counts := spentOf(k, v, now)
+		if !counts {
 			old = append(old, bytes.Clone(k))
 			return nil
 		}
-		s.sum(string(k)).spent = price.AmountOf(v)
+		s.sum(string(k), used).spent = amount
 		return nil
 	})
 	for _, k := range old {
@@ -89,6 +91,64 @@ func (s *file) load(tx *bbolt.Tx) error {
 		}
 		return nil
 	})
+}
+
+// spentOf reads what is spent of a budget, when it was last used where the file says, and whether it counts still.
+func spentOf(k, v []byte, now time.Time) (a price.Amount, used time.Time, counts bool) {
+	p, ok := parseCounter(string(k))
+	if !ok || !p.kept(now) {
+		return a, now, false
+	}
+	used = now
+	if p.idle && len(v) == amountBytes+8 {
+		used = time.Unix(int64(binary.BigEndian.Uint64(v[amountBytes:])), 0) //nolint:gosec // written from int64
+		v = v[:amountBytes]
+	}
+	return price.AmountOf(v), used, !p.idle || now.Sub(used) <= sessionKept
+}
+
+const amountBytes = 16
+
+// addSpent adds to what is spent of a budget.
+func addSpent(tx *bbolt.Tx, name string, p *parsed, a price.Amount, now time.Time) error {
+	b, key := tx.Bucket(spentBucket), []byte(name)
+	if !p.idle {
+		return addAmount(b, key, a)
+	}
+	v := b.Get(key)
+	sum, err := price.AmountOf(v[:min(amountBytes, len(v))]).Add(a)
+	if err != nil {
+		return err
+	}
+	if v, err = sum.AppendBinary(nil); err != nil {
+		return err
+	}
+	return b.Put(key, binary.BigEndian.AppendUint64(v, uint64(now.Unix()))) //nolint:gosec // after 1970
+}
+
+// forgetSpent looks at a few budgets at a time and removes those that do not count any more.
+func (s *file) forgetSpent(tx *bbolt.Tx, now time.Time) error {
+	const few = 8
+	b := tx.Bucket(spentBucket)
+	var old [][]byte
+	c := b.Cursor()
+	k, v := c.Seek(s.swept)
+	for range few {
+		if k == nil {
+			break
+		}
+		if _, _, counts := spentOf(k, v, now); !counts {
+			old = append(old, bytes.Clone(k))
+		}
+		k, v = c.Next()
+	}
+	s.swept = bytes.Clone(k) // nil: from the beginning
+	for _, k := range old {
+		if err := b.Delete(k); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // forgetRates removes seconds that do not count any more.
@@ -165,11 +225,11 @@ func (s *file) write(tx *bbolt.Tx, b *Batch, now time.Time) error {
 			switch {
 			case !ok:
 			case p.metric == Cost && p.kept(now):
-				err = addAmount(tx.Bucket(spentBucket), []byte(name), c.Cost)
+				err = addSpent(tx, name, &p, c.Cost, now)
 			case p.metric.rate() && c.recent(now):
 				key := append(binary.BigEndian.AppendUint64(nil, uint64(c.At.Unix())), name...) //nolint:gosec // after 1970
 				bucket := tx.Bucket(rateBucket)
-				n := uint64(c.of(p.metric)) //nolint:gosec // not negative
+				n := uint64(c.used(p.metric)) //nolint:gosec // not negative
 				if v := bucket.Get(key); len(v) == 8 {
 					n += binary.BigEndian.Uint64(v)
 				}
@@ -185,7 +245,7 @@ func (s *file) write(tx *bbolt.Tx, b *Batch, now time.Time) error {
 			return err
 		}
 	}
-	return s.forgetRates(tx, now)
+	return errors.Join(s.forgetSpent(tx, now), s.forgetRates(tx, now))
 }
 
 func addAmount(b *bbolt.Bucket, key []byte, a price.Amount) error {
@@ -251,7 +311,7 @@ func (s *file) Put(_ context.Context, l Limit, spent price.Amount) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.sum(name).spent = spent
+	s.sum(name, s.now()).spent = spent
 	return nil
 }
 

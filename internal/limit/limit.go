@@ -23,8 +23,10 @@ const (
 	User     Kind = "user"     // ID: the user_id
 	Customer Kind = "customer" // ID: the payer that was resolved
 	Budget   Kind = "budget"   // ID: the budget_id, where several share one budget
-	Session  Kind = "session"  // ID: the session's
+	Session  Kind = "session"  // ID: SessionID(key, session)
 	Gateway  Kind = "gateway"  // the whole gateway; no ID
+	Backend  Kind = "backend"  // ID: BackendID(model, backend), of the configuration
+	Provider Kind = "provider" // ID: the provider's name, as backends have it
 )
 
 // Scope is what a limit is set on.
@@ -35,6 +37,12 @@ type Scope struct {
 
 // MemberID names a user within a team.
 func MemberID(team, user string) string { return escape(team) + "/" + escape(user) }
+
+// SessionID names a session that clients with that key say that their calls belong to.
+func SessionID(key, session string) string { return escape(key) + "/" + escape(session) }
+
+// BackendID names a backend of a model.
+func BackendID(model, backend string) string { return escape(model) + "/" + escape(backend) }
 
 // String returns the scope as stores name it.
 func (s Scope) String() string { return string(s.Kind) + ":" + escape(s.ID) }
@@ -170,7 +178,9 @@ var (
 // Store keeps reservations, what was spent, and totals. An error other than *DeniedError, ErrTooLarge and ErrLimit means that it
 // is away. Implementations are safe for concurrent use.
 type Store interface {
-	// Reserve admits a call or returns *DeniedError. A call that has a reservation is admitted again without taking more.
+	// Reserve admits a call or returns *DeniedError. A call that has a reservation already takes only of the counters of which it
+	// has nothing yet: so the same call asked for twice takes nothing more, and one that goes to another backend is checked by that
+	// backend's limits alone.
 	Reserve(ctx context.Context, r *Reservation) (*Grant, error)
 	// Renew puts the leases of calls off, and brings back reservations that the store has lost. It returns how many
 	// instances have renewed of late.

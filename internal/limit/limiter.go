@@ -254,9 +254,8 @@ func (l *Limiter) Reserve(ctx context.Context, r *Reservation) (*Grant, error) {
 
 // keep notes what a call holds, and what is left for others.
 func (l *Limiter) keep(g *Grant) {
-	h := &Held{ID: g.ID, At: g.At, need: g.need}
 	l.mu.Lock()
-	l.held[g.ID] = h
+	h := l.add(g)
 	l.mu.Unlock()
 	if l.local == nil {
 		return
@@ -265,6 +264,21 @@ func (l *Limiter) keep(g *Grant) {
 	for i := range g.States {
 		l.learn(&g.States[i])
 	}
+}
+
+// add notes what a call holds, beside what it held before. l.mu is held.
+func (l *Limiter) add(g *Grant) *Held {
+	h := &Held{ID: g.ID, At: g.At, need: g.need}
+	if before := l.held[g.ID]; before != nil {
+		h = &Held{ID: g.ID, At: before.At, need: slices.Clip(before.need)}
+		for i := range g.need {
+			if !has(before.need, g.need[i].name) {
+				h.need = append(h.need, g.need[i])
+			}
+		}
+	}
+	l.held[g.ID] = h
+	return h
 }
 
 // learn notes where the store says that a budget is.
@@ -321,9 +335,8 @@ func (l *Limiter) alone(r *Reservation) (*Grant, error) {
 	for i := range g.States {
 		g.States[i].Limit = r.Limits[i]
 	}
-	h := &Held{ID: g.ID, At: g.At, need: g.need}
 	l.mu.Lock()
-	l.held[g.ID] = h
+	h := l.add(g)
 	l.owed = append(l.owed, h)
 	l.mu.Unlock()
 	if l.away.Load() == nil {

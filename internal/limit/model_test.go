@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -93,10 +94,13 @@ type admitted struct {
 	r        Reservation
 	at       time.Time
 	counters []string
+	need     []need
+	seconds  map[string]time.Time // when it took a counter that it did not take when it was admitted
 	held     bool
 	until    time.Time
 	finished bool // not under way any more
 	lost     bool // the store lost what it had reserved
+	inTime   bool // it was applied while it had its reservation
 	applied  *Charge
 }
 
@@ -136,7 +140,7 @@ func (a *admitted) has(counter string) bool {
 func (m *model) state(l *Limit) (st State) {
 	name, _, _ := l.counter(m.c.at)
 	for _, a := range m.calls {
-		if !a.has(name) {
+		if !a.has(name) || a.applied != nil && !slices.Contains(a.applied.Counters, name) {
 			continue
 		}
 		switch l.Metric {
@@ -151,7 +155,11 @@ func (m *model) state(l *Limit) (st State) {
 				st.Used++
 			}
 		default:
-			if a.at.Unix() <= m.c.at.Unix()-61 {
+			at := a.at
+			if later, ok := a.seconds[name]; ok && (a.applied == nil || a.inTime) {
+				at = later
+			}
+			if at.Unix() <= m.c.at.Unix()-61 {
 				continue
 			}
 			used := Charge{InputTokens: a.r.InputTokens, OutputTokens: a.r.OutputTokens}
@@ -160,7 +168,7 @@ func (m *model) state(l *Limit) (st State) {
 			} else if a.lost {
 				continue
 			}
-			st.Used += used.of(l.Metric)
+			st.Used += used.used(l.Metric)
 		}
 	}
 	return st
@@ -178,7 +186,7 @@ func (m *model) admits(r *Reservation) (denied int) {
 			}
 		default:
 			c := Charge{InputTokens: r.InputTokens, OutputTokens: r.OutputTokens}
-			n := c.of(l.Metric)
+			n := c.used(l.Metric)
 			if l.Metric == Parallel {
 				n = 1
 			}
@@ -249,11 +257,43 @@ func (m *model) reserve() {
 	}
 	require.NoError(m.t, err)
 	require.Equal(m.t, -1, want, "admitted: %+v\n%s", g, m.story())
-	a := &admitted{r: r, at: g.At, counters: g.Counters, held: true, until: m.c.at.Add(Lease)}
+	a := &admitted{r: r, at: g.At, counters: g.Counters, need: g.need, seconds: make(map[string]time.Time), held: true, until: m.c.at.Add(Lease)}
 	m.calls = append(m.calls, a)
 	again, err := m.m.Reserve(m.t.Context(), &r)
 	require.NoError(m.t, err)
 	require.Equal(m.t, g.States, again.States, "asked again, nothing more is taken")
+}
+
+// extend has a call that is under way go to another backend, with limits of its own.
+func (m *model) extend() {
+	for _, a := range m.calls {
+		if !a.held || a.finished || m.r.IntN(4) > 0 {
+			continue
+		}
+		r := a.r
+		r.Limits = slices.DeleteFunc(m.limits(), func(l Limit) bool { name, _, _ := l.counter(m.c.at); return a.has(name) })
+		if len(r.Limits) == 0 {
+			return
+		}
+		want := m.admits(&r)
+		m.note("extend %s: %d", r.ID, want)
+		g, err := m.m.Reserve(m.t.Context(), &r)
+		var d *DeniedError
+		if errors.As(err, &d) {
+			require.GreaterOrEqual(m.t, want, 0, "denied by %v, and not by the model\n%s", d, m.story())
+			return
+		}
+		require.NoError(m.t, err)
+		require.Equal(m.t, -1, want, "admitted: %+v\n%s", g, m.story())
+		a.need, a.counters = append(a.need, g.need...), append(a.counters, g.Counters...)
+		for _, name := range g.Counters {
+			a.seconds[name] = g.At
+		}
+		a.until = m.c.at.Add(Lease)
+		_, err = m.m.Renew(m.t.Context(), "here", m.held()) // the lease of a call that takes more is not shorter than the others
+		require.NoError(m.t, err)
+		return
+	}
 }
 
 // settled picks calls that have not been applied.
@@ -264,6 +304,10 @@ func (m *model) apply() {
 			continue
 		}
 		c := Charge{ID: a.r.ID, At: a.at, Counters: a.counters, Cost: price.FromLimbs(0, m.r.Uint64N(500_000)), InputTokens: m.r.Int64N(70), OutputTokens: m.r.Int64N(90)}
+		a.inTime = a.held
+		if m.r.IntN(3) == 0 { // it went to another model than one that it had reserved something of
+			c.Counters = slices.DeleteFunc(slices.Clone(c.Counters), func(string) bool { return m.r.IntN(2) == 0 })
+		}
 		a.applied, a.held = &c, false
 		b.Charges = append(b.Charges, c)
 		b.Adds = append(b.Adds, Add{Total: "gateway", Field: "cost", Amount: c.Cost}, Add{Total: "gateway", Field: "calls", Amount: price.FromLimbs(0, 1)})
@@ -287,9 +331,7 @@ func (m *model) apply() {
 func (m *model) held() (held []*Held) {
 	for _, a := range m.calls {
 		if a.held {
-			n, err := needs(&a.r, a.at)
-			require.NoError(m.t, err)
-			h := Held{ID: a.r.ID, At: a.at, need: n}
+			h := Held{ID: a.r.ID, At: a.at, need: a.need}
 			if a.finished {
 				h = h.finished()
 			}
@@ -347,7 +389,7 @@ func (m *model) crash() {
 		return
 	}
 	for _, a := range m.calls {
-		if a.applied == nil {
+		if a.inTime = false; a.applied == nil {
 			a.held, a.lost = false, true
 		}
 	}
@@ -364,6 +406,9 @@ func (m *model) flush() {
 	cursor, err := m.m.Cursor(m.t.Context(), "spool")
 	require.NoError(m.t, err)
 	require.Zero(m.t, cursor)
+	for _, a := range m.calls {
+		a.inTime = false
+	}
 	for _, b := range m.log {
 		cursor, err := m.m.Apply(m.t.Context(), &b)
 		require.NoError(m.t, err)
@@ -409,9 +454,9 @@ func TestStoresAreTheModel(t *testing.T) {
 			steps := []struct {
 				weight int
 				do     func()
-			}{{40, m.reserve}, {14, m.apply}, {6, m.renew}, {4, m.release}, {5, m.finish}, {2, m.crash}, {1, m.flush}, {25, m.wait}, {8, m.check}}
+			}{{40, m.reserve}, {14, m.apply}, {6, m.renew}, {4, m.release}, {5, m.finish}, {6, m.extend}, {2, m.crash}, {1, m.flush}, {25, m.wait}, {8, m.check}}
 			for range 700 {
-				at := m.r.IntN(105)
+				at := m.r.IntN(111)
 				for _, s := range steps {
 					if at -= s.weight; at < 0 {
 						s.do()

@@ -80,8 +80,8 @@ func (o *Outputs) Estimate(model string, n, bound, limit int64) (tokens int64, b
 }
 
 func times(a, b int64) int64 {
-	if a > maxNumber/b {
-		return maxNumber
+	if a > MaxNumber/b {
+		return MaxNumber
 	}
 	return a * b
 }

@@ -31,7 +31,7 @@ func TestOutputsAreEstimated(t *testing.T) {
 	tokens, bounded, _ = o.Estimate("m", 3, 1000, 128_000)
 	require.Equal(t, [2]any{int64(3000), true}, [2]any{tokens, bounded}, "what the request bounds is reserved in full")
 	tokens, _, _ = o.Estimate("m", math.MaxInt64, math.MaxInt64, 0)
-	require.Equal(t, int64(maxNumber), tokens)
+	require.Equal(t, int64(MaxNumber), tokens)
 	for range fadeAt {
 		o.Observe("m", 5000)
 	}

@@ -118,9 +118,13 @@ func (n *need) limbs() (high, low uint64) {
 	return uint64(n.count), 0 //nolint:gosec // not negative
 }
 
-// expires is when the key of a counter goes by itself; 0 for one that the scripts see to.
-func expires(end int64) int64 {
-	if end == 0 {
+// expires is when the key of a counter goes by itself; 0 for one that the scripts see to, and of one that goes when it is not
+// used the seconds until then, negative.
+func expires(name string, end int64) int64 {
+	switch {
+	case idles(name, end):
+		return -int64(sessionKept / time.Second)
+	case end == 0:
 		return 0
 	}
 	return end + int64(keepWindow/time.Second)
@@ -145,6 +149,7 @@ func (s *redisStore) Reserve(ctx context.Context, r *Reservation) (*Grant, error
 		case code == 0 && len(reply) == 2+4*len(needs):
 			states := make([]State, len(needs))
 			for i := range needs {
+				needs[i].at = now.Unix()
 				states[i] = needs[i].stateOf(reply[2+4*i:], now.Unix())
 			}
 			return grant(r, needs, states, now), nil
@@ -192,7 +197,7 @@ func (s *redisStore) reserveCommand(r *Reservation, needs []need) *job {
 				maxh, maxl, _ = moneyArgs(limit.Money)
 			}
 		}
-		j.args = append(j.args, letters[n.metric], h, l, maxh, maxl, n.start, n.end, expires(n.end))
+		j.args = append(j.args, letters[n.metric], h, l, maxh, maxl, n.start, n.end, expires(n.name, n.end))
 	}
 	return j
 }
@@ -228,11 +233,14 @@ func (s *redisStore) Renew(ctx context.Context, instance string, calls []*Held) 
 		n := min(part, len(calls))
 		args := []any{s.clock(), Lease.Milliseconds(), instance}
 		for _, h := range calls[:n] {
-			args = append(args, h.ID, h.At.Unix(), len(h.need))
+			args = append(args, h.ID, len(h.need))
 			for i := range h.need {
 				need := &h.need[i]
 				high, low := need.limbs()
-				args = append(args, letters[need.metric], s.counter(need.name), high, low, expires(need.end))
+				if need.metric.rate() {
+					low = uint64(h.second(need)) //nolint:gosec // after 1970
+				}
+				args = append(args, letters[need.metric], s.counter(need.name), high, low, expires(need.name, need.end))
 			}
 		}
 		calls = calls[n:]
@@ -309,7 +317,7 @@ func (s *redisStore) applyArgs(b *Batch) ([]any, error) {
 		if !ok {
 			return nil, fmt.Errorf("%w: a charge of %s", ErrTooLarge, sum.sum)
 		}
-		args = append(args, s.counter(name), h, l, expires(sum.end))
+		args = append(args, s.counter(name), h, l, expires(name, sum.end))
 	}
 	args = append(args, len(b.Adds))
 	for _, a := range b.Adds {
@@ -406,7 +414,7 @@ func (s *redisStore) Put(ctx context.Context, l Limit, spent price.Amount) error
 	pipe := s.client.TxPipeline()
 	pipe.HSet(ctx, s.counter(name), "a", h, "b", low)
 	if end != 0 {
-		pipe.ExpireAt(ctx, s.counter(name), time.Unix(expires(end), 0))
+		pipe.ExpireAt(ctx, s.counter(name), time.Unix(expires(name, end), 0))
 	}
 	_, err := pipe.Exec(ctx)
 	return err

@@ -1,10 +1,10 @@
 -- Puts leases off, and brings back reservations that are not there. KEYS[3] is the sorted set of instances. ARGV: time, lease,
--- instance, then of each call: id, second of its admission, number of counters, and of each: metric, key, need (two
--- numbers), when its key expires. Returns how many instances have renewed of late.
+-- instance, then of each call: id, number of counters, and of each: metric, key, need (two numbers; of a rate its number and the
+-- second), when its key expires. Returns how many instances have renewed of late.
 local lease, at = tonumber(ARGV[2]), 4
 while ARGV[at] do
-	local id, admitted, n = ARGV[at], tonumber(ARGV[at + 1]), tonumber(ARGV[at + 2])
-	at = at + 3
+	local id, n = ARGV[at], tonumber(ARGV[at + 1])
+	at = at + 2
 	if redis.call('HEXISTS', KEYS[2], id) == 1 then
 		redis.call('ZADD', KEYS[1], now + lease, id)
 		at = at + 5 * n
@@ -15,7 +15,7 @@ while ARGV[at] do
 			if metric == 'c' or metric == 'p' then
 				entries[i] = {metric, ARGV[at + 1], h, tonumber(ARGV[at + 3]), tonumber(ARGV[at + 4])}
 			else
-				entries[i] = {metric, ARGV[at + 1], admitted, h}
+				entries[i] = {metric, ARGV[at + 1], tonumber(ARGV[at + 3]), h}
 			end
 			at = at + 5
 		end

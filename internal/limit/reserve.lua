@@ -6,8 +6,15 @@
 local id, lease, done = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
 for i = 5, 4 + done do finish(ARGV[i]) end
 reap()
-local again = redis.call('HEXISTS', KEYS[2], id) == 1
-local out, entries, writes = {0, now}, {}, {}
+local out, entries, writes, had = {0, now}, {}, {}, {}
+local packed = redis.call('HGET', KEYS[2], id)
+if packed then -- a call that is asked for again takes what it does not have yet
+	entries = cmsgpack.unpack(packed)
+	for _, e in ipairs(entries) do had[e[2]] = true end
+end
+local function take(entry, write)
+	entries[#entries + 1], writes[#writes + 1] = entry, write
+end
 for i = 1, #KEYS - 2 do
 	local key, at = KEYS[i + 2], 5 + done + 8 * (i - 1)
 	local metric, h, l = ARGV[at], tonumber(ARGV[at + 1]), tonumber(ARGV[at + 2])
@@ -18,30 +25,29 @@ for i = 1, #KEYS - 2 do
 		if sec < start or finish > 0 and sec >= finish then return {2, now} end
 		local v = redis.call('HMGET', key, 'a', 'b', 'c', 'd')
 		local a, b, c, d = tonumber(v[1]) or 0, tonumber(v[2]) or 0, tonumber(v[3]) or 0, tonumber(v[4]) or 0
-		if not again then
+		if not had[key] then
 			local rh, rl = add(c, d, h, l)
 			if maxh then
 				local th, tl = add(a, b, rh, rl)
 				if above(th, tl, maxh, maxl) or not above(maxh, maxl, a, b) then return {1, now, i, a, b, c, d} end
 			end
 			c, d = rh, rl
-			writes[i] = {'HSET', key, 'c', c, 'd', d}
-			if not v[1] and not v[3] then writes[i].expire = tonumber(ARGV[at + 7]) end
-			entries[i] = {'c', key, h, l}
+			local write = {'HSET', key, 'c', c, 'd', d}
+			write.expire, write.new = tonumber(ARGV[at + 7]), not v[1] and not v[3]
+			take({'c', key, h, l}, write)
 		end
 		out[o + 1], out[o + 2], out[o + 3], out[o + 4] = a, b, c, d
 	elseif metric == 'p' then
 		local n = tonumber(redis.call('GET', key)) or 0
-		if not again then
+		if not had[key] then
 			if maxh and n + h > maxh then return {1, now, i, n, 0, 0, 0} end
 			n = n + h
-			writes[i] = {'SET', key, n}
-			entries[i] = {'p', key}
+			take({'p', key}, {'SET', key, n})
 		end
 		out[o + 1], out[o + 2], out[o + 3], out[o + 4] = n, 0, 0, 0
 	else
 		local s, f, b = rate(key)
-		if not again then
+		if not had[key] then
 			if maxh and (s >= maxh or s + h > maxh) then
 				local left, wait = s, 0
 				for j = f, sec do
@@ -51,18 +57,17 @@ for i = 1, #KEYS - 2 do
 				return {1, now, i, s, wait, 0, 0}
 			end
 			s = s + h
-			writes[i] = {'HSET', key, 's', s, 'f', f, sec % 128, (b or 0) + h}
-			if not b then writes[i].expire = -62 end
-			entries[i] = {metric, key, sec, h}
+			local write = {'HSET', key, 's', s, 'f', f, sec % 128, (b or 0) + h}
+			if not b then write.expire = -62 end
+			take({metric, key, sec, h}, write)
 		end
 		out[o + 1], out[o + 2], out[o + 3], out[o + 4] = s, 0, 0, 0
 	end
 end
-if again then return out end
+if #writes == 0 then return out end
 for _, w in ipairs(writes) do
 	redis.call(unpack(w))
-	if w.expire and w.expire > 0 then redis.call('EXPIREAT', w[2], w.expire) end
-	if w.expire and w.expire < 0 then redis.call('EXPIRE', w[2], -w.expire) end
+	if w.expire then expire(w[2], w.expire, w.new) end
 end
 redis.call('HSET', KEYS[2], id, cmsgpack.pack(entries))
 redis.call('ZADD', KEYS[1], now + lease, id)

@@ -1,4 +1,4 @@
-package keys
+package limit
 
 import (
 	"testing"
@@ -14,12 +14,12 @@ func TestPeriods(t *testing.T) {
 		"30d": start.AddDate(0, 0, 30), "2w": start.AddDate(0, 0, 14), "1mo": start.AddDate(0, 1, 0),
 		"36500d": start.AddDate(0, 0, 36500),
 	} {
-		got, ok := addPeriod(start, text)
+		got, ok := AddPeriod(start, text)
 		require.True(t, ok, text)
 		require.Equal(t, want, got, text)
 	}
 	for _, text := range []string{"", "30", "d", "-1d", "1.5d", "1y", "1 d", "99999999999d", "36601d"} {
-		_, ok := addPeriod(start, text)
+		_, ok := AddPeriod(start, text)
 		require.False(t, ok, text)
 	}
 }
