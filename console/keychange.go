@@ -120,7 +120,7 @@ func limitKey(v *visit, f url.Values) (*done, error) {
 		if err != nil {
 			return nil, err
 		}
-		fields.SetKey(k.Token)
+		fields.Set("key", k.Token)
 		if _, err = s.Update(ctx, fields); err != nil {
 			return nil, err
 		}

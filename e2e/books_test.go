@@ -170,6 +170,12 @@ func checkReports(t *testing.T, i *instance, w *gateway.World, keys []string, al
 	}
 	require.Equal(t, all, get("/global/spend", gateway.MasterKey).Get("spend").Raw)
 	require.Equal(t, all, sum(get("/global/spend/report"+dates, gateway.MasterKey).Get("@this.#.teams|@flatten"), "total_spend"))
+	for n, payer := range []string{gateway.Payer, "sub-2"} {
+		a := get("/customer/daily/activity"+dates+"&end_user_ids="+payer, gateway.MasterKey)
+		own := w.Lago.Billed(payer, "llm", "response_cost")
+		require.Equal(t, own, a.Get("metadata.total_spend").Raw, n)
+		require.Equal(t, own, a.Get("results.0.breakdown.entities."+payer+".metrics.spend").Raw, a.Raw)
+	}
 	for _, path := range []string{"/user/daily/activity", "/team/daily/activity/aggregated"} {
 		a := get(path+dates, gateway.MasterKey)
 		require.Equal(t, all, a.Get("metadata.total_spend").Raw)

@@ -58,7 +58,7 @@ func (h *Handler) serveAPI(w http.ResponseWriter, r *http.Request, op *manage.Op
 	if err != nil {
 		return err
 	}
-	if r.Method == http.MethodPost {
+	if r.Method != http.MethodGet {
 		h.logger.Info("key API", zap.String("path", path))
 	}
 	llm.AllowOrigin(w, r)
@@ -69,7 +69,7 @@ func (h *Handler) serveAPI(w http.ResponseWriter, r *http.Request, op *manage.Op
 }
 
 func (h *Handler) runAPI(w http.ResponseWriter, r *http.Request, op *manage.Operation, rawQuery string, caller *keys.State) (any, error) {
-	if r.Method != op.Method {
+	if op.Method != "" && r.Method != op.Method {
 		return nil, &llm.Error{
 			Status: http.StatusMethodNotAllowed, Type: "invalid_request_error", Message: "use " + op.Method, Allow: op.Method,
 		}
@@ -95,7 +95,7 @@ func (h *Handler) runAPI(w http.ResponseWriter, r *http.Request, op *manage.Oper
 	if err != nil {
 		return nil, keys.Invalid("body", "cannot be read")
 	}
-	if op.Method != http.MethodPost {
+	if op.Method == http.MethodGet {
 		body = nil
 	}
 	var refusal *llm.Error
@@ -118,7 +118,7 @@ func (h *Handler) runAPI(w http.ResponseWriter, r *http.Request, op *manage.Oper
 func servePreflight(w http.ResponseWriter, r *http.Request, op *manage.Operation) {
 	llm.AllowOrigin(w, r)
 	h := w.Header()
-	h.Set("Access-Control-Allow-Methods", op.Method+", OPTIONS")
+	h.Set("Access-Control-Allow-Methods", cmp.Or(op.Method, "GET, POST")+", OPTIONS")
 	h.Set("Access-Control-Allow-Headers", cmp.Or(r.Header.Get("Access-Control-Request-Headers"), "*"))
 	h.Set("Access-Control-Max-Age", "86400")
 	h.Set("Vary", "Access-Control-Request-Headers")

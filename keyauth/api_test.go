@@ -16,7 +16,6 @@ import (
 
 	"github.com/tollgate-llm/tollgate/internal/keys"
 	"github.com/tollgate-llm/tollgate/internal/keystore"
-	"github.com/tollgate-llm/tollgate/internal/manage"
 	"github.com/tollgate-llm/tollgate/internal/testkit"
 )
 
@@ -144,59 +143,6 @@ func TestKeyList(t *testing.T) {
 			require.Contains(t, message(m), strings.Split(query, "=")[0])
 		}
 	})
-}
-
-// TestWhoMayAskForWhat asks for every path with every sort of key.
-func TestWhoMayAskForWhat(t *testing.T) {
-	g := fileGate(t)
-	plain, user := g.generate(`{"key_alias":"own"}`), g.generate(`{"user_id":"ann"}`)
-	llmOnly := g.generate(`{"key_type":"llm_api"}`)
-	manager, reader := g.generate(`{"key_type":"management"}`), g.generate(`{"key_type":"read_only"}`)
-	restricted := g.generate(`{"key_type":"management","allowed_routes":["/key/*"]}`)
-	info := g.generate(`{"key_type":"management","allowed_routes":["info_routes"]}`)
-	// What any key may ask for, as it is answered by what the caller may see or change.
-	open := map[string]bool{}
-	for _, path := range []string{
-		"/key/generate", "/key/service-account/generate", "/key/update", "/key/bulk_update", "/key/delete", "/key/block", "/key/unblock", "/key/regenerate",
-		"/key/info", "/v2/key/info", "/key/list", "/key/aliases", "/team/info", "/team/list", "/v2/team/list", "/team/member_add", "/team/member_update",
-		"/team/member_delete", "/team/bulk_member_add", "/user/info", "/v2/user/info",
-	} {
-		open[path] = true
-	}
-	for _, path := range manage.Paths() {
-		op, _ := manage.Find(path)
-		reads := op.Method == "GET" || path == "/v2/key/info" || path == "/budget/info"
-		refused := func(key, with string) bool {
-			status, m := g.do(op.Method, path, key, `{"unknown-field":1}`)
-			require.NotEqual(t, 401, status, "%s %v", path, m)
-			return status == 403 && strings.Contains(message(m), with)
-		}
-		require.False(t, refused(testMaster, ""), path)
-		require.False(t, refused(manager, ""), path)
-		require.Equal(t, !reads, refused(reader, "read_only"), path)
-		require.Equal(t, path != "/key/info", refused(llmOnly, "llm_api"), path)
-		require.Equal(t, !strings.HasPrefix(path, "/key/"), refused(restricted, "allowed_routes"), path)
-		require.Equal(t, !reads && path != "/key/info", refused(info, "allowed_routes"), path)
-		for _, key := range []string{plain, user} {
-			require.Equal(t, !open[path], refused(key, "Only the master key, or a key of the type management, can be used"), path)
-		}
-		for _, key := range []string{"", "sk-nobody-has-this-one"} {
-			status, _ := g.do(op.Method, path, key, `{}`)
-			require.Equal(t, 401, status, path)
-		}
-		wrong := map[string]string{"GET": "POST", "POST": "GET"}[op.Method]
-		r := httptest.NewRequestWithContext(t.Context(), wrong, path, strings.NewReader(`{}`))
-		w := g.serve(withKey(r, testMaster))
-		require.Equal(t, 405, w.Code, path)
-		require.Equal(t, op.Method, w.Header().Get("Allow"), path)
-	}
-	for _, key := range []string{manager, reader} {
-		require.Equal(t, 403, g.model(key).Code, "a key that manages calls no models")
-	}
-	require.Equal(t, 200, g.model(llmOnly).Code)
-	require.Equal(t, 403, g.model(g.generate(`{"allowed_routes":["/embeddings"]}`)).Code)
-	require.Equal(t, 200, g.model(g.generate(`{"allowed_routes":["/chat/*"]}`)).Code)
-	require.Equal(t, 200, g.model(g.generate(`{"allowed_routes":["llm_api_routes"]}`)).Code)
 }
 
 func TestAKeyReadsItself(t *testing.T) {

@@ -55,6 +55,8 @@ var reports = map[string]*report{
 	"/user/daily/activity":            {http.MethodGet, append(dated, activityParameters("user_id")...), activity(spend.User, "user_id")},
 	"/user/daily/activity/aggregated": {http.MethodGet, append(dated, activityParameters("user_id")...), activity(spend.User, "user_id")},
 	"/team/daily/activity":            {http.MethodGet, append(dated, activityParameters("team_ids")...), activity(spend.Team, "team_ids")},
+	"/customer/daily/activity":        {http.MethodGet, append(dated, activityParameters("end_user_ids")...), activity(spend.Payer, "end_user_ids")},
+	"/end_user/daily/activity":        {http.MethodGet, append(dated, activityParameters("end_user_ids")...), activity(spend.Payer, "end_user_ids")},
 	"/team/daily/activity/aggregated": {http.MethodGet, append(dated, activityParameters("team_ids")...), activity(spend.Team, "team_ids")},
 }
 

@@ -36,7 +36,7 @@ func activity(entity spend.Dimension, ids string) func(context.Context, *reportC
 				}
 			}
 		}
-		q, err := c.question(since, until, spend.Upstream, spend.Model, spend.Provider, spend.Endpoint, spend.Key, spend.KeyAlias, spend.Team, spend.User)
+		q, err := c.question(since, until, spend.Upstream, spend.Model, spend.Provider, spend.Endpoint, spend.Key, spend.KeyAlias, spend.Team, spend.User, entity)
 		if err != nil {
 			return nil, err
 		}
@@ -58,7 +58,7 @@ func activity(entity spend.Dimension, ids string) func(context.Context, *reportC
 			if len(days) == 0 || days[len(days)-1].date != r.Groups[0] {
 				days = append(days, &activityDay{date: r.Groups[0], sums: make(spend.Sums), parts: make(map[string]activityPart)})
 			}
-			if err := days[len(days)-1].add(r.Groups[1:], r.Sums, entity); err != nil {
+			if err := days[len(days)-1].add(r.Groups[1:], r.Sums); err != nil {
 				return nil, err
 			}
 			if err := total.AddAll(r.Sums); err != nil {
@@ -121,20 +121,16 @@ type activityDay struct {
 }
 
 // add adds a row, whose groups are those that activity asks for.
-func (d *activityDay) add(g []string, s spend.Sums, entity spend.Dimension) error {
+func (d *activityDay) add(g []string, s spend.Sums) error {
 	key := g[4]
 	if d.keys == nil {
 		d.keys = make(map[string]activityKey)
 	}
 	d.keys[key] = activityKey{alias: g[5], team: g[6], user: g[7]}
-	of := g[7]
-	if entity == spend.Team {
-		of = g[6]
-	}
 	if err := d.sums.AddAll(s); err != nil {
 		return err
 	}
-	for part, value := range map[string]string{"models": g[0], "model_groups": g[1], "providers": g[2], "endpoints": g[3], "api_keys": key, "entities": of} {
+	for part, value := range map[string]string{"models": g[0], "model_groups": g[1], "providers": g[2], "endpoints": g[3], "api_keys": key, "entities": g[8]} {
 		if d.parts[part] == nil {
 			d.parts[part] = make(activityPart)
 		}

@@ -97,53 +97,6 @@ func (f Fields) Texts(field string) ([]string, *llm.Error) {
 	return list, nil
 }
 
-// maxBulk bounds the items of one request.
-const maxBulk = 500
-
-// Items reads a request whose only field is a list of objects, and which fields those have.
-func (f Fields) Items(field string, known ...string) ([]Fields, *llm.Error) {
-	if refusal := f.validate(map[string]check{field: list}); refusal != nil {
-		return nil, refusal
-	}
-	return f.items(field, known...)
-}
-
-func (f Fields) items(field string, known ...string) (items []Fields, refusal *llm.Error) {
-	rows := get[[]json.RawMessage](f, field)
-	if len(rows) == 0 || len(rows) > maxBulk {
-		return nil, Invalid(field, "must be a list of 1 to "+strconv.Itoa(maxBulk)+" objects")
-	}
-	for i, raw := range rows {
-		item := Fields{raw: map[string]json.RawMessage{}, value: map[string]any{}}
-		if json.Unmarshal(raw, &item.raw) != nil {
-			return nil, Invalid(field, "must be a list of objects")
-		}
-		for n := range item.raw {
-			if !slices.Contains(known, n) {
-				return nil, Invalid(field+"["+strconv.Itoa(i)+"]."+n, "unknown field")
-			}
-		}
-		items = append(items, item)
-	}
-	return items, nil
-}
-
-// BulkMembers reads the request of /team/bulk_member_add: each member as it was written, and the fields of all of them.
-func (f Fields) BulkMembers() (members []json.RawMessage, common Fields, refusal *llm.Error) {
-	known := map[string]check{
-		"team_id": name, "members": list, "max_budget_in_team": amount,
-		"all_users": refused("name the users in members"),
-	}
-	if refusal := f.validate(known); refusal != nil {
-		return nil, common, refusal
-	}
-	if _, refusal := f.items("members", "user_id", "user_email", "role"); refusal != nil {
-		return nil, common, refusal
-	}
-	common, _ = f.split([]string{"members", "all_users"})
-	return get[[]json.RawMessage](f, "members"), common, nil
-}
-
 // With returns the fields with one more, in place of one of its name.
 func (f Fields) With(field string, raw json.RawMessage) Fields {
 	return Fields{raw: fieldsWith(f.raw, field, raw), value: map[string]any{}}
@@ -178,9 +131,6 @@ func (f Fields) MarkServiceAccount() *llm.Error {
 	return nil
 }
 
-// SetKey names the key, in place of what the body names.
-func (f Fields) SetKey(key string) { f.Set("key", key) }
-
 // Set sets a field to a text, in place of what the body has.
 func (f Fields) Set(name, value string) { f.raw[name] = encodeValue(value) }
 
@@ -209,6 +159,9 @@ func (f Fields) Text(name string) (s string) {
 	}
 	return s
 }
+
+// Raw returns a field as it was written; nil where there is none.
+func (f Fields) Raw(name string) json.RawMessage { return f.raw[name] }
 
 // Has reports whether a request has a field, null or not.
 func (f Fields) Has(name string) bool { _, ok := f.raw[name]; return ok }

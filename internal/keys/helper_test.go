@@ -146,7 +146,7 @@ func fields(t *testing.T, text string) Fields {
 // named is a request that names a key.
 func named(key string) Fields {
 	f, _ := ParseFields(nil) // an empty body is a valid one
-	f.SetKey(key)
+	f.Set("key", key)
 	return f
 }
 

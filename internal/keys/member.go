@@ -241,6 +241,15 @@ func (s *Service) MembersOf(ctx context.Context, t *Team) ([]*Entry, error) {
 	return list, nil
 }
 
+// MemberOf returns the record of a team's member.
+func (s *Service) MemberOf(ctx context.Context, t *Team, user string) (*Entry, error) {
+	e, err := s.entry(ctx, keystore.MemberKind, limit.MemberID(t.ID, user))
+	if err == nil && e == nil {
+		e = t.memberWithout(user)
+	}
+	return e, err
+}
+
 // deleteKeys removes all keys that match.
 func (s *Service) deleteKeys(ctx context.Context, match func(*Key) bool) error {
 	return Each(ctx, s, keystore.KeyKind, s.Skip, func(k *Key) error {

@@ -36,6 +36,8 @@ type Key struct {
 	Windows  Windows                    `json:"windows,omitempty"`  // of the budgets
 	SpendID  string                     `json:"spend_id,omitempty"` // the token of the first key that this one replaces: what it has spent is kept under it
 	Imported string                     `json:"imported,omitempty"` // the mark of the import that made it
+	// IssuedBy is the user_id of the team's admin who made the key for another user, and so has seen it.
+	IssuedBy string `json:"issued_by,omitempty"`
 	// Predecessors are the keys that this one replaced and that still work; Successor is the token of the key in this one's place.
 	Predecessors []Predecessor `json:"predecessors,omitempty"`
 	Successor    string        `json:"successor,omitempty"`
@@ -116,6 +118,8 @@ type State struct {
 	Others []Scoped
 	// Customer is a budget that holds for each customer who calls with the key; nil where there is none.
 	Customer *Limits
+	// Issued says that an admin of the team made the key for its user: it reads and manages nothing in the user's name.
+	Issued bool
 	// Type is the key_type, and Routes restricts what the key may ask for; empty: nothing is restricted.
 	Type   string
 	Routes []string

@@ -61,6 +61,9 @@ func (s *Service) Regenerate(ctx context.Context, f Fields) (*Key, string, error
 		if err != nil {
 			return nil, err
 		}
+		if err := s.guardKey(before, nil); err != nil {
+			return nil, err
+		}
 		if before.Successor != "" {
 			return nil, replaced()
 		}
@@ -74,6 +77,7 @@ func (s *Service) Regenerate(ctx context.Context, f Fields) (*Key, string, error
 		if err := s.guardKey(before, rec); err != nil {
 			return nil, err
 		}
+		s.issue(rec)
 		rec.SpendID = cmp.Or(rec.SpendID, id) // a new key is no new budget
 		rec.Token, rec.Name, rec.UpdatedAt, rec.Imported = token, Abbreviate(plain), stamp(now), ""
 		changes, err := s.succeed(ctx, rec, before, old, grace, now)
@@ -114,7 +118,7 @@ func (s *Service) succeed(ctx context.Context, rec, before *Key, old []byte, gra
 // record is that of a replaced key: its successor's, under its own name, until its end.
 func (p *Predecessor) record(rec, own *Key) *Key {
 	k := *rec
-	k.Token, k.Name, k.CreatedAt, k.Imported = own.Token, own.Name, own.CreatedAt, own.Imported
+	k.Token, k.Name, k.CreatedAt, k.Imported, k.IssuedBy = own.Token, own.Name, own.CreatedAt, own.Imported, own.IssuedBy
 	k.Alias, k.Successor, k.Predecessors = "", rec.Token, nil
 	if k.Expires == nil || p.Until.Before(*k.Expires) {
 		k.Expires = &p.Until

@@ -56,6 +56,9 @@ func (st *State) allowsRoute(path, group string) bool {
 	})
 }
 
+// EndUserBudget returns the budget_id whose limits apply to each customer who calls with the key.
+func (k *Key) EndUserBudget() string { return stringMember(k.Extra, "end_user_budget_id") }
+
 // Type returns the key_type.
 func (k *Key) Type() string { return stringMember(k.Extra, "key_type") }
 

@@ -37,6 +37,14 @@ func (s *Service) guardKey(before, after *Key) error {
 	return s.guard(before, after)
 }
 
+// issue notes in the record of a new key who has seen it beside its user.
+func (s *Service) issue(rec *Key) {
+	rec.IssuedBy = ""
+	if s.guard != nil && rec.UserID != s.actor.UserID {
+		rec.IssuedBy = s.actor.UserID
+	}
+}
+
 // NewService returns the service of the store behind a cache, which must stay open while the service is used. No key may equal the master
 // key, which is nil where there is none.
 func NewService(c *Cache, master *Digest) *Service { return &Service{cache: c, master: master} }
@@ -90,6 +98,7 @@ func (s *Service) keyMade(ctx context.Context, f Fields, rec *Key) ([]keystore.C
 	if err := s.guardKey(nil, rec); err != nil {
 		return nil, err
 	}
+	s.issue(rec)
 	changes, err := s.memberOf(ctx, rec.TeamID, true)
 	if err != nil {
 		return nil, err
@@ -187,6 +196,9 @@ func (s *Service) updateKey(ctx context.Context, id, team string, edit func(*Key
 		if err != nil {
 			return nil, err
 		}
+		if err := s.guardKey(before, nil); err != nil { // first, so that nothing is told of a key that is not the caller's to change
+			return nil, err
+		}
 		if before.Successor != "" {
 			return nil, replaced()
 		}
@@ -200,6 +212,9 @@ func (s *Service) updateKey(ctx context.Context, id, team string, edit func(*Key
 		}
 		if err := s.guardKey(before, rec); err != nil {
 			return nil, err
+		}
+		if rec.UserID != before.UserID {
+			s.issue(rec)
 		}
 		rec.UpdatedAt = stamp(now)
 		joined, err := s.memberOf(ctx, team, false)
@@ -251,7 +266,11 @@ func (s *Service) delete(ctx context.Context, keys, aliases []string) error {
 		return Invalid("keys", "name at least one key in keys or key_aliases")
 	}
 	for _, id := range ids {
-		if _, err := s.get(ctx, id); err != nil {
+		k, err := s.get(ctx, id)
+		if err == nil {
+			err = s.guardKey(k, nil)
+		}
+		if err != nil {
 			return err
 		}
 	}

@@ -123,9 +123,9 @@ func (r *parts) addUser(st *State, team *Team) error {
 		return err
 	}
 	if member == nil {
-		member = &Entry{Fields: map[string]json.RawMessage{"created_at": encodeValue(team.CreatedAt)}}
+		member = team.memberWithout(id.UserID)
 	}
-	l, err := member.limits(team.memberDefaults())
+	l, err := team.MemberLimits(member)
 	if err != nil {
 		return err
 	}
@@ -163,7 +163,7 @@ func keyState(k *Key) *State {
 			id.Metadata[name] = s
 		}
 	}
-	st := &State{Identity: id, Blocked: k.Blocked, Type: stringMember(k.Extra, "key_type")}
+	st := &State{Identity: id, Blocked: k.Blocked, Issued: k.IssuedBy != "", Type: stringMember(k.Extra, "key_type")}
 	unmarshalMember(k.Extra, "allowed_routes", &st.Routes)
 	if k.Expires != nil {
 		st.Expires = *k.Expires

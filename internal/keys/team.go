@@ -58,6 +58,28 @@ func (s *Service) UpdateTeam(ctx context.Context, f Fields) (*Team, error) {
 	})
 }
 
+// PatchTeam is UpdateTeam, but that metadata is merged into what is there as RFC 7396 says: a null member goes, an absent one stays.
+func (s *Service) PatchTeam(ctx context.Context, f Fields) (*Team, error) {
+	rest, meta := f.split([]string{"metadata"})
+	patch, patched := meta.raw["metadata"]
+	if refusal := rest.validate(teamFields); refusal != nil {
+		return nil, refusal
+	}
+	return s.editTeam(ctx, get[string](rest, "team_id"), func(t *Team, now time.Time) ([]keystore.Change, error) {
+		all := rest
+		if patched {
+			all = rest.With("metadata", mergePatch(encodeValue(t.Metadata), patch))
+			if refusal := all.validate(teamFields); refusal != nil {
+				return nil, refusal
+			}
+		}
+		if refusal := t.apply(all, now); refusal != nil {
+			return nil, refusal
+		}
+		return nil, nil
+	})
+}
+
 // BlockTeam refuses all keys of the team of the field team_id, or lets them work again.
 func (s *Service) BlockTeam(ctx context.Context, f Fields, blocked bool) (*Team, error) {
 	if refusal := f.validate(map[string]check{"team_id": name}); refusal != nil {

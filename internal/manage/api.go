@@ -2,6 +2,7 @@ package manage
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"net/url"
 	"slices"
@@ -19,7 +20,9 @@ type Operation struct {
 	// reads is set for one that changes nothing: a key of the type read_only may ask for it.
 	reads bool
 	// open is set for one that any key may ask for: it answers what the caller may see or change.
-	open   bool
+	open bool
+	// anyone is set for one that refuses everybody alike.
+	anyone bool
 	params []string // of the query
 	run    func(ctx context.Context, c *Call) (any, error)
 }
@@ -35,6 +38,8 @@ type Call struct {
 	// Spend adds to a row what a scope has spent, and where its limits are.
 	Spend func(ctx context.Context, row map[string]any, scope limit.Scope, l *keys.Limits) error
 
+	route string          // what the path is called, without a key
+	alone bool            // the caller may read its own record and no other
 	all   bool            // the caller may see and change everything
 	teams map[string]bool // of which the caller is an admin, as far as was asked
 }
@@ -62,6 +67,10 @@ func (op *Operation) reading() *Operation {
 // Run does what is asked, if the caller may. Its errors are *llm.Error.
 func (op *Operation) Run(ctx context.Context, c *Call) (any, error) {
 	_, path := Find(c.Path)
+	c.route = path
+	if op.anyone {
+		return op.run(ctx, c)
+	}
 	if refusal := op.admit(c, path); refusal != nil {
 		return nil, refusal
 	}
@@ -73,8 +82,12 @@ func (op *Operation) Run(ctx context.Context, c *Call) (any, error) {
 			return nil, keys.Invalid(name, "is given more than once")
 		}
 	}
-	if key := keyOf(c.Path); key != "" {
-		c.Fields.SetKey(key)
+	_, parts := patternOf(c.Path)
+	for name, value := range parts {
+		if stated := c.Fields.Text(name); stated != "" && stated != value {
+			return nil, keys.Invalid(name, "differs from that of the path")
+		}
+		c.Fields.Set(name, value)
 	}
 	c.Service = c.Service.As(c.Actor, path)
 	return op.run(ctx, c)
@@ -86,8 +99,13 @@ func (op *Operation) admit(c *Call, path string) *llm.Error {
 		c.all = true
 		return nil
 	}
-	if !c.State.Manages(path, op.reads) && path != "/key/info" {
-		return denied("This API key may not be used for " + path + ": its allowed_routes do not have it")
+	own := path == "/key/info" // which every key may ask for about itself
+	if !c.State.Manages(path, op.reads) {
+		if !own {
+			return denied("This API key may not be used for " + path + ": its allowed_routes do not have it")
+		}
+		c.alone = true
+		return nil
 	}
 	switch c.State.Type {
 	case keys.TypeManagement:
@@ -100,9 +118,10 @@ func (op *Operation) admit(c *Call, path string) *llm.Error {
 		}
 		return denied("A key of the type read_only may not be used for " + path)
 	case keys.TypeLLM:
-		if path != "/key/info" {
+		if !own {
 			return denied("A key of the type llm_api may not be used for " + path)
 		}
+		c.alone = true
 	}
 	if !op.open {
 		return denied("Only the master key, or a key of the type management, can be used for " + path)
@@ -117,11 +136,19 @@ func denied(message string) *llm.Error {
 	return &llm.Error{Status: http.StatusForbidden, Type: "auth_error", Param: noParam, Message: "Authentication Error, " + message}
 }
 
-// manages reports whether the caller's key may manage a team of which its user is an admin. One that is a team's manages that team alone:
-// the team's admins can make such a key for any of its members.
+// user is the user in whose name the caller reads and manages; empty for none. A key that an admin of a team made for another user is not that
+// user's for this: the admin has seen it.
+func (c *Call) user() string {
+	if c.State.Issued {
+		return ""
+	}
+	return c.State.Identity.UserID
+}
+
+// manages reports whether the caller's key may manage a team of which its user is an admin. One that is a team's manages that team alone.
 func (c *Call) manages(team string) bool {
-	own := c.State.Identity
-	return team != "" && own.UserID != "" && (own.TeamID == "" || own.TeamID == team)
+	own := c.State.Identity.TeamID
+	return team != "" && c.user() != "" && (own == "" || own == team)
 }
 
 // adminOf reports whether the caller's key manages a team and its user is an admin of it.
@@ -134,7 +161,7 @@ func (c *Call) adminOf(ctx context.Context, team string) (bool, error) {
 	}
 	t, err := c.Service.Team(ctx, team)
 	if err != nil {
-		if refusal, ok := err.(*llm.Error); ok && refusal.Status == http.StatusNotFound { //nolint:errorlint // the service returns it as it is
+		if isMissing(err) {
 			err = nil
 		}
 		return false, err
@@ -142,7 +169,7 @@ func (c *Call) adminOf(ctx context.Context, team string) (bool, error) {
 	if c.teams == nil {
 		c.teams = make(map[string]bool)
 	}
-	c.teams[team] = t.IsAdmin(c.State.Identity.UserID)
+	c.teams[team] = t.IsAdmin(c.user())
 	return c.teams[team], nil
 }
 
@@ -153,14 +180,45 @@ func (c *Call) needTeam(ctx context.Context, team string) error {
 	}
 	admin, err := c.adminOf(ctx, team)
 	if err == nil && !admin {
-		err = denied("Only the master key, a key of the type management, or a key of an admin of the team can be used for " + c.Path)
+		err = c.noAdmin()
 	}
 	return err
 }
 
+func (c *Call) noAdmin() error {
+	return denied("Only the master key, a key of the type management, or a key of an admin of the team can be used for " + c.route)
+}
+
+// hide gives an admin of a team the same answer about what is not there as about what is not the team's.
+func (c *Call) hide(err error) error {
+	if !c.all && isMissing(err) {
+		return c.noAdmin()
+	}
+	return err
+}
+
+// isMissing reports whether an error is that there is no such record.
+func isMissing(err error) bool {
+	refusal, ok := errors.AsType[*llm.Error](err)
+	return ok && refusal.Status == http.StatusNotFound
+}
+
+// oneByOne does what is asked for each of several items. One that is refused is told of, and does not stop the others.
+func oneByOne[T any](items []T, do func(T) error, refused func(T, string)) error {
+	for _, item := range items {
+		err := do(item)
+		if refusal, ok := errors.AsType[*llm.Error](err); ok && refusal.Status < http.StatusInternalServerError {
+			refused(item, refusal.Message)
+		} else if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // adminTeams returns the teams that the caller's key manages as its user's.
 func (c *Call) adminTeams(ctx context.Context) (list []string, err error) {
-	user := c.State.Identity.UserID
+	user := c.user()
 	if user == "" {
 		return nil, nil
 	}

@@ -2,7 +2,6 @@ package manage
 
 import (
 	"context"
-	"errors"
 	"net/http"
 	"slices"
 
@@ -18,23 +17,29 @@ func (c *Call) guarded(ctx context.Context) *keys.Service {
 	if c.all {
 		return c.Service
 	}
-	return c.Service.Guarded(func(before, after *keys.Key) error {
-		for _, k := range []*keys.Key{before, after} {
-			if k == nil {
-				continue
-			}
-			if err := c.needTeam(ctx, k.TeamID); err != nil {
-				return err
-			}
+	return c.Service.Guarded(func(before, after *keys.Key) error { return c.guard(ctx, before, after) })
+}
+
+// guard refuses the change of a key that is not the caller's to make.
+func (c *Call) guard(ctx context.Context, before, after *keys.Key) error {
+	if c.all {
+		return nil
+	}
+	for _, k := range []*keys.Key{before, after} {
+		if k == nil {
+			continue
 		}
-		if before != nil && beyondTeam(before.Type()) {
-			return denied("Only the master key, or a key of the type management, can change a key of the type " + before.Type())
+		if err := c.needTeam(ctx, k.TeamID); err != nil {
+			return err
 		}
-		if after == nil {
-			return nil
-		}
-		return c.bounded(ctx, before, after)
-	})
+	}
+	if before != nil && beyondTeam(before.Type()) {
+		return denied("Only the master key, or a key of the type management, can change a key of the type " + before.Type())
+	}
+	if after == nil {
+		return nil
+	}
+	return c.bounded(ctx, before, after)
 }
 
 // beyondTeam reports whether keys of a type reach further than one team: who regenerates such a key has all that it may do.
@@ -47,6 +52,9 @@ func (c *Call) bounded(ctx context.Context, before, after *keys.Key) error {
 	}
 	if member := after.PayerChanged(before); member != "" {
 		return denied("Only the master key, or a key of the type management, can set " + member + " in metadata")
+	}
+	if before == nil && after.EndUserBudget() != "" || before != nil && before.EndUserBudget() != after.EndUserBudget() {
+		return denied("Only the master key, or a key of the type management, can set end_user_budget_id")
 	}
 	if after.UserID == "" || before != nil && before.UserID == after.UserID {
 		return nil
@@ -86,7 +94,7 @@ func generateServiceAccount(ctx context.Context, c *Call) (any, error) {
 func regenerateKey(ctx context.Context, c *Call) (any, error) {
 	rec, plain, err := c.guarded(ctx).Regenerate(ctx, c.Fields)
 	if err != nil {
-		return nil, err
+		return nil, c.hide(err)
 	}
 	return c.withToken(ctx, rec, plain)
 }
@@ -117,7 +125,7 @@ func (c *Call) keyRow(ctx context.Context, rec *keys.Key) (map[string]any, error
 func updateKey(ctx context.Context, c *Call) (any, error) {
 	rec, err := c.guarded(ctx).Update(ctx, c.Fields)
 	if err != nil {
-		return nil, err
+		return nil, c.hide(err)
 	}
 	row, err := c.keyRow(ctx, rec)
 	if err != nil {
@@ -135,30 +143,74 @@ func bulkUpdateKeys(ctx context.Context, c *Call) (any, error) {
 	if refusal != nil {
 		return nil, refusal
 	}
-	done, failed := []any{}, []any{}
-	for _, f := range items {
-		rec, err := c.guarded(ctx).Update(ctx, f)
-		if refusal, ok := errors.AsType[*llm.Error](err); ok && refusal.Status < http.StatusInternalServerError {
-			failed = append(failed, map[string]any{"key": f.Key(), "failed_reason": refusal.Message})
-			continue
+	return c.updateEach(ctx, items, c.guarded(ctx))
+}
+
+// bulkUpdateTeamKeys changes several keys of a team alike.
+func bulkUpdateTeamKeys(ctx context.Context, c *Call) (any, error) {
+	team := c.Fields.Text("team_id")
+	if err := c.needTeam(ctx, team); err != nil {
+		return nil, err
+	}
+	items, err := c.Service.BulkTeamKeys(ctx, c.Fields)
+	if err != nil {
+		return nil, err
+	}
+	return c.updateEach(ctx, items, c.Service.Guarded(func(before, after *keys.Key) error {
+		if before != nil && before.TeamID != team {
+			return c.noAdmin()
 		}
+		return c.guard(ctx, before, after)
+	}))
+}
+
+func (c *Call) updateEach(ctx context.Context, items []keys.Fields, s *keys.Service) (any, error) {
+	done, failed := []any{}, []any{}
+	err := oneByOne(items, func(f keys.Fields) error {
+		rec, err := s.Update(ctx, f)
 		if err != nil {
-			return nil, err
+			return c.hide(err)
 		}
 		row, err := c.keyRow(ctx, rec)
-		if err != nil {
-			return nil, err
-		}
-		done = append(done, map[string]any{"key": f.Key(), "key_info": row})
+		done = append(done, map[string]any{"key": f.Text("key"), "key_info": row})
+		return err
+	}, func(f keys.Fields, why string) {
+		failed = append(failed, map[string]any{"key": f.Text("key"), "failed_reason": why})
+	})
+	return map[string]any{"total_requested": len(items), "successful_updates": done, "failed_updates": failed}, err
+}
+
+// resetKeySpend begins the windows of a key's budgets anew.
+func resetKeySpend(ctx context.Context, c *Call) (any, error) {
+	before, err := c.Service.Info(ctx, c.Fields.Text("key"))
+	if err == nil {
+		err = c.guard(ctx, before, nil)
 	}
-	return map[string]any{"total_requested": len(items), "successful_updates": done, "failed_updates": failed}, nil
+	if err != nil {
+		return nil, c.hide(err)
+	}
+	was := make(map[string]any)
+	if err := c.spend(ctx, was, limit.Key, before.Spending(), before.Limits); err != nil {
+		return nil, err
+	}
+	rec, err := c.guarded(ctx).ResetSpend(ctx, c.Fields)
+	if err != nil {
+		return nil, c.hide(err)
+	}
+	row, err := c.keyRow(ctx, rec)
+	if err == nil {
+		err = c.spend(ctx, row, limit.Key, rec.Spending(), rec.Limits)
+	}
+	return map[string]any{
+		"key_hash": rec.Token, "spend": row["spend"], "previous_spend": was["spend"], "max_budget": row["max_budget"], "budget_reset_at": row["budget_reset_at"],
+	}, err
 }
 
 func blockKey(blocked bool) func(context.Context, *Call) (any, error) {
 	return func(ctx context.Context, c *Call) (any, error) {
 		rec, err := c.guarded(ctx).Block(ctx, c.Fields, blocked)
 		if err != nil {
-			return nil, err
+			return nil, c.hide(err)
 		}
 		row, err := c.keyRow(ctx, rec)
 		if err != nil {
@@ -172,7 +224,7 @@ func blockKey(blocked bool) func(context.Context, *Call) (any, error) {
 func deleteKeys(ctx context.Context, c *Call) (any, error) {
 	deleted, err := c.guarded(ctx).Delete(ctx, c.Fields)
 	if err != nil {
-		return nil, err
+		return nil, c.hide(err)
 	}
 	return map[string]any{"deleted_keys": deleted}, nil
 }
@@ -192,14 +244,14 @@ func (c *Call) readable(ctx context.Context, asked string) (*keys.Key, error) {
 		Status: http.StatusForbidden, Type: "auth_error", Param: "key",
 		Message: "You are not allowed to access this key's info: a key may read its own",
 	}
-	if refusal != nil || own.UserID == "" || c.State.Type == keys.TypeLLM {
+	if refusal != nil || c.user() == "" || c.alone {
 		return nil, may
 	}
 	rec, err := c.Service.Info(ctx, asked)
-	if missing, ok := errors.AsType[*llm.Error](err); ok && missing.Status == http.StatusNotFound {
+	if isMissing(err) {
 		return nil, may
 	}
-	if err != nil || rec.UserID == own.UserID {
+	if err != nil || rec.UserID == c.user() {
 		return rec, err
 	}
 	admin, err := c.adminOf(ctx, rec.TeamID)
@@ -259,7 +311,7 @@ func (c *Call) among(ctx context.Context) (*keys.Among, error) {
 		return nil, nil
 	}
 	teams, err := c.adminTeams(ctx)
-	return &keys.Among{Teams: teams, User: c.State.Identity.UserID, Key: c.State.Identity.KeyHash}, err
+	return &keys.Among{Teams: teams, User: c.user(), Key: c.State.Identity.KeyHash}, err
 }
 
 func listKeys(ctx context.Context, c *Call) (any, error) {

@@ -2,18 +2,24 @@ package manage
 
 import (
 	"context"
-	"errors"
-	"net/http"
+	"encoding/json"
 	"strings"
 
 	"github.com/tollgate-llm/tollgate/internal/keys"
 	"github.com/tollgate-llm/tollgate/internal/limit"
 	"github.com/tollgate-llm/tollgate/internal/litellmdb"
-	"github.com/tollgate-llm/tollgate/internal/llm"
 )
 
 var teamParams = []string{
 	"user_id", "organization_id", "team_id", "team_alias", "search", "search_team_id_match", "page", "page_size", "sort_by", "sort_order", "status",
+}
+
+func patchTeam(ctx context.Context, c *Call) (any, error) {
+	t, err := c.Service.PatchTeam(ctx, c.Fields)
+	if err != nil {
+		return nil, err
+	}
+	return litellmdb.ShowTeam(t), nil
 }
 
 func newTeam(ctx context.Context, c *Call) (any, error) {
@@ -70,7 +76,7 @@ func (c *Call) withMembers(ctx context.Context, t *keys.Team, row map[string]any
 	members := []any{}
 	for _, e := range entries {
 		shown := litellmdb.ShowMember(e)
-		if err := c.spend(ctx, shown, limit.Member, e.ID, e.Limits); err != nil {
+		if err := c.spend(ctx, shown, limit.Member, e.ID, memberLimits(t, e)); err != nil {
 			return err
 		}
 		members = append(members, shown)
@@ -124,7 +130,7 @@ func teamInfo(ctx context.Context, c *Call) (any, error) {
 // teamFilter returns which teams the caller may see of those that are asked for.
 func (c *Call) teamFilter() func(*keys.Team) bool {
 	user, organization := c.Query.Get("user_id"), c.Query.Get("organization_id")
-	own := c.State.Identity.UserID
+	own := c.user()
 	return func(t *keys.Team) bool {
 		return (c.all || c.manages(t.ID) && t.IsAdmin(own)) && (user == "" || t.Role(user) != "") && (organization == "" || t.Text("organization_id") == organization)
 	}
@@ -187,6 +193,9 @@ func addMembers(ctx context.Context, c *Call) (any, error) {
 	if err := c.needTeam(ctx, c.Fields.Text("team_id")); err != nil {
 		return nil, err
 	}
+	if err := c.byID(c.Fields.Raw("member")); err != nil {
+		return nil, err
+	}
 	t, entries, err := c.Service.AddMembers(ctx, c.Fields)
 	if err != nil {
 		return nil, err
@@ -206,26 +215,31 @@ func bulkAddMembers(ctx context.Context, c *Call) (any, error) {
 	if err := c.needTeam(ctx, team); err != nil {
 		return nil, err
 	}
-	items, common, refusal := c.Fields.BulkMembers()
-	if refusal != nil {
-		return nil, refusal
+	items, common, err := c.Fields.BulkMembers()
+	if err != nil {
+		return nil, err
+	}
+	if err := c.byID(items...); err != nil {
+		return nil, err
 	}
 	results := []any{}
 	done := 0
 	var last *keys.Team
-	for _, f := range items {
+	err = oneByOne(items, func(f json.RawMessage) error {
 		t, entries, err := c.Service.AddMembers(ctx, common.With("member", f))
-		if refusal, ok := errors.AsType[*llm.Error](err); ok && refusal.Status < http.StatusInternalServerError {
-			results = append(results, map[string]any{"member": f, "success": false, "error": refusal.Message})
-			continue
-		}
 		if err != nil {
-			return nil, err
+			return err
 		}
 		done, last = done+1, t
 		results = append(results, map[string]any{
 			"user_id": entries[0].Text("user_id"), "success": true, "updated_team_membership": litellmdb.ShowMember(entries[0]),
 		})
+		return nil
+	}, func(f json.RawMessage, why string) {
+		results = append(results, map[string]any{"member": f, "success": false, "error": why})
+	})
+	if err != nil {
+		return nil, err
 	}
 	answer := map[string]any{
 		"team_id": team, "results": results, "total_requested": len(items), "successful_additions": done, "failed_additions": len(items) - done,

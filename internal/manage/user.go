@@ -56,11 +56,19 @@ func (c *Call) userRow(ctx context.Context, e *keys.Entry) (map[string]any, erro
 	return row, err
 }
 
-func updateUser(ctx context.Context, c *Call) (any, error) {
+// forUpdate refuses fields that only a new user has.
+func forUpdate(f keys.Fields) error {
 	for _, n := range []string{"teams", "auto_create_key"} {
-		if c.Fields.Has(n) {
-			return nil, keys.Invalid(n, "is for /user/new: use /team/member_add, /key/generate")
+		if f.Has(n) {
+			return keys.Invalid(n, "is for /user/new: use /team/member_add, /key/generate")
 		}
+	}
+	return nil
+}
+
+func updateUser(ctx context.Context, c *Call) (any, error) {
+	if err := forUpdate(c.Fields); err != nil {
+		return nil, err
 	}
 	e, err := c.Service.Set(ctx, keys.Users, c.Fields)
 	if err != nil {
@@ -68,6 +76,46 @@ func updateUser(ctx context.Context, c *Call) (any, error) {
 	}
 	row, err := c.userRow(ctx, e)
 	return map[string]any{"user_id": e.ID, "data": row}, err
+}
+
+// bulkUpdateUsers changes users one after the other, each for itself.
+func bulkUpdateUsers(ctx context.Context, c *Call) (any, error) {
+	items, err := c.Service.BulkUsers(ctx, c.Fields)
+	if err != nil {
+		return nil, err
+	}
+	results := []any{}
+	done := 0
+	err = oneByOne(items, func(f keys.Fields) error {
+		if err := forUpdate(f); err != nil {
+			return err
+		}
+		e, err := c.Service.Set(ctx, keys.Users, f)
+		if err != nil {
+			return err
+		}
+		done++
+		results = append(results, map[string]any{
+			"user_id": e.ID, "user_email": f.Text("user_email"), "success": true, "error": nil, "updated_user": litellmdb.ShowUser(e),
+		})
+		return nil
+	}, func(f keys.Fields, why string) {
+		results = append(results, map[string]any{
+			"user_id": f.Text("user_id"), "user_email": f.Text("user_email"), "success": false, "error": why, "updated_user": nil,
+		})
+	})
+	return map[string]any{
+		"results": results, "total_requested": len(items), "successful_updates": done, "failed_updates": len(items) - done,
+	}, err
+}
+
+// availableRoles describes the roles that users may have.
+func availableRoles(context.Context, *Call) (any, error) {
+	role := func(label, text string) map[string]any { return map[string]any{"ui_label": label, "description": text} }
+	return map[string]any{
+		"internal_user":        role("Internal User", "A user: what its keys may do is theirs"),
+		"internal_user_viewer": role("Internal Viewer", "A user, as internal_user: what its keys may do is theirs"),
+	}, nil
 }
 
 func deleteUsers(ctx context.Context, c *Call) (any, error) {
@@ -81,7 +129,7 @@ func deleteUsers(ctx context.Context, c *Call) (any, error) {
 // askedUser returns the record of the user that is asked for, if the caller may read it: its own, or any.
 func (c *Call) askedUser(ctx context.Context) (*keys.Entry, error) {
 	id := c.Query.Get("user_id")
-	own := c.State.Identity.UserID
+	own := c.user()
 	if id == "" {
 		id = own
 	}
