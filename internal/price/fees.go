@@ -1,6 +1,7 @@
 package price
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/tollgate-llm/tollgate/internal/usage"
@@ -22,10 +23,13 @@ const perThousand Price = 1_000_000
 var fees = []fee{
 	// platform.openai.com/docs/pricing: Built-in tools. A container costs 0.03 for each gigabyte of its memory.
 	{"openai", "", usage.WebSearches, 10 * perThousand},
+	{"openai", "o1 o3 o4 gpt-5 gpt-6", usage.WebSearchesPreview, 10 * perThousand},
+	{"openai", "", usage.WebSearchesPreview, 25 * perThousand},
 	{"openai", "", usage.FileSearches, 2_500_000},
 	{"openai", "", usage.CodeSessions, 30 * perThousand},
 	// azure.microsoft.com/pricing/details/cognitive-services/openai-service: file search is paid for by its storage.
 	{"azure", "", usage.WebSearches, 14 * perThousand},
+	{"azure", "", usage.WebSearchesPreview, 14 * perThousand},
 	{"azure", "", usage.FileSearches, 0},
 	{"azure", "", usage.CodeSessions, 33 * perThousand},
 	// docs.anthropic.com/en/docs/about-claude/pricing, on the clouds too.
@@ -73,6 +77,30 @@ var fees = []fee{
 	{"groq", "", usage.WebFetches, 1 * perThousand},
 	// api-docs.deepseek.com/quick_start/pricing.
 	{"deepseek", "", usage.WebSearches, 750_000},
+	// platform.kimi.ai/docs/pricing/tools.
+	{"moonshotai", "", usage.WebSearches, 5 * perThousand},
+	// docs.z.ai/guides/overview/pricing.
+	{"zai", "", usage.WebSearches, 10 * perThousand},
+}
+
+// cacheMultiple returns what tokens of a prompt cache cost as a multiple of uncached input, for a provider that states its prices so:
+// Alibaba's Model Studio, help.aliyun.com/zh/model-studio/context-cache. explicit: the request asked for the cache.
+func cacheMultiple(w *who, model string, k slot, explicit bool) (Price, bool) {
+	if !slices.ContainsFunc(w.names, func(n string) bool { return n == "dashscope" || n == "qwencloud" || n == "qwen_ai_platform" }) ||
+		!strings.HasPrefix(model, "qwen") {
+		return 0, false
+	}
+	switch usage.Kind(k) {
+	case usage.CacheRead:
+		if explicit {
+			return 100_000_000, true
+		}
+		return 200_000_000, true
+	case usage.CacheWrite, usage.CacheWrite5m:
+		return 1_250_000_000, true
+	default:
+		return 0, false
+	}
 }
 
 // listFee returns the list price of a fee.

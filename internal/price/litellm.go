@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/tollgate-llm/tollgate/internal/usage"
 )
 
 // liteProviders maps LiteLLM's provider names, where they differ, to our presets or the ids of genai-prices. Names that begin with vertex_ai are
@@ -54,6 +56,8 @@ var liteKeys = map[string]liteKey{
 	"cache_creation_input_token_cost":             {"cache_write", perToken, ""},
 	"cache_creation_input_token_cost_above_1hr":   {"cache_write_1h", perToken, ""},
 	"cache_creation_input_token_cost_above_1_hr":  {"cache_write_1h", perToken, ""},
+	"cache_creation_input_token_cost_above_12hr":  {"cache_write_12h", perToken, ""},
+	"explicit_cache_read_input_token_cost":        {"cache_read@" + usage.ExplicitCache, perToken, ""},
 	"input_cost_per_audio_token":                  {"input_audio", perToken, ""},
 	"input_cost_per_image_token":                  {"input_image", perToken, ""},
 	"input_cost_per_video_token":                  {"input_video", perToken, ""},
@@ -103,6 +107,7 @@ type liteEntry struct {
 	mode     string
 	prices   []named
 	regional Price // what a regional endpoint costs, as a multiple of the price; zero when the map has none
+	offPeak  []variant
 }
 
 // liteEntries reads LiteLLM's map and returns the entries that have a price, by name, and the price keys that it did not use.
@@ -128,6 +133,9 @@ func liteEntries(top map[string]json.RawMessage) ([]liteEntry, []string, error) 
 		e := liteEntry{provider: liteProvider(lower(m.text("litellm_provider"))), id: name, names: []string{lower(name)}, mode: m.text("mode"), prices: prices}
 		if e.regional, err = m.regional(); err != nil {
 			return nil, nil, fmt.Errorf("%.100q: %w", name, err)
+		}
+		if e.offPeak, err = m.offPeak(prices); err != nil {
+			return nil, nil, fmt.Errorf("%.100q: off_peak_pricing: %w", name, err)
 		}
 		if bare := withoutProvider(e.names[0], e.provider); bare != e.names[0] {
 			e.names = append(e.names, bare)
@@ -168,7 +176,7 @@ func readLiteLLM(top map[string]json.RawMessage, source string) (func(*who, stri
 		if err != nil {
 			return nil, nil, fmt.Errorf("%.100q: %w", l.id, err)
 		}
-		e := &entry{provider: l.provider, id: l.id, source: source, replace: true, regional: l.regional, variants: []variant{{pricing: p}}}
+		e := &entry{provider: l.provider, id: l.id, source: source, replace: true, regional: l.regional, variants: append([]variant{{pricing: p}}, l.offPeak...)}
 		entries[key{l.provider, l.names[0]}] = e
 		// A name with the provider before it gives way to one that is written without.
 		if bare := l.names[len(l.names)-1]; len(l.names) > 1 {
@@ -406,8 +414,10 @@ func parseLiteKey(full string) (n named, key string, ok bool) {
 	}
 	lk, ok := liteKeys[key]
 	if ok {
-		p := names[lk.name]
+		name, tier, _ := strings.Cut(lk.name, "@")
+		p := names[name]
 		n.slot, n.unit = p.slot, p.unit
+		n.tier = strings.Trim(n.tier+"+"+tier, "+")
 	}
 	return n, key, ok
 }

@@ -55,9 +55,6 @@ var liteDifferences = []struct {
 	{"an experimental Gemini has the price that the file says; LiteLLM's calculator gives it away", func(b *bothPriced) bool {
 		return strings.Contains(b.model.ID, "gemini-exp")
 	}},
-	{"the price of a file is that of peak hours at all times, which docs/prices.md says; the built-in data has DeepSeek's hours", func(b *bothPriced) bool {
-		return b.fields["off_peak_pricing"] != nil
-	}},
 }
 
 // TestLiteLLMCrossCheck prices every model of LiteLLM's file with random usage, by the file as a price file, and compares with

@@ -26,7 +26,7 @@ func LiteLLMLine(field, number, provider, mode string) (name, price string, err 
 	if !exact {
 		return "", "", fmt.Errorf("%.60q has more than nine decimals in USD per %s", number, n.unit)
 	}
-	name = lk.name
+	name, _, _ = strings.Cut(lk.name, "@")
 	if n.tier != "" {
 		name += "@" + n.tier
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"math/bits"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -161,6 +162,16 @@ func canonicalPart(t string) string {
 	default:
 		return t
 	}
+}
+
+// cutPart returns a canonical tier without one of its parts, and whether it had it.
+func cutPart(tier, part string) (string, bool) {
+	if !strings.Contains(tier, part) {
+		return tier, false
+	}
+	parts := strings.Split(tier, "+")
+	kept := slices.DeleteFunc(parts, func(p string) bool { return p == part })
+	return strings.Join(kept, "+"), len(kept) < len(parts)
 }
 
 // Price is a price in 10^-9 US dollars per unit.

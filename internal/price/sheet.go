@@ -148,10 +148,11 @@ func newPricing(prices []named) (*pricing, error) {
 
 // variant is a price list that holds under a condition.
 type variant struct {
-	from       int64 // Unix milliseconds from which it holds; zero: always
-	daily      bool  // it holds between two times of day only
-	workdays   bool  // and from Monday to Friday only
-	start, end int64 // milliseconds of the UTC day; the window wraps midnight when end is before start
+	from       int64          // Unix milliseconds from which it holds; zero: always
+	daily      bool           // it holds between two times of day only
+	days       uint8          // and on these days only, Sunday the lowest bit; zero: on all
+	zone       *time.Location // of the days, which are those of UTC when it is nil
+	start, end int64          // milliseconds of the UTC day; the window wraps midnight when end is before start
 	*pricing
 }
 
@@ -166,8 +167,14 @@ func (v *variant) holds(ms int64) bool {
 		return true
 	}
 	day := ((ms % dayMillis) + dayMillis) % dayMillis
-	if weekday := time.UnixMilli(ms).UTC().Weekday(); v.workdays && (weekday == time.Saturday || weekday == time.Sunday) {
-		return false
+	if v.days != 0 {
+		t := time.UnixMilli(ms).UTC()
+		if v.zone != nil {
+			t = t.In(v.zone)
+		}
+		if v.days&(1<<t.Weekday()) == 0 {
+			return false
+		}
 	}
 	if v.end < v.start {
 		return day >= v.start || day < v.end
@@ -178,7 +185,10 @@ func (v *variant) holds(ms int64) bool {
 // parseDaily parses a daily window such as 16:30-00:30, in UTC, with seconds if need be; with "mon-fri " before it, it holds on
 // these days alone.
 func (v *variant) parseDaily(window string) error {
-	window, v.workdays = strings.CutPrefix(window, "mon-fri ")
+	window, workdays := strings.CutPrefix(window, "mon-fri ")
+	if workdays {
+		v.days = 1<<time.Monday | 1<<time.Tuesday | 1<<time.Wednesday | 1<<time.Thursday | 1<<time.Friday
+	}
 	from, to, _ := strings.Cut(window, "-")
 	parse := func(s string) (int64, error) {
 		for _, layout := range []string{"15:04", time.TimeOnly} {

@@ -13,6 +13,8 @@ var anthropicMessages = &format{
 }
 
 func anthropicFields() fields {
+	content := list(object(fields{"text": output(asOutput), "thinking": output(asReasoning)}))
+	content.item = func(r *Reader) { r.begun = true }
 	return fields{
 		"type":          text(toType),
 		"id":            text(toID),
@@ -20,10 +22,11 @@ func anthropicFields() fields {
 		"error":         failure(),
 		"usage":         anthropicUsage().onDone(anthropicDelta),
 		"message":       object(fields{"id": text(toID), "model": text(toModel), "usage": anthropicUsage().onDone(anthropicStart)}),
-		"content":       list(object(fields{"text": output(asOutput), "thinking": output(asReasoning)})),
-		"content_block": object(fields{"type": text(toItem)}).onOpen(itemBegins),
+		"stop_reason":   {leaf: leafStop},
+		"content":       content,
+		"content_block": object(fields{"type": text(toItem)}).onOpen(func(r *Reader, b byte) { r.begun = true; itemBegins(r, b) }),
 		"delta": object(fields{
-			"text": output(asOutput), "thinking": output(asReasoning), "partial_json": output(asOutput), "stop_reason": finish(),
+			"text": output(asOutput), "thinking": output(asReasoning), "partial_json": output(asOutput), "stop_reason": {leaf: leafStop},
 		}),
 	}
 }
@@ -167,6 +170,15 @@ func anthropicDelta(r *Reader) {
 }
 
 func anthropicCounts(r *Reader, m *mapped) {
+	if r.refused && !r.begun {
+		// The counters are those of the refusal, which is not billed. Source: platform.claude.com/docs, "Handle streaming refusals",
+		// and the Bedrock user guide.
+		m.Set(Input, 0)
+		m.Set(Output, 0)
+		m.in, m.out = true, true
+		m.note("refused before any output: Anthropic bills nothing")
+		return
+	}
 	anthropicTokens(&r.kept, m, r.delta)
 	if t := &r.kept; t.has(searches) {
 		m.Set(WebSearches, t.n[searches])

@@ -13,10 +13,11 @@ var bedrockConverse = &format{
 func bedrockFields() fields {
 	thought := object(fields{"text": output(asReasoning), "reasoningText": object(fields{"text": output(asReasoning)})})
 	return fields{
-		"usage":       bedrockUsage(),
-		"serviceTier": object(fields{"type": text(toTier)}),
-		"trace":       object(fields{"promptRouter": object(fields{"invokedModelId": text(toModel)}), "guardrail": bedrockGuardrail()}),
-		"stopReason":  finish(),
+		"usage":             bedrockUsage(),
+		"serviceTier":       object(fields{"type": text(toTier)}),
+		"performanceConfig": object(fields{"latency": text(toLatency)}),
+		"trace":             object(fields{"promptRouter": object(fields{"invokedModelId": text(toModel)}), "guardrail": bedrockGuardrail()}),
+		"stopReason":        finish(),
 		"delta": object(fields{
 			"text": output(asOutput), "toolUse": object(fields{"input": output(asOutput)}), "reasoningContent": thought,
 		}),

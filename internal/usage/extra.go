@@ -18,6 +18,9 @@ type extra struct {
 	gigabytes  int64
 	executed   uint64 // tools by their index (Groq)
 	cited      bool   // the answer cites a page of the web
+	plain      bool   // the answer repeats a tool that searches the web
+	preview    bool   // the same of its preview
+	zai        bool   // the answer has results of Z.ai's search
 	toolModel  name   // the model of a hosted tool that the answer names
 	parts      [maxParts]modelPart
 	numParts   int
@@ -142,6 +145,13 @@ func (x *extra) apply(r *Reader, m *mapped) []Part {
 	}
 	if _, known := m.Get(WebSearches); !known && x.cited && (r.o.Provider == "openai" || r.o.Provider == "azure") {
 		m.Set(WebSearches, 1)
+	}
+	if _, known := m.Get(WebSearches); !known && x.zai {
+		m.Set(WebSearches, 1)
+	}
+	if n, known := m.Get(WebSearches); known && x.preview && !x.plain {
+		m.drop(WebSearches)
+		m.Set(WebSearchesPreview, n)
 	}
 	if x.numParts == maxParts {
 		m.note("more models took part than are told apart")

@@ -2,7 +2,7 @@ package usage
 
 import "net/http"
 
-// header reads what a provider states in the header of an answer: Bedrock the tokens of every invoke, and its tier; Google
+// header reads what a provider states in the header of an answer: Bedrock the tokens of every invoke, its tier and its latency; Google
 // the tier that served.
 func (r *Reader) header() {
 	h := r.o.Header
@@ -14,6 +14,7 @@ func (r *Reader) header() {
 		r.tier.put(headerValue(h, "X-Gemini-Service-Tier"))
 	case BedrockInvoke, BedrockConverse:
 		r.tier.put(headerValue(h, "X-Amzn-Bedrock-Service-Tier"))
+		r.name(toLatency, headerValue(h, "X-Amzn-Bedrock-Performanceconfig-Latency"))
 		for _, c := range [...]struct {
 			name string
 			slot slot

@@ -1,13 +1,16 @@
 package usage
 
-import "bytes"
+import (
+	"bytes"
+	"slices"
+)
 
 // OpenAI chat completions and completions, and the APIs made after them. Source: openai/openai-openapi's CompletionUsage;
 // the deviations are noted where they are handled.
 //
 // In a stream usage comes in a separate chunk with an empty list of choices, before [DONE], if the request asked for
 // it. Mistral and xAI put it on a chunk with content; vLLM, Gemini and others repeat a running total.
-var openAIChat = &format{root: openAIRoot().with(fields{"choices": openAIChoices()}), counts: openAIChatCounts, output: true, strips: true, marked: true, within: true}
+var openAIChat = &format{root: openAIRoot().with(fields{"choices": openAIChoices(), "web_search": zaiResults()}), counts: openAIChatCounts, output: true, strips: true, marked: true, within: true}
 
 // openAIRoot is what all of OpenAI's older endpoints have in common.
 func openAIRoot() *node {
@@ -71,6 +74,7 @@ func openAIInputDetails() *node {
 		"cache_write_tokens_details":  object(fields{"ttl_12h_tokens": count(written12h)}),
 		"cache_creation_tokens":       count(written), // LLM Gateway
 		"cache_creation_input_tokens": count(written), // Qwen
+		"cache_type":                  text(toCacheType),
 		"cache_creation": object(fields{
 			"ephemeral_5m_input_tokens": count(written5m), "ephemeral_1h_input_tokens": count(written1h),
 		}),
@@ -95,7 +99,7 @@ func openAIOutputDetails() *node {
 func openAIChoices() *node {
 	parts := list(object(fields{"text": output(asOutput), "thinking": list(object(fields{"text": output(asReasoning)}))}))
 	parts.leaf = leafOutput
-	call := object(fields{"arguments": output(asOutput), "name": output(asOutput)})
+	call := object(fields{"arguments": output(asOutput), "name": {leaf: leafCallName}})
 	message := object(fields{
 		"content":           parts,
 		"refusal":           output(asOutput),
@@ -113,6 +117,31 @@ func openAIChoices() *node {
 	}))
 	choices.item, choices.light = choiceBegins, true
 	return choices.onOpen(choicesBegin)
+}
+
+// callName takes the name of a function that the model calls. Moonshot's own search, whose name no function of a client can have,
+// has a fee for each call. Source: platform.kimi.ai/docs/pricing/tools.
+func (r *Reader) callName(b []byte) {
+	if string(b) == "$web_search" && r.servedBy("moonshot", "moonshot.ai", "moonshot.cn") {
+		x := r.more()
+		x.fees.Add(WebSearches, 1)
+	}
+}
+
+// zaiResults is the node of what Z.ai's search found: an answer that has any searched once.
+func zaiResults() *node {
+	results := list(object(fields{}))
+	results.item = func(r *Reader) {
+		if r.servedBy("zai", "z.ai") {
+			r.more().zai = true
+		}
+	}
+	return results
+}
+
+// servedBy reports whether the backend is that provider, by its name or by one of its hosts.
+func (r *Reader) servedBy(provider string, hosts ...string) bool {
+	return r.o.Provider == provider || slices.ContainsFunc(hosts, func(h string) bool { return servedAt(r.o.BaseURL, h) })
 }
 
 // commitChoice ends a usage object inside a choice: it counts where the answer itself has none.

@@ -59,15 +59,20 @@ func openAIResponse(items *node) *node {
 	})
 }
 
-// openAITools is the node of the tools that an answer repeats from its request: it names the model of the image tool, and the
-// memory of containers.
+// openAITools is the node of the tools that an answer repeats from its request: it names the model of the image tool, the memory
+// of containers, and the version of the tool that searches.
 func openAITools() *node {
 	memory := object(fields{"memory_limit": text(toStatus)})
 	tool := object(fields{"type": text(toItem), "model": text(toScratch), "container": memory, "environment": memory}).onOpen(itemBegins)
 	return list(tool.onDone(func(r *Reader) {
+		kind := r.itemType.bytes()
 		switch {
-		case string(r.itemType.bytes()) == "image_generation" && r.scratch.n > 0:
+		case string(kind) == "image_generation" && r.scratch.n > 0:
 			r.more().toolModel = r.scratch
+		case bytes.HasPrefix(kind, []byte("web_search_preview")):
+			r.more().preview = true
+		case bytes.HasPrefix(kind, []byte("web_search")):
+			r.more().plain = true
 		case r.status.n > 1:
 			size, ok := parseCount(bytes.TrimRight(r.status.bytes(), "gG"))
 			if ok && size <= 1024 {

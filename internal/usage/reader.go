@@ -106,6 +106,8 @@ type Reader struct {
 	failed     bool  // an error was seen
 	inChoice   bool  // the kept usage stood inside a choice
 	blocked    bool  // the prompt was blocked
+	refused    bool  // the model refused (Anthropic)
+	begun      bool  // content has begun (Anthropic)
 	finished   bool  // the answer reported that it is finished, before its own end
 	final      bool  // the kept usage is for the whole answer
 	ended      bool  // End was given

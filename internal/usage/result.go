@@ -266,5 +266,8 @@ func (r *Reader) tierName() string {
 	if s := string(r.geo.bytes()); s != "" && s != "global" && s != "not_available" {
 		parts = append(parts, "geo-"+s)
 	}
+	if r.kept.explicit && r.kept.n[cached] > 0 {
+		parts = append(parts, ExplicitCache)
+	}
 	return strings.Join(parts, "+")
 }

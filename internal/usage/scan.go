@@ -247,6 +247,10 @@ func (s *scanner) members(r *Reader, p []byte, i int) int {
 		case to.leaf == leafOutput:
 			var jt jsonText
 			r.textUnits(to.class, jt.add(p[j+1:end-1]))
+		case to.leaf == leafCallName:
+			var jt jsonText
+			r.textUnits(asOutput, jt.add(p[j+1:end-1]))
+			r.callName(p[j+1 : end-1])
 		default:
 			r.str(to, p[j+1:end-1])
 		}
@@ -315,6 +319,11 @@ func (s *scanner) str(r *Reader, p []byte, i int) int {
 		switch n.leaf {
 		case leafOutput:
 			r.textUnits(n.class, s.jt.add(p[i:stop]))
+		case leafCallName:
+			r.textUnits(asOutput, s.jt.add(p[i:stop]))
+			if s.keep(p[i:stop]); end >= 0 && !s.over {
+				r.callName(s.val[:s.valLen])
+			}
 		case leafBase64:
 			r.base64(p[i:stop])
 		case leafQuery:

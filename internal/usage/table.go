@@ -42,8 +42,10 @@ const (
 	leafText             // text to keep in dest
 	leafPrice            // a number whose own text is kept in dest
 	leafOutput           // text of the answer, to be counted
+	leafCallName         // text of the answer that is the name of a function which the model calls
 	leafError            // anything but null, false and "" is an error
 	leafFinish           // anything but null and "" means that the answer is finished
+	leafStop             // the same, where the text is needed as a whole (Anthropic)
 	leafBase64           // the Base64 form of another event (Bedrock)
 	leafFee              // a number that counts a fee, kept beside the usage object
 	leafFeeAdded         // the same, where an answer has several to be added up
@@ -60,6 +62,7 @@ const (
 	toTier
 	toGeo
 	toSpeed
+	toLatency
 	toType // the event's type
 	toItem // the type of an element of a list
 	toAction
@@ -70,7 +73,8 @@ const (
 	toTotalCost // a cost as a member total_cost
 	toTicks     // a cost in 10^-10 USD
 	toUpstreamCost
-	toCurrency // the currency of a total_cost, US dollars when it names none
+	toCacheType // what kind of cache was read (Qwen)
+	toCurrency  // the currency of a total_cost, US dollars when it names none
 )
 
 // class is what a piece of the answer's text counts as.

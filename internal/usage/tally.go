@@ -54,6 +54,7 @@ type tally struct {
 	beyond   uint64 // sums that grew beyond what is believed
 	rejected bool   // a number was negative, too large, or had a fraction
 	foreign  bool   // the cost is in another currency than US dollars
+	explicit bool   // cached tokens were read from a cache that the request asked for (Qwen)
 	costKind dest
 	context  uint8 // the size of a search's context: 1 low, 2 medium, 3 high
 	cost     short
@@ -236,6 +237,9 @@ func (r *Reader) str(n *node, b []byte) {
 		r.failed = r.failed || len(b) > 0
 	case leafFinish:
 		r.event.finish = r.event.finish || len(b) > 0
+	case leafStop:
+		r.event.finish = r.event.finish || len(b) > 0
+		r.refused = r.refused || string(b) == "refusal"
 	case leafMap:
 		if len(b) > 0 {
 			r.more().grounded = true
@@ -277,7 +281,7 @@ func (r *Reader) literal(n *node, b []byte) {
 		r.feeAdded(n.kind, b)
 	case leafError:
 		r.failed = r.failed || b[0] != 'f'
-	case leafFinish:
+	case leafFinish, leafStop:
 		r.event.finish = true
 	default: // a number where a text is due is ignored
 	}
@@ -319,6 +323,10 @@ func (r *Reader) name(d dest, b []byte) {
 		another = r.geo.put(b)
 	case toSpeed:
 		another = r.speed.put(b)
+	case toLatency:
+		if string(b) == "optimized" { // it has prices of its own, and the answer reports the standard one where it fell back
+			another = r.speed.put([]byte("latency-optimized"))
+		}
 	case toType:
 		r.kind.put(b)
 	case toItem:
@@ -332,6 +340,8 @@ func (r *Reader) name(d dest, b []byte) {
 		r.scratch.put(b)
 	case toContext:
 		r.cur.context = contextSize(b)
+	case toCacheType:
+		r.cur.explicit = string(b) == "ephemeral"
 	case toCurrency:
 		r.cur.foreign = !bytes.EqualFold(b, dollars)
 	default: // costs are numbers

@@ -51,8 +51,9 @@ const (
 	GuardrailSensitive   // units of its policy on sensitive information
 	GuardrailGrounding   // units of its contextual grounding policy
 	GuardrailReasoning   // units of its automated reasoning policy
+	WebSearchesPreview   // web searches by OpenAI's earlier tool, web_search_preview
 
-	NumKinds = int(GuardrailReasoning) + 1
+	NumKinds = int(WebSearchesPreview) + 1
 )
 
 // Counts holds a count for each kind. A kind that was never set is absent, which is not the same as zero.
@@ -134,7 +135,7 @@ var kindNames = [NumKinds]string{
 	"maps_searches", "image_searches", "post_searches", "file_searches", "attachment_searches", "directory_searches",
 	"web_fetches", "code_calls", "code_sessions", "search_requests_low", "search_requests_medium", "search_requests_high",
 	"guardrail_topic_units", "guardrail_content_units", "guardrail_image_units", "guardrail_sensitive_units",
-	"guardrail_grounding_units", "guardrail_reasoning_units",
+	"guardrail_grounding_units", "guardrail_reasoning_units", "web_searches_preview",
 }
 
 // String returns the name of the kind in records and price files.
@@ -167,6 +168,10 @@ type Part struct {
 	Counts Counts
 }
 
+// ExplicitCache is the part of a Result's Tier that reports that cached tokens were read from a cache which the request asked for, where
+// the provider bills these at a price of their own (Qwen). It changes no other price.
+const ExplicitCache = "explicit-cache"
+
 // Result is what one answer reported of its usage.
 type Result struct {
 	Counts Counts // of all models together
@@ -175,7 +180,7 @@ type Result struct {
 	How    string // how an estimate or a repair was made; empty for plain reported usage
 	Model  string // the model the answer names
 	ID     string // the answer's id: for reference only, never an identity
-	Tier   string // the service tier the answer names
+	Tier   string // the service tier that the answer names, and other things that change its price, joined by "+"
 	// Cost is the price the provider itself reports, as the text of the number, in CostUnit. Empty when it reports none.
 	Cost     string
 	CostUnit string // "usd" or "usd_ticks" (10^10 ticks are one USD)

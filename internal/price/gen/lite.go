@@ -9,6 +9,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/tollgate-llm/tollgate/internal/price"
 )
@@ -88,7 +89,8 @@ func liteRow(first *price.Table, m price.LiteLLMModel, name string) (string, err
 	// What the first source has, thresholds included, by the name of the price below them.
 	had, theirs := make(map[string][]string), make(map[string][]string)
 	var model string
-	list, err := first.List(price.Query{Provider: m.Provider, Model: name})
+	// The list has the price of DeepSeek's peak hours: those are compared.
+	list, err := first.List(price.Query{Provider: m.Provider, Model: name, At: time.Now().UTC().Truncate(24 * time.Hour).Add(8 * time.Hour)})
 	if err != nil {
 		return "", err
 	}
