@@ -151,11 +151,22 @@ func (a Amount) appendDecimal(dst []byte, decimals int) []byte {
 // ParseUSD parses the text of a non-negative decimal number of US dollars, as written in JSON: exponent forms such as
 // 4.4e-05 are fine. It is exact: more than 15 decimals are ErrInexact, a number that does not fit is ErrOverflow.
 func ParseUSD(text string) (Amount, error) {
+	if a, ok := parsePlain(text); ok {
+		return a, nil
+	}
 	a, exact, err := parseDecimal(text, amountDecimals)
 	if err == nil && !exact {
 		return Amount{}, fmt.Errorf("%w: %.60q", ErrInexact, text)
 	}
 	return a, err
+}
+
+// ParseUSDBytes is ParseUSD of a text in bytes.
+func ParseUSDBytes(text []byte) (Amount, error) {
+	if a, ok := parsePlain(text); ok {
+		return a, nil
+	}
+	return ParseUSD(string(text))
 }
 
 // ParseReported parses a cost that a provider reports in its own unit: "usd", or "usd_ticks" of which 10^10 are one US

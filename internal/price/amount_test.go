@@ -176,13 +176,21 @@ func TestParsePrice(t *testing.T) {
 
 // FuzzParseUSD compares the parser with big.Rat on any text.
 func FuzzParseUSD(f *testing.F) {
-	for _, s := range []string{"0", "1.5", "4.4e-05", "1e-400", "999999999999999999999999", "0.5e-15", "1.5e-15", "2.5e-15"} {
+	for _, s := range []string{"0", "1.5", "4.4e-05", "1e-400", "999999999999999999999999", "0.5e-15", "1.5e-15", "2.5e-15", "9999.999999999999999", "18446744073709551616", "1.", ".5", "1.2.3"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
 		a, exact, err := ParseReported(text, "usd")
+		plain, perr := ParseUSD(text)
+		same, serr := ParseUSDBytes([]byte(text))
+		require.Equal(t, perr, serr, text)
+		require.Equal(t, plain, same, text)
 		if err != nil {
+			require.Error(t, perr, text)
 			return
+		}
+		if require.Equal(t, exact, perr == nil, text); exact {
+			require.Equal(t, a, plain, text)
 		}
 		want, ok := new(big.Rat).SetString(text)
 		require.True(t, ok, text)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"math"
+	"math/bits"
 	"strconv"
 	"strings"
 )
@@ -45,6 +46,44 @@ func parseDecimal(text string, scale int) (a Amount, exact bool, err error) {
 		}
 	}
 	return a, false, err
+}
+
+// tens are the powers of ten that a fraction of fewer than amountDecimals digits lacks.
+var tens = func() (t [amountDecimals + 1]uint64) {
+	t[0] = 1
+	for i := range amountDecimals {
+		t[i+1] = 10 * t[i]
+	}
+	return t
+}()
+
+// parsePlain reads a number of US dollars as amounts are written: digits, and at most 15 decimals. ok is false for any other
+// text, and for one of more than 19 digits, whether or not it is a number.
+func parsePlain[T string | []byte](text T) (a Amount, ok bool) {
+	point := len(text)
+	var n uint64
+	for i := range len(text) {
+		switch c := text[i]; {
+		case c >= '0' && c <= '9':
+			n = 10*n + uint64(c-'0')
+		case c == '.' && point == len(text):
+			point = i
+		default:
+			return Amount{}, false
+		}
+	}
+	digits, decimals := len(text), 0
+	if point < len(text) {
+		digits, decimals = digits-1, len(text)-point-1
+		if decimals == 0 {
+			return Amount{}, false
+		}
+	}
+	if point == 0 || digits > 19 || decimals > amountDecimals {
+		return Amount{}, false
+	}
+	hi, lo := bits.Mul64(n, tens[amountDecimals-decimals])
+	return Amount{hi, lo}, true
 }
 
 // splitDecimal appends to buf the digits of a non-negative decimal number, without leading or trailing zeros, and returns
