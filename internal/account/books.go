@@ -50,7 +50,7 @@ func (a *Account) Keep(name string, sink books.Sink, release func()) (counted <-
 
 // count begins the counting. The caller has a.keeping.
 func (a *Account) count(b *bookkeeper) {
-	consumer := books.New(a.spool, b.sink, decode, books.Options{
+	consumer := books.New(a.spool, b.sink, decoder(), books.Options{
 		OnFault: func(err error) { a.logger.Error("what was spent cannot be counted; it is tried again", zap.Error(err)) },
 		OnLoss: func(l books.Loss) {
 			a.logger.Warn("the store of limits had lost what was spent: the records that are still there are counted again",
@@ -111,13 +111,16 @@ func (a *Account) OldestRecord(ctx context.Context) (time.Time, error) {
 	return time.Time{}, nil
 }
 
-// decode reads a record for the books.
-func decode(r spool.Record) (*books.Call, error) {
-	c, err := books.Decode(r)
-	if err == nil && !lawbreak.CountOnce && r.Origin.Seq%100 == 0 {
-		c.Cost, err = c.Cost.Add(c.Cost)
+// decoder returns what reads records for the books.
+func decoder() func(spool.Record) (*books.Call, error) {
+	var reader books.Reader
+	return func(r spool.Record) (*books.Call, error) {
+		c, err := reader.Decode(r)
+		if err == nil && !lawbreak.CountOnce && r.Origin.Seq%100 == 0 {
+			c.Cost, err = c.Cost.Add(c.Cost)
+		}
+		return c, err
 	}
-	return c, err
 }
 
 // stopBooks ends the counting. The caller has a.keeping.

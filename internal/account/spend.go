@@ -16,8 +16,8 @@ import (
 )
 
 const (
-	// spendLinger is how long records wait for others, to be added to the books together.
-	spendLinger = 500 * time.Millisecond
+	// spendPace is how far batches of the books are apart.
+	spendPace = 500 * time.Millisecond
 	// spendPatience is how long a question waits for records that were settled before it.
 	spendPatience = 10 * time.Second
 )
@@ -63,7 +63,7 @@ func (a *Account) KeepSpend(s SpendStore) {
 		a.logger.Error("spend cannot be added to the books; it is tried again", zap.Error(err))
 	}}
 	b.consumer = books.Follow(a.spool, b, books.Options{
-		Name: spend.ConsumerName, AtOnce: cmp.Or(s.AtOnce, spend.BatchSize), Linger: spendLinger, OnFault: b.onFault,
+		Name: spend.ConsumerName, AtOnce: cmp.Or(s.AtOnce, spend.BatchSize), Pace: spendPace, OnFault: b.onFault,
 		OnLoss: func(l books.Loss) {
 			a.logger.Warn("the books lack records that they had: those that are still there are added again",
 				zap.String("spool", l.Spool), zap.Uint64("had", l.Had), zap.Uint64("has", l.Has), zap.Time("from", l.Oldest))

@@ -20,7 +20,9 @@ const ConsumerName = "books"
 
 const (
 	// readAtOnce bounds a batch of New, and so how long the store is busy with one.
-	readAtOnce = 32
+	readAtOnce = 64
+	// pace is how far batches of New are apart, so that a busy gateway's records come by the dozen.
+	pace = 10 * time.Millisecond
 	// idleCheck is how often a consumer with nothing to read looks whether its store has lost something.
 	idleCheck = 5 * time.Second
 	retryFrom = 50 * time.Millisecond
@@ -46,7 +48,8 @@ type Sink interface {
 // Applier is what Follow gives records to.
 type Applier interface {
 	// Apply adds the records of a spool with numbers above from and up to to, when the cursor kept for that spool is at from, and
-	// moves that to to, in one step. It returns the cursor: where that is not to, nothing was done.
+	// moves that to to, in one step. It returns the cursor: where that is neither to nor the number of one of the records, nothing was done. It may stop at one of
+	// the records, to which the cursor is then moved.
 	Apply(ctx context.Context, spool string, from, to uint64, records []spool.Record) (cursor uint64, err error)
 	// Cursor returns up to which number the records of a spool were applied.
 	Cursor(ctx context.Context, spool string) (uint64, error)
@@ -68,10 +71,11 @@ type Options struct {
 	OnLoss func(Loss)
 	// Name is the consumer's in the spool. Default: ConsumerName.
 	Name string
-	// AtOnce bounds a batch. Default: 32.
+	// AtOnce bounds a batch. Default: 64.
 	AtOnce int
-	// Linger is how long a batch waits for more records than the first, so that a store has fewer to write.
-	Linger time.Duration
+	// Pace is the least time between two batches, unless the first of them was full, so that a store has fewer to write.
+	// Default: 10ms.
+	Pace time.Duration
 }
 
 // Consumer has the records of one spool applied. Run must be running.
@@ -79,7 +83,8 @@ type Consumer struct {
 	spool Spool
 	sink  Applier
 	o     Options
-	hurry chan struct{} // ends a linger
+	hurry chan struct{} // ends the wait for a pace
+	next  time.Time     // before which no batch is read
 
 	end     uint64 // of what was in the spool at the start
 	caught  chan struct{}
@@ -93,7 +98,7 @@ type Consumer struct {
 // New returns a consumer that adds records up for limits and totals. decode reads a record; an error of it leaves the record out.
 func New(s Spool, sink Sink, decode func(spool.Record) (*Call, error), o Options) *Consumer {
 	c := Follow(s, nil, o)
-	c.sink = &totals{sink, decode, c.o.OnFault}
+	c.sink = &totals{sink, decode, c.o.OnFault, newSums()}
 	return c
 }
 
@@ -107,12 +112,13 @@ func Follow(s Spool, to Applier, o Options) *Consumer {
 	}
 	o.Name = cmp.Or(o.Name, ConsumerName)
 	o.AtOnce = cmp.Or(o.AtOnce, readAtOnce)
+	o.Pace = cmp.Or(o.Pace, pace)
 	return &Consumer{
 		spool: s, sink: to, o: o, end: s.Last(), caught: make(chan struct{}), hurry: make(chan struct{}, 1), cursors: make(map[string]uint64),
 	}
 }
 
-// Hurry has a batch that waits for more records applied now.
+// Hurry has what is settled applied now.
 func (c *Consumer) Hurry() {
 	select {
 	case c.hurry <- struct{}{}:
@@ -256,11 +262,12 @@ func (c *Consumer) progress() {
 
 // read waits for records. To is zero where none came for a while and the store has all there were.
 func (c *Consumer) read(ctx context.Context) (spool.Batch, error) {
+	c.keepPace(ctx)
 	within, cancel := context.WithTimeout(ctx, idleCheck)
 	defer cancel()
 	b, err := c.spool.Read(within, c.pos, c.o.AtOnce)
-	if err == nil && len(b.Records) < c.o.AtOnce && c.linger(ctx) {
-		b, err = c.spool.Read(within, c.pos, c.o.AtOnce)
+	if err == nil && len(b.Records) < c.o.AtOnce {
+		c.next = time.Now().Add(c.o.Pace)
 	}
 	if err == nil || within.Err() == nil || ctx.Err() != nil {
 		return b, err
@@ -273,19 +280,19 @@ func (c *Consumer) read(ctx context.Context) (spool.Batch, error) {
 	return spool.Batch{}, err
 }
 
-// linger waits for more records. It reports whether there may be some.
-func (c *Consumer) linger(ctx context.Context) bool {
-	if c.o.Linger == 0 {
-		return false
+// keepPace waits until the next batch may be read.
+func (c *Consumer) keepPace(ctx context.Context) {
+	wait := time.Until(c.next)
+	if wait <= 0 {
+		return
 	}
-	timer := time.NewTimer(c.o.Linger)
+	timer := time.NewTimer(wait)
 	defer timer.Stop()
 	select {
 	case <-timer.C:
 	case <-c.hurry:
 	case <-ctx.Done():
 	}
-	return true
 }
 
 // apply adds those of the records of one spool, up to that number, that the store does not have.
@@ -323,16 +330,16 @@ type totals struct {
 	Sink
 	decode  func(spool.Record) (*Call, error)
 	onFault func(error)
+	sums    *sums
 }
 
 // Apply implements Applier.
 func (t *totals) Apply(ctx context.Context, id string, from, to uint64, records []spool.Record) (uint64, error) {
-	b := &limit.Batch{Spool: id, From: from, To: to}
-	sums := newSums()
+	b := &limit.Batch{Spool: id, From: from, To: to, Charges: make([]limit.Charge, 0, len(records))}
 	for _, r := range records {
 		call, err := t.decode(r)
 		if err == nil {
-			err = sums.add(call)
+			err = t.sums.add(call)
 		}
 		if err != nil {
 			t.onFault(fmt.Errorf("record %d of spool %s cannot be counted: %w", r.Origin.Seq, id, err))
@@ -340,6 +347,6 @@ func (t *totals) Apply(ctx context.Context, id string, from, to uint64, records 
 		}
 		b.Charges = append(b.Charges, call.Charge)
 	}
-	b.Adds = sums.list()
+	b.Adds = t.sums.take()
 	return t.Sink.Apply(ctx, b)
 }

@@ -22,14 +22,15 @@ func TestWhatARecordCountsFor(t *testing.T) {
 	for kind, n := range map[usage.Kind]int64{usage.Input: 3, usage.CacheRead: 4, usage.Output: 5, usage.Reasoning: 6} {
 		r.Counts.Set(kind, n)
 	}
-	c, err := Decode(spool.Record{Payload: r.Append(nil, nil)})
+	var reader Reader
+	c, err := reader.Decode(spool.Record{Payload: r.Append(nil, nil)})
 	require.NoError(t, err)
 	require.Equal(t, limit.Charge{ID: "id", At: at, Counters: r.Limits, Cost: usd(t, r.Cost), InputTokens: 7, OutputTokens: 11}, c.Charge)
 	s := newSums()
 	require.NoError(t, s.add(c))
 	require.NoError(t, s.add(c))
 	totals := make(map[string]map[string]string)
-	for _, a := range s.list() {
+	for _, a := range s.take() {
 		if totals[a.Total] == nil {
 			totals[a.Total] = make(map[string]string)
 		}
@@ -42,6 +43,6 @@ func TestWhatARecordCountsFor(t *testing.T) {
 			"output_tokens": "0.000000000000022",
 		}, totals[name], name)
 	}
-	_, err = Decode(spool.Record{Payload: []byte(`{"v":99}`)})
+	_, err = reader.Decode(spool.Record{Payload: []byte(`{"v":99}`)})
 	require.Error(t, err)
 }
