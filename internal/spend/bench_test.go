@@ -3,6 +3,7 @@ package spend
 import (
 	"context"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"testing"
@@ -18,29 +19,21 @@ import (
 func year(b *testing.B, m medium, keys, models, ofDays int) {
 	b.Helper()
 	last := days.of(clock)
-	one := &batch{rows: make(map[row]Sums), names: make(map[id]name)}
+	one := newBatch(kept{}, false, new(ids))
 	for n := range keys * models {
 		r := sample(n, clock)
 		r.KeyID, r.Model = fmt.Sprintf("%064x", n/models), fmt.Sprint("model-", n%models)
 		r.Team, r.Payer, r.NotBilled, r.Outcome, r.EndUser = fmt.Sprint("team-", n%50), fmt.Sprint("payer-", n%200), "", record.OutcomeCompleted, ""
-		f, err := read(spool.Record{Payload: r.Append(nil, nil)}, false)
-		require.NoError(b, err)
-		require.NoError(b, one.add(f))
+		require.NoError(b, one.add(spool.Record{Payload: r.Append(nil, nil)}))
 	}
 	for d := range ofDays {
 		period := last - uint32(ofDays-1-d) //nolint:gosec // small
-		add := &batch{rows: make(map[row]Sums, len(one.rows)), names: one.names}
-		for r, sums := range one.rows {
-			switch r.unit {
-			case hours:
-				continue
-			case days:
-				r.period = period
-			case months:
-				r.period = months.of(days.start(period))
-			}
-			add.rows[r] = sums
+		for _, f := range one.facts {
+			f.hour = 24 * period
 		}
+		add := newBatch(kept{hours: hours.of(clock) + 1}, false, one.ids)
+		add.facts, add.lines, add.parts = one.facts, one.lines, one.parts
+		require.NoError(b, add.roll())
 		_, err := m.apply(context.Background(), "spool", uint64(d), uint64(d+1), add) //nolint:gosec // small
 		require.NoError(b, err)
 	}
@@ -78,21 +71,45 @@ func BenchmarkYear(b *testing.B) {
 	}
 }
 
-// BenchmarkApply adds records of 100 keys and 5 models in batches.
+// BenchmarkApply adds records of as many keys and 5 models in batches, to the file and to no store.
 func BenchmarkApply(b *testing.B) {
-	book, err := OpenFile(b.TempDir(), Options{Now: func() time.Time { return clock }})
-	require.NoError(b, err)
-	b.Cleanup(func() { require.NoError(b, book.Close()) })
-	list := make([]spool.Record, BatchSize)
-	for n := range list {
-		r := sample(n, clock)
-		r.KeyID, r.Model = fmt.Sprint(n%100), fmt.Sprint(n%5)
-		list[n] = spool.Record{Payload: r.Append(nil, nil)}
-	}
-	at := uint64(0)
-	for b.Loop() {
-		at, err = book.Apply(context.Background(), "spool", at, at+1, list)
+	for _, keys := range []int{8, 1000, 100_000} {
+		list := make([]spool.Record, max(BatchSize, min(keys, 16*1024)))
+		for n := range list {
+			r := sample(n, clock)
+			key := n * 7919 % keys
+			r.KeyID, r.Model, r.User = fmt.Sprintf("%064x", key), fmt.Sprint("gpt-", n%5), fmt.Sprint("user-", key)
+			r.Lines = append(r.Lines, record.Line{Kind: "output", Count: "2", Price: "10", Per: "million", Base: "0.00002"})
+			list[n] = spool.Record{Payload: r.Append(nil, []byte(`{"transaction_id":"0199b3a0-0000-7000-8000-000000000000","properties":{"model":"gpt-4o"}}`))}
+			list[n].Origin.Seq = uint64(n) + 1 //nolint:gosec // small
+		}
+		run := func(name string, book *Book) {
+			b.Run(fmt.Sprintf("%s/%d keys", name, keys), func(b *testing.B) {
+				b.ReportAllocs()
+				at, n := uint64(0), 0
+				for b.Loop() {
+					from := n * BatchSize % (len(list) - BatchSize + 1)
+					to, err := book.Apply(context.Background(), "spool", at, at+1, list[from:from+BatchSize])
+					require.NoError(b, err)
+					at = to
+					n++
+				}
+				b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(n*BatchSize), "ns/record")
+			})
+		}
+		o := Options{Now: func() time.Time { return clock }, OnFault: func(err error) { b.Error(err) }}
+		run("none", newBook(nowhere{}, o))
+		book, err := OpenFile(b.TempDir(), o)
 		require.NoError(b, err)
+		run("file", book)
+		require.NoError(b, book.Close())
 	}
-	b.ReportMetric(float64(b.N*len(list))/b.Elapsed().Seconds(), "records/s")
+}
+
+// nowhere is a medium that takes everything.
+type nowhere struct{ medium }
+
+func (nowhere) most() int { return math.MaxInt }
+func (nowhere) apply(_ context.Context, _ string, _, to uint64, _ *batch) (uint64, error) {
+	return to, nil
 }

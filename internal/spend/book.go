@@ -2,21 +2,15 @@ package spend
 
 import (
 	"context"
-	"fmt"
+	"sync"
 	"time"
 
 	"github.com/tollgate-llm/tollgate/internal/price"
 	"github.com/tollgate-llm/tollgate/internal/spool"
 )
 
-// How long rows by every dimension at once are kept. Months, and days by one dimension, are kept for ever.
-const (
-	KeepHours = 3 * 24 * time.Hour
-	KeepDays  = 400 * 24 * time.Hour
-)
-
 // BatchSize is how many records are best applied at once.
-const BatchSize = 250
+const BatchSize = 500
 
 // Options of books. All of them may be left out.
 type Options struct {
@@ -34,6 +28,8 @@ type kept struct{ hours, days uint32 }
 type medium interface {
 	// apply adds a batch when the spool's cursor is at from, and moves that to to; it returns the cursor.
 	apply(ctx context.Context, spool string, from, to uint64, b *batch) (uint64, error)
+	// most is how many sums one batch may add to, so that the store is not busy for long.
+	most() int
 	cursor(ctx context.Context, spool string) (uint64, error)
 	view(ctx context.Context, fn func(reader) error) error
 	close() error
@@ -52,6 +48,10 @@ type reader interface {
 type Book struct {
 	medium medium
 	o      Options
+
+	applying sync.Mutex // with what is below
+	atOnce   int        // as many records as the latest batches could have
+	ids      ids
 }
 
 func newBook(m medium, o Options) *Book {
@@ -61,7 +61,7 @@ func newBook(m medium, o Options) *Book {
 	if o.OnFault == nil {
 		o.OnFault = func(error) {}
 	}
-	return &Book{m, o}
+	return &Book{medium: m, o: o, atOnce: BatchSize}
 }
 
 // Close releases the books.
@@ -72,24 +72,34 @@ func (b *Book) Cursor(ctx context.Context, spool string) (uint64, error) {
 	return b.medium.cursor(ctx, spool)
 }
 
-// Apply implements books.Applier.
+// Apply implements books.Applier. It applies fewer records where all of them would keep the store busy for long.
 func (b *Book) Apply(ctx context.Context, spoolID string, from, to uint64, records []spool.Record) (uint64, error) {
-	add := &batch{kept: b.kept(), rows: make(map[row]Sums), names: make(map[id]name)}
-	for _, r := range records {
-		f, err := read(r, b.o.EndUsers)
-		if err == nil {
-			err = add.add(f)
+	b.applying.Lock()
+	defer b.applying.Unlock()
+	most := b.medium.most()
+	for {
+		part, end := records, to
+		if len(part) > b.atOnce {
+			part = records[:b.atOnce]
+			end = part[len(part)-1].Origin.Seq
 		}
+		add, err := b.build(spoolID, part)
 		if err != nil {
-			b.o.OnFault(fmt.Errorf("record %d of spool %s cannot be counted: %w", r.Origin.Seq, spoolID, err))
+			return 0, err
 		}
+		size := add.size()
+		if size > most && len(part) > 1 {
+			b.atOnce = max(1, len(part)*most/size)
+			continue
+		}
+		if size < most/2 && len(part) == b.atOnce {
+			b.atOnce = min(2*b.atOnce, BatchSize)
+		}
+		for _, err := range add.faults {
+			b.o.OnFault(err)
+		}
+		return b.medium.apply(ctx, spoolID, from, end, add)
 	}
-	return b.medium.apply(ctx, spoolID, from, to, add)
-}
-
-func (b *Book) kept() kept {
-	now := b.o.Now()
-	return kept{hours: hours.of(now.Add(-KeepHours)), days: days.of(now.Add(-KeepDays))}
 }
 
 // sums are sums under way, by the measures' codes.

@@ -2,12 +2,14 @@ package spend
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"math"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -33,8 +35,12 @@ const (
 
 // file keeps the books of one process in a bbolt file, one transaction a batch.
 type file struct {
-	db *bbolt.DB
+	db    *bbolt.DB
+	named map[id]struct{} // names that are in the file
 }
+
+// most is no bound: nobody waits for the file.
+func (f *file) most() int { return math.MaxInt }
 
 // OpenFile opens books.db in a directory that exists, readable by its owner alone. One process at a time holds it.
 func OpenFile(dir string, o Options) (*Book, error) {
@@ -59,7 +65,6 @@ func OpenFile(dir string, o Options) (*Book, error) {
 
 func (f *file) close() error  { return f.db.Close() }
 func rowKey(r row) []byte     { return append(periodKey(r.unit, r.dim, r.period), r.id[:]...) }
-func nameKey(n name) []byte   { i := n.id(); return append([]byte{byte(n.dim)}, i[:]...) }
 func codeKey(code int) []byte { return binary.BigEndian.AppendUint16(nil, uint16(code)) } //nolint:gosec // checked by its maker
 func number(b []byte) uint32  { return binary.BigEndian.Uint32(b) }
 func periodKey(u unit, d Dimension, period uint32) []byte {
@@ -86,7 +91,7 @@ func (f *file) apply(_ context.Context, spool string, from, to uint64, b *batch)
 		if cursor = cursorOf(tx, spool); cursor != from {
 			return nil
 		}
-		if err := writeBatch(tx, b); err != nil {
+		if err := f.writeBatch(tx, b); err != nil {
 			return err
 		}
 		if err := trim(tx, b.kept); err != nil {
@@ -94,33 +99,46 @@ func (f *file) apply(_ context.Context, spool string, from, to uint64, b *batch)
 		}
 		return tx.Bucket(cursorBucket).Put([]byte(spool), binary.BigEndian.AppendUint64(nil, to))
 	})
-	if err == nil && cursor == from {
-		cursor = to
+	if err != nil || cursor != from {
+		return cursor, err
 	}
-	return cursor, err
+	if f.named == nil || len(f.named) > maxIDs {
+		f.named = make(map[id]struct{})
+	}
+	for i := range b.names {
+		f.named[i] = struct{}{}
+	}
+	return to, nil
 }
 
-func writeBatch(tx *bbolt.Tx, b *batch) error {
+func (f *file) writeBatch(tx *bbolt.Tx, b *batch) error {
 	names := tx.Bucket(nameBucket)
-	for _, n := range b.names {
-		key := nameKey(n)
+	for i, n := range b.names {
+		if _, known := f.named[i]; known {
+			continue
+		}
+		key := append([]byte{byte(n.dim)}, i[:]...)
 		switch had := names.Get(key); {
 		case had == nil:
 			if err := names.Put(key, []byte(n.text)); err != nil {
 				return err
 			}
 		case string(had) != n.text:
-			return fmt.Errorf("books: two names have one number: %q and %q", had, n.text)
+			return twoNames(string(had), n.text)
 		}
 	}
 	codes, err := readCodes(tx)
 	if err != nil {
 		return err
 	}
+	slices.SortFunc(b.rows, func(x, y rowSums) int {
+		return cmp.Or(cmp.Compare(x.unit, y.unit), cmp.Compare(x.dim, y.dim), cmp.Compare(x.period, y.period), bytes.Compare(x.id[:], y.id[:]))
+	})
+	w := rowWriter{tx: tx, codes: codes, batch: b}
 	rows := tx.Bucket(rowBucket)
-	for r, sums := range b.rows {
-		key := rowKey(r)
-		v, err := addTo(tx, codes, rows.Get(key), sums)
+	for n := range b.rows {
+		key := rowKey(b.rows[n].row)
+		v, err := w.addTo(rows.Get(key), b.rows[n].sums)
 		if err != nil {
 			return err
 		}
@@ -163,43 +181,69 @@ func (c *codes) code(tx *bbolt.Tx, measure string) (int, error) {
 	return code, tx.Bucket(measureBucket).Put(codeKey(code), []byte(measure))
 }
 
+// rowWriter adds the sums of a batch to rows.
+type rowWriter struct {
+	tx    *bbolt.Tx
+	codes *codes
+	batch *batch
+	of    []int         // the code of each measure of the batch, and one; 0: not known
+	left  []codedAmount // what is not in the row yet
+}
+
+type codedAmount struct {
+	code   int
+	amount price.Amount
+}
+
+func (w *rowWriter) code(m measure) (int, error) {
+	for int(m) >= len(w.of) {
+		w.of = append(w.of, 0)
+	}
+	if w.of[m] == 0 {
+		code, err := w.codes.code(w.tx, w.batch.name(m))
+		if err != nil {
+			return 0, err
+		}
+		w.of[m] = code + 1
+	}
+	return w.of[m] - 1, nil
+}
+
 // addTo returns a row with what sums add to it.
-func addTo(tx *bbolt.Tx, c *codes, v []byte, sums Sums) ([]byte, error) {
-	left := make(Sums, len(sums))
-	for measure, a := range sums {
-		if !a.IsZero() {
-			left[measure] = a
-		}
-	}
-	out := make([]byte, 0, len(v)+8*len(left))
-	err := eachMeasure(v, func(code int, a price.Amount) error {
-		if code >= len(c.names) {
-			return errDamaged
-		}
-		if more, ok := left[c.names[code]]; ok {
-			var err error
-			if a, err = a.Add(more); err != nil {
-				return err
-			}
-			delete(left, c.names[code])
-		}
-		var err error
-		out, err = appendMeasure(out, code, a)
-		return err
-	})
-	if err != nil {
-		return nil, err
-	}
-	for measure, a := range left {
-		code, err := c.code(tx, measure)
+func (w *rowWriter) addTo(v []byte, sums tally) ([]byte, error) {
+	w.left = w.left[:0]
+	for _, e := range sums {
+		code, err := w.code(e.measure)
 		if err != nil {
 			return nil, err
 		}
-		if out, err = appendMeasure(out, code, a); err != nil {
-			return nil, err
-		}
+		w.left = append(w.left, codedAmount{code, e.amount})
 	}
-	return out, nil
+	out := make([]byte, 0, len(v)+10*len(sums)) // the file keeps it until the transaction ends
+	err := eachMeasure(v, func(code int, a price.Amount) error {
+		if code >= len(w.codes.names) {
+			return errDamaged
+		}
+		var err error
+		for i := range w.left {
+			if w.left[i].code == code {
+				if a, err = a.Add(w.left[i].amount); err != nil {
+					return err
+				}
+				w.left = slices.Delete(w.left, i, i+1)
+				break
+			}
+		}
+		out, err = appendMeasure(out, code, a)
+		return err
+	})
+	for _, l := range w.left {
+		if err != nil {
+			break
+		}
+		out, err = appendMeasure(out, l.code, l.amount)
+	}
+	return out, err
 }
 
 func appendMeasure(b []byte, code int, a price.Amount) ([]byte, error) {

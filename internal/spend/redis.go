@@ -23,8 +23,10 @@ var applyLua string
 var applyScript = redis.NewScript(applyLua)
 
 const (
-	// RedisBatchSize is how many records are best applied at once in Redis, which serves nobody meanwhile.
-	RedisBatchSize = 50
+	// RedisBatchSize is how many records are best applied at once in Redis.
+	RedisBatchSize = BatchSize
+	// redisMost bounds how many sums one script adds to: Redis serves nobody meanwhile, some milliseconds at most.
+	redisMost = 3000
 	// readAtOnce bounds how many hashes are asked for in one round trip.
 	readAtOnce = 500
 )
@@ -49,6 +51,7 @@ func NewRedis(client redis.UniversalClient, prefix, account string, o Options) *
 }
 
 func (m *redisMedium) close() error            { return m.client.Close() }
+func (m *redisMedium) most() int               { return redisMost }
 func (m *redisMedium) cursors() string         { return m.prefix + "cursors" }
 func (m *redisMedium) name(d Dimension) string { return m.prefix + "names:" + strconv.Itoa(int(d)) }
 
@@ -81,20 +84,22 @@ func (m *redisMedium) cursor(ctx context.Context, spool string) (uint64, error) 
 }
 
 func (m *redisMedium) apply(ctx context.Context, spool string, from, to uint64, b *batch) (uint64, error) {
-	args := []any{spool, strconv.FormatUint(from, 10), strconv.FormatUint(to, 10), len(b.names)}
+	args := make([]any, 0, 4+3*len(b.names)+6*len(b.rows)+3*b.size())
+	args = append(args, spool, strconv.FormatUint(from, 10), strconv.FormatUint(to, 10), len(b.names))
 	for i, n := range b.names {
 		args = append(args, m.name(n.dim), string(i[:]), n.text)
 	}
 	now := m.now()
-	for r, sums := range b.rows {
+	for n := range b.rows {
+		r := &b.rows[n]
 		place, shard := m.place(r.unit, r.dim, r.period), shardOf(r.dim, r.id)
-		args = append(args, m.rows(place, shard), m.shards(place), shard, r.live(now), string(r.id[:]), len(sums))
-		for measure, a := range sums {
-			high, low, ok := a.Limbs()
+		args = append(args, m.rows(place, shard), m.shards(place), shard, r.live(now), string(r.id[:]), len(r.sums))
+		for _, e := range r.sums {
+			high, low, ok := e.amount.Limbs()
 			if !ok {
-				return 0, fmt.Errorf("books: an amount of %s is too large", a)
+				return 0, fmt.Errorf("books: an amount of %s is too large", e.amount)
 			}
-			args = append(args, measure, high, low)
+			args = append(args, b.name(e.measure), high, low)
 		}
 	}
 	return applyScript.Run(ctx, m.client, []string{m.cursors()}, args...).Uint64()

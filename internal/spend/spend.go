@@ -142,19 +142,7 @@ func (n name) id() id {
 // values are one value of each dimension.
 type values [numDimensions]string
 
-func (v *values) tuple() name {
-	var b []byte
-	for d, text := range v {
-		if text != "" {
-			b = append(b, byte(d))
-			b = binary.AppendUvarint(b, uint64(len(text)))
-			b = append(b, text...)
-		}
-	}
-	return name{tuple, string(b)}
-}
-
-// parseTuple reads what tuple has made.
+// parseTuple reads the text of a tuple.
 func parseTuple(text string) (v values, ok bool) {
 	for len(text) > 0 {
 		d := text[0]
