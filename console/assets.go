@@ -19,17 +19,21 @@ var styleText string
 //go:embed page/icon.svg
 var iconText string
 
+//go:embed page/live.js
+var liveText string
+
 // asset is a file that pages refer to.
 type asset struct{ mediaType, text string }
 
 var assets = map[string]asset{
 	"style.css": {"text/css; charset=utf-8", styleText},
 	"icon.svg":  {"image/svg+xml", iconText},
+	"live.js":   {"text/javascript; charset=utf-8", liveText},
 }
 
 // assetVersion changes with any asset, so that browsers may keep each.
 var assetVersion = func() string {
-	sum := sha256.Sum256([]byte(styleText + iconText))
+	sum := sha256.Sum256([]byte(styleText + iconText + liveText))
 	return hex.EncodeToString(sum[:6])
 }()
 

@@ -22,7 +22,7 @@ func showAudit(v *visit) (*content, error) {
 		return nil, err
 	}
 	defer release()
-	page := &content{Sections: []section{{Forms: []form{
+	page := &content{Sections: []section{{First: true, Forms: []form{
 		{Title: "Would Lago accept calls and not bill them?", Action: root + "audit/check", Button: "Check"},
 		{Title: "Has Lago what the ledger has?", Action: root + "audit/reconcile", Button: "Reconcile"},
 		{Title: "Who changed keys and teams?", Action: root + "audit/log", Button: "Audit log"},
@@ -93,7 +93,11 @@ func (v *visit) auditLog(ctx context.Context) (section, error) {
 		}
 		t.Rows = append(t.Rows, []cell{moment(e.At), orDash(by), orDash(e.Action), orDash(strings.Join(changed, "; "))})
 	}
-	return section{Title: "Audit log", Table: t}, nil
+	return section{Title: "Audit log", Tables: []*table{t}}, nil
+}
+
+func levelTone(level string) tone {
+	return map[string]tone{audit.LevelOK: goodTone, audit.LevelWarning: waitTone, audit.LevelProblem: badTone}[level]
 }
 
 func findings(r *audit.CheckReport) section {
@@ -101,10 +105,11 @@ func findings(r *audit.CheckReport) section {
 	if !r.OK {
 		s.Text, s.Alarms = "", []string{"There are problems: calls would not be billed."}
 	}
-	s.Table = &table{Caption: "What was found", Head: []string{"Level", "About", "Finding"}, Empty: "Nothing was found."}
+	t := &table{Caption: "What was found", Head: []string{"Level", "About", "Finding"}, Empty: "Nothing was found."}
 	for _, f := range r.Findings {
-		s.Table.Rows = append(s.Table.Rows, []cell{text(f.Level), text(f.About), text(f.Message)})
+		t.Rows = append(t.Rows, []cell{state(f.Level, levelTone(f.Level)), text(f.About), text(f.Message)})
 	}
+	s.Tables = []*table{t}
 	return s
 }
 
@@ -113,16 +118,17 @@ func differences(r *audit.ReconcileReport) section {
 	if !r.OK {
 		s.Text, s.Alarms = "", []string{"Differences: " + number(r.Differences).Text}
 	}
-	s.Table = &table{
+	t := &table{
 		Caption: "By payer and metric", Empty: "The ledger has no events.",
 		Head: []string{"Payer", "Code", "Events", "At Lago", "Pending", "Rejected", "Units", "Units that Lago bills", "Differences"},
 	}
 	for i := range r.Lines {
 		l := &r.Lines[i]
-		s.Table.Rows = append(s.Table.Rows, []cell{
+		t.Rows = append(t.Rows, []cell{
 			text(l.Payer), text(l.Code), number(l.Events), number(l.AtLago), number(l.Pending), number(l.Rejected),
 			figure(l.Units), figure(l.UsageUnits), orDash(strings.Join(l.Differences, "; ")),
 		})
 	}
+	s.Tables = []*table{t}
 	return s
 }

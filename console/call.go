@@ -39,7 +39,7 @@ func (v *visit) showCall(a *account.Account) (*content, error) {
 // callFacts are what anyone may know of a call that is theirs.
 func (v *visit) callFacts(c *found) []fact {
 	list := []fact{{"Opened", moment(c.Opened)}, {"Settled", moment(c.Settled)}}
-	list = facts(list, "Outcome", outcomeOf(c))
+	list = append(list, fact{"Outcome", outcomeCell(c)})
 	list = facts(list, "After the client hung up", c.Hangup)
 	if c.Status != 0 {
 		list = append(list, fact{"Status of the answer", number(c.Status)})
@@ -76,7 +76,7 @@ func usageOf(c *found) section {
 	s.Facts = facts(s.Facts, "Not billed, because", c.NotBilled)
 	s.Facts = facts(s.Facts, "Source of the counts", string(c.Source))
 	s.Facts = facts(s.Facts, "How they were made", c.How)
-	s.Table = countTable("Quantities by kind", &c.Counts)
+	s.Tables = []*table{countTable("Quantities by kind", &c.Counts)}
 	return s
 }
 
@@ -106,10 +106,11 @@ func attemptOf(c *found) section {
 	s.Facts = facts(s.Facts, "Price data", c.Prices)
 	s.Facts = facts(s.Facts, "About the price", c.PriceNote)
 	s.Facts = facts(s.Facts, "Markup and discount, as a factor", c.Factor)
-	s.Table = lineTable("What the cost is made of", c.Lines)
+	lines := lineTable("What the cost is made of", c.Lines)
 	if c.Tariff != nil && len(c.Lines) == 0 {
-		s.Table = lineTable("What an estimate of the input costs", c.Tariff.Estimate)
+		lines = lineTable("What an estimate of the input costs", c.Tariff.Estimate)
 	}
+	s.Tables = []*table{lines}
 	return s
 }
 
@@ -144,7 +145,7 @@ func eventsOf(c *found) (section, error) {
 	case spool.StateInterrupted:
 		s.Text = "The process ended before the call did: it is not settled."
 	}
-	s.Facts = facts(s.Facts, "State", c.state.String())
+	s.Facts = append(s.Facts, fact{"State", stateCell(c.state)})
 	s.Facts = facts(s.Facts, "Discarded, because", c.Discarded)
 	err := record.EachEvent(c.raw, func(e record.Event) error {
 		s.Blocks = append(s.Blocks, string(e))

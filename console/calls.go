@@ -181,7 +181,7 @@ func showCalls(v *visit) (*content, error) {
 		choice("outcome", "Outcome", q.outcome, "", record.OutcomeCompleted, record.OutcomeError, record.OutcomeCut, record.OutcomeClientGone,
 			record.OutcomeInterrupted, spool.StateOpen.String(), spool.StatePending.String(), spool.StateRejected.String()),
 		choice("since", "Since", period, periods...))
-	list := section{Table: v.callTable(result)}
+	list := section{Tables: []*table{v.callTable(result)}}
 	if result.ended {
 		list.Text = "The search took too long and ended early: the calls and the sum are not all. Search a shorter time."
 	}
@@ -195,7 +195,7 @@ func showCalls(v *visit) (*content, error) {
 func (v *visit) callTable(l *listedCalls) *table {
 	t := &table{
 		Caption: operator.Counted(l.total, "call") + ", cost in all $" + l.cost.String(), Empty: "No call matches.",
-		Head: []string{"Time", "Call", "Model", "Outcome", "Input tokens", "Output tokens", "Cost in USD"},
+		Head: []string{"Time", "Call", "Model", "Outcome", "Input", "Output", "Cost in USD"},
 	}
 	if l.total > len(l.calls) {
 		t.Caption += "; the newest " + number(len(l.calls)).Text + " are shown"
@@ -206,15 +206,41 @@ func (v *visit) callTable(l *listedCalls) *table {
 	for i := range l.calls {
 		c := &l.calls[i]
 		row := []cell{
-			moment(c.at), link(c.ID, root+"calls/"+url.PathEscape(c.ID)), orDash(cmp.Or(c.Model, c.Asked)), orDash(outcomeOf(c)),
+			moment(c.at), callLink(c.ID), orDash(cmp.Or(c.Model, c.Asked)), outcomeCell(c),
 			number(c.Counts.InputTokens()), number(c.Counts.OutputTokens()), figure(c.Cost),
 		}
 		if v.role != own {
-			row = append(row, orDash(cmp.Or(c.KeyAlias, c.Key)), orDash(c.Payer), text(c.state.String()))
+			row = append(row, orDash(cmp.Or(c.KeyAlias, c.Key)), orDash(c.Payer), stateCell(c.state))
 		}
 		t.Rows = append(t.Rows, row)
 	}
 	return t
+}
+
+// callLink leads to the page of a call.
+func callLink(id string) cell {
+	c := link(id, root+"calls/"+url.PathEscape(id))
+	c.ID = true
+	return c
+}
+
+// outcomeCell shows how a call ended.
+func outcomeCell(c *found) cell {
+	tones := map[string]tone{
+		record.OutcomeCompleted: goodTone, record.OutcomeError: badTone, record.OutcomeCut: badTone, record.OutcomeInterrupted: waitTone,
+	}
+	return state(outcomeOf(c), tones[outcomeOf(c)])
+}
+
+func stateCell(s spool.State) cell {
+	tones := map[spool.State]tone{
+		spool.StateDone: goodTone, spool.StateRejected: badTone, spool.StateInterrupted: waitTone, spool.StatePending: waitTone,
+	}
+	c := state(s.String(), tones[s])
+	if c.Tone == plainTone {
+		return text(c.Text)
+	}
+	return c
 }
 
 func outcomeOf(c *found) string {

@@ -167,7 +167,7 @@ func TestCallsAreFound(t *testing.T) {
 	require.Equal(t, http.StatusNotFound, status)
 }
 
-var assetLink = regexp.MustCompile(`href="(/console/[a-z]+\.(?:css|svg)\?v=[0-9a-f]+)"`)
+var assetLink = regexp.MustCompile(`(?:href|src)="(/console/[a-z]+\.(?:css|svg|js)\?v=[0-9a-f]+)"`)
 
 // TestPagesAreSmall adds up each page with its assets as a browser may get it, compressed, and looks for anything that would
 // need another host or a script.
@@ -184,12 +184,12 @@ func TestPagesAreSmall(t *testing.T) {
 	began := time.Now()
 	for _, path := range nav {
 		page := b.page(path[1])
-		require.NotContains(t, page, "<script")
+		require.NotRegexp(t, `<script[^>]*>[^<]`, page, "a script within the page")
 		require.NotContains(t, page, "style=")
 		require.NotRegexp(t, `(?:src|href|action)="(?:https?:)?//`, page)
 		all := page
 		links := assetLink.FindAllStringSubmatch(page, -1)
-		require.Len(t, links, 2)
+		require.GreaterOrEqual(t, len(links), 2)
 		for _, link := range links {
 			all += b.page(link[1])
 		}

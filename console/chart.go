@@ -1,62 +1,148 @@
 package console
 
 import (
+	"cmp"
 	"math/big"
+	"slices"
+	"strconv"
+	"strings"
 
 	"github.com/tollgate-llm/tollgate/internal/price"
 )
 
 const (
-	chartWidth, chartHeight = 900, 180
+	chartWidth, chartHeight = 1200, 200
 	// maxBars is how many bars a chart has room for.
 	maxBars = 400
+	// maxBarWidth is how wide a bar is at most.
+	maxBarWidth = 80
+	// maxSeries is how many colours a chart has: the smallest series beyond share the last one.
+	maxSeries = 8
 )
 
-// chart is a bar chart. The table beside it has the same values.
+// chart is a chart of bars, each of which is stacked up from the values of the series. The table beside it has the same values.
 type chart struct {
-	Title         string
+	ID, Title     string
 	Width, Height int
-	Top           string // what the highest bar is
-	First, Last   string // labels at the ends
+	Top           string   // what the highest bar is
+	Labels        []string // below the bars, from the first to the last
+	Grid          []int    // heights of lines
+	Series        []series
 	Bars          []bar
 }
 
-// bar is one bar with its place, and its label and value on hover.
-type bar struct {
-	Label, Value        string
-	X, Y, Width, Height int
+// series is what one name has in all bars: a path, in the colour of its class.
+type series struct{ Name, Class, Path string }
 
-	amount price.Amount
+// bar is one bar with its place, and its label and values on hover.
+type bar struct {
+	Label, Value string
+	X, Width     int
 }
 
-// chartOf lays bars out; nil where there is nothing to see.
-func chartOf(title string, bars []bar) *chart {
+// heap is what a chart is made of: amounts by bar and series.
+type heap struct {
+	labels []string
+	names  []string
+	at     map[[2]string]price.Amount
+	sums   map[string]price.Amount // by series
+}
+
+// add adds to what a series has in a bar. Bars come in the order in which they are added first.
+func (h *heap) add(label, name string, a price.Amount) (err error) {
+	if h.at == nil {
+		h.at, h.sums = make(map[[2]string]price.Amount), make(map[string]price.Amount)
+	}
+	if !slices.Contains(h.labels[max(0, len(h.labels)-1):], label) && !slices.Contains(h.labels, label) {
+		h.labels = append(h.labels, label)
+	}
+	if _, ok := h.sums[name]; !ok {
+		h.names = append(h.names, name)
+	}
+	if h.sums[name], err = h.sums[name].Add(a); err != nil {
+		return err
+	}
+	k := [2]string{label, name}
+	h.at[k], err = h.at[k].Add(a)
+	return err
+}
+
+// chart lays the bars out: none where there is nothing to see, or more than can be seen.
+func (h *heap) chart(id, title, unit string) ([]*chart, error) {
+	totals := make([]price.Amount, len(h.labels))
 	var top price.Amount
-	for i := range bars {
-		if bars[i].amount.Cmp(top) > 0 {
-			top = bars[i].amount
+	for i, label := range h.labels {
+		for _, name := range h.names {
+			var err error
+			if totals[i], err = totals[i].Add(h.at[[2]string{label, name}]); err != nil {
+				return nil, err
+			}
+		}
+		if totals[i].Cmp(top) > 0 {
+			top = totals[i]
 		}
 	}
-	if top.IsZero() || len(bars) > maxBars {
-		return nil
+	if top.IsZero() || len(h.labels) > maxBars {
+		return nil, nil
 	}
 	c := &chart{
-		Title: title, Width: chartWidth, Height: chartHeight, Top: "$" + top.String(), First: bars[0].Label, Last: bars[len(bars)-1].Label, Bars: bars,
+		ID: id, Title: title, Width: chartWidth, Height: chartHeight, Top: unit + top.String(), Labels: ends(h.labels),
+		Grid: []int{1, chartHeight / 4, chartHeight / 2, 3 * chartHeight / 4},
 	}
+	slices.SortStableFunc(h.names, func(a, b string) int { return cmp.Or(h.sums[b].Cmp(h.sums[a]), strings.Compare(a, b)) })
+	paths := make([][]byte, min(len(h.names), maxSeries))
 	highest := units(top)
-	room := chartWidth / len(bars)
-	for i := range bars {
-		b := &bars[i]
-		b.Value = "$" + b.amount.String()
-		h := units(b.amount)
-		b.Height = int(h.Mul(h, big.NewInt(chartHeight)).Div(h, highest).Int64())
-		if !b.amount.IsZero() {
-			b.Height = max(1, b.Height)
+	for i, label := range h.labels {
+		b := bar{Label: label, Value: unit + totals[i].String(), X: i * chartWidth / len(h.labels)}
+		b.Width = (i+1)*chartWidth/len(h.labels) - b.X
+		gap := max(b.Width/5, b.Width-maxBarWidth)
+		base := new(big.Int)
+		for n, name := range h.names {
+			a := h.at[[2]string{label, name}]
+			if a.IsZero() {
+				continue
+			}
+			from := height(base, highest)
+			base.Add(base, units(a))
+			to := height(base, highest)
+			paths[min(n, maxSeries-1)] = appendBar(paths[min(n, maxSeries-1)], b.X+gap/2, chartHeight-to, max(1, b.Width-gap), max(1, to-from))
+			if len(h.names) > 1 {
+				b.Value += "\n" + name + ": " + unit + a.String()
+			}
 		}
-		b.Width = max(1, min(60, room-max(1, room/5)))
-		b.X, b.Y = i*chartWidth/len(bars), chartHeight-b.Height
+		c.Bars = append(c.Bars, b)
 	}
-	return c
+	for i, p := range paths {
+		name := h.names[i]
+		if i == maxSeries-1 && len(h.names) > maxSeries {
+			name = "others"
+		}
+		c.Series = append(c.Series, series{name, "s" + strconv.Itoa(i), string(p)})
+	}
+	return []*chart{c}, nil
+}
+
+// height returns how high an amount is in a chart.
+func height(n, highest *big.Int) int {
+	h := new(big.Int).Mul(n, big.NewInt(chartHeight-1))
+	return int(h.Div(h, highest).Int64())
+}
+
+func appendBar(path []byte, x, y, width, height int) []byte {
+	path = strconv.AppendInt(append(path, 'M'), int64(x), 10)
+	path = strconv.AppendInt(append(path, ' '), int64(y), 10)
+	path = strconv.AppendInt(append(path, 'h'), int64(width), 10)
+	path = strconv.AppendInt(append(path, 'v'), int64(height), 10)
+	path = strconv.AppendInt(append(path, "h-"...), int64(width), 10)
+	return append(path, 'z')
+}
+
+// ends returns the labels that are shown: all of a few, or the first, the middle and the last.
+func ends(labels []string) []string {
+	if len(labels) <= 8 {
+		return labels
+	}
+	return []string{labels[0], labels[len(labels)/2], labels[len(labels)-1]}
 }
 
 // units returns an amount in its smallest unit.

@@ -62,7 +62,7 @@ func showDecide(v *visit) (*content, error) {
 		return nil, err
 	}
 	defer release()
-	page := new(content)
+	page := &content{Sections: []section{{Bare: true, Text: "Open a call to retry, estimate or discard it."}}}
 	for _, of := range []struct {
 		state spool.State
 		title string
@@ -76,9 +76,10 @@ func showDecide(v *visit) (*content, error) {
 		if err != nil {
 			return nil, err
 		}
-		s := section{Title: of.title, Table: &table{
+		t := &table{
 			Caption: "Records that wait", Empty: of.none, Head: []string{"Time", "Call", "Payer", "Model", "Cost in USD", of.why},
-		}}
+		}
+		s := section{Title: of.title, Tables: []*table{t}}
 		if l.total > len(l.calls) {
 			s.Text = "Only the newest are shown."
 		}
@@ -91,13 +92,12 @@ func showDecide(v *visit) (*content, error) {
 			if of.state == spool.StateInterrupted {
 				why = orDash(estimateOf(c))
 			}
-			s.Table.Rows = append(s.Table.Rows, []cell{
-				moment(c.at), link(c.ID, root+"calls/"+url.PathEscape(c.ID)), orDash(c.Payer), orDash(c.Model), figure(c.Cost), why,
+			t.Rows = append(t.Rows, []cell{
+				moment(c.at), callLink(c.ID), orDash(c.Payer), orDash(c.Model), figure(c.Cost), why,
 			})
 		}
 		page.Sections = append(page.Sections, s)
 	}
-	page.Sections = append(page.Sections, section{Text: "Open a call to retry, estimate or discard it."})
 	return page, nil
 }
 

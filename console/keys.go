@@ -77,7 +77,7 @@ func showKeys(v *visit) (*content, error) {
 		for _, k := range list {
 			t.Rows = append(t.Rows, []cell{
 				link(k.Name+" ("+k.Short()+")", root+"keys/"+k.Short()), orDash(k.Alias), teamLink(k.TeamID), orDash(k.UserID),
-				orDash(strings.Join(k.Models, ", ")), orDash(limitText(k.Limits())), text(keyState(k, now)),
+				orDash(strings.Join(k.Models, ", ")), orDash(limitText(k.Limits())), activeCell(keyState(k, now)),
 			})
 		}
 		if at+keysListed < total {
@@ -90,7 +90,7 @@ func showKeys(v *visit) (*content, error) {
 				{Name: "team", Label: "Team's id", Value: f.TeamID},
 				{Name: "user", Label: "User's id", Value: f.UserID},
 			},
-		}}, Table: t}}}
+		}}, First: true, Tables: []*table{t}}}}
 		if v.role >= manages {
 			page.Sections = append(page.Sections, section{Title: "Make a key", Forms: []form{{
 				Action: root + "keys", Do: "make-key", Button: "Make", Fields: append([]field{
@@ -112,6 +112,14 @@ func teamLink(id string) cell {
 		return orDash("")
 	}
 	return link(id, root+"teams?"+url.Values{"id": {id}}.Encode())
+}
+
+// activeCell shows whether a key or a team is active.
+func activeCell(s string) cell {
+	if s == "active" {
+		return state(s, goodTone)
+	}
+	return state(s, badTone)
 }
 
 func keyState(k *keys.Key, now time.Time) string {
@@ -157,7 +165,7 @@ func every(window string) string {
 
 // keyFacts are what the holder of a key may know of it.
 func keyFacts(k *keys.Key) []fact {
-	list := []fact{{"Key", text(k.Name)}, {"State", text(keyState(k, time.Now()))}}
+	list := []fact{{"Key", text(k.Name)}, {"State", activeCell(keyState(k, time.Now()))}}
 	list = facts(list, "Alias", k.Alias)
 	list = facts(list, "Team", k.TeamID)
 	list = facts(list, "User", k.UserID)

@@ -1,10 +1,13 @@
 package console
 
 import (
+	"cmp"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
+	"github.com/tollgate-llm/tollgate/internal/llm"
 	"github.com/tollgate-llm/tollgate/internal/price"
 )
 
@@ -14,43 +17,73 @@ func showModels(v *visit) (*content, error) {
 		return nil, refuse(http.StatusNotFound, "This site has no llmroute: it serves no model.")
 	}
 	t := &table{
-		Caption: "Prices before markup, in USD", Empty: "There is no model.",
-		Head: []string{"Model", "Backend", "Provider", "Base URL", "Model upstream", "Prices", "Source", "Unpriced, because"},
+		Caption: "Prices are before markup, in USD", Empty: "There is no model.",
+		Head: []string{"Model", "Backend", "Model upstream", "Health", "Calls", "Failed", "Prices", "Source"},
 	}
-	page := &content{Sections: []section{{Table: t}}}
+	page := &content{Sections: []section{{Tables: []*table{t}}}}
+	var last *rates
 	if v.site.bills != nil {
 		page.Sections[0].Facts = []fact{{"Price data", text(v.site.bills.Tariff().Version())}}
-	}
-	for _, target := range v.site.routes.Targets() {
-		var prices, source, why string
-		switch {
-		case v.site.bills == nil:
-			why = "the site has no lagobilling"
-		case strings.Contains(target.Upstream, "*"):
-			why = "it depends on the name that is asked for"
-		default:
-			list, err := v.site.bills.Tariff().Listed(target)
-			if err != nil {
-				return nil, err
-			}
-			prices, source = priceText(list)
-			if err := v.site.bills.Tariff().Priced(target, "", time.Now()); err != nil {
-				why = strings.TrimPrefix(err.Error(), price.ErrUnpriced.Error()+": ")
-			}
+		a, release, err := v.site.bills.HoldAccount(v.r.Context())
+		if err != nil {
+			return nil, err
 		}
-		t.Rows = append(t.Rows, []cell{
-			text(target.Model), text(target.Backend), text(target.Provider), orDash(target.BaseURL), text(target.Upstream),
-			orDash(prices), orDash(source), orDash(why),
-		})
+		defer release()
+		if last, err = ratesOf(v.r.Context(), a, time.Now()); err != nil {
+			return nil, err
+		}
+		t.Caption += "; calls are those of the last " + number(ratesMinutes).Text + " minutes"
+	}
+	for _, to := range v.site.routes.Targets() {
+		at := text(to.Backend)
+		if at.Note = to.BaseURL; to.Provider != to.Backend {
+			at.Note = strings.TrimSpace(to.Provider + " " + to.BaseURL)
+		}
+		health := state("available", goodTone)
+		if !v.site.routes.Available(to) {
+			health = state("down", badTone)
+		}
+		row := []cell{text(to.Model), at, text(to.Upstream), health}
+		m := new(minute)
+		if last != nil && last.targets[target{to.Model, to.Backend}] != nil {
+			m = last.targets[target{to.Model, to.Backend}]
+		}
+		row = append(row, number(m.calls), number(m.failed))
+		prices, source, err := v.pricesOf(to)
+		if err != nil {
+			return nil, err
+		}
+		t.Rows = append(t.Rows, append(row, prices, orDash(source)))
 	}
 	return page, nil
 }
 
-// shownPrices are the prices of a model that a row has room for.
-const shownPrices = 6
+// pricesOf shows the prices of a backend's model, or why it has none, and where they come from.
+func (v *visit) pricesOf(to *llm.Target) (prices cell, source string, err error) {
+	why := func(s string) cell { return cell{Text: "unpriced", Tone: waitTone, Note: s} }
+	switch {
+	case v.site.bills == nil:
+		return why("the site has no lagobilling"), "", nil
+	case strings.Contains(to.Upstream, "*"):
+		return why("it depends on the name that is asked for"), "", nil
+	}
+	list, err := v.site.bills.Tariff().Listed(to)
+	if err != nil {
+		return cell{}, "", err
+	}
+	shown, source := priceText(list)
+	if err := v.site.bills.Tariff().Priced(to, "", time.Now()); err != nil {
+		return why(strings.TrimPrefix(err.Error(), price.ErrUnpriced.Error()+": ")), source, nil
+	}
+	return shown, source, nil
+}
 
-// priceText shows prices, and where they come from.
-func priceText(list []price.Listed) (prices, source string) {
+// shownPrices are the prices of a model that a row has room for.
+const shownPrices = 4
+
+// priceText shows prices, those of the standard tier first, and where they come from.
+func priceText(list []price.Listed) (prices cell, source string) {
+	slices.SortStableFunc(list, func(a, b price.Listed) int { return cmp.Compare(len(a.Name), len(b.Name)) })
 	var parts, from []string
 	for i := range list {
 		l := &list[i]
@@ -61,12 +94,13 @@ func priceText(list []price.Listed) (prices, source string) {
 		if l.Date != "" {
 			s += " of " + l.Date
 		}
-		if len(from) == 0 || from[len(from)-1] != s {
+		if !slices.Contains(from, s) {
 			from = append(from, s)
 		}
 	}
+	prices = orDash(strings.Join(parts, ", "))
 	if more := len(list) - shownPrices; more > 0 {
-		parts = append(parts, number(more).Text+" more: caddy tollgate prices show")
+		prices.Note = "and " + number(more).Text + " more: caddy tollgate prices show"
 	}
-	return strings.Join(parts, ", "), strings.Join(from, ", ")
+	return prices, strings.Join(from, ", ")
 }

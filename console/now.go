@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/dustin/go-humanize"
+
 	"github.com/tollgate-llm/tollgate/app/operator"
 	billing "github.com/tollgate-llm/tollgate/lagobilling/operator"
 )
@@ -23,47 +25,86 @@ func showNow(v *visit) (*content, error) {
 	defer release()
 	now := time.Now()
 	st := billing.StatusOf(a, now)
-	limit := a.Settings().SpoolMax
-	figures := []fact{
-		{"Account", text(st.Account)},
-		{"Calls in flight", number(st.Open)},
-		{"Answers read on after a hang-up", number(st.Drains)},
-		{"Records on their way to Lago", number(st.Pending)},
-		{"Oldest of them", text(ageOf(&st))},
-		{"Dead-lettered records", link(number(st.Rejected).Text, root+"decide")},
-		{"Interrupted calls", link(number(st.Interrupted).Text, root+"decide")},
-		{"Finished records that are readable", number(st.Finished)},
-		{"Spool", text(fill(st.Bytes, limit))},
+	r, err := ratesOf(v.r.Context(), a, now)
+	if err != nil {
+		return nil, err
 	}
-	lago := section{Title: "Lago", Text: "No api_base is configured: records stay in the ledger and nothing is billed."}
-	if d := st.Delivery; d != nil {
-		lago = section{Title: "Lago", Facts: []fact{
-			{"Address", text(st.Lago)},
-			{"Last success", moment(d.LastSuccess)},
-			{"Events that Lago took since the start", number(st.Delivered)},
-			{"Events on their way", number(d.InFlight)},
-			{"Last error", orDash(d.LastError)},
-			{"At", moment(d.LastErrorAt)},
-			{"Paused until", moment(d.DeliveryPaused)},
-		}}
+	charts, err := r.charts()
+	if err != nil {
+		return nil, err
 	}
-	return &content{Sections: []section{{Alarms: alarms(&st)}, {Title: "Calls and records", Facts: figures}, lago}}, nil
+	page := &content{Live: true, Sections: []section{{Bare: true, Alarms: alarms(&st), Tiles: tilesOf(&st, r, a.Settings().SpoolMax)}}}
+	minutes := section{Title: "The last " + number(ratesMinutes).Text + " minutes", Charts: charts, Tables: []*table{r.table()}}
+	if r.short {
+		minutes.Text = "There are more records than could be read in a second: the latest minutes are not complete."
+	}
+	page.Sections = append(page.Sections, minutes, lagoOf(&st))
+	return page, nil
 }
 
-func ageOf(st *billing.Status) string {
-	if st.Pending == 0 {
-		return "–"
+// tilesOf shows the figures that are looked at first.
+func tilesOf(st *billing.Status, r *rates, limit int64) []tile {
+	m := r.last()
+	counted := func(n int64, bad tone) tone {
+		if n > 0 {
+			return bad
+		}
+		return plainTone
 	}
-	return (time.Duration(st.OldestAge) * time.Second).String()
+	queue := tile{Name: "Waiting for Lago", Value: number(st.Pending).Text, Note: "nothing waits"}
+	switch {
+	case st.Lago == "":
+		queue.Note = "ledger only: nothing is sent"
+	case st.Pending > 0:
+		queue.Note = "the oldest for " + ageOf(st)
+	}
+	if time.Duration(st.OldestAge)*time.Second > lateAfter {
+		queue.Tone = badTone
+	}
+	spool := tile{Name: "Spool", Value: humanize.Bytes(uint64(max(0, st.Bytes))), Note: "no limit"} //nolint:gosec // not negative
+	if limit > 0 {
+		spool.Note = fmt.Sprintf("%d %% of %s", st.Bytes/max(1, limit/100), humanize.Bytes(uint64(limit))) //nolint:gosec // positive
+	}
+	if st.Full {
+		spool.Tone = badTone
+	}
+	return []tile{
+		{Name: "Calls in flight", Value: number(st.Open).Text, Note: operator.Counted(int(st.Drains), "answer") + " read on after a hang-up"},
+		{Name: "Calls a minute", Value: number(m.calls).Text, Note: "settled in the minute before this one"},
+		{Name: "Failed a minute", Value: number(m.failed).Text, Note: "errors and cut answers", Tone: counted(int64(m.failed), waitTone)},
+		{Name: "Cost a minute", Value: "$" + m.cost.String(), Note: "in the minute before this one"},
+		queue,
+		{Name: "Dead-lettered", Value: number(st.Rejected).Text, Note: "records that Lago rejected", Link: root + "decide", Tone: counted(st.Rejected, badTone)},
+		{Name: "Interrupted", Value: number(st.Interrupted).Text, Note: "calls that wait for a decision", Link: root + "decide", Tone: counted(st.Interrupted, waitTone)},
+		spool,
+	}
 }
 
-// fill shows how full a spool is.
-func fill(bytes, limit int64) string {
-	if limit <= 0 {
-		return fmt.Sprintf("%d bytes", bytes)
+// lagoOf shows how Lago answers.
+func lagoOf(st *billing.Status) section {
+	s := section{Title: "Lago", Text: "No api_base is configured: records stay in the ledger and nothing is billed."}
+	d := st.Delivery
+	if d == nil {
+		return s
 	}
-	return fmt.Sprintf("%d of %d bytes (%d %%)", bytes, limit, bytes/max(1, limit/100))
+	s.Text = ""
+	s.Facts = []fact{
+		{"Address", text(st.Lago)},
+		{"Last success", moment(d.LastSuccess)},
+		{"Events that Lago took since the start", number(st.Delivered)},
+		{"Events on their way", number(d.InFlight)},
+	}
+	if d.LastError != "" {
+		s.Facts = append(s.Facts, fact{"Last error", text(d.LastError)}, fact{"At", moment(d.LastErrorAt)})
+	}
+	if !d.DeliveryPaused.IsZero() {
+		s.Facts = append(s.Facts, fact{"Paused until", moment(d.DeliveryPaused)})
+	}
+	s.Facts = append(s.Facts, fact{"Finished records that are readable", number(st.Finished)})
+	return s
 }
+
+func ageOf(st *billing.Status) string { return (time.Duration(st.OldestAge) * time.Second).String() }
 
 // alarms lists what needs an operator.
 func alarms(st *billing.Status) []string {

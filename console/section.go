@@ -12,6 +12,7 @@ type content struct {
 	Nav      []navItem
 	Who      string // who is signed in; empty: no one
 	Token    string // of the session's forms
+	Live     bool   // it loads itself again while it is looked at
 	Sections []section
 }
 
@@ -23,15 +24,35 @@ type navItem struct {
 // section is a part of a page. What of it is empty is left out.
 type section struct {
 	Title  string
+	Bare   bool // without a frame
 	Text   string
 	Alarms []string
 	Secret string // shown once
+	Tiles  []tile
 	Facts  []fact
-	Chart  *chart
-	Table  *table
+	First  bool // its forms come before the chart and the tables
+	Charts []*chart
+	Tables []*table
 	Blocks []string // texts that are shown byte by byte
 	Forms  []form
 }
+
+// tile is a figure that is seen first.
+type tile struct {
+	Name, Value, Note string
+	Link              string
+	Tone              tone
+}
+
+// tone is a class of the style sheet: how good what is shown is.
+type tone string
+
+const (
+	plainTone tone = ""
+	goodTone  tone = "good"
+	waitTone  tone = "wait"
+	badTone   tone = "bad"
+)
 
 type fact struct {
 	Name  string
@@ -45,6 +66,13 @@ type table struct {
 	Rows    [][]cell
 	Empty   string // shown instead of a table without rows
 	More    string // path of the next rows
+	Folded  bool   // it is shown when it is asked for
+	File    string // path of the rows as a file
+}
+
+// Numeric reports whether a column has numbers.
+func (t *table) Numeric(column int) bool {
+	return len(t.Rows) > 0 && column < len(t.Rows[0]) && t.Rows[0][column].Number
 }
 
 // cell is a text, or a number, which is aligned as such. Form is a change of that row.
@@ -52,8 +80,28 @@ type cell struct {
 	Text   string
 	Link   string
 	Number bool
+	Once   bool // it stays on one line
+	ID     bool // an id
+	Note   string
+	Tone   tone // of a state
 	Form   *form
 }
+
+// Class is the cell's class in the style sheet.
+func (c cell) Class() string {
+	switch {
+	case c.Number:
+		return "number"
+	case c.ID:
+		return "id"
+	case c.Once:
+		return "once"
+	}
+	return ""
+}
+
+// state shows a state with how good it is.
+func state(s string, t tone) cell { return cell{Text: s, Tone: t} }
 
 // form is a form with its fields. One with Do asks for a change; any other is a search.
 type form struct {
@@ -73,6 +121,7 @@ type field struct {
 	Pattern                  string // of values that may be sent
 	Options                  []option
 	Required                 bool
+	Wide                     bool
 }
 
 type option struct {
@@ -113,12 +162,12 @@ func figure(s string) cell {
 	return c
 }
 
-// moment shows a time.
+// moment shows a time, in UTC.
 func moment(t time.Time) cell {
 	if t.IsZero() {
 		return orDash("")
 	}
-	return text(t.UTC().Format("2006-01-02 15:04:05") + " UTC")
+	return cell{Text: t.UTC().Format("2006-01-02 15:04:05"), Once: true}
 }
 
 // facts appends those that have a value.

@@ -17,6 +17,8 @@ const (
 	lifeTime = 8 * time.Hour
 	// maxSessions bounds the sessions of the process: the one that was used least recently goes first.
 	maxSessions = 10_000
+	// liveHeader is on the requests with which a page loads itself again. They do not make a session last.
+	liveHeader = "Tollgate-Live"
 )
 
 // session is one sign-in. The key itself is not kept.
@@ -85,7 +87,9 @@ func (st *sessionStore) find(r *http.Request, now time.Time) (session, bool) {
 		delete(st.byID, id)
 		return session{}, false
 	}
-	s.used = now
+	if r.Header.Get(liveHeader) == "" {
+		s.used = now
+	}
 	found := *s
 	if r.Method == http.MethodGet {
 		s.notice = ""

@@ -30,7 +30,10 @@ type biller interface {
 }
 
 // router is what the console needs of a site's llmroute.
-type router interface{ Targets() []*llm.Target }
+type router interface {
+	Targets() []*llm.Target
+	Available(t *llm.Target) bool
+}
 
 // site is the handlers of the site on which the console is. Each is nil where the site has none.
 type site struct {

@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/tollgate-llm/tollgate/internal/account"
-	"github.com/tollgate-llm/tollgate/internal/price"
 	"github.com/tollgate-llm/tollgate/internal/spend"
 )
 
@@ -84,7 +83,7 @@ func showSpend(v *visit) (*content, error) {
 	case err != nil:
 		return nil, err
 	}
-	t, c, err := v.spendTable(&q, by, rows)
+	t, groups, c, err := v.spendTables(&q, by, rows)
 	if err != nil {
 		return nil, err
 	}
@@ -105,70 +104,119 @@ func showSpend(v *visit) (*content, error) {
 		split, choice("each", "Each", each, "day", "month", "total"), choice("span", "Time", span, names...),
 	}}
 	file := root + "spend/csv?" + url.Values{"by": {by}, "each": {each}, "span": {span}}.Encode()
-	return &content{Sections: []section{{Forms: []form{ask}}, {Chart: c, Table: t, Facts: []fact{{"As a file", link("CSV", file)}}}}}, nil
+	if len(t.Rows) > 0 {
+		t.File = file
+	}
+	shown := section{Charts: c, Tables: []*table{t}}
+	if groups != nil {
+		shown.Tables = []*table{groups, t}
+	}
+	return &content{Sections: []section{
+		{Forms: []form{ask}}, shown,
+	}}, nil
 }
 
-// spendTable makes the table of the rows, and the chart of their costs: by period, or by what they are split by.
-func (v *visit) spendTable(q *spend.Query, by string, rows []spend.Row) (*table, *chart, error) {
+// spendTables makes the table of the rows, one of the totals by what they are split by, unless that is the same, and the chart
+// of their costs.
+func (v *visit) spendTables(q *spend.Query, by string, rows []spend.Row) (all, groups *table, charts []*chart, err error) {
 	t := &table{Empty: "Nothing was called in this time."}
+	var names []string
 	if q.Each != spend.Whole {
-		t.Head = append(t.Head, string(q.Each))
+		names = append(names, string(q.Each))
 	}
 	if by != "" {
-		t.Head = append(t.Head, by)
+		names = append(names, by)
 	}
-	if len(t.Head) == 0 {
-		t.Head = []string{"total"}
-	}
-	t.Head = append(t.Head, "calls", "input tokens", "output tokens", "cost in USD")
-	if v.role != own {
-		t.Head = append(t.Head, "cost before markup")
-	}
+	t.Head = v.spendHead(names)
 	sums := make(spend.Sums)
-	var bars []bar
+	costs := heap{labels: periodsOf(q, time.Now())}
+	byGroup := make(map[string]spend.Sums)
 	for i := range rows {
 		r := &rows[i]
 		if err := sums.AddAll(r.Sums); err != nil {
-			return nil, nil, err
+			return nil, nil, nil, err
 		}
-		var row []cell
-		label := "total"
+		group := cmp.Or(strings.Join(r.Values, ""), "–")
+		label, row := group, []cell(nil)
 		if q.Each != spend.Whole {
-			label = r.Start.Format(map[spend.Unit]string{spend.Day: time.DateOnly, spend.Month: "2006-01"}[q.Each])
+			label = r.Start.Format(layouts[q.Each])
 			row = append(row, text(label))
+		} else if by == "" {
+			label = "total"
 		}
-		for _, value := range r.Values {
-			if q.Each == spend.Whole {
-				label = cmp.Or(value, "–")
-			}
-			row = append(row, orDash(value))
+		if by != "" {
+			row = append(row, text(group))
+		} else {
+			group = "cost"
 		}
 		if len(row) == 0 {
 			row = append(row, text(label))
 		}
-		row = append(row, number(r.Sums.Count(spend.Calls)), number(r.Sums.Count(spend.InputTokens)), number(r.Sums.Count(spend.OutputTokens)),
-			figure(r.Sums[spend.Cost].String()))
-		if v.role != own {
-			row = append(row, figure(r.Sums[spend.BaseCost].String()))
+		t.Rows = append(t.Rows, append(row, v.spendCells(r.Sums)...))
+		if q.Each == spend.Whole {
+			group = "cost"
+		} else if byGroup[group] == nil {
+			byGroup[group] = make(spend.Sums)
 		}
-		t.Rows = append(t.Rows, row)
-		var err error
-		if bars, err = addBar(bars, label, r.Sums[spend.Cost]); err != nil {
-			return nil, nil, err
+		if g := byGroup[group]; g != nil {
+			if err := g.AddAll(r.Sums); err != nil {
+				return nil, nil, nil, err
+			}
+		}
+		if err := costs.add(label, group, r.Sums[spend.Cost]); err != nil {
+			return nil, nil, nil, err
 		}
 	}
 	t.Caption = "Cost in all $" + sums[spend.Cost].String() + ", calls " + number(sums.Count(spend.Calls)).Text
-	return t, chartOf("Cost in USD", bars), nil
+	if charts, err = costs.chart("cost", "Cost in USD", "$"); err != nil {
+		return nil, nil, nil, err
+	}
+	if by != "" && q.Each != spend.Whole && len(rows) > 0 {
+		groups = &table{Caption: "In all, by " + by, Head: v.spendHead([]string{by})}
+		for _, name := range costs.names { // the largest first
+			groups.Rows = append(groups.Rows, append([]cell{text(name)}, v.spendCells(byGroup[name])...))
+		}
+	}
+	return t, groups, charts, nil
 }
 
-func addBar(bars []bar, label string, a price.Amount) ([]bar, error) {
-	at := slices.IndexFunc(bars, func(b bar) bool { return b.Label == label })
-	if at < 0 {
-		return append(bars, bar{Label: label, amount: a}), nil
+// layouts are how periods are written.
+var layouts = map[spend.Unit]string{spend.Day: time.DateOnly, spend.Month: "2006-01"}
+
+// periodsOf returns the periods of a question, also those without a call.
+func periodsOf(q *spend.Query, now time.Time) (list []string) {
+	for at := q.Since; q.Each != spend.Whole && at.Before(now); {
+		list = append(list, at.Format(layouts[q.Each]))
+		if q.Each == spend.Month {
+			at = at.AddDate(0, 1, 0)
+		} else {
+			at = at.AddDate(0, 0, 1)
+		}
 	}
-	var err error
-	bars[at].amount, err = bars[at].amount.Add(a)
-	return bars, err
+	return list
+}
+
+// spendHead returns the head of a table of spend, whose rows are named by these.
+func (v *visit) spendHead(names []string) []string {
+	if len(names) == 0 {
+		names = []string{"total"}
+	}
+	head := append(slices.Clip(names), "calls", "input tokens", "output tokens", "cost in USD")
+	if v.role != own {
+		head = append(head, "cost before markup")
+	}
+	return head
+}
+
+func (v *visit) spendCells(sums spend.Sums) []cell {
+	row := []cell{
+		number(sums.Count(spend.Calls)), number(sums.Count(spend.InputTokens)), number(sums.Count(spend.OutputTokens)),
+		figure(sums[spend.Cost].String()),
+	}
+	if v.role != own {
+		row = append(row, figure(sums[spend.BaseCost].String()))
+	}
+	return row
 }
 
 // sendCSV sends a table as a file. A text that a spreadsheet would take for a formula has an apostrophe before it.

@@ -36,7 +36,7 @@ func (v *visit) spentSection(ctx context.Context, scope limit.Scope, l *keys.Lim
 		}
 		t.Rows = append(t.Rows, append(row, moment(st.ResetsAt)))
 	}
-	return section{Title: "Spend and limits", Facts: []fact{{"Spent in all, in USD", text(totals[books.Cost].String())}}, Table: t}, nil
+	return section{Title: "Spend and limits", Facts: []fact{{"Spent in all, in USD", text(totals[books.Cost].String())}}, Tables: []*table{t}}, nil
 }
 
 // keySpent is spentSection of a key. One that replaces another goes on with what that has spent.

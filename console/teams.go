@@ -31,13 +31,13 @@ func showTeams(v *visit) (*content, error) {
 		}
 		for _, team := range teams[:min(len(teams), maxListed)] {
 			t.Rows = append(t.Rows, []cell{
-				teamLink(team.ID), orDash(team.Alias), orDash(strings.Join(team.Models, ", ")), orDash(limitText(team.Limits())), text(teamState(team)),
+				teamLink(team.ID), orDash(team.Alias), orDash(strings.Join(team.Models, ", ")), orDash(limitText(team.Limits())), activeCell(teamState(team)),
 			})
 		}
 		if len(teams) > maxListed {
 			t.Caption += "; the first " + number(maxListed).Text + " are shown"
 		}
-		page := &content{Sections: []section{{Table: t}}}
+		page := &content{Sections: []section{{Tables: []*table{t}}}}
 		if v.role >= manages {
 			page.Sections = append(page.Sections, section{Title: "Make a team", Forms: []form{{
 				Action: root + "teams", Do: "make-team", Button: "Make", Fields: append([]field{
@@ -67,7 +67,7 @@ func (v *visit) teamPage(ctx context.Context, t *keys.Team) (*content, error) {
 	if err != nil {
 		return nil, err
 	}
-	list := []fact{{"Id", text(t.ID)}, {"State", text(teamState(t))}}
+	list := []fact{{"Id", text(t.ID)}, {"State", activeCell(teamState(t))}}
 	list = facts(list, "Alias", t.Alias)
 	list = append(list, fact{"Models", text(cmp.Or(strings.Join(t.Models, ", "), "all"))},
 		fact{"Limits", orDash(limitText(t.Limits()))}, fact{"Made", moment(t.CreatedAt)}, fact{"Changed", moment(t.UpdatedAt)},

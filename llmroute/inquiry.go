@@ -24,3 +24,17 @@ func (h *Handler) Targets() []*llm.Target {
 	slices.SortStableFunc(list, func(a, b *llm.Target) int { return cmp.Compare(a.Model, b.Model) })
 	return list
 }
+
+// Available reports whether the reverse proxy of a target's backend takes calls: its health checks, where it has some, have found
+// no fault, and it is not full.
+func (h *Handler) Available(t *llm.Target) bool {
+	in := func(e *entry) bool {
+		return slices.ContainsFunc(e.model.Backends, func(b *Backend) bool { return b.name == t.Backend && b.sender.Available() })
+	}
+	for _, e := range h.catalog.exact {
+		if e.pattern == t.Model {
+			return in(e)
+		}
+	}
+	return slices.ContainsFunc(h.catalog.wild, func(e *entry) bool { return e.pattern == t.Model && in(e) })
+}

@@ -4,6 +4,7 @@ package upstream
 import (
 	"net/http"
 	"net/url"
+	"slices"
 	"time"
 
 	"go.uber.org/zap"
@@ -42,6 +43,11 @@ func (b *Backend) Provision(ctx caddy.Context, proxy *reverseproxy.Handler) {
 	b.oneWrite = wired(proxy, b.Server.Base)
 	b.ownHost = b.SetsHeader("Host")
 	b.headerShown = proxy.Headers != nil && proxy.Headers.Request != nil || ctx.Logger(proxy).Core().Enabled(zap.DebugLevel)
+}
+
+// Available reports whether the reverse proxy takes calls, by its health checks and its bound of requests.
+func (b *Backend) Available() bool {
+	return b.Instead != nil || slices.ContainsFunc(b.proxy.Upstreams, (*reverseproxy.Upstream).Available)
 }
 
 var identity = []string{"identity"}
