@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# The one test command. It gets what the tests need and says what it installs.
+# The one test command. It gets what the tests need and says what it installs. What the browser tests need is fetched where it can
+# be had; else it says which tests it leaves out. With CI=true it leaves out none, and fails instead.
 #
 #   ./test.sh                       every test, with the race detector
 #   ./test.sh -short                every test, with fewer rounds of those that try every place: two minutes on two cores
@@ -105,6 +106,38 @@ need() {
 	}
 }
 
+# leave_out leaves out the tests that need a program, which are described, and in CI fails.
+leave_out() {
+	say "left out, as $1 cannot be had: $2"
+	[ "${CI:-}" != true ] || exit 1
+	TOLLGATE_LEAVE_OUT=${TOLLGATE_LEAVE_OUT:+$TOLLGATE_LEAVE_OUT,}$1
+	export TOLLGATE_LEAVE_OUT
+}
+
+AXE_VERSION=4.14.1
+
+# want_browser gets Chromium, and axe-core, which checks pages for accessibility.
+want_browser() {
+	if ! command -v "${TOLLGATE_CHROMIUM:-chromium}" >/dev/null &&
+		! { install apt-get chromium dnf chromium apk chromium && command -v chromium >/dev/null; }; then
+		leave_out chromium "the tests of the console in a browser (TOLLGATE_CHROMIUM names one that is elsewhere)"
+		return
+	fi
+	export TOLLGATE_AXE=$cache/axe-core-$AXE_VERSION/axe.min.js
+	[ ! -e "$TOLLGATE_AXE" ] || return 0
+	if command -v npm >/dev/null || install apt-get npm dnf npm apk npm brew node && command -v npm >/dev/null; then
+		say "fetching axe-core $AXE_VERSION with npm ..."
+		local to
+		to=$(mktemp -d)
+		if (cd "$to" && npm pack --silent "axe-core@$AXE_VERSION" >/dev/null && tar -xzf ./*.tgz package/axe.min.js); then
+			mkdir -p "$(dirname "$TOLLGATE_AXE")"
+			mv "$to/package/axe.min.js" "$TOLLGATE_AXE"
+		fi
+		rm -rf "$to"
+	fi
+	[ -e "$TOLLGATE_AXE" ] || leave_out axe-core "the checks of the console's pages for accessibility"
+}
+
 need_programs() {
 	PATH=$cache/unpacked:$PATH
 	[ -n "${TOLLGATE_REDIS_SERVER:-}" ] || need redis-server apt-get redis-server dnf redis apk redis brew redis
@@ -156,6 +189,7 @@ fuzz)
 	only_flags=yes
 	for argument; do [[ $argument == -* ]] || only_flags=; done
 	[ -z "$only_flags" ] || set -- ./... "$@"
+	case " $* " in *...* | *console*) want_browser ;; esac
 	exec go test $race -shuffle=on -timeout 15m "$@"
 	;;
 esac
