@@ -27,6 +27,32 @@ func TestSurfaceIsBilled(t *testing.T) {
 			path: "/api/embed", backend: "ollama %s/v1", body: `{"model":"m","input":["x"]}`, kind: "application/json",
 			answer: `{"model":"m","embeddings":[[0.1,0.2]],"total_duration":1,"prompt_eval_count":8}`, cost: "0.000024",
 		},
+		"Ollama's older embeddings, without usage: estimated": {
+			path: "/api/embeddings", backend: "ollama %s/v1", body: `{"model":"m","prompt":"` + strings.Repeat("word ", 80) + `"}`, kind: "application/json",
+			answer: `{"embedding":[0.1,0.2]}`, cost: "0.0003",
+		},
+		"Cohere's first chat": {
+			path: "/v1/chat", backend: "cohere %s", body: `{"model":"m","message":"x"}`, kind: "application/json",
+			answer: `{"text":"x","generation_id":"g","finish_reason":"COMPLETE","meta":{"billed_units":{"input_tokens":10,"output_tokens":4}}}`, cost: "0.00009",
+		},
+		"Cohere's first chat, streamed": {
+			path: "/v1/chat", backend: "cohere %s", body: `{"model":"m","message":"x","stream":true}`, kind: "application/stream+json",
+			answer: `{"is_finished":false,"event_type":"text-generation","text":"x"}` + "\n" +
+				`{"is_finished":true,"event_type":"stream-end","response":{"text":"x","meta":{"billed_units":{"input_tokens":10,"output_tokens":4}}}}` + "\n",
+			cost: "0.00009",
+		},
+		"Voyage's rerank": {
+			path: "/v1/rerank", backend: "openai %s/v1", body: `{"model":"m","query":"x","documents":["a","b"],"top_k":1}`, kind: "application/json",
+			answer: `{"object":"list","data":[{"relevance_score":0.4,"index":0}],"model":"m","usage":{"total_tokens":26}}`, cost: "0.000078",
+		},
+		"Voyage's embeddings of a text and an image": {
+			path: "/v1/multimodalembeddings", backend: "openai %s/v1", body: `{"model":"m","inputs":[{"content":[{"type":"text","text":"x"},{"type":"image_url","image_url":"https://x.example/a.png"}]}]}`, kind: "application/json",
+			answer: `{"object":"list","data":[{"object":"embedding","embedding":[0.1],"index":0}],"model":"m","usage":{"text_tokens":5,"image_pixels":2000000,"total_tokens":3576}}`, cost: "0.010728",
+		},
+		"Jina's embeddings of a text and an image": {
+			path: "/v1/embeddings", backend: "openai %s/v1", body: `{"model":"m","input":[{"text":"x"},{"image":"https://x.example/a.png"}]}`, kind: "application/json",
+			answer: `{"model":"m","object":"list","usage":{"total_tokens":400,"prompt_tokens":400},"data":[{"object":"embedding","index":0,"embedding":[0.1]}]}`, cost: "0.0012",
+		},
 		"Claude on a GPU of one's own": {
 			path: "/v1/messages", backend: "vllm %s/v1", body: `{"model":"m","max_tokens":9,"messages":[{"role":"user","content":"x"}]}`, kind: "application/json",
 			answer: `{"id":"msg_1","type":"message","role":"assistant","model":"m","content":[{"type":"text","text":"x"}],"stop_reason":"end_turn","usage":{"input_tokens":10,"output_tokens":4}}`,

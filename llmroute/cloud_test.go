@@ -42,7 +42,7 @@ func TestBaseURLs(t *testing.T) {
 		"vertex https://h/v1/projects/a/locations/b":                              "https://h/v1/projects/a/locations/b/endpoints/openapi/chat/completions",
 		"vertex https://h/proxy/v1/projects/a/locations/b {\nlocation c\n}":       "https://h/proxy/v1/projects/a/locations/c/endpoints/openapi/chat/completions",
 		"gemini {\napi_key x\n}":                                                  "https://generativelanguage.googleapis.com/v1beta/models/m:chat/completions",
-		"cohere https://api.cohere.com {\napi_key x\n}":                           "https://api.cohere.com/chat/completions",
+		"cohere https://api.cohere.com {\napi_key x\n}":                           "https://api.cohere.com/v1/chat/completions",
 		"anthropic https://r.services.ai.azure.com/anthropic {\napi_key x\n}":     "https://r.services.ai.azure.com/anthropic/v1/chat/completions",
 		"openai https://bedrock-runtime.us-west-2.amazonaws.com/openai/v1 {\n\n}": "https://bedrock-runtime.us-west-2.amazonaws.com/openai/v1/chat/completions",
 	} {

@@ -33,14 +33,23 @@ func (o *offer) known() *modelinfo.Model {
 // serveLocal answers what the gateway itself knows: which models there are.
 func (h *Handler) serveLocal(w http.ResponseWriter, r *http.Request, call *llm.Call, ep *endpoint.Endpoint, one string) *llm.Error {
 	api := ep.For(r.Header)
-	if ep.Name == "model/info" {
+	switch ep.Name {
+	case "model/info":
 		h.answer(w, h.modelInfo(call, r.URL.Query().Get("litellm_model_id")))
+		return nil
+	case "api/version":
+		h.answer(w, members{"version": ollamaVersion})
 		return nil
 	}
 	offers := h.offers(call.Identity, api, one)
 	switch {
 	case one == "":
-		h.answer(w, modelList(api, h.modelEntries(call, api, offers), r.URL.Query().Get("endpoint")))
+		query := r.URL.Query()
+		entries, next, refused := page(api, listed(api, h.modelEntries(call, api, offers), query.Get("endpoint")), query)
+		if refused != nil {
+			return refused
+		}
+		h.answer(w, modelList(api, entries, next))
 	case len(offers) == 0:
 		return noModel(one)
 	default:

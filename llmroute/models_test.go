@@ -1,7 +1,9 @@
 package llmroute
 
 import (
+	"cmp"
 	"net/http"
+	"net/url"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -107,6 +109,61 @@ func TestListOfModels(t *testing.T) {
 		require.Equal(t, want, status, path)
 		require.Equal(t, want == 200, one.Get("id").Exists(), path)
 	}
+}
+
+// TestPagesOfModels reads lists in pages, as the official SDKs of Anthropic, Google and Cohere follow them.
+func TestPagesOfModels(t *testing.T) {
+	g := start(t, `llmroute {
+		model a b c d e {
+			backend anthropic http://localhost:1
+			backend gemini http://localhost:1
+			backend cohere http://localhost:1
+		}
+	}`)
+	g.prepare = func(c *llm.Call) { c.Keyed = true }
+	for _, tt := range []struct {
+		path, header    string
+		names           string
+		more, parameter string // where the answer names the next page, and the parameter that takes it there
+		pages           []string
+	}{
+		{"/v1/models?limit=2", "Anthropic-Version", "data.#.id", "last_id", "after_id", []string{`["a","b"]`, `["c","d"]`, `["e"]`}},
+		{"/v1/models?limit=5", "Anthropic-Version", "data.#.id", "last_id", "after_id", []string{`["a","b","c","d","e"]`}},
+		{"/v1/models?limit=2&before_id=e", "Anthropic-Version", "data.#.id", "first_id", "before_id", []string{`["c","d"]`, `["a","b"]`}},
+		{"/v1/models?limit=2&after_id=bb", "Anthropic-Version", "data.#.id", "last_id", "after_id", []string{`["c","d"]`, `["e"]`}},
+		{"/v1/models", "Anthropic-Version", "data.#.id", "last_id", "after_id", []string{`["a","b","c","d","e"]`}},
+		{"/v1beta/models?pageSize=3", "", "models.#.baseModelId", "nextPageToken", "pageToken", []string{`["a","b","c"]`, `["d","e"]`}},
+		{"/v1beta/models", "", "models.#.baseModelId", "nextPageToken", "pageToken", []string{`["a","b","c","d","e"]`}},
+		{"/cohere/v1/models?page_size=4&endpoint=chat", "", "models.#.name", "next_page_token", "page_token", []string{`["a","b","c","d"]`, `["e"]`}},
+	} {
+		u, err := url.Parse(tt.path)
+		require.NoError(t, err)
+		query := u.Query()
+		for i, want := range tt.pages {
+			u.RawQuery = query.Encode()
+			resp, text := g.do(t, http.MethodGet, u.String(), "", cmp.Or(tt.header, "Accept"), "2023-06-01")
+			require.Equal(t, 200, resp.StatusCode, text)
+			answer := gjson.Parse(text)
+			require.Equal(t, want, answer.Get(tt.names).Raw, u)
+			last := i == len(tt.pages)-1
+			if has := answer.Get("has_more"); has.Exists() {
+				require.Equal(t, !last, has.Bool(), u)
+			} else {
+				require.Equal(t, last, answer.Get(tt.more).String() == "", u)
+			}
+			query.Set(tt.parameter, answer.Get(tt.more).String())
+		}
+	}
+	for path, param := range map[string]string{
+		"/v1/models?limit=0": "limit", "/v1/models?limit=1001": "limit", "/v1/models?limit=two": "limit", "/v1/models?after_id=a&before_id=b": "after_id",
+		"/v1beta/models?pageSize=-1": "pageSize", "/v1beta/models?pageToken=%21": "pageToken",
+	} {
+		resp, text := g.do(t, http.MethodGet, path, "", "Anthropic-Version", "2023-06-01")
+		require.Equal(t, 400, resp.StatusCode, path)
+		require.Contains(t, text, param)
+	}
+	_, text := g.do(t, http.MethodGet, "/v1/models?limit=2&after_id=e", "", "Anthropic-Version", "2023-06-01")
+	require.JSONEq(t, `{"data":[],"has_more":false,"first_id":null,"last_id":null}`, text)
 }
 
 const known = `llmroute {

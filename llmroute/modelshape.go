@@ -14,8 +14,8 @@ import (
 
 // Clients expect a time at which each model was made; the gateway knows none, and gives LiteLLM's.
 const (
-	listed   = 1677610602
-	listedAt = "2023-02-28T18:56:42Z"
+	madeAt     = 1677610602
+	madeAtText = "2023-02-28T18:56:42Z"
 )
 
 type members = map[string]any
@@ -29,22 +29,40 @@ func set(m members, value int64, names ...string) {
 	}
 }
 
-// modelList puts the entries of models into the list of an API. wanted is the endpoint that one of Cohere's clients asks for.
-func modelList(api llm.API, entries []members, wanted string) members {
+// listed leaves out of Cohere's list what the endpoint that its client asks for cannot serve.
+func listed(api llm.API, entries []members, wanted string) []members {
+	if api != llm.Cohere || wanted == "" {
+		return entries
+	}
+	return slices.DeleteFunc(entries, func(m members) bool {
+		endpoints, _ := m["endpoints"].([]string)
+		return !slices.Contains(endpoints, wanted)
+	})
+}
+
+// modelList puts the entries of a page into the list of an API. next is the token of the page that follows, empty for none.
+func modelList(api llm.API, entries []members, next string) members {
 	switch api {
 	case llm.Anthropic:
-		list := members{"data": entries, "has_more": false, "first_id": nil, "last_id": nil}
+		list := members{"data": entries, "has_more": next != "", "first_id": nil, "last_id": nil}
 		if n := len(entries); n > 0 {
 			list["first_id"], list["last_id"] = entries[0]["id"], entries[n-1]["id"]
 		}
 		return list
-	case llm.Gemini, llm.Ollama:
+	case llm.Gemini:
+		list := members{"models": entries}
+		if next != "" {
+			list["nextPageToken"] = next
+		}
+		return list
+	case llm.Ollama:
 		return members{"models": entries}
 	case llm.Cohere:
-		return members{"next_page_token": nil, "models": slices.DeleteFunc(entries, func(m members) bool {
-			endpoints, _ := m["endpoints"].([]string)
-			return wanted != "" && !slices.Contains(endpoints, wanted)
-		})}
+		list := members{"models": entries, "next_page_token": nil}
+		if next != "" {
+			list["next_page_token"] = next
+		}
+		return list
 	default:
 		return members{"object": "list", "data": entries}
 	}
@@ -80,7 +98,7 @@ func (h *Handler) modelEntries(call *llm.Call, api llm.API, offers []offer) []me
 func openAIModel(name string, m *modelinfo.Model, prices map[string]string) members {
 	can := make(members)
 	entry := members{
-		"id": name, "object": "model", "created": listed, "owned_by": "tollgate", "type": "base", "capabilities": can,
+		"id": name, "object": "model", "created": madeAt, "owned_by": "tollgate", "type": "base", "capabilities": can,
 	}
 	set(entry, m.ContextWindow, "context_window", "context_length", "max_context_length")
 	set(entry, m.MaxOutput, "max_completion_tokens", "max_output_tokens")
@@ -112,7 +130,7 @@ func openAIModel(name string, m *modelinfo.Model, prices map[string]string) memb
 }
 
 func anthropicModel(name string, m *modelinfo.Model) members {
-	entry := members{"id": name, "type": "model", "display_name": name, "created_at": listedAt}
+	entry := members{"id": name, "type": "model", "display_name": name, "created_at": madeAtText}
 	set(entry, m.ContextWindow, "max_input_tokens")
 	set(entry, m.MaxOutput, "max_tokens")
 	return entry
@@ -152,10 +170,13 @@ func cohereModel(name string, m *modelinfo.Model) members {
 	return entry
 }
 
+// ollamaVersion is the version of Ollama whose API the gateway has. Clients refuse servers that are older than what they need.
+const ollamaVersion = "0.12.6"
+
 // ollamaModel has the members that Ollama's clients show; what they say of the file is not known.
 func ollamaModel(name string) members {
 	return members{
-		"name": name, "model": name, "modified_at": listedAt, "size": 0, "digest": "",
+		"name": name, "model": name, "modified_at": madeAtText, "size": 0, "digest": "",
 		"details": members{"format": "", "family": "", "families": nil, "parameter_size": "", "quantization_level": ""},
 	}
 }

@@ -58,9 +58,9 @@ type Body struct {
 	// AnswerFormat is `response_format` where that is a string, as transcriptions have it; of a form, as far as it was read.
 	AnswerFormat string
 
-	settings  Span // the value of Gemini's or Bedrock's object that may bound the output
-	unbounded Span // the value of a bound of the output that bounds nothing: null, or negative
-	noOutput  bool // a bound of the output is 0, as where only the prompt is read
+	settings  [3]Span // the values of Gemini's, Bedrock's and Ollama's objects that may bound the output
+	unbounded Span    // the value of a bound of the output that bounds nothing: null, or negative
+	noOutput  bool    // a bound of the output is 0, as where only the prompt is read
 
 	form string // the boundary of a form, whose values are not quoted; empty for JSON
 	rest *Rest  // what follows Data; nil when that is all

@@ -21,6 +21,11 @@ func TestOutputCap(t *testing.T) {
 		{`{"inferenceConfig":{}}`, "maxTokens", "inferenceConfig", `{"inferenceConfig":{"maxTokens":9}}`},
 		{`{"inferenceConfig":{"topP":1}}`, "maxTokens", "inferenceConfig", `{"inferenceConfig":{"maxTokens":9,"topP":1}}`},
 		{`{"inferenceConfig":null}`, "maxTokens", "inferenceConfig", `{"inferenceConfig":{"maxTokens":9}}`},
+		{`{"options":{"seed":1}}`, "num_predict", "options", `{"options":{"num_predict":9,"seed":1}}`},
+		{`{"options":{"num_predict":-1}}`, "num_predict", "options", `{"options":{"num_predict":9}}`},
+		{`{"options":{"num_predict":3}}`, "num_predict", "options", `{"options":{"num_predict":3}}`},
+		{`{"options":{},"generationConfig":{}}`, "num_predict", "options", `{"options":{"num_predict":9},"generationConfig":{}}`},
+		{`{"model":"m"}`, "num_predict", "options", `{"options":{"num_predict":9},"model":"m"}`},
 		{`{"generationConfig":{"maxOutputTokens":null}}`, "maxOutputTokens", "generationConfig", `{"generationConfig":{"maxOutputTokens":9}}`},
 		{`{"generationConfig":{"maxOutputTokens":3}}`, "maxOutputTokens", "generationConfig", `{"generationConfig":{"maxOutputTokens":3}}`},
 	} {

@@ -100,21 +100,22 @@ func (b *Body) Changed(c Change) *Payload {
 	}
 	if c.OutputCap > 0 && b.MaxOutput <= 0 && !b.noOutput && b.form == "" {
 		member := quote(c.CapMember) + ":" + strconv.FormatInt(c.OutputCap, 10)
+		settings := b.settings[settingsOf(c.CapWithin)]
 		switch {
 		case b.unbounded.Present():
 			edits = append(edits, edit{b.unbounded, strconv.FormatInt(c.OutputCap, 10)})
 		case c.CapWithin == "":
 			add(member)
-		case !b.settings.Present():
+		case !settings.Present():
 			add(quote(c.CapWithin) + ":{" + member + "}")
-		case b.Data[b.settings.Start] == '{':
-			at := b.settings.Start + 1
+		case b.Data[settings.Start] == '{':
+			at := settings.Start + 1
 			if b.Data[firstNonSpace(b.Data, at)] != '}' {
 				member += ","
 			}
 			edits = append(edits, edit{Span{at, at}, member})
 		default: // null
-			edits = append(edits, edit{b.settings, "{" + member + "}"})
+			edits = append(edits, edit{settings, "{" + member + "}"})
 		}
 	}
 	if first != "" {

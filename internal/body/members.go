@@ -15,7 +15,7 @@ import (
 var guarded = []string{
 	"model", "stream", "stream_options", "user", "n", "max_tokens", "max_completion_tokens", "max_output_tokens",
 	"litellm_metadata", "metadata", "safety_identifier", "service_tier", "background", "deferred", "speed",
-	"generationConfig", "generation_config", "inferenceConfig", "anthropic_version",
+	"generationConfig", "generation_config", "inferenceConfig", "anthropic_version", "options",
 }
 
 // guard returns the guarded member of that name, and "" for any other.
@@ -129,9 +129,9 @@ func (p *parser) top(raw []byte, nameAt, depth int) error {
 		err = p.inner(depth, "user_id", &b.MetadataUser)
 	case "n":
 		b.N, err = p.whole(name)
-	case "generationConfig", "generation_config", "inferenceConfig":
+	case "generationConfig", "generation_config", "inferenceConfig", "options":
 		err = p.settings(depth)
-		b.settings = Span{at, p.at}
+		b.settings[settingsOf(name)] = Span{at, p.at}
 	case "anthropic_version":
 		b.Versioned = true
 		err = p.value(depth)
@@ -172,7 +172,18 @@ func (p *parser) streamOption(raw []byte, nameAt, depth int) error {
 	return err
 }
 
-// settings takes an object in which Gemini or Bedrock has what a call may cost at most. Google's APIs know each name in
+// settingsOf returns the place in Body.settings of an object that may bound the output.
+func settingsOf(name string) int {
+	switch name {
+	case "inferenceConfig":
+		return 1
+	case "options":
+		return 2
+	}
+	return 0 // Google's, in both forms
+}
+
+// settings takes an object in which Gemini, Bedrock or Ollama has what a call may cost at most. Google's APIs know each name in
 // two forms.
 func (p *parser) settings(depth int) error {
 	if p.peek() != '{' {
@@ -209,9 +220,9 @@ func (p *parser) settings(depth int) error {
 }
 
 // limits are the members of settings that matter; the first limitsOutput bound the output, the others are numbers of answers.
-var limits = [...]string{"maxOutputTokens", "max_output_tokens", "maxTokens", "candidateCount", "candidate_count"}
+var limits = [...]string{"maxOutputTokens", "max_output_tokens", "maxTokens", "num_predict", "candidateCount", "candidate_count"}
 
-const limitsOutput = 3
+const limitsOutput = 4
 
 // inner takes one member of an object, where that is a string. The value may be anything else.
 func (p *parser) inner(depth int, want string, into *string) error {

@@ -48,16 +48,16 @@ func (e *Endpoint) Takes(method string) bool {
 	return method == e.Method || method == http.MethodHead && e.Method == http.MethodGet
 }
 
-// For returns the API whose shape the caller of the endpoint expects. Several APIs list their models at the same path: there
-// the headers of their SDKs tell.
+// For returns the API whose shape the caller of the endpoint expects. Where several APIs have the same path, as their lists of
+// models, the headers of their SDKs decide.
 func (e *Endpoint) For(h http.Header) llm.API {
 	switch {
+	case e.API == llm.OpenAI && (e.Billing == llm.Local || e.Name == "rerank") && strings.HasPrefix(h.Get("X-Fern-Sdk-Name"), "cohere"):
+		return llm.Cohere
 	case e.Billing != llm.Local || e.API != llm.OpenAI:
 		return e.API
 	case h.Get("Anthropic-Version") != "":
 		return llm.Anthropic
-	case strings.HasPrefix(h.Get("X-Fern-Sdk-Name"), "cohere"):
-		return llm.Cohere
 	case h.Get("X-Goog-Api-Client") != "":
 		return llm.Gemini
 	}
@@ -72,6 +72,8 @@ var rows = []*Endpoint{
 	row("/responses/compact", llm.OpenAI, usage.OpenAIResponses, llm.Billable),
 	row("/responses/input_tokens", llm.OpenAI, usage.NotBillable, llm.Free, mocked),
 	row("/embeddings", llm.OpenAI, usage.OpenAIEmbeddings, llm.Billable, mocked),
+	row("/multimodalembeddings", llm.OpenAI, usage.OpenAIEmbeddings, llm.Billable),
+	row("/contextualizedembeddings", llm.OpenAI, usage.OpenAIEmbeddings, llm.Billable),
 	row("/moderations", llm.OpenAI, usage.NotBillable, llm.Free, unnamed("omni-moderation-latest")),
 	row("/images/generations", llm.OpenAI, usage.OpenAIImages, llm.Billable, unnamed("dall-e-2")),
 	row("/images/edits", llm.OpenAI, usage.OpenAIImages, llm.Billable, multipart, unnamed("dall-e-2")),
@@ -108,11 +110,17 @@ var rows = []*Endpoint{
 	row("/v2/chat", llm.Cohere, usage.CohereChat, llm.Billable),
 	row("/v2/embed", llm.Cohere, usage.CohereEmbed, llm.Billable),
 	row("/v2/rerank", llm.Cohere, usage.CohereRerank, llm.Billable),
+	row("/v1/chat", llm.Cohere, usage.CohereChat, llm.Billable),
+	row("/v1/embed", llm.Cohere, usage.CohereEmbed, llm.Billable),
+	row("/v1/rerank", llm.Cohere, usage.CohereRerank, llm.Billable),
 
 	row("/api/chat", llm.Ollama, usage.OllamaNative, llm.Billable),
 	row("/api/generate", llm.Ollama, usage.OllamaNative, llm.Billable),
 	row("/api/embed", llm.Ollama, usage.OllamaNative, llm.Billable),
+	row("/api/embeddings", llm.Ollama, usage.OllamaNative, llm.Billable),
+	row("/api/show", llm.Ollama, usage.NotBillable, llm.Free),
 	row("/api/tags", llm.Ollama, usage.NotBillable, llm.Local, get),
+	row("/api/version", llm.Ollama, usage.NotBillable, llm.Local, get),
 
 	row("/v1/models", llm.Cohere, usage.NotBillable, llm.Local, get),
 	row("/v1/models/{model}", llm.Cohere, usage.NotBillable, llm.Local, get),

@@ -11,10 +11,12 @@ func CapMember(e *Endpoint, t *Target) (member, within string) {
 			return "max_completion_tokens", "" // reasoning models there refuse the older name
 		}
 		return "max_tokens", ""
-	case "completions", "messages", "v2/chat":
+	case "completions", "messages", "v2/chat", "v1/chat":
 		return "max_tokens", ""
 	case "responses":
 		return "max_output_tokens", ""
+	case "api/chat", "api/generate":
+		return "num_predict", "options"
 	}
 	switch {
 	case strings.HasSuffix(e.Name, "generateContent"), strings.HasSuffix(e.Name, "streamGenerateContent"):

@@ -1,11 +1,15 @@
 package usage
 
-// Cohere's v2 chat, embed and rerank, and the rerank of those made after it. Source: cohere-go's Usage and ApiMeta: all
-// counts are floats. What is billed is billed_units, not tokens. A chat stream reports usage in `message-end`.
+// Cohere's chat, embed and rerank of both versions, and the rerank of those made after it. Source: cohere-go's Usage and
+// ApiMeta: all counts are floats. What is billed is billed_units, not tokens. A chat stream reports usage in `message-end`; one of
+// v1, which is JSON objects, one a line, in the `response` of `stream-end`.
 var cohereChat = &format{
 	root:   cohereChatRoot(),
 	counts: cohereCounts,
-	ends:   func(r *Reader) bool { return string(r.kind.bytes()) == "message-end" },
+	ends: func(r *Reader) bool {
+		kind := string(r.kind.bytes())
+		return kind == "message-end" || kind == "stream-end"
+	},
 	part:   coherePart,
 	output: true,
 }
@@ -36,10 +40,24 @@ func cohereChatRoot() *node {
 		"usage":   cohereUsage(),
 		"meta":    cohereUsage(),
 		"message": message,
+		// v1
+		"event_type":      text(toType),
+		"generation_id":   text(toID),
+		"text":            output(asOutput),
+		"tool_calls":      cohereCalls(),
+		"tool_call_delta": cohereCalls(),
+		"response":        object(fields{"meta": cohereUsage()}),
 		"delta": object(fields{
 			"message": message, "usage": cohereUsage(), "error": failure(), "finish_reason": finish(),
 		}),
 	})
+}
+
+// cohereCalls are the calls of tools of v1.
+func cohereCalls() *node {
+	call := object(fields{"name": output(asOutput), "parameters": output(asOutput)})
+	call.elem = call
+	return call
 }
 
 func cohereUsage() *node {

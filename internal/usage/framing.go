@@ -47,7 +47,7 @@ func (r *Reader) sniff(p []byte) int {
 	switch c := p[i]; {
 	case c == '{' && !spoken:
 		r.framing = body
-		if r.o.API == OllamaNative || strings.Contains(kind, "ndjson") || strings.Contains(kind, "jsonl") {
+		if r.o.API == OllamaNative || strings.Contains(kind, "ndjson") || strings.Contains(kind, "jsonl") || kind == "application/stream+json" {
 			r.framing = lines
 		}
 	case c == '[' && !spoken:

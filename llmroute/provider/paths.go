@@ -26,6 +26,17 @@ func ollamaPath(s *Server, c *Call) (path, query string) {
 	return base + "/" + c.Endpoint.Name, ""
 }
 
+// coherePath has the versions in the endpoints' names. The rerank of the first one is called at the path of OpenAI's endpoints.
+func coherePath(s *Server, c *Call) (path, query string) {
+	if c.Endpoint.API == llm.OpenAI {
+		return s.basePath + "/v1/" + c.Endpoint.Name, ""
+	}
+	return s.basePath + "/" + c.Endpoint.Name, ""
+}
+
+// isRerank reports whether one of Cohere's models ranks documents.
+func isRerank(model string) bool { return strings.Contains(model, "rerank") }
+
 // geminiPath names the model in the path, as Gemini's API has it.
 func geminiPath(s *Server, c *Call) (path, query string) {
 	return s.basePath + "/v1beta/models/" + Escape(c.Upstream) + ":" + c.Endpoint.Name, geminiQuery(c)

@@ -30,9 +30,10 @@ type Preset struct {
 	Options []string
 	// setUp resolves the options of a backend and completes its base URL. Nil without any.
 	setUp func(s *Server, o *Options) error
-	// likeOpenAI reports whether the cloud itself serves a model in OpenAI's API, where that is a further one: chat/completions
-	// alone. Nil for all models and endpoints.
-	likeOpenAI func(model string) bool
+	// likeOpenAI reports whether the provider itself serves a model in OpenAI's API, where that is a further one, and
+	// openAIEndpoint is the one endpoint by which it does. Nil for all models and endpoints.
+	likeOpenAI     func(model string) bool
+	openAIEndpoint string
 	// path returns the escaped path and the query of a call upstream, below the host of the base URL. Nil means the
 	// endpoint's name below the base URL's path.
 	path func(s *Server, c *Call) (path, query string)
@@ -143,14 +144,16 @@ var Presets = map[string]*Preset{
 	"cohere": {
 		Base: "https://api.cohere.com", API: llm.Cohere, KeyHeader: authorization, KeyPrefix: bearer,
 		versions: []string{"/v1", "/v2"}, inside: []string{"/v1/chat/", "/v1/embed/", "/v1/rerank/"},
+		Also: []llm.API{llm.OpenAI}, likeOpenAI: isRerank, openAIEndpoint: "rerank", path: coherePath,
 	},
 	"bedrock": {
 		API: llm.Bedrock, KeyHeader: authorization, KeyPrefix: bearer, Keyless: true, Options: []string{"region"},
-		setUp: setUpBedrock, path: bedrockPath, Drain: true, Also: []llm.API{llm.OpenAI}, likeOpenAI: bedrockOpenAI,
+		setUp: setUpBedrock, path: bedrockPath, Drain: true, Also: []llm.API{llm.OpenAI}, likeOpenAI: bedrockOpenAI, openAIEndpoint: chatCompletions,
 		inside: []string{"/model/"},
 	},
 	"vertex": {
-		API: llm.Gemini, Also: []llm.API{llm.Anthropic, llm.OpenAI}, likeOpenAI: vertexOpenAI, Keyless: true, Options: []string{"project", "location"},
+		API: llm.Gemini, Also: []llm.API{llm.Anthropic, llm.OpenAI}, likeOpenAI: vertexOpenAI, openAIEndpoint: chatCompletions,
+		Keyless: true, Options: []string{"project", "location"},
 		setUp: setUpVertex, path: vertexPath, change: vertexChange, Drain: true,
 	},
 	"mock": compatible("http://mock.invalid/v1").with(func(p *Preset) { p.Keyless, p.Mock = true, true }),
@@ -165,7 +168,7 @@ func (p *Preset) Serves(ep *endpoint.Endpoint, model string) bool {
 		return ep.Mocked
 	}
 	if ep.API == llm.OpenAI && p.likeOpenAI != nil {
-		return ep.Name == chatCompletions && p.likeOpenAI(model)
+		return ep.Name == p.openAIEndpoint && p.likeOpenAI(model)
 	}
 	return p.Speaks(ep.API)
 }
