@@ -5,6 +5,8 @@
 #   ./test.sh                       every test, with the race detector
 #   ./test.sh -short                every test, with fewer rounds of those that try every place: two minutes on two cores
 #   ./test.sh PACKAGE... [FLAG...]  the tests of these packages
+#   ./test.sh clients [all]         calls of official SDKs, Claude Code and Codex, which it installs into .cache from PyPI and npm; with
+#                                   "all" it is an error if one cannot be had
 #   ./test.sh soak [TIME]           the test that nothing is lost and nothing billed twice, for TIME (default 10m)
 #   ./test.sh fuzz [TIME]           each fuzz test for TIME (default 30s)
 #   ./test.sh bench [FLAG...]       the load test against plain reverse_proxy; see docs/performance.md
@@ -156,7 +158,55 @@ need_race() {
 	fi
 }
 
+# latest runs a command that installs what a file names into a directory of the cache, unless that was done.
+latest() {
+	local file=$1 to=$2
+	shift 2
+	[ "$(cat "$to/installed" 2>/dev/null)" != "$(cksum <"$file")" ] || return 0
+	rm -rf "$to"
+	mkdir -p "$to"
+	"$@" >&2 && cksum <"$file" >"$to/installed"
+}
+
+python_clients() {
+	python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' &&
+		python3 -m venv "$cache/clients/python" &&
+		"$cache/clients/python/bin/pip" install --quiet --disable-pip-version-check --no-deps --requirement e2e/clients/requirements.txt
+}
+
+javascript_clients() {
+	node -e 'process.exit(parseInt(process.versions.node) < 20 ? 1 : 0)' &&
+		cp e2e/clients/package.json e2e/clients/package-lock.json "$cache/clients/js" &&
+		(cd -P "$cache/clients/js" && npm ci --loglevel=error --no-audit --no-fund) &&
+		"$cache/clients/js/node_modules/.bin/claude" --version && "$cache/clients/js/node_modules/.bin/codex" --version
+}
+
+# get_clients installs the clients of the tests and sets tests to those of which the clients are there.
+get_clients() {
+	say "installing the SDKs of e2e/clients/requirements.txt with pip and those of e2e/clients/package.json, Claude Code and Codex with npm, into $cache/clients ..."
+	latest e2e/clients/requirements.txt "$cache/clients/python" python_clients &
+	local python=$!
+	tests='TestJavaScriptSDKs|TestClaudeCode|TestCodex'
+	latest e2e/clients/package-lock.json "$cache/clients/js" javascript_clients || {
+		say "Node 20 or newer with npm is needed, and the npm registry: without TestJavaScriptSDKs, TestClaudeCode and TestCodex"
+		tests=
+	}
+	if wait $python; then
+		tests="TestPythonSDKs${tests:+|$tests}"
+	else
+		say "Python 3.11 or newer with venv is needed, and PyPI: without TestPythonSDKs"
+	fi
+	export TOLLGATE_CLIENTS=$cache/clients
+}
+
 case ${1:-} in
+clients)
+	need_programs
+	get_clients
+	[ "${2:-}" != all ] || [ "$tests" = 'TestPythonSDKs|TestJavaScriptSDKs|TestClaudeCode|TestCodex' ] || exit 1
+	[ -n "$tests" ] || exit 0
+	exec go test -tags clients -count=1 -timeout 15m -run "^($tests)\$" ./e2e/clients
+	;;
 bench)
 	shift
 	need_programs
