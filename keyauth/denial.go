@@ -31,10 +31,7 @@ func (h *Handler) denial(d *limit.DeniedError, c *llm.Call) *llm.Error {
 			llm.Detail{Name: "reserved", Value: number(d.Reserved)}, llm.Detail{Name: "needed", Value: number(d.NeededMoney)})
 	} else {
 		e.Status, e.Type, e.RetryAfter, e.Final = http.StatusTooManyRequests, "rate_limit_error", max(time.Second, d.RetryAfter), d.Never
-		what := string(d.Metric)
-		if d.Metric == limit.Parallel {
-			what = "max_parallel_requests"
-		}
+		what := limitType(d.Metric)
 		e.Message = fmt.Sprintf("Rate limit exceeded for %s: %s. Limit type: %s. Current limit: %d, Remaining: %d.", d.Scope.Kind, id, what, d.Max, d.Remaining())
 		if d.Never {
 			e.RetryAfter = 0
@@ -55,6 +52,28 @@ func (h *Handler) denial(d *limit.DeniedError, c *llm.Call) *llm.Error {
 		e.Details = append(e.Details, llm.Detail{Name: "store_away", Value: true})
 	}
 	return e
+}
+
+// noRoom is the answer to a call for which the limits of no backend have room. It does not name the backend.
+func noRoom(d *limit.DeniedError, c *llm.Call) *llm.Error {
+	e := &llm.Error{
+		Status: http.StatusTooManyRequests, Type: "rate_limit_error", RetryAfter: max(time.Second, d.RetryAfter), Err: d, Final: d.Never,
+		Message: fmt.Sprintf("The backends of the model %q have no room for this call. Limit type: %s.", c.Request.Asked, limitType(d.Metric)),
+		Details: []llm.Detail{{Name: "scope", Value: string(d.Scope.Kind)}, {Name: "limit_type", Value: limitType(d.Metric)}},
+	}
+	if d.Never {
+		e.RetryAfter = 0
+		e.Message += " It may use more than a whole limit: waiting does not help."
+	}
+	return e
+}
+
+// limitType names a metric as LiteLLM's messages do.
+func limitType(m limit.Metric) string {
+	if m == limit.Parallel {
+		return "max_parallel_requests"
+	}
+	return string(m)
 }
 
 // title names a kind of scope as LiteLLM's messages do.
@@ -89,6 +108,9 @@ func (r *reservation) announce(c *llm.Call, states []limit.State, now time.Time)
 	least := make(map[limit.Metric]*limit.State, 4)
 	for i := range states {
 		st := &states[i]
+		if own(&st.Limit) {
+			continue
+		}
 		if st.Metric == limit.Cost {
 			if st.Scope.Kind == limit.Key && st.Model == "" && !st.Soft && least[limit.Cost] == nil {
 				least[limit.Cost] = st

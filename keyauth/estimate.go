@@ -28,37 +28,35 @@ const (
 	searches = 10
 )
 
-// estimate puts into a reservation what a call may use at most, whichever of the targets it comes to.
-func estimate(r *limit.Reservation, c *llm.Call, targets []*llm.Target, outputs *limit.Outputs) *llm.Error {
+// estimate returns what a call may use at most at each of the targets.
+func estimate(list []limit.Limit, c *llm.Call, targets []*llm.Target, outputs *limit.Outputs) []claim {
+	claims := make([]claim, len(targets))
+	for i, t := range targets {
+		claims[i].target = t
+	}
 	if c.Endpoint == nil || c.Endpoint.Billing != llm.Billable {
-		return nil
+		return claims
 	}
-	money := false
-	for i := range r.Limits {
-		money = money || r.Limits[i].Metric == limit.Cost && !r.Limits[i].Soft
-	}
+	money := slices.ContainsFunc(list, func(l limit.Limit) bool { return l.Metric == limit.Cost && !l.Soft })
 	q := &c.Request
 	in := (q.TextUnits*(100+inputMargin)/100+999)/1000 + inputBeside
 	in += imageTokens * images(q.Data)
-	for _, t := range targets {
+	for i, t := range targets {
 		out, bounded := outputOf(c, t, outputs)
 		counted := out
 		if !bounded {
-			counted = fitting(r.Limits, in, out)
+			counted = fitting(list, in, out)
 		}
-		r.InputTokens, r.OutputTokens = max(r.InputTokens, in), max(r.OutputTokens, counted)
 		cost, err := costOf(c, t, in, out)
 		if err != nil && money {
-			return &llm.Error{
+			claims[i].refused = &llm.Error{
 				Status: http.StatusBadRequest, Type: "unpriced_model", Param: "model", Err: err,
 				Message: "the model " + strconv.Quote(q.Asked) + " has no price here, so its calls cannot be kept within a budget; ask the operator to give it one",
 			}
 		}
-		if cost.Cmp(r.Cost) > 0 {
-			r.Cost = cost
-		}
+		claims[i].Claim = limit.Claim{Cost: cost, InputTokens: in, OutputTokens: counted}
 	}
-	return nil
+	return claims
 }
 
 // images counts the images that a body holds or names, in the formats of all APIs.

@@ -177,6 +177,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	call.OnAdmit(admit)
 	held := &reservation{h: h, state: state, header: w.Header()}
 	call.OnReserve(held.reserve)
+	call.OnNext(held.next)
 	defer held.end(call)
 	publish(r, identity)
 	return next.ServeHTTP(w, r)

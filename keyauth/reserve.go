@@ -1,6 +1,7 @@
 package keyauth
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net/http"
@@ -24,18 +25,66 @@ type reservation struct {
 	keeper  *limits.Keeper
 	release func() // of the keeper; nil where the call has no limits
 	held    bool
+	asked   string // the configured model that was asked for
 }
 
-// reserve is the call's step of OnReserve: it reserves what the call may use at most of all its limits, or of none.
+// reserve is the call's step of OnReserve: it reserves what the call may use at most of all its limits, or of none. A fallback
+// model or a backend for which there is no room is left out of the call's plan. Where nothing is left, the call is refused for the
+// reason of what was planned first.
 func (r *reservation) reserve(ctx context.Context, c *llm.Call) *llm.Error {
-	var space [4]*llm.Target
-	targets := space[:0]
-	if c.Candidates != nil {
-		targets = c.Candidates(targets)
+	var first *llm.Error
+	for {
+		var space [4]*llm.Target
+		targets := space[:0]
+		if c.Candidates != nil {
+			targets = c.Candidates(targets)
+		}
+		list, refused := r.limitsOf(ctx, c, targets)
+		if refused != nil {
+			return refused
+		}
+		if len(targets) > 0 {
+			list = append(list, targets[0].Limits...) // those of other backends are looked at when the call goes there
+			if r.asked == "" {
+				r.asked = targets[0].Model
+			}
+		}
+		if len(list) == 0 {
+			return nil
+		}
+		if refused := r.acquire(ctx, c); refused != nil {
+			return refused
+		}
+		res := &limit.Reservation{ID: c.ID, Limits: list}
+		claims := estimate(list, c, targets, &r.keeper.Outputs)
+		out := unpriced(claims)
+		if out.why == nil {
+			r.claim(res, c, claims)
+			g, err := r.keeper.Reserve(ctx, res)
+			if err == nil {
+				r.granted(c, list, g)
+				return nil
+			}
+			out = r.refusal(c, claims, err)
+		}
+		if first == nil && len(targets) > 0 && slices.ContainsFunc(out.targets, targets[0].Same) {
+			first = out.why
+		}
+		if !r.without(c, &out, claims) {
+			out.count(limits.Denials)
+			if out.denied != nil && (first == nil || first == out.why) {
+				r.announce(c, []limit.State{out.denied.State}, time.Now())
+			}
+			return cmp.Or(first, out.why)
+		}
+		out.count(limits.LeftOut)
 	}
-	list, refused := r.limitsOf(ctx, c, targets)
-	if len(list) == 0 || refused != nil {
-		return refused
+}
+
+// acquire gets the store of limits, once.
+func (r *reservation) acquire(ctx context.Context, c *llm.Call) (refused *llm.Error) {
+	if r.release != nil {
+		return nil
 	}
 	if c.Quote == nil {
 		return &llm.Error{
@@ -44,22 +93,36 @@ func (r *reservation) reserve(ctx context.Context, c *llm.Call) *llm.Error {
 		}
 	}
 	var err error
-	if r.keeper, r.release, err = r.h.limits.Acquire(ctx); err != nil {
+	if r.keeper, r.release, err = r.h.limits.Acquire(ctx); err == nil {
+		err = r.keeper.Await(ctx)
+	}
+	if err != nil {
 		return limitsAway(err)
 	}
-	if err := r.keeper.Await(ctx); err != nil {
-		return limitsAway(err)
+	return nil
+}
+
+// next is the call's step of OnNext: it reserves what the limits of a further backend need.
+func (r *reservation) next(ctx context.Context, c *llm.Call, t *llm.Target) *llm.Error {
+	if len(t.Limits) == 0 {
+		return nil
 	}
-	res := &limit.Reservation{ID: c.ID, Limits: list}
-	if refused := estimate(res, c, targets, &r.keeper.Outputs); refused != nil {
+	if refused := r.acquire(ctx, c); refused != nil {
 		return refused
 	}
+	claims := estimate(t.Limits, c, []*llm.Target{t}, &r.keeper.Outputs)
+	if claims[0].refused != nil {
+		return claims[0].refused
+	}
+	res := &limit.Reservation{ID: c.ID, Limits: t.Limits}
+	r.claim(res, c, claims)
 	g, err := r.keeper.Reserve(ctx, res)
 	if err != nil {
-		return r.refusal(c, err)
+		out := r.refusal(c, claims, err)
+		out.count(limits.LeftOut)
+		return out.why
 	}
-	r.held = true
-	r.granted(c, list, g)
+	r.granted(c, t.Limits, g)
 	return nil
 }
 
@@ -91,17 +154,30 @@ func (r *reservation) limitsOf(ctx context.Context, c *llm.Call, targets []*llm.
 
 // granted notes an admission on the call.
 func (r *reservation) granted(c *llm.Call, list []limit.Limit, g *limit.Grant) {
-	a := &llm.Admission{At: g.At, Counters: make([]llm.Counter, 0, len(g.Counters))}
-	for i := range list {
-		if name := list[i].Counter(g.At); !slices.ContainsFunc(a.Counters, func(c llm.Counter) bool { return c.Name == name }) {
-			a.Counters = append(a.Counters, llm.Counter{Name: name, Model: list[i].Model})
-		}
+	again := r.held
+	r.held = true
+	if c.Admission == nil {
+		c.Admission = &llm.Admission{At: g.At, Counters: make([]llm.Counter, 0, len(g.Counters))}
 	}
-	c.Admission = a
+	a := c.Admission
+	for i := range list {
+		name := list[i].Counter(g.At)
+		if slices.ContainsFunc(a.Counters, func(c llm.Counter) bool { return c.Name == name }) {
+			continue
+		}
+		counter := llm.Counter{Name: name, Model: list[i].Model}
+		if own(&list[i]) {
+			counter.Own = &list[i]
+		}
+		a.Counters = append(a.Counters, counter)
+	}
 	if g.Local {
 		limits.Local.Inc()
 	}
 	r.h.passed(c, g)
+	if again {
+		return
+	}
 	r.announce(c, g.States, g.At)
 	c.OnSettle(func(s *llm.Settlement) {
 		if s.Counts != nil && s.Counts.OutputTokens() > 0 {
@@ -126,21 +202,27 @@ func (r *reservation) end(c *llm.Call) {
 	}
 }
 
-// refusal is the answer to a call that was not admitted.
-func (r *reservation) refusal(c *llm.Call, err error) *llm.Error {
+// refusal says why a call was not admitted.
+func (r *reservation) refusal(c *llm.Call, claims []claim, err error) outcome {
 	if denied, ok := errors.AsType[*limit.DeniedError](err); ok {
-		limits.Denials.WithLabelValues(string(denied.Scope.Kind), string(denied.Metric)).Inc()
-		r.announce(c, []limit.State{denied.State}, time.Now())
-		return r.h.denial(denied, c)
+		out := outcome{targets: full(denied, c, claims), denied: denied}
+		if own(&denied.Limit) {
+			out.why = noRoom(denied, c)
+			return out
+		}
+		out.why = r.h.denial(denied, c)
+		return out
 	}
-	if errors.Is(err, limit.ErrAway) {
-		return limitsAway(err)
-	}
-	if errors.Is(err, context.Canceled) {
-		return llm.ClientGone()
+	switch {
+	case errors.Is(err, limit.ErrAway):
+		return outcome{why: limitsAway(err)}
+	case errors.Is(err, context.Canceled):
+		return outcome{why: llm.ClientGone()}
 	}
 	r.h.logger.Error("a call could not be judged by its limits", zap.Error(err))
-	return &llm.Error{Status: http.StatusInternalServerError, Type: "internal_server_error", Message: "the limits of this call cannot be checked", Err: err}
+	return outcome{why: &llm.Error{
+		Status: http.StatusInternalServerError, Type: "internal_server_error", Message: "the limits of this call cannot be checked", Err: err,
+	}}
 }
 
 // limitsAway is the answer while limits cannot be checked.

@@ -16,6 +16,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
 	"github.com/tollgate-llm/tollgate/app/setting"
+	"github.com/tollgate-llm/tollgate/internal/limit"
 	"github.com/tollgate-llm/tollgate/internal/llm"
 	"github.com/tollgate-llm/tollgate/internal/price"
 	"github.com/tollgate-llm/tollgate/llmroute/provider"
@@ -74,6 +75,10 @@ type Backend struct {
 	// GOOGLE_CLOUD_LOCATION, else global.
 	Location string `json:"location,omitempty"`
 
+	// Limits are limits of the calls to this backend. A call for which there is no room goes to the next backend, or is refused.
+	// Default: none.
+	Limits *setting.Limits `json:"limits,omitempty"`
+
 	// Response is the text that a mock backend answers with. Default: Hello from Tollgate.
 	Response string `json:"response,omitempty"`
 
@@ -91,7 +96,8 @@ type Backend struct {
 	order     int
 	prices    map[string]string
 	outputCap int64 // of the model
-	pathless  bool  // its base URL has no path, as those of its provider's servers have
+	limits    []limit.Limit
+	pathless  bool // its base URL has no path, as those of its provider's servers have
 	sender    upstream.Backend
 }
 
@@ -265,7 +271,7 @@ func checkPrice(kind, amount string) error {
 func (b *Backend) target(pattern, name string) *llm.Target {
 	return &llm.Target{
 		Model: pattern, Backend: b.name, Provider: b.Provider, BaseURL: b.server.Base.String(), Region: b.server.Region, Upstream: b.upstreamModel(pattern, name),
-		API: b.server.API, Drain: b.server.Drain, Prices: b.prices, OutputCap: b.outputCap,
+		API: b.server.API, Drain: b.server.Drain, Prices: b.prices, OutputCap: b.outputCap, Limits: b.limits,
 	}
 }
 

@@ -55,6 +55,9 @@ func parseCaddyfile(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 //	            location <name>
 //	            response <text>
 //	            delay <duration>
+//	            limits {
+//	                <limits of the backend>
+//	            }
 //	            <subdirectives of reverse_proxy>
 //	        }
 //	        retries <n>
@@ -62,6 +65,9 @@ func parseCaddyfile(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 //	        fallback <models...>
 //	        context_fallback <models...>
 //	        content_fallback <models...>
+//	    }
+//	    provider_limits <provider> {
+//	        <limits of the provider>
 //	    }
 //	    alias <name> <model>
 //	}
@@ -99,6 +105,8 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			err = h.unmarshalModel(d, names)
 		case "alias":
 			err = h.unmarshalAlias(d, names)
+		case "provider_limits":
+			err = h.unmarshalProviderLimits(d)
 		default:
 			err = d.Errf("unrecognized subdirective: %s", word)
 		}
@@ -106,6 +114,28 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			return err
 		}
 	}
+	return nil
+}
+
+func (h *Handler) unmarshalProviderLimits(d *caddyfile.Dispenser) error {
+	var name string
+	if !d.AllArgs(&name) {
+		return d.ArgErr()
+	}
+	if _, known := provider.Presets[name]; !known {
+		return d.Errf("provider %s is not known: use one of %s", name, provider.Names())
+	}
+	if h.ProviderLimits[name] != nil {
+		return d.Errf("provider_limits %s is given twice", name)
+	}
+	l, err := unmarshalLimits(d)
+	if err != nil {
+		return err
+	}
+	if h.ProviderLimits == nil {
+		h.ProviderLimits = make(map[string]*setting.Limits)
+	}
+	h.ProviderLimits[name] = l
 	return nil
 }
 
@@ -262,6 +292,16 @@ func (b *Backend) unmarshalOwn(d *caddyfile.Dispenser, seen setting.Seen) (bool,
 			}
 		}
 		return true, nil
+	case "limits":
+		if err := seen.Once(d); err != nil {
+			return true, err
+		}
+		if d.NextArg() {
+			return true, d.ArgErr()
+		}
+		var err error
+		b.Limits, err = unmarshalLimits(d)
+		return true, err
 	case "weight":
 		return true, seen.Value(d, &b.Weight, count(1))
 	case "order":

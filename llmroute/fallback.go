@@ -21,7 +21,7 @@ func (d *dispatch) refused(why upstream.Refusal) bool {
 		if d.used[why] {
 			return false
 		}
-		left = billable(withFallbacks(nil, d.entry.model.fallbacks[why], d.endpoint, d.call.Identity), d.call)
+		left = d.serving(billable(withFallbacks(nil, d.entry.model.fallbacks[why], d.endpoint, d.call.Identity), d.call))
 	}
 	others := make([]attempt, 0, len(left))
 	for _, a := range left {

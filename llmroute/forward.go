@@ -28,6 +28,8 @@ type dispatch struct {
 	entry    *entry    // the model that was asked for
 	attempts []attempt // the next one first
 
+	leftOut []*llm.Target // have no room for the call
+
 	on   upstream.Refusal // whose list of the model the attempts are from
 	used [upstream.Refusals]bool
 
@@ -73,6 +75,10 @@ func (h *Handler) forward(w http.ResponseWriter, r *http.Request, d *dispatch) *
 			if !h.wait(r.Context(), a.round, res.RetryAfter) || d.call.ClientGone() {
 				return llm.ClientGone()
 			}
+			if !d.next(r.Context()) {
+				return unanswered(&res, target.Model)
+			}
+			a = &d.attempts[0]
 			target = a.target()
 		}
 		if !h.HideRoute {

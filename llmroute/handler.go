@@ -57,6 +57,10 @@ type Handler struct {
 	// Models are the models that may be called.
 	Models []*Model `json:"models,omitempty"`
 
+	// ProviderLimits are limits of all calls to a provider, by its preset's name. A call for which there is no room there goes to
+	// another backend, or is refused. Default: none.
+	ProviderLimits map[string]*setting.Limits `json:"provider_limits,omitempty"`
+
 	// Aliases are further names of models.
 	Aliases map[string]string `json:"aliases,omitempty"`
 
@@ -162,6 +166,9 @@ func (h *Handler) Provision(ctx caddy.Context) (err error) {
 			return err
 		}
 		h.warnPathless(m)
+	}
+	if err := h.ownLimits(); err != nil {
+		return err
 	}
 	return h.catalog.build(h.Models, h.Aliases)
 }

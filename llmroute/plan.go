@@ -127,7 +127,7 @@ func shuffle(attempts []attempt, backends []*Backend) {
 
 // candidates appends the targets that a call may come to, each once: the planned one first, and those that a refused prompt may
 // lead to last.
-func candidates(to []*llm.Target, attempts []attempt, e *entry, ep *endpoint.Endpoint, call *llm.Call) []*llm.Target {
+func (d *dispatch) candidates(to []*llm.Target) []*llm.Target {
 	add := func(attempts []attempt) {
 		for i := range attempts {
 			if a := &attempts[i]; a.round == 0 {
@@ -137,11 +137,11 @@ func candidates(to []*llm.Target, attempts []attempt, e *entry, ep *endpoint.End
 			}
 		}
 	}
-	to = append(to, call.Target())
-	add(attempts)
-	for why, models := range e.model.fallbacks {
+	to = append(to, d.call.Target())
+	add(d.attempts)
+	for why, models := range d.entry.model.fallbacks {
 		if upstream.Refusal(why) != upstream.NotRefused { // those are among the attempts
-			add(withFallbacks(nil, models, ep, call.Identity))
+			add(d.serving(withFallbacks(nil, models, d.endpoint, d.call.Identity)))
 		}
 	}
 	return to

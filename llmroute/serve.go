@@ -95,7 +95,12 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, call *llm.Call) 
 	}
 	attempts = priced(attempts, call)
 	call.Plan(attempts[0].target())
-	call.Candidates = func(to []*llm.Target) []*llm.Target { return candidates(to, attempts, e, ep, call) }
+	d := &dispatch{call: call, arrival: arriving, endpoint: ep, body: b, entry: e, attempts: attempts}
+	call.Candidates = d.candidates
+	call.LeaveOut = h.leaveOut(w, d)
+	if refused := uncounted(call); refused != nil {
+		return refused
+	}
 	if refused := call.Admit(r.Context()); refused != nil {
 		return refused
 	}
@@ -104,7 +109,7 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, call *llm.Call) 
 			return refused
 		}
 	}
-	return h.forward(w, r, &dispatch{call: call, arrival: arriving, endpoint: ep, body: b, entry: e, attempts: attempts})
+	return h.forward(w, r, d)
 }
 
 // route finds the endpoint of a request and makes sure that it may be called this way. named is the model that the path

@@ -11,6 +11,11 @@ var (
 		Namespace: "caddy", Subsystem: "tollgate", Name: "limit_denials_total",
 		Help: "Calls that a limit did not admit, by the scope of the limit and by what it counts.",
 	}, []string{"scope", "metric"})
+	// LeftOut counts fallback models and backends that a limit took out of a call's plan.
+	LeftOut = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Namespace: "caddy", Subsystem: "tollgate", Name: "limit_left_out_total",
+		Help: "Fallback models and backends that a limit took out of the plan of a call, by the scope of the limit and by what it counts.",
+	}, []string{"scope", "metric"})
 	// SoftPassed counts calls that were admitted beyond a soft budget.
 	SoftPassed = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Namespace: "caddy", Subsystem: "tollgate", Name: "soft_budget_passed_total",
@@ -29,5 +34,5 @@ var (
 
 // Collectors returns the collectors, for the registry of a configuration.
 func Collectors() []prometheus.Collector {
-	return []prometheus.Collector{Denials, SoftPassed, Local, storesAway}
+	return []prometheus.Collector{Denials, LeftOut, SoftPassed, Local, storesAway}
 }

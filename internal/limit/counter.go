@@ -42,17 +42,18 @@ func needs(r *Reservation, now time.Time) ([]need, error) {
 	for i := range r.Limits {
 		l := &r.Limits[i]
 		n := need{metric: l.Metric, limits: []int{i}, hard: -1, soft: -1}
+		claim := r.claim(i)
 		switch l.Metric {
 		case Cost:
-			n.money = r.Cost
+			n.money = claim.Cost
 		case Requests, Parallel:
 			n.count = 1
 		case Tokens:
-			n.count = r.InputTokens + r.OutputTokens
+			n.count = claim.InputTokens + claim.OutputTokens
 		case InputTokens:
-			n.count = r.InputTokens
+			n.count = claim.InputTokens
 		case OutputTokens:
-			n.count = r.OutputTokens
+			n.count = claim.OutputTokens
 		default:
 			return nil, fmt.Errorf("%w: unknown metric %q", ErrLimit, l.Metric)
 		}
@@ -75,6 +76,9 @@ func needs(r *Reservation, now time.Time) ([]need, error) {
 			list = append(list, n)
 		} else {
 			list[at].limits = append(list[at].limits, i)
+			if list[at].count = max(list[at].count, n.count); n.money.Cmp(list[at].money) > 0 {
+				list[at].money = n.money
+			}
 		}
 		lowest := &list[at].hard
 		if l.Soft {

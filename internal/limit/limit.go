@@ -81,8 +81,24 @@ type Reservation struct {
 	Cost         price.Amount
 	InputTokens  int64
 	OutputTokens int64
+	// Claims are what the call may use of each of Limits, in their order, where that is not the same of all; nil: it is.
+	Claims []Claim
 
 	finished []string // calls that are not under way any more, as the store may not know yet
+}
+
+// Claim is what a call may use of one limit.
+type Claim struct {
+	Cost                      price.Amount
+	InputTokens, OutputTokens int64
+}
+
+// claim returns what the call may use of the limit of that index.
+func (r *Reservation) claim(i int) Claim {
+	if r.Claims != nil {
+		return r.Claims[i]
+	}
+	return Claim{r.Cost, r.InputTokens, r.OutputTokens}
 }
 
 // Grant is an admission.
@@ -139,6 +155,23 @@ func (d *DeniedError) Error() string {
 		return fmt.Sprintf("%s: %s of %s USD are spent and %s reserved; the call needs %s", d.Scope, d.Spent, d.Money, d.Reserved, d.NeededMoney)
 	}
 	return fmt.Sprintf("%s: %d of %d %s are used; the call needs %d", d.Scope, d.Used, d.Max, d.Metric, d.Needed)
+}
+
+// Fits reports whether the limit would admit a call that may use that much.
+func (d *DeniedError) Fits(c *Claim) bool {
+	n := int64(1)
+	switch d.Metric {
+	case Cost:
+		return fits(d.Spent, d.Reserved, c.Cost, d.Money)
+	case Tokens:
+		n = c.InputTokens + c.OutputTokens
+	case InputTokens:
+		n = c.InputTokens
+	case OutputTokens:
+		n = c.OutputTokens
+	case Requests, Parallel:
+	}
+	return d.Used < d.Max && d.Used+n <= d.Max
 }
 
 // Charge is what one settled record adds.

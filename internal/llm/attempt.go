@@ -1,6 +1,10 @@
 package llm
 
-import "sync/atomic"
+import (
+	"sync/atomic"
+
+	"github.com/tollgate-llm/tollgate/internal/limit"
+)
 
 // Target is where an attempt goes. It is immutable once it is on a call.
 type Target struct {
@@ -16,6 +20,8 @@ type Target struct {
 	Drain bool
 	// OutputCap is the most tokens that an answer may have where the request does not say; 0: no bound.
 	OutputCap int64
+	// Limits are those of the backend and of its provider.
+	Limits []limit.Limit
 	// Prices are those written in the Caddyfile for this backend: kind or price name to USD per million tokens, as text.
 	Prices map[string]string
 }

@@ -51,6 +51,10 @@ type Call struct {
 	// Candidates appends the targets that the call may come to, the planned one first, each once.
 	Candidates func(to []*Target) []*Target
 
+	// LeaveOut takes a target out of the call's plan, for a reason that concerns this target alone. Where it was the planned one,
+	// the next one is; false when none is left. Set by llmroute before Admit.
+	LeaveOut func(t *Target, why *Error) bool
+
 	// Payer is who pays, as lagobilling resolves it while the call is admitted; empty when nobody does.
 	Payer string
 	// Admission is what keyauth has reserved for the call; nil where no limit applies.
@@ -60,6 +64,7 @@ type Call struct {
 
 	onAdmit   []func(ctx context.Context, c *Call) *Error
 	onReserve []func(ctx context.Context, c *Call) *Error
+	onNext    []func(ctx context.Context, c *Call, t *Target) *Error
 	onSettle  []func(*Settlement)
 
 	planned    atomic.Pointer[Target]
@@ -121,6 +126,21 @@ func (c *Call) Admit(ctx context.Context) *Error {
 			if refused := step(ctx, c); refused != nil {
 				return refused
 			}
+		}
+	}
+	return nil
+}
+
+// OnNext adds a step that decides whether a target has room for the call, before each attempt but the first.
+func (c *Call) OnNext(step func(ctx context.Context, c *Call, t *Target) *Error) {
+	c.onNext = append(c.onNext, step)
+}
+
+// Next runs the steps of OnNext, up to the first refusal.
+func (c *Call) Next(ctx context.Context, t *Target) *Error {
+	for _, step := range c.onNext {
+		if refused := step(ctx, c, t); refused != nil {
+			return refused
 		}
 	}
 	return nil

@@ -1,0 +1,124 @@
+package llmroute
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"slices"
+
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"go.uber.org/zap"
+
+	"github.com/tollgate-llm/tollgate/app/setting"
+	"github.com/tollgate-llm/tollgate/internal/limit"
+	"github.com/tollgate-llm/tollgate/internal/llm"
+)
+
+// ownLimits resolves the limits of each backend: its own, and those of its provider.
+func (h *Handler) ownLimits() error {
+	providers := make(map[string][]limit.Limit, len(h.ProviderLimits))
+	for name, written := range h.ProviderLimits {
+		list, err := scoped(written, limit.Scope{Kind: limit.Provider, ID: name})
+		if err != nil {
+			return fmt.Errorf("provider_limits %s: %w", name, err)
+		}
+		providers[name] = list
+	}
+	used := make(map[string]bool)
+	for _, m := range h.Models {
+		name, err := modelName("model", m.Names[0])
+		if err != nil {
+			return err
+		}
+		for _, b := range m.Backends {
+			used[b.Provider] = true
+			if b.limits, err = scoped(b.Limits, limit.Scope{Kind: limit.Backend, ID: limit.BackendID(name, b.name)}); err != nil {
+				return fmt.Errorf("model %s, backend %s: limits: %w", name, b.name, err)
+			}
+			b.limits = append(b.limits, providers[b.Provider]...)
+		}
+	}
+	for name := range providers {
+		if !used[name] {
+			return fmt.Errorf("provider_limits %s: no model has a backend of that provider", name)
+		}
+	}
+	return nil
+}
+
+func scoped(written *setting.Limits, s limit.Scope) ([]limit.Limit, error) {
+	list, err := written.Resolve(limit.Tokens)
+	for i := range list {
+		list[i].Scope = s
+	}
+	return list, err
+}
+
+// leaveOut returns what takes a target that has no room for the call out of its plan.
+func (h *Handler) leaveOut(w http.ResponseWriter, d *dispatch) func(*llm.Target, *llm.Error) bool {
+	return func(t *llm.Target, why *llm.Error) bool {
+		d.leftOut = append(d.leftOut, t)
+		d.attempts = d.serving(d.attempts)
+		if len(d.attempts) > 0 {
+			d.call.Plan(d.attempts[0].target())
+		}
+		if !h.HideRoute {
+			w.Header().Add("X-Tollgate-Left-Out", t.Model+"/"+t.Backend+": "+why.Type)
+		}
+		if c := h.logger.Check(zap.DebugLevel, "left out of the plan"); c != nil {
+			c.Write(zap.String("model", t.Model), zap.String("backend", t.Backend), zap.String("reason", why.Message))
+		}
+		return len(d.attempts) > 0
+	}
+}
+
+// serving returns the attempts without those that are left out.
+func (d *dispatch) serving(attempts []attempt) []attempt {
+	if len(d.leftOut) == 0 {
+		return attempts
+	}
+	kept := make([]attempt, 0, len(attempts))
+	for i := range attempts {
+		if !slices.ContainsFunc(d.leftOut, attempts[i].target().Same) {
+			kept = append(kept, attempts[i])
+		}
+	}
+	return kept
+}
+
+// uncounted is the refusal of a call to a backend with limits that nothing keeps.
+func uncounted(call *llm.Call) *llm.Error {
+	if call.Keyed || len(call.Target().Limits) == 0 {
+		return nil
+	}
+	return refusal(http.StatusServiceUnavailable, "service_unavailable", "",
+		"a backend of this model has limits, and nothing keeps them: the gateway's configuration needs `keyauth` before `llmroute`")
+}
+
+// unmarshalLimits reads a block of limits.
+func unmarshalLimits(d *caddyfile.Dispenser) (*setting.Limits, error) {
+	l, seen := new(setting.Limits), make(setting.Seen)
+	for nesting := d.Nesting(); d.NextBlock(nesting); {
+		known, err := l.Unmarshal(d, seen)
+		if err != nil {
+			return nil, err
+		}
+		if !known {
+			return nil, d.Errf("unrecognized subdirective of limits: %s", d.Val())
+		}
+	}
+	return l, nil
+}
+
+// next leaves out the attempts that come next and whose backends have no room for the call. It reports whether one is left.
+func (d *dispatch) next(ctx context.Context) bool {
+	for len(d.attempts) > 0 {
+		t := d.attempts[0].target()
+		refused := d.call.Next(ctx, t)
+		if refused == nil {
+			return true
+		}
+		d.call.LeaveOut(t, refused)
+	}
+	return false
+}
