@@ -5,6 +5,7 @@ package tollgate
 
 import (
 	_ "github.com/tollgate-llm/tollgate/app"
+	_ "github.com/tollgate-llm/tollgate/app/demo"
 	_ "github.com/tollgate-llm/tollgate/app/prices"
 	_ "github.com/tollgate-llm/tollgate/app/spend"
 	_ "github.com/tollgate-llm/tollgate/console"

@@ -85,6 +85,9 @@ type Backend struct {
 	// Delay is how long a mock backend takes to begin its answer, from 0s to 1h. Default: 0s.
 	Delay string `json:"delay,omitempty"`
 
+	// Fail is the share of its calls, in percent from 0 to 100, that a mock backend answers with status 503. Default: 0.
+	Fail string `json:"fail,omitempty"`
+
 	// ReverseProxy holds further settings of the reverse_proxy handler that carries the calls, but those that would send a
 	// call elsewhere, repeat it, or hide its answer.
 	ReverseProxy json.RawMessage `json:"reverse_proxy,omitempty" caddy:"namespace=http.handlers inline_key=handler"`
@@ -120,8 +123,8 @@ func (b *Backend) provision(ctx caddy.Context) error {
 		if err := b.provisionMock(); err != nil {
 			return err
 		}
-	} else if b.Response != "" || b.Delay != "" {
-		return errors.New("response and delay belong to mock backends")
+	} else if b.Response != "" || b.Delay != "" || b.Fail != "" {
+		return errors.New("response, delay and fail belong to mock backends")
 	}
 	config, err := upstream.Config(b.ReverseProxy, b.server.Base)
 	if err != nil {
@@ -249,7 +252,10 @@ func (b *Backend) provisionMock() (err error) {
 	if mock.Text, err = setting.Resolve("response", b.Response); err != nil {
 		return err
 	}
-	mock.Delay, err = setting.Duration("delay", b.Delay, 0, 0, maxDelay)
+	if mock.Delay, err = setting.Duration("delay", b.Delay, 0, 0, maxDelay); err != nil {
+		return err
+	}
+	mock.Fail, err = setting.Int("fail", b.Fail, 0, 0, 100)
 	b.sender.Instead = mock
 	return err
 }

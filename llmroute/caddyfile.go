@@ -58,6 +58,7 @@ func parseCaddyfile(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 //	            limits {
 //	                <limits of the backend>
 //	            }
+//	            fail <percent>
 //	            <subdirectives of reverse_proxy>
 //	        }
 //	        retries <n>
@@ -250,7 +251,7 @@ func (b *Backend) unmarshalOwn(d *caddyfile.Dispenser, seen setting.Seen) (bool,
 		return func(s string) error { _, err := setting.Duration(word, s, 0, least, most); return err }
 	}
 	switch word {
-	case "response", "delay":
+	case "response", "delay", "fail":
 		if !provider.Presets[b.Provider].Mock {
 			return true, d.Errf("%s belongs to mock backends", word)
 		}
@@ -280,6 +281,8 @@ func (b *Backend) unmarshalOwn(d *caddyfile.Dispenser, seen setting.Seen) (bool,
 		return true, seen.Value(d, &b.Response, nil)
 	case "delay":
 		return true, seen.Value(d, &b.Delay, lasting(0, maxDelay))
+	case "fail":
+		return true, seen.Value(d, &b.Fail, func(s string) error { _, err := setting.Int(word, s, 0, 0, 100); return err })
 	case "timeout":
 		return true, seen.Value(d, &b.Timeout, lasting(time.Millisecond, maxTimeout))
 	case "retry_on":

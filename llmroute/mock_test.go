@@ -134,3 +134,28 @@ func TestMockDelayEndsWithTheTimeout(t *testing.T) {
 	require.Equal(t, http.StatusGatewayTimeout, resp.StatusCode)
 	require.Equal(t, "api_error", gjson.Get(body, "error.type").String())
 }
+
+// TestMockFails has a backend that always fails: the next one answers, and without one the client gets the error.
+func TestMockFails(t *testing.T) {
+	g := start(t, `llmroute {
+		model m {
+			backend mock {
+				fail 100
+				order 0
+			}
+			backend mock {
+				response well
+			}
+		}
+		model alone {
+			backend mock {
+				fail 100
+			}
+		}
+	}`)
+	resp, body := g.post(t, "/v1/chat/completions", chat)
+	require.Equal(t, http.StatusOK, resp.StatusCode, body)
+	require.Contains(t, body, "well")
+	resp, _ = g.post(t, "/v1/chat/completions", strings.Replace(chat, `"m"`, `"alone"`, 1))
+	require.Equal(t, http.StatusServiceUnavailable, resp.StatusCode)
+}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"encoding/json"
 	"io"
+	"math/rand/v2"
 	"net/http"
 	"strconv"
 	"time"
@@ -22,6 +23,7 @@ const defaultResponse = "Hello from Tollgate"
 type Mock struct {
 	Text  string        // what it answers with; a default where empty
 	Delay time.Duration // until the answer begins
+	Fail  int           // percent of the calls that it answers with an error
 }
 
 // RoundTrip answers in the API of the request's path.
@@ -37,31 +39,38 @@ func (m *Mock) RoundTrip(r *http.Request) (*http.Response, error) {
 	if err := m.wait(r); err != nil {
 		return nil, err
 	}
+	if rand.IntN(100) < m.Fail { //nolint:gosec // which call fails is no secret
+		return mockResponse(r, http.StatusServiceUnavailable, []byte(mockFailure)), nil
+	}
 	ep, _ := endpoint.Lookup(r.URL)
 	text := cmp.Or(m.Text, defaultResponse)
 	a := mockAnswer{
 		id: llm.NewID(), model: b.ModelName, text: text, in: mockTokens(b.Units), out: mockTokens(usage.Units(text)),
 		created: time.Now().Unix(), usage: b.UsageAsked,
 	}
-	resp := &http.Response{
-		StatusCode: http.StatusOK, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Request: r,
-		Header: http.Header{"Content-Type": {"application/json"}},
-	}
 	if events := a.stream(ep.Name); b.Stream && events != nil {
-		resp.Header.Set("Content-Type", "text/event-stream")
-		resp.ContentLength = -1
-		resp.Body = &eventBody{events: events}
-		return resp, nil
+		return &http.Response{
+			StatusCode: http.StatusOK, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Request: r, Body: &eventBody{events: events}, ContentLength: -1,
+			Header: http.Header{"Content-Type": {"text/event-stream"}},
+		}, nil
 	}
 	answer, err := json.Marshal(a.whole(ep.Name))
 	if err != nil {
 		return nil, err
 	}
+	return mockResponse(r, http.StatusOK, answer), nil
+}
+
+// mockFailure is the answer to a call that is to fail.
+const mockFailure = `{"error":{"message":"The mock backend fails this call, as its configuration asks for.","type":"server_error","param":null,"code":"503"}}`
+
+// mockResponse is an answer that comes at once.
+func mockResponse(r *http.Request, status int, answer []byte) *http.Response {
 	p := wholeBody(answer)
-	resp.Header.Set("Content-Length", strconv.Itoa(len(answer)))
-	resp.ContentLength = int64(len(answer))
-	resp.Body = &p
-	return resp, nil
+	return &http.Response{
+		StatusCode: status, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Request: r, Body: &p, ContentLength: int64(len(answer)),
+		Header: http.Header{"Content-Type": {"application/json"}, "Content-Length": {strconv.Itoa(len(answer))}},
+	}
 }
 
 func (m *Mock) wait(r *http.Request) error {
