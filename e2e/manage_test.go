@@ -162,6 +162,35 @@ func TestCustomersAreLimited(t *testing.T) {
 	}
 }
 
+// TestCustomersWithoutABudget: customer_budget limits each customer who has no limits of its own and whose key names no budget for it.
+func TestCustomersWithoutABudget(t *testing.T) {
+	g := gateway.Start(t, "", fmt.Sprintf("keyauth {\n store file %s\n master_key %s\n customer_budget free\n}\nlagobilling {\n spool %s\n}\nllmroute {\n model m {\n backend mock {\n price input 1\n price output 1\n}\n }\n}\n",
+		t.TempDir(), gateway.MasterKey, t.TempDir()))
+	admin := func(path, body string) { t.Helper(); g.Must(200, "POST", path, gateway.MasterKey, body) }
+	key := g.NewKey(`{}`)
+	call := func(customer string) int {
+		a, err := g.Do(http.MethodPost, "/v1/chat/completions", key, `{"model":"m","user":"`+customer+`","messages":[{"role":"user","content":"hi"}]}`)
+		require.NoError(t, err)
+		return a.Status
+	}
+	require.Equal(t, 503, call("anyone"), "the budget has no record: nobody is served beyond it")
+	admin("/budget/new", `{"budget_id":"free","rpm_limit":1}`)
+	require.Equal(t, []int{200, 429, 200, 429}, []int{call("anyone"), call("anyone"), call("another"), call("another")}, "each customer for itself")
+	admin("/customer/new", `{"user_id":"rich","rpm_limit":2}`)
+	require.Equal(t, []int{200, 200, 429}, []int{call("rich"), call("rich"), call("rich")}, "its own limits stand for the budget")
+	admin("/customer/new", `{"user_id":"plain","alias":"no limits"}`)
+	require.Equal(t, []int{200, 429}, []int{call("plain"), call("plain")})
+	admin("/budget/update", `{"budget_id":"free","rpm_limit":3}`)
+	require.Equal(t, 200, call("anyone"), "a change is in force with the next call")
+	admin("/budget/new", `{"budget_id":"of the key","rpm_limit":5}`)
+	key = g.NewKey(`{"end_user_budget_id":"of the key"}`)
+	for range 5 {
+		require.Equal(t, 200, call("of a key"))
+	}
+	require.Equal(t, 429, call("of a key"))
+	g.Must(400, "POST", "/budget/delete", gateway.MasterKey, `{"id":"free"}`)
+}
+
 // TestUsersAndMembersAreLimited: rates of a user hold over all its keys, budgets over those without a team; a member's limits are within the team, and
 // those of the team stand for what a member does not have.
 func TestUsersAndMembersAreLimited(t *testing.T) {

@@ -6,6 +6,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/tollgate-llm/tollgate/app/setting"
+	"github.com/tollgate-llm/tollgate/internal/llm"
 )
 
 func init() {
@@ -37,6 +38,18 @@ func parseCaddyfile(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 //	    master_key <key>
 //	    cache_ttl <duration>
 //	    stale_ttl <duration>
+//	    new_keys {
+//	        default <field> <value...>
+//	        at_most <field> <value>
+//	    }
+//	    new_teams {
+//	        default <field> <value...>
+//	    }
+//	    new_users {
+//	        default <field> <value...>
+//	        internal_user <field> <value...>
+//	    }
+//	    customer_budget <budget_id>
 //	    limits {
 //	        on_store_failure local|deny
 //	        budget_status 422|429|400
@@ -86,6 +99,23 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			if err = seen.Once(d); err == nil {
 				h.Limits, err = unmarshalLimits(d)
 			}
+		case "new_keys":
+			if err = seen.Once(d); err == nil {
+				h.NewKeys = new(NewKeysConfig)
+				err = unmarshalFields(d, map[string]*map[string]string{"default": &h.NewKeys.Defaults, "at_most": &h.NewKeys.AtMost})
+			}
+		case "new_teams":
+			if err = seen.Once(d); err == nil {
+				h.NewTeams = new(NewTeamsConfig)
+				err = unmarshalFields(d, map[string]*map[string]string{"default": &h.NewTeams.Defaults})
+			}
+		case "new_users":
+			if err = seen.Once(d); err == nil {
+				h.NewUsers = new(NewUsersConfig)
+				err = unmarshalFields(d, map[string]*map[string]string{"default": &h.NewUsers.Defaults, "internal_user": &h.NewUsers.InternalUser})
+			}
+		case "customer_budget":
+			err = seen.Value(d, &h.CustomerBudget, llm.CheckName)
 		default:
 			err = d.Errf("unrecognized subdirective: %s", d.Val())
 		}

@@ -51,6 +51,16 @@ type Handler struct {
 	// Limits are the limits of all calls together, and settings of those that the records of keys and teams hold.
 	Limits *LimitsConfig `json:"limits,omitempty"`
 
+	// NewKeys are defaults and upper bounds of the fields of keys, and NewTeams and NewUsers defaults of those of teams and users, for the key
+	// API. Records that are there stay as they are. Default: none.
+	NewKeys  *NewKeysConfig  `json:"new_keys,omitempty"`
+	NewTeams *NewTeamsConfig `json:"new_teams,omitempty"`
+	NewUsers *NewUsersConfig `json:"new_users,omitempty"`
+
+	// CustomerBudget is the budget_id of the budget that limits each customer who has no budget of its own, and whose key names none by
+	// end_user_budget_id. While it has no record, calls that such customers pay for are refused. Default: none.
+	CustomerBudget string `json:"customer_budget,omitempty"`
+
 	// The state of the files that the Caddyfile names in placeholders, as its adapter saw them: with it a changed file is a
 	// changed configuration, which a reload does not skip. It has no other effect.
 	Files map[string]string `json:"files,omitempty"`
@@ -61,6 +71,7 @@ type Handler struct {
 	app    *app.App
 	keys   *app.Ref[*keys.Cache]
 	bounds keys.Bounds
+	policy *keys.Policy
 	master *keys.Digest // nil without a master key
 	limits *app.Ref[*limits.Keeper]
 	spent  int // the status of a call that a budget does not admit
@@ -102,6 +113,9 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		}
 		sum := keys.DigestOf(key)
 		h.master = &sum
+	}
+	if err := h.usePolicy(); err != nil {
+		return err
 	}
 	if err := registerMetrics(ctx.GetMetricsRegistry()); err != nil {
 		return err

@@ -25,5 +25,5 @@ func (h *Handler) Service(ctx context.Context) (s *keys.Service, release func(),
 	if err != nil {
 		return nil, nil, keys.StoreDown(err)
 	}
-	return keys.NewService(cache, h.master), release, nil
+	return keys.NewService(cache, h.master).Under(h.policy), release, nil
 }

@@ -133,7 +133,7 @@ func (r *reservation) limitsOf(ctx context.Context, c *llm.Call, targets []*llm.
 		return nil, keys.StoreDown(err)
 	}
 	defer release()
-	s := keys.Subject{Models: make([]string, 0, 4), Payer: c.Payer, Tokens: r.h.tokens, Now: cache.Now(), Bounds: r.h.bounds}
+	s := keys.Subject{Models: make([]string, 0, 4), Payer: c.Payer, CustomerBudget: r.h.policy.CustomerBudget(), Tokens: r.h.tokens, Now: cache.Now(), Bounds: r.h.bounds}
 	if c.Request.Asked != "" {
 		s.Models = append(s.Models, c.Request.Asked)
 	}

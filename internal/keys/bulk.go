@@ -28,7 +28,7 @@ func (f Fields) items(field string, known ...string) (items []Fields, err error)
 		return nil, Invalid(field, "must be a list of 1 to "+strconv.Itoa(maxBulk)+" objects")
 	}
 	for i, raw := range rows {
-		item := Fields{raw: map[string]json.RawMessage{}, value: map[string]any{}}
+		item := noFields()
 		if json.Unmarshal(raw, &item.raw) != nil || item.raw == nil {
 			return nil, Invalid(field, "must be a list of objects")
 		}

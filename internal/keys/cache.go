@@ -36,6 +36,7 @@ type Cache struct {
 
 	entries      *entries
 	customers    *customers
+	budgets      *customers // of payers who have none: by the budget's id, as if it were a customer
 	circuit      circuit
 	unsubscribed atomic.Bool  // changes made by other instances are not received
 	lastAnswer   atomic.Int64 // when the store last answered, in nanoseconds of Unix time; 0: never
@@ -50,7 +51,7 @@ type Cache struct {
 
 // NewCache takes over the store and begins to watch it.
 func NewCache(store keystore.Store, log *zap.Logger, now func() time.Time) *Cache {
-	c := &Cache{store: store, log: log, now: now, entries: newEntries(), customers: newCustomers()}
+	c := &Cache{store: store, log: log, now: now, entries: newEntries(), customers: newCustomers(), budgets: newCustomers()}
 	c.flights.Store(new(singleflight.Group))
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	storesOpen.Inc()
@@ -224,6 +225,7 @@ func (c *Cache) Changed(kind keystore.Kind, id, version string) {
 		c.customers.forget(id)
 	case keystore.BudgetKind:
 		c.customers.clear()
+		c.budgets.forget(id)
 		c.dropPart(part{kind, id}, version)
 	case keystore.TeamKind, keystore.UserKind, keystore.MemberKind:
 		c.dropPart(part{kind, id}, version)
@@ -241,6 +243,7 @@ func (c *Cache) Missed() {
 	c.unsubscribed.Store(false)
 	c.entries.invalidate()
 	c.customers.invalidate()
+	c.budgets.invalidate()
 	c.flights.Store(new(singleflight.Group))
 	c.answered()
 }

@@ -3,6 +3,7 @@ package keys
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"sync"
 	"time"
 
@@ -92,22 +93,29 @@ func (c *customers) put(id string, k customer, none bool, ticket uint64) {
 }
 
 // customer returns what limits a payer, or *llm.Error for one that is blocked.
-func (c *Cache) customer(ctx context.Context, payer string, now time.Time, b Bounds) ([]*Limits, error) {
-	k, there, fresh, ticket := c.customers.recall(payer, c.now(), b)
-	if !fresh {
-		asked, none, err := c.askCustomer(ctx, payer)
-		switch {
-		case err == nil:
-			k = asked
-			c.customers.put(payer, k, none, ticket)
-		case !there || c.now().Sub(k.at) >= b.Stale:
-			return nil, err
-		}
+func (c *Cache) customer(ctx context.Context, payer string, b Bounds) ([]*Limits, error) {
+	k, err := c.customers.get(ctx, payer, c.now, b, c.askCustomer)
+	if err == nil && k.blocked {
+		err = blockedCustomer(payer)
 	}
-	if k.blocked {
-		return nil, blockedCustomer(payer)
+	return k.limits, err
+}
+
+// get returns what is known of a customer, and asks the store where that is not fresh.
+func (c *customers) get(ctx context.Context, id string, now func() time.Time, b Bounds, ask func(context.Context, string) (customer, bool, error)) (customer, error) {
+	k, there, fresh, ticket := c.recall(id, now(), b)
+	if fresh {
+		return k, nil
 	}
-	return k.limits, nil
+	asked, none, err := ask(ctx, id)
+	switch {
+	case err == nil:
+		c.put(id, asked, none, ticket)
+		return asked, nil
+	case there && now().Sub(k.at) < b.Stale:
+		return k, nil
+	}
+	return customer{}, err
 }
 
 // askCustomer reads a customer's record; none reports that there is not one of any customer.
@@ -147,15 +155,46 @@ func (c *Cache) askCustomer(ctx context.Context, payer string) (k customer, none
 
 // ofCustomer appends the limits of a payer.
 func (c *Cache) ofCustomer(ctx context.Context, list []limit.Limit, st *State, s *Subject) ([]limit.Limit, error) {
-	all, err := c.customer(ctx, s.Payer, s.Now, s.Bounds)
+	all, err := c.customer(ctx, s.Payer, s.Bounds)
 	if err != nil {
 		return nil, err
+	}
+	if len(all) == 0 && st.Customer == nil && s.CustomerBudget != "" {
+		k, err := c.budgets.get(ctx, s.CustomerBudget, c.now, s.Bounds, c.askBudget)
+		if err != nil {
+			return nil, err
+		}
+		all = k.limits
 	}
 	scope := limit.Scope{Kind: limit.Customer, ID: s.Payer}
 	for _, l := range all {
 		list = l.Of(list, scope, s)
 	}
 	return st.Customer.Of(list, scope, s), nil
+}
+
+// askBudget reads the budget of customers who have none, as if it were a customer's.
+func (c *Cache) askBudget(ctx context.Context, id string) (k customer, none bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+	defer cancel()
+	k.at = c.now()
+	r := &parts{ctx: ctx, cache: c, versions: make(map[part]string)}
+	e, err := r.entry(keystore.BudgetKind, id)
+	if err != nil {
+		return k, false, fmt.Errorf("customer_budget: %w", err)
+	}
+	if e == nil {
+		return k, false, &llm.Error{
+			Status: http.StatusServiceUnavailable, Type: "service_unavailable",
+			Message: "the budget of customers who have none of their own has no record: ask the operator to make it by /budget/new",
+		}
+	}
+	l, err := e.Limits()
+	if err != nil {
+		return k, false, err
+	}
+	k.limits = append(k.limits, l)
+	return k, false, nil
 }
 
 func blockedCustomer(payer string) *llm.Error {

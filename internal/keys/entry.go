@@ -83,6 +83,10 @@ func (s *Service) Set(ctx context.Context, sort *Sort, f Fields) (*Entry, error)
 		}
 	}
 	return s.edit(ctx, sort, id, func(e *Entry, now time.Time) ([]keystore.Change, error) {
+		f := f
+		if sort == Users {
+			f = s.promoted(f, e)
+		}
 		if refusal := e.apply(f, sort, now); refusal != nil {
 			return nil, refusal
 		}
@@ -225,6 +229,9 @@ func (s *Service) DeleteBudget(ctx context.Context, f Fields) (*Entry, error) {
 	id := get[string](f, "id")
 	if id == "" {
 		return nil, Invalid("id", "is missing")
+	}
+	if id == s.policy.customerBudget {
+		return nil, Invalid("id", "the budget is that of the configuration's customer_budget")
 	}
 	mark := func(deleting bool) (*Entry, error) {
 		return s.edit(ctx, Budgets, id, func(e *Entry, _ time.Time) ([]keystore.Change, error) {

@@ -53,9 +53,11 @@ func (f Fields) validate(known map[string]check) *llm.Error {
 	return nil
 }
 
+func noFields() Fields { return Fields{raw: map[string]json.RawMessage{}, value: map[string]any{}} }
+
 // ParseFields reads a request's body: a JSON object, or nothing.
 func ParseFields(body []byte) (Fields, *llm.Error) {
-	f := Fields{raw: map[string]json.RawMessage{}, value: map[string]any{}}
+	f := noFields()
 	if len(bytes.TrimSpace(body)) == 0 {
 		return f, nil
 	}

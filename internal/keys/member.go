@@ -270,6 +270,7 @@ func (s *Service) NewUser(ctx context.Context, f Fields) (e *Entry, k *Key, plai
 	if refusal := forKey.validate(keyFields); refusal != nil {
 		return nil, nil, "", refusal
 	}
+	own = s.newUser(own)
 	teams, refusal := teamsOf(own)
 	if refusal != nil {
 		return nil, nil, "", refusal
@@ -286,6 +287,9 @@ func (s *Service) NewUser(ctx context.Context, f Fields) (e *Entry, k *Key, plai
 	} else {
 		forKey.raw["user_id"] = encodeValue(e.ID)
 		forKey.value["user_id"] = e.ID
+		if forKey, refusal = s.newKey(forKey, false); refusal != nil {
+			return nil, nil, "", refusal
+		}
 		if k, plain, refusal = s.newRecord(forKey, now); refusal != nil {
 			return nil, nil, "", refusal
 		}
@@ -323,9 +327,9 @@ type teamOf struct {
 // teamsOf reads the field teams: ids, or {team_id, max_budget_in_team, user_role}.
 func teamsOf(f Fields) (list []teamOf, refusal *llm.Error) {
 	for _, raw := range get[[]json.RawMessage](f, "teams") {
-		t := teamOf{role: "user", fields: Fields{raw: map[string]json.RawMessage{}, value: map[string]any{}}}
+		t := teamOf{role: "user", fields: noFields()}
 		if json.Unmarshal(raw, &t.id) != nil {
-			sub := Fields{raw: map[string]json.RawMessage{}, value: map[string]any{}}
+			sub := noFields()
 			if json.Unmarshal(raw, &sub.raw) != nil {
 				return nil, Invalid("teams", "must be a list of team ids, or of {team_id, max_budget_in_team, user_role}")
 			}

@@ -28,6 +28,9 @@ func (s *Service) Regenerate(ctx context.Context, f Fields) (*Key, string, error
 	if refusal := f.validate(keyFields); refusal != nil {
 		return nil, "", refusal
 	}
+	if refusal := s.within(f); refusal != nil {
+		return nil, "", refusal
+	}
 	id, refusal := ID(get[string](f, "key"))
 	if refusal != nil {
 		return nil, "", refusal

@@ -11,6 +11,8 @@ import (
 type Subject struct {
 	// Models are the names of the models that the call may come to: those asked for and those configured.
 	Models []string
+	// CustomerBudget is the budget of a payer who has none, and whose key names none for it; empty where there is none.
+	CustomerBudget string
 	// Payer is who pays, as it was resolved; empty when nobody does.
 	Payer string
 	// Tokens is what limits of tokens count whose record does not say; empty: all tokens.

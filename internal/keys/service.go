@@ -21,6 +21,7 @@ type Service struct {
 	actor  Actor
 	action string
 	guard  func(before, after *Key) error
+	policy Policy
 }
 
 // Guarded returns the service with a check of each key that it changes, as it was and as it will be; either is nil where there is none.
@@ -57,6 +58,10 @@ const (
 // can tell again.
 func (s *Service) Generate(ctx context.Context, f Fields) (*Key, string, error) {
 	if refusal := f.validate(keyFields); refusal != nil {
+		return nil, "", refusal
+	}
+	f, refusal := s.newKey(f, true)
+	if refusal != nil {
 		return nil, "", refusal
 	}
 	rec, plain, refusal := s.newRecord(f, s.cache.now())
@@ -137,6 +142,9 @@ func (s *Service) Update(ctx context.Context, f Fields) (*Key, error) {
 		if f.Has(n) {
 			return nil, Invalid(n, "is for /key/regenerate")
 		}
+	}
+	if refusal := s.within(f); refusal != nil {
+		return nil, refusal
 	}
 	id, err := s.Named(ctx, f)
 	if err != nil {
@@ -464,37 +472,3 @@ func unlimited(err error) *llm.Error {
 
 // stamp is a time as records hold it.
 func stamp(t time.Time) time.Time { return t.UTC().Truncate(time.Millisecond) }
-
-// minShortToken is how many digits of a hash may name a key.
-const minShortToken = 8
-
-// Find returns the key that is named by itself, its hash, its alias or the first digits of its hash.
-func (s *Service) Find(ctx context.Context, named string) (*Key, error) {
-	if _, refusal := ID(named); refusal == nil {
-		return s.Info(ctx, named)
-	}
-	ctx, cancel := context.WithTimeout(ctx, serviceTimeout)
-	defer cancel()
-	id, err := s.cache.store.ByAlias(ctx, keystore.KeyKind, named)
-	if err == nil {
-		return s.get(ctx, id)
-	}
-	if !errors.Is(err, keystore.ErrNotFound) {
-		return nil, s.Refusal(err)
-	}
-	named = strings.ToLower(named)
-	if len(named) < minShortToken {
-		return nil, noKey()
-	}
-	rows, err := s.cache.store.List(ctx, keystore.KeyKind, named, 2)
-	if err != nil {
-		return nil, s.Refusal(err)
-	}
-	switch {
-	case len(rows) == 0 || !strings.HasPrefix(rows[0].ID, named):
-		return nil, noKey()
-	case len(rows) > 1 && strings.HasPrefix(rows[1].ID, named):
-		return nil, Invalid("key", "several keys begin so: give more digits")
-	}
-	return s.get(ctx, rows[0].ID)
-}

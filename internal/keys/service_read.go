@@ -3,6 +3,7 @@ package keys
 import (
 	"context"
 	"errors"
+	"strings"
 
 	"github.com/tollgate-llm/tollgate/internal/keystore"
 )
@@ -72,3 +73,37 @@ func (s *Service) Skip(_ string, err error) error {
 
 // Strict ends a reading at a record that cannot be read.
 func (s *Service) Strict(_ string, err error) error { return s.Refusal(err) }
+
+// minShortToken is how many digits of a hash may name a key.
+const minShortToken = 8
+
+// Find returns the key that is named by itself, its hash, its alias or the first digits of its hash.
+func (s *Service) Find(ctx context.Context, named string) (*Key, error) {
+	if _, refusal := ID(named); refusal == nil {
+		return s.Info(ctx, named)
+	}
+	ctx, cancel := context.WithTimeout(ctx, serviceTimeout)
+	defer cancel()
+	id, err := s.cache.store.ByAlias(ctx, keystore.KeyKind, named)
+	if err == nil {
+		return s.get(ctx, id)
+	}
+	if !errors.Is(err, keystore.ErrNotFound) {
+		return nil, s.Refusal(err)
+	}
+	named = strings.ToLower(named)
+	if len(named) < minShortToken {
+		return nil, noKey()
+	}
+	rows, err := s.cache.store.List(ctx, keystore.KeyKind, named, 2)
+	if err != nil {
+		return nil, s.Refusal(err)
+	}
+	switch {
+	case len(rows) == 0 || !strings.HasPrefix(rows[0].ID, named):
+		return nil, noKey()
+	case len(rows) > 1 && strings.HasPrefix(rows[1].ID, named):
+		return nil, Invalid("key", "several keys begin so: give more digits")
+	}
+	return s.get(ctx, rows[0].ID)
+}

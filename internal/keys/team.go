@@ -16,6 +16,7 @@ func (s *Service) NewTeam(ctx context.Context, f Fields) (*Team, error) {
 	if refusal := f.validate(teamFields); refusal != nil {
 		return nil, refusal
 	}
+	f = f.fill(s.policy.teams, teamFields)
 	id := get[string](f, "team_id")
 	if id == "" {
 		id = llm.NewID()
@@ -218,8 +219,12 @@ func (s *Service) memberOf(ctx context.Context, id string, create bool) ([]keyst
 	data, err := s.cache.store.Get(ctx, keystore.TeamKind, id)
 	switch {
 	case errors.Is(err, keystore.ErrNotFound) && create:
-		now := stamp(s.cache.now())
-		rec := &Team{ID: id, CreatedAt: now, UpdatedAt: now, Implied: true}
+		now := s.cache.now()
+		rec := &Team{ID: id, CreatedAt: stamp(now)}
+		if refusal := rec.apply(noFields().fill(s.policy.teams, teamFields), now); refusal != nil {
+			return nil, refusal
+		}
+		rec.Implied = true
 		return []keystore.Change{{Kind: keystore.TeamKind, ID: id, New: Encode(rec)}}, nil
 	case errors.Is(err, keystore.ErrNotFound):
 		return nil, Invalid("team_id", "no such team: make it by /team/new")
