@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"testing"
 
+	"github.com/andybalholm/brotli"
 	"github.com/stretchr/testify/require"
 
 	"github.com/tollgate-llm/tollgate/internal/testkit/gateway"
@@ -89,11 +90,11 @@ func TestNothingAnsweredNothingBilled(t *testing.T) {
 // or they do not reach the client.
 func TestCompressedAnswerIsMetered(t *testing.T) {
 	const answer = `{"choices":[{"message":{"content":"ok"}}],"usage":{"prompt_tokens":100,"completion_tokens":2,"total_tokens":102}}`
-	coding := "gzip"
+	coding, compress := "gzip", func(w io.Writer) io.WriteCloser { return gzip.NewWriter(w) }
 	up := upstreamServer(t, func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
 		w.Header().Set("Content-Encoding", coding)
-		z := gzip.NewWriter(w)
+		z := compress(w)
 		_, _ = io.WriteString(z, answer)
 		_ = z.Close()
 	})
@@ -103,11 +104,17 @@ func TestCompressedAnswerIsMetered(t *testing.T) {
 	e := g.Record()
 	require.Equal(t, "reported", e.Source)
 	require.Equal(t, map[string]int64{"input": 100, "output": 2}, e.Counts)
-	coding = "br"
+	coding, compress = "br", func(w io.Writer) io.WriteCloser { return brotli.NewWriter(w) }
+	a = g.Must(http.StatusOK, http.MethodPost, "/v1/chat/completions", "", gateway.Chat("m", "hi", false))
+	require.Equal(t, answer, a.Body)
+	coding = "compress"
 	g.Must(http.StatusBadGateway, http.MethodPost, "/v1/chat/completions", "", gateway.Chat("m", "hi", false))
 	all := g.Ledger()
-	require.Len(t, all, 2)
+	require.Len(t, all, 3)
 	for _, e := range all {
+		if e.Outcome != "error" {
+			require.Equal(t, map[string]int64{"input": 100, "output": 2}, e.Counts)
+		}
 		require.Equal(t, e.Outcome == "error", len(e.Events) == 0)
 	}
 }

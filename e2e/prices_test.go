@@ -93,3 +93,43 @@ func TestPricesOffline(t *testing.T) {
 	require.Contains(t, out, "inputt")
 	require.Equal(t, 1, strings.Count(out, "unknown price name"))
 }
+
+// TestPriceFileIsHeld reloads with a price file that changes a price a hundredfold: the accepted copy is billed by, also after a start, until
+// the operator allows the change.
+func TestPriceFileIsHeld(t *testing.T) {
+	bin, err := gateway.Build()
+	require.NoError(t, err)
+	t.Setenv("XDG_DATA_HOME", t.TempDir())
+	file := filepath.Join(t.TempDir(), "prices.json")
+	write := func(usd string) {
+		require.NoError(t, os.WriteFile(file, []byte(`{"models": [{"provider": "openai", "model": "house-model", "prices": {"input": `+usd+`, "output": `+usd+`}}]}`), 0o600))
+	}
+	write("1")
+	m := meter(t, answerJSON(200, answered), "prices "+file+"\nprices_max_change 10")
+	cost := func() string {
+		return m.Must(200, "POST", "/v1/chat/completions", "", gateway.Chat("house-model", "hi", false)).Header.Get("X-Litellm-Response-Cost")
+	}
+	status := func() string {
+		out, err := exec.Command(bin, "tollgate", "prices", "--address", m.Admin, "status", "--json").Output()
+		require.NoError(t, err)
+		return string(out)
+	}
+	first := cost()
+	require.Equal(t, "0.00105", first, "1000 and 50 tokens at 1 dollar a million")
+	require.Contains(t, status(), file)
+	write("100")
+	m.Load()
+	m.AwaitAnswer()
+	require.Equal(t, first, cost())
+	require.Contains(t, status(), `"problem":`)
+	require.Contains(t, status(), "house-model would go from 1 to 100")
+	gateway.Stop(t)
+	m.Load()
+	m.AwaitAnswer()
+	require.Equal(t, first, cost(), "the copy outlives the process")
+	m.Caddyfile = strings.Replace(m.Caddyfile, "prices_max_change 10", "prices_max_change off", 1)
+	m.Load()
+	m.AwaitAnswer()
+	require.Equal(t, "0.105", cost())
+	require.NotContains(t, status(), `"problem":`)
+}

@@ -53,7 +53,7 @@ func parseCaddyfile(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 //		unpriced      allow|reject
 //		prices        <file or URL>
 //		prices_refresh    <duration>
-//		prices_max_change <factor>
+//		prices_max_change <factor>|off
 //		markup        [<provider>] <percent>
 //		discount      [<provider>] <percent>
 //	}
@@ -228,7 +228,7 @@ func checkValue(name, value string) error {
 		_, err = setting.Duration(name, value, 0, shortestRefresh, longestRefresh)
 		return err
 	case "prices_max_change":
-		_, err = setting.Int(name, value, 0, leastMaxChange, mostMaxChange)
+		_, err = maxChange(value, 0)
 		return err
 	case "prices":
 		if pricesByURL(value) {

@@ -38,42 +38,91 @@ type pricedView struct {
 	handler *Handler
 }
 
-// useFeed asks the app for the prices of a URL, where the configuration names one.
-func (h *Handler) useFeed() error {
-	every, err := setting.Duration("prices_refresh", h.PricesRefresh, defaultRefresh, shortestRefresh, longestRefresh)
-	if err != nil {
-		return err
-	}
-	factor, err := setting.Int("prices_max_change", h.PricesMaxChange, defaultMaxChange, leastMaxChange, mostMaxChange)
-	if err != nil {
-		return err
-	}
-	if h.Prices == "" {
-		return nil
+// feedOptions resolves where prices come from: a URL or a file. Without either there are none.
+func (h *Handler) feedOptions() (o price.FeedOptions, err error) {
+	if o.Every, err = setting.Duration("prices_refresh", h.PricesRefresh, defaultRefresh, shortestRefresh, longestRefresh); err != nil {
+		return o, err
 	}
 	written, err := setting.Resolve("prices", h.Prices)
-	if err != nil || !pricesByURL(written) {
-		return err
+	if err != nil || h.Prices == "" {
+		return o, err
 	}
-	if err := price.CheckFeedURL(written); err != nil {
-		return err
+	byDefault := 0 // whoever changes a file reloads: that is an act of the operator's own
+	if pricesByURL(written) {
+		if err := price.CheckFeedURL(written); err != nil {
+			return o, err
+		}
+		o.URL, byDefault = written, defaultMaxChange
+	} else if o.File, err = filepath.Abs(written); err != nil {
+		return o, err
 	}
-	o := price.FeedOptions{
-		URL: written, CacheDir: filepath.Join(caddy.AppDataDir(), "tollgate", "prices"), Every: every, MaxChange: uint64(factor), //nolint:gosec // it is positive
+	factor, err := maxChange(h.PricesMaxChange, byDefault)
+	if err != nil {
+		return o, err
 	}
+	o.MaxChange = uint64(factor) //nolint:gosec // it is not negative
+	o.CacheDir = filepath.Join(caddy.AppDataDir(), "tollgate", "prices")
 	log := caddy.Log().Named("http.handlers.lagobilling")
 	o.Report = func(result, version string, err error) {
 		theMetrics.prices.WithLabelValues(result).Inc()
 		switch {
+		case err != nil && result == price.FeedUpdated:
+			log.Warn("prices were updated", zap.String("version", version), zap.Error(err))
 		case err != nil:
 			log.Error("prices were not updated: those of before hold", zap.String("result", result), zap.String("version", version), zap.Error(err))
 		case result == price.FeedUpdated:
 			log.Info("prices were updated", zap.String("version", version))
 		}
 	}
-	h.views = new(atomic.Pointer[pricedView])
-	key := fmt.Sprintf("lagobilling prices %s every %s factor %d", price.FeedCache(o.CacheDir, written), every, factor)
-	h.feed = app.Use(h.app, key, func() (*price.Feed, error) { return price.OpenFeed(o) }, nil)
+	return o, nil
+}
+
+// maxChange resolves prices_max_change; 0 is any change.
+func maxChange(written string, byDefault int) (int, error) {
+	value, err := setting.Resolve("prices_max_change", written)
+	if err != nil || value == "off" {
+		return 0, err
+	}
+	return setting.Int("prices_max_change", written, byDefault, leastMaxChange, mostMaxChange)
+}
+
+// loadPrices lays the price file, if there is one, over the built-in prices. Those of a URL come when the app has started.
+func (h *Handler) loadPrices() (*price.Table, error) {
+	o, err := h.feedOptions()
+	if err != nil || o.File == "" {
+		return price.Default(), err
+	}
+	if h.priceFile, err = price.ReadFile(o); err != nil {
+		return nil, fmt.Errorf("prices: %w", err)
+	}
+	table := h.priceFile.Table()
+	if ignored := table.Ignored(); len(ignored) > 0 {
+		h.logger.Info("the price file has prices that nothing is billed by", zap.String("file", o.File), zap.Strings("names", ignored))
+	}
+	return table, nil
+}
+
+// useFeed asks the app for the prices of a URL, and tells it of those of a file, where the configuration names one.
+func (h *Handler) useFeed() error {
+	o, err := h.feedOptions()
+	if err != nil {
+		return err
+	}
+	key := "lagobilling prices " + price.FeedCache(o.CacheDir, o.URL+o.File)
+	switch {
+	case o.URL != "":
+		h.views = new(atomic.Pointer[pricedView])
+		key = fmt.Sprintf("%s every %s factor %d", key, o.Every, o.MaxChange)
+		h.feed = app.Use(h.app, key, func() (*price.Feed, error) { return price.OpenFeed(o) }, nil)
+	case o.File != "":
+		file, log := h.priceFile, h.logger
+		app.Use(h.app, key+" "+file.Status().Checksum, func() (*price.Feed, error) {
+			if err := file.Keep(); err != nil {
+				log.Error("the accepted prices cannot be kept: the next start compares the price file with none", zap.Error(err))
+			}
+			return file, nil
+		}, func(open *price.Feed) { open.Take(file) })
+	}
 	return nil
 }
 

@@ -2,9 +2,7 @@ package lagobilling
 
 import (
 	"errors"
-	"fmt"
 	"net/http"
-	"os"
 	"sync/atomic"
 	"time"
 
@@ -121,8 +119,8 @@ type Handler struct {
 	// How often prices are fetched from a URL, from 1s to 720h. Default: 1h.
 	PricesRefresh string `json:"prices_refresh,omitempty"`
 
-	// The factor by which a price may rise or fall from one fetched document to the next, from 2 to 1000000; one that changes a price by more
-	// is refused. Default: 10.
+	// The factor by which a price may rise or fall from one document of prices to the next, from 2 to 1000000, or `off`. A document that changes
+	// a price by more, or drops one, is refused. Default: 10 for a URL, off for a file.
 	PricesMaxChange string `json:"prices_max_change,omitempty"`
 
 	// The state of the files that the Caddyfile names in placeholders and in `prices`, as its adapter saw them: with it a changed file is a
@@ -145,6 +143,7 @@ type Handler struct {
 	tariff       *tariff.Tariff
 	feed         *app.Ref[*price.Feed]       // nil where prices are not fetched
 	views        *atomic.Pointer[pricedView] // the latest of current
+	priceFile    *price.Feed                 // nil where no price file is named
 	app          *app.App
 	account      *app.Ref[*account.Account]
 	logger       *zap.Logger
@@ -284,32 +283,6 @@ func percents(name string, list []Percent) (out []tariff.Percent, err error) {
 		out = append(out, tariff.Percent(p))
 	}
 	return out, nil
-}
-
-// loadPrices lays the price file, if there is one, over the built-in prices.
-func (h *Handler) loadPrices() (*price.Table, error) {
-	if h.Prices == "" {
-		return price.Default(), nil
-	}
-	name, err := setting.Resolve("prices", h.Prices)
-	if err != nil {
-		return nil, err
-	}
-	if pricesByURL(name) {
-		return price.Default(), nil // until the app starts and fetches them
-	}
-	f, err := os.Open(name) //nolint:gosec // the operator names the file
-	if err != nil {
-		return nil, fmt.Errorf("prices: %w", err)
-	}
-	table, err := price.Default().Overlay(f, name)
-	if err := errors.Join(err, f.Close()); err != nil {
-		return nil, fmt.Errorf("prices: %w", err)
-	}
-	if ignored := table.Ignored(); len(ignored) > 0 {
-		h.logger.Info("the price file has prices that nothing is billed by", zap.String("file", name), zap.Strings("names", ignored))
-	}
-	return table, nil
 }
 
 // ServeHTTP meters what the next handlers answer.

@@ -26,7 +26,7 @@ func command() *cobra.Command {
 			"show and check need no running instance, nor does diff, which then leaves out the ledger.",
 	}
 	cmd.PersistentFlags().Bool("json", false, "Print JSON, one object a line")
-	cmd.AddCommand(showCommand(), listCommand(), diffCommand(), checkCommand())
+	cmd.AddCommand(showCommand(), listCommand(), diffCommand(), checkCommand(), statusCommand())
 	return cmd
 }
 

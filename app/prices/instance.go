@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -69,10 +70,7 @@ func (in *instance) walk(v any) error {
 		case "lagobilling":
 			if file, _ := v["prices"].(string); file != "" {
 				file = caddy.NewReplacer().ReplaceKnown(file, "")
-				if price.CheckFeedURL(file) == nil { // what the instance fetched last, where it has its data directory here
-					file = price.FeedCache(filepath.Join(caddy.AppDataDir(), "tollgate", "prices"), file)
-				}
-				in.files = append(in.files, file)
+				in.files = append(in.files, accepted(file))
 			}
 			return nil
 		}
@@ -83,6 +81,20 @@ func (in *instance) walk(v any) error {
 		}
 	}
 	return nil
+}
+
+// accepted returns the file with the prices that the instance accepted last from a file or a URL, where it has its data directory here.
+func accepted(source string) string {
+	url := price.CheckFeedURL(source) == nil
+	name := source
+	if abs, err := filepath.Abs(source); err == nil && !url {
+		name = abs
+	}
+	kept := price.FeedCache(filepath.Join(caddy.AppDataDir(), "tollgate", "prices"), name)
+	if _, err := os.Stat(kept); err != nil && !url {
+		return source
+	}
+	return kept
 }
 
 func (in *instance) addRoutes(handler map[string]any) error {

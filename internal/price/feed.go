@@ -9,13 +9,12 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"math/bits"
 	"net/http"
 	"net/url"
 	"os"
 	"path"
 	"path/filepath"
-	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -28,38 +27,64 @@ const (
 	FeedUpdated = "updated"
 	FeedSame    = "unchanged"
 	FeedFailed  = "failed"  // it could not be fetched or read; the prices of before hold
-	FeedRefused = "refused" // it changes a price by more than the bound; the prices of before hold
+	FeedRefused = "refused" // it changes a price by more than the bound, or drops one; the prices of before hold
 )
 
-// errChange is why a document is refused.
-var errChange = errors.New("the document is refused")
+// usualChange is the factor beyond which a change is reported where none is refused.
+const usualChange = 10
 
 // FeedOptions say where prices come from.
 type FeedOptions struct {
-	URL      string
+	URL      string        // where the document is fetched, every so often
+	File     string        // in place of a URL: the file that it is read from, once
 	CacheDir string        // where the latest accepted document is kept
 	Every    time.Duration // between two fetches
-	// MaxChange is the factor by which a price may rise or fall from one document to the next.
+	// MaxChange is the factor by which a price may rise or fall from one document to the next; zero is any.
 	MaxChange uint64
-	// Report is called after each look, with why the prices of before hold. It must not block.
+	// Report is called after each look, with why the prices of before hold, or, with FeedUpdated, what is remarkable about the new
+	// ones. It must not block.
 	Report func(result string, version string, err error)
 }
 
-// Feed is a table of prices that follows a document at a URL. A document that cannot be fetched or read, or that changes a price too much,
-// changes nothing.
+// Feed is a table of prices that follows a document at a URL, or that was read from a file. A document that cannot be fetched or read, or that
+// changes a price too much, changes nothing.
 type Feed struct {
 	o      FeedOptions
 	base   string // the document's name in versions
+	cache  string // the file that keeps the latest accepted document
 	client *http.Client
 	latest atomic.Pointer[document]
 	cancel context.CancelFunc
 	done   chan struct{}
+
+	mu     sync.Mutex
+	status FeedStatus
 }
 
 // document is one accepted document with the table that it makes. It does not change.
 type document struct {
+	name  string
 	data  []byte
 	table *Table
+	from  time.Time // when it was fetched or read
+}
+
+// FeedStatus is the state of a source of prices.
+type FeedStatus struct {
+	Source   string    `json:"source"`            // the file, or the URL without its query
+	Version  string    `json:"version"`           // of the prices in force
+	Checksum string    `json:"checksum"`          // SHA-256 of the document in force, in hexadecimal digits
+	Accepted time.Time `json:"accepted"`          // when that document was fetched or read first
+	Looked   time.Time `json:"looked"`            // when the source was last asked
+	Result   string    `json:"result"`            // what came of that, as the results are named
+	Problem  *Problem  `json:"problem,omitempty"` // the latest document that was not taken, or why none came
+}
+
+// Problem is why a document was not taken.
+type Problem struct {
+	At     time.Time `json:"at"`
+	Result string    `json:"result"` // refused or failed
+	Why    string    `json:"why"`
 }
 
 // CheckFeedURL returns an error unless the text is a URL that prices can be fetched from.
@@ -86,43 +111,86 @@ func OpenFeed(o FeedOptions) (*Feed, error) {
 	if err != nil {
 		return nil, err
 	}
-	f := &Feed{o: o, base: path.Base("/" + u.Path), client: &http.Client{Timeout: fetchTime}, done: make(chan struct{})}
+	f := &Feed{o: o, base: path.Base("/" + u.Path), cache: FeedCache(o.CacheDir, o.URL), client: &http.Client{Timeout: fetchTime}, done: make(chan struct{})}
 	if f.base == "/" {
 		f.base = u.Hostname()
 	}
+	u.RawQuery = "" // it may hold a token
+	f.status.Source = u.String()
 	ctx, cancel := context.WithCancel(context.Background())
 	f.cancel = cancel
-	data, err := os.ReadFile(FeedCache(o.CacheDir, o.URL))
-	if err == nil {
-		err = f.accept(data, false)
-	}
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		f.report(fmt.Errorf("the cached prices: %w", err))
-	}
+	err = f.remember()
 	if f.latest.Load() == nil {
 		if err := f.fetch(ctx); err != nil {
 			cancel()
 			return nil, fmt.Errorf("prices: %w, and none were fetched before", err)
 		}
+		f.report(nil)
 	}
 	go f.follow(ctx, err == nil)
 	return f, nil
 }
 
-// FeedCache is the file that keeps the latest accepted document of a URL.
-func FeedCache(dir, url string) string {
-	sum := sha256.Sum256([]byte(url))
+// ReadFile returns a feed of a price file, which is read once, and writes nothing. Where the file's prices may not be taken, those that were
+// last accepted hold. A file that cannot be read or is no price file is an error.
+func ReadFile(o FeedOptions) (*Feed, error) {
+	f := &Feed{o: o, base: filepath.Base(o.File), cache: FeedCache(o.CacheDir, o.File), cancel: func() {}, done: make(chan struct{})}
+	close(f.done)
+	f.status.Source = o.File
+	data, err := os.ReadFile(o.File)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := Default().Overlay(bytes.NewReader(data), o.File); err != nil {
+		return nil, err
+	}
+	_ = f.remember() // it is reported
+	f.report(f.accept(data, time.Now(), false))
+	return f, nil
+}
+
+// Keep makes the document in force the one that the next is compared with.
+func (f *Feed) Keep() error { return writeWhole(f.cache, f.latest.Load().data) }
+
+// FeedCache is the file that keeps the latest accepted document of a URL or of a file.
+func FeedCache(dir, source string) string {
+	sum := sha256.Sum256([]byte(source))
 	return filepath.Join(dir, hex.EncodeToString(sum[:8])+".json")
 }
 
 // Table returns the prices of now. It never changes: a call that took it is billed by it.
 func (f *Feed) Table() *Table { return f.latest.Load().table }
 
+// Status returns the state of the source.
+func (f *Feed) Status() FeedStatus {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	s := f.status
+	if d := f.latest.Load(); d != nil {
+		sum := sha256.Sum256(d.data)
+		s.Version, s.Checksum, s.Accepted = d.table.Version(), hex.EncodeToString(sum[:]), d.from
+	}
+	return s
+}
+
+// Take takes over the status of a later look at the same document.
+func (f *Feed) Take(later *Feed) {
+	if f == later {
+		return
+	}
+	s := later.Status()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.status = s
+}
+
 // Close ends it.
 func (f *Feed) Close() error {
 	f.cancel()
 	<-f.done
-	f.client.CloseIdleConnections()
+	if f.client != nil {
+		f.client.CloseIdleConnections()
+	}
 	return nil
 }
 
@@ -146,12 +214,17 @@ func (f *Feed) follow(ctx context.Context, now bool) {
 // errSame means that the document is the one in force.
 var errSame = errors.New("unchanged")
 
+// remarkable is what an accepted document does that one under a bound may not.
+type remarkable struct{ error }
+
 func (f *Feed) report(err error) {
 	result := FeedUpdated
+	var note remarkable
 	switch {
 	case errors.Is(err, errSame):
 		result, err = FeedSame, nil
-	case errors.Is(err, errChange):
+	case errors.As(err, &note):
+	case errors.Is(err, ErrChange):
 		result = FeedRefused
 	case err != nil:
 		result = FeedFailed
@@ -160,7 +233,34 @@ func (f *Feed) report(err error) {
 	if d := f.latest.Load(); d != nil {
 		version = d.table.Version()
 	}
+	now := time.Now()
+	f.mu.Lock()
+	f.status.Looked, f.status.Result = now, result
+	if result == FeedRefused || result == FeedFailed {
+		f.status.Problem = &Problem{now, result, err.Error()}
+	}
+	f.mu.Unlock()
 	f.o.Report(result, version, err)
+}
+
+// remember takes up the document that was last accepted, and reports why it cannot where there is one.
+func (f *Feed) remember() error {
+	data, err := os.ReadFile(f.cache)
+	if errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	var from time.Time
+	if err == nil {
+		var info fs.FileInfo
+		if info, err = os.Stat(f.cache); err == nil {
+			from = info.ModTime()
+			err = f.accept(data, from, false)
+		}
+	}
+	if err != nil {
+		f.report(fmt.Errorf("the cached prices: %w", err))
+	}
+	return err
 }
 
 func (f *Feed) fetch(ctx context.Context) error {
@@ -183,11 +283,11 @@ func (f *Feed) fetch(ctx context.Context) error {
 	if res.StatusCode != http.StatusOK {
 		return fmt.Errorf("the server of the prices answered %s", res.Status)
 	}
-	return f.accept(data, true)
+	return f.accept(data, time.Now(), true)
 }
 
 // accept puts a document in force; with keep, it becomes the cached one first.
-func (f *Feed) accept(data []byte, keep bool) error {
+func (f *Feed) accept(data []byte, from time.Time, keep bool) error {
 	before := f.latest.Load()
 	if before != nil && bytes.Equal(before.data, data) {
 		return errSame
@@ -196,58 +296,28 @@ func (f *Feed) accept(data []byte, keep bool) error {
 	if err != nil {
 		return err
 	}
-	next := &document{data, table}
+	next := &document{f.base, data, table, from}
+	var note error
 	if before != nil {
-		if err := f.compare(before, next); err != nil {
+		bound := f.o.MaxChange
+		if bound == 0 {
+			bound = usualChange
+		}
+		err := compareDocuments(before, next, bound)
+		if errors.Is(err, ErrChange) && f.o.MaxChange == 0 {
+			note, err = remarkable{fmt.Errorf("the prices differ much from those before: %w", err)}, nil
+		}
+		if err != nil {
 			return err
 		}
 	}
 	if keep {
-		if err := writeWhole(FeedCache(f.o.CacheDir, f.o.URL), data); err != nil {
+		if err := writeWhole(f.cache, data); err != nil {
 			return err
 		}
 	}
 	f.latest.Store(next)
-	return nil
-}
-
-// compare refuses a document that changes a price of one of the models that it or the one before names by more than the bound.
-func (f *Feed) compare(before, after *document) error {
-	models, err := Models(before.data, f.base)
-	if err != nil {
-		return err
-	}
-	more, err := Models(after.data, f.base)
-	if err != nil {
-		return err
-	}
-	now := time.Now()
-	for _, m := range slices.Concat(models, more) {
-		q := Query{Provider: m.Provider, Model: m.Name, At: now}
-		was, err := before.table.List(q)
-		if err != nil {
-			return err
-		}
-		is, err := after.table.List(q)
-		if err != nil {
-			return err
-		}
-		for _, p := range was {
-			at := slices.IndexFunc(is, func(n Listed) bool { return n.Name == p.Name })
-			if at >= 0 && beyond(uint64(p.Price), uint64(is[at].Price), f.o.MaxChange) {
-				return fmt.Errorf("%w: %s of %s would go from %s to %s, which is more than %d times as much or less",
-					errChange, p.Name, m.Name, p.Price, is[at].Price, f.o.MaxChange)
-			}
-		}
-	}
-	return nil
-}
-
-// beyond reports whether one of two prices is more than that many times the other.
-func beyond(a, b, times uint64) bool {
-	low, high := min(a, b), max(a, b)
-	over, product := bits.Mul64(low, times)
-	return over == 0 && high > product
+	return note
 }
 
 // writeWhole replaces a file by a whole one.

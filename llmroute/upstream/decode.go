@@ -11,17 +11,20 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/andybalholm/brotli"
 	"github.com/klauspost/compress/zstd"
 )
 
-// maxWindow bounds the memory that decoding an answer takes: RFC 8878 asks for no more than 8 MB.
+// maxWindow bounds the memory that decoding an answer takes: RFC 8878 asks for no more than 8 MB. Brotli's window is at most 16 MB
+// (RFC 7932), and grows with what is decoded.
 const maxWindow = 8 << 20
 
-// decoders are the codings of RFC 9110, section 8.4.1, and zstd of RFC 8878. br has none here.
+// decoders are the codings of RFC 9110, section 8.4.1, br of RFC 7932 and zstd of RFC 8878.
 var decoders = map[string]func(io.Reader) (io.Reader, error){
 	"gzip":    func(r io.Reader) (io.Reader, error) { return gzip.NewReader(r) },
 	"x-gzip":  func(r io.Reader) (io.Reader, error) { return gzip.NewReader(r) },
 	"deflate": inflate,
+	"br":      func(r io.Reader) (io.Reader, error) { return brotli.NewReader(r), nil },
 	"zstd": func(r io.Reader) (io.Reader, error) {
 		return zstd.NewReader(r, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(maxWindow))
 	},

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/andybalholm/brotli"
 	"github.com/klauspost/compress/zstd"
 	"github.com/stretchr/testify/require"
 )
@@ -29,6 +30,7 @@ var compressors = map[string]struct {
 	"x-gzip":  {"X-Gzip", func(w io.Writer) flusher { return gzip.NewWriter(w) }},
 	"zlib":    {"deflate", func(w io.Writer) flusher { return zlib.NewWriter(w) }},
 	"deflate": {"deflate", func(w io.Writer) flusher { f, _ := flate.NewWriter(w, 6); return f }},
+	"br":      {"br", func(w io.Writer) flusher { return brotli.NewWriter(w) }},
 	"zstd":    {"zstd", func(w io.Writer) flusher { z, _ := zstd.NewWriter(w); return z }},
 }
 
@@ -74,8 +76,8 @@ func TestUnreadableCodings(t *testing.T) {
 		status       int
 		passes       bool
 	}{
-		"br": {"br", "\x0b\x02\x80{}\x03", 200, false}, "two": {"gzip, br", "x", 200, false}, "no gzip": {"gzip", "plain", 200, false},
-		"an error": {"br", "x", 400, true}, "identity": {"identity", "{}", 200, true},
+		"lzw": {"compress", "\x1f\x9d", 200, false}, "two": {"gzip, br", "x", 200, false}, "no gzip": {"gzip", "plain", 200, false},
+		"no brotli": {"br", "plain text that is none", 200, false}, "an error": {"compress", "x", 400, true}, "identity": {"identity", "{}", 200, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {

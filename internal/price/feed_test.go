@@ -1,0 +1,144 @@
+package price
+
+import (
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// looks collects what a feed reports.
+type looks chan string
+
+func (l looks) report(result, _ string, err error) {
+	if err != nil {
+		result += ": " + err.Error()
+	}
+	l <- result
+}
+
+func own(models ...string) string { return `{"models": [` + strings.Join(models, ",") + `]}` }
+
+func priced(name, prices string) string {
+	return `{"model": "` + name + `", "prices": {` + prices + `}}`
+}
+
+// TestFileIsHeldToTheBound changes a price file between starts. What is refused leaves the copy that was last accepted in force, however
+// often the gateway starts.
+func TestFileIsHeldToTheBound(t *testing.T) {
+	dir := t.TempDir()
+	o := FeedOptions{File: filepath.Join(dir, "prices.json"), CacheDir: filepath.Join(dir, "cache"), MaxChange: 10}
+	seen := make(looks, 10)
+	o.Report = seen.report
+	start := func(text string) *Feed {
+		require.NoError(t, os.WriteFile(o.File, []byte(text), 0o600))
+		f, err := ReadFile(o)
+		require.NoError(t, err)
+		require.NoError(t, f.Keep())
+		require.NoError(t, f.Close())
+		return f
+	}
+	input := func(f *Feed) string {
+		return total(t, f.Table(), Query{Provider: "vllm", Model: "m"}, counts("input", 1_000_000))
+	}
+	both := func(in, out string) string { return own(priced("m", `"input": `+in+`, "output": `+out)) }
+	require.Equal(t, "1000", input(start(both("1000", "1"))), "there is nothing to compare the first one with")
+	require.Equal(t, "updated", <-seen)
+	f := start(both("100", "1"))
+	require.Equal(t, "100", input(f), "tenfold is within the bound")
+	<-seen
+	require.Nil(t, f.Status().Problem)
+	for refused, why := range map[string]string{
+		both("1001", "1"):               "input of m would go from 100 to 1001",
+		both("9", "1"):                  "input of m would go from 100 to 9",
+		both("0", "1"):                  "input of m would go from 100 to 0",
+		own(priced("m", `"output": 1`)): "it drops input of m, which was 100",
+		own(priced("n", `"input": 100, "output": 1`)): "it drops input of m",
+		own(`{"model": "m", "prices": {"input": 100, "output": 1}, "later": [{"from": "2999-01-01", "prices": {"input": 5000, "output": 1}}]}`): "input of m would go from 100 to 5000",
+	} {
+		for range 2 {
+			f = start(refused)
+			require.Equal(t, "100", input(f), refused)
+			require.Contains(t, <-seen, "refused: a change beyond the bound: "+why)
+			s := f.Status()
+			require.Equal(t, FeedRefused, s.Problem.Result)
+			require.Contains(t, s.Problem.Why, why)
+			require.Contains(t, s.Version, "prices.json@"+s.Checksum[:8], "the copy's")
+		}
+	}
+	require.Equal(t, "100", input(start(both("100", "1")+" ")))
+	require.Equal(t, "updated", <-seen)
+	o.MaxChange = 0
+	f = start(both("5000", "1"))
+	require.Equal(t, "5000", input(f), "any change is taken")
+	require.Contains(t, <-seen, "updated: the prices differ much", "and a large one is told")
+	f = start(own(priced("m", `"input": 5000`)))
+	require.Contains(t, <-seen, "updated: the prices differ much from those before: a change beyond the bound: it drops output of m")
+	require.ErrorIs(t, f.Table().Priced(Query{Provider: "vllm", Model: "n"}), ErrUnpriced)
+	for _, broken := range []string{"", "<html>", `{"models": [{"model": "m", "prices": {"inputt": 1}}]}`} {
+		require.NoError(t, os.WriteFile(o.File, []byte(broken), 0o600))
+		_, err := ReadFile(o)
+		require.Error(t, err, broken)
+	}
+	require.NoError(t, os.Remove(o.File))
+	_, err := ReadFile(o)
+	require.ErrorIs(t, err, os.ErrNotExist)
+}
+
+// TestBrokenCopy finds that the kept copy cannot be read: the file holds, and the fault is told.
+func TestBrokenCopy(t *testing.T) {
+	dir := t.TempDir()
+	seen := make(looks, 10)
+	o := FeedOptions{File: filepath.Join(dir, "p.json"), CacheDir: dir, MaxChange: 2, Report: seen.report}
+	require.NoError(t, os.WriteFile(o.File, []byte(own(priced("m", `"input": 3`))), 0o600))
+	require.NoError(t, os.WriteFile(FeedCache(o.CacheDir, o.File), []byte("{"), 0o600))
+	f, err := ReadFile(o)
+	require.NoError(t, err)
+	require.Contains(t, <-seen, "failed: the cached prices:")
+	require.Equal(t, "updated", <-seen)
+	require.Equal(t, "3", total(t, f.Table(), Query{Provider: "vllm", Model: "m"}, counts("input", 1_000_000)))
+}
+
+// TestURLDropsNoPrice follows a document that stops to name a model: the built-in price, or none, does not take the place of its own.
+func TestURLDropsNoPrice(t *testing.T) {
+	var served atomic.Value
+	source := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = io.WriteString(w, served.Load().(string))
+	}))
+	t.Cleanup(source.Close)
+	gpt := `{"provider": "openai", "model": "gpt-4o", "prices": {"input": 2.4}}`
+	served.Store(own(gpt, priced("m", `"input": 1`)))
+	seen := make(looks, 100)
+	f, err := OpenFeed(FeedOptions{URL: source.URL + "/p.json?token=secret", CacheDir: t.TempDir(), Every: time.Millisecond, MaxChange: 10, Report: seen.report})
+	require.NoError(t, err)
+	await := func(want string) {
+		for got := range seen {
+			if strings.HasPrefix(got, want) {
+				return
+			}
+		}
+	}
+	await("updated")
+	for document, why := range map[string]string{
+		own(gpt):                             "it drops input of m, which was 1",
+		own(priced("m", `"input": 1`)):       "it drops input of gpt-4o, which was 2.4",
+		own(gpt, priced("m", `"output": 1`)): "it drops input of m",
+	} {
+		served.Store(document)
+		await("refused: a change beyond the bound: " + why)
+	}
+	s := f.Status()
+	require.Equal(t, source.URL+"/p.json", s.Source, "without its token")
+	require.Equal(t, FeedRefused, s.Problem.Result)
+	served.Store(own(gpt, priced("m", `"input": 2`)))
+	await("updated")
+	require.NoError(t, f.Close())
+	require.Equal(t, "2", total(t, f.Table(), Query{Provider: "vllm", Model: "m"}, counts("input", 1_000_000)))
+}
