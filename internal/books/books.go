@@ -48,8 +48,8 @@ type Sink interface {
 // Applier is what Follow gives records to.
 type Applier interface {
 	// Apply adds the records of a spool with numbers above from and up to to, when the cursor kept for that spool is at from, and
-	// moves that to to, in one step. It returns the cursor: where that is neither to nor the number of one of the records, nothing was done. It may stop at one of
-	// the records, to which the cursor is then moved.
+	// moves that to to, in one step. It may add the first of them alone, and moves the cursor to the last of these. It returns the
+	// cursor: where that is neither, nothing was done.
 	Apply(ctx context.Context, spool string, from, to uint64, records []spool.Record) (cursor uint64, err error)
 	// Cursor returns up to which number the records of a spool were applied.
 	Cursor(ctx context.Context, spool string) (uint64, error)

@@ -285,3 +285,46 @@ func TestARecordThatCannotBeReadHoldsNobodyUp(t *testing.T) {
 	require.NoError(t, s.Close())
 	require.NoError(t, store.Close())
 }
+
+// part is an applier that takes some of the records that it is given.
+type part struct {
+	at   uint64
+	seen []uint64
+	all  chan struct{} // closed at the 100th record
+}
+
+func (p *part) Cursor(context.Context, string) (uint64, error) { return p.at, nil }
+
+func (p *part) Apply(_ context.Context, _ string, from, to uint64, records []spool.Record) (uint64, error) {
+	if from != p.at {
+		return p.at, nil
+	}
+	if n := (len(records) + 1) / 2; n < len(records) {
+		records = records[:n]
+		to = records[n-1].Origin.Seq
+	}
+	for _, r := range records {
+		p.seen = append(p.seen, r.Origin.Seq)
+	}
+	p.at = to
+	if len(p.seen) == 100 {
+		close(p.all)
+	}
+	return to, nil
+}
+
+// TestAStoreMayTakeAPart gives each record once to a store that takes half of what it is given.
+func TestAStoreMayTakeAPart(t *testing.T) {
+	s := open(t, t.TempDir())
+	for n := range 100 {
+		settle(t, s, n, nil, time.Time{})
+	}
+	p := &part{all: make(chan struct{})}
+	stop := run(Follow(s, p, Options{}))
+	<-p.all
+	stop()
+	require.IsIncreasing(t, p.seen)
+	require.Len(t, p.seen, 100)
+	require.Equal(t, s.Last(), s.Cursor(ConsumerName))
+	require.NoError(t, s.Close())
+}

@@ -43,9 +43,21 @@ func apply(t testing.TB, b *Book, log string, from uint64, records ...*record.Re
 	for i, r := range records {
 		list[i] = spool.Record{Payload: r.Append(nil, nil), Time: r.Settled, Origin: spool.Origin{Seq: from + uint64(i) + 1}}
 	}
-	to, err := b.Apply(context.Background(), log, from, from+uint64(len(list)), list)
-	require.NoError(t, err)
-	return to
+	end := from + uint64(len(list))
+	at := from
+	for at < end {
+		rest := list[at-from:]
+		to, err := b.Apply(context.Background(), log, at, end, rest)
+		require.NoError(t, err)
+		if to < end { // as many as the store takes at once
+			require.Greater(t, to, at)
+			again, err := b.Apply(context.Background(), log, at, end, rest)
+			require.NoError(t, err)
+			require.Equal(t, to, again, "a part that comes twice adds nothing")
+		}
+		at = to
+	}
+	return at
 }
 
 func usd(t testing.TB, text string) price.Amount {
