@@ -27,9 +27,16 @@ func (a *App) checkRoutes(ctx caddy.Context) error {
 		a.routesChecked = true
 		for name, server := range web.Servers {
 			w := routeWalk{log: a.log, named: server.NamedRoutes, server: name + " (" + strings.Join(server.Listen, ", ") + ")"}
-			if err := w.routes(server.Routes, nil); err != nil {
-				return err
+			for _, route := range server.Routes {
+				keyed := w.keyed
+				if err := w.route(&route, nil); err != nil {
+					return err
+				}
+				if w.keyed > keyed {
+					w.sites = append(w.sites, keyedSite{hostsOf(&route)})
+				}
 			}
+			warnOfLogs(ctx, a.log, w.server, server.Logs, w.sites)
 		}
 	}
 	return nil
@@ -43,6 +50,8 @@ type routeWalk struct {
 	inside []string // the named routes that it is in
 	count  int      // of conditions
 	passed []passedHandler
+	keyed  int // handlers that ask for keys
+	sites  []keyedSite
 }
 
 // condition is a route that not every request takes.
@@ -55,6 +64,25 @@ type condition struct {
 type passedHandler struct {
 	name string
 	when []condition
+}
+
+// hostsOf returns the hosts that a route is for; none for all.
+func hostsOf(route *caddyhttp.Route) (hosts []string) {
+	for _, set := range route.MatcherSets {
+		n := len(hosts)
+		for _, m := range set {
+			switch m := m.(type) {
+			case caddyhttp.MatchHost:
+				hosts = append(hosts, m...)
+			case *caddyhttp.MatchHost:
+				hosts = append(hosts, *m...)
+			}
+		}
+		if len(hosts) == n {
+			return nil
+		}
+	}
+	return hosts
 }
 
 // always reports whether a request that passes where `when` holds has passed the handler.
@@ -146,6 +174,9 @@ func (w *routeWalk) handler(raw json.RawMessage, when []condition) error {
 			}
 		}
 		w.passed = append(w.passed, passedHandler{h.Handler, when})
+		if h.Handler == "keyauth" {
+			w.keyed++
+		}
 	case "llmroute":
 		w.llmroute(raw, when)
 	}

@@ -18,8 +18,14 @@ import (
 // validate does what `caddy validate` does, and returns what it logs from warnings on.
 func validate(t *testing.T, text string) (log string, err error) {
 	t.Helper()
+	return validateWith(t, "", text)
+}
+
+// validateWith is validate with more global options.
+func validateWith(t *testing.T, options, text string) (log string, err error) {
+	t.Helper()
 	file := filepath.Join(t.TempDir(), "log")
-	text = "{\n\tadmin off\n\tauto_https off\n\tlog {\n\t\toutput file " + file + "\n\t\tlevel WARN\n\t}\n}\n" + text
+	text = "{\n\tadmin off\n\tauto_https off\n" + options + "\tlog {\n\t\toutput file " + file + "\n\t\tlevel WARN\n\t}\n}\n" + text
 	config, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(text), map[string]any{"filename": "Caddyfile"})
 	if err != nil {
 		return "", err
@@ -102,5 +108,49 @@ func TestValidateWarnsOfBaseURLWithoutPath(t *testing.T) {
 		log, err := validate(t, ":80 {\nllmroute {\nanonymous\nunmetered\nmodel m {\nbackend "+backend+"\n}\n}\n}")
 		require.NoError(t, err, backend)
 		require.Equal(t, warned, strings.Contains(log, "has no path"), "%s: %s", backend, log)
+	}
+}
+
+// TestWarnsOfLogsThatShowKeys has access logs with and without the filter of Caddyfile.example, on sites that ask for keys and on others.
+func TestWarnsOfLogsThatShowKeys(t *testing.T) {
+	example, err := os.ReadFile(filepath.Join("..", "Caddyfile.example"))
+	require.NoError(t, err)
+	_, filter, ok := strings.Cut(string(example), "format filter {")
+	require.True(t, ok)
+	filter, _, ok = strings.Cut(filter, "\n\t}\n}")
+	require.True(t, ok)
+	filter = "format filter {" + filter + "\n"
+	keyed := "keyauth\nlagobilling {\nspool " + t.TempDir() + "\n}\nllmroute {\nmodel m {\nbackend mock\n}\n}\n"
+	file := "output file " + filepath.Join(t.TempDir(), "access.log") + "\n"
+	const most = `"X-Api-Key","Api-Key","X-Goog-Api-Key","X-Litellm-Api-Key"`
+	for name, c := range map[string]struct{ options, text, shows string }{
+		"no access log":                {"", ":80 {\n" + keyed + "}", ""},
+		"an access log":                {"", ":80 {\nlog\n" + keyed + "}", most},
+		"a log of its own":             {"", ":80 {\nlog {\n" + file + "format json\n}\n" + keyed + "}", most},
+		"for a terminal":               {"", ":80 {\nlog {\n" + file + "format console\n}\n" + keyed + "}", most},
+		"with an own field":            {"", ":80 {\nlog {\n" + file + "format append {\nx y\n}\n}\n" + keyed + "}", most},
+		"the example's filter":         {"", ":80 {\nlog {\n" + file + filter + "}\n" + keyed + "}", ""},
+		"within another filter":        {"", ":80 {\nlog {\n" + file + "format filter {\nwrap filter {" + strings.TrimPrefix(filter, "format filter {") + "request>remote_ip delete\n}\n}\n" + keyed + "}", ""},
+		"one header left out":          {"", ":80 {\nlog {\n" + file + strings.Replace(filter, "request>headers>X-Goog-Api-Key delete", "", 1) + "}\n" + keyed + "}", `"shows":["X-Goog-Api-Key"]`},
+		"one that matches no header":   {"", ":80 {\nlog {\n" + file + strings.Replace(filter, "headers>X-Api-Key", "headers>x-api-key", 1) + "}\n" + keyed + "}", `"shows":["X-Api-Key"]`},
+		"the URL left out":             {"", ":80 {\nlog {\n" + file + strings.Replace(filter, "delete key", "delete other", 1) + "}\n" + keyed + "}", `"shows":["?key="]`},
+		"no headers at all":            {"", ":80 {\nlog {\n" + file + "format filter {\nrequest>headers delete\nrequest>uri delete\n}\n}\n" + keyed + "}", ""},
+		"thrown away":                  {"", ":80 {\nlog {\noutput discard\n}\n" + keyed + "}", ""},
+		"in a block":                   {"", ":80 {\nlog\nhandle /v1/* {\n" + keyed + "}\n}", most},
+		"of a host":                    {"", "http://a.test {\nlog\n" + keyed + "}", most},
+		"of another site":              {"", "http://a.test {\nlog\nrespond ok\n}\nhttp://b.test {\n" + keyed + "}", ""},
+		"of a site without keys":       {"", ":80 {\nlog\nrespond ok\n}", ""},
+		"credentials on":               {"servers {\nlog_credentials\n}\n", ":80 {\nlog\n" + keyed + "}", `"Authorization"`},
+		"credentials on, and filtered": {"servers {\nlog_credentials\n}\n", ":80 {\nlog {\n" + file + filter + "}\n" + keyed + "}", ""},
+		"credentials off are blanked":  {"", ":80 {\nlog {\n" + file + strings.Replace(filter, "request>headers>Authorization delete", "", 1) + "}\n" + keyed + "}", ""},
+	} {
+		log, err := validateWith(t, c.options, c.text)
+		require.NoError(t, err, name)
+		want := 0
+		if c.shows != "" {
+			want = 1
+		}
+		require.Equal(t, want, strings.Count(log, "the access log of a site shows clients' keys"), "%s: %s", name, log)
+		require.Contains(t, log, c.shows, name)
 	}
 }

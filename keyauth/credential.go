@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/tollgate-llm/tollgate/app"
 	"github.com/tollgate-llm/tollgate/internal/keys"
 	"github.com/tollgate-llm/tollgate/internal/llm"
 )
@@ -20,6 +21,16 @@ var keyHeaders = [...]string{"X-Api-Key", "Api-Key", "X-Goog-Api-Key"}
 var accountHeaders = [...]string{
 	"Cookie", "Proxy-Authorization", "Openai-Organization", "Openai-Project", "X-Litellm-Api-Key", "X-Litellm-Key", "Ocp-Apim-Subscription-Key",
 	"X-Portkey-Api-Key", "X-Portkey-Virtual-Key", "Helicone-Auth", "X-Auth-Token", "X-Access-Token", "X-Amz-Security-Token",
+}
+
+func init() {
+	app.RegisterSecretHeaders(headerAuthorization)
+	app.RegisterSecretHeaders(keyHeaders[:]...)
+	for _, name := range accountHeaders {
+		if !strings.HasPrefix(name, "Openai-") { // these choose an account
+			app.RegisterSecretHeaders(name)
+		}
+	}
 }
 
 // credentials are the different values that a request carries where a key may be.
