@@ -20,6 +20,7 @@ import (
 	"github.com/tollgate-llm/tollgate/internal/account"
 	"github.com/tollgate-llm/tollgate/internal/llm"
 	"github.com/tollgate-llm/tollgate/internal/record"
+	"github.com/tollgate-llm/tollgate/internal/settle"
 	"github.com/tollgate-llm/tollgate/internal/spool"
 	"github.com/tollgate-llm/tollgate/internal/testkit"
 	"github.com/tollgate-llm/tollgate/internal/usage"
@@ -119,21 +120,19 @@ func TestDamageIsAnErrorOnce(t *testing.T) {
 	}
 }
 
-// leaveOpen is a process that ends between the two records of a call.
+// leaveOpen is a process of an earlier version, which froze no tariff, that ends between the two records of a call.
 func leaveOpen(t *testing.T, dir string) string {
 	t.Helper()
 	sp, err := spool.Open(spool.Options{Dir: dir})
 	require.NoError(t, err)
-	rt := chatRoute(nil)
-	rt.identity = &llm.Identity{TeamID: "team-1", KeyAlias: "ci"}
-	call := newCall(rt)
-	target := *rt.target
-	target.Prices = map[string]string{"input": "1000000"}
-	call.Plan(&target)
-	r := openedRecord("default", call, "sub-1", byEndUser, []record.Property{{Name: "region", Value: "eu"}})
-	require.NoError(t, sp.Begin(spool.ID(uuid.MustParse(call.ID)), r.Append(nil, nil)))
+	r := record.Record{
+		ID: llm.NewID(), Account: "default", Opened: time.Now(), Endpoint: "chat/completions", Asked: "gpt-4", Upstream: "gpt-4o", Provider: "openai",
+		Payer: "sub-1", ChargeBy: byEndUser, KeyAlias: "ci", Team: "team-1", Written: map[string]string{"input": "1000000"}, InputUnits: 7_400,
+		Properties: []record.Property{{Name: "region", Value: "eu"}},
+	}
+	require.NoError(t, sp.Begin(spool.ID(uuid.MustParse(r.ID)), r.Append(nil, nil)))
 	require.NoError(t, sp.Close())
-	return call.ID
+	return r.ID
 }
 
 func TestInterruptedCallsAreHeld(t *testing.T) {
@@ -186,7 +185,7 @@ func TestSecondProcessIsRefused(t *testing.T) {
 func TestRecordRoundTrip(t *testing.T) {
 	r := record.Record{
 		V: record.Version, ID: llm.NewID(), Account: "a", Opened: time.UnixMilli(1741219251590).UTC(), Settled: time.UnixMilli(1741219251999).UTC(),
-		Outcome: record.OutcomeClientGone, Hangup: hangupDrained, Status: 200, Endpoint: "messages", Asked: "a\"b\\c\n\u2028é😀\x01", Model: "m",
+		Outcome: record.OutcomeClientGone, Hangup: settle.Drained, Status: 200, Endpoint: "messages", Asked: "a\"b\\c\n\u2028é😀\x01", Model: "m",
 		Upstream: "u", Backend: "b", Provider: "p", ResponseModel: "rm", ResponseID: "ri", Tier: "flex", Stream: true, Attempts: 2,
 		Payer: "p", ChargeBy: byTeam, Key: "sk-...abcd", KeyHash: "0123456789ab", KeyAlias: "ka", Team: "t", User: "u", EndUser: "e",
 		InputUnits: 7, BaseURL: "https://x/v1", Written: map[string]string{"input": "1", "output": "2"}, Source: usage.Partial, How: "h", Cost: "0.1", BaseCost: "0.09", ProviderCost: "9e-2", Unpriced: "x",

@@ -14,6 +14,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/tollgate-llm/tollgate/app"
+	"github.com/tollgate-llm/tollgate/internal/settle"
 	"github.com/tollgate-llm/tollgate/internal/usage"
 )
 
@@ -63,9 +64,9 @@ func BenchmarkSettle(b *testing.B) {
 				m.reader.Next([]byte(jsonAnswer))
 				m.bytes = int64(len(jsonAnswer))
 				began = time.Now()
-				m.settle(ended)
+				m.settle(settle.Ended)
 				settles = append(settles, time.Since(began))
-				if m.aborted || m.record.Source != usage.Reported || m.record.Cost == "" {
+				if m.aborted || m.Record().Source != usage.Reported || m.Record().Cost == "" {
 					b.Fatal("the call was not settled as a whole answer is")
 				}
 				m.reader.Close()

@@ -8,13 +8,7 @@ import (
 	"time"
 
 	"github.com/tollgate-llm/tollgate/internal/llm"
-	"github.com/tollgate-llm/tollgate/internal/usage"
-)
-
-// What a hang-up led to.
-const (
-	hangupDrained   = "drained"   // the answer was read on after the client was gone
-	hangupCancelled = "cancelled" // the upstream was cancelled
+	"github.com/tollgate-llm/tollgate/internal/settle"
 )
 
 // The bounds of what is read of an answer whose client is gone and whose end is in sight. The event that ends a stream may repeat
@@ -204,17 +198,12 @@ func (m *meter) drains() bool {
 	case "cancel":
 		return false
 	}
-	if ep := m.endpoint(); ep.Billing != llm.Billable || ownHardware[t.Provider] {
+	if ep := m.Endpoint(); ep.Billing != llm.Billable || ownHardware[t.Provider] {
 		return false
 	} else if !ep.Reader.Text() {
 		return true
 	}
-	return t.Drain || m.hidden()
-}
-
-// hidden reports whether the call may use tokens of which its answer shows nothing.
-func (m *meter) hidden() bool {
-	return m.call.Request.Reasoning || m.reasons.Load() || usage.ReasoningModel(m.target().Upstream)
+	return t.Drain || settle.Hidden(m.call, m.reasons.Load())
 }
 
 // cutOff cancels the upstream.
@@ -246,7 +235,7 @@ func (h *hangup) label() string {
 	case !h.gone.Load():
 		return ""
 	case h.cancelled.Load() || h.quit.Err() != nil:
-		return hangupCancelled
+		return settle.Cancelled
 	}
-	return hangupDrained
+	return settle.Drained
 }

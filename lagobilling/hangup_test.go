@@ -13,6 +13,7 @@ import (
 
 	"github.com/tollgate-llm/tollgate/internal/llm"
 	"github.com/tollgate-llm/tollgate/internal/record"
+	"github.com/tollgate-llm/tollgate/internal/settle"
 	"github.com/tollgate-llm/tollgate/internal/usage"
 )
 
@@ -84,16 +85,16 @@ func TestHangUp(t *testing.T) {
 		hangup   string
 		source   usage.Source
 	}{
-		{name: "auto cancels where that stops the bill", streamed: true, hangup: hangupCancelled, source: usage.Estimated},
-		{name: "auto drains where it does not", drain: true, streamed: true, hangup: hangupDrained, source: usage.Reported},
-		{name: "drain", handler: Handler{OnDisconnect: "drain", DrainTimeout: "1h"}, streamed: true, hangup: hangupDrained, source: usage.Reported},
-		{name: "cancel", handler: Handler{OnDisconnect: "cancel"}, drain: true, streamed: true, hangup: hangupCancelled, source: usage.Estimated},
-		{name: "drain ends in time", handler: Handler{OnDisconnect: "drain", DrainTimeout: "1ms"}, streamed: true, hangup: hangupCancelled, source: usage.Estimated},
-		{name: "no slot to drain", handler: Handler{MaxDrains: "0"}, drain: true, streamed: true, hangup: hangupCancelled, source: usage.Estimated},
-		{name: "HTTP/2, drained", drain: true, streamed: true, http2: true, hangup: hangupDrained, source: usage.Reported},
-		{name: "HTTP/2, cancelled", streamed: true, http2: true, hangup: hangupCancelled, source: usage.Estimated},
-		{name: "unstreamed, cancelled", hangup: hangupCancelled, source: usage.Estimated},
-		{name: "unstreamed, drained", drain: true, hangup: hangupDrained, source: usage.Reported},
+		{name: "auto cancels where that stops the bill", streamed: true, hangup: settle.Cancelled, source: usage.Estimated},
+		{name: "auto drains where it does not", drain: true, streamed: true, hangup: settle.Drained, source: usage.Reported},
+		{name: "drain", handler: Handler{OnDisconnect: "drain", DrainTimeout: "1h"}, streamed: true, hangup: settle.Drained, source: usage.Reported},
+		{name: "cancel", handler: Handler{OnDisconnect: "cancel"}, drain: true, streamed: true, hangup: settle.Cancelled, source: usage.Estimated},
+		{name: "drain ends in time", handler: Handler{OnDisconnect: "drain", DrainTimeout: "1ms"}, streamed: true, hangup: settle.Cancelled, source: usage.Estimated},
+		{name: "no slot to drain", handler: Handler{MaxDrains: "0"}, drain: true, streamed: true, hangup: settle.Cancelled, source: usage.Estimated},
+		{name: "HTTP/2, drained", drain: true, streamed: true, http2: true, hangup: settle.Drained, source: usage.Reported},
+		{name: "HTTP/2, cancelled", streamed: true, http2: true, hangup: settle.Cancelled, source: usage.Estimated},
+		{name: "unstreamed, cancelled", hangup: settle.Cancelled, source: usage.Estimated},
+		{name: "unstreamed, drained", drain: true, hangup: settle.Drained, source: usage.Reported},
 	}
 	for _, c := range cases {
 		start := newBench
@@ -110,7 +111,7 @@ func TestHangUp(t *testing.T) {
 			done := make(chan struct{})
 			go func() {
 				defer close(done)
-				if c.hangup == hangupDrained {
+				if c.hangup == settle.Drained {
 					// The provider goes on when the slot is claimed, that is, when the meter knows of the hang-up.
 					require.Eventually(t, func() bool { return b.account.Drains() == 1 }, 10*time.Second, time.Millisecond)
 					close(gone)
@@ -156,7 +157,7 @@ func TestHangUpSeenByAWrite(t *testing.T) {
 			require.Error(t, err, "a part is missing: what came must not look whole")
 			e := b.only()
 			require.Equal(t, record.OutcomeClientGone, e.Outcome)
-			require.Equal(t, hangupDrained, e.Hangup)
+			require.Equal(t, settle.Drained, e.Hangup)
 			require.Equal(t, usage.Reported, e.Source)
 		})
 	}

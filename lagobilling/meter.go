@@ -1,60 +1,54 @@
 package lagobilling
 
 import (
+	"context"
 	"errors"
 	"io"
 	"mime"
 	"net/http"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/tollgate-llm/tollgate/internal/account"
+	"github.com/tollgate-llm/tollgate/internal/delivery/lawbreak"
 	"github.com/tollgate-llm/tollgate/internal/llm"
+	"github.com/tollgate-llm/tollgate/internal/record"
+	"github.com/tollgate-llm/tollgate/internal/settle"
 	"github.com/tollgate-llm/tollgate/internal/usage"
 )
 
-const (
-	costHeader = "X-Litellm-Response-Cost"
-
-	// maxHeld bounds the part of an event that is kept back while it may turn out to be the usage chunk that the client
-	// did not ask for.
-	maxHeld = 16 << 10
-	// maxWhole is the longest unstreamed JSON answer that is kept back until it is whole, so that its cost can stand in its
-	// header.
-	maxWhole = 32 << 10
-	// maxUnframed is the longest answer of unstated length that is kept back for a client of HTTP/1.0.
-	maxUnframed = 8 << 20
-)
+// maxHeld bounds the part of an event that is kept back while it may turn out to be the usage chunk that the client did not
+// ask for.
+const maxHeld = 16 << 10
 
 var errUnsettled = errors.New("the usage record could not be written: the answer is cut short")
 
-var wholeBodies = sync.Pool{New: func() any { b := make([]byte, 0, maxWhole); return &b }}
-
 // meter is the response writer between the client and the handlers that answer it. Bytes pass at once; a reader of usage
-// sees them beside. Only the bytes that complete the answer wait until the call is settled, so that no client has a
-// whole answer whose record is not in the spool.
+// sees them beside. It decides when the answer ends, and has the call settled then. Only the bytes that complete the answer
+// wait for that, so that no client has a whole answer whose record is not in the spool.
 //
 // Its methods are called by the request's goroutine, but for hangUp and cutOff.
 type meter struct {
 	*caddyhttp.ResponseWriterWrapper
-	h       *Handler
-	account *account.Account
-	call    *llm.Call
-	repl    *caddy.Replacer
-	settlement
+	bill
 	hangup
 
-	reader  *usage.Reader
-	encoded string // the Content-Encoding that keeps usage from being read
-	events  bool   // the answer is an event stream
-	left    int64  // what Content-Length still promises; -1 when it says nothing
-	head    bool   // the answer has no body, whatever its header says
-	http10  bool   // the client takes the end of its connection for the end of an answer of unstated length
+	how        settle.End // how the handlers went: Broken until they return
+	handlerErr error
+	status     int
+	bytes      int64
+	first      time.Time // when the first byte of the body came
+	reader     *usage.Reader
+	encoded    string // the Content-Encoding that keeps usage from being read
+	events     bool   // the answer is an event stream
+	framed     bool   // the answer's format has an end of its own
+	left       int64  // what Content-Length still promises; -1 when it says nothing
+	head       bool   // the answer has no body, whatever its header says
+	http10     bool   // the client takes the end of its connection for the end of an answer of unstated length
 
 	wroteHeader bool
 	unflushed   bool    // something was written since the last flush
@@ -72,31 +66,34 @@ type meter struct {
 func newMeter(h *Handler, account *account.Account, call *llm.Call, w http.ResponseWriter, r *http.Request) *meter {
 	m := &meter{
 		ResponseWriterWrapper: &caddyhttp.ResponseWriterWrapper{ResponseWriter: w},
-		h:                     h,
-		account:               account,
-		call:                  call,
 		head:                  r.Method == http.MethodHead,
 		http10:                !r.ProtoAtLeast(1, 1),
 		left:                  -1,
 	}
-	if repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer); ok {
-		m.repl = repl
+	repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
+	if !ok {
+		repl = caddy.NewEmptyReplacer()
+	}
+	m.begin(session{h: h, account: account, repl: repl}, call)
+	if ok {
 		repl.Map(m.placeholder)
-	} else {
-		m.repl = caddy.NewEmptyReplacer()
 	}
-	call.Metered = true
 	call.Open = m.open
-	call.OnAdmit(m.resolve)
-	call.Quote = h.quote
-	call.OnSettle(h.metrics.observe)
-	if h.rejectPrice {
-		call.Priced = h.priced
-	}
 	if r.Method != http.MethodPost { // as models are listed
 		call.ListPrices = h.tariff.List
 	}
 	return m
+}
+
+// open is the call's Open step. A stream is refused where its end could not be told from a broken connection.
+func (m *meter) open(ctx context.Context, c *llm.Call) *llm.Error {
+	if m.http10 && c.Request.Stream && c.Endpoint != nil && c.Endpoint.Billing == llm.Billable {
+		return &llm.Error{
+			Status: http.StatusHTTPVersionNotSupported, Type: "invalid_request_error",
+			Message: "a stream cannot be sent by HTTP/1.0, which does not show whether it is whole: use HTTP/1.1 (in nginx, `proxy_http_version 1.1`)",
+		}
+	}
+	return m.bill.open(ctx, c)
 }
 
 // WriteHeader takes the status. A 1xx is not the answer's own and passes.
@@ -113,7 +110,7 @@ func (m *meter) WriteHeader(status int) {
 	m.wroteHeader = true
 	m.status = status
 	m.Header()[llm.CallIDHeader] = []string{m.call.ID}
-	if m.opened {
+	if m.Opened() {
 		m.prepare(status, m.Header())
 	}
 	if !m.keep && !m.aborted {
@@ -138,10 +135,10 @@ func (m *meter) prepare(status int, header http.Header) {
 		}
 	}
 	if m.head || status == http.StatusNoContent || status == http.StatusNotModified || m.left == 0 {
-		m.settle(ended)
+		m.settle(settle.Ended)
 		return
 	}
-	if failure(status) || m.call.Endpoint == nil || m.call.Endpoint.Billing != llm.Billable || m.call.Endpoint.Reader == usage.NotBillable {
+	if settle.Failure(status) || m.call.Endpoint == nil || m.call.Endpoint.Billing != llm.Billable || m.call.Endpoint.Reader == usage.NotBillable {
 		return
 	}
 	m.keep = m.unframed()
@@ -153,7 +150,7 @@ func (m *meter) prepare(status int, header http.Header) {
 	media := mediaType(contentType)
 	m.events = media == "text/event-stream"
 	m.framed = m.events || strings.HasSuffix(media, "json")
-	t := m.target()
+	t := m.Target()
 	m.reader = usage.NewReader(usage.Options{
 		API: m.call.Endpoint.Reader, Provider: t.Provider, Status: status, ContentType: contentType,
 		Header: header, Model: t.Upstream, BaseURL: t.BaseURL, Priced: len(t.Prices) > 0,
@@ -200,7 +197,7 @@ func (m *meter) Write(p []byte) (int, error) {
 	m.scan(p)
 	if m.left >= 0 {
 		if m.left -= int64(len(p)); m.left <= 0 {
-			m.settle(ended)
+			m.settle(settle.Ended)
 		}
 	}
 	if m.aborted {
@@ -214,10 +211,10 @@ func (m *meter) Write(p []byte) (int, error) {
 
 // scan shows p to the reader and settles where the answer ends in it.
 func (m *meter) scan(p []byte) {
-	for m.reader != nil && !m.settled && len(p) > 0 {
+	for m.reader != nil && !m.Settled() && len(p) > 0 {
 		n, mark := m.reader.Next(p)
 		if mark == usage.End {
-			m.settle(ended)
+			m.settle(settle.Ended)
 			return
 		}
 		if n <= 0 || mark == usage.More {
@@ -250,83 +247,10 @@ func (m *meter) forward(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// writeWhole keeps p back until the answer is whole, and then sends header and body. An answer that comes in one piece,
-// as most do, is not copied.
-func (m *meter) writeWhole(p []byte) (int, error) {
-	if m.waits(p) {
-		if m.lost {
-			return len(p), nil
-		}
-		if m.whole == nil {
-			m.whole = wholeBodies.Get().(*[]byte)
-		}
-		*m.whole = append(*m.whole, p...)
-		return len(p), nil
-	}
-	if _, err := m.release(); err != nil {
-		return 0, err
-	}
-	return m.forward(p)
-}
-
-// unframed reports whether the client could not tell the answer's end from a broken connection. Such an answer is kept back
-// until it can be sent with its length.
-func (m *meter) unframed() bool { return m.http10 && m.left < 0 && !m.head }
-
-// waits reports whether the answer is not whole with p. One of unstated length is given up when it grows too long, or when
-// it begins with anything but an object: white space keeps a connection alive, and a list is a stream.
-func (m *meter) waits(p []byte) bool {
-	if m.unframed() {
-		if m.whole != nil && len(*m.whole)+len(p) > maxUnframed || len(p) > maxUnframed {
-			m.lost, m.whole = true, nil // it is read on for its usage
-		}
-		return true
-	}
-	if m.left >= 0 || m.settled {
-		return m.left > 0
-	}
-	if m.whole == nil || len(*m.whole) == 0 {
-		return len(p) == 0 || p[0] == '{' && len(p) <= maxWhole
-	}
-	return len(*m.whole)+len(p) <= maxWhole
-}
-
-// release sends what was kept back, with the call's cost if that is known.
-func (m *meter) release() (int, error) {
-	if !m.keep {
-		return 0, nil
-	}
-	m.keep = false
-	if m.unframed() {
-		if m.how != answered || m.lost {
-			m.lost = true // what came of it would pass for the whole
-			return 0, nil
-		}
-		n := 0
-		if m.whole != nil {
-			n = len(*m.whole)
-		}
-		m.Header()["Content-Length"] = []string{strconv.Itoa(n)}
-	}
-	if cost := m.record.Cost; cost != "" && m.settled {
-		m.Header()[costHeader] = []string{cost}
-	}
-	m.sendHeader()
-	if m.whole == nil {
-		return 0, nil
-	}
-	n, err := m.forward(*m.whole)
-	if *m.whole = (*m.whole)[:0]; cap(*m.whole) <= 2*maxWhole {
-		wholeBodies.Put(m.whole)
-	}
-	m.whole = nil
-	return n, err
-}
-
 // writeStripped passes a stream on without the usage chunk that the gateway asked for and the client did not.
 func (m *meter) writeStripped(p []byte) (int, error) {
 	from, at := 0, 0 // p[from:at] may pass
-	for at < len(p) && !m.settled {
+	for at < len(p) && !m.Settled() {
 		n, mark := m.reader.Next(p[at:])
 		if n <= 0 {
 			n, mark = len(p)-at, usage.More
@@ -347,7 +271,7 @@ func (m *meter) writeStripped(p []byte) (int, error) {
 			m.held, from = append(m.held, event...), at
 			continue
 		case mark == usage.End:
-			if m.settle(ended); m.aborted {
+			if m.settle(settle.Ended); m.aborted {
 				return 0, errUnsettled
 			}
 		}
@@ -381,7 +305,7 @@ func (m *meter) FlushError() error {
 	if _, err := m.release(); err != nil {
 		return err
 	}
-	if !m.unflushed || m.flushed && m.settled && m.call.Attempt().AnswerRead() {
+	if !m.unflushed || m.flushed && m.Settled() && m.call.Attempt().AnswerRead() {
 		return nil // nothing was written since; or the handlers return now, and the server sends the rest with its own end
 	}
 	m.unflushed, m.flushed = false, true
@@ -405,10 +329,62 @@ func (m *meter) Flush() {
 	_ = m.FlushError()
 }
 
+// settle has the call settled with the answer as far as it came. Without a record the answer is cut short.
+func (m *meter) settle(how settle.End) {
+	if !m.Opened() || m.Settled() || !lawbreak.SettleFirst && how == settle.Ended {
+		return
+	}
+	a := m.answer(how)
+	if !m.bill.settle(&a) {
+		m.aborted = true
+	}
+}
+
+// answer returns what was seen of the answer.
+func (m *meter) answer(how settle.End) settle.Answer {
+	a := settle.Answer{
+		Framed: m.framed, Bodiless: m.head, Lost: m.lost, Bytes: m.bytes, First: m.first, Reader: m.reader, Encoding: m.encoded,
+		Hangup: m.label(),
+	}
+	a.Status = m.answerStatus(a.Hangup != "")
+	if a.End = how; how == settle.Returned && (m.handlerErr != nil || m.left > 0) {
+		a.End = settle.Broken
+	}
+	return a
+}
+
+// answerStatus is the status of the answer: what was written, or the error that a handler returned instead; 0 when no
+// answer of a backend came before the client hung up.
+func (m *meter) answerStatus(gone bool) int {
+	if gone && !m.call.Attempt().Answered() {
+		return 0
+	}
+	status := m.status
+	if status == 0 && m.handlerErr != nil {
+		status = http.StatusInternalServerError
+		if e, ok := errors.AsType[caddyhttp.HandlerError](m.handlerErr); ok && e.StatusCode != 0 {
+			status = e.StatusCode
+		}
+	}
+	return status
+}
+
+// countUnopened counts a call that has no record because nothing was forwarded.
+func (m *meter) countUnopened() {
+	if m.Opened() || m.call.Endpoint == nil {
+		return
+	}
+	outcome := record.OutcomeRefused
+	if m.call.Endpoint.Billing == llm.Local && m.status < 400 {
+		outcome = record.OutcomeLocal
+	}
+	m.h.metrics.requests.WithLabelValues("", "", outcome).Inc()
+}
+
 // returned says that the handlers answered to the end, with or without an error.
 func (m *meter) returned(err error) {
 	m.handlerErr = err
-	m.how = answered
+	m.how = settle.Returned
 }
 
 // finish settles on every way out, before the server sends what ends an answer of unstated length. A panic of the handlers
@@ -427,7 +403,7 @@ func (m *meter) finish() {
 	m.endTime()
 	// A client that closed only its sending half is taken for gone, but still reads: without the abort, the server would
 	// end what it got as if that were whole.
-	if (m.aborted || m.lost) && m.how == answered {
+	if (m.aborted || m.lost) && m.how == settle.Returned {
 		panic(http.ErrAbortHandler)
 	}
 }
@@ -435,7 +411,7 @@ func (m *meter) finish() {
 // finishHeld sends what a handler left behind by returning early. Errors need no handling: the call is settled, and nothing
 // more is written to a connection that fails here.
 func (m *meter) finishHeld() {
-	if len(m.held) > 0 && m.how == answered {
+	if len(m.held) > 0 && m.how == settle.Returned {
 		held := m.held
 		m.held = nil
 		_, _ = m.forward(held)

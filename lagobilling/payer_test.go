@@ -11,6 +11,7 @@ import (
 
 	"github.com/tollgate-llm/tollgate/internal/llm"
 	"github.com/tollgate-llm/tollgate/internal/record"
+	"github.com/tollgate-llm/tollgate/internal/settle"
 )
 
 func TestWhoPays(t *testing.T) {
@@ -152,4 +153,40 @@ func TestPropertiesAreChecked(t *testing.T) {
 	require.NotNil(t, refusal)
 	require.Equal(t, http.StatusBadRequest, refusal.Status)
 	require.Equal(t, "customer", refusal.Param)
+}
+
+// TestASessionBillsEachCallToItsPayer has two calls of one connection under way together, with payers of their own, and a third
+// that is refused: each is settled by itself.
+func TestASessionBillsEachCallToItsPayer(t *testing.T) {
+	b := newBench(t, &Handler{})
+	s := session{h: b.handler, account: b.account, repl: caddy.NewReplacer()}
+	rt := chatRoute(nil)
+	begin := func(user string) *bill {
+		call := newCall(rt)
+		call.Request.User = user
+		call.Plan(rt.target)
+		turn := new(bill)
+		turn.begin(s, call)
+		if refused := call.Admit(t.Context()); refused != nil {
+			require.Equal(t, "missing_payer", refused.Type)
+			return turn
+		}
+		require.Nil(t, call.Open(t.Context(), call))
+		attempt := call.Begin(rt.target)
+		attempt.Write().Done()
+		attempt.SetAnswered()
+		return turn
+	}
+	turns := []*bill{begin("sub-1"), begin("sub-2"), begin("")}
+	for range 2 {
+		for _, turn := range turns {
+			require.True(t, turn.settle(&settle.Answer{Status: http.StatusOK, End: settle.Broken, Bytes: 1}))
+		}
+	}
+	var payers []string
+	for _, e := range b.records() {
+		payers = append(payers, e.Payer)
+		require.Len(t, e.Events, 1)
+	}
+	require.ElementsMatch(t, []string{"sub-1", "sub-2"}, payers)
 }

@@ -12,18 +12,18 @@ func (m *meter) placeholder(key string) (any, bool) {
 	if !ours {
 		return nil, false
 	}
-	r := &m.record
+	r := m.Record()
 	switch name {
 	case "id":
 		return m.call.ID, true
 	case "model":
-		return m.target().Model, true
+		return m.Target().Model, true
 	case "upstream":
-		return m.target().Upstream, true
+		return m.Target().Upstream, true
 	case "backend":
-		return m.target().Backend, true
+		return m.Target().Backend, true
 	case "provider":
-		return m.target().Provider, true
+		return m.Target().Provider, true
 	case "session":
 		return m.call.Request.Session, true
 	case "payer":
@@ -57,8 +57,8 @@ func (m *meter) placeholder(key string) (any, bool) {
 
 // tokens returns a sum of counts, or nothing while there are none: absent is not zero.
 func (m *meter) tokens(sum func(*usage.Counts) int64) any {
-	if m.record.Counts.Empty() {
+	if m.Record().Counts.Empty() {
 		return ""
 	}
-	return sum(&m.record.Counts.Counts)
+	return sum(&m.Record().Counts.Counts)
 }

@@ -32,6 +32,7 @@ import (
 
 	"github.com/tollgate-llm/tollgate/internal/llm"
 	"github.com/tollgate-llm/tollgate/internal/record"
+	"github.com/tollgate-llm/tollgate/internal/settle"
 	"github.com/tollgate-llm/tollgate/internal/usage"
 	"github.com/tollgate-llm/tollgate/lagobilling/operator"
 )
@@ -354,7 +355,7 @@ func TestClientThatHangsUp(t *testing.T) {
 	var e operator.Entry
 	require.NoError(t, json.Unmarshal([]byte(lines), &e))
 	require.Equal(t, record.OutcomeClientGone, e.Outcome)
-	require.Equal(t, hangupDrained, e.Hangup)
+	require.Equal(t, settle.Drained, e.Hangup)
 	require.Equal(t, usage.Reported, e.Source)
 	require.EqualValues(t, 1050, e.Counts.InputTokens()+e.Counts.OutputTokens())
 }
@@ -385,7 +386,7 @@ func TestHangUpBeforeAnyAnswer(t *testing.T) {
 	var e operator.Entry
 	require.NoError(t, json.Unmarshal([]byte(lines), &e))
 	require.Equal(t, record.OutcomeClientGone, e.Outcome)
-	require.Equal(t, hangupCancelled, e.Hangup)
+	require.Equal(t, settle.Cancelled, e.Hangup)
 	require.Zero(t, e.Status)
 	require.Empty(t, e.NotBilled)
 	require.Equal(t, usage.Estimated, e.Source)

@@ -1,0 +1,198 @@
+// Package settle bills calls: a usage record is opened before a call is forwarded, and settled once with what its answer used.
+// It does not know how answers reach clients.
+package settle
+
+import (
+	"fmt"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/tollgate-llm/tollgate/internal/account"
+	"github.com/tollgate-llm/tollgate/internal/llm"
+	"github.com/tollgate-llm/tollgate/internal/record"
+	"github.com/tollgate-llm/tollgate/internal/spool"
+	"github.com/tollgate-llm/tollgate/internal/tariff"
+	"github.com/tollgate-llm/tollgate/internal/usage"
+)
+
+// Bill is the usage record of one call, from its opening to its settlement. Of a connection on which answers follow one
+// another, each answer is a call with its own id and its own Bill. All methods are called by one goroutine.
+type Bill struct {
+	account *account.Account
+	tariff  *tariff.Tariff
+	call    *llm.Call
+	id      spool.ID
+	opened  bool
+	settled bool
+	record  record.Record
+}
+
+// Init sets the call that is billed, the account whose spool gets its record, and the tariff that prices it.
+func (b *Bill) Init(a *account.Account, t *tariff.Tariff, c *llm.Call) {
+	*b = Bill{account: a, tariff: t, call: c}
+}
+
+// Opened reports whether the call has a record.
+func (b *Bill) Opened() bool { return b.opened }
+
+// Settled reports whether Settle was called after Open.
+func (b *Bill) Settled() bool { return b.settled }
+
+// Record returns the record as far as it is known. It must not be changed.
+func (b *Bill) Record() *record.Record { return &b.record }
+
+var noTarget llm.Target
+
+// Target returns the target of the latest attempt, or the planned one; an empty one before there is any.
+func (b *Bill) Target() *llm.Target {
+	if t := b.call.Target(); t != nil {
+		return t
+	}
+	return &noTarget
+}
+
+var noEndpoint llm.Endpoint
+
+// Endpoint returns the call's endpoint, an empty one while it is not known.
+func (b *Bill) Endpoint() *llm.Endpoint {
+	if b.call.Endpoint != nil {
+		return b.call.Endpoint
+	}
+	return &noEndpoint
+}
+
+var payloads = sync.Pool{New: func() any { b := make([]byte, 0, 4<<10); return &b }}
+
+// Open writes the opened record: enough to bill an estimate if the process ends before the call does. by is where the payer
+// comes from; an empty payer is a call without one. After an error nothing may be forwarded.
+func (b *Bill) Open(payer, by string, properties []record.Property) error {
+	id, err := uuid.Parse(b.call.ID)
+	if err != nil {
+		return fmt.Errorf("the call's id: %w", err)
+	}
+	b.id = spool.ID(id)
+	b.record = openedRecord(b.account.Name(), b.call, payer, by, properties)
+	if b.record.NotBilled == "" {
+		b.tariff.Open(&b.record, b.Target())
+	}
+	buf := payloads.Get().(*[]byte)
+	*buf = b.record.Append((*buf)[:0], nil)
+	err = b.account.Spool().Begin(b.id, *buf)
+	payloads.Put(buf)
+	if err != nil {
+		b.account.Refused(err)
+		return err
+	}
+	b.opened, b.call.Opened = true, true
+	return nil
+}
+
+// openedRecord is what is known of a call before it is forwarded.
+func openedRecord(account string, c *llm.Call, payer, by string, properties []record.Property) record.Record {
+	r := record.Record{
+		ID: c.ID, Account: account, Opened: c.Start, Asked: c.Request.Asked, Stream: c.Request.Stream,
+		Payer: payer, EndUser: c.Request.User, Session: c.Request.Session, InputUnits: c.Request.TextUnits, Properties: properties,
+	}
+	if payer != "" {
+		r.ChargeBy = by
+	}
+	if c.Endpoint != nil {
+		r.Endpoint = c.Endpoint.Name
+		if c.Endpoint.Billing != llm.Billable {
+			r.NotBilled = record.NotBilledFree
+		}
+	}
+	if t := c.Target(); t != nil {
+		setTarget(&r, t)
+		r.BaseURL, r.Written = t.BaseURL, t.Prices
+	}
+	if id := c.Identity; id != nil {
+		r.Key, r.KeyAlias, r.Team, r.User = id.KeyName, id.KeyAlias, id.TeamID, id.UserID
+		r.KeyHash, r.KeyID = id.KeyHash[:min(len(id.KeyHash), 12)], id.SpendID
+	}
+	if a := c.Admission; a != nil {
+		r.Admitted = a.At
+		if t := c.Target(); t != nil {
+			r.Limits = a.CountersOf(c.Request.Asked, t)
+		}
+	}
+	r.EndUser = record.Clip(r.EndUser)
+	return r
+}
+
+func setTarget(r *record.Record, t *llm.Target) {
+	r.Model, r.Upstream, r.Backend, r.Provider = t.Model, t.Upstream, t.Backend, t.Provider
+}
+
+// Settle writes the settled record with its events frozen in it. Only the first Settle after Open does; any other is without
+// effect. After an error the client must not get the end of its answer.
+func (b *Bill) Settle(a *Answer) error {
+	if !b.opened || b.settled {
+		return nil
+	}
+	b.settled = true
+	now := time.Now()
+	r := &b.record
+	r.Settled = now
+	r.Hangup, r.Status = a.Hangup, a.Status
+	r.Attempts = b.call.Attempts()
+	r.ForgetOpened()
+	if t := b.call.Target(); t != nil {
+		setTarget(r, t)
+		if admitted := b.call.Admission; admitted != nil {
+			r.Limits = admitted.CountersOf(r.Asked, t)
+		}
+	}
+	res := b.usage(a)
+	if a.Hangup == Cancelled && res.Source != usage.Reported && !res.Counts.Empty() && Hidden(b.call, a.Reader != nil && a.Reader.Reasons()) {
+		res.How += "; reasoning that the answer did not show is not counted"
+	}
+	r.Outcome = b.outcome(a, &res)
+	r.Bytes = a.Bytes
+	r.Duration = now.Sub(b.call.Start).Milliseconds()
+	if !a.First.IsZero() {
+		r.TTFT = a.First.Sub(b.call.Start).Milliseconds()
+	}
+	buf, events := payloads.Get().(*[]byte), payloads.Get().(*[]byte)
+	*events = b.tariff.Settle((*events)[:0], r, tariff.ServedBy(b.Target(), res.Model, b.call.Request.Others), &res, b.sent(a))
+	*buf = r.Append((*buf)[:0], *events)
+	err := b.account.Settle(b.id, *buf, len(*events) > 0)
+	payloads.Put(buf)
+	payloads.Put(events)
+	if err != nil {
+		return err
+	}
+	b.call.Settled(&llm.Settlement{
+		Target: b.Target(), Attempts: r.Attempts, Outcome: r.Outcome, Status: r.Status, Counts: &r.Counts.Counts, Cost: r.Cost,
+		Unpriced: r.Unpriced, Duration: now.Sub(b.call.Start), FirstByte: a.First.Sub(b.call.Start),
+	})
+	return nil
+}
+
+// sent reports whether a provider has the call: an answer came, or the transport wrote the whole request of an attempt
+// that has not failed. So a call whose client hung up before any answer is billed if the provider has it, and only then.
+func (b *Bill) sent(a *Answer) bool {
+	last := b.call.Attempt()
+	return a.Status != 0 || last.Sent() && !last.Failed()
+}
+
+// outcome names how the call went.
+func (b *Bill) outcome(a *Answer, res *usage.Result) string {
+	seen := res.Source == usage.Reported || res.Source == usage.Partial || (a.Reader != nil && a.Reader.OutputUnits() > 0)
+	switch {
+	case a.Hangup != "" && !Failure(a.Status):
+		return record.OutcomeClientGone
+	case Failure(a.Status), a.Status == 0, res.Error && !seen, b.call.Attempt().Failed():
+		return record.OutcomeError
+	case res.Error, a.Lost: // lost although the client is there: the answer was too long to be sent with its length
+		return record.OutcomeCut
+	case a.Bytes == 0 && a.Status == http.StatusOK && !a.Bodiless && b.Endpoint().Billing == llm.Billable:
+		return record.OutcomeError // no answer of a model is empty
+	case a.End == Ended, a.End == Returned && (res.Complete || !a.Framed):
+		return record.OutcomeCompleted
+	}
+	return record.OutcomeCut
+}
