@@ -98,7 +98,7 @@ func (m *meter) hangUp() {
 		return
 	}
 	m.call.SetClientGone()
-	if m.writing.Load() {
+	if m.writing.Load() && m.unheard() {
 		// A client that closed its sending half, or a proxy in front of it, may leave the write waiting. Where a deadline is not to
 		// be had, the connection's own end ends it.
 		_ = http.NewResponseController(m.server).SetWriteDeadline(time.Now())

@@ -99,7 +99,7 @@ func (m *meter) open(ctx context.Context, c *llm.Call) *llm.Error {
 // WriteHeader takes the status. A 1xx is not the answer's own and passes.
 func (m *meter) WriteHeader(status int) {
 	if status >= 100 && status < 200 && status != http.StatusSwitchingProtocols {
-		if !m.clientGone() {
+		if !m.unheard() {
 			m.ResponseWriter.WriteHeader(status)
 		}
 		return
@@ -118,8 +118,16 @@ func (m *meter) WriteHeader(status int) {
 	}
 }
 
+// unheard reports whether what is written goes to nobody: the client is gone, and the answer is read on for its usage. What the
+// gateway itself answers to a call that no provider has is sent even so, as the server takes a client for gone whose body does
+// not come in time.
+func (m *meter) unheard() bool {
+	a := m.call.Attempt()
+	return m.clientGone() && (a.Answered() || a.Sent() && !a.Failed())
+}
+
 func (m *meter) sendHeader() {
-	if m.clientGone() {
+	if m.unheard() {
 		m.lost = true
 		return
 	}
@@ -230,9 +238,9 @@ func (m *meter) forward(p []byte) (int, error) {
 		return 0, nil
 	}
 	m.look()
-	m.writing.Store(true) // before the look at clientGone: a hang-up ends a write that is under way
+	m.writing.Store(true) // before the look at unheard: a hang-up ends a write that is under way
 	defer m.writing.Store(false)
-	if m.clientGone() {
+	if m.unheard() {
 		m.lost = true
 		return len(p), nil
 	}
@@ -299,7 +307,7 @@ func (m *meter) FlushError() error {
 	if !m.wroteHeader {
 		m.WriteHeader(http.StatusOK)
 	}
-	if m.aborted || m.clientGone() || m.keep && m.left < 0 {
+	if m.aborted || m.unheard() || m.keep && m.left < 0 {
 		return nil // an answer of unstated length is flushed at every write, whether that matters or not
 	}
 	if _, err := m.release(); err != nil {
@@ -311,7 +319,7 @@ func (m *meter) FlushError() error {
 	m.unflushed, m.flushed = false, true
 	m.writing.Store(true)
 	defer m.writing.Store(false)
-	if m.clientGone() {
+	if m.unheard() {
 		return nil
 	}
 	err := http.NewResponseController(m.ResponseWriter).Flush()
@@ -344,7 +352,9 @@ func (m *meter) settle(how settle.End) {
 func (m *meter) answer(how settle.End) settle.Answer {
 	a := settle.Answer{
 		Framed: m.framed, Bodiless: m.head, Lost: m.lost, Bytes: m.bytes, First: m.first, Reader: m.reader, Encoding: m.encoded,
-		Hangup: m.label(),
+	}
+	if m.status != http.StatusRequestTimeout || m.call.Attempt().Answered() { // a client whose body is late is not gone
+		a.Hangup = m.label()
 	}
 	a.Status = m.answerStatus(a.Hangup != "")
 	if a.End = how; how == settle.Returned && (m.handlerErr != nil || m.left > 0) {
