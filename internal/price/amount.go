@@ -102,7 +102,10 @@ func (a Amount) Cents() string {
 }
 
 // MarshalText implements encoding.TextMarshaler with String.
-func (a Amount) MarshalText() ([]byte, error) { return a.appendDecimal(nil, amountDecimals), nil }
+func (a Amount) MarshalText() ([]byte, error) { return a.AppendText(nil) }
+
+// AppendText implements encoding.TextAppender with String.
+func (a Amount) AppendText(b []byte) ([]byte, error) { return a.appendDecimal(b, amountDecimals), nil }
 
 // UnmarshalText implements encoding.TextUnmarshaler with ParseUSD.
 func (a *Amount) UnmarshalText(text []byte) error {

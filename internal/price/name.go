@@ -210,5 +210,13 @@ func (p Price) times(by Price) Price {
 
 // String returns the price in US dollars as a plain decimal.
 func (p Price) String() string {
-	return string(Amount{lo: uint64(max(p, 0))}.appendDecimal(nil, priceDecimals))
+	var buf [maxDecimal]byte
+	return string(p.append(buf[:0]))
+}
+
+// AppendText implements encoding.TextAppender with String.
+func (p Price) AppendText(b []byte) ([]byte, error) { return p.append(b), nil }
+
+func (p Price) append(b []byte) []byte {
+	return Amount{lo: uint64(max(p, 0))}.appendDecimal(b, priceDecimals)
 }

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -337,8 +336,14 @@ func (r *Record) appendWritten(o Object) Object {
 	if len(r.Written) == 0 {
 		return o
 	}
+	var few [16]string
+	names := few[:0]
+	for name := range r.Written {
+		names = append(names, name)
+	}
+	slices.Sort(names)
 	prices := OpenObject(o.Key("written_prices"))
-	for _, name := range slices.Sorted(maps.Keys(r.Written)) {
+	for _, name := range names {
 		prices = prices.Own(name, r.Written[name])
 	}
 	return prices.Close()

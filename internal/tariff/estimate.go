@@ -20,7 +20,7 @@ func EstimateInput(res *usage.Result, units int64) {
 
 // Open freezes in an opened record how a call to a target is billed, and what its estimated input costs.
 func (t *Tariff) Open(r *record.Record, target *llm.Target) {
-	frozen := &record.Tariff{Factor: t.factor(r.Provider).String(), Events: t.shape.kind, Code: t.shape.code}
+	frozen := &record.Tariff{Factor: t.factor(r.Provider).text, Events: t.shape.kind, Code: t.shape.code}
 	if t.shape.counts != Disjoint {
 		frozen.TokenCounts = t.shape.counts
 	}
@@ -35,8 +35,10 @@ func (t *Tariff) Open(r *record.Record, target *llm.Target) {
 	}
 	frozen.Prices, frozen.Note = cost.Version, strings.Join(cost.Notes, "; ")
 	frozen.Estimate = make([]record.Line, len(cost.Lines))
+	var texts texts
+	texts.room(len(cost.Lines))
 	for i := range cost.Lines {
-		frozen.Estimate[i] = lineOf(&cost.Lines[i])
+		frozen.Estimate[i] = texts.line(&cost.Lines[i])
 	}
 }
 

@@ -333,8 +333,9 @@ func (s shape) perCost(dst []byte, b *bill) []byte {
 		b.NotBilled = record.NotBilledNothing
 		return dst
 	}
-	for _, l := range b.charge.lines {
-		p := b.event(dst, s.code, l.billed.Cents())
+	for i := range b.charge.lines {
+		l := &b.charge.lines[i]
+		p := b.event(dst, s.code, b.charge.billed[i].Cents())
 		p = p.Str("token_type", l.Kind)
 		p = p.Str("unit", l.Count)
 		p = p.Str("value", l.Count)
@@ -342,10 +343,11 @@ func (s shape) perCost(dst []byte, b *bill) []byte {
 		p = p.Opt("unit_price_per", l.Per)
 		p = p.Str("base_cost", l.Base)
 		p = p.Str("price_source", b.charge.source)
-		if l.Model == "" {
-			l.Model = b.upstream()
+		model := l.Model
+		if model == "" {
+			model = b.upstream()
 		}
-		p = p.Str("model", l.Model)
+		p = p.Str("model", model)
 		p = p.Str("model_group", b.Asked)
 		p = p.Str("api", b.Endpoint)
 		dst = b.end(p)

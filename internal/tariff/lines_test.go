@@ -45,7 +45,7 @@ func TestLinesAddUpToTheCost(t *testing.T) {
 				b.BaseCost = b.Cost
 			}
 			require.Equal(t, b.BaseCost, base.String())
-			require.Equal(t, tf.factor("openai").String(), b.Factor)
+			require.Equal(t, tf.factor("openai").text, b.Factor)
 		}
 	}
 }

@@ -17,19 +17,22 @@ type Percent struct {
 var percentText = regexp.MustCompile(`^\d{1,4}(\.\d{1,6})?%?$`)
 
 // factor is what a cost is multiplied with, exactly: 11/10 for a markup of ten percent.
-type factor struct{ num, den int64 }
+type factor struct {
+	num, den int64
+	text     string // as records hold it; empty for 1/1
+}
 
-// String returns the fraction as an opened record holds it; empty for 1/1.
-func (f factor) String() string {
-	if f.num == f.den {
-		return ""
+func newFactor(num, den int64) factor {
+	f := factor{num: num, den: den}
+	if num != den {
+		f.text = strconv.FormatInt(num, 10) + "/" + strconv.FormatInt(den, 10)
 	}
-	return strconv.FormatInt(f.num, 10) + "/" + strconv.FormatInt(f.den, 10)
+	return f
 }
 
 func parseFactor(text string) (factor, error) {
 	if text == "" {
-		return factor{1, 1}, nil
+		return newFactor(1, 1), nil
 	}
 	num, den, _ := strings.Cut(text, "/")
 	n, errNum := strconv.ParseInt(num, 10, 64)
@@ -37,7 +40,7 @@ func parseFactor(text string) (factor, error) {
 	if errNum != nil || errDen != nil || n < 0 || d <= 0 {
 		return factor{}, fmt.Errorf("the factor %q is not a fraction", text)
 	}
-	return factor{n, d}, nil
+	return newFactor(n, d), nil
 }
 
 // ParsePercent reads a percentage such as 12.5 or 12.5% and returns its exact value in millionths of a percent.
@@ -80,7 +83,7 @@ func factors(markup, discount []Percent) (map[string]factor, error) {
 		}
 		f := big.NewRat(hundred+up, hundred)
 		f.Mul(f, big.NewRat(hundred-down, hundred))
-		out[provider] = factor{f.Num().Int64(), f.Denom().Int64()}
+		out[provider] = newFactor(f.Num().Int64(), f.Denom().Int64())
 	}
 	add("")
 	for p := range markups {

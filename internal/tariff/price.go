@@ -21,22 +21,43 @@ const (
 type charge struct {
 	known  bool
 	source string
-	lines  []chargeLine
+	lines  []record.Line
+	billed []price.Amount // for each line
+	texts  texts
 }
 
-// chargeLine is a line of a cost with what is billed for it.
-type chargeLine struct {
-	record.Line
-	billed price.Amount
+// texts makes the texts of a record's numbers, which share their memory.
+type texts struct{ strings.Builder }
+
+// room makes room for the texts of as many lines.
+func (t *texts) room(lines int) { t.Grow(32 + 48*lines) }
+
+func (t *texts) add(text []byte) string {
+	from := t.Len()
+	t.Write(text)
+	return t.String()[from:]
 }
 
-// line returns a line of a cost with what is billed for it.
-func line(l record.Line, base, billed price.Amount) chargeLine {
-	l.Base = base.String()
-	if billed != base {
-		l.Cost = billed.String()
-	}
-	return chargeLine{l, billed}
+func (t *texts) amount(a price.Amount) string {
+	var buf [40]byte
+	text, _ := a.AppendText(buf[:0]) // it has no errors
+	return t.add(text)
+}
+
+func (t *texts) price(p price.Price) string {
+	var buf [40]byte
+	text, _ := p.AppendText(buf[:0]) // it has no errors
+	return t.add(text)
+}
+
+func (t *texts) quantity(k usage.Kind, n int64) string {
+	var buf [24]byte
+	return t.add(appendQuantity(buf[:0], k, n))
+}
+
+// line returns a line of a cost, before markup and discount.
+func (t *texts) line(l *price.Line) record.Line {
+	return record.Line{Kind: l.Name(), Count: t.quantity(l.Kind, l.Count), Price: t.price(l.Price), Per: l.Unit.String(), Base: t.amount(l.Amount)}
 }
 
 // price puts a price on a settled record. A record that is not billed for want of a payer is priced as well, so that the
@@ -94,7 +115,8 @@ func (t *Tariff) providerCharge(b *bill, res *usage.Result, f factor) error {
 		return err
 	}
 	tokens := strconv.FormatInt(b.Counts.InputTokens()+b.Counts.OutputTokens(), 10)
-	b.charge = charge{known: true, source: sourceProvider, lines: []chargeLine{line(record.Line{Kind: "total", Count: tokens}, base, total)}}
+	b.charge = charge{known: true, source: sourceProvider}
+	b.charge.put(record.Line{Kind: "total", Count: tokens, Base: base.String()}, base, total)
 	b.setCost(base, total, f)
 	return nil
 }
@@ -112,9 +134,12 @@ func (t *Tariff) tableCharge(b *bill, res *usage.Result) error {
 	for _, n := range c.Notes {
 		b.note(n)
 	}
-	b.charge = charge{known: true, source: sourcePrices, lines: make([]chargeLine, 0, len(c.Lines))}
+	b.charge = charge{
+		known: true, source: sourcePrices, lines: make([]record.Line, 0, len(c.Lines)), billed: make([]price.Amount, 0, len(c.Lines)),
+	}
+	b.charge.texts.room(len(c.Lines))
 	for i := range c.Lines {
-		l := lineOf(&c.Lines[i])
+		l := b.charge.texts.line(&c.Lines[i])
 		l.Model = c.model(i)
 		if err := b.charge.add(l, c.Lines[i].Amount, f); err != nil {
 			return err
@@ -137,8 +162,15 @@ func (c *charge) add(l record.Line, base price.Amount, f factor) error {
 			return err
 		}
 	}
-	c.lines = append(c.lines, line(l, base, billed))
+	c.put(l, base, billed)
 	return nil
+}
+
+func (c *charge) put(l record.Line, base, billed price.Amount) {
+	if billed != base {
+		l.Cost = c.texts.amount(billed)
+	}
+	c.lines, c.billed = append(c.lines, l), append(c.billed, billed)
 }
 
 // total returns what is billed for all lines, whose base costs add up to base. Their billed costs add up to it.
@@ -150,10 +182,10 @@ func (c *charge) total(base price.Amount, f factor, kind string) (price.Amount, 
 	largest := 0
 	for i := range c.lines {
 		var err error
-		if sum, err = sum.Add(c.lines[i].billed); err != nil {
+		if sum, err = sum.Add(c.billed[i]); err != nil {
 			return sum, err
 		}
-		if c.lines[i].billed.Cmp(c.lines[largest].billed) > 0 {
+		if c.billed[i].Cmp(c.billed[largest]) > 0 {
 			largest = i
 		}
 	}
@@ -164,19 +196,13 @@ func (c *charge) total(base price.Amount, f factor, kind string) (price.Amount, 
 	if err != nil || total == sum {
 		return total, err
 	}
-	l := &c.lines[largest]
-	if l.billed, err = l.billed.Add(total.Sub(sum)); err != nil {
+	billed := &c.billed[largest]
+	if *billed, err = billed.Add(total.Sub(sum)); err != nil {
 		return total, err
 	}
-	l.billed = l.billed.Sub(sum.Sub(total)) // one of the two differences is zero
-	l.Cost = l.billed.String()
+	*billed = billed.Sub(sum.Sub(total)) // one of the two differences is zero
+	c.lines[largest].Cost = c.texts.amount(*billed)
 	return total, nil
-}
-
-func lineOf(l *price.Line) record.Line {
-	return record.Line{
-		Kind: l.Name(), Count: string(appendQuantity(nil, l.Kind, l.Count)), Price: l.Price.String(), Per: l.Unit.String(), Base: l.Amount.String(),
-	}
 }
 
 // note adds to the record's note on its price.
@@ -188,13 +214,9 @@ func (b *bill) note(text string) {
 }
 
 func (b *bill) setCost(base, total price.Amount, f factor) {
-	b.Cost, b.Factor = total.String(), f.String()
-	b.Lines = make([]record.Line, len(b.charge.lines))
-	for i := range b.charge.lines {
-		b.Lines[i] = b.charge.lines[i].Line
-	}
+	b.Cost, b.Factor, b.Lines = b.charge.texts.amount(total), f.text, b.charge.lines
 	if base != total {
-		b.BaseCost = base.String()
+		b.BaseCost = b.charge.texts.amount(base)
 	}
 }
 
