@@ -75,6 +75,40 @@ func TestHealth(t *testing.T) {
 	w.Must(http.StatusOK, http.MethodPost, "/v1/chat/completions", key, gateway.Chat("gpt-4o", "hi", false))
 }
 
+// TestHealthWhereLimitsDeny has calls with limits refused while their store is away: then an instance is not ready, although its keys
+// go on working for calls without limits.
+func TestHealthWhereLimitsDeny(t *testing.T) {
+	w := gateway.NewWorld(t, testkit.LagoOptions{})
+	w.Gateway = gateway.Start(t, "", strings.Replace(w.Directives(t.TempDir(), ""), "cache_ttl 10s", "cache_ttl 10s\nlimits {\non_store_failure deny\n}", 1))
+	limited, free := w.NewKey(`{"team_id":"`+gateway.Payer+`","rpm_limit":100}`), w.NewKey(`{"team_id":"`+gateway.Payer+`"}`)
+	call := func(status int, key string) {
+		w.Must(status, http.MethodPost, "/v1/chat/completions", key, gateway.Chat("gpt-4o", "hi", false))
+	}
+	call(http.StatusOK, limited)
+	call(http.StatusOK, free)
+	_, checks := ready(t, w.Gateway, "/health/readiness", http.StatusOK)
+	require.Equal(t, "ok", checks["limits"])
+
+	w.Redis.Stop()
+	require.Eventually(t, func() bool {
+		a, err := w.Do(http.MethodGet, "/health/readiness", "", "")
+		return err == nil && a.Status == http.StatusServiceUnavailable
+	}, 30*time.Second, 20*time.Millisecond)
+	status, checks := ready(t, w.Gateway, "/health/readiness", http.StatusServiceUnavailable)
+	require.Equal(t, "unhealthy", status)
+	require.Contains(t, checks["limits"], "down the store of limits does not answer")
+	require.Contains(t, checks["store"], "degraded")
+	call(http.StatusServiceUnavailable, limited)
+	call(http.StatusOK, free)
+
+	w.Redis.Start()
+	require.Eventually(t, func() bool {
+		a, err := w.Do(http.MethodGet, "/health/readiness", "", "")
+		return err == nil && a.Status == http.StatusOK
+	}, 30*time.Second, 20*time.Millisecond, "it is ready again without a call")
+	call(http.StatusOK, limited)
+}
+
 // TestHealthOfFullSpool is that of an instance that refuses calls because nothing more can be recorded, and of one without keyauth.
 func TestHealthOfFullSpool(t *testing.T) {
 	g := gateway.Start(t, "", `

@@ -55,6 +55,7 @@ var providerBackends = []struct{ model, provider, base, settings string }{
 	{"perplexity", "perplexity", "", "model sonar"},
 	{"cohere", "cohere", "", "model command-up"},
 	{"bedrock", "bedrock", "", "region us-east-1\nmodel us.anthropic.claude-up-v1:0"},
+	{"bedrock-openai", "bedrock", "", "region us-east-1\nmodel openai.gpt-oss-120b-1:0"},
 	{"bedrock-key", "bedrock", "", "region us-east-1\nmodel arn:aws:bedrock:us-east-1:1:inference-profile/x"},
 	{"vertex", "vertex", "", "project my-project\nlocation us-central1\nmodel gemini-2.5-flash"},
 	{"vertex-path", "vertex", "/v1/projects/other/locations/europe-west1", "model claude-up@20250514"},
@@ -247,6 +248,15 @@ func ownAPIs() []providerCase {
 			uri: "/model/us.anthropic.claude-up-v1%3A0/invoke-with-response-stream", answer: "bedrock_invoke/stream claude", in: 8849, out: 426,
 		},
 		{
+			name: "bedrock, OpenAI's API", model: "bedrock-openai", path: "/v1/chat/completions", body: `{"model":"MODEL","messages":[]}`,
+			uri: "/openai/v1/chat/completions", sent: `{"model":"openai.gpt-oss-120b-1:0","messages":[]}`, answer: "openai_chat/json", in: 9, out: 12,
+		},
+		{
+			name: "bedrock, OpenAI's API, streamed", model: "bedrock-openai", path: "/v1/chat/completions", body: `{"model":"MODEL","stream":true}`,
+			uri: "/openai/v1/chat/completions", sent: `{"stream_options":{"include_usage":true},"model":"openai.gpt-oss-120b-1:0","stream":true}`,
+			answer: "openai_chat/stream with usage asked for", in: 9, out: 2,
+		},
+		{
 			name: "bedrock key, llama", model: "bedrock-key", path: "/model/MODEL/invoke", body: `{"prompt":"hi"}`, uri: arn + "/invoke",
 			upstream: bearer("bedrock-key"), answer: "bedrock_invoke/json llama", in: 25, out: 15,
 		},
@@ -311,7 +321,7 @@ func TestProviders(t *testing.T) {
 		})
 		upstreams[b.model] = u
 		key := "api_key " + keyOf(b.model)
-		if b.model == "bedrock" || b.provider == "vertex" {
+		if b.model == "bedrock" || b.model == "bedrock-openai" || b.provider == "vertex" {
 			key = ""
 		}
 		fmt.Fprintf(&models, "model %s {\nbackend %s %s%s {\n%s\n%s\n}\n}\n", b.model, b.provider, u.URL, b.base, key, b.settings)
@@ -354,7 +364,7 @@ func TestProviders(t *testing.T) {
 				header[field] = values
 			}
 			header.Set("Content-Length", fmt.Sprint(len(c.sent)))
-			if c.model == "bedrock" {
+			if c.model == "bedrock" || c.model == "bedrock-openai" {
 				checkSigV4(t, got)
 				for _, field := range []string{"Authorization", "X-Amz-Date", "X-Amz-Security-Token"} {
 					header[field] = got.Header[field]

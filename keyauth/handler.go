@@ -65,16 +65,17 @@ type Handler struct {
 	// changed configuration, which a reload does not skip. It has no other effect.
 	Files map[string]string `json:"files,omitempty"`
 
-	logger *zap.Logger
-	ctx    caddy.Context // of the configuration, for events
-	events *caddyevents.App
-	app    *app.App
-	keys   *app.Ref[*keys.Cache]
-	bounds keys.Bounds
-	policy *keys.Policy
-	master *keys.Digest // nil without a master key
-	limits *app.Ref[*limits.Keeper]
-	spent  int // the status of a call that a budget does not admit
+	logger     *zap.Logger
+	ctx        caddy.Context // of the configuration, for events
+	events     *caddyevents.App
+	app        *app.App
+	keys       *app.Ref[*keys.Cache]
+	bounds     keys.Bounds
+	policy     *keys.Policy
+	master     *keys.Digest // nil without a master key
+	limits     *app.Ref[*limits.Keeper]
+	limitsDeny bool // calls with limits are refused while their store is away
+	spent      int  // the status of a call that a budget does not admit
 
 	tokens           limit.Metric  // what limits of tokens count whose record does not say
 	gateway, session []limit.Limit // those that the configuration sets; a session's have no scope yet
@@ -130,25 +131,6 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	h.app = shared
 	shared.OnHealth("store "+h.keys.Key(), h.health)
 	return h.useLimits(shared)
-}
-
-// health checks the key store.
-func (h *Handler) health(ctx context.Context) []app.Check {
-	out := app.Check{Name: "store", Status: app.HealthDown, Reason: "the key store is not open"}
-	cache, release, err := h.keys.Acquire(ctx)
-	if err != nil {
-		return []app.Check{out}
-	}
-	defer release()
-	switch serves, err := cache.Ready(ctx, h.bounds.Stale); {
-	case err == nil:
-		out.Status, out.Reason = app.HealthOK, ""
-	case serves:
-		out.Status, out.Reason = app.HealthDegraded, "the key store does not answer: keys that it confirmed lately still work"
-	default:
-		out.Reason = "the key store does not answer"
-	}
-	return []app.Check{out}
 }
 
 // ServeHTTP authenticates a call, or serves the key API.

@@ -74,6 +74,7 @@ func (h *Handler) useLimits(a *app.App) error {
 		return err
 	}
 	c.Deny = failure == "deny" && !c.File // a file is not away
+	h.limitsDeny = c.Deny
 	c.Logger = caddy.Log().Named("http.handlers.keyauth")
 	h.limits, err = limits.Use(a, c)
 	return err
