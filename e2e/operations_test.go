@@ -171,3 +171,51 @@ func TestReloadTakesUpChangedFiles(t *testing.T) {
 	w.Must(http.StatusUnauthorized, http.MethodPost, "/key/generate", gateway.MasterKey, `{}`)
 	w.Must(http.StatusOK, http.MethodPost, "/key/generate", "sk-another-master", `{"team_id":"`+gateway.Payer+`"}`)
 }
+
+// TestRefusedBeforeLagoIsDiscarded has a proxy in front of Lago refuse every event of one call for ever: status and health show it, and
+// the operator discards it by its id, while a call that is only pending cannot be discarded.
+func TestRefusedBeforeLagoIsDiscarded(t *testing.T) {
+	w := gateway.NewWorld(t, testkit.LagoOptions{})
+	w.Lago.Always(func(c *testkit.LagoCall) testkit.LagoFault {
+		if c.Batch() && c.Has("claude") {
+			return testkit.FaultHTML(http.StatusRequestEntityTooLarge)
+		}
+		return nil
+	})
+	w.Gateway = gateway.Start(t, "", w.Directives(t.TempDir(), ""))
+	key := w.NewKey(`{"team_id":"` + gateway.Payer + `"}`)
+	w.Must(http.StatusOK, http.MethodPost, "/v1/chat/completions", key, gateway.Chat("gpt-4o", "hi", false))
+	a := w.Must(http.StatusOK, http.MethodPost, "/v1/messages", key, `{"model":"claude","max_tokens":5,"messages":[{"role":"user","content":"hi"}]}`)
+	id := a.Header.Get("X-Litellm-Call-Id")
+	bin, err := gateway.Build()
+	require.NoError(t, err)
+	billing := func(args ...string) (string, error) {
+		out, err := exec.Command(bin, append([]string{"tollgate", "billing", "--address", w.Admin}, args...)...).CombinedOutput()
+		return string(out), err
+	}
+	var status string
+	require.Eventually(t, func() bool {
+		status, err = billing("status")
+		return err == nil && strings.Contains(status, "REFUSED") && strings.Contains(status, id)
+	}, 60*time.Second, 50*time.Millisecond)
+	require.Contains(t, status, "413")
+	_, checks := ready(t, w.Gateway, "/health", http.StatusOK)
+	require.Contains(t, checks["lagodefault"], "degraded something in front of Lago refuses events")
+
+	out, err := billing("discard", "--all", "--reason", "test")
+	require.NoError(t, err, out)
+	require.Contains(t, out, "0 ", "what may still pass is discarded by its id alone")
+	require.Eventually(t, func() bool { // it may be tried at just this moment
+		out, err = billing("discard", id, "--reason", "the proxy will never take it")
+		return err == nil
+	}, 30*time.Second, 50*time.Millisecond, out)
+	status, err = billing("status", "--wait", "10s")
+	require.NoError(t, err)
+	require.NotContains(t, status, "REFUSED")
+	out, err = billing("events", "--json")
+	require.NoError(t, err)
+	require.Contains(t, out, "the proxy will never take it")
+	_, err = billing("discard", id, "--reason", "again")
+	require.Error(t, err)
+	w.Settled(1)
+}

@@ -42,7 +42,11 @@ func (h *Handler) health(ctx context.Context) []app.Check {
 			lago.Status, lago.Reason = app.HealthDegraded, "records wait for Lago; calls are served and billed later"
 		}
 	}
-	if a.DeliveryStatus().Stopped != "" {
+	delivery := a.DeliveryStatus()
+	if delivery.RefusedTotal > 0 {
+		lago.Status, lago.Reason = app.HealthDegraded, "something in front of Lago refuses events: see caddy tollgate billing status"
+	}
+	if delivery.Stopped != "" {
 		lago.Status, lago.Reason = app.HealthDegraded, "nothing is sent to Lago until an operator has acted: see caddy tollgate billing status"
 	}
 	return []app.Check{disk, lago}

@@ -116,3 +116,15 @@ func (a *Account) DiscardRejected(records []spool.Record, reason string) (n int,
 	}
 	return n, err
 }
+
+// RefusedIDs returns the pending calls that have an event which something in front of Lago refuses.
+func (a *Account) RefusedIDs() map[spool.ID]bool { return a.delivery.RefusedIDs() }
+
+// DiscardRefused finishes, with the reason in them, pending records whose events something in front of Lago refuses. One that is being
+// sent at this moment is left as it is and not counted.
+func (a *Account) DiscardRefused(records []spool.Record, reason string) (int, error) {
+	a.operating.Lock()
+	a.delivery.GiveUp(ids(records))
+	a.operating.Unlock()
+	return a.DiscardRejected(records, reason)
+}

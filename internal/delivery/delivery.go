@@ -106,11 +106,13 @@ type Status struct {
 	LastError      string           `json:"last_error,omitempty"`
 	LastErrorAt    time.Time        `json:"last_error_at,omitzero"`
 	LastSuccess    time.Time        `json:"last_success,omitzero"`
-	InFlight       int              `json:"in_flight"`      // events claimed and not yet through
-	Batches        int              `json:"batches"`        // batches claimed and not yet through
-	Concurrency    int              `json:"concurrency"`    // calls that may be made at once now
-	BatchLimit     int              `json:"batch_limit"`    // events a batch may hold now
-	Suspects       int              `json:"suspects"`       // single events that Lago fails on while others wait for none
+	InFlight       int              `json:"in_flight"`         // events claimed and not yet through
+	Batches        int              `json:"batches"`           // batches claimed and not yet through
+	Concurrency    int              `json:"concurrency"`       // calls that may be made at once now
+	BatchLimit     int              `json:"batch_limit"`       // events a batch may hold now
+	Suspects       int              `json:"suspects"`          // single events that Lago fails on while others wait for none
+	Refused        []Refusal        `json:"refused,omitempty"` // events that something in front of Lago refuses; the first 100
+	RefusedTotal   int              `json:"refused_total"`
 	Results        map[string]int64 `json:"results"`        // since the process started
 	RateRemaining  int              `json:"rate_remaining"` // calls left by Lago's rate limit, -1 when it does not say
 	LateRestamped  int64            `json:"late_restamped"` // records whose timestamp was moved into the open period
@@ -200,6 +202,7 @@ func (d *Worker) Status() Status {
 	st := d.figures
 	st.Results = maps.Clone(d.figures.Results)
 	st.InFlight, st.Batches, st.Suspects, st.BatchLimit = d.inFlight, d.outstanding, len(d.quarantine), d.batchLimit
+	st.Refused, st.RefusedTotal = d.refusedNow()
 	st.Concurrency, st.LateRestamped, st.LateUndecided = concurrency, restamped, undecided
 	if until.After(d.now()) {
 		st.DeliveryPaused = until
@@ -333,7 +336,7 @@ func (d *Worker) unpack(items []item, r spool.Record) []item {
 		d.done([]uint64{r.Seq})
 		return items
 	}
-	e := &entry{seq: r.Seq, settled: r.Time, left: len(bodies)}
+	e := &entry{seq: r.Seq, id: r.ID, settled: r.Time, left: len(bodies)}
 	for i, b := range bodies {
 		items = append(items, item{entry: e, index: i, body: b})
 	}

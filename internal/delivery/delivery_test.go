@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -328,6 +329,47 @@ func TestBodyLimitIsBisected(t *testing.T) {
 	r.drained()
 	r.billed()
 	assert.Zero(t, r.spool.Stats().Rejected)
+}
+
+// An operator sees what a proxy refuses, and gives up one such call: it is dead-lettered with the proxy's error, the others go on.
+func TestRefusedEventsAreShownAndGivenUp(t *testing.T) {
+	r := newRig(t, testkit.LagoOptions{})
+	r.lago.Always(func(c *testkit.LagoCall) testkit.LagoFault {
+		if c.Request.ContentLength > 5000 {
+			return testkit.FaultHTML(413)
+		}
+		return nil
+	})
+	r.records(30)
+	for _, name := range []string{"large", "vast"} {
+		r.settle(r.event("other", "tokens", strings.Repeat(name, 2000), 1))
+	}
+	r.d.Start()
+	var refused []Refusal
+	require.NoError(t, r.lago.Await(t.Context(), func() bool {
+		st := r.d.Status()
+		refused = st.Refused
+		return r.lago.EventCount() == 30 && st.RefusedTotal == 2 && refused[0].Times > 1 && refused[1].Times > 1
+	}))
+	require.Equal(t, 413, refused[0].Status)
+	require.NotEmpty(t, refused[0].Error)
+	require.NotEqual(t, refused[0].ID, refused[1].ID)
+	id := spool.ID(uuid.MustParse(refused[0].ID))
+	require.NoError(t, r.lago.Await(t.Context(), func() bool { // but for the moments in which it is tried
+		r.d.GiveUp(map[spool.ID]bool{id: true})
+		return r.spool.Stats().Rejected == 1
+	}))
+	var note Rejection
+	require.NoError(t, r.spool.Select([]spool.State{spool.StateRejected}, time.Time{}, time.Time{}, func(rec spool.Record) error {
+		require.Equal(t, id, rec.ID)
+		return json.Unmarshal(rec.Note, &note)
+	}))
+	require.Equal(t, 413, note.Events[0].Status)
+	require.Contains(t, string(note.Events[0].Error), "refused before Lago")
+	r.lago.Always(nil)
+	r.drained()
+	require.Equal(t, 31, r.lago.EventCount(), "the other one passes once the proxy takes it")
+	require.Zero(t, r.d.Status().RefusedTotal)
 }
 
 func TestManyEventsARecord(t *testing.T) {

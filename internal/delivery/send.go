@@ -5,10 +5,9 @@ import (
 	"net/http"
 	"time"
 
-	"go.uber.org/zap"
-
 	"github.com/tollgate-llm/tollgate/internal/delivery/lawbreak"
 	"github.com/tollgate-llm/tollgate/internal/lago"
+	"github.com/tollgate-llm/tollgate/internal/spool"
 )
 
 // How often something must fail before it is taken to be the event's own fault.
@@ -24,12 +23,10 @@ const (
 	quarantineMax  = 1000 // single events that wait apart
 )
 
-// refusedLogged is how often events that something in front of Lago refuses are logged.
-const refusedLogged = time.Minute
-
 // entry is a claimed record whose events are under way. delivery.mu guards it.
 type entry struct {
 	seq       uint64
+	id        spool.ID
 	settled   time.Time
 	left      int // events that are neither delivered nor rejected nor given up for now
 	abandoned bool
@@ -54,6 +51,7 @@ type batch struct {
 	outage   int   // failures in a row with nothing passing
 	suspect  int   // failures that a single event can cause
 	single   int   // such failures as a single event
+	refusal  *Refusal
 }
 
 // failed notes a failure, and reports whether others passed since the one before.
@@ -319,6 +317,7 @@ func (d *Worker) suspect(p batch, out lago.Outcome) []batch {
 	}
 	p.single++
 	if out.Foreign {
+		p.refusal = p.refusal.again(d.now(), p.items[0].entry.id, out)
 		d.alarmRefused(out)
 		return []batch{p}
 	}
@@ -352,23 +351,6 @@ func (d *Worker) blocked(p batch, out lago.Outcome) []batch {
 		return nil
 	}
 	return []batch{p}
-}
-
-// alarmRefused counts a single event that is refused by something other than Lago, which is no verdict on it: it is sent until it passes.
-// The log has it once a minute.
-func (d *Worker) alarmRefused(out lago.Outcome) {
-	d.count(Refused, 1)
-	now := d.now()
-	d.mu.Lock()
-	due := now.Sub(d.refusedAt) >= refusedLogged
-	if due {
-		d.refusedAt = now
-	}
-	d.mu.Unlock()
-	if due {
-		d.log.Error("an event is refused, but not by Lago, whose refusals have error_details: it is sent again until it passes; see to the proxy in front of Lago",
-			zap.Int("status", out.Status), zap.String("error", out.Words))
-	}
 }
 
 // drop dead-letters a single event.

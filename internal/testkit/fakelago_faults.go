@@ -1,6 +1,7 @@
 package testkit
 
 import (
+	"bytes"
 	"io"
 	"math/rand/v2"
 	"net"
@@ -20,6 +21,9 @@ type LagoCall struct {
 	lago *Lago
 	body []byte
 }
+
+// Has reports whether the call's body holds that text.
+func (c *LagoCall) Has(text string) bool { return bytes.Contains(c.body, []byte(text)) }
 
 // Batch reports whether it is a batch of events.
 func (c *LagoCall) Batch() bool {

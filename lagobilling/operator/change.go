@@ -39,8 +39,8 @@ type chosen struct {
 	records []spool.Record
 }
 
-// choose finds the records that are named, or all, in the given states. A name that is not found is an error, and then
-// nothing is changed. Records that are marked as discarded are left to discard, which a crash may have cut off.
+// choose finds the records that are named, or all, in the given states. Of pending ones only those are found that are named and that
+// something in front of Lago refuses. A name that is not found is an error, and then nothing is changed. Records that are marked as discarded are left to discard, which a crash may have cut off.
 func (q Change) choose(accounts []*account.Account, states []spool.State) ([]chosen, error) {
 	wanted := make(map[spool.ID]bool, len(q.IDs))
 	for _, text := range q.IDs {
@@ -53,8 +53,18 @@ func (q Change) choose(accounts []*account.Account, states []spool.State) ([]cho
 	var found []chosen
 	for _, a := range accounts {
 		c := chosen{account: a}
-		err := a.Spool().Select(states, time.Time{}, time.Time{}, func(rec spool.Record) error {
-			if !q.All && !wanted[rec.ID] || q.Reason == "" && record.Discarded(rec.Payload) {
+		var refused map[spool.ID]bool // pending ones that may be chosen
+		of := states
+		if at := slices.Index(states, spool.StatePending); at >= 0 {
+			if refused = a.RefusedIDs(); len(refused) == 0 {
+				of = slices.Delete(slices.Clone(states), at, at+1)
+			}
+		}
+		err := a.Spool().Select(of, time.Time{}, time.Time{}, func(rec spool.Record) error {
+			switch {
+			case !q.All && !wanted[rec.ID], q.Reason == "" && record.Discarded(rec.Payload):
+				return nil
+			case rec.State == spool.StatePending && (q.All || !refused[rec.ID]):
 				return nil
 			}
 			delete(wanted, rec.ID)
@@ -74,7 +84,11 @@ func (q Change) choose(accounts []*account.Account, states []spool.State) ([]cho
 	if len(wanted) > 0 {
 		names := make([]string, 0, len(states))
 		for _, s := range states {
-			names = append(names, s.String())
+			if s == spool.StatePending {
+				names = append(names, "refused")
+			} else {
+				names = append(names, s.String())
+			}
 		}
 		missing := make([]string, 0, len(wanted))
 		for id := range wanted {
@@ -182,8 +196,8 @@ func Estimate(q Change) (int, error) {
 	})
 }
 
-// Discard settles interrupted and rejected records as never to be billed, for a reason that is kept in the record. It returns
-// how many.
+// Discard settles interrupted and rejected records as never to be billed, for a reason that is kept in the record, and those that are
+// named and that something in front of Lago refuses. It returns how many.
 func Discard(q Change) (int, error) {
 	if err := q.needsChoice(); err != nil {
 		return 0, err
@@ -195,7 +209,7 @@ func Discard(q Change) (int, error) {
 	if err := llm.CheckName(q.Reason); err != nil {
 		return 0, operator.Refuse(http.StatusBadRequest, "the reason %w", err)
 	}
-	return q.change([]spool.State{spool.StateInterrupted, spool.StateRejected}, nil, func(a *account.Account, records []spool.Record) (int, error) {
+	return q.change([]spool.State{spool.StateInterrupted, spool.StateRejected, spool.StatePending}, nil, func(a *account.Account, records []spool.Record) (int, error) {
 		n, err := a.SettleInterrupted(records, func(opened *record.Record, now time.Time) ([]byte, bool, error) {
 			opened.ForgetOpened()
 			opened.Outcome, opened.Settled = record.OutcomeInterrupted, now
@@ -205,8 +219,12 @@ func Discard(q Change) (int, error) {
 		if err != nil {
 			return n, err
 		}
-		rejected, err := a.DiscardRejected(records, q.Reason)
-		if n += rejected; err == nil {
+		rejected, err := a.DiscardRefused(records, q.Reason)
+		n += rejected
+		if busy := len(records) - n; err == nil && busy > 0 && !q.All {
+			err = operator.Refuse(http.StatusConflict, "%d of the records are being sent at this moment; ask again", busy)
+		}
+		if err == nil {
 			a.Logger().Warn("an operator discarded records; they are not billed", zap.Int("records", n), zap.String("reason", q.Reason))
 		}
 		return n, err

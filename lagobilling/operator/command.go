@@ -162,6 +162,12 @@ func printStatus(w io.Writer, status StatusList) error {
 		if a.Delivery != nil && a.Delivery.Stopped != "" {
 			p.Line("  STOPPED      %s", a.Delivery.Stopped)
 		}
+		if a.Delivery != nil && a.Delivery.RefusedTotal > 0 {
+			p.Line("  REFUSED      %d events, by something in front of Lago; they are sent until they pass, or discarded by the call's id", a.Delivery.RefusedTotal)
+			for _, r := range a.Delivery.Refused {
+				p.Line("               %s  %d, %d times since %s: %s", r.ID, r.Status, r.Times, r.Since.UTC().Format(time.RFC3339), r.Error)
+			}
+		}
 		if a.Payers != nil && len(a.Payers.Unknown) > 0 {
 			p.Line("  UNKNOWN      %d payers that Lago does not know, and bills nothing for", len(a.Payers.Unknown))
 		}
