@@ -15,6 +15,8 @@ type claim struct {
 	limit.Claim
 	target  *llm.Target
 	refused *llm.Error // it has no price, and a budget needs one
+
+	unbounded bool // nothing bounds its answer: the output is what such answers come to
 }
 
 // more raises a claim to what the call may use at a further target.

@@ -5,9 +5,11 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/tollgate-llm/tollgate/internal/limit"
 	"github.com/tollgate-llm/tollgate/internal/llm"
+	"github.com/tollgate-llm/tollgate/internal/modelinfo"
 	"github.com/tollgate-llm/tollgate/internal/price"
 	"github.com/tollgate-llm/tollgate/internal/usage"
 )
@@ -24,8 +26,11 @@ const (
 	madeTokens  = 6_300
 	// audioMinutes is the length of audio to be transcribed, where it is not known yet.
 	audioMinutes = 10
-	// searches are those of a call with a search tool.
+	// searches are those of a call with a search tool, and sessions the containers of one that may run code.
 	searches = 10
+	sessions = 1
+	// pages are those of documents to be read.
+	pages = 100
 )
 
 // estimate returns what a call may use at most at each of the targets.
@@ -49,14 +54,55 @@ func estimate(list []limit.Limit, c *llm.Call, targets []*llm.Target, outputs *l
 		}
 		cost, err := costOf(c, t, in, out)
 		if err != nil && money {
-			claims[i].refused = &llm.Error{
-				Status: http.StatusBadRequest, Type: "unpriced_model", Param: "model", Err: err,
-				Message: "the model " + strconv.Quote(q.Asked) + " has no price here, so its calls cannot be kept within a budget; ask the operator to give it one",
-			}
+			claims[i].refused = noPrice("model", q.Asked, err)
 		}
 		claims[i].Claim = limit.Claim{Cost: cost, InputTokens: in, OutputTokens: counted}
+		claims[i].unbounded = !bounded
+		if refused := addOthers(&claims[i], c, in, outputs); refused != nil && money && claims[i].refused == nil {
+			claims[i].refused = refused
+		}
 	}
 	return claims
+}
+
+// addOthers raises a claim by what the other models may use that the body makes the provider run: those that stand in for the one
+// asked for instead of it, those that it may call beside it. A model that the provider chooses is taken for the one asked for.
+func addOthers(to *claim, c *llm.Call, in int64, outputs *limit.Outputs) (refused *llm.Error) {
+	own := to.Claim
+	for _, o := range c.Request.Others {
+		other := own
+		if o.Name != "" {
+			t := *to.target
+			t.Model, t.Upstream, t.Prices = o.Name, o.Name, nil // written prices are of the model asked for
+			out, _ := outputOf(c, &t, outputs)
+			cost, err := costOf(c, &t, in, out)
+			if err != nil && refused == nil {
+				refused = noPrice(o.Member, o.Name, err)
+			}
+			other = limit.Claim{Cost: cost, InputTokens: in, OutputTokens: out}
+		}
+		if !slices.Contains(besideMembers, o.Member) {
+			more(&to.Claim, &other)
+			continue
+		}
+		if sum, err := to.Cost.Add(other.Cost); err == nil {
+			to.Cost = sum
+		}
+		to.InputTokens += other.InputTokens
+		to.OutputTokens += other.OutputTokens
+	}
+	return refused
+}
+
+// besideMembers are the members of bodies whose models run beside the one asked for, and not instead of it.
+var besideMembers = []string{"tools", "plugins", "guardrails", "compound_custom", "data_sources", "dataSources"}
+
+// noPrice is the refusal of a call under a budget to a model without a price.
+func noPrice(member, model string, err error) *llm.Error {
+	return &llm.Error{
+		Status: http.StatusBadRequest, Type: "unpriced_model", Param: member, Err: err,
+		Message: "the model " + strconv.Quote(model) + " has no price here, so its calls cannot be kept within a budget; ask the operator to give it one",
+	}
 }
 
 // images counts the images that a body holds or names, in the formats of all APIs.
@@ -102,11 +148,16 @@ func outputOf(c *llm.Call, t *llm.Target, outputs *limit.Outputs) (n int64, boun
 		return madeTokens * answers(c), false
 	default:
 	}
-	bound := c.Request.MaxOutput
+	bound, most := c.Request.MaxOutput, int64(0)
 	if member, _ := llm.CapMember(c.Endpoint, t); bound == 0 && member != "" {
 		bound = t.OutputCap
 	}
-	n, bounded, ok := outputs.Estimate(t.Model, answers(c), bound, 0)
+	if bound == 0 {
+		if m := modelinfo.Find(t.Providers(), t.Upstream); m != nil {
+			most = m.MaxOutput
+		}
+	}
+	n, bounded, ok := outputs.Estimate(t.Model, answers(c), bound, most)
 	if !ok {
 		n = unknownOutput * answers(c)
 	}
@@ -149,7 +200,7 @@ func costOf(c *llm.Call, t *llm.Target, in, out int64) (price.Amount, error) {
 	if c.Endpoint.API == llm.Anthropic || c.Endpoint.API == llm.Bedrock || mentions(q.Data, `"cache_control"`) {
 		inputs = append(inputs, usage.CacheWrite1h, usage.CacheWrite) // a prompt may be written to the provider's cache
 	}
-	made := max(1, q.N)
+	made := answers(c)
 	switch c.Endpoint.Reader {
 	case usage.CohereRerank:
 		dearest(false, in, usage.Input)
@@ -160,6 +211,8 @@ func costOf(c *llm.Call, t *llm.Target, in, out int64) (price.Amount, error) {
 		dearest(false, out, usage.OutputImage, usage.Output)
 		perImage := total == both
 		dearest(perImage, made, usage.Images)
+	case usage.MistralOCR:
+		dearest(true, pages, usage.Pages)
 	case usage.OpenAITranscription:
 		length := int64(audioMinutes * 60_000)
 		if q.Audio != nil && q.Audio.Load() > 0 {
@@ -181,9 +234,35 @@ func costOf(c *llm.Call, t *llm.Target, in, out int64) (price.Amount, error) {
 		}
 		dearest(true, in, inputs...)
 		dearest(true, out, outs...)
-		if mentions(q.Data, `"web_search`, `"google_search`, `"googleSearch`) {
-			dearest(false, searches, usage.WebSearches)
-		}
+		fees(c, t, dearest)
 	}
 	return total, first
+}
+
+// fees adds what the built-in tools of a body may cost beside tokens, and what some models charge for each call. dearest adds one
+// of alternatives; those without a price are free.
+func fees(c *llm.Call, t *llm.Target, dearest func(needed bool, n int64, kinds ...usage.Kind)) {
+	data := c.Request.Data
+	if mentions(data, `"web_search`, `"google_search`, `"googleSearch`, `"search_parameters`, `"$web_search`) || strings.Contains(t.Upstream, "-search-") {
+		dearest(false, searches, usage.WebSearches, usage.WebSearchesPreview, usage.PostSearches)
+	}
+	if mentions(data, `"google_maps`, `"googleMaps`) {
+		dearest(false, searches, usage.MapsSearches)
+	}
+	if mentions(data, `"file_search`, `"fileSearch`, `"collections_search`) {
+		dearest(false, searches, usage.FileSearches)
+	}
+	if mentions(data, `"web_fetch`, `"fetch_url`, `"browser_search`) {
+		dearest(false, searches, usage.WebFetches)
+	}
+	if mentions(data, `"code_interpreter`, `"code_execution`, `"codeExecution`, `"shell"`) {
+		dearest(false, sessions, usage.CodeSessions)
+		dearest(false, searches, usage.CodeCalls)
+	}
+	if mentions(data, `"image_generation`) {
+		dearest(false, madeTokens, usage.OutputImage)
+	}
+	if t.Provider == "perplexity" { // each call has a fee, by the size of its search
+		dearest(false, 1, usage.SearchRequestsHigh, usage.SearchRequestsMedium, usage.SearchRequestsLow)
+	}
 }

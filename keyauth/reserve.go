@@ -211,6 +211,9 @@ func (r *reservation) refusal(c *llm.Call, claims []claim, err error) outcome {
 			return out
 		}
 		out.why = r.h.denial(denied, c)
+		if denied.Metric == limit.Cost && slices.ContainsFunc(claims, func(c claim) bool { return c.unbounded }) && len(llm.BoundMembers(c.Endpoint)) > 0 {
+			out.why.Message += " (nothing bounds the answer's length: send " + llm.BoundMembers(c.Endpoint)[0] + ")"
+		}
 		return out
 	}
 	switch {

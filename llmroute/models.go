@@ -10,7 +10,6 @@ import (
 	"github.com/tollgate-llm/tollgate/internal/endpoint"
 	"github.com/tollgate-llm/tollgate/internal/llm"
 	"github.com/tollgate-llm/tollgate/internal/modelinfo"
-	"github.com/tollgate-llm/tollgate/internal/price"
 )
 
 // offer is a name that a caller may use for a model.
@@ -154,11 +153,7 @@ func (b *Backend) offers(api llm.API, pattern, name string) bool {
 // providers returns the names by which the data has who serves the backend. At an address that is no provider's, a pattern
 // that begins with some text means OpenAI's models, of which that is the beginning.
 func (b *Backend) providers(pattern string) []string {
-	names := price.ProviderNames(b.Provider, b.server.Base.String())
-	if names == nil && b.Provider == "openai" && pattern[0] != '*' {
-		return []string{"openai"}
-	}
-	return names
+	return (&llm.Target{Provider: b.Provider, BaseURL: b.server.Base.String(), Model: pattern}).Providers()
 }
 
 // knownNames returns the names that a pattern matches of the models that its backends are known to have.

@@ -36,10 +36,10 @@ type Body struct {
 	MetadataUser  string // `user_id` of `metadata`
 	SafetyUser    string // `safety_identifier`
 	Tier          string // `service_tier`, else `speed`
-	N             int64  // `n`, or Gemini's candidateCount
-	// MaxOutput is the largest of max_tokens, max_completion_tokens, max_output_tokens, Gemini's maxOutputTokens and
-	// Bedrock's maxTokens.
-	MaxOutput int64
+	N             int64  // `n`
+	BestOf        int64  // `best_of` of legacy completions
+	Candidates    int64  // Gemini's candidateCount
+	Prompts       int64  // how many prompts `prompt` holds; 0 where it is no list
 	// Inner are the values of `model` in the elements of `requests`, quotes included, and InnerModels what they name.
 	Inner         []Span
 	InnerModels   []string
@@ -58,9 +58,8 @@ type Body struct {
 	// AnswerFormat is `response_format` where that is a string, as transcriptions have it; of a form, as far as it was read.
 	AnswerFormat string
 
-	settings  [3]Span // the values of Gemini's, Bedrock's and Ollama's objects that may bound the output
-	unbounded Span    // the value of a bound of the output that bounds nothing: null, or negative
-	noOutput  bool    // a bound of the output is 0, as where only the prompt is read
+	settings [3]Span // the values of Gemini's, Bedrock's and Ollama's objects that may bound the output
+	bounds   [len(boundMembers)]bound
 
 	form string // the boundary of a form, whose values are not quoted; empty for JSON
 	rest *Rest  // what follows Data; nil when that is all

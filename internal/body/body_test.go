@@ -118,7 +118,7 @@ func TestMembers(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, "gpt/4", b.ModelName)
 	require.Equal(t, []any{true, "u1", "m1", "l1", "s1", "flex", int64(2), int64(20), false},
-		[]any{b.Stream, b.User, b.MetadataUser, b.LiteLLMUser, b.SafetyUser, b.Tier, b.N, b.MaxOutput, b.UsageAsked})
+		[]any{b.Stream, b.User, b.MetadataUser, b.LiteLLMUser, b.SafetyUser, b.Tier, b.N, b.MaxOutput(allBounds), b.UsageAsked})
 	require.Positive(t, b.Units)
 }
 
@@ -298,18 +298,21 @@ func TestChanges(t *testing.T) {
 	}
 }
 
+var allBounds = boundMembers[:]
+
 // TestSettings reads what a call may cost at most where Gemini and Bedrock have it.
 func TestSettings(t *testing.T) {
 	for in, want := range map[string][2]int64{
 		`{"generationConfig":{"maxOutputTokens":50,"candidateCount":3}}`:                    {50, 3},
 		`{"generation_config":{"max_output_tokens":50},"generationConfig":{"topP":0.5}}`:    {50, 0},
 		`{"inferenceConfig":{"maxTokens":7,"stopSequences":[]}}`:                            {7, 0},
+		`{"generationConfig":{"maxTokens":7,"num_predict":8},"n":5}`:                        {},
 		`{"generationConfig":null,"inferenceConfig":"x"}`:                                   {},
 		`{"contents":[{"generationConfig":{"maxOutputTokens":50}}],"max_output_tokens":51}`: {51, 0},
 	} {
 		b, err := Parse([]byte(in))
 		require.NoError(t, err)
-		require.Equal(t, want, [2]int64{b.MaxOutput, b.N}, in)
+		require.Equal(t, want, [2]int64{b.MaxOutput(allBounds), b.Candidates}, in)
 	}
 	for in, message := range map[string]string{
 		`{"generationConfig":{"maxOutputTokens":5,"maxOutputTokens":6}}`: `the member "maxOutputTokens" must stand once`,

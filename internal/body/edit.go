@@ -39,6 +39,8 @@ type Change struct {
 	// the member for it, and CapWithin the object that has that member; empty: the body itself.
 	OutputCap            int64
 	CapMember, CapWithin string
+	// Bounds are the members that bound the answer at the call's endpoint.
+	Bounds []string
 	// Version is put in as anthropic_version, unless the body has one. Empty: nothing is.
 	Version string
 }
@@ -98,25 +100,8 @@ func (b *Body) Changed(c Change) *Payload {
 			add(optionsMember)
 		}
 	}
-	if c.OutputCap > 0 && b.MaxOutput <= 0 && !b.noOutput && b.form == "" {
-		member := quote(c.CapMember) + ":" + strconv.FormatInt(c.OutputCap, 10)
-		settings := b.settings[settingsOf(c.CapWithin)]
-		switch {
-		case b.unbounded.Present():
-			edits = append(edits, edit{b.unbounded, strconv.FormatInt(c.OutputCap, 10)})
-		case c.CapWithin == "":
-			add(member)
-		case !settings.Present():
-			add(quote(c.CapWithin) + ":{" + member + "}")
-		case b.Data[settings.Start] == '{':
-			at := settings.Start + 1
-			if b.Data[firstNonSpace(b.Data, at)] != '}' {
-				member += ","
-			}
-			edits = append(edits, edit{Span{at, at}, member})
-		default: // null
-			edits = append(edits, edit{settings, "{" + member + "}"})
-		}
+	if c.OutputCap > 0 && b.form == "" {
+		edits = b.capped(edits, &c, add)
 	}
 	if first != "" {
 		at := 1 + firstNonSpace(b.Data, 0)
@@ -139,6 +124,35 @@ func (b *Body) Changed(c Change) *Payload {
 		b.rest.offer(p)
 	}
 	return p
+}
+
+// capped appends what bounds the answer, unless the body does. add takes a new member of the body.
+func (b *Body) capped(edits []edit, c *Change, add func(member string)) []edit {
+	replace, unbounded := b.unbounded(c.Bounds)
+	if !unbounded {
+		return edits
+	}
+	member := quote(c.CapMember) + ":" + strconv.FormatInt(c.OutputCap, 10)
+	settings := b.settings[settingsOf(c.CapWithin)]
+	switch {
+	case len(replace) > 0:
+		for _, s := range replace {
+			edits = append(edits, edit{s, strconv.FormatInt(c.OutputCap, 10)})
+		}
+	case c.CapWithin == "":
+		add(member)
+	case !settings.Present():
+		add(quote(c.CapWithin) + ":{" + member + "}")
+	case b.Data[settings.Start] == '{':
+		at := settings.Start + 1
+		if b.Data[firstNonSpace(b.Data, at)] != '}' {
+			member += ","
+		}
+		edits = append(edits, edit{Span{at, at}, member})
+	default: // null
+		edits = append(edits, edit{settings, "{" + member + "}"})
+	}
+	return edits
 }
 
 // withComma returns a member's span with the comma that goes with it.

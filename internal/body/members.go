@@ -13,7 +13,7 @@ import (
 // guarded are the members that decide where a call goes, what it costs and who pays. A second one, or one that differs in
 // case alone, might be read by a provider in another way than here.
 var guarded = []string{
-	"model", "stream", "stream_options", "user", "n", "max_tokens", "max_completion_tokens", "max_output_tokens",
+	"model", "stream", "stream_options", "user", "n", "best_of", "max_tokens", "max_completion_tokens", "max_output_tokens",
 	"litellm_metadata", "metadata", "safety_identifier", "service_tier", "background", "deferred", "speed",
 	"generationConfig", "generation_config", "inferenceConfig", "anthropic_version", "options",
 }
@@ -90,8 +90,15 @@ func (p *parser) top(raw []byte, nameAt, depth int) error {
 	b, at := p.body, p.at
 	switch name {
 	case "":
-		if err = p.other(raw, depth); isInput(raw) && p.data[at] == '"' {
-			b.Input = Span{at, p.at}
+		switch input, prompt := named(raw, "input"), named(raw, "prompt"); {
+		case prompt && p.peek() == '[':
+			b.Prompts, err = p.prompts(depth)
+		case input && p.peek() == '[':
+			_, err = p.prompts(depth)
+		default:
+			if err = p.other(raw, depth); input && p.data[at] == '"' {
+				b.Input = Span{at, p.at}
+			}
 		}
 		if err == nil && string(raw) == answerFormat && p.data[at] == '"' {
 			b.AnswerFormat = string(p.data[at+1 : p.at-1][:min(p.at-at-2, llm.MaxName)])
@@ -130,26 +137,26 @@ func (p *parser) top(raw []byte, nameAt, depth int) error {
 	case "n":
 		b.N, err = p.whole(name)
 	case "generationConfig", "generation_config", "inferenceConfig", "options":
-		err = p.settings(depth)
+		err = p.settings(name, depth)
 		b.settings[settingsOf(name)] = Span{at, p.at}
 	case "anthropic_version":
 		b.Versioned = true
 		err = p.value(depth)
 		b.versionMember = Span{nameAt, p.at}
+	case "best_of":
+		b.BestOf, err = p.whole(name)
 	default: // the max_* members
-		var n int64
-		n, err = p.limit(name)
-		b.MaxOutput = max(b.MaxOutput, n)
+		err = p.bound("", name)
 	}
 	return err
 }
 
-// isInput reports whether a member is the `input`. Of several the last one counts, as JSON parsers have it.
-func isInput(raw []byte) bool {
+// named reports whether a member has that name. Of several the last one counts, as JSON parsers have it.
+func named(raw []byte, name string) bool {
 	if bytes.IndexByte(raw, '\\') >= 0 {
-		return unescape(raw) == "input"
+		return unescape(raw) == name
 	}
-	return string(raw) == "input"
+	return string(raw) == name
 }
 
 // streamOption takes a member of stream_options.
@@ -185,7 +192,7 @@ func settingsOf(name string) int {
 
 // settings takes an object in which Gemini, Bedrock or Ollama has what a call may cost at most. Google's APIs know each name in
 // two forms.
-func (p *parser) settings(depth int) error {
+func (p *parser) settings(within string, depth int) error {
 	if p.peek() != '{' {
 		return p.value(depth)
 	}
@@ -207,12 +214,10 @@ func (p *parser) settings(depth int) error {
 			}
 			met[i] = true
 			if i < limitsOutput {
-				n, err := p.limit(name)
-				p.body.MaxOutput = max(p.body.MaxOutput, n)
-				return err
+				return p.bound(within, name)
 			}
 			n, err := p.whole(name)
-			p.body.N = max(p.body.N, n)
+			p.body.Candidates = max(p.body.Candidates, n)
 			return err
 		}
 		return p.value(depth)
@@ -338,20 +343,6 @@ func (p *parser) whole(name string) (int64, error) {
 	n, err := p.integer(name)
 	if err == nil && n < 0 {
 		return 0, p.failAt(at, name, name+" must be a whole number")
-	}
-	return n, err
-}
-
-// limit takes a bound of the output, which may be negative: llama.cpp and Ollama know -1 as no limit. Null is none.
-func (p *parser) limit(name string) (int64, error) {
-	at := p.at
-	n, err := p.integer(name)
-	switch null := err == nil && p.data[at] == 'n'; {
-	case err != nil:
-	case n < 0, null && !p.body.unbounded.Present():
-		p.body.unbounded = Span{at, p.at}
-	case n == 0 && !null:
-		p.body.noOutput = true
 	}
 	return n, err
 }

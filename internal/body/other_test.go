@@ -79,7 +79,7 @@ func TestBoundsAsClientsWriteThem(t *testing.T) {
 	for in, want := range map[string]int64{"-1": 0, "100.0": 100, "1e3": 1000, "1E+2": 100, "0": 0, "null": 0, "9007199254740993": 9007199254740993} {
 		b, err := Parse([]byte(`{"model":"m","max_tokens":` + in + `}`))
 		require.NoError(t, err, in)
-		require.Equal(t, want, b.MaxOutput, in)
+		require.Equal(t, want, b.MaxOutput(allBounds), in)
 	}
 	for _, in := range []string{"1e300", "1e16", "0.5", "1e-1"} {
 		_, err := Parse([]byte(`{"model":"m","max_tokens":` + in + `}`))

@@ -8,8 +8,9 @@ import (
 const (
 	// Of so many real outputs of a model one may be larger than what a call of it is taken to answer where nothing bounds it.
 	oneOf = 1000
-	// enoughOutputs is how many outputs of a model must have been seen.
+	// enoughOutputs is how many outputs of a model must have been seen for that. From fewOutputs on, twice the largest is taken.
 	enoughOutputs = 200
+	fewOutputs    = 20
 	// maxModels bounds the models that are remembered.
 	maxModels = 10_000
 	// outputBuckets divide each power of two in eight.
@@ -69,8 +70,11 @@ func (o *Outputs) Estimate(model string, n, bound, limit int64) (tokens int64, b
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if h := o.models[model]; h != nil && h.n >= enoughOutputs {
+	if h := o.models[model]; h != nil && h.n >= fewOutputs {
 		usual := h.usual()
+		if h.n < enoughOutputs {
+			usual = times(usual, 2)
+		}
 		if limit > 0 {
 			usual = min(usual, limit)
 		}

@@ -21,6 +21,13 @@ func TestOutputsAreEstimated(t *testing.T) {
 	require.False(t, ok)
 	tokens, bounded, ok := o.Estimate("m", 2, 0, 4096)
 	require.Equal(t, [3]any{int64(8192), false, true}, [3]any{tokens, bounded, ok}, "the model's limit, as long as nothing else is known")
+	for range fewOutputs {
+		o.Observe("few", 1000)
+	}
+	tokens, _, _ = o.Estimate("few", 1, 0, 128_000)
+	require.InDelta(t, 2000, tokens, 300, "twice the largest of a few")
+	tokens, _, _ = o.Estimate("few", 1, 0, 1500)
+	require.Equal(t, int64(1500), tokens, "and no more than the model can")
 	for i := range int64(2000) {
 		o.Observe("m", i%500)
 	}

@@ -1,9 +1,11 @@
 package llm
 
 import (
+	"strings"
 	"sync/atomic"
 
 	"github.com/tollgate-llm/tollgate/internal/limit"
+	"github.com/tollgate-llm/tollgate/internal/price"
 )
 
 // Target is where an attempt goes. It is immutable once it is on a call.
@@ -29,6 +31,16 @@ type Target struct {
 // Same reports whether both are the same place with the same model.
 func (t *Target) Same(o *Target) bool {
 	return t == o || t.Model == o.Model && t.Backend == o.Backend && t.Upstream == o.Upstream
+}
+
+// Providers returns the names under which the price data and package modelinfo have who serves the target's API; none where that is
+// not known. An OpenAI-compatible server at another address is taken to serve OpenAI's models, unless it serves all names.
+func (t *Target) Providers() []string {
+	names := price.ProviderNames(t.Provider, t.BaseURL)
+	if names == nil && t.Provider == "openai" && !strings.HasPrefix(t.Model, "*") {
+		return []string{"openai"}
+	}
+	return names
 }
 
 // Attempt is one try to have a backend answer a call. What is reported to it, from any goroutine and however late, concerns
