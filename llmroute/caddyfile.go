@@ -40,6 +40,7 @@ func parseCaddyfile(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 //	    unmetered
 //	    end_user_header <names...>
 //	    hide_route
+//	    forward_trace
 //	    model <names...> {
 //	        backend <provider> [<base URL>] {
 //	            api_key <key>
@@ -100,6 +101,8 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			err = seen.Flag(d, &h.Unmetered)
 		case "hide_route":
 			err = seen.Flag(d, &h.HideRoute)
+		case "forward_trace":
+			err = seen.Flag(d, &h.ForwardTrace)
 		case "end_user_header":
 			err = setting.List(d, &h.EndUserHeaders)
 		case "model":

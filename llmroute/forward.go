@@ -66,6 +66,7 @@ func number(n int) []string {
 // forward makes the attempts, one after the other, until one is answered. The first goes to the planned target.
 func (h *Handler) forward(w http.ResponseWriter, r *http.Request, d *dispatch) *llm.Error {
 	publish(r, d.call)
+	defer h.trace(r.Context(), d).end()
 	refused := d.onRefusal()
 	var res upstream.Result
 	for first := true; ; first = false {
@@ -96,6 +97,7 @@ func (h *Handler) forward(w http.ResponseWriter, r *http.Request, d *dispatch) *
 		if res.Err == nil {
 			return nil
 		}
+		begun.Fault = res.Fault(time.Now())
 		if c := h.logger.Check(zap.WarnLevel, "attempt failed"); c != nil {
 			c.Write(zap.String("model", target.Model), zap.String("backend", target.Backend), zap.Bool("last", last && !res.Refused), zap.Error(res.Err))
 		}

@@ -54,6 +54,10 @@ type Handler struct {
 	// -model-group, -attempted-retries and -attempted-fallbacks. Default: they are there.
 	HideRoute bool `json:"hide_route,omitempty"`
 
+	// ForwardTrace sends the trace of a request upstream: the headers traceparent, tracestate and baggage, as the client sent them or as
+	// Caddy's tracing has set them. Default: they are taken off.
+	ForwardTrace bool `json:"forward_trace,omitempty"`
+
 	// Models are the models that may be called.
 	Models []*Model `json:"models,omitempty"`
 
@@ -162,6 +166,9 @@ func (h *Handler) Provision(ctx caddy.Context) (err error) {
 		return err
 	}
 	for _, m := range h.Models {
+		for _, b := range m.Backends {
+			b.sender.Traced = h.ForwardTrace
+		}
 		if err := m.provision(ctx); err != nil {
 			return err
 		}

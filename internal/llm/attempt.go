@@ -3,6 +3,7 @@ package llm
 import (
 	"strings"
 	"sync/atomic"
+	"time"
 
 	"github.com/tollgate-llm/tollgate/internal/limit"
 	"github.com/tollgate-llm/tollgate/internal/price"
@@ -47,11 +48,29 @@ func (t *Target) Providers() []string {
 // no other attempt. A nil Attempt has reported nothing.
 type Attempt struct {
 	Target *Target
-	Number int // from 1
+	Number int       // from 1
+	Before *Attempt  // nil for the first
+	Begun  time.Time // zero for the first, which begins with the call
+	Fault  Fault     // of an attempt that is over, written by the request's goroutine
 
 	writing                          atomic.Pointer[Writing]
 	failed, answered, injected, read atomic.Bool
 }
+
+// Fault is why the client got no answer of an attempt. Its zero value is that of an attempt without a fault.
+type Fault struct {
+	Over   time.Time // when the attempt was
+	Why    string    // one of the texts below
+	Status int       // of the answer that was not passed on; 0 where none came
+}
+
+// Why attempts fail.
+const (
+	FaultStatus  = "status"     // the answer's status is a failure
+	FaultTimeout = "timeout"    // no answer came in time
+	FaultRefused = "refused"    // the prompt was refused
+	FaultConnect = "connection" // there was no answer
+)
 
 // Writing is a request on its way onto one connection.
 type Writing struct{ done atomic.Bool }
@@ -109,7 +128,7 @@ func (c *Call) Begin(t *Target) *Attempt {
 	last := c.attempt.Load()
 	a := &c.first
 	if last != nil {
-		a = &Attempt{Number: last.Number}
+		a = &Attempt{Number: last.Number, Before: last, Begun: time.Now()}
 	}
 	a.Target = t
 	a.Number++

@@ -45,6 +45,20 @@ type Result struct {
 	Spent      bool          // the body cannot be sent again
 }
 
+// Fault describes the failure of an attempt that was over at that time.
+func (r *Result) Fault(over time.Time) llm.Fault {
+	f := llm.Fault{Over: over, Why: llm.FaultConnect, Status: r.Status}
+	switch {
+	case r.Refused:
+		f.Why = llm.FaultRefused
+	case r.Status != 0:
+		f.Why = llm.FaultStatus
+	case r.Timeout:
+		f.Why = llm.FaultTimeout
+	}
+	return f
+}
+
 // exchange is an attempt on its way, and its answer.
 type exchange struct {
 	Attempt
@@ -145,7 +159,7 @@ func (x *exchange) proxyRequest(r *http.Request) *http.Request {
 	out.Host = b.Server.Base.Host
 	out.Header = bare // the reverse proxy changes a copy
 	if b.headerShown {
-		out.Header = shown(r.Header, x.Endpoint.API)
+		out.Header = shown(r.Header, x.Endpoint.API, b.Traced)
 	}
 	out.TransferEncoding, out.Trailer = nil, nil
 	out.ContentLength, out.Body, out.GetBody = 0, nil, nil

@@ -26,6 +26,8 @@ type Backend struct {
 	Timeout time.Duration
 	// RetryOn are the statuses of 401, 402 and 403 that are failures: the provider refuses the backend's key.
 	RetryOn []int
+	// Traced sends the headers of the request's trace upstream.
+	Traced bool
 	// Instead answers in place of the network; nil where there is a network to ask.
 	Instead http.RoundTripper
 

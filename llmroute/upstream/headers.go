@@ -16,6 +16,7 @@ const (
 	toGemini
 	toBedrock
 	toCohere
+	toTraced // where the operator has it so
 )
 
 // formats are the headers that pass to each API's backends.
@@ -30,8 +31,9 @@ var passing = map[string]uint8{
 	"User-Agent":        toAll,
 	"Idempotency-Key":   toAll,
 	"X-Request-Id":      toAll,
-	"Traceparent":       toAll,
-	"Tracestate":        toAll,
+	"Traceparent":       toTraced,
+	"Tracestate":        toTraced,
+	"Baggage":           toTraced,
 	"Openai-Beta":       toOpenAI,
 	"Anthropic-Beta":    toAnthropic,
 	"Anthropic-Version": toAnthropic,
@@ -66,15 +68,19 @@ var (
 var bare = http.Header{"User-Agent": noAgent, "X-Forwarded-For": nil, "X-Forwarded-Host": nil, "X-Forwarded-Proto": nil}
 
 // shown returns the headers for a reverse proxy that edits or logs them.
-func shown(in http.Header, api llm.API) http.Header {
-	out := clientHeader(in, api)
+func shown(in http.Header, api llm.API, traced bool) http.Header {
+	out := clientHeader(in, api, traced)
 	out["X-Forwarded-For"], out["X-Forwarded-Host"], out["X-Forwarded-Proto"] = nil, nil, nil
 	return out
 }
 
-// clientHeader returns the client's headers that go upstream, in a map that has room for those of the gateway.
-func clientHeader(in http.Header, api llm.API) http.Header {
+// clientHeader returns the client's headers that go upstream, in a map that has room for those of the gateway. Those of a trace
+// do where that is set.
+func clientHeader(in http.Header, api llm.API, traced bool) http.Header {
 	format := formats[api]
+	if traced {
+		format |= toTraced
+	}
 	out := make(http.Header, len(in)+2)
 	for name, values := range in {
 		if passing[name]&format != 0 || strings.HasPrefix(name, "X-Stainless-") {
@@ -97,7 +103,7 @@ func clientHeader(in http.Header, api llm.API) http.Header {
 // them, in both cases without what it adds about the client.
 func (x *exchange) upstreamHeader(proxied http.Header) http.Header {
 	if !x.backend.headerShown {
-		out := clientHeader(x.header, x.Endpoint.API)
+		out := clientHeader(x.header, x.Endpoint.API, x.backend.Traced)
 		if early, there := proxied["Early-Data"]; there { // RFC 8470 asks every intermediary for it
 			out["Early-Data"] = early
 		}

@@ -19,7 +19,7 @@ func TestEarlyData(t *testing.T) {
 		require.Equal(t, http.Header{"User-Agent": noAgent, "Early-Data": {"1"}, "Content-Type": jsonType}, withType(out))
 	}
 	require.Equal(t, http.Header{"User-Agent": {""}, "X-Forwarded-For": nil, "X-Forwarded-Host": nil, "X-Forwarded-Proto": nil}, bare, "it is never changed")
-	require.Equal(t, "2023-06-01", clientHeader(nil, llm.Anthropic).Get("Anthropic-Version"))
+	require.Equal(t, "2023-06-01", clientHeader(nil, llm.Anthropic, false).Get("Anthropic-Version"))
 }
 
 // withType adds the type that shown headers have before the reverse proxy gets them.
