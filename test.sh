@@ -140,6 +140,25 @@ want_browser() {
 	[ -e "$TOLLGATE_AXE" ] || leave_out axe-core "the checks of the console's pages for accessibility"
 }
 
+# want_promtool gets Prometheus' tool that reads queries, out of Debian's package, without its server.
+want_promtool() {
+	[ -z "${TOLLGATE_PROMTOOL:-}" ] && ! command -v promtool >/dev/null || return 0
+	export TOLLGATE_PROMTOOL=$cache/promtool
+	[ ! -e "$TOLLGATE_PROMTOOL" ] || return 0
+	if command -v apt-get >/dev/null && command -v dpkg >/dev/null; then
+		say "unpacking promtool out of the package prometheus ..."
+		local to
+		to=$(mktemp -d)
+		[ -n "$(find /var/lib/apt/lists -name '*_Packages*' -print -quit 2>/dev/null)" ] || ! is_root || apt-get update -qq
+		if (cd "$to" && apt-get -qq download prometheus >/dev/null 2>&1 && dpkg -x ./*.deb .); then
+			mkdir -p "$cache"
+			mv "$to/usr/bin/promtool" "$TOLLGATE_PROMTOOL"
+		fi
+		rm -rf "$to"
+	fi
+	[ -e "$TOLLGATE_PROMTOOL" ] || leave_out promtool "the reading of deploy/'s queries by Prometheus' own tool (TOLLGATE_PROMTOOL names one)"
+}
+
 need_programs() {
 	PATH=$cache/unpacked:$PATH
 	[ -n "${TOLLGATE_REDIS_SERVER:-}" ] || need redis-server apt-get redis-server dnf redis apk redis brew redis
@@ -240,6 +259,7 @@ fuzz)
 	for argument; do [[ $argument == -* ]] || only_flags=; done
 	[ -z "$only_flags" ] || set -- ./... "$@"
 	case " $* " in *...* | *console*) want_browser ;; esac
+	case " $* " in *...* | *e2e*) want_promtool ;; esac
 	exec go test $race -shuffle=on -timeout 15m "$@"
 	;;
 esac
