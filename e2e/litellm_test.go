@@ -266,7 +266,7 @@ func TestLiteLLMRefuses(t *testing.T) {
 		"missing":           {liteConfig, lago[:1], "the callback lago needs LAGO_API_KEY, LAGO_API_EVENT_CODE in the environment"},
 		"no base":           {liteConfig, lago[1:], "LAGO_API_BASE"},
 		"bad base":          {liteConfig, append(lago[1:3:3], "LAGO_API_BASE=localhost:3000"), "Lago base URL must start with http"},
-		"budget":            {liteConfig + "  x: 1\nrouter_settings:\n  provider_budget_config: {openai: {budget_limit: 1}}\n", lago, "config.yaml:13: router_settings.provider_budget_config: a provider has no budget here"},
+		"budget":            {liteConfig + "  x: 1\nrouter_settings:\n  provider_budget_config: {openai: {budget_limit: much}}\n", lago, "config.yaml:13: router_settings.provider_budget_config.openai.budget_limit: "},
 		"unknown key":       {strings.Replace(liteConfig, "fake-key", "os.environ/NOWHERE_SET", 1), lago, "NOWHERE_SET"},
 	} {
 		t.Run(name, func(t *testing.T) {

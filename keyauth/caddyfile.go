@@ -101,18 +101,15 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			}
 		case "new_keys":
 			if err = seen.Once(d); err == nil {
-				h.NewKeys = new(NewKeysConfig)
-				err = unmarshalFields(d, map[string]*map[string]string{"default": &h.NewKeys.Defaults, "at_most": &h.NewKeys.AtMost})
+				err = h.unmarshalNewKeys(d)
 			}
 		case "new_teams":
 			if err = seen.Once(d); err == nil {
-				h.NewTeams = new(NewTeamsConfig)
-				err = unmarshalFields(d, map[string]*map[string]string{"default": &h.NewTeams.Defaults})
+				err = h.unmarshalNewTeams(d)
 			}
 		case "new_users":
 			if err = seen.Once(d); err == nil {
-				h.NewUsers = new(NewUsersConfig)
-				err = unmarshalFields(d, map[string]*map[string]string{"default": &h.NewUsers.Defaults, "internal_user": &h.NewUsers.InternalUser})
+				err = h.unmarshalNewUsers(d)
 			}
 		case "customer_budget":
 			err = seen.Value(d, &h.CustomerBudget, llm.CheckName)

@@ -77,15 +77,44 @@ func (h *Handler) usePolicy() error {
 	return err
 }
 
+// fieldLines are the lines of a word within a block: where their fields and values go, and the policy that they alone would be.
+type fieldLines struct {
+	to     *map[string]string
+	policy func(map[string]string) keys.PolicyText
+}
+
+func (h *Handler) unmarshalNewKeys(d *caddyfile.Dispenser) error {
+	h.NewKeys = new(NewKeysConfig)
+	return unmarshalFields(d, map[string]fieldLines{
+		"default": {&h.NewKeys.Defaults, func(m map[string]string) keys.PolicyText { return keys.PolicyText{KeyDefaults: m} }},
+		"at_most": {&h.NewKeys.AtMost, func(m map[string]string) keys.PolicyText { return keys.PolicyText{KeyBounds: m} }},
+	})
+}
+
+func (h *Handler) unmarshalNewTeams(d *caddyfile.Dispenser) error {
+	h.NewTeams = new(NewTeamsConfig)
+	return unmarshalFields(d, map[string]fieldLines{
+		"default": {&h.NewTeams.Defaults, func(m map[string]string) keys.PolicyText { return keys.PolicyText{TeamDefaults: m} }},
+	})
+}
+
+func (h *Handler) unmarshalNewUsers(d *caddyfile.Dispenser) error {
+	h.NewUsers = new(NewUsersConfig)
+	return unmarshalFields(d, map[string]fieldLines{
+		"default":       {&h.NewUsers.Defaults, func(m map[string]string) keys.PolicyText { return keys.PolicyText{UserDefaults: m} }},
+		"internal_user": {&h.NewUsers.InternalUser, func(m map[string]string) keys.PolicyText { return keys.PolicyText{InternalUserDefaults: m} }},
+	})
+}
+
 // unmarshalFields reads a block of lines with a word, a field and its value. Several values are a list.
-func unmarshalFields(d *caddyfile.Dispenser, to map[string]*map[string]string) error {
+func unmarshalFields(d *caddyfile.Dispenser, to map[string]fieldLines) error {
 	block := d.Val()
 	if d.NextArg() {
 		return d.ArgErr()
 	}
 	for nesting := d.Nesting(); d.NextBlock(nesting); {
 		word := d.Val()
-		values, ok := to[word]
+		lines, ok := to[word]
 		if !ok {
 			return d.Errf("unrecognized subdirective of %s: %s", block, word)
 		}
@@ -101,13 +130,21 @@ func unmarshalFields(d *caddyfile.Dispenser, to map[string]*map[string]string) e
 			}
 			value = string(list)
 		}
-		if *values == nil {
-			*values = make(map[string]string)
+		if *lines.to == nil {
+			*lines.to = make(map[string]string)
 		}
-		if _, twice := (*values)[field]; twice {
+		if _, twice := (*lines.to)[field]; twice {
 			return d.Errf("%s %s %s is given twice", block, word, field)
 		}
-		(*values)[field] = value
+		(*lines.to)[field] = value
+		err := setting.Check(d, value, func(value string) error {
+			p := lines.policy(map[string]string{field: value})
+			_, err := keys.NewPolicy(&p)
+			return err
+		})
+		if err != nil {
+			return err
+		}
 	}
 	return nil
 }

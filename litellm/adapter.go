@@ -89,6 +89,8 @@ type converter struct {
 	aliasAt     []field
 
 	lite, router reliability
+	limits       limits
+	priced       field // calls of models without a price are refused
 	cooldownsOff bool
 	redis        redisConfig
 	cache        field

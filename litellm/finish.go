@@ -30,6 +30,7 @@ func (c *converter) finish() {
 	c.checkLago()
 	c.checkAddress()
 	c.checkAdjustments()
+	c.settleLimits()
 	c.unusedVariables()
 }
 
@@ -110,12 +111,9 @@ func (c *converter) checkAdjustments() {
 		if a.prefix == "" {
 			continue
 		}
-		for _, d := range c.deployments() {
-			if d.prefix != a.prefix && providers[d.prefix].preset == providers[a.prefix].preset {
-				c.fail(a.percent.at, fmt.Sprintf("this would hold for the models of %s too (line %d): both are backends %q here. Give the models prices of their own",
-					d.prefix, d.at.line(), providers[d.prefix].preset))
-				break
-			}
+		if d := c.shares(a.prefix); d != nil {
+			c.fail(a.percent.at, fmt.Sprintf("this would hold for the models of %s too (line %d): both are backends %q here. Give the models prices of their own",
+				d.prefix, d.at.line(), providers[d.prefix].preset))
 		}
 	}
 }
@@ -197,7 +195,7 @@ const maxShare = 1_000_000
 func (c *converter) share(m *model) {
 	if len(m.deployments) < 2 {
 		for _, d := range m.deployments {
-			if w := first(d.rpm, d.tpm); w.set() {
+			if w := first(d.rpm, d.tpm); w.set() && !c.limits.enforced.present() {
 				c.warn(w.at, "is left out: it is a share of the load, and there is no other deployment; how many calls one has is not bounded")
 			}
 		}

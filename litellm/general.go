@@ -14,30 +14,31 @@ const noDatabase = "is left out: there is no SQL database. Keys live in a file o
 const noInterface = "is left out: LiteLLM's web interface is not here; `console` in a Caddyfile has pages for operators and holders of keys"
 
 var generalRules = rules{
-	"master_key":                    {fate: carried, take: (*converter).setMasterKey, null: true},
-	"user_header_mappings":          carry((*converter).headerMappings),
-	"user_header_name":              carry(func(c *converter, f field) { c.userHeader = c.header(f) }),
-	"litellm_key_header_name":       carry(func(c *converter, f field) { c.keyHeader = c.header(f) }),
-	"enforce_user_param":            carry(func(c *converter, f field) { c.enforceUser = f }),
-	"max_request_size_mb":           carry((*converter).maxRequest),
-	"user_api_key_cache_ttl":        carry(func(c *converter, f field) { c.cacheTTL = first(c.seconds(f), word{"0s", f}) }),
-	"completion_model":              refuse(oneModel),
-	"embedding_model":               refuse(oneModel),
-	"image_generation_model":        refuse(oneModel),
-	"moderation_model":              refuse(oneModel),
-	"infer_model_from_keys":         warn("is left out: name the models in model_list"),
-	"allow_client_side_credentials": refuse("clients cannot bring a base URL or a key of their own: such a call would go to a server that nobody meters"),
-	"token_rate_limit_type":         carry((*converter).tokenRate),
-	"disable_budget_reservation":    warn("is left out: a call under a budget always reserves what it may cost"),
-	"fail_closed_budget_enforcement": warn("is left out: while the store of limits is away, each instance gives out its share of what was left; `on_store_failure deny` of " +
-		"keyauth in a Caddyfile refuses such calls"),
-	"enforce_fallback_model_access": warn("is not needed: fallback models that the key may not use are left out"),
-	"enforce_fallback_budget":       warn("is not needed: the budgets of keys, teams, users and customers hold for fallback models too"),
+	"master_key":                         {fate: carried, take: (*converter).setMasterKey, null: true},
+	"user_header_mappings":               carry((*converter).headerMappings),
+	"user_header_name":                   carry(func(c *converter, f field) { c.userHeader = c.header(f) }),
+	"litellm_key_header_name":            carry(func(c *converter, f field) { c.keyHeader = c.header(f) }),
+	"enforce_user_param":                 carry(func(c *converter, f field) { c.enforceUser = f }),
+	"max_request_size_mb":                carry((*converter).maxRequest),
+	"user_api_key_cache_ttl":             carry(func(c *converter, f field) { c.cacheTTL = first(c.seconds(f), word{"0s", f}) }),
+	"completion_model":                   refuse(oneModel),
+	"embedding_model":                    refuse(oneModel),
+	"image_generation_model":             refuse(oneModel),
+	"moderation_model":                   refuse(oneModel),
+	"infer_model_from_keys":              warn("is left out: name the models in model_list"),
+	"allow_client_side_credentials":      refuse("clients cannot bring a base URL or a key of their own: such a call would go to a server that nobody meters"),
+	"token_rate_limit_type":              carry(func(c *converter, f field) { c.addLine(&c.limits.settings, f, "token_rate_limit_type") }),
+	"disable_budget_reservation":         warn("is left out: a call under a budget always reserves what it may cost"),
+	"fail_closed_budget_enforcement":     carry((*converter).failClosed),
+	"fail_closed_rate_limit_enforcement": carry((*converter).failClosed),
+	"enforce_fallback_model_access":      warn("is not needed: fallback models that the key may not use are left out"),
+	"enforce_fallback_budget":            warn("is not needed: the budgets of keys, teams, users and customers hold for fallback models too"),
 	"allow_requests_on_db_unavailable": warn("is left out: while the key store is down, keys that are known go on working for 10 minutes (stale_ttl), and others " +
 		"are refused"),
 	"always_include_stream_usage":       warn("is left out: usage is always asked for, and shown to the clients that asked"),
-	"global_max_parallel_requests":      warn("is left out: calls at a time are bounded for keys, teams, users and customers, not for the whole gateway"),
-	"max_parallel_requests":             warn("is left out: how many calls a deployment has at a time is not bounded"),
+	"global_max_parallel_requests":      carry(func(c *converter, f field) { c.addAtOnce(&c.limits.gateway, f) }),
+	"max_parallel_requests":             warn("is left out: LiteLLM does nothing with it"),
+	"self_serve_budget_policy":          warn("is left out: only admins change the budgets of keys"),
 	"pass_through_endpoints":            warn("is left out: such calls cannot be metered, so they are not served; write reverse_proxy in a Caddyfile, beside the gateway"),
 	"forward_client_headers_to_llm_api": warn("is left out: docs/llmroute.md lists the headers that go upstream"),
 	"forward_openai_org_id":             warn("is left out: a client's organization never goes upstream; write `organization` in litellm_params"),
@@ -119,12 +120,5 @@ func (c *converter) headerMappings(f field) {
 func (c *converter) maxRequest(f field) {
 	if w := c.count(f); w.set() {
 		c.maxBody = word{w.text + "MiB", f}
-	}
-}
-
-// tokenRate knows that keys' tpm limits count all tokens here.
-func (c *converter) tokenRate(f field) {
-	if kind := f.raw(); kind != "total" {
-		c.warn(f, fmt.Sprintf("is left out: tpm limits count all tokens of a call, not only %q", kind))
 	}
 }

@@ -27,6 +27,7 @@ type deployment struct {
 	lines        []line // further subdirectives of the backend
 	weight       word
 	rpm, tpm     word
+	limits       []line
 	order        word
 	timeout      word
 	retries      word
@@ -80,10 +81,10 @@ var paramRules = rules{
 	"aws_session_token":       carry((*converter).cloudCredential),
 	"aws_profile_name":        carry((*converter).cloudCredential),
 	"vertex_credentials":      carry((*converter).cloudCredential),
-	"max_budget":              refuse("a deployment has no budget here: bound it at the provider, and take this out"),
-	"budget_duration":         refuse("a deployment has no budget here: bound it at the provider, and take this out"),
+	"max_budget":              carry(func(c *converter, f field) { c.addLine(&c.entry.limits, f, "max_budget") }),
+	"budget_duration":         carry(func(c *converter, f field) { c.addLine(&c.entry.limits, f, "budget_duration") }),
+	"max_parallel_requests":   carry(func(c *converter, f field) { c.addAtOnce(&c.entry.limits, f) }),
 	"stream_timeout":          warn("is left out: timeout holds for streams too, up to the first byte"),
-	"max_parallel_requests":   warn("is left out: how many calls a deployment has at a time is not bounded"),
 	"tags":                    warn("is left out: calls are not routed by tags"),
 	"region_name":             warn("is left out: calls are not routed by region"),
 	"drop_params":             warn("is left out: parameters go upstream as the client wrote them"),

@@ -34,15 +34,6 @@ type adjustment struct {
 	percent           word
 }
 
-const newKeys = "new keys, teams and users have no defaults and no upper bounds here: set their fields when they are made (docs/keys.md), and take this out"
-
-// Budgets that have no counterpart. Those of keys, teams, users, members and customers are in their records.
-const (
-	gatewayBudget  = "the gateway as a whole has no budget here: give budgets to keys, teams, users or customers (docs/keys.md), and take this out"
-	customerBudget = "customers have no default budget here: give one to each, or name it as a key's end_user_budget_id (docs/keys.md), and take this out"
-	userBudget     = "users have no default budget here: set max_budget of each user (docs/keys.md), and take this out"
-)
-
 var litellmRules = rules{
 	"callbacks":            carry((*converter).callbacks),
 	"success_callback":     carry((*converter).callbacks),
@@ -58,26 +49,29 @@ var litellmRules = rules{
 		c.cacheParams = f
 		c.section(f, cacheRules)
 	}),
-	"disable_end_user_cost_tracking":   warn("is left out: every call has a record that names who pays"),
-	"model_alias_map":                  warn("is left out: router_settings.model_group_alias names models in another way"),
-	"service_callback":                 warn("is left out: /metrics of the admin API shows the store and the delivery to Lago"),
-	"ssl_verify":                       warn("is left out: the certificates of upstreams are verified; `transport http` of a backend in a Caddyfile has TLS settings").unless("true"),
-	"failure_callback":                 warn("is left out: failed calls are records in the ledger, and metrics"),
-	"default_team_settings":            warn("is left out: callbacks of one team are not known here"),
-	"max_budget":                       refuse(gatewayBudget).unless("0"),
-	"budget_duration":                  refuse(gatewayBudget),
-	"max_end_user_budget":              refuse(customerBudget),
-	"max_end_user_budget_id":           refuse(customerBudget),
-	"max_user_budget":                  refuse(userBudget),
-	"max_internal_user_budget":         refuse(userBudget),
-	"default_max_internal_user_budget": refuse(userBudget),
-	"internal_user_budget_duration":    refuse(userBudget),
-	"default_internal_user_params":     refuse(newKeys),
-	"default_team_params":              refuse(newKeys),
-	"upperbound_key_generate_params":   refuse(newKeys),
-	"default_key_generate_params":      refuse(newKeys),
-	"key_generation_settings":          warn("is left out: the master key, keys of the type management and admins of teams make keys"),
-	"overwrite_user_with_key_hash":     refuse("the end user would be the key: set LAGO_API_CHARGE_BY to user_id or team_id, and take this out"),
+	"disable_end_user_cost_tracking":            warn("is left out: every call has a record that names who pays"),
+	"model_alias_map":                           warn("is left out: router_settings.model_group_alias names models in another way"),
+	"service_callback":                          warn("is left out: /metrics of the admin API shows the store and the delivery to Lago"),
+	"ssl_verify":                                warn("is left out: the certificates of upstreams are verified; `transport http` of a backend in a Caddyfile has TLS settings").unless("true"),
+	"failure_callback":                          warn("is left out: failed calls are records in the ledger, and metrics"),
+	"key_generation_settings":                   warn("is left out: the master key, keys of the type management and admins of teams make keys"),
+	"max_budget":                                carry((*converter).gatewayBudget),
+	"budget_duration":                           carry((*converter).gatewayWindow),
+	"max_end_user_budget_id":                    carry(func(c *converter, f field) { c.limits.customerBudget = c.value(f) }),
+	"max_internal_user_budget":                  carry(func(c *converter, f field) { c.limits.maxInternal = c.value(f) }),
+	"default_max_internal_user_budget":          carry(func(c *converter, f field) { c.limits.fallback = c.value(f) }),
+	"internal_user_budget_duration":             carry((*converter).internalUserWindow),
+	"default_internal_user_params":              carry(func(c *converter, f field) { c.section(f, userDefaultRules) }),
+	"default_team_params":                       carry(func(c *converter, f field) { c.section(f, teamDefaultRules) }),
+	"default_team_settings":                     carry((*converter).teamSettings),
+	"upperbound_key_generate_params":            carry(func(c *converter, f field) { c.section(f, keyBoundRules) }),
+	"default_key_generate_params":               carry(func(c *converter, f field) { c.section(f, keyDefaultRules) }),
+	"budget_exceeded_status_code":               carry(func(c *converter, f field) { c.addLine(&c.limits.settings, f, "budget_status") }),
+	"block_requests_for_models_without_pricing": carry(func(c *converter, f field) { c.priced = f }),
+	"max_end_user_budget":                       refuse("LiteLLM does nothing with it: make a budget by /budget/new, name it by max_end_user_budget_id, and take this out"),
+	"max_user_budget":                           refuse("LiteLLM does nothing with it: write max_budget into default_internal_user_params, and take this out"),
+	"tag_budget_config":                         refuse("nothing is counted by tags here: give budgets to keys, teams or customers, and take this out"),
+	"overwrite_user_with_key_hash":              refuse("the end user would be the key: set LAGO_API_CHARGE_BY to user_id or team_id, and take this out"),
 }.each(carry(func(c *converter, f field) { c.fallbacks(&c.lite, f) }), "fallbacks", "context_window_fallbacks", "content_policy_fallbacks").
 	each(warn("is left out: parameters go upstream as the client wrote them"),
 		"drop_params", "modify_params", "add_function_to_prompt", "disable_stop_sequence_limit", "enable_preview_features", "route_all_chat_openai_to_responses",
@@ -118,23 +112,25 @@ var routerRules = rules{
 	"redis_ssl":         carry(func(c *converter, f field) { c.redis.tls = f.isTrue() }),
 	"redis_url":         carry((*converter).redisURL),
 
-	"provider_budget_config":   refuse("a provider has no budget here: bound it at the provider, and take this out"),
-	"enable_tag_filtering":     refuse("calls are not routed by tags: every key that may use a model would reach all its deployments. Make models of them, and take this out"),
-	"tag_filtering_match_any":  warn("is left out: calls are not routed by tags"),
-	"tag_routing_prefix":       warn("is left out: calls are not routed by tags"),
-	"stream_timeout":           warn("is left out: timeout holds for streams too, up to the first byte"),
-	"max_fallbacks":            warn("is left out: all models of the list are tried"),
-	"retry_policy":             warn("is left out: lost connections, 408, 429 and 5xx are tried again, as often as num_retries says"),
-	"model_group_retry_policy": warn("is left out: lost connections, 408, 429 and 5xx are tried again, as often as num_retries says"),
-	"allowed_fails_policy":     warn("is left out: allowed_fails counts lost connections, 408, 429 and 5xx alike"),
-	"retry_after":              warn("is left out: a backend is asked again after 0.2s, doubled each round, or when its Retry-After says"),
-	"enable_pre_call_checks":   warn("is left out: the provider itself refuses what is too long"),
-	"enable_pre_call_check":    warn("is left out: the provider itself refuses what is too long"),
-	"default_litellm_params":   warn("is left out: a request goes upstream as the client wrote it, nothing is put into it"),
-	"cache_responses":          warn("is left out: answers are not cached, so that each call goes upstream and is billed"),
+	"provider_budget_config":        carry((*converter).providerBudgets),
+	"optional_pre_call_checks":      carry((*converter).preCallChecks),
+	"default_max_parallel_requests": carry(func(c *converter, f field) { c.limits.parallel = c.atOnce(f) }),
+	"enable_tag_filtering":          refuse("calls are not routed by tags: every key that may use a model would reach all its deployments. Make models of them, and take this out"),
+	"tag_filtering_match_any":       warn("is left out: calls are not routed by tags"),
+	"tag_routing_prefix":            warn("is left out: calls are not routed by tags"),
+	"stream_timeout":                warn("is left out: timeout holds for streams too, up to the first byte"),
+	"max_fallbacks":                 warn("is left out: all models of the list are tried"),
+	"retry_policy":                  warn("is left out: lost connections, 408, 429 and 5xx are tried again, as often as num_retries says"),
+	"model_group_retry_policy":      warn("is left out: lost connections, 408, 429 and 5xx are tried again, as often as num_retries says"),
+	"allowed_fails_policy":          warn("is left out: allowed_fails counts lost connections, 408, 429 and 5xx alike"),
+	"retry_after":                   warn("is left out: a backend is asked again after 0.2s, doubled each round, or when its Retry-After says"),
+	"enable_pre_call_checks":        warn("is left out: the provider itself refuses what is too long"),
+	"enable_pre_call_check":         warn("is left out: the provider itself refuses what is too long"),
+	"default_litellm_params":        warn("is left out: a request goes upstream as the client wrote it, nothing is put into it"),
+	"cache_responses":               warn("is left out: answers are not cached, so that each call goes upstream and is billed"),
 }.each(carry(func(c *converter, f field) { c.fallbacks(&c.router, f) }), "fallbacks", "context_window_fallbacks", "content_policy_fallbacks").
 	each(warn("is left out: it has no counterpart"),
-		"optional_pre_call_checks", "routing_strategy_args", "routing_groups", "enable_weighted_failover", "default_max_parallel_requests", "default_priority",
+		"routing_strategy_args", "routing_groups", "enable_weighted_failover", "default_priority",
 		"polling_interval", "debug_level", "set_verbose", "client_ttl", "cache_kwargs", "caching_groups", "alerting_config", "assistants_config",
 		"router_general_settings", "ignore_invalid_deployments", "search_tools", "guardrail_list", "enable_health_check_routing", "health_check_staleness_threshold",
 		"health_check_ignore_transient_errors", "deployment_affinity_ttl_seconds", "model_group_affinity_config", "ttft_timeout", "stream_idle_timeout",
@@ -214,7 +210,11 @@ func (c *converter) aliasMap(f field) {
 }
 
 func (c *converter) strategy(f field) {
-	if s := f.raw(); s != "simple-shuffle" {
+	s := f.raw()
+	if strings.HasPrefix(s, "usage-based-routing") {
+		c.limits.enforced = f
+	}
+	if s != "simple-shuffle" {
 		c.warn(f, fmt.Sprintf("strategy %q has no counterpart: deployments share by weight, as simple-shuffle does", s))
 	}
 }

@@ -153,6 +153,7 @@ func (c *converter) writeKeyauth(w *caddyfile) {
 	if c.cacheTTL.set() {
 		w.line(c.cacheTTL.at, "cache_ttl", c.cacheTTL.text)
 	}
+	c.writeNewRecords(w)
 	w.end()
 }
 
@@ -166,6 +167,9 @@ func (c *converter) writeBilling(w *caddyfile) {
 		w.line(field{path: "LAGO_API_CHARGE_BY"}, "charge_by", c.chargeBy())
 	} else if !c.enforceUser.isTrue() {
 		w.line(field{}, "missing_payer", "unbilled")
+	}
+	if c.priced.isTrue() {
+		w.line(c.priced, "unpriced", "reject")
 	}
 	for _, a := range c.adjustments {
 		words := []string{a.directive}
@@ -195,6 +199,9 @@ func (c *converter) writeRoutes(w *caddyfile) {
 	for _, m := range c.models {
 		c.share(m)
 		c.writeModel(w, m, groups)
+	}
+	for _, p := range c.limits.providers {
+		w.block(p.lines, "provider_limits", providers[p.provider].preset)
 	}
 	for _, at := range c.aliasAt {
 		to := c.aliases[at.key]
@@ -226,6 +233,10 @@ func (c *converter) writeModel(w *caddyfile, m *model, groups map[string]int) {
 		}
 		if c.adjusted("openai") || c.adjusted(p.preset) {
 			c.warn(d.at, "calls to chat/completions are refused: the provider's API in OpenAI's manner would count as openai in cost_discount_config and cost_margin_config")
+			continue
+		}
+		if c.counted(d) || c.limited("openai") || c.limited(p.preset) {
+			c.warn(d.at, "calls to chat/completions are refused after all: the provider's API in OpenAI's manner is another backend, whose budget and rates would be its own")
 			continue
 		}
 		c.writeBackend(w, d, "openai", word{p.compat, d.at}, word{}, fails)
@@ -273,6 +284,7 @@ func (c *converter) writeBackend(w *caddyfile, d *deployment, preset string, bas
 	for _, l := range d.lines {
 		w.line(l.at, l.words...)
 	}
+	w.block(c.limitsOf(d), "limits")
 	if cool.set() {
 		w.line(cool.at, "fail_duration", cool.text)
 		w.line(cool.at, "max_fails", oneMore(first(fails, word{text: defaultAllowedFails}).text))
