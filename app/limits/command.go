@@ -1,6 +1,7 @@
 package limits
 
 import (
+	"io"
 	"net/http"
 	"time"
 
@@ -28,11 +29,8 @@ func rebuildCommand() *cobra.Command {
 			if operator.IsSet(cmd, "dry-run") {
 				method = http.MethodGet
 			}
-			var res Rebuilt
-			if err := operator.AskWork(cmd, method, rebuildPath, nil, &res); err != nil || operator.AsJSON(cmd) {
-				return err
-			}
-			return printRebuilt(cmd, &res)
+			_, err := operator.Show(cmd, operator.AskWork, method, rebuildPath, nil, printRebuilt)
+			return err
 		},
 	}
 	operator.JSONFlag(cmd, "Print JSON")
@@ -40,8 +38,8 @@ func rebuildCommand() *cobra.Command {
 	return cmd
 }
 
-func printRebuilt(cmd *cobra.Command, res *Rebuilt) error {
-	table := operator.NewTable(cmd.OutOrStdout(), "ACCOUNT", "SPOOL", "RECORDS SINCE")
+func printRebuilt(w io.Writer, res Rebuilt) error {
+	table := operator.NewTable(w, "ACCOUNT", "SPOOL", "RECORDS SINCE")
 	for _, a := range res.Accounts {
 		since := "-"
 		if a.Oldest != nil {
@@ -52,7 +50,7 @@ func printRebuilt(cmd *cobra.Command, res *Rebuilt) error {
 	if err := table.End(); err != nil {
 		return err
 	}
-	p := operator.NewPrinter(cmd.OutOrStdout())
+	p := operator.NewPrinter(w)
 	for _, s := range res.Stores {
 		if res.DryRun {
 			p.Line("spent by the store: %s USD; nothing was changed", s.Before)

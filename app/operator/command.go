@@ -127,6 +127,27 @@ func AskWork(cmd *cobra.Command, method, uri string, body, v any) error {
 	}
 }
 
+// Show asks the running instance with ask, which is AskJSON or AskWork, and prints its answer with show, or as it is with
+// --json.
+func Show[T any](cmd *cobra.Command, ask func(*cobra.Command, string, string, any, any) error, method, uri string, body any,
+	show func(io.Writer, T) error,
+) (answer T, err error) {
+	if err = ask(cmd, method, uri, body, &answer); err == nil && !AsJSON(cmd) {
+		err = show(cmd.OutOrStdout(), answer)
+	}
+	return answer, err
+}
+
+// Print prints the lines of an answer with show, or as they are with --json or where show is nil. It closes the answer.
+func Print(cmd *cobra.Command, answer io.ReadCloser, show func(io.Writer, io.Reader) error) (err error) {
+	if show == nil || AsJSON(cmd) {
+		_, err = io.Copy(cmd.OutOrStdout(), answer)
+	} else {
+		err = show(cmd.OutOrStdout(), answer)
+	}
+	return errors.Join(err, answer.Close())
+}
+
 // EachLine decodes the lines of an answer. An answer that ends in the middle of a line is an error.
 func EachLine[T any](r io.Reader, fn func(T) error) error {
 	dec := json.NewDecoder(r)

@@ -1,6 +1,10 @@
 package operator
 
-import "github.com/spf13/cobra"
+import (
+	"net/url"
+
+	"github.com/spf13/cobra"
+)
 
 // JSONFlag defines --json.
 func JSONFlag(cmd *cobra.Command, usage string) { cmd.Flags().Bool("json", false, usage) }
@@ -19,6 +23,17 @@ func Text(cmd *cobra.Command, name string) string {
 	v, err := cmd.Flags().GetString(name)
 	if err != nil {
 		return ""
+	}
+	return v
+}
+
+// Parameters returns the flags that are given, for a query of the admin API.
+func Parameters(cmd *cobra.Command, flags ...string) url.Values {
+	v := url.Values{}
+	for _, name := range flags {
+		if value := Text(cmd, name); value != "" {
+			v.Set(name, value)
+		}
 	}
 	return v
 }

@@ -92,15 +92,7 @@ func checkCommand() *cobra.Command {
 		Use: "check <file>", Short: "Checks a price file", Long: "Checks a price file as the start does, and names the prices in it that nothing is billed by.",
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			data, err := os.ReadFile(args[0])
-			if err != nil {
-				return err
-			}
-			models, err := price.Models(data, args[0])
-			if err != nil {
-				return err
-			}
-			table, err := tableWith(args[0])
+			models, table, err := readPrices(args[0])
 			if err != nil {
 				return err
 			}
@@ -118,16 +110,27 @@ func checkCommand() *cobra.Command {
 	}
 }
 
+// readPrices returns the models of a price file, and the built-in data with it laid over.
+func readPrices(file string) ([]price.FileModel, *price.Table, error) {
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return nil, nil, err
+	}
+	models, err := price.Models(data, file)
+	if err != nil {
+		return nil, nil, err
+	}
+	table, err := price.Default().Overlay(bytes.NewReader(data), file)
+	return models, table, err
+}
+
 // tableWith returns the built-in data with a price file over it; no file is the data alone.
 func tableWith(file string) (*price.Table, error) {
 	if file == "" {
 		return price.Default(), nil
 	}
-	data, err := os.ReadFile(file)
-	if err != nil {
-		return nil, err
-	}
-	return price.Default().Overlay(bytes.NewReader(data), file)
+	_, table, err := readPrices(file)
+	return table, err
 }
 
 func moment(s string) (time.Time, error) {

@@ -3,7 +3,6 @@ package prices
 import (
 	"errors"
 	"math/big"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -23,15 +22,7 @@ func diffCommand() *cobra.Command {
 			"the built-in data; --prices names another price file to compare with.",
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			data, err := os.ReadFile(args[0])
-			if err != nil {
-				return err
-			}
-			models, err := price.Models(data, args[0])
-			if err != nil {
-				return err
-			}
-			after, err := tableWith(args[0])
+			models, after, err := readPrices(args[0])
 			if err != nil {
 				return err
 			}

@@ -7,7 +7,6 @@ import (
 	"io"
 	"math/big"
 	"net/http"
-	"net/url"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -46,12 +45,7 @@ func command() *cobra.Command {
 }
 
 func runSpend(cmd *cobra.Command, _ []string) error {
-	v := url.Values{}
-	for _, flag := range []string{"by", "since", "until", "account"} {
-		if value := operator.Text(cmd, flag); value != "" {
-			v.Set(flag, value)
-		}
-	}
+	v := operator.Parameters(cmd, "by", "since", "until", "account")
 	where, err := cmd.Flags().GetStringArray("where")
 	if err != nil {
 		return err
@@ -63,17 +57,13 @@ func runSpend(cmd *cobra.Command, _ []string) error {
 		}
 		v.Add(name, value)
 	}
-	asCSV, err := cmd.Flags().GetBool("csv")
-	if err != nil {
-		return err
-	}
-	plain := operator.AsJSON(cmd)
+	plain := false
 	switch version := operator.Text(cmd, "focus"); {
 	case cmd.Flags().Changed("focus"):
 		v.Set("format", "focus")
 		v.Set("version", version)
 		plain = true
-	case asCSV:
+	case operator.IsSet(cmd, "csv"):
 		v.Set("format", "csv")
 		plain = true
 	}
@@ -81,19 +71,15 @@ func runSpend(cmd *cobra.Command, _ []string) error {
 	if err != nil {
 		return err
 	}
-	defer answer.Close() //nolint:errcheck // read only
+	table := printSpend
+	if operator.IsSet(cmd, "margin") {
+		table = printMargin
+	}
+	show := func(w io.Writer, lines io.Reader) error { return table(w, v.Get("by"), lines) }
 	if plain {
-		_, err = io.Copy(cmd.OutOrStdout(), answer)
-		return err
+		show = nil
 	}
-	margin, err := cmd.Flags().GetBool("margin")
-	if err != nil {
-		return err
-	}
-	if margin {
-		return printMargin(cmd.OutOrStdout(), v.Get("by"), answer)
-	}
-	return printSpend(cmd.OutOrStdout(), v.Get("by"), answer)
+	return operator.Print(cmd, answer, show)
 }
 
 // shown is a row as the admin API has it.

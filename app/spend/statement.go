@@ -6,7 +6,6 @@ import (
 	"io"
 	"math/big"
 	"net/http"
-	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -117,38 +116,16 @@ func statementCommand() *cobra.Command {
 		Long: "Shows what was billed to one payer in one month (UTC), by model, kind and unit price. The sum is that of the events at Lago.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			v := url.Values{}
-			for _, flag := range []string{"payer", "month", "account"} {
-				if value := operator.Text(cmd, flag); value != "" {
-					v.Set(flag, value)
-				}
-			}
-			asCSV := operator.IsSet(cmd, "csv")
-			if asCSV {
+			v, show := operator.Parameters(cmd, "payer", "month", "account"), printStatement
+			if operator.IsSet(cmd, "csv") {
 				v.Set("format", "csv")
+				show = nil
 			}
 			answer, err := operator.Ask(cmd, http.MethodGet, "/tollgate/books/statement?"+v.Encode(), nil, nil)
 			if err != nil {
 				return err
 			}
-			defer answer.Close() //nolint:errcheck // read only
-			if asCSV || operator.AsJSON(cmd) {
-				_, err = io.Copy(cmd.OutOrStdout(), answer)
-				return err
-			}
-			table := operator.NewTable(cmd.OutOrStdout(), strings.Split(strings.ToUpper(strings.Join(entryColumns, ",")), ",")...)
-			total := new(big.Rat)
-			err = operator.EachLine(answer, func(e entry) error {
-				total.Add(total, usd(e.Cost))
-				cells := make([]any, len(entryColumns))
-				for i, cell := range e.cells() {
-					cells[i] = operator.OrDash(cell)
-				}
-				table.Row(cells...)
-				return table.Err()
-			})
-			table.Row("total", "", "", "", "", "", "", decimal(total))
-			return errors.Join(err, table.End())
+			return operator.Print(cmd, answer, show)
 		},
 	}
 	cmd.Flags().String("payer", "", "The Lago subscription that pays")
@@ -158,4 +135,20 @@ func statementCommand() *cobra.Command {
 	cmd.Flags().Bool("csv", false, "Print CSV")
 	cmd.MarkFlagsMutuallyExclusive("json", "csv")
 	return cmd
+}
+
+func printStatement(w io.Writer, answer io.Reader) error {
+	table := operator.NewTable(w, strings.Split(strings.ToUpper(strings.Join(entryColumns, ",")), ",")...)
+	total := new(big.Rat)
+	err := operator.EachLine(answer, func(e entry) error {
+		total.Add(total, usd(e.Cost))
+		cells := make([]any, len(entryColumns))
+		for i, cell := range e.cells() {
+			cells[i] = operator.OrDash(cell)
+		}
+		table.Row(cells...)
+		return table.Err()
+	})
+	table.Row("total", "", "", "", "", "", "", decimal(total))
+	return errors.Join(err, table.End())
 }

@@ -68,11 +68,8 @@ func statusCommand() *cobra.Command {
 					return err
 				}
 			}
-			var list StatusList
-			if err := operator.AskJSON(cmd, http.MethodGet, "/tollgate/billing", nil, &list); err != nil || operator.AsJSON(cmd) {
-				return err
-			}
-			return printStatus(cmd.OutOrStdout(), list)
+			_, err = operator.Show(cmd, operator.AskJSON, http.MethodGet, "/tollgate/billing", nil, printStatus)
+			return err
 		},
 	}
 	operator.JSONFlag(cmd, jsonHelp)

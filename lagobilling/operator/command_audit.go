@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/url"
 	"strconv"
 	"strings"
 
@@ -15,16 +14,6 @@ import (
 	"github.com/tollgate-llm/tollgate/internal/audit"
 )
 
-func accountQuery(cmd *cobra.Command, flags ...string) string {
-	v := url.Values{}
-	for _, name := range append(flags, "account") {
-		if value := operator.Text(cmd, name); value != "" {
-			v.Set(name, value)
-		}
-	}
-	return "?" + v.Encode()
-}
-
 func checkCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "check", Short: "Asks Lago whether everything that is sent will be billed", Args: cobra.NoArgs,
@@ -32,37 +21,42 @@ func checkCommand() *cobra.Command {
 			"and the property that they sum, and for each payer of the ledger its subscription and its plan's charges. Lago\n" +
 			"answers 200 to events that it will never bill. Nothing is stored. It fails when there is a problem.",
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			var list audit.CheckList
-			if err := operator.AskWork(cmd, http.MethodGet, "/tollgate/billing/check"+accountQuery(cmd), nil, &list); err != nil {
+			uri := "/tollgate/billing/check?" + operator.Parameters(cmd, "account").Encode()
+			list, err := operator.Show(cmd, operator.AskWork, http.MethodGet, uri, nil, printCheck)
+			if err != nil {
 				return err
 			}
 			problems := 0
-			p := operator.NewPrinter(cmd.OutOrStdout())
-			for i, r := range list.Accounts {
-				if i > 0 && !operator.AsJSON(cmd) {
-					p.Line("")
-				}
-				if !operator.AsJSON(cmd) {
-					p.Line("account %s  %s", r.Account, r.Lago)
-				}
+			for _, r := range list.Accounts {
 				for _, f := range r.Findings {
 					if f.Level == audit.LevelProblem {
 						problems++
 					}
-					if !operator.AsJSON(cmd) {
-						p.Line("  %-8s %s: %s", strings.ToUpper(f.Level), f.About, f.Message)
-					}
 				}
 			}
-			if p.Err() == nil && problems > 0 {
-				return fmt.Errorf("%s: as it stands, not everything is billed", operator.Counted(problems, "problem"))
+			if problems > 0 {
+				return fmt.Errorf("%s: not everything is billed", operator.Counted(problems, "problem"))
 			}
-			return p.Err()
+			return nil
 		},
 	}
 	operator.JSONFlag(cmd, jsonHelp)
 	accountFlag(cmd)
 	return cmd
+}
+
+func printCheck(w io.Writer, list audit.CheckList) error {
+	p := operator.NewPrinter(w)
+	for i, r := range list.Accounts {
+		if i > 0 {
+			p.Line("")
+		}
+		p.Line("account %s  %s", r.Account, r.Lago)
+		for _, f := range r.Findings {
+			p.Line("  %-8s %s: %s", strings.ToUpper(f.Level), f.About, f.Message)
+		}
+	}
+	return p.Err()
 }
 
 func setupCommand() *cobra.Command {
@@ -75,16 +69,11 @@ func setupCommand() *cobra.Command {
 			method, uri := http.MethodPost, "/tollgate/billing/setup"
 			var body any = setupRequest{operator.Text(cmd, "account")}
 			if operator.IsSet(cmd, "dry-run") {
-				method, uri, body = http.MethodGet, uri+accountQuery(cmd), nil
+				method, uri, body = http.MethodGet, uri+"?"+operator.Parameters(cmd, "account").Encode(), nil
 			}
-			var list audit.SetupList
-			if err := operator.AskWork(cmd, method, uri, body, &list); err != nil {
+			list, err := operator.Show(cmd, operator.AskWork, method, uri, body, printSetup)
+			if err != nil {
 				return err
-			}
-			if !operator.AsJSON(cmd) {
-				if err := printSetup(cmd.OutOrStdout(), list); err != nil {
-					return err
-				}
 			}
 			if !list.OK {
 				return errors.New("not every billable metric is as the events need it")
@@ -127,15 +116,10 @@ func reconcileCommand() *cobra.Command {
 			"Otherwise it must bill at least what the ledger holds. Events younger than --lag may be counted or not. Lago's\n" +
 			"figures may lag behind for longer after a backlog. It fails when there are differences. " + momentsHelp,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			var report audit.ReconcileReport
-			query := accountQuery(cmd, "since", "until", "payer", "lag")
-			if err := operator.AskWork(cmd, http.MethodGet, "/tollgate/billing/reconcile"+query, nil, &report); err != nil {
+			uri := "/tollgate/billing/reconcile?" + operator.Parameters(cmd, "account", "since", "until", "payer", "lag").Encode()
+			report, err := operator.Show(cmd, operator.AskWork, http.MethodGet, uri, nil, printReconcile)
+			if err != nil {
 				return err
-			}
-			if !operator.AsJSON(cmd) {
-				if err := printReconcile(cmd.OutOrStdout(), report); err != nil {
-					return err
-				}
 			}
 			if report.Differences > 0 {
 				return fmt.Errorf("%s between the ledger and Lago", operator.Counted(report.Differences, "difference"))

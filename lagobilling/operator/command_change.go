@@ -3,8 +3,8 @@ package operator
 import (
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
-	"net/url"
 	"path/filepath"
 	"time"
 
@@ -22,11 +22,10 @@ func changeCommand(use, short, long, path, did string, ask func(cmd *cobra.Comma
 			if err := ask(cmd, &q); err != nil {
 				return err
 			}
-			var res changeResult
-			if err := operator.AskJSON(cmd, http.MethodPost, "/tollgate/billing/"+path, q, &res); err != nil || operator.AsJSON(cmd) {
+			_, err := operator.Show(cmd, operator.AskJSON, http.MethodPost, "/tollgate/billing/"+path, q, func(w io.Writer, res changeResult) error {
+				_, err := fmt.Fprintf(w, "%s %s\n", operator.Counted(res.Records, "record"), did)
 				return err
-			}
-			_, err := fmt.Fprintf(cmd.OutOrStdout(), "%s %s\n", operator.Counted(res.Records, "record"), did)
+			})
 			return err
 		},
 	}
@@ -66,7 +65,7 @@ func discardCommand() *cobra.Command {
 		"The reason is kept in the record, which stays readable for `retain`.",
 		"discard", "settled without a bill", func(cmd *cobra.Command, q *Change) error {
 			if q.Reason = operator.Text(cmd, "reason"); q.Reason == "" {
-				return errors.New("--reason is needed: it stands in the record instead of a bill")
+				return errors.New("--reason is needed: the record keeps it")
 			}
 			return needsIDs(q)
 		})
@@ -84,26 +83,20 @@ func replayCommand() *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			q := replayRequest{Account: operator.Text(cmd, "account"), Since: operator.Text(cmd, "since"), Until: operator.Text(cmd, "until")}
 			if q.Since == "" {
-				return errors.New("--since is needed: it says from when on records are sent again")
+				return errors.New("--since is needed: the time from which records are sent again")
 			}
 			if q.Until == "" {
 				q.Until = "0s"
 			}
-			var res replayResult
+			method, uri := http.MethodPost, "/tollgate/billing/replay"
+			var body any = q
 			if operator.IsSet(cmd, "dry-run") {
-				v := url.Values{"since": {q.Since}, "until": {q.Until}}
-				if q.Account != "" {
-					v.Set("account", q.Account)
-				}
-				if err := operator.AskJSON(cmd, http.MethodGet, "/tollgate/billing/replay?"+v.Encode(), nil, &res); err != nil || operator.AsJSON(cmd) {
-					return err
-				}
-				return printReplay(cmd, res)
+				v := operator.Parameters(cmd, "account", "since")
+				v.Set("until", q.Until)
+				method, uri, body = http.MethodGet, uri+"?"+v.Encode(), nil
 			}
-			if err := operator.AskJSON(cmd, http.MethodPost, "/tollgate/billing/replay", q, &res); err != nil || operator.AsJSON(cmd) {
-				return err
-			}
-			return printReplay(cmd, res)
+			_, err := operator.Show(cmd, operator.AskJSON, method, uri, body, printReplay)
+			return err
 		},
 	}
 	operator.JSONFlag(cmd, jsonHelp)
@@ -114,12 +107,11 @@ func replayCommand() *cobra.Command {
 	return cmd
 }
 
-func printReplay(cmd *cobra.Command, res replayResult) error {
+func printReplay(w io.Writer, res replayResult) error {
 	verb := "to be sent again"
 	if res.Sent {
 		verb = "pending again"
 	}
-	w := cmd.OutOrStdout()
 	if len(res.Accounts) == 0 {
 		_, err := fmt.Fprintln(w, "no account has a Lago (api_base) to send to")
 		return err
@@ -133,7 +125,7 @@ func printReplay(cmd *cobra.Command, res replayResult) error {
 		}
 	}
 	if !res.Sent && res.Records > 0 {
-		_, werr := fmt.Fprintf(w, "of %s until %s; to send just these, say --since %s --until %s\n",
+		_, werr := fmt.Fprintf(w, "of %s until %s; to send just these, use --since %s --until %s\n",
 			res.Since.Format(time.DateTime), res.Until.Format(time.DateTime), res.Since.Format(time.RFC3339), res.Until.Format(time.RFC3339))
 		err = errors.Join(err, werr)
 	}
@@ -152,23 +144,22 @@ func adoptCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			var res adoptResult
-			err = operator.AskJSON(cmd, http.MethodPost, "/tollgate/billing/adopt", adoptRequest{dir, operator.Text(cmd, "account")}, &res)
-			if err != nil || operator.AsJSON(cmd) {
-				return err
-			}
-			_, err = fmt.Fprintf(cmd.OutOrStdout(), "account %s has taken over %s: %d pending, %d rejected, %d interrupted",
-				res.Account, operator.Counted(res.Records, "record"), res.Pending, res.Rejected, res.Interrupted)
-			if err == nil && res.Estimated > 0 {
-				_, err = fmt.Fprintf(cmd.OutOrStdout(), " (%d of these billed by estimate)", res.Estimated)
-			}
-			if err == nil {
-				_, err = fmt.Fprintln(cmd.OutOrStdout())
-			}
+			q := adoptRequest{dir, operator.Text(cmd, "account")}
+			_, err = operator.Show(cmd, operator.AskJSON, http.MethodPost, "/tollgate/billing/adopt", q, printAdopt)
 			return err
 		},
 	}
 	operator.JSONFlag(cmd, jsonHelp)
 	accountFlag(cmd)
 	return cmd
+}
+
+func printAdopt(w io.Writer, res adoptResult) error {
+	estimated := ""
+	if res.Estimated > 0 {
+		estimated = fmt.Sprintf(" (%d of these billed by estimate)", res.Estimated)
+	}
+	_, err := fmt.Fprintf(w, "account %s has taken over %s: %d pending, %d rejected, %d interrupted%s\n",
+		res.Account, operator.Counted(res.Records, "record"), res.Pending, res.Rejected, res.Interrupted, estimated)
+	return err
 }

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -40,15 +39,10 @@ func listingCommand(name, short, long string, show func(io.Writer, io.Reader) er
 			if err != nil {
 				return err
 			}
-			if show == nil || operator.AsJSON(cmd) {
-				_, err = io.Copy(cmd.OutOrStdout(), body)
-			} else {
-				err = show(cmd.OutOrStdout(), body)
+			if err = operator.Print(cmd, body, show); errors.Is(err, io.ErrUnexpectedEOF) {
+				err = errors.New("the list is not whole: the instance broke off; its log has the reason")
 			}
-			if errors.Is(err, io.ErrUnexpectedEOF) {
-				err = errors.New("the list is not whole: the instance broke off; its log says why")
-			}
-			return errors.Join(err, body.Close())
+			return err
 		},
 	}
 	if show != nil {
@@ -64,12 +58,7 @@ func listingCommand(name, short, long string, show func(io.Writer, io.Reader) er
 
 // openListing asks for a listing, or makes it from a spool offline.
 func openListing(cmd *cobra.Command, name string) (io.ReadCloser, error) {
-	v := url.Values{}
-	for _, flag := range []string{"since", "until", "account"} {
-		if value := operator.Text(cmd, flag); value != "" {
-			v.Set(flag, value)
-		}
-	}
+	v := operator.Parameters(cmd, "since", "until", "account")
 	n, err := cmd.Flags().GetInt("limit")
 	if err != nil {
 		return nil, err
