@@ -139,7 +139,9 @@ func (b *Backend) provision(ctx caddy.Context) error {
 	if !ok {
 		return fmt.Errorf("the handler %T is not reverse_proxy", mod)
 	}
-	b.sender.Provision(ctx, proxy)
+	if err := b.sender.Provision(ctx, proxy); err != nil {
+		return err
+	}
 	if b.sender.Auth == nil && b.BaseURL == "" && !preset.Keyless && preset.KeyHeader != "" && !b.sender.SetsHeader(preset.KeyHeader) {
 		return errors.New("api_key is missing")
 	}

@@ -2,6 +2,7 @@ package llmroute
 
 import (
 	"context"
+	"errors"
 	"math/rand/v2"
 	"net/http"
 	"strconv"
@@ -27,6 +28,7 @@ type dispatch struct {
 	body     *body.Body
 	entry    *entry    // the model that was asked for
 	attempts []attempt // the next one first
+	shown    upstream.Shown
 
 	leftOut []*llm.Target // have no room for the call
 
@@ -65,7 +67,7 @@ func number(n int) []string {
 
 // forward makes the attempts, one after the other, until one is answered. The first goes to the planned target.
 func (h *Handler) forward(w http.ResponseWriter, r *http.Request, d *dispatch) *llm.Error {
-	publish(r, d.call)
+	publish(r, d)
 	defer h.trace(r.Context(), d).end()
 	refused := d.onRefusal()
 	var res upstream.Result
@@ -88,7 +90,7 @@ func (h *Handler) forward(w http.ResponseWriter, r *http.Request, d *dispatch) *
 		last := len(d.attempts) == 1
 		begun := d.call.Begin(target)
 		res = a.server().sender.Send(w, r, upstream.Attempt{
-			Attempt: begun, Metered: d.call.Metered, Limited: d.call.Admission != nil, Last: last, Refused: refused, Late: d.arrival.late,
+			Attempt: begun, Metered: d.call.Metered, Limited: d.call.Admission != nil, Last: last, Refused: refused, Late: d.arrival.late, Shown: &d.shown,
 			Call: provider.Call{Endpoint: d.endpoint, Body: d.body, Upstream: target.Upstream, Query: r.URL.RawQuery},
 		})
 		if res.KeyRefused != 0 {
@@ -157,7 +159,7 @@ func unanswered(res *upstream.Result, model string) *llm.Error {
 		e.Message = "the backend of model " + model + " did not answer in time"
 		return e
 	}
-	if handlerError(res.Err) == http.StatusServiceUnavailable {
+	if errors.Is(res.Err, upstream.ErrUnavailable) {
 		e.Status, e.Type, e.RetryAfter = http.StatusServiceUnavailable, "service_unavailable", time.Second
 		e.Message = "no backend of model " + model + " is available at the moment"
 	}

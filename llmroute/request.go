@@ -7,6 +7,8 @@ import (
 	"net/http"
 	"strings"
 
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
 	"github.com/tollgate-llm/tollgate/internal/body"
 	"github.com/tollgate-llm/tollgate/internal/endpoint"
 	"github.com/tollgate-llm/tollgate/internal/llm"
@@ -202,8 +204,8 @@ func unread(err error) *llm.Error {
 	}
 	e := invalid("", "the body could not be read to its end")
 	e.Err = err
-	if status := handlerError(err); status != 0 {
-		e.Status = status
+	if by, ok := errors.AsType[caddyhttp.HandlerError](err); ok && by.StatusCode >= 400 {
+		e.Status = by.StatusCode
 	}
 	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
 		e.Status = http.StatusRequestEntityTooLarge

@@ -2,7 +2,6 @@ package llmroute
 
 import (
 	"cmp"
-	"errors"
 	"net/http"
 	"strings"
 
@@ -175,12 +174,14 @@ func (h *Handler) endUser(r *http.Request, b *body.Body) (string, *llm.Error) {
 }
 
 // publish sets the placeholders. A metered call has them from lagobilling.
-func publish(r *http.Request, call *llm.Call) {
-	if call.Metered {
-		return
-	}
+func publish(r *http.Request, d *dispatch) {
 	repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
 	if !ok {
+		return
+	}
+	d.shown.Publish(repl)
+	call := d.call
+	if call.Metered {
 		return
 	}
 	repl.Map(func(key string) (any, bool) {
@@ -209,12 +210,4 @@ func preflight(w http.ResponseWriter, r *http.Request) {
 	h.Set("Access-Control-Max-Age", "86400")
 	h.Set("Vary", "Access-Control-Request-Headers")
 	w.WriteHeader(http.StatusNoContent)
-}
-
-// handlerError returns the status of an error that a handler of Caddy gave, and 0 when it is none.
-func handlerError(err error) int {
-	if e, ok := errors.AsType[caddyhttp.HandlerError](err); ok && e.StatusCode >= 400 {
-		return e.StatusCode
-	}
-	return 0
 }

@@ -142,7 +142,7 @@ func TestEdits(t *testing.T) {
 		got := b.Edited(tt.model, tt.include)
 		require.Equal(t, tt.want, string(got.Bytes()))
 		require.Equal(t, int64(len(tt.want)), got.Len())
-		require.NoError(t, iotest.TestReader(got.Reader(false), []byte(tt.want)))
+		require.NoError(t, iotest.TestReader(got.Reader(), []byte(tt.want)))
 		if tt.want == tt.in {
 			require.Same(t, &b.Data[0], &got.Bytes()[0], "what needs no change is not copied")
 		}

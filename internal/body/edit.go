@@ -1,7 +1,6 @@
 package body
 
 import (
-	"bytes"
 	"cmp"
 	"io"
 	"slices"
@@ -232,18 +231,9 @@ func (p *Payload) Bytes() []byte {
 	return slices.Concat(p.parts...)
 }
 
-// maxJoined is up to which length a payload is copied to be in one piece.
-const maxJoined = 64 << 10
-
-// Reader returns a new reader of the whole. Closing it does nothing. When oneWrite is set it is, where it can be, one of those
-// that net/http knows to be in memory: a request's header and body then go in one write over HTTP/1, but net/http says that
-// they were written while it still holds a request that is shorter than its buffer.
-func (p *Payload) Reader(oneWrite bool) io.ReadCloser {
-	if oneWrite && p.Whole() && (len(p.parts) == 1 || p.size <= maxJoined) {
-		return io.NopCloser(bytes.NewReader(p.Bytes()))
-	}
-	return &reader{payload: p}
-}
+// Reader returns a new reader of the whole. Closing it does nothing. It is none of those that net/http knows to be in memory, so
+// that over HTTP/1 a payload of known length is never held back by net/http: it says that a request was written when it was.
+func (p *Payload) Reader() io.ReadCloser { return &reader{payload: p} }
 
 type reader struct {
 	payload *Payload

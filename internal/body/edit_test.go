@@ -39,7 +39,7 @@ func TestWrittenWhenItIsSaid(t *testing.T) {
 			return lateConn{conn, &said, &late}, err
 		}}
 		ctx := httptrace.WithClientTrace(t.Context(), &httptrace.ClientTrace{WroteRequest: func(httptrace.WroteRequestInfo) { said.Store(true) }})
-		req, err := http.NewRequestWithContext(ctx, http.MethodPost, server.URL, p.Reader(false))
+		req, err := http.NewRequestWithContext(ctx, http.MethodPost, server.URL, p.Reader())
 		require.NoError(t, err)
 		req.ContentLength = p.Len()
 		res, err := transport.RoundTrip(req)

@@ -174,9 +174,9 @@ func TestLargeForms(t *testing.T) {
 	require.False(t, p.Spent())
 	require.Equal(t, int64(len(text)-len("whisper-1")+len("large")), p.Len())
 	q := b.Changed(Change{Model: "larger"})
-	_, err = io.Copy(io.Discard, p.Reader(false))
+	_, err = io.Copy(io.Discard, p.Reader())
 	require.ErrorIs(t, err, errNotItsTurn, "the rest goes to the payload that was made last")
-	got, err := io.ReadAll(q.Reader(false))
+	got, err := io.ReadAll(q.Reader())
 	require.NoError(t, err)
 	require.True(t, string(got) == strings.Replace(text, "whisper-1", "larger", 1))
 	require.True(t, q.Spent())
@@ -186,7 +186,7 @@ func TestLargeForms(t *testing.T) {
 	b, err = ParseForm(src, formType, true, -1, 16<<20)
 	require.NoError(t, err)
 	require.Less(t, src.n, 2*heldForm, "the path names the model")
-	got, err = io.ReadAll(b.Edited("m", false).Reader(false))
+	got, err = io.ReadAll(b.Edited("m", false).Reader())
 	require.NoError(t, err)
 	require.True(t, string(got) == form("model", "m", "@file", file, "language", "en"), "the field is put in")
 
@@ -209,7 +209,7 @@ func TestLargeForms(t *testing.T) {
 		b, err := ParseForm(strings.NewReader(late), formType, false, -1, 16<<20)
 		require.NoError(t, err)
 		require.Equal(t, int64(-1), b.Edited("", false).Len(), "nobody said how long it is")
-		_, err = io.Copy(io.Discard, b.Edited("", false).Reader(false))
+		_, err = io.Copy(io.Discard, b.Edited("", false).Reader())
 		require.ErrorContains(t, err, want)
 		require.ErrorContains(t, b.Fault(), want)
 	}
@@ -264,7 +264,7 @@ func TestUploadedAudioHasALength(t *testing.T) {
 	}{{wav(11), 11_000}, {wav(600), 600_000}, {"no sound", 0}} {
 		b, err := ParseForm(strings.NewReader(form("model", "m", "@file", c.file)), formType, false, -1, 16<<20)
 		require.NoError(t, err)
-		_, err = io.Copy(io.Discard, b.Edited("m", false).Reader(false))
+		_, err = io.Copy(io.Discard, b.Edited("m", false).Reader())
 		require.NoError(t, err)
 		require.Equal(t, c.want, b.Audio.Load())
 	}

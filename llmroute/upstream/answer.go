@@ -10,56 +10,13 @@ import (
 	"github.com/tollgate-llm/tollgate/internal/llm"
 )
 
-// client is where a reverse proxy writes its answer to.
-type client struct {
-	http.ResponseWriter
-	mu  sync.Mutex // the reverse proxy flushes the header by a timer, beside the body
-	err error      // what passing a piece on failed for
-}
-
-// Write writes a piece that the reverse proxy passes on, unless one before it could not be written.
-func (c *client) Write(p []byte) (int, error) {
-	if c.err != nil {
-		return 0, c.err
-	}
-	return c.ResponseWriter.Write(p)
-}
-
-// Unwrap returns the writer behind it, for http.ResponseController.
-func (c *client) Unwrap() http.ResponseWriter { return c.ResponseWriter }
-
-// FlushError sends what was written so far.
-func (c *client) FlushError() error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return http.NewResponseController(c.ResponseWriter).Flush()
-}
-
-// pass writes a piece of an answer and sends it. As in the reverse proxy, what a flush fails for is met by the next write.
-func (c *client) pass(p []byte) error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if _, err := c.Write(p); err != nil {
-		c.err = err
-		return err
-	}
-	_ = http.NewResponseController(c.ResponseWriter).Flush()
-	return nil
-}
-
-// answer is the body of an answer that is passed on. It reports to the attempt when it has been read to its end, which comes with the
-// last bytes where the upstream's connection has both.
-//
-// The reverse proxy sends each piece of an answer of unstated length at once, as it is read. Such an answer passes all pieces
-// but the last on by itself, within the first Read, and so without what the reverse proxy does for each in between.
+// answer is a backend's answer that is passed on.
 type answer struct {
-	io.ReadCloser
-	attempt   *llm.Attempt
-	client    *client
-	unbounded bool // the answer's length is not stated
+	resp    *http.Response
+	attempt *llm.Attempt
 
-	piece *[]byte // holds first
-	first []byte  // what begin read and Read has not returned yet
+	piece *[]byte // a buffer, which holds first
+	first []byte  // what begin read and next has not returned yet
 	err   error   // what begin met after it
 	scan  *eventScan
 }
@@ -67,7 +24,7 @@ type answer struct {
 // firstPiece is how much of an answer is read before it is passed on. net/http's buffer has no more.
 const firstPiece = 4 << 10
 
-var firstPieces = sync.Pool{New: func() any { b := make([]byte, firstPiece); return &b }}
+var pieces = sync.Pool{New: func() any { b := make([]byte, firstPiece); return &b }}
 
 var (
 	errEmpty   = errors.New("the answer is empty")
@@ -76,54 +33,47 @@ var (
 
 // begin reads the first piece of an answer that has to have one. Until then nothing of it has been passed on, so that another
 // attempt can follow.
-func (b *answer) begin(contentType string) error {
+func (a *answer) begin(contentType string) error {
 	if strings.HasPrefix(contentType, "text/event-stream") {
-		b.scan = new(eventScan)
+		a.scan = new(eventScan)
 	}
-	b.piece = firstPieces.Get().(*[]byte)
+	a.piece = pieces.Get().(*[]byte)
 	n, err := 0, error(nil)
 	for n == 0 && err == nil {
-		n, err = b.ReadCloser.Read(*b.piece)
+		n, err = a.resp.Body.Read(*a.piece)
 	}
-	b.first, b.err = (*b.piece)[:n], err
+	a.first, a.err = (*a.piece)[:n], err
 	switch {
 	case n == 0 && errors.Is(err, io.EOF):
 		err = errEmpty
 	case n == 0:
-	case b.scan != nil && !b.scan.found(b.first) && errors.Is(err, io.EOF):
+	case a.scan != nil && !a.scan.found(a.first) && errors.Is(err, io.EOF):
 		err = errNoEvent
 	default:
 		return nil
 	}
-	b.release()
+	a.release()
 	return err
 }
 
-// release returns the buffer of the first piece.
-func (b *answer) release() {
-	firstPieces.Put(b.piece)
-	b.first, b.piece = nil, nil
+// release returns the buffer.
+func (a *answer) release() {
+	pieces.Put(a.piece)
+	a.first, a.piece = nil, nil
 }
 
-// next reads what comes next: of the first piece, and then of the connection.
-func (b *answer) next(p []byte) (n int, err error) {
-	if b.piece != nil {
-		n = copy(p, b.first)
-		if b.first = b.first[n:]; len(b.first) > 0 {
-			return n, nil
-		}
-		b.release()
-		return n, b.err
+// next returns what comes next: the first piece, and then what the connection has.
+func (a *answer) next(buf []byte) ([]byte, error) {
+	if p := a.first; len(p) > 0 {
+		a.first = nil
+		return p, a.err
 	}
-	if b.err != nil {
-		return 0, b.err
-	}
-	n, err = b.ReadCloser.Read(p)
-	if b.scan != nil && !b.scan.found(p[:n]) && errors.Is(err, io.EOF) {
-		b.attempt.SetFailed()
+	n, err := a.resp.Body.Read(buf)
+	if a.scan != nil && !a.scan.found(buf[:n]) && errors.Is(err, io.EOF) {
+		a.attempt.SetFailed()
 		err = errNoEvent
 	}
-	return n, err
+	return buf[:n], err
 }
 
 // eventScan finds out whether a text/event-stream holds an event. Comments, which keep a connection alive, are none.
@@ -147,25 +97,4 @@ func (s *eventScan) found(p []byte) bool {
 		}
 	}
 	return s.event
-}
-
-func (b *answer) Read(p []byte) (int, error) {
-	for {
-		if len(p) == 0 {
-			return 0, nil
-		}
-		n, err := b.next(p)
-		if errors.Is(err, io.EOF) {
-			b.attempt.SetAnswerRead()
-		}
-		if err != nil || !b.unbounded {
-			return n, err
-		}
-		if n == 0 {
-			continue
-		}
-		if b.client.pass(p[:n]) != nil {
-			return n, nil // the reverse proxy meets the error where it writes this piece: it is none of reading
-		}
-	}
 }

@@ -1,15 +1,17 @@
-// Package upstream makes one attempt at one backend, over Caddy's reverse proxy.
+// Package upstream makes one attempt at one backend, over the transports of Caddy's reverse proxy.
 package upstream
 
 import (
+	"errors"
+	"fmt"
 	"net/http"
-	"net/url"
-	"slices"
+	"strconv"
 	"time"
 
 	"go.uber.org/zap"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/headers"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
 	"github.com/tollgate-llm/tollgate/internal/body"
@@ -31,25 +33,53 @@ type Backend struct {
 	// Instead answers in place of the network; nil where there is a network to ask.
 	Instead http.RoundTripper
 
-	proxy       *reverseproxy.Handler
-	denied      deniedOptions
-	ownHost     bool // the configuration sets the Host header itself
-	headerShown bool // the reverse proxy edits or logs the headers of requests
-	oneWrite    bool // a request's header and body go in one write
+	proxy    *reverseproxy.Handler // its settings, transport and health checks; it serves no request
+	dial     reverseproxy.DialInfo
+	ops      []*headers.HeaderOps // of requests
+	health   *Health
+	logger   *zap.Logger
+	denied   deniedOptions
+	ownHost  bool // the configuration sets the Host header itself
+	byClient bool // connections are a client's own, for the PROXY protocol
 }
 
-// Provision makes the backend use a reverse proxy that was provisioned from what Config returned.
-func (b *Backend) Provision(ctx caddy.Context, proxy *reverseproxy.Handler) {
-	b.proxy = proxy
-	proxy.HandleResponse = keepBack
-	b.oneWrite = wired(proxy, b.Server.Base)
+// Provision makes the backend use what a reverse proxy that was provisioned from the settings of Config has.
+func (b *Backend) Provision(ctx caddy.Context, proxy *reverseproxy.Handler) error {
+	health, ok := proxy.CB.(*Health)
+	if !ok || len(proxy.Upstreams) != 1 {
+		return errors.New("the reverse proxy is not of this backend")
+	}
+	addr, err := caddy.ParseNetworkAddress(proxy.Upstreams[0].Dial)
+	if err != nil {
+		return fmt.Errorf("address %s: %w", proxy.Upstreams[0].Dial, err)
+	}
+	b.proxy, b.health = proxy, health
+	b.dial = reverseproxy.DialInfo{
+		Upstream: proxy.Upstreams[0], Network: addr.Network, Address: addr.JoinHostPort(0),
+		Host: addr.Host, Port: strconv.FormatUint(uint64(addr.StartPort), 10),
+	}
+	b.logger = ctx.Logger(proxy)
+	switch t := proxy.Transport.(type) {
+	case *reverseproxy.HTTPTransport: // changes Host alone, which complete does
+	case reverseproxy.RequestHeaderOpsTransport:
+		if ops := t.RequestHeaderOps(); ops != nil {
+			b.ops = append(b.ops, ops)
+			err = ops.Provision(ctx)
+		}
+	}
+	if t, ok := proxy.Transport.(reverseproxy.ProxyProtocolTransport); ok {
+		b.byClient = t.ProxyProtocolEnabled()
+	}
+	if proxy.Headers != nil && proxy.Headers.Request != nil {
+		b.ops = append(b.ops, proxy.Headers.Request)
+	}
 	b.ownHost = b.SetsHeader("Host")
-	b.headerShown = proxy.Headers != nil && proxy.Headers.Request != nil || ctx.Logger(proxy).Core().Enabled(zap.DebugLevel)
+	return err
 }
 
-// Available reports whether the reverse proxy takes calls, by its health checks and its bound of requests.
+// Available reports whether attempts can be made, by the backend's health and its bound of requests.
 func (b *Backend) Available() bool {
-	return b.Instead != nil || slices.ContainsFunc(b.proxy.Upstreams, (*reverseproxy.Upstream).Available)
+	return b.Instead != nil || b.dial.Upstream.Available() && !b.health.full()
 }
 
 var identity = []string{"identity"}
@@ -67,14 +97,4 @@ func (b *Backend) complete(r *http.Request, payload *body.Payload) error {
 		return nil
 	}
 	return b.Server.Signer.Sign(r, payload)
-}
-
-// wired reports whether a request's header and body may go to a backend in one write: to a proxy there may be TLS.
-func wired(proxy *reverseproxy.Handler, base *url.URL) bool {
-	t, ours := proxy.Transport.(*Transport)
-	if !ours || !t.oneWrite {
-		return false
-	}
-	by, err := http.ProxyFromEnvironment(&http.Request{URL: base})
-	return by == nil && err == nil // an error is met again, by each call
 }

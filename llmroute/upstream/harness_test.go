@@ -42,7 +42,7 @@ func backendAt(t testing.TB, base, settings string) *Backend {
 	mod, err := own.LoadModule(&holder, "Proxy")
 	require.NoError(t, err)
 	b := &Backend{Server: server}
-	b.Provision(own, mod.(*reverseproxy.Handler))
+	require.NoError(t, b.Provision(own, mod.(*reverseproxy.Handler)))
 	return b
 }
 
@@ -87,5 +87,5 @@ func answering(t testing.TB, status int, chunks ...string) *httptest.Server {
 
 // inner returns the transport that a backend's connections belong to.
 func inner(b *Backend) *http.Transport {
-	return b.proxy.Transport.(*Transport).next.(*reverseproxy.HTTPTransport).Transport
+	return b.proxy.Transport.(*reverseproxy.HTTPTransport).Transport
 }

@@ -1,8 +1,8 @@
 package upstream
 
 import (
-	"maps"
 	"net/http"
+	"net/textproto"
 	"strings"
 
 	"github.com/tollgate-llm/tollgate/internal/llm"
@@ -61,24 +61,15 @@ var (
 	jsonType = []string{"application/json"}
 	version  = []string{"2023-06-01"} // what Anthropic's own SDKs send
 	noAgent  = []string{""}           // keeps Go from naming itself
+	early    = []string{"1"}
 )
 
-// bare is what a reverse proxy gets that has no use for a request's headers: it would copy them, search them and encode them
-// for a log that is off. It leaves a header out that is there without a value. It changes a copy.
-var bare = http.Header{"User-Agent": noAgent, "X-Forwarded-For": nil, "X-Forwarded-Host": nil, "X-Forwarded-Proto": nil}
-
-// shown returns the headers for a reverse proxy that edits or logs them.
-func shown(in http.Header, api llm.API, traced bool) http.Header {
-	out := clientHeader(in, api, traced)
-	out["X-Forwarded-For"], out["X-Forwarded-Host"], out["X-Forwarded-Proto"] = nil, nil, nil
-	return out
-}
-
-// clientHeader returns the client's headers that go upstream, in a map that has room for those of the gateway. Those of a trace
-// do where that is set.
-func clientHeader(in http.Header, api llm.API, traced bool) http.Header {
+// clientHeader returns the client's headers that go upstream, in a map that has room for those of the gateway. Those of a trace do
+// where the backend has it so. Their values are the client's, and must not be changed.
+func (x *exchange) clientHeader() http.Header {
+	in, api := x.r.Header, x.Endpoint.API
 	format := formats[api]
-	if traced {
+	if x.backend.Traced {
 		format |= toTraced
 	}
 	out := make(http.Header, len(in)+2)
@@ -87,6 +78,7 @@ func clientHeader(in http.Header, api llm.API, traced bool) http.Header {
 			out[name] = values
 		}
 	}
+	dropHopByHop(out, in["Connection"])
 	if len(out["Content-Type"]) == 0 {
 		out["Content-Type"] = jsonType
 	}
@@ -96,27 +88,48 @@ func clientHeader(in http.Header, api llm.API, traced bool) http.Header {
 	if api == llm.Anthropic && len(out["Anthropic-Version"]) == 0 {
 		out["Anthropic-Version"] = version
 	}
+	if tls := x.r.TLS; tls != nil && !tls.HandshakeComplete { // RFC 8470 asks every intermediary for it
+		out["Early-Data"] = early
+	}
 	return out
 }
 
-// upstreamHeader returns the headers that go upstream, in a new map: the client's, or what the reverse proxy made of
-// them, in both cases without what it adds about the client.
-func (x *exchange) upstreamHeader(proxied http.Header) http.Header {
-	if !x.backend.headerShown {
-		out := clientHeader(x.header, x.Endpoint.API, x.backend.Traced)
-		if early, there := proxied["Early-Data"]; there { // RFC 8470 asks every intermediary for it
-			out["Early-Data"] = early
-		}
-		return out
-	}
-	out := maps.Clone(proxied)
-	for _, name := range [...]string{"X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto"} {
-		if len(out[name]) == 0 {
-			delete(out, name)
+// dropHopByHop removes the headers that a message's Connection header names.
+func dropHopByHop(h http.Header, connection []string) {
+	for _, names := range connection {
+		for name := range strings.SplitSeq(names, ",") {
+			h.Del(textproto.TrimString(name))
 		}
 	}
-	if via := out["Via"]; len(via) == 1 && strings.HasSuffix(via[0], " Caddy") {
-		delete(out, "Via")
+}
+
+// dropUnwanted removes the headers of an answer that are not for the client.
+func (x *exchange) dropUnwanted(h http.Header) {
+	dropHopByHop(h, h["Connection"])
+	for _, name := range removed {
+		delete(h, name)
 	}
-	return out
+	for name := range h {
+		if strings.HasPrefix(name, gatewayHeaders) || strings.HasPrefix(name, "X-Tollgate-") || x.Limited && isRate(name) {
+			delete(h, name)
+		}
+	}
+}
+
+// removed are headers of answers that are not for the client: those about the backend's connection (RFC 9110, section 7.6.1), the
+// provider's cookies, the names of the operator's account, and answers about cross-origin calls, which the gateway gives itself.
+var removed = [...]string{
+	"Alt-Svc", "Connection", "Proxy-Connection", "Keep-Alive", "Proxy-Authenticate", "Proxy-Authorization", "Te", "Trailer",
+	"Transfer-Encoding", "Upgrade",
+	"Set-Cookie", "Openai-Organization", "Openai-Project", "Anthropic-Organization-Id", "Access-Control-Allow-Origin",
+	"Access-Control-Allow-Credentials", "Access-Control-Allow-Headers", "Access-Control-Allow-Methods", "Access-Control-Expose-Headers",
+}
+
+// gatewayHeaders begin the names of the headers in which a gateway reports its costs and ids. Those of a gateway behind this
+// one are about the operator's account there.
+const gatewayHeaders = "X-Litellm-"
+
+// isRate reports whether a header is about a provider's rate limits: those of the operator's account, not of the caller's key.
+func isRate(name string) bool {
+	return strings.HasPrefix(name, "X-Ratelimit-") || strings.HasPrefix(name, "Anthropic-Ratelimit-")
 }

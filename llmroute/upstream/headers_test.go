@@ -1,6 +1,7 @@
 package upstream
 
 import (
+	"crypto/tls"
 	"net/http"
 	"testing"
 
@@ -11,19 +12,23 @@ import (
 	"github.com/tollgate-llm/tollgate/llmroute/provider"
 )
 
-// TestEarlyData makes sure that a request which came before the handshake had ended says so upstream.
-func TestEarlyData(t *testing.T) {
-	for _, shown := range []bool{true, false} {
-		x := exchange{backend: &Backend{headerShown: shown}, Attempt: Attempt{Call: provider.Call{Endpoint: new(endpoint.Endpoint)}}}
-		out := x.upstreamHeader(http.Header{"User-Agent": noAgent, "Early-Data": {"1"}, "X-Forwarded-For": nil, "Via": {"2.0 Caddy"}})
-		require.Equal(t, http.Header{"User-Agent": noAgent, "Early-Data": {"1"}, "Content-Type": jsonType}, withType(out))
+// TestClientHeader holds what goes upstream of a client's headers beside those of the table: that a request came before the
+// handshake had ended, what a provider needs, and nothing that is about the client's connection.
+func TestClientHeader(t *testing.T) {
+	for _, tt := range []struct {
+		api  llm.API
+		in   *http.Request
+		want http.Header
+	}{
+		{llm.OpenAI, &http.Request{}, http.Header{"User-Agent": {""}, "Content-Type": {"application/json"}}},
+		{llm.OpenAI, &http.Request{TLS: new(tls.ConnectionState)}, http.Header{"User-Agent": {""}, "Content-Type": {"application/json"}, "Early-Data": {"1"}}},
+		{llm.OpenAI, &http.Request{TLS: &tls.ConnectionState{HandshakeComplete: true}}, http.Header{"User-Agent": {""}, "Content-Type": {"application/json"}}},
+		{llm.Anthropic, &http.Request{}, http.Header{"User-Agent": {""}, "Content-Type": {"application/json"}, "Anthropic-Version": {"2023-06-01"}}},
+		{llm.OpenAI, &http.Request{Header: http.Header{
+			"Connection": {"accept, Idempotency-Key"}, "Accept": {"a"}, "Idempotency-Key": {"i"}, "X-Request-Id": {"r"}, "User-Agent": {"u"}, "Content-Type": {"c"},
+		}}, http.Header{"X-Request-Id": {"r"}, "User-Agent": {"u"}, "Content-Type": {"c"}}},
+	} {
+		x := exchange{backend: new(Backend), r: tt.in, Attempt: Attempt{Call: provider.Call{Endpoint: &endpoint.Endpoint{Endpoint: llm.Endpoint{API: tt.api}}}}}
+		require.Equal(t, tt.want, x.clientHeader())
 	}
-	require.Equal(t, http.Header{"User-Agent": {""}, "X-Forwarded-For": nil, "X-Forwarded-Host": nil, "X-Forwarded-Proto": nil}, bare, "it is never changed")
-	require.Equal(t, "2023-06-01", clientHeader(nil, llm.Anthropic, false).Get("Anthropic-Version"))
-}
-
-// withType adds the type that shown headers have before the reverse proxy gets them.
-func withType(h http.Header) http.Header {
-	h["Content-Type"] = jsonType
-	return h
 }

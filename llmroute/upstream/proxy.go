@@ -6,9 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/textproto"
+	"net/http"
 	"net/url"
 
+	"github.com/caddyserver/caddy/v2/caddyconfig"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 )
 
@@ -49,72 +50,63 @@ func checkProxy(rp *reverseproxy.Handler) error {
 // WhyRefused is the reason for all of them.
 const WhyRefused = "it would send calls elsewhere, repeat them, or hide their answers"
 
-// Config completes the settings of a reverse proxy with the address of the base URL and with the transport.
+// Config completes the settings of a reverse proxy with the address of the base URL and the health of that address.
 func Config(raw json.RawMessage, base *url.URL) (json.RawMessage, error) {
-	settings := make(map[string]json.RawMessage)
+	settings := struct {
+		Name string `json:"handler"`
+		reverseproxy.Handler
+	}{Name: "reverse_proxy"}
+	rp := &settings.Handler
 	if len(raw) > 0 {
-		if err := json.Unmarshal(raw, &settings); err != nil {
+		d := json.NewDecoder(bytes.NewReader(raw))
+		d.DisallowUnknownFields()
+		if err := d.Decode(&settings); err != nil {
 			return nil, fmt.Errorf("reverse_proxy: %w", err)
 		}
 	}
-	if handler, ok := settings["handler"]; ok && string(handler) != `"reverse_proxy"` {
+	if settings.Name != "reverse_proxy" {
 		return nil, errors.New("reverse_proxy: the handler must be reverse_proxy")
 	}
-	delete(settings, "handler")
-	rp := new(reverseproxy.Handler)
-	if plain, err := json.Marshal(settings); err != nil {
-		return nil, err
-	} else if err := strict(plain, rp); err != nil {
-		return nil, fmt.Errorf("reverse_proxy: %w", err)
-	}
 	if err := checkProxy(rp); err != nil {
-		return nil, err
-	}
-	inner, err := transportConfig(rp.TransportRaw, base)
-	if err != nil {
 		return nil, err
 	}
 	port := base.Port()
 	if port == "" {
 		port = map[string]string{"http": "80", "https": "443"}[base.Scheme]
 	}
-	for name, value := range map[string]any{
-		"handler":   "reverse_proxy",
-		"upstreams": []any{map[string]string{"dial": net.JoinHostPort(base.Hostname(), port)}},
-		"transport": map[string]any{"protocol": transportName, "inner": inner},
-	} {
-		if settings[name], err = json.Marshal(value); err != nil {
-			return nil, err
-		}
+	health := &Health{Address: net.JoinHostPort(base.Hostname(), port), Inner: rp.CBRaw}
+	if rp.HealthChecks != nil {
+		health.Passive = rp.HealthChecks.Passive
 	}
-	return json.Marshal(settings)
+	rp.Upstreams = reverseproxy.UpstreamPool{{Dial: health.Address}}
+	rp.CBRaw = caddyconfig.JSONModuleObject(health, "type", healthName, nil)
+	var err error
+	if rp.TransportRaw, err = transportConfig(rp.TransportRaw, base); err != nil {
+		return nil, err
+	}
+	return json.Marshal(&settings)
 }
 
-// transportConfig turns TLS on where the base URL has it.
-func transportConfig(raw json.RawMessage, base *url.URL) (map[string]any, error) {
-	inner := map[string]any{"protocol": "http"}
+// transportConfig turns TLS on where the base URL has it. What a transport other than http does is up to its settings.
+func transportConfig(raw json.RawMessage, base *url.URL) (json.RawMessage, error) {
+	settings := map[string]any{"protocol": "http"}
 	if len(raw) > 0 {
 		d := json.NewDecoder(bytes.NewReader(raw))
 		d.UseNumber()
-		if err := d.Decode(&inner); err != nil {
+		if err := d.Decode(&settings); err != nil {
 			return nil, fmt.Errorf("transport: %w", err)
 		}
 	}
-	switch tls := inner["tls"] != nil; {
-	case inner["protocol"] != "http":
-		return nil, fmt.Errorf("transport %v cannot carry calls to a model: use http", inner["protocol"])
+	switch tls := settings["tls"] != nil; {
+	case settings["protocol"] == "fastcgi": // it speaks to programs, not to servers of HTTP
+		return nil, errors.New("transport fastcgi cannot carry calls to a model: use http")
+	case settings["protocol"] != "http":
 	case base.Scheme == "https" && !tls:
-		inner["tls"] = map[string]any{}
+		settings["tls"] = map[string]any{}
 	case base.Scheme == "http" && tls:
 		return nil, errors.New("the base URL begins with http://, but the transport has TLS: write https://")
 	}
-	return inner, nil
-}
-
-func strict(data []byte, into any) error {
-	d := json.NewDecoder(bytes.NewReader(data))
-	d.DisallowUnknownFields()
-	return d.Decode(into)
+	return json.Marshal(settings)
 }
 
 // SetsHeader reports whether the configuration itself sets or adds that request header.
@@ -122,15 +114,11 @@ func (b *Backend) SetsHeader(name string) bool {
 	if b.proxy.Headers == nil || b.proxy.Headers.Request == nil {
 		return false
 	}
-	ops := b.proxy.Headers.Request
-	for field := range ops.Set {
-		if textproto.CanonicalMIMEHeaderKey(field) == name {
-			return true
-		}
-	}
-	for field := range ops.Add {
-		if textproto.CanonicalMIMEHeaderKey(field) == name {
-			return true
+	for _, fields := range []http.Header{b.proxy.Headers.Request.Set, b.proxy.Headers.Request.Add} {
+		for field := range fields {
+			if http.CanonicalHeaderKey(field) == name {
+				return true
+			}
 		}
 	}
 	return false

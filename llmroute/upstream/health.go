@@ -1,0 +1,125 @@
+package upstream
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+)
+
+func init() {
+	caddy.RegisterModule(new(Health))
+}
+
+// Health is the passive health of a backend's address. llmroute puts it in the place of the circuit breaker of each backend's
+// reverse proxy, so that Caddy's selection policies and metrics know of it; it is of no use elsewhere.
+type Health struct {
+	// Address is that of the backend. Backends at one address share what is known of it, also through a reload.
+	Address string `json:"address,omitempty"`
+
+	// Passive is when the address counts as down. Default: never.
+	Passive *reverseproxy.PassiveHealthChecks `json:"passive,omitempty"`
+
+	// Inner is a circuit breaker besides. Default: none.
+	Inner json.RawMessage `json:"inner,omitempty" caddy:"namespace=http.reverse_proxy.circuit_breakers inline_key=type"`
+
+	inner reverseproxy.CircuitBreaker
+	state *state
+	ctx   caddy.Context
+}
+
+// state is what is known of an address.
+type state struct{ requests, fails atomic.Int64 }
+
+// states are those of the addresses that a configuration uses.
+var states = caddy.NewUsagePool()
+
+const healthName = "llmroute"
+
+// CaddyModule returns the Caddy module information.
+func (*Health) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{
+		ID:  "http.reverse_proxy.circuit_breakers." + healthName,
+		New: func() caddy.Module { return new(Health) },
+	}
+}
+
+// Provision finds what is known of the address.
+func (h *Health) Provision(ctx caddy.Context) error {
+	h.ctx = ctx
+	if h.Passive != nil && h.Passive.MaxFails == 0 {
+		h.Passive.MaxFails = 1
+	}
+	if len(h.Inner) > 0 {
+		mod, err := ctx.LoadModule(h, "Inner")
+		if err != nil {
+			return fmt.Errorf("loading circuit breaker: %w", err)
+		}
+		h.inner = mod.(reverseproxy.CircuitBreaker)
+	}
+	found, _ := states.LoadOrStore(h.Address, new(state))
+	h.state = found.(*state)
+	return nil
+}
+
+// Cleanup forgets the address unless another backend uses it.
+func (h *Health) Cleanup() error {
+	if h.state == nil {
+		return nil
+	}
+	_, err := states.Delete(h.Address)
+	return err
+}
+
+// OK reports whether the address is up.
+func (h *Health) OK() bool {
+	return (h.Passive == nil || h.state.fails.Load() < int64(h.Passive.MaxFails)) && (h.inner == nil || h.inner.OK())
+}
+
+// full reports whether the address has as many requests as it may.
+func (h *Health) full() bool {
+	return h.Passive != nil && h.Passive.UnhealthyRequestCount > 0 && h.state.requests.Load() >= int64(h.Passive.UnhealthyRequestCount)
+}
+
+// RecordMetric takes an answer that is passed on: its status may be one of a failure, as may be the time that it took.
+func (h *Health) RecordMetric(status int, latency time.Duration) {
+	if h.inner != nil {
+		h.inner.RecordMetric(status, latency)
+	}
+	if h.Passive == nil {
+		return
+	}
+	for _, bad := range h.Passive.UnhealthyStatus {
+		if caddyhttp.StatusCodeMatches(status, bad) {
+			h.failed()
+		}
+	}
+	if most := time.Duration(h.Passive.UnhealthyLatency); most > 0 && latency >= most {
+		h.failed()
+	}
+}
+
+// failed counts a failure until it is to be forgotten, which it is at the latest with the configuration.
+func (h *Health) failed() {
+	if h.Passive == nil || h.Passive.FailDuration == 0 {
+		return
+	}
+	h.state.fails.Add(1)
+	until, cancel := context.WithTimeout(h.ctx, time.Duration(h.Passive.FailDuration))
+	context.AfterFunc(until, func() {
+		cancel()
+		h.state.fails.Add(-1)
+	})
+}
+
+// Interface guards.
+var (
+	_ caddy.Provisioner           = (*Health)(nil)
+	_ caddy.CleanerUpper          = (*Health)(nil)
+	_ reverseproxy.CircuitBreaker = (*Health)(nil)
+)
