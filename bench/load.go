@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"slices"
+	"strconv"
 	"sync"
 	"time"
 )
@@ -27,7 +28,10 @@ type sample struct {
 }
 
 // timing is how long one call took.
-type timing struct{ first, whole time.Duration }
+type timing struct {
+	first, whole time.Duration
+	chunks       []time.Duration // how long each event of a stream was under way, where that is measured
+}
 
 // loader keeps that many calls under way over kept-alive connections of HTTP/1.1, each with the next call as soon as
 // the last one is answered.
@@ -36,6 +40,8 @@ type loader struct {
 	requests    [][]byte // taken in turn
 	concurrency int
 	tail        []byte // how a whole answer ends
+	stamp       bool   // the events of streams tell when they were sent
+	rate        int    // calls a second, over all connections; 0 for as many as go
 }
 
 // run loads the target for that long. Any answer that is not whole is an error: a benchmark of failures means nothing.
@@ -49,7 +55,12 @@ func (l *loader) run(ctx context.Context, duration time.Duration) ([]timing, tim
 		wg.Go(func() { all[i], errs[i] = l.client(ctx, i, end) })
 	}
 	wg.Wait()
-	return slices.Concat(all...), time.Since(begun), errors.Join(errs...)
+	for _, err := range errs {
+		if err != nil {
+			return nil, 0, err // the others say the same
+		}
+	}
+	return slices.Concat(all...), time.Since(begun), nil
 }
 
 // client makes calls one after the other on one connection.
@@ -61,21 +72,33 @@ func (l *loader) client(ctx context.Context, i int, end time.Time) (timings []ti
 	defer func() { err = errors.Join(err, conn.Close()) }()
 	r := bufio.NewReaderSize(conn, 16<<10)
 	buf := make([]byte, 16<<10)
+	due := time.Now()
+	var every time.Duration // between the calls of this connection
+	if l.rate > 0 {
+		every = time.Second * time.Duration(l.concurrency) / time.Duration(l.rate)
+		due = due.Add(every * time.Duration(i) / time.Duration(l.concurrency))
+	}
 	for n := i; time.Now().Before(end) && ctx.Err() == nil; n++ {
+		if l.rate > 0 {
+			time.Sleep(time.Until(due))
+		} else {
+			due = time.Now()
+		}
 		if err := conn.SetDeadline(time.Now().Add(30 * time.Second)); err != nil {
 			return timings, err
 		}
-		t, err := l.call(conn, r, buf, l.requests[n%len(l.requests)])
+		t, err := l.call(conn, r, buf, l.requests[n%len(l.requests)], due)
 		if err != nil {
 			return timings, err
 		}
 		timings = append(timings, t)
+		due = due.Add(every)
 	}
 	return timings, ctx.Err()
 }
 
-func (l *loader) call(conn net.Conn, r *bufio.Reader, buf, request []byte) (t timing, err error) {
-	begun := time.Now()
+// call makes a call. What it takes counts from when it was due: a target that is slow to answer one is late for the next.
+func (l *loader) call(conn net.Conn, r *bufio.Reader, buf, request []byte, due time.Time) (t timing, err error) {
 	if _, err := conn.Write(request); err != nil {
 		return t, err
 	}
@@ -92,7 +115,10 @@ func (l *loader) call(conn net.Conn, r *bufio.Reader, buf, request []byte) (t ti
 	for {
 		n, err := res.Body.Read(buf)
 		if n > 0 && t.first == 0 {
-			t.first = time.Since(begun)
+			t.first = time.Since(due)
+		}
+		if l.stamp {
+			t.chunks = appendDelays(t.chunks, buf[:n], time.Now())
 		}
 		if n >= len(last) {
 			copy(last[:], buf[n-len(last):n])
@@ -107,7 +133,7 @@ func (l *loader) call(conn net.Conn, r *bufio.Reader, buf, request []byte) (t ti
 			return t, err
 		}
 	}
-	t.whole = time.Since(begun)
+	t.whole = time.Since(due)
 	if !bytes.HasSuffix(last[:], l.tail) {
 		return t, fmt.Errorf("an answer is not whole: it ends with %q", last)
 	}
@@ -118,14 +144,36 @@ func (l *loader) call(conn net.Conn, r *bufio.Reader, buf, request []byte) (t ti
 func summarise(timings []timing, took time.Duration) sample {
 	whole := make([]time.Duration, len(timings))
 	first := make([]time.Duration, len(timings))
+	var chunks []time.Duration
 	for i, t := range timings {
 		whole[i], first[i] = t.whole, t.first
+		chunks = append(chunks, t.chunks...)
+	}
+	if len(chunks) > 0 {
+		whole = chunks
 	}
 	slices.Sort(whole)
 	slices.Sort(first)
 	return sample{
 		Calls: len(timings), PerSecond: float64(len(timings)) / took.Seconds(),
 		P50: percentile(whole, 50), P99: percentile(whole, 99), First: percentile(first, 50),
+	}
+}
+
+// stamped precedes the time in an event of the fake provider.
+var stamped = []byte(`"id":"chatcmpl-`)
+
+// appendDelays appends how long the events in p were under way. An event in two pieces counts where its id is whole.
+func appendDelays(delays []time.Duration, p []byte, now time.Time) []time.Duration {
+	for {
+		i := bytes.Index(p, stamped)
+		if i < 0 || len(p) < i+len(stamped)+16 {
+			return delays
+		}
+		p = p[i+len(stamped):]
+		if at, err := strconv.ParseInt(string(p[:16]), 16, 64); err == nil {
+			delays = append(delays, now.Sub(time.Unix(0, at)))
+		}
 	}
 }
 

@@ -1,6 +1,6 @@
-// Command bench measures what the gateway costs: it loads plain reverse_proxy and the whole gateway (keys in Redis,
-// metering, records on disk, delivery to a fake Lago) in turn, before the same fake provider, and prints the second as
-// ratios to the first. See docs/performance.md.
+// Command bench measures what the gateway costs: it loads plain reverse_proxy, at several settings, the whole gateway (keys in
+// Redis, metering, records on disk, delivery to a fake Lago) and other gateways in turn, before the same fake provider, and prints
+// ratios within each round. See docs/performance.md.
 package main
 
 import (
@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -27,16 +28,14 @@ type options struct {
 	chunks      int
 	delay       time.Duration
 	askUsage    bool
+	limits      bool
+	rate        int
+	peers       []peer
+	only        string
 	profile     string
 	json        bool
 	check       bool
 }
-
-// The most that a call may cost, as a ratio to plain reverse_proxy, for -check.
-const (
-	mostUnstreamed = 1.35
-	mostStreamed   = 1.20
-)
 
 func main() {
 	if len(os.Args) == 2 {
@@ -58,10 +57,17 @@ func main() {
 	flag.IntVar(&o.chunks, "chunks", 20, "content events of a stream")
 	flag.DurationVar(&o.delay, "delay", 2*time.Millisecond, "the provider's pause before each event of a stream")
 	flag.BoolVar(&o.askUsage, "ask-usage", false, "clients ask for usage in streams themselves")
-	flag.StringVar(&o.profile, "profile", "", "write CPU profiles of the last loads to this file name with .reverse_proxy or .tollgate, and .unstreamed or .streamed")
+	flag.IntVar(&o.rate, "rate", 200, "calls a second where delay is measured: far fewer than go")
+	flag.BoolVar(&o.limits, "limits", false, "load the gateway also with keys that have five limits each")
+	flag.StringVar(&o.only, "only", "", "one kind of load alone: unstreamed, 4 KB bodies, streamed, at a fixed rate, or chunks at a fixed rate")
+	flag.Func("peer", "another gateway as `NAME=CMD`; its command finds HOST, PORT, LISTEN (both) and PROVIDER (a base URL) in its environment", func(text string) error {
+		p, err := parsePeer(text)
+		o.peers = append(o.peers, p)
+		return err
+	})
+	flag.StringVar(&o.profile, "profile", "", "write CPU profiles of the last loads to this file name with the target's name and the kind's")
 	flag.BoolVar(&o.json, "json", false, "print JSON")
-	flag.BoolVar(&o.check, "check", false, fmt.Sprintf("fail above %.2f times the CPU of reverse_proxy for a call, %.2f for a stream",
-		mostUnstreamed, mostStreamed))
+	flag.BoolVar(&o.check, "check", false, "print the goals of this project, and fail where one is missed by more than the noise")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	err := run(ctx, &o)
@@ -80,7 +86,7 @@ func run(ctx context.Context, o *options) (err error) {
 	if runtime.GOOS != "linux" {
 		return errors.New("CPU time and memory are read from /proc: Linux is needed")
 	}
-	if flag.NArg() > 0 || o.rounds < 1 || o.duration <= 0 || o.concurrency < 1 || o.chunks < 1 || o.delay < 0 {
+	if flag.NArg() > 0 || o.rounds < 1 || o.duration <= 0 || o.concurrency < 1 || o.chunks < 1 || o.delay < 0 || o.rate < 1 {
 		return errors.New("flags are out of range; see -help")
 	}
 	dir, err := os.MkdirTemp("", "tollgate-bench-")
@@ -104,65 +110,75 @@ func run(ctx context.Context, o *options) (err error) {
 	}
 	defer func() { err = errors.Join(err, s.stop()) }()
 
-	scenarios := []*scenario{{name: "unstreamed"}, {name: "streamed", stream: true}}
-	if err := measure(ctx, o, s, scenarios); err != nil {
+	results, err := measure(ctx, o, s)
+	if err != nil {
 		return err
 	}
 	proof, err := s.reconcile(ctx)
 	if err != nil {
 		return err
 	}
-	if err := report(os.Stdout, o, scenarios, proof); err != nil {
+	if err := report(os.Stdout, o, s, results, proof); err != nil {
 		return err
 	}
 	if o.check {
-		return check(scenarios)
+		return check(os.Stderr, results)
 	}
 	return nil
 }
 
-// scenario is a kind of call, with what was measured of it.
-type scenario struct {
-	name     string
-	stream   bool
-	proxy    []sample // of plain reverse_proxy, by round
-	tollgate []sample // of the gateway, by round
-}
-
-// measure loads both targets in every round, in alternating order: what the machine does besides hits both alike.
-func measure(ctx context.Context, o *options, s *stage, scenarios []*scenario) error {
+// measure loads all targets in every round, in alternating order: what the machine does besides hits them alike.
+func measure(ctx context.Context, o *options, s *stage) ([]*result, error) {
+	var results []*result
+	for _, k := range kinds(o) {
+		if o.only == "" || o.only == k.Name {
+			results = append(results, &result{kind: k, samples: make(map[string][]sample)})
+		}
+	}
+	if len(results) == 0 {
+		return nil, fmt.Errorf("-only %s: no such kind; see -help", o.only)
+	}
 	for round := range o.rounds + 1 { // the first warms up and is not counted
-		for _, sc := range scenarios {
-			duration := o.duration
-			if round == 0 {
-				duration = min(duration, time.Second)
-				say("warming up, %s ...", sc.name)
-			} else {
-				say("round %d of %d, %s ...", round, o.rounds, sc.name)
-			}
-			targets := []*target{s.proxy, s.gateway}
+		for _, r := range results {
+			say("round %d of %d, %s ...", round, o.rounds, r.Name)
+			targets := slices.Clone(s.targets)
 			if round%2 == 0 {
 				slices.Reverse(targets)
 			}
 			for _, t := range targets {
-				wait := func() error { return nil }
-				if o.profile != "" && round == o.rounds {
-					wait = t.profile(ctx, o.profile+"."+t.name+"."+sc.name, duration)
+				if t.name == direct && !r.alone() || t.name == limited && !r.limits {
+					continue
 				}
-				m, err := s.load(ctx, o, t, sc.stream, duration)
-				err = errors.Join(err, wait())
+				m, err := s.round(ctx, o, t, r.kind, round)
 				if err != nil {
-					return fmt.Errorf("%s, %s: %w", t.name, sc.name, err)
+					return nil, fmt.Errorf("%s, %s: %w", t.name, r.Name, err)
 				}
-				switch {
-				case round == 0:
-				case t == s.proxy:
-					sc.proxy = append(sc.proxy, m)
-				default:
-					sc.tollgate = append(sc.tollgate, m)
+				if round > 0 {
+					r.samples[t.name] = append(r.samples[t.name], m)
 				}
 			}
 		}
 	}
-	return nil
+	for _, r := range results {
+		for _, t := range s.targets {
+			if r.samples[t.name] != nil {
+				r.names = append(r.names, t.name)
+			}
+		}
+	}
+	return results, nil
+}
+
+// round loads one target, and takes a profile of it in the last round if one is wanted.
+func (s *stage) round(ctx context.Context, o *options, t *target, k *kind, round int) (sample, error) {
+	duration := o.duration
+	if round == 0 {
+		duration = min(duration, time.Second)
+	}
+	wait := func() error { return nil }
+	if o.profile != "" && round == o.rounds && t.admin != "" {
+		wait = t.profile(ctx, o.profile+"."+strings.ReplaceAll(t.name+"."+k.Name, " ", "-"), duration)
+	}
+	m, err := s.load(ctx, o, t, k, duration)
+	return m, errors.Join(err, wait())
 }

@@ -30,6 +30,8 @@ func start(ctx context.Context, name string, env []string, program string, args 
 	p.cmd = exec.CommandContext(ctx, program, args...) //nolint:gosec // programs of this benchmark
 	p.cmd.Env = append(os.Environ(), env...)
 	p.cmd.Stderr = &p.output
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	p.cmd.Cancel = func() error { return syscall.Kill(-p.cmd.Process.Pid, syscall.SIGKILL) } // its workers too
 	var err error
 	if p.stdin, err = p.cmd.StdinPipe(); err != nil {
 		return nil, err
@@ -86,23 +88,40 @@ func (p *process) stop() error {
 	return err
 }
 
-// cpu returns the user and system time that the process has used.
+// pids returns the process and those of its group: a server may have workers.
+func (p *process) pids() ([]int, error) {
+	entries, err := os.ReadDir("/proc")
+	if err != nil {
+		return nil, err
+	}
+	var all []int
+	for _, e := range entries {
+		pid, err := strconv.Atoi(e.Name())
+		if err != nil {
+			continue // none of a process
+		}
+		if group, err := syscall.Getpgid(pid); err == nil && group == p.cmd.Process.Pid {
+			all = append(all, pid)
+		}
+	}
+	return all, nil
+}
+
+// cpu returns the user and system time that the process has used, and its workers.
 func (p *process) cpu() (time.Duration, error) {
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.cmd.Process.Pid))
+	pids, err := p.pids()
 	if err != nil {
 		return 0, err
 	}
-	// The second field is the program's name in brackets, which may hold spaces. utime and stime are the 14th and 15th.
-	_, after, _ := bytes.Cut(b[bytes.LastIndexByte(b, ')'):], []byte(" "))
-	fields := strings.Fields(string(after))
-	if len(fields) < 13 {
-		return 0, fmt.Errorf("/proc/%d/stat has %d fields", p.cmd.Process.Pid, len(fields))
-	}
 	var ticks int64
-	for _, f := range fields[11:13] {
-		n, err := strconv.ParseInt(f, 10, 64)
+	for _, pid := range pids {
+		b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 		if err != nil {
 			return 0, err
+		}
+		n, err := statTicks(b)
+		if err != nil {
+			return 0, fmt.Errorf("/proc/%d/stat: %w", pid, err)
 		}
 		ticks += n
 	}
@@ -110,22 +129,54 @@ func (p *process) cpu() (time.Duration, error) {
 	return time.Duration(ticks) * time.Second / perSecond, nil
 }
 
-// resetPeak makes the peak of its memory what it uses now.
-func (p *process) resetPeak() error {
-	return os.WriteFile(fmt.Sprintf("/proc/%d/clear_refs", p.cmd.Process.Pid), []byte("5"), 0o200)
+// statTicks returns user and system time out of /proc/PID/stat. Its second field is the program's name in brackets, which may hold spaces
+// and brackets. utime and stime are the 14th and 15th.
+func statTicks(stat []byte) (ticks int64, err error) {
+	_, after, _ := bytes.Cut(stat[bytes.LastIndexByte(stat, ')')+1:], []byte(" "))
+	fields := strings.Fields(string(after))
+	if len(fields) < 13 {
+		return 0, fmt.Errorf("%d fields", len(fields))
+	}
+	for _, f := range fields[11:13] {
+		n, err := strconv.ParseInt(f, 10, 64)
+		if err != nil {
+			return 0, err
+		}
+		ticks += n
+	}
+	return ticks, nil
 }
 
-// peak returns the most memory it had since resetPeak, in bytes.
-func (p *process) peak() (int64, error) {
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
+// resetPeak makes the peak of its memory what it uses now.
+func (p *process) resetPeak() error {
+	pids, err := p.pids()
+	for _, pid := range pids {
+		err = errors.Join(err, os.WriteFile(fmt.Sprintf("/proc/%d/clear_refs", pid), []byte("5"), 0o200))
+	}
+	return err
+}
+
+// peak returns the most memory it had since resetPeak, in bytes, its workers included.
+func (p *process) peak() (sum int64, err error) {
+	pids, err := p.pids()
 	if err != nil {
 		return 0, err
 	}
-	_, after, found := strings.Cut(string(b), "VmHWM:")
-	fields := strings.Fields(after)
-	if !found || len(fields) == 0 {
-		return 0, errors.New("no VmHWM in /proc/PID/status")
+	for _, pid := range pids {
+		b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+		if err != nil {
+			return 0, err
+		}
+		_, after, found := strings.Cut(string(b), "VmHWM:")
+		fields := strings.Fields(after)
+		if !found || len(fields) == 0 {
+			return 0, fmt.Errorf("no VmHWM in /proc/%d/status", pid)
+		}
+		kb, err := strconv.ParseInt(fields[0], 10, 64)
+		if err != nil {
+			return 0, err
+		}
+		sum += kb << 10
 	}
-	kb, err := strconv.ParseInt(fields[0], 10, 64)
-	return kb << 10, err
+	return sum, nil
 }

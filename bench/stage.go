@@ -1,8 +1,6 @@
 package main
 
 import (
-	"bytes"
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -10,7 +8,6 @@ import (
 	"io"
 	"net/http"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -25,58 +22,12 @@ func team(i int) string { return fmt.Sprintf("team-%d", i) }
 
 const masterKey = "sk-bench-master"
 
-// target is a Caddy to be loaded.
-type target struct {
-	name  string
-	addr  string
-	admin string // base URL of its admin API
-	keys  []string
-	calls int // made so far
-	*process
-}
-
 // stage is all that runs during the benchmark, each a process of its own.
 type stage struct {
 	redis, lago, provider *process
-	proxy, gateway        *target
+	targets               []*target
 	running               []*process // in order of their start
 }
-
-const proxyConfig = `{
-	admin %s
-	persist_config off
-}
-http://%s {
-	reverse_proxy %s
-}
-`
-
-const gatewayConfig = `{
-	admin %s
-	persist_config off
-}
-http://%s {
-	keyauth {
-		store redis %s
-		master_key %s
-	}
-	lagobilling {
-		account bench
-		api_base %s
-		api_key %s
-		event_code %s
-		charge_by team_id
-		spool %s
-	}
-	llmroute {
-		model gpt-4o {
-			backend openai %s/v1 {
-				api_key sk-bench-provider
-			}
-		}
-	}
-}
-`
 
 // startStage starts everything and makes the keys. What it started is stopped when it fails.
 func startStage(ctx context.Context, o *options, dir string) (s *stage, err error) {
@@ -90,7 +41,7 @@ func startStage(ctx context.Context, o *options, dir string) (s *stage, err erro
 	if err != nil {
 		return s, err
 	}
-	say("starting the fake provider, the fake Lago, Redis and two Caddys ...")
+	say("starting the fake provider, the fake Lago, Redis and what is compared ...")
 	if s.provider, err = s.run(ctx, "provider", nil, self, "provider"); err != nil {
 		return s, err
 	}
@@ -109,21 +60,7 @@ func startStage(ctx context.Context, o *options, dir string) (s *stage, err erro
 	if err != nil {
 		return s, err
 	}
-	s.proxy, err = s.startCaddy(ctx, o, dir, "reverse_proxy", func(admin, addr string) string {
-		return fmt.Sprintf(proxyConfig, admin, addr, strings.TrimPrefix(providerURL, "http://"))
-	})
-	if err != nil {
-		return s, err
-	}
-	s.gateway, err = s.startCaddy(ctx, o, dir, "tollgate", func(admin, addr string) string {
-		return fmt.Sprintf(gatewayConfig, admin, addr, redisAddr, masterKey, lagoURL, lagoKey, lagoMetric,
-			filepath.Join(dir, "spool"), providerURL)
-	})
-	if err != nil {
-		return s, err
-	}
-	s.proxy.keys = []string{"sk-any"}
-	return s, s.makeKeys(ctx)
+	return s, s.startTargets(ctx, o, dir, providerURL, lagoURL, redisAddr)
 }
 
 func (s *stage) run(ctx context.Context, name string, env []string, program string, args ...string) (*process, error) {
@@ -139,47 +76,13 @@ func (s *stage) startRedis(ctx context.Context, dir string) (addr string, err er
 		return "", err
 	}
 	host, port, _ := strings.Cut(addr, ":")
-	program := cmp.Or(os.Getenv("TOLLGATE_REDIS_SERVER"), "redis-server")
-	s.redis, err = s.run(ctx, "redis-server", nil, program, "--bind", host, "--port", port, "--dir", dir, "--save", "",
+	s.redis, err = s.run(ctx, "redis-server", nil, redisServer(), "--bind", host, "--port", port, "--dir", dir, "--save", "",
 		"--appendonly", "no", "--daemonize", "no")
 	if err != nil {
 		return "", err
 	}
 	_, err = s.redis.await("Ready to accept connections")
 	return addr, err
-}
-
-func (s *stage) startCaddy(ctx context.Context, o *options, dir, name string, config func(admin, addr string) string) (*target, error) {
-	addr, err := testkit.FreeAddr()
-	if err != nil {
-		return nil, err
-	}
-	admin, err := testkit.FreeAddr()
-	if err != nil {
-		return nil, err
-	}
-	file := filepath.Join(dir, name+".caddyfile")
-	if err := os.WriteFile(file, []byte(config(admin, addr)), 0o600); err != nil {
-		return nil, err
-	}
-	// Data of its own: a Caddy of the user's keeps its own to itself.
-	env := []string{"XDG_DATA_HOME=" + filepath.Join(dir, name), "XDG_CONFIG_HOME=" + filepath.Join(dir, name)}
-	p, err := s.run(ctx, name, env, o.caddy, "run", "--config", file, "--adapter", "caddyfile")
-	if err != nil {
-		return nil, err
-	}
-	t := &target{name: name, addr: addr, admin: "http://" + admin, process: p}
-	return t, t.awaitReady(ctx)
-}
-
-// awaitReady waits until the admin API tells a configuration.
-func (t *target) awaitReady(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
-	defer cancel()
-	return poll(ctx, 20*time.Millisecond, func() error {
-		var config map[string]any
-		return getJSON(ctx, t.admin+"/config/", &config)
-	}, func() string { return t.output.String() })
 }
 
 // poll asks until there is no error.
@@ -199,56 +102,50 @@ func poll(ctx context.Context, every time.Duration, ask func() error, words func
 	}
 }
 
-// makeKeys makes a key for each team.
-func (s *stage) makeKeys(ctx context.Context) error {
+// fiveLimits are those of a key with -limits. None of them is reached.
+const fiveLimits = `,"max_budget":1000000,"budget_duration":"30d","rpm_limit":1000000000,"tpm_limit":100000000000,` +
+	`"max_parallel_requests":100000,"model_max_budget":{"gpt-4o":{"budget_limit":1000000,"time_period":"1d"}}`
+
+// makeKeys makes a key for each team, and with -limits another one with limits.
+func (s *stage) makeKeys(ctx context.Context, o *options) error {
+	t := s.find(gateway)
+	var err error
+	if t.keys, err = t.makeKeys(ctx, ""); err != nil || !o.limits {
+		return err
+	}
+	with := *t
+	with.name = limited
+	if with.keys, err = t.makeKeys(ctx, fiveLimits); err != nil {
+		return err
+	}
+	s.add(&with)
+	return nil
+}
+
+func (t *target) makeKeys(ctx context.Context, fields string) (keys []string, err error) {
 	for i := range teams {
-		body, err := json.Marshal(map[string]string{"team_id": team(i)})
+		body := fmt.Sprintf(`{"team_id":%q%s}`, team(i), fields)
+		req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+t.addr+"/key/generate", strings.NewReader(body))
 		if err != nil {
-			return err
-		}
-		req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+s.gateway.addr+"/key/generate", bytes.NewReader(body))
-		if err != nil {
-			return err
+			return nil, err
 		}
 		req.Header.Set("Authorization", "Bearer "+masterKey)
 		req.Header.Set("Content-Type", "application/json")
 		var made struct{ Key string }
 		if err := doJSON(req, &made); err != nil {
-			return fmt.Errorf("making a key: %w\n%s", err, s.gateway.output.String())
+			return nil, fmt.Errorf("making a key: %w\n%s", err, t.output.String())
 		}
-		s.gateway.keys = append(s.gateway.keys, made.Key)
+		keys = append(keys, made.Key)
 	}
-	return nil
-}
-
-// requests returns the bytes of the calls to make, one a key.
-func (t *target) requests(o *options, stream bool) [][]byte {
-	content := fmt.Sprintf("tokens=in:256,out:128,cached:64 chunks=%d bytes=512", o.chunks)
-	options := ""
-	if stream {
-		content += " delay=" + o.delay.String()
-		options = `,"stream":true`
-		if o.askUsage {
-			options += `,"stream_options":{"include_usage":true}`
-		}
-	}
-	content += " " + strings.Repeat("What does a call cost? ", 24)
-	body := `{"model":"gpt-4o","messages":[{"role":"user","content":"` + content + `"}]` + options + `}`
-	all := make([][]byte, 0, len(t.keys))
-	for _, key := range t.keys {
-		all = append(all, fmt.Appendf(nil, "POST /v1/chat/completions HTTP/1.1\r\nHost: %s\r\nUser-Agent: bench\r\n"+
-			"Authorization: Bearer %s\r\nContent-Type: application/json\r\nAccept: */*\r\nContent-Length: %d\r\n\r\n%s",
-			t.addr, key, len(body), body))
-	}
-	return all
+	return keys, nil
 }
 
 // load loads a target for that long and returns what it cost. The time in which the gateway delivers what is left is
 // part of its cost, not of its throughput.
-func (s *stage) load(ctx context.Context, o *options, t *target, stream bool, duration time.Duration) (sample, error) {
-	l := &loader{addr: t.addr, requests: t.requests(o, stream), concurrency: o.concurrency, tail: []byte("}")}
-	if stream {
-		l.tail = []byte("data: [DONE]\n\n")
+func (s *stage) load(ctx context.Context, o *options, t *target, k *kind, duration time.Duration) (sample, error) {
+	l := &loader{addr: t.addr, requests: k.requests(o, t.addr, t.keys), concurrency: o.concurrency, tail: k.tail(), stamp: k.stamp, rate: k.rate}
+	if k.alone() {
+		l.concurrency = quiet
 	}
 	if err := t.resetPeak(); err != nil {
 		return sample{}, err
@@ -261,9 +158,9 @@ func (s *stage) load(ctx context.Context, o *options, t *target, stream bool, du
 	if err != nil {
 		return sample{}, fmt.Errorf("%w\n%s", err, t.output.String())
 	}
-	t.calls += len(timings)
+	*t.calls += len(timings)
 	m := summarise(timings, took)
-	if t == s.gateway {
+	if t.bills() {
 		ended := time.Now()
 		if err := s.awaitDelivery(ctx); err != nil {
 			return sample{}, err
@@ -279,6 +176,9 @@ func (s *stage) load(ctx context.Context, o *options, t *target, stream bool, du
 	return m, err
 }
 
+// bills reports whether a target is the gateway.
+func (t *target) bills() bool { return t.name == gateway || t.name == limited }
+
 // awaitDelivery waits until no record waits for Lago.
 func (s *stage) awaitDelivery(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
@@ -287,7 +187,7 @@ func (s *stage) awaitDelivery(ctx context.Context) error {
 		var b struct {
 			Accounts []struct{ Open, Pending, Rejected int64 }
 		}
-		if err := getJSON(ctx, s.gateway.admin+"/tollgate/billing", &b); err != nil {
+		if err := getJSON(ctx, s.find(gateway).admin+"/tollgate/billing", &b); err != nil {
 			return err
 		}
 		for _, a := range b.Accounts {
@@ -296,7 +196,7 @@ func (s *stage) awaitDelivery(ctx context.Context) error {
 			}
 		}
 		return nil
-	}, func() string { return s.gateway.output.String() })
+	}, func() string { return s.find(gateway).output.String() })
 }
 
 // proof is the reconciliation at the end: what was measured must have worked.
@@ -318,12 +218,18 @@ func (s *stage) reconcile(ctx context.Context) (p proof, err error) {
 	if err := s.provider.close(&provider); err != nil {
 		return p, err
 	}
-	p = proof{Calls: s.gateway.calls, Events: lago.Events}
+	p = proof{Calls: *s.find(gateway).calls, Events: lago.Events}
 	if p.Calls != p.Events || len(lago.Twice) > 0 || len(lago.Violations) > 0 {
 		return p, fmt.Errorf("the gateway answered %d calls and Lago has %d events, %d of them twice; %q",
 			p.Calls, p.Events, len(lago.Twice), lago.Violations[:min(3, len(lago.Violations))])
 	}
-	if want := p.Calls + s.proxy.calls; provider.Whole != want {
+	want := 0
+	for _, t := range s.targets {
+		if t.name != limited { // whose calls are the gateway's
+			want += *t.calls
+		}
+	}
+	if provider.Whole != want {
 		return p, fmt.Errorf("clients had %d answers, the provider gave %d", want, provider.Whole)
 	}
 	return p, nil

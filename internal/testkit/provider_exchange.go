@@ -149,9 +149,12 @@ func (x *Exchange) Send(n int) {
 	}
 }
 
-// next returns the next piece, with the answer's id in it.
+// next returns the next piece, with the answer's id in it, or with the time.
 func (x *Exchange) next() []byte {
 	f := x.answer.frames[x.sent]
+	if x.query.plan.stamp {
+		x.id = hexID(0, int(time.Now().UnixNano()))
+	}
 	x.buf = append(x.buf[:0], f.text...)
 	for _, at := range f.ids {
 		copy(x.buf[at:], x.id[:])

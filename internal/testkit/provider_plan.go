@@ -76,6 +76,7 @@ func readBody(body []byte) (b providerBody, message string) {
 //	chunks=10                                                    content events of a stream; default 8
 //	bytes=4096                                                   length of the answer's text; default 4 for each token
 //	delay=5ms                                                    before each piece; default none
+//	stamp=true                                                   the id of each piece is the time it is sent: Unix nanoseconds in 16 hexadecimal digits
 //
 // separated by spaces. Without `tokens=` the counts follow from the body's length.
 type providerPlan struct {
@@ -83,6 +84,7 @@ type providerPlan struct {
 	chunks int
 	bytes  int
 	delay  time.Duration
+	stamp  bool
 }
 
 // planOf reads the plan in a body; message says what is wrong with it.
@@ -148,6 +150,8 @@ func (plan *providerPlan) set(word string) (err error) {
 		plan.bytes, err = strconv.Atoi(value)
 	case "delay":
 		plan.delay, err = time.ParseDuration(value)
+	case "stamp":
+		plan.stamp, err = strconv.ParseBool(value)
 	}
 	return err
 }

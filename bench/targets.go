@@ -1,0 +1,258 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/tollgate-llm/tollgate/internal/testkit"
+)
+
+// target is what is loaded: a proxy before the provider, or the provider itself.
+type target struct {
+	name  string
+	addr  string
+	admin string // base URL of its admin API; empty where it is no Caddy
+	keys  []string
+	calls *int // answered so far
+	start time.Duration
+	size  int64 // of its program, in bytes; 0 when that is not known
+	*process
+}
+
+// The names of targets that others are compared with.
+const (
+	direct   = "provider alone"
+	plain    = "reverse_proxy"
+	plain400 = "reverse_proxy, GOGC 400"
+	tuned    = "reverse_proxy, tuned"
+	gateway  = "tollgate"
+	limited  = "tollgate, limits"
+)
+
+const proxyConfig = `{
+	admin %s
+	persist_config off
+}
+http://%s {
+	reverse_proxy %s {
+		%s
+	}
+}
+`
+
+// tunedBlock is what one may set of a reverse_proxy for this load.
+const tunedBlock = `flush_interval -1
+		transport http {
+			keepalive_idle_conns_per_host 256
+		}`
+
+const gatewayConfig = `{
+	admin %s
+	persist_config off
+}
+http://%s {
+	keyauth {
+		store redis %s
+		master_key %s
+	}
+	lagobilling {
+		account bench
+		api_base %s
+		api_key %s
+		event_code %s
+		charge_by team_id
+		spool %s
+	}
+	llmroute {
+		model gpt-4o {
+			backend openai %s/v1 {
+				api_key sk-bench-provider
+				price input 2.5
+				price output 10
+			}
+		}
+	}
+}
+`
+
+const nginxConfig = `worker_processes auto;
+error_log stderr error;
+pid %[1]s/nginx.pid;
+daemon off;
+events { worker_connections 1024; }
+http {
+	access_log off;
+	client_body_temp_path %[1]s/nginx-body;
+	proxy_temp_path %[1]s/nginx-proxy;
+	fastcgi_temp_path %[1]s/nginx-fastcgi;
+	uwsgi_temp_path %[1]s/nginx-uwsgi;
+	scgi_temp_path %[1]s/nginx-scgi;
+	upstream provider { server %[3]s; keepalive 256; }
+	server {
+		listen %[2]s;
+		location / {
+			proxy_pass http://provider;
+			proxy_http_version 1.1;
+			proxy_set_header Connection "";
+			proxy_buffering off;
+		}
+	}
+}
+`
+
+// startTargets starts all that is compared.
+func (s *stage) startTargets(ctx context.Context, o *options, dir, provider, lago, redis string) error {
+	at := strings.TrimPrefix(provider, "http://")
+	s.add(&target{name: direct, addr: at, process: s.provider})
+	for _, p := range []struct{ name, gogc, block string }{{plain, "100", ""}, {plain400, "400", ""}, {tuned, "400", tunedBlock}} {
+		if err := s.startCaddy(ctx, o, dir, p.name, p.gogc, func(admin, addr string) string {
+			return fmt.Sprintf(proxyConfig, admin, addr, at, p.block)
+		}); err != nil {
+			return err
+		}
+	}
+	if err := s.startCaddy(ctx, o, dir, gateway, "", func(admin, addr string) string {
+		return fmt.Sprintf(gatewayConfig, admin, addr, redis, masterKey, lago, lagoKey, lagoMetric, filepath.Join(dir, "spool"), provider)
+	}); err != nil {
+		return err
+	}
+	if program, err := exec.LookPath("nginx"); err == nil {
+		if err := s.startNginx(ctx, program, dir, at); err != nil {
+			return err
+		}
+	} else {
+		say("no nginx on PATH: it is left out")
+	}
+	for _, p := range o.peers {
+		if err := s.startPeer(ctx, p, provider); err != nil {
+			return err
+		}
+	}
+	return s.makeKeys(ctx, o)
+}
+
+func (s *stage) add(t *target) {
+	if t.keys == nil {
+		t.keys = []string{"sk-any"}
+	}
+	if t.calls == nil {
+		t.calls = new(int)
+	}
+	s.targets = append(s.targets, t)
+}
+
+// startCaddy starts a Caddy. An empty gogc leaves the collector's setting to the configuration.
+func (s *stage) startCaddy(ctx context.Context, o *options, dir, name, gogc string, config func(admin, addr string) string) error {
+	admin, err := testkit.FreeAddr()
+	if err != nil {
+		return err
+	}
+	own := filepath.Join(dir, name)
+	if err := os.MkdirAll(own, 0o700); err != nil {
+		return err
+	}
+	file := filepath.Join(own, "caddyfile")
+	// Data of its own: a Caddy of the user's keeps its own to itself.
+	env := []string{"XDG_DATA_HOME=" + own, "XDG_CONFIG_HOME=" + own}
+	if gogc != "" {
+		env = append(env, "GOGC="+gogc)
+	}
+	t := &target{name: name, admin: "http://" + admin}
+	return s.launch(ctx, t, env, func(addr string) ([]string, error) {
+		return []string{o.caddy, "run", "--config", file, "--adapter", "caddyfile"}, os.WriteFile(file, []byte(config(admin, addr)), 0o600)
+	})
+}
+
+func (s *stage) startNginx(ctx context.Context, program, dir, provider string) error {
+	file := filepath.Join(dir, "nginx.conf")
+	return s.launch(ctx, &target{name: "nginx"}, nil, func(addr string) ([]string, error) {
+		return []string{program, "-c", file, "-e", "stderr"}, os.WriteFile(file, fmt.Appendf(nil, nginxConfig, dir, addr, provider), 0o600)
+	})
+}
+
+// peer is another gateway to compare with: a shell command, which finds the address to serve at in LISTEN (host:port, also HOST and
+// PORT) and the provider's base URL in PROVIDER.
+type peer struct{ name, command string }
+
+// parsePeer reads NAME=CMD.
+func parsePeer(text string) (peer, error) {
+	name, command, ok := strings.Cut(text, "=")
+	if !ok || strings.TrimSpace(name) == "" || strings.TrimSpace(command) == "" {
+		return peer{}, errors.New("NAME=CMD is expected")
+	}
+	return peer{strings.TrimSpace(name), command}, nil
+}
+
+func (s *stage) startPeer(ctx context.Context, p peer, provider string) error {
+	t := &target{name: p.name}
+	env := []string{"PROVIDER=" + provider}
+	return s.launch(ctx, t, env, func(string) ([]string, error) { return []string{"/bin/sh", "-c", "exec " + p.command}, nil })
+}
+
+// launch starts a target and waits until it answers.
+func (s *stage) launch(ctx context.Context, t *target, env []string, command func(addr string) ([]string, error)) error {
+	addr, err := testkit.FreeAddr()
+	if err != nil {
+		return err
+	}
+	args, err := command(addr)
+	if err != nil {
+		return err
+	}
+	host, port, _ := net.SplitHostPort(addr)
+	begun := time.Now()
+	if t.process, err = s.run(ctx, t.name, append(env, "LISTEN="+addr, "HOST="+host, "PORT="+port), args[0], args[1:]...); err != nil {
+		return err
+	}
+	t.addr = addr
+	if err := t.awaitAnswer(ctx); err != nil {
+		return err
+	}
+	t.start = time.Since(begun)
+	if info, err := os.Stat(args[0]); err == nil && args[0] != "/bin/sh" {
+		t.size = info.Size()
+	} else if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	s.add(t)
+	return nil
+}
+
+// awaitAnswer waits until the target answers anything.
+func (t *target) awaitAnswer(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	return poll(ctx, 5*time.Millisecond, func() error {
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+t.addr+"/", nil)
+		if err != nil {
+			return err
+		}
+		res, err := http.DefaultClient.Do(req)
+		if err != nil {
+			return err
+		}
+		return res.Body.Close()
+	}, func() string { return t.output.String() })
+}
+
+// find returns the target of that name, nil where there is none.
+func (s *stage) find(name string) *target {
+	for _, t := range s.targets {
+		if t.name == name {
+			return t
+		}
+	}
+	return nil
+}
+
+func redisServer() string { return cmp.Or(os.Getenv("TOLLGATE_REDIS_SERVER"), "redis-server") }
