@@ -235,7 +235,7 @@ func TestBytesPassUnchanged(t *testing.T) {
 }
 
 // TestNoChunkWaitsForTheNext sends each chunk only when the client has the one before, in a stream from which the gateway
-// keeps the usage chunk that it asked for itself.
+// keeps the usage that it asked for itself: the chunk, and the null of the others.
 func TestNoChunkWaitsForTheNext(t *testing.T) {
 	chunks := []string{
 		`data: {"id":"1","choices":[{"index":0,"delta":{"content":"a"}}],"usage":null}` + "\n\n",
@@ -269,6 +269,7 @@ func TestNoChunkWaitsForTheNext(t *testing.T) {
 	resp, err := http.DefaultTransport.RoundTrip(req)
 	require.NoError(t, err)
 	for i, c := range chunks {
+		c = strings.ReplaceAll(c, `,"usage":null`, "")
 		b := make([]byte, len(c))
 		_, err := io.ReadFull(resp.Body, b)
 		require.NoError(t, err, "chunk %d is late", i)

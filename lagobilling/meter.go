@@ -51,8 +51,9 @@ type meter struct {
 	http10     bool   // the client takes the end of its connection for the end of an answer of unstated length
 
 	wroteHeader bool
-	unflushed   bool    // something was written since the last flush
-	flushed     bool    // the header has gone to the client
+	unflushed   bool // something was written since the last flush
+	flushed     bool // the header has gone to the client
+	unasked     unasked
 	strip       bool    // an include_usage chunk that the client did not ask for is kept from it
 	held        []byte  // the beginning of an event that may be that chunk
 	passed      bool    // the beginning of the event under way has gone to the client
@@ -255,7 +256,8 @@ func (m *meter) forward(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// writeStripped passes a stream on without the usage chunk that the gateway asked for and the client did not.
+// writeStripped passes a stream on without the usage that the gateway asked for and the client did not: the chunk at its end, and the
+// members of the others that hold none.
 func (m *meter) writeStripped(p []byte) (int, error) {
 	from, at := 0, 0 // p[from:at] may pass
 	for at < len(p) && !m.Settled() {
@@ -267,13 +269,13 @@ func (m *meter) writeStripped(p []byte) (int, error) {
 		at += n
 		switch {
 		case mark == usage.UsageOnly && !m.passed:
-			if _, err := m.forward(p[from : at-n]); err != nil {
+			if _, err := m.forwardUnasked(p[from : at-n]); err != nil {
 				return 0, err
 			}
 			m.held, from = m.held[:0], at
 			continue
 		case mark == usage.More && !m.passed && m.reader.Holding() && len(m.held)+n <= maxHeld:
-			if _, err := m.forward(p[from : at-n]); err != nil {
+			if _, err := m.forwardUnasked(p[from : at-n]); err != nil {
 				return 0, err
 			}
 			m.held, from = append(m.held, event...), at
@@ -285,13 +287,13 @@ func (m *meter) writeStripped(p []byte) (int, error) {
 		}
 		m.passed = mark == usage.More
 		if len(m.held) > 0 {
-			if _, err := m.forward(m.held); err != nil {
+			if _, err := m.forwardUnasked(m.held); err != nil {
 				return 0, err
 			}
 			m.held = m.held[:0]
 		}
 	}
-	if _, err := m.forward(p[from:]); err != nil {
+	if _, err := m.forwardUnasked(p[from:]); err != nil {
 		return 0, err
 	}
 	return len(p), nil
