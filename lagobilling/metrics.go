@@ -2,7 +2,6 @@ package lagobilling
 
 import (
 	"errors"
-	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -13,15 +12,12 @@ import (
 	"github.com/tollgate-llm/tollgate/internal/account"
 	"github.com/tollgate-llm/tollgate/internal/llm"
 	"github.com/tollgate-llm/tollgate/internal/spool"
-	"github.com/tollgate-llm/tollgate/internal/usage"
 )
 
 // callMetrics are the figures of all handlers of the process. They outlive reloads; each configuration registers them in its
 // own registry. Labels are configured names and closed lists, never a key, a payer or a client's text.
 type callMetrics struct {
 	requests  *prometheus.CounterVec
-	tokens    *prometheus.CounterVec
-	cost      *prometheus.CounterVec
 	firstByte *prometheus.HistogramVec
 	duration  *prometheus.HistogramVec
 	unpriced  *prometheus.CounterVec
@@ -29,8 +25,11 @@ type callMetrics struct {
 	prices    *prometheus.CounterVec
 	unsettled prometheus.Counter
 
+	inference, firstChunk *prometheus.HistogramVec // by OpenTelemetry's names
+
 	mu     sync.RWMutex
 	series map[seriesLabels]*callSeries
+	kinds  map[inferenceLabels]*inferenceSeries
 }
 
 const (
@@ -52,12 +51,12 @@ func newCallMetrics() *callMetrics {
 			Namespace: metricsNamespace, Subsystem: metricsSubsystem, Name: name, Help: help, Buckets: buckets,
 		}, call)
 	}
+	inference, firstChunk := newInference()
 	return &callMetrics{
-		series: make(map[seriesLabels]*callSeries),
+		inference: inference, firstChunk: firstChunk,
+		series: make(map[seriesLabels]*callSeries), kinds: make(map[inferenceLabels]*inferenceSeries),
 
 		requests:  counter("requests_total", "Model calls by configured model, backend and outcome.", call...),
-		tokens:    counter("tokens_total", "Quantities used, by disjoint kind.", "model", "backend", "outcome", "kind"),
-		cost:      counter("cost_usd_total", "Cost in USD as billed. The ledger holds the exact amounts.", call...),
 		unpriced:  counter("unpriced_total", "Calls served without a price.", "model", "backend"),
 		prices:    counter("price_updates_total", "Looks at a price document by URL, by what came of them.", "result"),
 		events:    counter("lago_events_total", "Events by what came of them at Lago.", "result"),
@@ -74,7 +73,7 @@ func newCallMetrics() *callMetrics {
 func registerMetrics(registry *prometheus.Registry) error {
 	m := theMetrics
 	for _, c := range []prometheus.Collector{
-		m.requests, m.tokens, m.cost, m.firstByte, m.duration, m.unpriced, m.events, m.prices, m.unsettled, spoolCollector{},
+		m.requests, m.firstByte, m.duration, m.unpriced, m.events, m.prices, m.unsettled, m.inference, m.firstChunk, spoolCollector{}, servedTotals,
 	} {
 		if err := registry.Register(c); err != nil {
 			if _, twice := errors.AsType[prometheus.AlreadyRegisteredError](err); !twice {
@@ -91,9 +90,8 @@ type seriesLabels struct{ model, backend, outcome string }
 // callSeries are the series of calls with the same labels. Each is made when it first counts something, as one that never
 // did is not shown, and kept, as to look it up takes longer than to count.
 type callSeries struct {
-	requests, cost, unpriced kept[prometheus.Counter]
-	duration, firstByte      kept[prometheus.Observer]
-	tokens                   [usage.NumKinds]kept[prometheus.Counter]
+	requests, unpriced  kept[prometheus.Counter]
+	duration, firstByte kept[prometheus.Observer]
 }
 
 // kept holds a series from its first use on.
@@ -139,22 +137,10 @@ func (m *callMetrics) observe(c *llm.Settlement) {
 	if c.FirstByte >= 0 {
 		s.firstByte.get(histogram(m.firstByte)).Observe(c.FirstByte.Seconds())
 	}
-	for k := range usage.Kind(usage.NumKinds) {
-		if n := c.Counts.N(k); n > 0 {
-			s.tokens[k].get(func() prometheus.Counter {
-				return m.tokens.WithLabelValues(c.Target.Model, c.Target.Backend, c.Outcome, k.String())
-			}).Add(float64(n)) // a metric, not a bill
-		}
-	}
 	if c.Unpriced != "" {
 		s.unpriced.get(func() prometheus.Counter { return m.unpriced.WithLabelValues(c.Target.Model, c.Target.Backend) }).Inc()
 	}
-	if c.Cost != "" {
-		// Prometheus knows no other numbers; the exact amount is in the record.
-		if usd, err := strconv.ParseFloat(c.Cost, 64); err == nil {
-			s.cost.get(counter(m.cost)).Add(usd)
-		}
-	}
+	m.observeInference(c)
 }
 
 // delivered counts what came of events at Lago.

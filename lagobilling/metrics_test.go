@@ -18,7 +18,7 @@ import (
 func (m *callMetrics) figures(t *testing.T) (lines []string) {
 	t.Helper()
 	registry := prometheus.NewPedanticRegistry()
-	registry.MustRegister(m.requests, m.tokens, m.cost, m.firstByte, m.duration, m.unpriced)
+	registry.MustRegister(m.requests, m.firstByte, m.duration, m.unpriced, m.inference, m.firstChunk)
 	families, err := registry.Gather()
 	require.NoError(t, err)
 	for _, f := range families {
@@ -65,7 +65,8 @@ func TestSeriesOfCalls(t *testing.T) {
 			for i, b := range bills {
 				all, first := took(i)
 				m.observe(&llm.Settlement{
-					Target: &llm.Target{Model: b.Model, Backend: b.Backend}, Outcome: b.Outcome, Counts: &b.Counts.Counts,
+					Endpoint: &llm.Endpoint{Name: "chat/completions"}, Stream: true,
+					Target: &llm.Target{Model: b.Model, Backend: b.Backend, Provider: "openai"}, Outcome: b.Outcome, Counts: &b.Counts.Counts,
 					Cost: b.Cost, Unpriced: b.Unpriced, Duration: all, FirstByte: first,
 				})
 			}
@@ -80,18 +81,16 @@ func TestSeriesOfCalls(t *testing.T) {
 			if first >= 0 {
 				want.firstByte.WithLabelValues(b.Model, b.Backend, b.Outcome).Observe(first.Seconds())
 			}
-			for k := range usage.Kind(usage.NumKinds) {
-				if n := b.Counts.N(k); n > 0 {
-					want.tokens.WithLabelValues(b.Model, b.Backend, b.Outcome, k.String()).Add(float64(n))
-				}
+			fault := b.Outcome
+			if fault == record.OutcomeCompleted {
+				fault = ""
+			}
+			want.inference.WithLabelValues("chat", "openai", b.Model, fault).Observe(all.Seconds())
+			if first >= 0 {
+				want.firstChunk.WithLabelValues("chat", "openai", b.Model, fault).Observe(first.Seconds())
 			}
 			if b.Unpriced != "" {
 				want.unpriced.WithLabelValues(b.Model, b.Backend).Inc()
-			}
-			if b.Cost != "" {
-				usd, err := strconv.ParseFloat(b.Cost, 64)
-				require.NoError(t, err)
-				want.cost.WithLabelValues(b.Model, b.Backend, b.Outcome).Add(usd)
 			}
 		}
 	}

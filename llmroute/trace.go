@@ -95,7 +95,7 @@ func (t *trail) callAttributes() []attribute.KeyValue {
 
 // attempt makes the span of one attempt. The last one has the usage, as it alone is billed.
 func (t *trail) attempt(ctx context.Context, tracer trace.Tracer, a *llm.Attempt, last bool) {
-	operation := genai.Operation(t.call.Endpoint)
+	operation := genai.Operation(t.call.Endpoint.Name)
 	list := []attribute.KeyValue{
 		attribute.String(genai.OperationName, operation), attribute.String(genai.ProviderName, genai.Provider(a.Target.Provider)),
 		attribute.String(genai.RequestModel, a.Target.Upstream), attribute.String(genai.Model, a.Target.Model),

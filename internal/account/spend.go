@@ -37,6 +37,7 @@ type SpendStore struct {
 // accountant adds an account's settled records to its books.
 type accountant struct {
 	store    SpendStore
+	instance string
 	onFault  func(error)
 	consumer *books.Consumer
 	cancel   context.CancelFunc
@@ -59,7 +60,7 @@ func (a *Account) KeepSpend(s SpendStore) {
 		}
 		b.stop(a.logger)
 	}
-	b := &accountant{store: s, onFault: func(err error) {
+	b := &accountant{store: s, instance: a.spool.ID().String(), onFault: func(err error) {
 		a.logger.Error("spend cannot be added to the books; it is tried again", zap.Error(err))
 	}}
 	b.consumer = books.Follow(a.spool, b, books.Options{
@@ -80,7 +81,7 @@ func (b *accountant) open() (*spend.Book, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.book == nil {
-		book, err := b.store.Open(spend.Options{EndUsers: b.store.EndUsers, OnFault: b.onFault})
+		book, err := b.store.Open(spend.Options{EndUsers: b.store.EndUsers, Instance: b.instance, OnFault: b.onFault})
 		if err != nil {
 			return nil, err
 		}
@@ -151,21 +152,39 @@ func (a *Account) awaitSpend(ctx context.Context, b *accountant) error {
 var ErrBooksBehind = errors.New("the books are behind")
 
 // Spend asks the account's books, once they have every record that was settled before.
-func (a *Account) Spend(ctx context.Context, q spend.Query) ([]spend.Row, error) {
+func (a *Account) Spend(ctx context.Context, q spend.Query) (rows []spend.Row, err error) {
+	err = a.withBooks(ctx, func(book *spend.Book) error {
+		rows, err = book.Query(ctx, q)
+		return err
+	})
+	return rows, err
+}
+
+// Served returns what this instance has added to the account's books, once they have every record that was settled before.
+func (a *Account) Served(ctx context.Context) (list []spend.Served, err error) {
+	err = a.withBooks(ctx, func(book *spend.Book) error {
+		list, err = book.Served(ctx)
+		return err
+	})
+	return list, err
+}
+
+// withBooks calls fn with the account's books once they have every record that was settled before.
+func (a *Account) withBooks(ctx context.Context, fn func(*spend.Book) error) error {
 	a.accounting.RLock()
 	defer a.accounting.RUnlock()
 	b := a.accountant
 	if b == nil {
-		return nil, fmt.Errorf("account %s: %w: it is being closed", a.name, ErrBooksBehind)
+		return fmt.Errorf("account %s: %w: it is being closed", a.name, ErrBooksBehind)
 	}
 	within, cancel := context.WithTimeout(ctx, spendPatience)
 	defer cancel()
 	if err := a.awaitSpend(within, b); err != nil {
-		return nil, fmt.Errorf("account %s: %w: records wait to be added; the log has the reason", a.name, ErrBooksBehind)
+		return fmt.Errorf("account %s: %w: records wait to be added; the log has the reason", a.name, ErrBooksBehind)
 	}
 	book, err := b.open()
 	if err != nil {
-		return nil, err
+		return err
 	}
-	return book.Query(ctx, q)
+	return fn(book)
 }

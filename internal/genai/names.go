@@ -2,9 +2,9 @@
 package genai
 
 import (
+	"slices"
 	"strings"
 
-	"github.com/tollgate-llm/tollgate/internal/llm"
 	"github.com/tollgate-llm/tollgate/internal/usage"
 )
 
@@ -63,30 +63,46 @@ const (
 	InferenceFirstChunk   = "gen_ai.client.inference.time_to_first_chunk" // seconds; streams
 	InferenceInputTokens  = "gen_ai.client.inference.usage.input_tokens"
 	InferenceOutputTokens = "gen_ai.client.inference.usage.output_tokens"
+	InferenceCacheRead    = "gen_ai.client.inference.usage.cache_read.input_tokens"
+	InferenceCacheWrite   = "gen_ai.client.inference.usage.cache_write.input_tokens"
+	InferenceReasoning    = "gen_ai.client.inference.usage.reasoning.output_tokens"
+	TokenModality         = "gen_ai.token.modality"
 )
+
+// Modality returns the kind of a token's content: text, audio, image, or unknown.
+func Modality(k usage.Kind) string {
+	switch k {
+	case usage.InputAudio, usage.CacheReadAudio, usage.OutputAudio:
+		return "audio"
+	case usage.InputImage, usage.CacheReadImage, usage.OutputImage:
+		return "image"
+	case usage.InputVideo, usage.CacheReadVideo, usage.OutputVideo:
+		return "unknown"
+	}
+	return "text"
+}
 
 // DurationBuckets are those that the conventions advise for durations, in seconds.
 var DurationBuckets = []float64{.01, .02, .04, .08, .16, .32, .64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92}
 
-// Operation returns the name of what an endpoint does; of one that the conventions do not know, its own.
-func Operation(e *llm.Endpoint) string {
-	switch e.Reader {
-	case usage.OpenAIResponses, usage.AnthropicMessages, usage.BedrockConverse, usage.BedrockInvoke, usage.CohereChat:
-		return "chat"
-	case usage.OpenAIChat, usage.OllamaNative:
-		switch {
-		case strings.Contains(e.Name, "chat"):
-			return "chat"
-		case strings.Contains(e.Name, "embed"):
-			return "embeddings"
-		}
-		return "text_completion"
-	case usage.OpenAIEmbeddings, usage.GeminiEmbed, usage.CohereEmbed:
-		return "embeddings"
-	case usage.GeminiGenerate:
-		return "generate_content"
+// Operation returns the name of what an endpoint of the gateway's table does; of one that the conventions do not know, its own.
+func Operation(endpoint string) string {
+	has := func(parts ...string) bool {
+		return slices.ContainsFunc(parts, func(part string) bool { return strings.Contains(endpoint, part) })
 	}
-	return e.Name
+	switch {
+	case has("count_tokens", "countTokens", "count-tokens", "input_tokens"):
+		return endpoint
+	case has("chat", "responses", "messages", "converse", "invoke"):
+		return "chat"
+	case has("embed"):
+		return "embeddings"
+	case has("enerateContent"):
+		return "generate_content"
+	case has("completions", "generate") && !has("images"):
+		return "text_completion"
+	}
+	return endpoint
 }
 
 // providers are the names of provider presets that are not the conventions'.
@@ -102,20 +118,41 @@ func Provider(preset string) string {
 	return preset
 }
 
-// CacheReads returns the tokens that were read from a cache.
-func CacheReads(c *usage.Counts) int64 {
-	return sum(c, usage.CacheRead, usage.CacheReadAudio, usage.CacheReadImage, usage.CacheReadVideo)
+// Kinds of tokens by what the conventions count them as.
+var (
+	inputs      = []usage.Kind{usage.Input, usage.InputAudio, usage.InputImage, usage.InputVideo}
+	cacheReads  = []usage.Kind{usage.CacheRead, usage.CacheReadAudio, usage.CacheReadImage, usage.CacheReadVideo}
+	cacheWrites = []usage.Kind{usage.CacheWrite, usage.CacheWrite5m, usage.CacheWrite1h, usage.CacheWrite12h}
+	outputs     = []usage.Kind{usage.Output, usage.Citations, usage.OutputAudio, usage.OutputImage, usage.OutputVideo}
+)
+
+// Counters returns the metrics that count tokens of a kind; none for what is no token of the input or output.
+func Counters(k usage.Kind) []string {
+	switch {
+	case slices.Contains(inputs, k):
+		return []string{InferenceInputTokens}
+	case slices.Contains(cacheReads, k):
+		return []string{InferenceInputTokens, InferenceCacheRead}
+	case slices.Contains(cacheWrites, k):
+		return []string{InferenceInputTokens, InferenceCacheWrite}
+	case slices.Contains(outputs, k):
+		return []string{InferenceOutputTokens}
+	case k == usage.Reasoning:
+		return []string{InferenceOutputTokens, InferenceReasoning}
+	}
+	return nil
 }
 
+// CacheReads returns the tokens that were read from a cache.
+func CacheReads(c *usage.Counts) int64 { return sum(c, cacheReads) }
+
 // CacheWrites returns the tokens that were written to a cache.
-func CacheWrites(c *usage.Counts) int64 {
-	return sum(c, usage.CacheWrite, usage.CacheWrite5m, usage.CacheWrite1h, usage.CacheWrite12h)
-}
+func CacheWrites(c *usage.Counts) int64 { return sum(c, cacheWrites) }
 
 // Reasoning returns the tokens that were spent on reasoning.
 func Reasoning(c *usage.Counts) int64 { return c.N(usage.Reasoning) }
 
-func sum(c *usage.Counts, kinds ...usage.Kind) (n int64) {
+func sum(c *usage.Counts, kinds []usage.Kind) (n int64) {
 	for _, k := range kinds {
 		n += c.N(k)
 	}

@@ -5,25 +5,21 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/tollgate-llm/tollgate/internal/llm"
 	"github.com/tollgate-llm/tollgate/internal/usage"
 )
 
 func TestOperation(t *testing.T) {
-	for want, endpoints := range map[string][]llm.Endpoint{
-		"chat": {
-			{Name: "chat/completions", Reader: usage.OpenAIChat}, {Name: "responses", Reader: usage.OpenAIResponses},
-			{Name: "messages", Reader: usage.AnthropicMessages}, {Name: "api/chat", Reader: usage.OllamaNative},
-		},
-		"text_completion":  {{Name: "completions", Reader: usage.OpenAIChat}, {Name: "api/generate", Reader: usage.OllamaNative}},
-		"embeddings":       {{Name: "embeddings", Reader: usage.OpenAIEmbeddings}, {Name: "api/embed", Reader: usage.OllamaNative}},
-		"generate_content": {{Name: "any", Reader: usage.GeminiGenerate}},
-		"rerank":           {{Name: "rerank", Reader: usage.CohereRerank}},
+	for endpoint, want := range map[string]string{
+		"chat/completions": "chat", "responses": "chat", "responses/compact": "chat", "messages": "chat", "api/chat": "chat", "v2/chat": "chat",
+		"completions": "text_completion", "fim/completions": "text_completion", "api/generate": "text_completion",
+		"embeddings": "embeddings", "multimodalembeddings": "embeddings", "v2/embed": "embeddings", "api/embed": "embeddings",
+		"rerank": "rerank", "ocr": "ocr", "images/generations": "images/generations", "messages/count_tokens": "messages/count_tokens",
+		"responses/input_tokens": "responses/input_tokens", "audio/transcriptions": "audio/transcriptions",
 	} {
-		for i := range endpoints {
-			require.Equal(t, want, Operation(&endpoints[i]), endpoints[i].Name)
-		}
+		require.Equal(t, want, Operation(endpoint), endpoint)
 	}
 	require.Equal(t, "aws.bedrock", Provider("bedrock"))
 	require.Equal(t, "openai", Provider("openai"))
+	require.Equal(t, "audio", Modality(usage.CacheReadAudio))
+	require.Equal(t, "text", Modality(usage.Reasoning))
 }

@@ -8,6 +8,8 @@ import (
 
 // Settlement is what a call came to, as its usage record has it.
 type Settlement struct {
+	Endpoint  *Endpoint     // that was called
+	Stream    bool          // the client asked for a stream
 	Target    *Target       // of the latest attempt; never nil
 	Attempts  int           // how many there were
 	Outcome   string        // as docs/records.md lists them

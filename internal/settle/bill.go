@@ -166,7 +166,7 @@ func (b *Bill) Settle(a *Answer) error {
 		return err
 	}
 	b.call.Settled(&llm.Settlement{
-		Target: b.Target(), Attempts: r.Attempts, Outcome: r.Outcome, Status: r.Status, Counts: &r.Counts.Counts, Cost: r.Cost,
+		Endpoint: b.Endpoint(), Stream: r.Stream, Target: b.Target(), Attempts: r.Attempts, Outcome: r.Outcome, Status: r.Status, Counts: &r.Counts.Counts, Cost: r.Cost,
 		Response: r.ResponseModel, AnswerID: r.ResponseID, Unpriced: r.Unpriced, Duration: now.Sub(b.call.Start), FirstByte: a.First.Sub(b.call.Start),
 	})
 	return nil

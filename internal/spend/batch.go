@@ -99,6 +99,7 @@ type rowSums struct {
 type batch struct {
 	kept     kept
 	endUsers bool
+	instance string
 	ids      *ids
 	settled  record.Settled
 	key      []byte // of a fact, under way
@@ -281,6 +282,13 @@ func (b *batch) roll() error {
 			b.put(row{days, tuple, day, i}, f.sums, f.lines)
 		}
 		b.put(row{months, tuple, month, i}, f.sums, f.lines)
+		if b.instance != "" {
+			i, err := b.id(name{served, servedText(b.instance, &f.values)})
+			if err != nil {
+				return err
+			}
+			b.put(row{ever, served, 0, i}, f.sums, nil)
+		}
 		for d := range Dimension(numDimensions) {
 			i, err := b.id(name{d, f.values[d]})
 			if err != nil {
@@ -347,6 +355,7 @@ func (s *ids) of(n name) id {
 // build adds up what records add to rows.
 func (b *Book) build(spoolID string, records []spool.Record) (*batch, error) {
 	add := newBatch(b.kept(), b.o.EndUsers, &b.ids)
+	add.instance = b.o.Instance
 	for _, r := range records {
 		if err := add.add(r); err != nil {
 			add.faults = append(add.faults, fmt.Errorf("record %d of spool %s cannot be counted: %w", r.Origin.Seq, spoolID, err))

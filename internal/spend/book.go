@@ -16,6 +16,8 @@ const BatchSize = 500
 type Options struct {
 	// EndUsers keeps the end users that requests name apart. There may be very many.
 	EndUsers bool
+	// Instance is who adds to the books: what it adds is kept apart too, for Served. Empty: it is not.
+	Instance string
 	// OnFault is told of records that cannot be counted.
 	OnFault func(error)
 	Now     func() time.Time

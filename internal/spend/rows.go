@@ -12,6 +12,7 @@ const (
 	hours  unit = 'h'
 	days   unit = 'd'
 	months unit = 'm'
+	ever   unit = 'e' // one period, 0
 )
 
 // of returns the number of the period that a moment is in: hours and days since 1970, months since the year 0, in UTC.

@@ -34,9 +34,10 @@ const (
 	Backend  Dimension = 10
 	Endpoint Dimension = 11
 	Outcome  Dimension = 12
-	Source   Dimension = 13 // of the counts: reported, partial, estimated
-	Billed   Dimension = 14 // billed, or why not
-	Factor   Dimension = 15 // of markup and discount; empty: 1/1
+	Source   Dimension = 13  // of the counts: reported, partial, estimated
+	Billed   Dimension = 14  // billed, or why not
+	Factor   Dimension = 15  // of markup and discount; empty: 1/1
+	served   Dimension = 254 // what Served has, as one text
 	tuple    Dimension = 255
 )
 

@@ -1,0 +1,152 @@
+package lagobilling
+
+import (
+	"context"
+	"math/big"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/zap"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/tollgate-llm/tollgate/app"
+	"github.com/tollgate-llm/tollgate/internal/account"
+	"github.com/tollgate-llm/tollgate/internal/genai"
+	"github.com/tollgate-llm/tollgate/internal/price"
+	"github.com/tollgate-llm/tollgate/internal/spend"
+	"github.com/tollgate-llm/tollgate/internal/usage"
+)
+
+// servedTime bounds how long a scrape waits for the books.
+const servedTime = 2 * time.Second
+
+// servedCollector reads the totals of tokens and money out of the books when it is asked. They are those of the settled records
+// that this instance has added there, since it began: a killed process takes none with it. While the books do not answer, what
+// they had last holds.
+type servedCollector struct {
+	mu   sync.Mutex
+	last map[string][]spend.Served // by key of the account
+}
+
+var servedTotals = &servedCollector{last: make(map[string][]spend.Served)}
+
+var (
+	tokensDesc = prometheus.NewDesc("caddy_tollgate_tokens_total", "Quantities used, by disjoint kind, from the books.",
+		[]string{"model", "backend", "outcome", "kind"}, nil)
+	costDesc = prometheus.NewDesc("caddy_tollgate_cost_usd_total", "Cost in USD as billed, from the books, which have the exact amounts.",
+		[]string{"model", "backend", "outcome"}, nil)
+	inferenceDescs = func() map[string]*prometheus.Desc {
+		list := make(map[string]*prometheus.Desc)
+		for name, help := range map[string]string{
+			genai.InferenceInputTokens:  "Input tokens that are billed, those of caches among them, by OpenTelemetry's conventions.",
+			genai.InferenceOutputTokens: "Output tokens that are billed, those of reasoning among them, by OpenTelemetry's conventions.",
+			genai.InferenceCacheRead:    "Input tokens that were read from a cache.",
+			genai.InferenceCacheWrite:   "Input tokens that were written to a cache.",
+			genai.InferenceReasoning:    "Output tokens that were spent on reasoning.",
+		} {
+			list[name] = prometheus.NewDesc(name, help, []string{genai.OperationName, genai.ProviderName, genai.RequestModel, genai.TokenModality}, nil)
+		}
+		return list
+	}()
+)
+
+// Describe sends the descriptions.
+func (*servedCollector) Describe(ch chan<- *prometheus.Desc) {
+	ch <- tokensDesc
+	ch <- costDesc
+	for _, d := range inferenceDescs {
+		ch <- d
+	}
+}
+
+// totals are sums by description and labels.
+type totals map[*prometheus.Desc]map[string]price.Amount
+
+func (t totals) add(d *prometheus.Desc, a price.Amount, labels ...string) {
+	of := t[d]
+	if of == nil {
+		of = make(map[string]price.Amount)
+		t[d] = of
+	}
+	key := strings.Join(labels, "\x00")
+	if sum, err := of[key].Add(a); err == nil { // what no amount holds is beyond any sum of money
+		of[key] = sum
+	}
+}
+
+// Collect sends the totals of all accounts.
+func (c *servedCollector) Collect(ch chan<- prometheus.Metric) {
+	t := make(totals)
+	for _, list := range c.read() {
+		for i := range list {
+			t.count(&list[i])
+		}
+	}
+	for desc, of := range t {
+		for key, a := range of {
+			v := float(a, desc == costDesc)
+			ch <- prometheus.MustNewConstMetric(desc, prometheus.CounterValue, v, strings.Split(key, "\x00")...)
+		}
+	}
+}
+
+// read asks the books of all accounts.
+func (c *servedCollector) read() map[string][]spend.Served {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	ctx, cancel := context.WithTimeout(context.Background(), servedTime)
+	defer cancel()
+	var open []string
+	app.Each(func(key string, _ *account.Account) { open = append(open, key) })
+	now := make(map[string][]spend.Served)
+	for _, key := range open {
+		a, release, ok := app.Hold[*account.Account](key)
+		if !ok {
+			continue
+		}
+		list, err := a.Served(ctx)
+		release()
+		if err != nil {
+			list = c.last[key]
+			caddy.Log().Named("http.handlers.lagobilling").Warn("metrics: the books do not answer; the totals are those of before",
+				zap.String("account", a.Name()), zap.Error(err))
+		}
+		now[key] = list
+	}
+	c.last = now
+	return now
+}
+
+// count adds what was served.
+func (t totals) count(s *spend.Served) {
+	if cost := s.Sums[spend.Cost]; !cost.IsZero() {
+		t.add(costDesc, cost, s.Model, s.Backend, s.Outcome)
+	}
+	operation, provider := genai.Operation(s.Endpoint), genai.Provider(s.Provider)
+	for k := range usage.Kind(usage.NumKinds) {
+		n := s.Sums[spend.KindPrefix+k.String()]
+		if n.IsZero() {
+			continue
+		}
+		t.add(tokensDesc, n, s.Model, s.Backend, s.Outcome, k.String())
+		for _, name := range genai.Counters(k) {
+			t.add(inferenceDescs[name], n, operation, provider, s.Model, genai.Modality(k))
+		}
+	}
+}
+
+// float returns an amount as Prometheus knows numbers: a count, or money in USD.
+func float(a price.Amount, money bool) float64 {
+	v, ok := new(big.Rat).SetString(a.String())
+	if !ok {
+		return 0
+	}
+	if !money {
+		v.Mul(v, new(big.Rat).SetInt64(1e15))
+	}
+	f, _ := v.Float64()
+	return f
+}
