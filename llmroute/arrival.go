@@ -22,6 +22,8 @@ const (
 	// bodyShare is the share of the process's memory that bodies may take by default, and arrivingShare the share of that for
 	// bodies which have not come whole: who sends them slowly, or not to their end, leaves room for those that have.
 	bodyShare, arrivingShare = 4, 8
+	// keyShare is the share of either that the bodies of one key may take, so that those of others have room.
+	keyShare = 2
 	// smallBody may arrive whatever else does: 64KB and the byte that shows the end.
 	smallBody = 64<<10 + 1
 	// fallbackMemory is taken for the process's memory where the system does not state it.
@@ -32,10 +34,42 @@ const (
 
 var (
 	errNoRoom      = errors.New("the bodies under way take all the memory that they may")
+	errNoShare     = errors.New("the bodies of this key under way take all the memory that they may")
 	errBodyLate    = errors.New("the body did not arrive in time")
 	bodiesHeld     atomic.Int64 // bytes of all bodies under way in this process
 	bodiesArriving atomic.Int64 // bytes of those that have not come whole and are not small
+	bodiesOf       shares       // the same two by key, of bodies that are not small
 )
+
+// shares counts the memory that bodies take by key.
+type shares struct {
+	mu sync.Mutex
+	of map[string]share
+}
+
+// share is the memory of one key's bodies, in bytes: of all, and of those that have not come whole.
+type share struct{ held, arriving int64 }
+
+// take adds to a key's share what stays within the bounds. It returns false where it does not.
+func (s *shares) take(key string, more, most share) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := s.of[key]
+	now.held += more.held
+	now.arriving += more.arriving
+	if more.held > 0 && now.held > most.held || more.arriving > 0 && now.arriving > most.arriving {
+		return false
+	}
+	if now == (share{}) {
+		delete(s.of, key)
+		return true
+	}
+	if s.of == nil {
+		s.of = make(map[string]share)
+	}
+	s.of[key] = now
+	return true
+}
 
 // memoryOfProcess returns the memory that the process may take, in bytes: GOMEMLIMIT, which Caddy sets by the cgroup, or else
 // the cgroup's or the system's.
@@ -69,10 +103,12 @@ func (h *Handler) boundBodies() (err error) {
 type arrival struct {
 	io.ReadCloser
 	handler  *Handler
-	size     int64 // bytes read
-	held     int64 // of bodiesHeld
-	arriving int64 // of bodiesArriving
-	streamed bool  // what is read from here on is not held
+	key      string // whose body it is, by the key's hash; empty without one
+	own      share  // of the key's
+	size     int64  // bytes read
+	held     int64  // of bodiesHeld
+	arriving int64  // of bodiesArriving
+	streamed bool   // what is read from here on is not held
 	timedOut atomic.Bool
 
 	mu       sync.Mutex
@@ -80,9 +116,17 @@ type arrival struct {
 	deadline func(time.Time) error // nil once the call is over
 }
 
+// mostOfKey returns what the bodies of one key may take: one of the largest in any case.
+func (h *Handler) mostOfKey() share {
+	return share{max(h.maxBodies/keyShare, h.maxBody+1), max(h.maxArriving/keyShare, h.maxBody+1)}
+}
+
 // arrive begins to read a request's body, in the time that a body has.
-func (h *Handler) arrive(w http.ResponseWriter, r *http.Request) *arrival {
+func (h *Handler) arrive(w http.ResponseWriter, r *http.Request, who *llm.Identity) *arrival {
 	a := &arrival{ReadCloser: r.Body, handler: h, deadline: http.NewResponseController(w).SetReadDeadline}
+	if who != nil {
+		a.key = who.KeyHash
+	}
 	server, _ := r.Context().Value(http.ServerContextKey).(*http.Server)
 	if server == nil || server.ReadTimeout <= 0 || server.ReadTimeout > h.bodyTimeout {
 		a.limit(time.Now().Add(h.bodyTimeout))
@@ -110,9 +154,11 @@ func (a *arrival) late() bool {
 
 // Read reads the body while there is room for the buffer, of which p is the free end.
 func (a *arrival) Read(p []byte) (int, error) {
-	if !a.streamed && !a.hold(a.size+int64(len(p))) {
-		a.limit(time.Now().Add(leftover))
-		return 0, errNoRoom
+	if !a.streamed {
+		if err := a.hold(a.size + int64(len(p))); err != nil {
+			a.limit(time.Now().Add(leftover))
+			return 0, err
+		}
 	}
 	n, err := a.ReadCloser.Read(p)
 	a.size += int64(n)
@@ -128,21 +174,28 @@ func (a *arrival) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// hold takes memory up to size bytes. It returns false when there is no room.
-func (a *arrival) hold(size int64) bool {
+// hold takes memory up to size bytes, and returns why there is none.
+func (a *arrival) hold(size int64) error {
+	if a.key != "" && size > smallBody && size > a.own.arriving {
+		more := share{size - a.own.held, size - a.own.arriving}
+		if !bodiesOf.take(a.key, more, a.handler.mostOfKey()) {
+			return errNoShare
+		}
+		a.own = share{size, size}
+	}
 	if size > a.held {
 		if !take(&bodiesHeld, size-a.held, a.handler.maxBodies) {
-			return false
+			return errNoRoom
 		}
 		a.held = size
 	}
 	if size > smallBody && size > a.arriving {
 		if !take(&bodiesArriving, size-a.arriving, a.handler.maxArriving) {
-			return false
+			return errNoRoom
 		}
 		a.arriving = size
 	}
-	return true
+	return nil
 }
 
 // take adds n to a count that stays within most.
@@ -163,6 +216,17 @@ func (a *arrival) read() {
 	a.streamed = true
 	bodiesArriving.Add(-a.arriving)
 	a.arriving = 0
+	a.release(share{0, a.own.arriving})
+}
+
+// release gives back a part of the key's share.
+func (a *arrival) release(part share) {
+	if part == (share{}) {
+		return
+	}
+	a.own.held -= part.held
+	a.own.arriving -= part.arriving
+	bodiesOf.take(a.key, share{-part.held, -part.arriving}, share{})
 }
 
 // over releases what the body took. The time limit of one that did not come whole stays, for the server's reading on.
@@ -172,6 +236,7 @@ func (a *arrival) over() {
 	a.mu.Unlock()
 	bodiesHeld.Add(-a.held)
 	a.held = 0
+	a.release(a.own)
 }
 
 // notArrived returns the refusal of a body that met one of these bounds; nil for any other error.
@@ -179,6 +244,10 @@ func notArrived(err error) *llm.Error {
 	switch {
 	case errors.Is(err, errNoRoom):
 		e := refusal(http.StatusServiceUnavailable, "service_unavailable", "", "too many large requests are under way: try again shortly (max_bodies)")
+		e.RetryAfter, e.Err = time.Second, err
+		return e
+	case errors.Is(err, errNoShare):
+		e := refusal(http.StatusTooManyRequests, "rate_limit_error", "", "too many large requests of this key are under way: try again shortly (max_bodies)")
 		e.RetryAfter, e.Err = time.Second, err
 		return e
 	case errors.Is(err, errBodyLate):

@@ -8,10 +8,13 @@ import (
 	"net/http"
 	"runtime"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/tollgate-llm/tollgate/internal/llm"
 )
 
 // dial sends the head of a request to a gateway and a part of its body. A negative length is left out: the body is chunked.
@@ -94,6 +97,41 @@ func TestStalledBodies(t *testing.T) {
 	large := `{"model":"m","messages":[{"role":"user","content":"` + strings.Repeat("y", announced) + `"}]}`
 	resp, body = g.post(t, "/v1/chat/completions", large)
 	require.Equal(t, 200, resp.StatusCode, "their room is free again: %s", body)
+}
+
+// TestOneKeyLeavesRoomForOthers has a key stall with a large body: its next ones are refused, those of another key have room, and so have
+// its own small ones.
+func TestOneKeyLeavesRoomForOthers(t *testing.T) {
+	u := newUpstream(t, respond(200, answered))
+	g := start(t, "llmroute {\nmax_body 1MB\nmax_bodies 2MB\nbody_timeout 10m\nmodel m {\nbackend openai "+u.URL+"\n}\n}")
+	var who atomic.Pointer[llm.Identity]
+	g.prepare = func(c *llm.Call) { c.Keyed, c.Metered, c.Identity = true, true, who.Load() }
+	a, b := &llm.Identity{KeyHash: "a"}, &llm.Identity{KeyHash: "b"}
+	large := func(n int) string {
+		return `{"model":"m","messages":[{"role":"user","content":"` + strings.Repeat("y", n) + `"}]}`
+	}
+	who.Store(a)
+	stalled := dial(t, g, "/v1/chat/completions", "application/json", large(70_000)[:70_000], 900_000)
+	require.Eventually(t, func() bool { return bodiesArriving.Load() > 0 }, time.Minute, time.Millisecond)
+	for _, n := range []int{200_000, 900_000} {
+		resp, body := g.post(t, "/v1/chat/completions", large(n))
+		require.Equal(t, http.StatusTooManyRequests, resp.StatusCode, body)
+		require.Equal(t, "1", resp.Header.Get("Retry-After"))
+		require.Contains(t, body, `"type":"rate_limit_error"`)
+	}
+	resp, body := g.post(t, "/v1/chat/completions", chat)
+	require.Equal(t, 200, resp.StatusCode, body)
+	who.Store(b)
+	resp, body = g.post(t, "/v1/chat/completions", large(990_000))
+	require.Equal(t, 200, resp.StatusCode, body)
+	require.NoError(t, stalled.Close())
+	require.Eventually(t, func() bool { return bodiesArriving.Load() == 0 && bodiesHeld.Load() == 0 }, time.Minute, time.Millisecond)
+	bodiesOf.mu.Lock()
+	require.Empty(t, bodiesOf.of, "nothing is kept of keys without bodies")
+	bodiesOf.mu.Unlock()
+	who.Store(a)
+	resp, body = g.post(t, "/v1/chat/completions", large(990_000))
+	require.Equal(t, 200, resp.StatusCode, body)
 }
 
 // TestArrivedBodiesAreHeld holds that a body counts until its call is over, and that none is taken beyond max_bodies.

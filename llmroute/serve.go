@@ -62,7 +62,7 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, call *llm.Call) 
 		return h.serveLocal(w, r, call, ep, named)
 	}
 	call.Endpoint = &ep.Endpoint
-	arriving := h.arrive(w, r)
+	arriving := h.arrive(w, r, call.Identity)
 	defer arriving.over()
 	b, refused := h.read(r, ep, named)
 	arriving.read()
