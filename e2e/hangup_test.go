@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"bufio"
+	"bytes"
 	"fmt"
 	"io"
 	"net"
@@ -41,14 +42,15 @@ func hungUp(t *testing.T, billing, backend, path, body, kind, text, rest, until 
 	g := gateway.Start(t, "", openSite(t.TempDir(), billing, fmt.Sprintf("model m {\nbackend "+backend+"\n}", up.URL)))
 	conn, err := net.Dial("tcp", g.Addr)
 	require.NoError(t, err)
-	defer func() { _ = conn.Close() }() // it may be closed already
+	defer func() { _ = conn.Close() }()                               // it may be closed already
+	require.NoError(t, conn.SetDeadline(time.Now().Add(time.Minute))) // for a test that waits for what does not come
 	_, err = fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", path, g.Addr, len(body), body)
 	require.NoError(t, err)
 	r := bufio.NewReader(conn)
-	for got := ""; !strings.Contains(got, until); {
+	for got := []byte(nil); !bytes.Contains(got, []byte(until)); {
 		b, err := r.ReadByte()
-		require.NoError(t, err, got)
-		got += string(b)
+		require.NoError(t, err, "%q", got)
+		got = append(got, b)
 	}
 	if leave == nil {
 		close(more)

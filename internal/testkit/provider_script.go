@@ -152,20 +152,28 @@ func GoldenAnswer(t testing.TB, file, name string) RawAnswer {
 			if f.Chunk != nil {
 				payload = fmt.Appendf(nil, `{"bytes":"%s","p":"abcd"}`, base64.StdEncoding.EncodeToString(compacted(t, f.Chunk)))
 			}
-			var m eventstream.Message
-			m.Payload = payload
-			m.Headers.Set(":message-type", eventstream.StringValue("event"))
-			m.Headers.Set(":event-type", eventstream.StringValue(f.Type))
-			m.Headers.Set(":content-type", eventstream.StringValue("application/json"))
-			if err := eventstream.NewEncoder().Encode(&b, m); err != nil {
-				t.Fatal(err)
-			}
+			b.Write(EventFrame(t, f.Type, payload))
 		}
 		a.Body = b.Bytes()
 		return a
 	}
 	t.Fatalf("%s has no case %q", file, name)
 	return RawAnswer{}
+}
+
+// EventFrame returns an event of AWS' binary event stream.
+func EventFrame(t testing.TB, kind string, payload []byte) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	var m eventstream.Message
+	m.Payload = payload
+	m.Headers.Set(":message-type", eventstream.StringValue("event"))
+	m.Headers.Set(":event-type", eventstream.StringValue(kind))
+	m.Headers.Set(":content-type", eventstream.StringValue("application/json"))
+	if err := eventstream.NewEncoder().Encode(&b, m); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
 }
 
 func compacted(t testing.TB, raw json.RawMessage) []byte {

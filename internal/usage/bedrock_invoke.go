@@ -32,7 +32,13 @@ func bedrockInvokeFields() fields {
 	usage.with(openAIUsageFields()).with(bedrockUsageFields())
 	f["usage"] = usage.onDone(anthropicDelta)
 	f["metadata"] = object(fields{"usage": bedrockUsage().onDone(anthropicDelta)})
-	f["contentBlockDelta"] = object(fields{"delta": object(fields{"text": output(asOutput)})})
+	// Nova's events have no type but a member of that name, which stands for Anthropic's.
+	as := func(kind string, n *node) *node {
+		return n.onOpen(func(r *Reader, _ byte) { r.kind.put([]byte(kind)) })
+	}
+	f["contentBlockDelta"] = as("content_block_delta", object(fields{"delta": object(fields{"text": output(asOutput)})}))
+	f["contentBlockStop"] = as("content_block_stop", object(fields{}))
+	f["messageStop"] = object(fields{"stopReason": finish()})
 	f["amazon-bedrock-invocationMetrics"] = metrics
 	f["amazon-bedrock-trace"] = object(fields{"guardrail": bedrockGuardrail()})
 	f["completion"] = output(asOutput) // Claude 2
