@@ -63,9 +63,9 @@ type seen struct {
 
 // record is a record of the ledger.
 type record struct {
-	Asked, Outcome, State string
-	Counts                map[string]int64
-	Events                []json.RawMessage
+	Asked, Outcome, State, Session string
+	Counts                         map[string]int64
+	Events                         []json.RawMessage
 }
 
 // records waits until all calls are settled and delivered, and returns their records by the model that was asked for.

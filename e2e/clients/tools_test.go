@@ -17,13 +17,12 @@ import (
 
 // coding starts a gateway before a provider that has a coding tool make a file by a command, and then says that it is done.
 func coding(t *testing.T, answer func(body gjson.Result) testkit.RawAnswer) *world {
-	w := newWorld(t, testkit.NewScript(t, func(_ int, c testkit.RawCall) testkit.RawAnswer {
+	return newWorld(t, testkit.NewScript(t, func(_ int, c testkit.RawCall) testkit.RawAnswer {
 		if strings.HasSuffix(c.URI, "/count_tokens") {
 			return whole(`{"input_tokens":11}`)
 		}
 		return answer(gjson.ParseBytes(c.Body))
 	}))
-	return w
 }
 
 const command = "echo made by a tool > made.txt"
@@ -48,6 +47,7 @@ func (w *world) checkTool(dir string) {
 	for name, rs := range records {
 		for _, r := range rs {
 			require.Equal(t, "completed", r.Outcome, name)
+			require.NotEmpty(t, r.Session, "the conversation is on the record")
 			if len(r.Events) > 0 {
 				require.Equal(t, map[string]int64{"input": 11, "output": 7}, map[string]int64{"input": r.Counts["input"], "output": r.Counts["output"]}, name)
 			}
