@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -350,4 +351,66 @@ func TestImportedBudgetsGoOn(t *testing.T) {
 	_, _, err = g.Keys("import", dump("2.5"))
 	require.Error(t, err)
 	require.Equal(t, 422, call("sk-window-under-way"), "what LiteLLM has counted since is added")
+}
+
+// TestImportedSpendRefuses imports a dump as PostgreSQL writes it, in which everything that LiteLLM counts for has spent 9.99 of 10 US dollars: a call
+// that may cost more than a cent is refused, and a smaller one is not. What has spent nothing admits both.
+func TestImportedSpendRefuses(t *testing.T) {
+	g := gateway.Run(t, fmt.Sprintf("keyauth {\n store file %s\n master_key %s\n}\nlagobilling {\n spool %s\n}\nllmroute {\n model m {\n backend mock {\n price input 100\n price output 100\n}\n }\n}\n",
+		t.TempDir(), gateway.MasterKey, t.TempDir()))
+	dir := t.TempDir()
+	var files []string
+	dump := func(table, text string) {
+		path := filepath.Join(dir, "LiteLLM_"+table+".csv")
+		require.NoError(t, os.WriteFile(path, []byte(text), 0o600))
+		files = append(files, path)
+	}
+	const resets = "2098-12-31 00:00:00"
+	// In an order in which what is named comes after what names it.
+	var rows strings.Builder
+	row := func(key, alias string, columns ...string) {
+		fmt.Fprintf(&rows, "%s,%s,%s\n", keyHash(key), alias, strings.Join(columns, ","))
+	}
+	rows.WriteString("token,key_alias,spend,max_budget,budget_duration,budget_reset_at,user_id,team_id,budget_id,model_spend,model_max_budget,models,blocked\n")
+	row("sk-spent-key", "a", "9.99", "10", "30d", resets, "", "", "", "{}", "{}", "{}", "f")
+	row("sk-spent-key-for-ever", "b", "9.99", "10", "", "", "", "", "", "{}", "{}", "{}", "")
+	row("sk-by-reference", "c", "9.99", "", "", "", "", "", "ten", "{}", "{}", "{}", "f")
+	row("sk-of-the-team", "d", "0", "", "", "", "", "spent", "", "{}", "{}", "{}", "f")
+	row("sk-of-the-user", "e", "0", "", "", "", "ann", "", "", "{}", "{}", "{}", "f")
+	row("sk-of-the-member", "f", "0", "", "", "", "bob", "roomy", "", "{}", "{}", "{}", "f")
+	row("sk-another-member", "g", "0", "", "", "", "eve", "roomy", "", "{}", "{}", "{}", "f")
+	row("sk-of-a-model", "h", "0", "", "", "", "", "", "", `"{""m"": 9.99}"`, `"{""m"": {""max_budget"": 10}}"`, "{}", "f")
+	row("sk-fresh", "i", "0", "10", "30d", resets, "", "", "", "{}", "{}", "{}", "f")
+	row("sk-any", "j", "0", "", "", "", "", "", "", "{}", "{}", "{}", "f")
+	dump("VerificationToken", rows.String())
+	dump("TeamMembership", "user_id,team_id,spend,total_spend,budget_id\nbob,roomy,9.99,20.5,ten\neve,roomy,0,0,ten\n")
+	dump("TeamTable", "team_id,spend,max_budget,budget_duration,budget_reset_at,members_with_roles,blocked\nspent,9.99,10,30d,"+resets+",[],f\n"+
+		`roomy,500,1000,30d,`+resets+`,"[{""role"": ""user"", ""user_id"": ""bob""}, {""role"": ""user"", ""user_id"": ""eve""}]",f`+"\n")
+	dump("UserTable", "user_id,user_role,spend,max_budget,budget_duration,budget_reset_at\nann,internal_user,9.99,10,30d,"+resets+"\n")
+	dump("EndUserTable", "user_id,alias,spend,budget_id,blocked\ncustomer,,9.99,ten,f\nnew customer,,0,ten,f\n")
+	dump("BudgetTable", "budget_id,max_budget,budget_duration,budget_reset_at,created_by\nten,10,30d,"+resets+",admin\n")
+	out, errOut, err := g.Keys(append([]string{"import"}, files...)...)
+	require.NoError(t, err, "%s%s", out, errOut)
+	require.NotContains(t, out, "refused ")
+
+	call := func(key, customer string, tokens int) int {
+		t.Helper()
+		a, err := g.Do(http.MethodPost, "/v1/chat/completions", key, fmt.Sprintf(`{"model":"m","max_tokens":%d,"user":%q,"messages":[{"role":"user","content":"hi"}]}`, tokens, customer))
+		require.NoError(t, err)
+		return a.Status
+	}
+	for _, key := range []string{"sk-spent-key", "sk-spent-key-for-ever", "sk-by-reference", "sk-of-the-team", "sk-of-the-user", "sk-of-the-member", "sk-of-a-model"} {
+		require.Equal(t, 422, call(key, "somebody", 200), key)
+		require.Equal(t, 200, call(key, "somebody", 1), "%s: there is a cent left", key)
+	}
+	require.Equal(t, []int{422, 200}, []int{call("sk-any", "customer", 200), call("sk-any", "customer", 1)})
+	require.Equal(t, []int{200, 200, 200}, []int{call("sk-fresh", "somebody", 200), call("sk-another-member", "somebody", 200), call("sk-any", "new customer", 200)})
+
+	about := gjson.Parse(g.Must(200, "GET", "/team/info?team_id=roomy", gateway.MasterKey, "").Body)
+	member := about.Get(`team_memberships.#(user_id=="bob")`)
+	require.GreaterOrEqual(t, member.Get("total_spend").Float(), 20.5, member.Raw)
+	again, _, err := g.Keys(append([]string{"import", "--json"}, files...)...)
+	require.NoError(t, err)
+	require.Equal(t, int64(2), gjson.Get(again, `tables.#(table=="LiteLLM_TeamMembership").same`).Int(), again)
+	require.Equal(t, 422, call("sk-of-the-member", "somebody", 200), "what is imported again counts once")
 }

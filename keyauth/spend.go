@@ -90,7 +90,11 @@ func (h *Handler) showSpend(ctx context.Context, row map[string]any, scope limit
 		return err
 	}
 	spend := totals[books.Cost]
-	if err := addTo(row, "total_spend", spend, row["spend"]); err != nil {
+	before := row["total_spend"] // LiteLLM's of all time, where its version has it
+	if raw, ok := before.(json.RawMessage); !ok || string(raw) == "null" || string(raw) == "0" {
+		before = row["spend"]
+	}
+	if err := addTo(row, "total_spend", spend, before); err != nil {
 		return err
 	}
 	byModel := make(map[string]json.Number)

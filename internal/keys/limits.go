@@ -347,18 +347,21 @@ func (l *Limits) Of(to []limit.Limit, s limit.Scope, call *Subject) []limit.Limi
 	return to
 }
 
-// Counted returns the limits of money, of all models, whose window under way is the one that LiteLLM counted in: all but those
-// that ended when the record says so.
-func (l *Limits) Counted(s limit.Scope, now time.Time) (list []limit.Limit) {
+// Counted returns the limits of money, of all models or of one, whose window under way is the one that LiteLLM counted in: a max_budget whose window
+// has not ended since, and a budget of a model that has no end.
+func (l *Limits) Counted(s limit.Scope, model string, now time.Time) (list []limit.Limit) {
 	if l == nil {
 		return nil
 	}
 	for i := range l.Budgets {
 		b := &l.Budgets[i]
-		if b.Field != "max_budget" || b.Every != "" && !b.resets.IsZero() && !now.Before(b.resets) {
+		switch {
+		case b.Model != model, b.Field != "max_budget" && (model == "" || b.Every != ""):
+			continue
+		case b.Every != "" && !b.resets.IsZero() && !now.Before(b.resets):
 			continue
 		}
-		list = append(list, limit.Limit{Scope: s, Metric: limit.Cost, Window: b.Window, Money: l.max(b, now)})
+		list = append(list, limit.Limit{Scope: s, Metric: limit.Cost, Model: b.Model, Window: b.Window, Money: l.max(b, now)})
 	}
 	return list
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/tollgate-llm/tollgate/internal/keys"
 	"github.com/tollgate-llm/tollgate/internal/keystore"
+	"github.com/tollgate-llm/tollgate/internal/limit"
 	"github.com/tollgate-llm/tollgate/internal/llm"
 )
 
@@ -51,6 +52,18 @@ func (t *Table) fromRow(row map[string]json.RawMessage) (*imported, *ColumnError
 	if id == "" {
 		return nil, &ColumnError{t.id, "is missing"}
 	}
+	label := id
+	if t.kind == keystore.MemberKind {
+		team := rawText(row["team_id"])
+		if team == "" {
+			return nil, &ColumnError{"team_id", "is missing"}
+		}
+		if err := llm.CheckName(team); err != nil {
+			return nil, &ColumnError{"team_id", err.Error()}
+		}
+		row[t.id] = encodeValue(id)
+		label += " in " + team
+	}
 	var rec *imported
 	switch t.kind {
 	case keystore.KeyKind:
@@ -62,18 +75,27 @@ func (t *Table) fromRow(row map[string]json.RawMessage) (*imported, *ColumnError
 		if fault := checkLimits(row, nil); fault != nil {
 			return nil, fault
 		}
-		rec, fault = markEntry(&keys.Entry{ID: id, Fields: row}), nil
+		rec, fault = markEntry(&keys.Entry{ID: t.idOf(id, row), Fields: row}), nil
+		rec.label = label
 	}
 	if fault != nil {
 		return nil, fault
 	}
-	rec.table, rec.id = t, id
+	rec.table, rec.id = t, t.idOf(id, row)
 	if t.kind == keystore.KeyKind {
 		rec.id = strings.ToLower(id)
 	} else if err := llm.CheckName(id); err != nil {
 		return nil, &ColumnError{t.id, err.Error()}
 	}
 	return rec, nil
+}
+
+// idOf returns the id of the record that a row is kept as: the row's own, but for members, whom their team and user name.
+func (t *Table) idOf(id string, row map[string]json.RawMessage) string {
+	if t.kind == keystore.MemberKind {
+		return limit.MemberID(rawText(row["team_id"]), id)
+	}
+	return id
 }
 
 func markEntry(e *keys.Entry) *imported {
@@ -262,7 +284,9 @@ func teamRow(t *keys.Team) map[string]json.RawMessage {
 func entryRow(e *keys.Entry, t *Table) map[string]json.RawMessage {
 	row := t.blank()
 	maps.Copy(row, e.Fields)
-	row[t.id] = encodeValue(e.ID)
+	if t.kind != keystore.MemberKind { // whose user and team are fields
+		row[t.id] = encodeValue(e.ID)
+	}
 	return row
 }
 
@@ -346,12 +370,15 @@ func differences(a, b map[string]json.RawMessage) []string {
 }
 
 // limitColumns are those by which LiteLLM refuses calls, and which have no effect here.
-var limitColumns = []string{"allowed_model_region", "allowed_models"}
+var limitColumns = map[keystore.Kind][]string{
+	keystore.KeyKind: {"tpd_limit"}, keystore.TeamKind: {"tpd_limit"}, keystore.BudgetKind: {"tpd_limit", "allowed_models"},
+	keystore.EndUserKind: {"allowed_model_region", "models"},
+}
 
 // unenforced returns the columns of a row that limit calls in LiteLLM and are kept here without an effect.
 func (t *Table) unenforced(row map[string]json.RawMessage) []string {
 	var names []string
-	for _, n := range limitColumns {
+	for _, n := range limitColumns[t.kind] {
 		switch string(row[n]) {
 		case "", "null", "{}", "[]", "false":
 		default:

@@ -40,7 +40,7 @@ func ShowUser(e *keys.Entry) map[string]any {
 
 // ShowBudgetRow returns the fields of a budget as LiteLLM's clients read them.
 func ShowBudgetRow(e *keys.Entry) map[string]any {
-	row := toAny(entryRow(e, Find(budgetTable)))
+	row := toAny(entryRow(e, Find(BudgetTable)))
 	delete(row, "allowed_models")
 	return row
 }
@@ -48,7 +48,8 @@ func ShowBudgetRow(e *keys.Entry) map[string]any {
 // ShowMember returns what limits a member of a team as LiteLLM's clients read it.
 func ShowMember(e *keys.Entry) map[string]any {
 	return map[string]any{
-		"user_id": e.Text("user_id"), "team_id": e.Text("team_id"), "budget_id": orNull(e.Fields["budget_id"]), "spend": json.Number("0"),
+		"user_id": e.Text("user_id"), "team_id": e.Text("team_id"), "budget_id": orNull(e.Fields["budget_id"]), "spend": orZero(e.Fields["spend"]),
+		"total_spend":    orNull(e.Fields["total_spend"]),
 		"allowed_models": orNull(e.Fields["allowed_models"]), "litellm_budget_table": ownBudget(e),
 	}
 }
@@ -104,7 +105,14 @@ func budgetRow(ctx context.Context, s *keys.Service, id string) (map[string]json
 	if err != nil {
 		return nil, s.Refusal(err)
 	}
-	return entryRow(e, Find(budgetTable)), nil
+	return entryRow(e, Find(BudgetTable)), nil
+}
+
+func orZero(raw json.RawMessage) json.RawMessage {
+	if raw == nil {
+		return json.RawMessage("0")
+	}
+	return raw
 }
 
 func orNull(raw json.RawMessage) json.RawMessage {

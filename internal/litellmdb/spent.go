@@ -13,7 +13,7 @@ import (
 // fieldsOfRecord are what an import of spend needs to know of a record of any kind.
 type fieldsOfRecord struct {
 	Extra  map[string]json.RawMessage `json:"extra"`  // of keys and teams
-	Fields map[string]json.RawMessage `json:"fields"` // of users and customers
+	Fields map[string]json.RawMessage `json:"fields"` // of all others
 }
 
 func readFields(record []byte) map[string]json.RawMessage {
@@ -27,9 +27,11 @@ func readFields(record []byte) map[string]json.RawMessage {
 	return r.Fields
 }
 
-// budget returns the id of the budget that a row of keys or customers names; empty where there is none.
+// budget returns the id of the budget that a row of keys, customers or members names; empty where there is none.
 func (r *importing) budget() string {
-	if r.table.kind != keystore.KeyKind && r.table.kind != keystore.EndUserKind {
+	switch r.table.kind {
+	case keystore.KeyKind, keystore.EndUserKind, keystore.MemberKind:
+	case keystore.TeamKind, keystore.UserKind, keystore.BudgetKind, keystore.AuditKind:
 		return ""
 	}
 	return rawText(readFields(r.data)["budget_id"])
@@ -61,31 +63,43 @@ func knownBudgets(ctx context.Context, s *keys.Service, rows []*importing) (map[
 	return known, nil
 }
 
+// scopes are the kinds of records for which LiteLLM counts what was spent.
+var scopes = map[keystore.Kind]limit.Kind{
+	keystore.KeyKind: limit.Key, keystore.TeamKind: limit.Team, keystore.UserKind: limit.User, keystore.EndUserKind: limit.Customer,
+	keystore.MemberKind: limit.Member,
+}
+
 // tellSpent tells what LiteLLM had counted against the budgets of a record. LiteLLM counts by the key's hash, also where a record here goes on with
 // the spend of another.
 func (r *importing) tellSpent(ctx context.Context, o Options, budget *keys.Entry) error {
-	kind, counted := map[keystore.Kind]limit.Kind{
-		keystore.KeyKind: limit.Key, keystore.TeamKind: limit.Team, keystore.UserKind: limit.User, keystore.EndUserKind: limit.Customer,
-	}[r.table.kind]
+	kind, counted := scopes[r.table.kind]
 	if !counted {
-		return nil
-	}
-	before, now := spendOf(r.change.Old), spendOf(r.data)
-	if before.Cmp(now) == 0 {
 		return nil
 	}
 	limits, err := r.limits()
 	if err != nil {
 		return err
 	}
-	scope := limit.Scope{Kind: kind, ID: r.id}
-	if err := o.Spent(ctx, scope, limits, before, now); err != nil || budget == nil {
-		return err
+	all := []*keys.Limits{limits}
+	if budget != nil {
+		if limits, err = budget.Limits(); err != nil {
+			return err
+		}
+		all = append(all, limits)
 	}
-	if limits, err = budget.Limits(); err != nil {
-		return err
+	was, is := readFields(r.change.Old), readFields(r.data)
+	for model, now := range spentBy(is) {
+		before := spentBy(was)[model]
+		if before.Cmp(now) == 0 {
+			continue
+		}
+		for _, l := range all {
+			if err := o.Spent(ctx, limit.Scope{Kind: kind, ID: r.id}, l, model, before, now); err != nil {
+				return err
+			}
+		}
 	}
-	return o.Spent(ctx, scope, limits, before, now)
+	return nil
 }
 
 func (r *importing) limits() (*keys.Limits, error) {
@@ -111,9 +125,20 @@ func (r *importing) limits() (*keys.Limits, error) {
 	return e.Limits()
 }
 
-// spendOf is what LiteLLM had counted for a record, in its window.
-func spendOf(record []byte) price.Amount {
-	raw := readFields(record)["spend"]
+// spentBy returns what LiteLLM had counted for a record: in its window, which has no model, and by model for ever.
+func spentBy(fields map[string]json.RawMessage) map[string]price.Amount {
+	out := map[string]price.Amount{"": amountOf(fields["spend"])}
+	byModel, _ := decode[map[string]json.RawMessage](fields["model_spend"])
+	for model, raw := range byModel {
+		if model != "" {
+			out[model] = amountOf(raw)
+		}
+	}
+	return out
+}
+
+// amountOf reads an amount; one that cannot be read is nothing.
+func amountOf(raw json.RawMessage) price.Amount {
 	if raw == nil {
 		return price.Amount{}
 	}

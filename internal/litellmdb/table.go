@@ -25,7 +25,7 @@ const (
 	jsonColumn
 )
 
-// Table is a table of LiteLLM's database of which rows are imported and exported: schema.prisma of LiteLLM, 2026.
+// Table is a table of LiteLLM's database of which rows are imported and exported: schema.prisma of LiteLLM 1.110.
 // Columns of other versions are kept as they come.
 type Table struct {
 	Name    string
@@ -45,37 +45,39 @@ const (
 	TeamTable = "LiteLLM_TeamTable"
 	userTable = "LiteLLM_UserTable"
 
-	budgetTable  = "LiteLLM_BudgetTable"
+	BudgetTable  = "LiteLLM_BudgetTable"
+	memberTable  = "LiteLLM_TeamMembership"
 	endUserTable = "LiteLLM_EndUserTable"
 )
 
 // Tables are in the order of an export: what restricts keys comes before them.
 var Tables = []*Table{
-	{budgetTable, keystore.BudgetKind, "budget_id", columnsOf(
-		"budget_id", "max_budget:n", "soft_budget:n", "max_parallel_requests:i", "tpm_limit:i", "rpm_limit:i",
-		"model_max_budget:j", "budget_duration", "budget_reset_at:t", "allowed_models:l", "created_at:t", "created_by",
-		"updated_at:t", "updated_by")},
+	{BudgetTable, keystore.BudgetKind, "budget_id", columnsOf(
+		"budget_id", "max_budget:n", "soft_budget:n", "max_parallel_requests:i", "tpm_limit:i", "rpm_limit:i", "tpd_limit:i",
+		"model_max_budget:j", "budget_duration", "budget_reset_at:t", "allowed_models:l", "temp_budget_increase:n", "temp_budget_expiry:t",
+		"created_at:t", "created_by", "updated_at:t", "updated_by")},
 	{userTable, keystore.UserKind, "user_id", columnsOf(
 		"user_id", "user_alias", "team_id", "sso_user_id", "organization_id", "object_permission_id", "password", "teams:l",
 		"user_role", "max_budget:n", "spend:n", "user_email", "models:l", "metadata:j", "max_parallel_requests:i",
 		"tpm_limit:i", "rpm_limit:i", "budget_duration", "budget_reset_at:t", "allowed_cache_controls:l", "policies:l",
 		"model_spend:j", "model_max_budget:j", "created_at:t", "updated_at:t")},
 	{endUserTable, keystore.EndUserKind, "user_id", columnsOf(
-		"user_id", "alias", "spend:n", "allowed_model_region", "default_model", "budget_id", "object_permission_id",
+		"user_id", "alias", "spend:n", "allowed_model_region", "default_model", "models:l", "budget_id", "object_permission_id",
 		"blocked:b")},
 	{TeamTable, keystore.TeamKind, "team_id", columnsOf(
 		"team_id", "team_alias", "organization_id", "object_permission_id", "admins:l", "members:l", "members_with_roles:j",
 		"metadata:j", "max_budget:n", "soft_budget:n", "spend:n", "models:l", "max_parallel_requests:i", "tpm_limit:i",
-		"rpm_limit:i", "budget_duration", "budget_reset_at:t", "blocked:b", "created_at:t", "updated_at:t", "model_spend:j",
+		"rpm_limit:i", "tpd_limit:i", "budget_duration", "budget_reset_at:t", "blocked:b", "created_at:t", "updated_at:t", "model_spend:j",
 		"model_max_budget:j", "router_settings:j", "team_member_permissions:l", "access_group_ids:l", "policies:l",
 		"default_team_member_models:l", "budget_limits:j", "model_id:i", "allow_team_guardrail_config:b")},
+	{memberTable, keystore.MemberKind, "user_id", columnsOf("user_id", "team_id", "spend:n", "total_spend:n", "budget_id")},
 	{KeyTable, keystore.KeyKind, "token", columnsOf(
-		"token", "key_name", "key_alias", "soft_budget_cooldown:b", "spend:n", "expires:t", "models:l", "aliases:j",
+		"token", "key_name", "key_alias", "soft_budget_cooldown:b", "spend:n", "total_spend:n", "expires:t", "models:l", "aliases:j",
 		"config:j", "router_settings:j", "user_id", "team_id", "agent_id", "project_id", "permissions:j",
-		"max_parallel_requests:i", "metadata:j", "blocked:b", "tpm_limit:i", "rpm_limit:i", "max_budget:n",
-		"budget_duration", "budget_reset_at:t", "allowed_cache_controls:l", "allowed_routes:l", "policies:l",
-		"access_group_ids:l", "model_spend:j", "model_max_budget:j", "budget_id", "organization_id",
-		"object_permission_id", "created_at:t", "created_by", "updated_at:t", "updated_by", "last_active:t",
+		"max_parallel_requests:i", "metadata:j", "blocked:b", "tpm_limit:i", "rpm_limit:i", "tpd_limit:i", "max_budget:n",
+		"budget_duration", "budget_reset_at:t", "allowed_cache_controls:l", "allowed_routes:l", "key_type", "policies:l",
+		"access_group_ids:l", "model_spend:j", "model_max_budget:j", "budget_fallbacks:j", "budget_id", "organization_id",
+		"object_permission_id", "created_at:t", "created_by", "updated_at:t", "updated_by", "settings_updated_at:t", "last_active:t",
 		"rotation_count:i", "auto_rotate:b", "rotation_interval", "last_rotation_at:t", "key_rotation_at:t",
 		"budget_limits:j")},
 }
@@ -126,10 +128,12 @@ func tableByColumns(has func(name string) bool) *Table {
 		return Find(TeamTable)
 	case has("user_id") && any("user_role", "user_email", "sso_user_id", "teams"):
 		return Find(userTable)
+	case has("user_id") && has("team_id") && has("spend"):
+		return Find(memberTable)
 	case has("user_id") && any("allowed_model_region", "default_model", "alias"):
 		return Find(endUserTable)
 	case has("budget_id") && any("soft_budget", "max_budget") && !has("user_id"):
-		return Find(budgetTable)
+		return Find(BudgetTable)
 	}
 	return nil
 }

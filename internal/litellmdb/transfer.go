@@ -69,9 +69,9 @@ type Checked struct {
 type Options struct {
 	DryRun    bool // change nothing
 	Overwrite bool // replace records that were changed here since they were imported
-	// Spent is told of what LiteLLM had counted against the budgets of each record that is new or changed: what it was by the record before, and by
-	// the one that is there now. It may be nil.
-	Spent func(ctx context.Context, scope limit.Scope, budgets *keys.Limits, before, now price.Amount) error
+	// Spent is told of what LiteLLM had counted against the budgets of each record that is new or changed, of all models or of one: what it was by
+	// the record before, and by the one that is there now. It may be nil.
+	Spent func(ctx context.Context, scope limit.Scope, budgets *keys.Limits, model string, before, now price.Amount) error
 }
 
 // NoBudget is the reason why a row is refused whose budget is not there to limit it.

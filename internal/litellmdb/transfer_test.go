@@ -83,7 +83,7 @@ func exported(t *testing.T, d *keys.Cache) map[string][]Row {
 func records(t *testing.T, d *keys.Cache) map[string]string {
 	t.Helper()
 	all := make(map[string]string)
-	for _, kind := range []keystore.Kind{keystore.KeyKind, keystore.TeamKind, keystore.UserKind, keystore.EndUserKind, keystore.BudgetKind} {
+	for _, kind := range []keystore.Kind{keystore.KeyKind, keystore.TeamKind, keystore.UserKind, keystore.EndUserKind, keystore.BudgetKind, keystore.MemberKind} {
 		rows, err := d.Store().List(t.Context(), kind, "", 1000)
 		require.NoError(t, err)
 		for _, r := range rows {
@@ -99,6 +99,7 @@ func litellmDump(t *testing.T) []Row {
 		importRow(t, userTable, `{"user_id":"u","user_email":"u@example.com","password":"scrypt:secret","spend":12.340000000000001,"teams":["t"],"created_at":"2024-05-06T07:08:09.123"}`),
 		importRow(t, "LiteLLM_EndUserTable", `{"user_id":"e/1:2","alias":"Eve","spend":0.1,"blocked":true}`),
 		importRow(t, TeamTable, `{"team_id":"t","team_alias":"Blue","models":["gpt-*"],"members_with_roles":[{"role":"admin","user_id":"u"}],"metadata":{"lago_subscription_id":"sub-t"},"max_budget":5,"blocked":false,"model_id":3}`),
+		importRow(t, memberTable, `{"user_id":"u","team_id":"t","spend":1.25,"total_spend":7,"budget_id":"b"}`),
 		importRow(t, KeyTable, `{"token":"`+hashOf("sk-old-key-of-litellm")+`","key_name":"sk-...tllm","key_alias":"ann","spend":3.0000000000000004,"models":["gpt-4o"],
 			"aliases":{"best":"gpt-4o"},"config":{"a":1},"user_id":"u","team_id":"t","permissions":{},"metadata":{"note":"<&>","model_rpm_limit":{"gpt-4o":5}},
 			"tpm_limit":1000,"max_budget":10.5,"budget_duration":"30d","budget_id":"b","expires":"2099-01-01T00:00:00","created_at":"2024-05-06T07:08:09.123",
@@ -114,7 +115,7 @@ func TestImportGivesKeysThatWork(t *testing.T) {
 		bounds := keys.Bounds{Cache: time.Hour, Stale: time.Hour}
 		_, err := c.Lookup(t.Context(), keys.DigestOf(key), bounds)
 		require.ErrorIs(t, err, keys.ErrUnknown)
-		require.Equal(t, []string{"added", "added", "added", "added", "added"}, actions(t, c, Options{}, litellmDump(t)...))
+		require.Equal(t, []string{"added", "added", "added", "added", "added", "added"}, actions(t, c, Options{}, litellmDump(t)...))
 		state, err := c.Lookup(t.Context(), keys.DigestOf(key), bounds)
 		require.NoError(t, err, "at once, although it was unknown a moment ago")
 		require.Equal(t, "sub-t", state.Identity.Subscription)
@@ -140,6 +141,7 @@ func TestImportGivesKeysThatWork(t *testing.T) {
 			"last_rotation_at": nil, "key_rotation_at": nil, "last_active": nil, "agent_id": nil, "project_id": nil, "organization_id": nil,
 			"object_permission_id": nil, "router_settings": map[string]any{}, "model_spend": map[string]any{}, "model_max_budget": map[string]any{},
 			"allowed_cache_controls": []any{}, "allowed_routes": []any{}, "policies": []any{}, "access_group_ids": []any{}, "budget_limits": nil,
+			"total_spend": nil, "tpd_limit": nil, "key_type": nil, "budget_fallbacks": map[string]any{}, "settings_updated_at": nil,
 		}, info)
 		for _, data := range records(t, c) {
 			require.NotContains(t, data, "scrypt", "a password is not kept")
@@ -151,12 +153,12 @@ func TestImportTwiceAndRoundTrip(t *testing.T) {
 	eachDirectory(t, func(t *testing.T, open func() *keys.Cache) {
 		d := open()
 		dump := litellmDump(t)
-		require.Equal(t, []string{"added", "added", "added", "added", "added"}, actions(t, d, Options{DryRun: true}, dump...))
+		require.Equal(t, []string{"added", "added", "added", "added", "added", "added"}, actions(t, d, Options{DryRun: true}, dump...))
 		require.Empty(t, records(t, d), "a dry run changes nothing")
 		actions(t, d, Options{}, dump...)
 		first := records(t, d)
-		require.Len(t, first, 5)
-		require.Equal(t, []string{"same", "same", "same", "same", "same"}, actions(t, d, Options{}, dump...))
+		require.Len(t, first, 6)
+		require.Equal(t, []string{"same", "same", "same", "same", "same", "same"}, actions(t, d, Options{}, dump...))
 		require.Equal(t, first, records(t, d))
 
 		out := exported(t, d)
@@ -167,7 +169,7 @@ func TestImportTwiceAndRoundTrip(t *testing.T) {
 		}
 		require.Equal(t, json.RawMessage("3.0000000000000004"), out[KeyTable][0].Columns["spend"])
 		require.Equal(t, json.RawMessage("12.340000000000001"), out[userTable][0].Columns["spend"])
-		require.Equal(t, []string{"same", "same", "same", "same", "same"}, actions(t, d, Options{}, again...))
+		require.Equal(t, []string{"same", "same", "same", "same", "same", "same"}, actions(t, d, Options{}, again...))
 		empty := open()
 		actions(t, empty, Options{}, again...)
 		require.Equal(t, first, records(t, empty))

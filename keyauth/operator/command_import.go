@@ -24,7 +24,7 @@ import (
 
 func importCommand() *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "import FILE...", Short: "Brings keys, teams, users, end users and budgets from LiteLLM", Args: cobra.MinimumNArgs(1),
+		Use: "import FILE...", Short: "Brings keys, teams and their members, users, end users and budgets from LiteLLM", Args: cobra.MinimumNArgs(1),
 		Long: "Reads dumps of LiteLLM's tables: " + litellmdb.Names() + ".\n\n" +
 			"A dump is CSV as \\copy \"LiteLLM_VerificationToken\" TO 'LiteLLM_VerificationToken.csv' CSV HEADER writes it, or JSON: an array of\n" +
 			"rows (SELECT json_agg(t)), a row a line, or one object with the tables' names as members. The table is known by\n" +
@@ -151,6 +151,17 @@ func newImporter(cmd *cobra.Command, files []string) (*importer, error) {
 	return im, nil
 }
 
+// passOf returns when the rows of a table are imported: budgets first, as others name them, and keys last.
+func passOf(table string) int {
+	switch table {
+	case litellmdb.BudgetTable:
+		return 0
+	case litellmdb.KeyTable:
+		return 2
+	}
+	return 1
+}
+
 // run reads all files once to see that they can be read, and then imports them: keys last, so that no key works before what
 // restricts it is there.
 func (im *importer) run() error {
@@ -172,14 +183,14 @@ func (im *importer) run() error {
 		}
 	}
 	im.seen = nil
-	for _, keys := range []bool{false, true} {
+	for pass := range 3 {
 		n := 0
 		for _, d := range im.dumps {
 			err := im.eachRow(d, func(row *litellmdb.DumpRow) error {
-				if n++; (row.Table == litellmdb.KeyTable) != keys || refused[n] {
+				if n++; passOf(row.Table) != pass || refused[n] {
 					return nil
 				}
-				if team := text(row, "team_id"); keys && team != "" {
+				if team := text(row, "team_id"); row.Table == litellmdb.KeyTable && team != "" {
 					if taken, there := im.teams[team]; there && !taken {
 						im.refuse(d.Name, row, &litellmdb.Result{Column: "team_id", Reason: "the row of the key's team was refused"})
 						return nil

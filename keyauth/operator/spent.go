@@ -34,9 +34,9 @@ func keeperOf(r *http.Request) (k *limits.Keeper, release func(), err error) {
 }
 
 // counted has budgets go on where LiteLLM's were: what it had counted more than at the last import is added to what is spent in the window under way.
-func counted(k *limits.Keeper) func(context.Context, limit.Scope, *keys.Limits, price.Amount, price.Amount) error {
-	return func(ctx context.Context, scope limit.Scope, budgets *keys.Limits, before, now price.Amount) error {
-		list := budgets.Counted(scope, time.Now())
+func counted(k *limits.Keeper) func(context.Context, limit.Scope, *keys.Limits, string, price.Amount, price.Amount) error {
+	return func(ctx context.Context, scope limit.Scope, budgets *keys.Limits, model string, before, now price.Amount) error {
+		list := budgets.Counted(scope, model, time.Now())
 		if len(list) == 0 {
 			return nil
 		}
