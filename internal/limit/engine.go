@@ -373,11 +373,12 @@ func (e *engine) status(limits []Limit, now time.Time) ([]State, error) {
 	return states, nil
 }
 
-// reserved returns what is reserved of a budget.
-func (e *engine) reserved(name string) price.Amount {
+// known returns what is reserved of a budget, and forgets what was spent of it: that is known by the store now.
+func (e *engine) known(name string) price.Amount {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if c := e.sums[name]; c != nil {
+		c.spent = price.Amount{}
 		return c.reserved
 	}
 	return price.Amount{}

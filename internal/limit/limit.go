@@ -245,6 +245,8 @@ type Held struct {
 	ID   string
 	At   time.Time // of the admission
 	need []need
+
+	alone bool // admitted without the store, from this instance's share
 }
 
 // Lease is how long a reservation holds when nobody renews it. It is longer than a rate's window, so that a call without a

@@ -268,9 +268,9 @@ func (l *Limiter) keep(g *Grant) {
 
 // add notes what a call holds, beside what it held before. l.mu is held.
 func (l *Limiter) add(g *Grant) *Held {
-	h := &Held{ID: g.ID, At: g.At, need: g.need}
+	h := &Held{ID: g.ID, At: g.At, need: g.need, alone: g.Local}
 	if before := l.held[g.ID]; before != nil {
-		h = &Held{ID: g.ID, At: before.At, need: slices.Clip(before.need)}
+		h = &Held{ID: g.ID, At: before.At, need: slices.Clip(before.need), alone: before.alone || g.Local}
 		for i := range g.need {
 			if !has(before.need, g.need[i].name) {
 				h.need = append(h.need, g.need[i])
@@ -287,7 +287,7 @@ func (l *Limiter) learn(st *State) {
 		return
 	}
 	name, _, _ := st.counter(l.now())
-	mine := l.local.reserved(name)
+	mine := l.local.known(name)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if k := l.known[name]; k != nil {
@@ -373,8 +373,8 @@ func (l *Limiter) share(lim *Limit, out *outage, now time.Time) error {
 	return err
 }
 
-// forget ends what calls hold here, and reports whether any did.
-func (l *Limiter) forget(ids ...string) (held bool) {
+// forget ends what calls hold here, and returns how many did and which of them were admitted without the store.
+func (l *Limiter) forget(ids ...string) (held int, alone map[string]bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, id := range ids {
@@ -382,21 +382,28 @@ func (l *Limiter) forget(ids ...string) (held bool) {
 		if h == nil {
 			continue
 		}
-		held = true
+		held++
 		delete(l.held, id)
+		if h.alone {
+			if alone == nil {
+				alone = make(map[string]bool)
+			}
+			alone[id] = true
+			continue // it is no part of what was reserved when the store last told
+		}
 		for i := range h.need {
 			if k := l.known[h.need[i].name]; k != nil {
 				k.mine = k.mine.Sub(h.need[i].money)
 			}
 		}
 	}
-	return held
+	return held, alone
 }
 
 // Release gives back all that a call has reserved, as it was not forwarded and gets no record. It does not wait for the
 // store.
 func (l *Limiter) Release(id string) {
-	if !l.forget(id) {
+	if held, _ := l.forget(id); held == 0 {
 		return
 	}
 	if l.local != nil {
@@ -475,10 +482,26 @@ func (l *Limiter) Apply(ctx context.Context, b *Batch) (cursor uint64, err error
 	for i := range b.Charges {
 		ids[i] = b.Charges[i].ID
 	}
-	l.forget(ids...)
-	if l.local != nil {
-		l.local.settle(b.Charges, l.now())
+	_, alone := l.forget(ids...)
+	if l.local == nil {
+		return cursor, nil
 	}
+	if alone == nil {
+		l.local.settle(b.Charges, l.now())
+		return cursor, nil
+	}
+	// What this instance has given out of its share stays given out until the store says what is left: records may be applied
+	// again before calls are admitted by the store again.
+	shared, own := make([]Charge, 0, len(b.Charges)), make([]Charge, 0, len(alone))
+	for _, c := range b.Charges {
+		if alone[c.ID] {
+			own = append(own, c)
+		} else {
+			shared = append(shared, c)
+		}
+	}
+	l.local.settle(shared, l.now())
+	l.local.apply(own, l.now())
 	return cursor, nil
 }
 

@@ -402,3 +402,44 @@ func TestWindowsFollowEachOther(t *testing.T) {
 	require.Error(t, Window{Months: 1}.check())
 	require.Error(t, Window{Every: time.Millisecond}.check())
 }
+
+// TestAShareIsGivenOutOnce has records applied again before the store is known to be back, as after a failover: what was given out of
+// the share meanwhile stays given out until the store says what is left.
+func TestAShareIsGivenOutOnce(t *testing.T) {
+	in := newInstances(t, 1, testkit.Redis(t))[0]
+	budget := teamBudget(t, "1")
+	cost := usd(t, "0.1")
+	seq := uint64(0)
+	call := func() error {
+		g, err := in.Reserve(t.Context(), &Reservation{ID: fmt.Sprint("call-", seq), Limits: []Limit{budget}, Cost: cost})
+		if err != nil {
+			return err
+		}
+		b := &Batch{Spool: "s", From: seq, To: seq + 1, Charges: []Charge{{ID: g.ID, At: g.At, Counters: g.Counters, Cost: cost}}}
+		_, err = in.Apply(t.Context(), b)
+		require.NoError(t, err)
+		seq++
+		return nil
+	}
+	spend := func() (calls int) {
+		for {
+			err := call()
+			if err != nil {
+				require.ErrorAs(t, err, new(*DeniedError))
+				return calls
+			}
+			calls++
+		}
+	}
+	require.NoError(t, call())
+	in.away.Store(&outage{cause: errors.New("test"), since: time.Now()})
+	require.Equal(t, 9, spend())
+	states, err := in.Status(t.Context(), budget)
+	require.NoError(t, err)
+	require.Equal(t, budget.Money, states[0].Spent)
+	require.NoError(t, in.Put(t.Context(), budget, usd(t, "0.5"))) // an operator gives five calls back
+	in.away.Store(nil)
+	require.NoError(t, call())
+	in.away.Store(&outage{cause: errors.New("test"), since: time.Now()})
+	require.Equal(t, 4, spend(), "the store has told of them")
+}

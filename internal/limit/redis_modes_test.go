@@ -1,13 +1,8 @@
 package limit
 
 import (
-	"cmp"
 	"context"
 	"fmt"
-	"net"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -23,25 +18,9 @@ import (
 // TestOneBudgetOnACluster runs against three nodes that share the slots.
 func TestOneBudgetOnACluster(t *testing.T) {
 	var addrs []string
-	var nodes []*redis.Client
-	for range 3 {
-		server := testkit.Redis(t, "--cluster-enabled", "yes", "--cluster-node-timeout", "2000")
-		node := redis.NewClient(&redis.Options{Addr: server.Addr})
-		t.Cleanup(func() { require.NoError(t, node.Close()) })
-		addrs, nodes = append(addrs, server.Addr), append(nodes, node)
-	}
-	for i, node := range nodes {
-		require.NoError(t, node.ClusterAddSlotsRange(t.Context(), i*5462, min(16383, i*5462+5461)).Err())
-		host, port, err := net.SplitHostPort(addrs[i])
-		require.NoError(t, err)
-		require.NoError(t, node.Do(t.Context(), "CLUSTER", "SET-CONFIG-EPOCH", i+1).Err())
-		require.NoError(t, nodes[0].ClusterMeet(t.Context(), host, port).Err())
-	}
-	for _, node := range nodes {
-		require.Eventually(t, func() bool {
-			info, err := node.ClusterInfo(context.Background()).Result()
-			return err == nil && strings.Contains(info, "cluster_state:ok") && strings.Contains(info, "cluster_known_nodes:3")
-		}, patience, 10*time.Millisecond)
+	servers := testkit.RedisCluster(t)
+	for _, server := range servers {
+		addrs = append(addrs, server.Addr)
 	}
 	client := redis.NewClusterClient(&redis.ClusterOptions{Addrs: addrs, MaxRedirects: 8})
 	defer func() { require.NoError(t, client.Close()) }()
@@ -62,47 +41,19 @@ func TestOneBudgetOnACluster(t *testing.T) {
 	totals, err := instances[0].Totals(t.Context(), "gateway", "other")
 	require.NoError(t, err)
 	require.Equal(t, usd(t, "0.1"), totals[0]["cost"])
-	for _, node := range nodes {
-		for _, key := range node.Keys(t.Context(), "*").Val() {
+	require.NoError(t, client.ForEachMaster(t.Context(), func(ctx context.Context, node *redis.Client) error {
+		for _, key := range node.Keys(ctx, "*").Val() {
 			require.Regexp(t, `^\{tollgate:\}`, key, "one hash slot")
 		}
-	}
+		return nil
+	}))
 }
 
 // TestABudgetOutlivesItsMaster kills the master of a replicated Redis. What the new one lacks is applied again from where its
 // cursor is, and live calls bring back what they hold.
 func TestABudgetOutlivesItsMaster(t *testing.T) {
-	master := testkit.Redis(t)
-	host, port, err := net.SplitHostPort(master.Addr)
-	require.NoError(t, err)
-	replica := testkit.Redis(t, "--replicaof", host+" "+port)
-	address, err := testkit.FreeAddr()
-	require.NoError(t, err)
-	_, sentinelPort, err := net.SplitHostPort(address)
-	require.NoError(t, err)
-	conf := filepath.Join(t.TempDir(), "sentinel.conf")
-	require.NoError(t, os.WriteFile(conf, fmt.Appendf(nil, "port %s\nbind 127.0.0.1\nsentinel monitor limits 127.0.0.1 %s 1\n"+
-		"sentinel down-after-milliseconds limits 300\nsentinel failover-timeout limits 3000\n", sentinelPort, port), 0o600))
-	sentinel := exec.Command(cmp.Or(os.Getenv("TOLLGATE_REDIS_SERVER"), "redis-server"), conf, "--sentinel") // #nosec G204 G702 -- a test's own file
-	require.NoError(t, sentinel.Start())
-	t.Cleanup(func() {
-		require.NoError(t, sentinel.Process.Kill())
-		_ = sentinel.Wait() // it was killed
-	})
-	guard := redis.NewSentinelClient(&redis.Options{Addr: address})
-	defer func() { require.NoError(t, guard.Close()) }()
-	require.Eventually(t, func() bool { // only a replica that the sentinel knows can take over
-		m, err := guard.Master(context.Background(), "limits").Result()
-		return err == nil && m["num-slaves"] == "1"
-	}, 2*patience, 20*time.Millisecond)
-	copied := redis.NewClient(&redis.Options{Addr: replica.Addr})
-	defer func() { require.NoError(t, copied.Close()) }()
-	require.Eventually(t, func() bool {
-		info, err := copied.Info(context.Background(), "replication").Result()
-		return err == nil && strings.Contains(info, "master_link_status:up")
-	}, patience, 10*time.Millisecond)
-
-	client := redis.NewFailoverClient(&redis.FailoverOptions{MasterName: "limits", SentinelAddrs: []string{address}, MaxRetries: -1, DialTimeout: time.Second})
+	sentinel := testkit.RedisSentinel(t)
+	client := redis.NewFailoverClient(&redis.FailoverOptions{MasterName: sentinel.Name, SentinelAddrs: []string{sentinel.Addr}, MaxRetries: -1, DialTimeout: time.Second})
 	defer func() { require.NoError(t, client.Close()) }()
 	in := newInstance(t, "a", client, Options{Timeout: 10 * time.Second})
 	budget := teamBudget(t, "1")
@@ -122,7 +73,7 @@ func TestABudgetOutlivesItsMaster(t *testing.T) {
 		_, err := in.Apply(t.Context(), b)
 		require.NoError(t, err)
 	}
-	master.Stop()
+	sentinel.Master.Kill()
 	require.Eventually(t, func() bool {
 		_, err := in.Reserve(context.Background(), &Reservation{ID: "again", Limits: []Limit{budget}, Cost: usd(t, "0.01")})
 		return err == nil && in.Away() == nil

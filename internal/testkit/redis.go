@@ -95,6 +95,17 @@ func (s *RedisServer) Stop() {
 	s.cmd = nil
 }
 
+// Kill kills the server, as a crash of its machine would: what it has not written is lost. It stays stopped.
+func (s *RedisServer) Kill() {
+	s.t.Helper()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	require.NotNil(s.t, s.cmd, "the server is stopped")
+	require.NoError(s.t, s.cmd.Process.Kill())
+	_ = s.cmd.Wait() // it was killed
+	s.cmd = nil
+}
+
 // Pause makes the server hang: connections stay open and nothing answers, until Resume.
 func (s *RedisServer) Pause() { s.signal(syscall.SIGSTOP) }
 
