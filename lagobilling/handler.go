@@ -143,7 +143,8 @@ type Handler struct {
 	tariff       *tariff.Tariff
 	feed         *app.Ref[*price.Feed]       // nil where prices are not fetched
 	views        *atomic.Pointer[pricedView] // the latest of current
-	priceFile    *price.Feed                 // nil where no price file is named
+	bounds       bounds
+	priceFile    *price.Feed // nil where no price file is named
 	app          *app.App
 	account      *app.Ref[*account.Account]
 	logger       *zap.Logger
@@ -171,7 +172,7 @@ func (*Handler) CaddyModule() caddy.ModuleInfo {
 // Provision resolves the settings. It opens nothing: the app does when it starts.
 func (h *Handler) Provision(ctx caddy.Context) error {
 	h.logger = ctx.Logger()
-	h.metrics = theMetrics
+	h.metrics, h.bounds = theMetrics, usualBounds
 	if err := registerMetrics(ctx.GetMetricsRegistry()); err != nil {
 		return err
 	}

@@ -11,19 +11,17 @@ import (
 	"github.com/tollgate-llm/tollgate/internal/settle"
 )
 
-// The bounds of what is read of an answer whose client is gone and whose end is in sight. The event that ends a stream may repeat
-// all that has passed.
-const (
-	restTime  = 10 * time.Second
-	restBytes = 1 << 20
-	restBody  = 64 << 20 // of an answer that is one JSON object, whose length is not stated
-)
+// bounds are what a client that is gone, or takes nothing, is held to.
+type bounds struct {
+	// What is read of an answer whose client is gone and whose end is in sight: the event that ends a stream may repeat all that has passed.
+	restTime  time.Duration
+	restBytes int64
+	restBody  int64 // of an answer that is one JSON object, whose length is not stated
+	// A client that takes no byte for stallTime, to stallStep more, is taken for gone.
+	stallTime, stallStep time.Duration
+}
 
-// A client that takes no byte for stallTime, to stallStep more, is taken for gone.
-const (
-	stallTime = 2 * time.Minute
-	stallStep = 30 * time.Second
-)
+var usualBounds = bounds{restTime: 10 * time.Second, restBytes: 1 << 20, restBody: 64 << 20, stallTime: 2 * time.Minute, stallStep: 30 * time.Second}
 
 // hangup keeps a call apart from its client's connection, so that a client that hangs up does not take the call's usage
 // with it. The upstream's request has a context of its own, which ends by policy and not by itself.
@@ -122,7 +120,7 @@ func (m *meter) readRest() {
 		m.slot = true
 	}
 	m.bounded.Store(true)
-	m.timer = time.AfterFunc(restTime, m.cutOff)
+	m.timer = time.AfterFunc(m.h.bounds.restTime, m.cutOff)
 }
 
 // drained ends the time that an answer is read on, unless its end has come in sight.
@@ -139,9 +137,9 @@ func (m *meter) drained() {
 // spendRest takes n bytes off what is read of the rest.
 func (m *meter) spendRest(n int) {
 	if m.rest == 0 {
-		m.rest = m.bytes + restBytes
+		m.rest = m.bytes + m.h.bounds.restBytes
 		if !m.events {
-			m.rest = max(m.left, restBody)
+			m.rest = max(m.left, m.h.bounds.restBody)
 		}
 	}
 	if m.rest -= int64(n); m.rest <= 0 {
@@ -168,9 +166,9 @@ func (m *meter) allowTime() {
 	if !m.stalls {
 		return
 	}
-	if now := time.Now(); now.Sub(m.allowance) > stallStep {
+	if now := time.Now(); now.Sub(m.allowance) > m.h.bounds.stallStep {
 		m.allowance = now
-		m.stalls = http.NewResponseController(m.ResponseWriter).SetWriteDeadline(now.Add(stallTime+stallStep)) == nil
+		m.stalls = http.NewResponseController(m.ResponseWriter).SetWriteDeadline(now.Add(m.h.bounds.stallTime+m.h.bounds.stallStep)) == nil
 	}
 }
 
