@@ -22,7 +22,7 @@ func geminiRoot() *node {
 			"googleMapsWidgetContextToken": geminiMap(),
 		}),
 	}))
-	candidates.item, candidates.light = choiceBegins, true
+	candidates.item = choiceBegins
 	return object(fields{
 		"modelVersion": text(toModel),
 		"responseId":   text(toID),

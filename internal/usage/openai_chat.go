@@ -115,7 +115,7 @@ func openAIChoices() *node {
 		"delta": message, "message": message, "text": output(asOutput), "finish_reason": finish(),
 		"usage": usageObject(openAIUsageFields()).onDone(commitChoice), // Moonshot
 	}))
-	choices.item, choices.light = choiceBegins, true
+	choices.item = choiceBegins
 	return choices.onOpen(choicesBegin)
 }
 

@@ -81,7 +81,6 @@ type Reader struct {
 	sse     sse
 	event   event
 	units   [numClasses]int64 // text passed so far
-	last    pattern
 	sc      scanner
 	inner   scanner // events inside events (Bedrock)
 

@@ -32,8 +32,6 @@ type sse struct {
 	fields  bool // the event has a field
 	data    bool // the event has data
 	glued   bool // two events could not be separated in time
-	between bool // an event has ended, in line feeds alone, and no byte of the next has come
-	whole   bool // the event under way began with the slice
 	marker  uint8
 	nameLen uint8
 	name    [6]byte
@@ -50,12 +48,6 @@ func (s *sse) mayStrip() bool {
 // nextSSE reads server-sent events.
 func (r *Reader) nextSSE(p []byte) (int, Mark) {
 	s := &r.sse
-	if s.whole = s.between; s.whole {
-		if n := r.last.follow(r, p); n > 0 {
-			return n, EventEnd
-		}
-		s.between = false
-	}
 	i := 0
 	if s.cr != crNone {
 		was := s.cr
@@ -63,7 +55,7 @@ func (r *Reader) nextSSE(p []byte) (int, Mark) {
 		if p[0] == '\n' {
 			i, s.crlf = 1, true
 			if was == crEvent {
-				return 1, r.sseEvent(nil)
+				return 1, r.sseEvent()
 			}
 		} else if was == crEvent {
 			r.glue()
@@ -244,7 +236,7 @@ func (r *Reader) sseLine(p []byte, i int) (int, Mark) {
 		r.glue()
 		return i, More
 	case blank:
-		return i, r.sseEvent(p[:i])
+		return i, r.sseEvent()
 	case was == lineData && r.event.done:
 		return i, r.end()
 	case was == lineComment && !s.fields:
@@ -257,19 +249,16 @@ func (r *Reader) sseLine(p []byte, i int) (int, Mark) {
 	return i, More
 }
 
-// sseEvent ends an event at its blank line. p ends with it.
-func (r *Reader) sseEvent(p []byte) Mark {
+// sseEvent ends an event at its blank line.
+func (r *Reader) sseEvent() Mark {
 	m := EventEnd
 	s := &r.sse
 	e := &r.event
 	if r.f.strips && r.sc.st == stDone && e.choices && !e.choice && e.usage && !r.failed && !s.glued && !e.done {
 		m = UsageOnly
 	}
-	if s.whole && r.sc.st == stDone && !e.usage && !e.finish && !e.done {
-		r.last.learn(r, p)
-	}
 	r.glue()
-	s.glued, s.between = false, !s.crlf && !s.byCR
+	s.glued = false
 	return m
 }
 

@@ -20,7 +20,6 @@ type node struct {
 	open  func(*Reader, byte) // called when an object or array begins here, with its bracket
 	item  func(*Reader)       // called for each element of an array
 	done  func(*Reader)       // called when an object ends here
-	light bool                // what is called touches nothing but what is known of the event under way
 }
 
 type edge struct {
@@ -134,11 +133,6 @@ func (n *node) memberByHead(head uint64, key []byte) *node {
 		}
 	}
 	return n.any
-}
-
-// acts reports whether something is called for an object or array here that changes more than what is known of its event.
-func (n *node) acts() bool {
-	return n != nil && !n.light && (n.open != nil || n.item != nil || n.done != nil)
 }
 
 func list(elem *node) *node                  { return &node{elem: elem} }

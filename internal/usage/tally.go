@@ -308,24 +308,23 @@ func (r *Reader) apart(s slot, b []byte, parse func([]byte) (int64, bool)) {
 
 // name takes a text that is kept.
 func (r *Reader) name(d dest, b []byte) {
-	another := false // than the event has named that is remembered
 	switch d {
 	case toModel:
-		if another = r.model.put(b); another && !r.reasons {
+		if another := r.model.put(b); another && !r.reasons {
 			lower := r.model
 			r.reasons = reasoningModel(lower.bytes())
 		}
 	case toID:
-		another = r.id.put(b)
+		r.id.put(b)
 	case toTier:
-		another = r.tier.put(b)
+		r.tier.put(b)
 	case toGeo:
-		another = r.geo.put(b)
+		r.geo.put(b)
 	case toSpeed:
-		another = r.speed.put(b)
+		r.speed.put(b)
 	case toLatency:
 		if string(b) == "optimized" { // it has prices of its own, and the answer reports the standard one where it fell back
-			another = r.speed.put([]byte("latency-optimized"))
+			r.speed.put([]byte("latency-optimized"))
 		}
 	case toType:
 		r.kind.put(b)
@@ -345,8 +344,5 @@ func (r *Reader) name(d dest, b []byte) {
 	case toCurrency:
 		r.cur.foreign = !bytes.EqualFold(b, dollars)
 	default: // costs are numbers
-	}
-	if another {
-		r.last.forget()
 	}
 }
