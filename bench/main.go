@@ -51,7 +51,7 @@ func main() {
 	}
 	var o options
 	flag.StringVar(&o.caddy, "caddy", "", "the binary to measure; default: cmd/caddy is built")
-	flag.IntVar(&o.rounds, "rounds", 33, "how often each target is loaded, in turn")
+	flag.IntVar(&o.rounds, "rounds", 15, "how often each target is loaded, in turn")
 	flag.DurationVar(&o.duration, "duration", time.Second, "how long each time")
 	flag.IntVar(&o.concurrency, "concurrency", 32, "calls at a time")
 	flag.IntVar(&o.chunks, "chunks", 20, "content events of a stream")

@@ -33,16 +33,14 @@ func (memory) RoundTrip(r *http.Request) (*http.Response, error) {
 	}, nil
 }
 
-// BenchmarkServeHTTP shows what routing adds to a plain reverse proxy, for a call with a body of 2 KB, with an upstream that
-// answers out of memory in both cases.
-func BenchmarkServeHTTP(b *testing.B) {
+// proxies returns a plain reverse proxy and llmroute, with an upstream that answers out of memory.
+func proxies(t testing.TB) map[string]caddyhttp.MiddlewareHandler {
 	ctx, err := caddy.ProvisionContext(&caddy.Config{Admin: &caddy.AdminConfig{Disabled: true}})
-	require.NoError(b, err)
-	plain, err := ctx.LoadModuleByID("http.handlers.reverse_proxy",
-		[]byte(`{"upstreams":[{"dial":"127.0.0.1:1"}]}`))
-	require.NoError(b, err)
+	require.NoError(t, err)
+	plain, err := ctx.LoadModuleByID("http.handlers.reverse_proxy", []byte(`{"upstreams":[{"dial":"127.0.0.1:1"}]}`))
+	require.NoError(t, err)
 	plain.(*reverseproxy.Handler).Transport = memory{}
-	routed, err := provision(b, `llmroute {
+	routed, err := provision(t, `llmroute {
 		model m {
 			backend openai http://127.0.0.1:1 {
 				api_key sk-x
@@ -50,24 +48,44 @@ func BenchmarkServeHTTP(b *testing.B) {
 			}
 		}
 	}`)
-	require.NoError(b, err)
+	require.NoError(t, err)
 	routed.Models[0].Backends[0].sender.Instead = memory{}
-	body := `{"model":"m","messages":[{"role":"user","content":"` + strings.Repeat("lorem ipsum ", 165) + `"}]}`
-	for name, h := range map[string]caddyhttp.MiddlewareHandler{"reverse_proxy": plain.(caddyhttp.MiddlewareHandler), "llmroute": routed} {
+	return map[string]caddyhttp.MiddlewareHandler{"reverse_proxy": plain.(caddyhttp.MiddlewareHandler), "llmroute": routed}
+}
+
+// callWith makes a call with a body of 2 KB.
+func callWith(t testing.TB, h caddyhttp.MiddlewareHandler) {
+	w := httptest.NewRecorder()
+	r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/v1/chat/completions", strings.NewReader(asked))
+	r.Header = http.Header{
+		"Content-Type": {"application/json"}, "Accept": {"*/*"}, "User-Agent": {"bench"}, "X-Stainless-Lang": {"go"}, "X-Stainless-Os": {"linux"},
+	}
+	ctx, call := llm.Ensure(r.Context())
+	call.Keyed, call.Metered = true, true
+	if err := h.ServeHTTP(w, prepared(w, r.WithContext(ctx)), nothing); err != nil || w.Code != 200 {
+		t.Fatal(err, w.Code)
+	}
+}
+
+var asked = `{"model":"m","messages":[{"role":"user","content":"` + strings.Repeat("lorem ipsum ", 165) + `"}]}`
+
+// BenchmarkServeHTTP shows what routing adds to a plain reverse proxy.
+func BenchmarkServeHTTP(b *testing.B) {
+	for name, h := range proxies(b) {
 		b.Run(name, func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
-				w := httptest.NewRecorder()
-				r := httptest.NewRequestWithContext(b.Context(), http.MethodPost, "/v1/chat/completions", strings.NewReader(body))
-				r.Header = http.Header{
-					"Content-Type": {"application/json"}, "Accept": {"*/*"}, "User-Agent": {"bench"}, "X-Stainless-Lang": {"go"}, "X-Stainless-Os": {"linux"},
-				}
-				ctx, call := llm.Ensure(r.Context())
-				call.Keyed, call.Metered = true, true
-				if err := h.ServeHTTP(w, prepared(w, r.WithContext(ctx)), nothing); err != nil || w.Code != 200 {
-					b.Fatal(err, w.Code)
-				}
+				callWith(b, h)
 			}
 		})
 	}
+}
+
+// TestAllocations holds how much a call allocates, in which a plain reverse proxy is a measure for what the test itself does.
+func TestAllocations(t *testing.T) {
+	allocs := make(map[string]float64)
+	for name, h := range proxies(t) {
+		allocs[name] = testing.AllocsPerRun(200, func() { callWith(t, h) })
+	}
+	require.LessOrEqual(t, allocs["llmroute"], allocs["reverse_proxy"]-30)
 }

@@ -9,6 +9,8 @@ import (
 	"net/http"
 	"net/url"
 
+	"github.com/tidwall/gjson"
+
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 )
@@ -19,32 +21,10 @@ var RefusedSubdirectives = []string{
 	"rewrite", "response_buffers", "request_buffers", "lb_retries", "lb_try_duration", "lb_try_interval", "lb_retry_match", "trusted_proxies",
 }
 
-// checkProxy refuses settings that would send a call elsewhere, repeat it, or hide its answer.
-func checkProxy(rp *reverseproxy.Handler) error {
-	refused := map[string]bool{
-		"upstreams":         len(rp.Upstreams) > 0,
-		"dynamic_upstreams": len(rp.DynamicUpstreamsRaw) > 0,
-		"handle_response":   len(rp.HandleResponse) > 0,
-		"rewrite":           rp.Rewrite != nil,
-		"request_buffers":   rp.RequestBuffers != 0,
-		"response_buffers":  rp.ResponseBuffers != 0,
-		"trusted_proxies":   len(rp.TrustedProxies) > 0,
-	}
-	if lb := rp.LoadBalancing; lb != nil {
-		refused["load_balancing.retries"] = lb.Retries != 0
-		refused["load_balancing.try_duration"] = lb.TryDuration != 0
-		refused["load_balancing.try_interval"] = lb.TryInterval != 0
-		refused["load_balancing.retry_match"] = len(lb.RetryMatchRaw) > 0
-	}
-	if hc := rp.HealthChecks; hc != nil && hc.Active != nil {
-		refused["health_checks.active.upstream"] = hc.Active.Upstream != ""
-	}
-	for name, is := range refused {
-		if is {
-			return fmt.Errorf("reverse_proxy's %s cannot be set for a backend: %s", name, WhyRefused)
-		}
-	}
-	return nil
+// refusedSettings are what these are in JSON.
+var refusedSettings = []string{
+	"upstreams", "dynamic_upstreams", "handle_response", "rewrite", "request_buffers", "response_buffers", "trusted_proxies", "load_balancing.retries",
+	"load_balancing.try_duration", "load_balancing.try_interval", "load_balancing.retry_match", "health_checks.active.upstream",
 }
 
 // WhyRefused is the reason for all of them.
@@ -67,8 +47,10 @@ func Config(raw json.RawMessage, base *url.URL) (json.RawMessage, error) {
 	if settings.Name != "reverse_proxy" {
 		return nil, errors.New("reverse_proxy: the handler must be reverse_proxy")
 	}
-	if err := checkProxy(rp); err != nil {
-		return nil, err
+	for _, name := range refusedSettings {
+		if gjson.GetBytes(raw, name).Exists() {
+			return nil, fmt.Errorf("reverse_proxy's %s cannot be set for a backend: %s", name, WhyRefused)
+		}
 	}
 	port := base.Port()
 	if port == "" {
