@@ -109,6 +109,54 @@ func TestDocumentedPaths(t *testing.T) {
 	}
 }
 
+// TestDocumentedPrefixes holds the table of prefixes in docs/llmroute.md: each is one, before every path of its API, and each prefix
+// that there is is in the table.
+func TestDocumentedPrefixes(t *testing.T) {
+	page, err := os.ReadFile("../../docs/llmroute.md")
+	require.NoError(t, err)
+	_, table, ok := strings.Cut(string(page), "| prefix | API | |\n| --- | --- | --- |\n")
+	require.True(t, ok)
+	table, _, _ = strings.Cut(table, "\n\n")
+	documented := make(map[string]bool)
+	for line := range strings.SplitSeq(table, "\n") {
+		cells := strings.Split(line, " | ")
+		for i, prefix := range strings.Split(cells[0], "`") {
+			if i%2 == 0 || strings.Contains(prefix, "...") {
+				continue
+			}
+			documented[prefix] = true
+			query := ""
+			if prefix == azureBase {
+				query = "api-version=x"
+			}
+			named := strings.Contains(prefix, "{model}")
+			inside := strings.NewReplacer("{model}", "m", "{project}", "p", "{location}", "l").Replace(prefix)
+			for _, ep := range rows {
+				switch {
+				case apiNames[ep.API] != cells[1] && (cells[1] != "that one" || "/"+strings.ToLower(apiNames[ep.API]) != prefix):
+					continue
+				case named && (ep.Billing == llm.Local || strings.Contains(ep.path, "{model}")), prefix == azureBase && strings.Contains(ep.path, "{model}"),
+					strings.Contains(prefix, "publishers/google") && strings.HasPrefix(ep.path, "/publishers/"), strings.HasPrefix(ep.path, "/publishers/"):
+					continue
+				}
+				u := &url.URL{Path: inside + strings.Replace(ep.path, "{model}", "m", 1), RawQuery: query}
+				got, model := Lookup(u)
+				require.Same(t, ep, got, u)
+				require.Equal(t, map[bool]string{true: "m"}[named || strings.Contains(ep.path, "{model}")], model, u)
+			}
+		}
+	}
+	for _, b := range bases {
+		prefix := b.path
+		for _, version := range []string{"/v1beta", "/v1"} {
+			if cut := strings.TrimSuffix(prefix, version); prefix != "/openai/v1" {
+				prefix = cut
+			}
+		}
+		require.True(t, prefix == "" || documented[prefix] || prefix == "/v1/publishers/google", "docs/llmroute.md has no prefix %s", prefix)
+	}
+}
+
 var apiNames = map[llm.API]string{
 	llm.OpenAI: "OpenAI", llm.Anthropic: "Anthropic", llm.Gemini: "Gemini", llm.Bedrock: "Bedrock", llm.Cohere: "Cohere", llm.Ollama: "Ollama",
 }
