@@ -39,7 +39,7 @@ type dispatch struct {
 	retries, fallbacks int    // attempts after the first, with the same model and with the next one
 }
 
-// describe says in an answer's headers which backend gave it, and how many attempts came before.
+// describe sets the headers that report which backend answered, and after how many attempts.
 func (d *dispatch) describe(header http.Header, a *attempt) {
 	switch {
 	case d.tried == nil:

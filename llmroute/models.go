@@ -124,7 +124,7 @@ func (h *Handler) offers(id *llm.Identity, api llm.API, one string) []offer {
 	return offers
 }
 
-// listedModes are what the models are for that lists of a pattern have, by the APIs that can use them.
+// listedModes are the modes of the models in a pattern's list, by the API that can call them.
 var listedModes = map[llm.API]string{
 	llm.OpenAI:    " chat responses completion embedding rerank image_generation image_edit audio_speech audio_transcription moderation ocr ",
 	llm.Anthropic: " chat responses ",
@@ -134,7 +134,8 @@ var listedModes = map[llm.API]string{
 	llm.Bedrock:   " chat embedding rerank image_generation ",
 }
 
-// offers reports whether the backend serves a model in that API. Where nothing is known of the model it does, if it speaks it.
+// offers reports whether the backend serves a model in that API. A model of which nothing is known is offered wherever the
+// backend speaks the API.
 func (b *Backend) offers(api llm.API, pattern, name string) bool {
 	if b.server.Mock {
 		return api == llm.OpenAI || api == llm.Anthropic
@@ -150,13 +151,13 @@ func (b *Backend) offers(api llm.API, pattern, name string) bool {
 	return m == nil || strings.Contains(listedModes[api], " "+m.Mode+" ")
 }
 
-// providers returns the names by which the data has who serves the backend. At an address that is no provider's, a pattern
-// that begins with some text means OpenAI's models, of which that is the beginning.
+// providers returns the backend's provider under its names in the data. At the address of no known provider, a pattern with
+// text before its `*` stands for OpenAI's models.
 func (b *Backend) providers(pattern string) []string {
 	return (&llm.Target{Provider: b.Provider, BaseURL: b.server.Base.String(), Model: pattern}).Providers()
 }
 
-// knownNames returns the names that a pattern matches of the models that its backends are known to have.
+// knownNames returns the names of the backends' known models that the pattern matches.
 func (e *entry) knownNames() []string {
 	var names []string
 	for _, b := range e.model.Backends {
@@ -170,8 +171,7 @@ func (e *entry) knownNames() []string {
 	return slices.Compact(names)
 }
 
-// nameFor returns the name that a client asks for to get a model of the backend by way of the pattern: the reverse of
-// upstreamModel.
+// nameFor returns the client's name, under the pattern, of a model of the backend: the reverse of upstreamModel.
 func (b *Backend) nameFor(pattern, upstream string) (name string, ok bool) {
 	name = upstream
 	if b.upstream != "" {

@@ -12,7 +12,7 @@ import (
 	"github.com/tollgate-llm/tollgate/llmroute/provider"
 )
 
-// Clients expect a time at which each model was made; the gateway knows none, and gives LiteLLM's.
+// Clients expect the creation time of each model. The gateway knows none and reports LiteLLM's.
 const (
 	madeAt     = 1677610602
 	madeAtText = "2023-02-28T18:56:42Z"
@@ -20,7 +20,7 @@ const (
 
 type members = map[string]any
 
-// set adds a member, unless it is a number that is not known.
+// set adds a number under each of the names, unless it is unknown.
 func set(m members, value int64, names ...string) {
 	for _, name := range names {
 		if value > 0 {
@@ -29,7 +29,7 @@ func set(m members, value int64, names ...string) {
 	}
 }
 
-// listed leaves out of Cohere's list what the endpoint that its client asks for cannot serve.
+// listed drops from Cohere's list the models that the wanted endpoint does not serve.
 func listed(api llm.API, entries []members, wanted string) []members {
 	if api != llm.Cohere || wanted == "" {
 		return entries
@@ -93,8 +93,8 @@ func (h *Handler) modelEntries(call *llm.Call, api llm.API, offers []offer) []me
 	return entries
 }
 
-// openAIModel has OpenAI's members, and beside them those in which Groq, OpenRouter and Mistral say what a model can do. The
-// SDK of Mistral needs `type` and `capabilities`.
+// openAIModel has OpenAI's members, and those by which Groq, OpenRouter and Mistral describe a model's abilities. Mistral's SDK
+// needs `type` and `capabilities`.
 func openAIModel(name string, m *modelinfo.Model, prices map[string]string) members {
 	can := make(members)
 	entry := members{
@@ -170,10 +170,10 @@ func cohereModel(name string, m *modelinfo.Model) members {
 	return entry
 }
 
-// ollamaVersion is the version of Ollama whose API the gateway has. Clients refuse servers that are older than what they need.
+// ollamaVersion is the version of Ollama's API that the gateway implements. Clients refuse servers older than they need.
 const ollamaVersion = "0.12.6"
 
-// ollamaModel has the members that Ollama's clients show; what they say of the file is not known.
+// ollamaModel has the members that Ollama's clients show. Those about the model's file are unknown.
 func ollamaModel(name string) members {
 	return members{
 		"name": name, "model": name, "modified_at": madeAtText, "size": 0, "digest": "",

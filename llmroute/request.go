@@ -73,7 +73,7 @@ func (h *Handler) scan(r *http.Request, ep *endpoint.Endpoint, named string) (*b
 	return b, nil
 }
 
-// name settles which model a call names.
+// name determines the model of a call.
 func name(b *body.Body, ep *endpoint.Endpoint, named string) *llm.Error {
 	switch {
 	case named == "" && b.BodyModel == "" && ep.Default != "":
@@ -113,7 +113,7 @@ func strayed(name string) bool {
 	return false
 }
 
-// unreadable refuses a body for what is wrong with it.
+// unreadable returns the refusal of a body that cannot be parsed.
 func unreadable(err error) *llm.Error {
 	if errors.Is(err, body.ErrTooLarge) {
 		return tooLarge()
@@ -161,7 +161,7 @@ func isJSON(contentType string) bool {
 	return media == "application/json" || media == "text/json" || strings.HasPrefix(media, "application/") && strings.HasSuffix(media, "+json")
 }
 
-// firstRead is what is set aside for a body before any of it has come; what Content-Length claims is not believed beyond it.
+// firstRead is the most that is allocated before any of a body has arrived; a larger Content-Length is not trusted.
 const firstRead = 1 << 20
 
 // readAll reads the body up to the bound.
@@ -197,7 +197,7 @@ func (h *Handler) readAll(r *http.Request) ([]byte, *llm.Error) {
 	}
 }
 
-// unread refuses a body that did not come whole.
+// unread returns the refusal of a body that did not arrive whole.
 func unread(err error) *llm.Error {
 	if e := notArrived(err); e != nil {
 		return e

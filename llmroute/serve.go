@@ -151,7 +151,7 @@ func noModel(name string) *llm.Error {
 	return refusal(http.StatusNotFound, "model_not_found", "model", "the model "+name+" does not exist: GET /v1/models lists those that there are")
 }
 
-// endUser finds for whom the call is made, in LiteLLM's order of 2026. A header that is there twice with different values is
+// endUser returns the end user of the call, by LiteLLM's order of 2026. A header that occurs twice with different values is
 // refused, as a second `user` in the body is: another reader might take the other one.
 func (h *Handler) endUser(r *http.Request, b *body.Body) (string, *llm.Error) {
 	for _, name := range h.users {

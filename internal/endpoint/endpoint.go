@@ -24,7 +24,7 @@ type Endpoint struct {
 	InPath bool
 	// Streamed is set where all answers are streams.
 	Streamed bool
-	// Default is the model that the provider's documentation says is used where a call names none; empty where one is needed.
+	// Default is the model that the provider documents for calls without one; empty where a model is required.
 	Default string
 	// Mocked is set where the mock backend has an answer.
 	Mocked bool

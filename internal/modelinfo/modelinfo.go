@@ -24,7 +24,7 @@ type Model struct {
 	ContextWindow, MaxOutput int64
 	// Input and Output are its modalities: text, image, audio, video, file.
 	Input, Output []string
-	// Functions, Reasoning, Schema and Caching say what it can do: call functions, reason, answer by a JSON schema, read
+	// Functions, Reasoning, Schema and Caching are what it can do: call functions, reason, answer by a JSON schema, read
 	// from a cache of prompts.
 	Functions, Reasoning, Schema, Caching bool
 }

@@ -7,7 +7,7 @@ import (
 	"net"
 )
 
-// FreeAddr returns an address of this machine that nobody listens on. Its port is below those that systems give to
+// FreeAddr returns an unused address of this machine. Its port is below those that systems give to
 // connections by themselves (from 32768 on Linux), so that none of other tests takes it before it is used.
 func FreeAddr() (string, error) {
 	var errs error

@@ -40,7 +40,7 @@ type outcome struct {
 	reported       *ProviderUsage
 }
 
-// hexID returns the sixteen characters by which an answer's id is told from all others.
+// hexID returns the sixteen characters that make an answer's id unique.
 func hexID(boot int64, n int) (id [16]byte) {
 	const digits = "0123456789abcdef"
 	v := uint64(boot)<<40 | uint64(n) //nolint:gosec // both are small and positive
@@ -190,7 +190,7 @@ func (x *Exchange) pause(d time.Duration) {
 	}
 }
 
-// end tells the provider how the call went.
+// end reports to the provider how the call went.
 func (x *Exchange) end() {
 	if !x.begun {
 		return

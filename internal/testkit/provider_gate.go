@@ -30,7 +30,7 @@ func (p *Provider) Gate(after int, match func(c ProviderCall) bool) *Gate {
 	return g
 }
 
-// Await waits until n answers stand at the gate, or ctx ends.
+// Await waits until the gate holds n answers, or ctx ends.
 func (g *Gate) Await(ctx context.Context, n int) error {
 	for {
 		g.mu.Lock()
@@ -47,7 +47,7 @@ func (g *Gate) Await(ctx context.Context, n int) error {
 	}
 }
 
-// Waiting returns how many answers stand at the gate.
+// Waiting returns how many answers the gate holds.
 func (g *Gate) Waiting() int {
 	g.mu.Lock()
 	defer g.mu.Unlock()

@@ -23,7 +23,7 @@ type providerBody struct {
 	base64       bool
 }
 
-// readBody reads a body; message says why it is refused, as the real APIs do.
+// readBody reads a body; message is why it is refused, in the words of the real APIs.
 func readBody(body []byte) (b providerBody, message string) {
 	if !json.Valid(body) {
 		return b, "We could not parse the JSON body of your request."
@@ -87,7 +87,7 @@ type providerPlan struct {
 	stamp  bool
 }
 
-// planOf reads the plan in a body; message says what is wrong with it.
+// planOf reads the plan in a body; message is what is wrong with it.
 func planOf(body []byte) (plan providerPlan, message string) {
 	plan = providerPlan{
 		usage:  ProviderUsage{Input: int64(8 + len(body)/4), Output: int64(16 + len(body)%32)},
@@ -174,7 +174,7 @@ type providerQuery struct {
 	plan         providerPlan
 	stream       bool
 	includeUsage bool
-	noUsage      bool // a fault: the answer tells no usage
+	noUsage      bool // a fault: the answer has no usage
 	choices      int
 	inputs       int
 	base64       bool
@@ -237,7 +237,7 @@ func (s *streamOf) raw(text string) {
 	s.a.frames = append(s.a.frames, newFrame([]byte(text)))
 }
 
-// reported says that the event added last tells the usage.
+// reported marks the event added last as the one with the usage.
 func (s *streamOf) reported(u *ProviderUsage) {
 	s.a.usage, s.a.usageAt = u, len(s.a.frames)-1
 }

@@ -35,7 +35,7 @@ type RawCall struct {
 	Whole             bool // the body came to its end
 }
 
-// Script is an upstream of any API: it keeps each request byte by byte and answers as it is told.
+// Script is a scripted upstream of any API, which records each request byte by byte.
 type Script struct {
 	URL string
 

@@ -91,7 +91,7 @@ func (s *RedisServer) Stop() {
 	}
 	_ = s.cmd.Process.Signal(syscall.SIGCONT) // one that is paused could not end
 	require.NoError(s.t, s.cmd.Process.Signal(syscall.SIGTERM))
-	_ = s.cmd.Wait() // its exit status tells nothing
+	_ = s.cmd.Wait() // its exit status has no meaning
 	s.cmd = nil
 }
 

@@ -47,7 +47,7 @@ func (p *Preset) CheckBase(base string) (*url.URL, error) {
 		u.Path[len(rest):], u.Scheme, u.Host, rest)
 }
 
-// cut takes off the end of a base URL's path one piece that is too much.
+// cut removes one surplus piece from the end of a base URL's path.
 func (p *Preset) cut(path string) string {
 	lower := strings.ToLower(path)
 	for _, inside := range p.inside {

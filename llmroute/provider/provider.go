@@ -15,16 +15,16 @@ import (
 	"github.com/tollgate-llm/tollgate/internal/llm"
 )
 
-// Preset is what there is to know of a provider before a backend is configured.
+// Preset describes a provider before a backend is configured.
 type Preset struct {
-	// Base is the base URL as the provider's own SDK has it; empty where everyone has another.
+	// Base is the base URL as the provider's own SDK has it; empty where each customer has its own.
 	Base string
 	// API is the format that the provider speaks, and Also further ones. A backend serves the endpoints of all.
 	API  llm.API
 	Also []llm.API
 	// KeyHeader and KeyPrefix are how the key is sent. No KeyHeader: there is no key.
 	KeyHeader, KeyPrefix string
-	// Keyless is set where a backend may well have no key, even at the preset's own URL.
+	// Keyless is set where a backend may have no key, even at the preset's own URL.
 	Keyless bool
 	// Options are the subdirectives that this provider alone has.
 	Options []string
@@ -79,7 +79,7 @@ type Server struct {
 	parent   string // of the models in Vertex' paths
 }
 
-// Signer adds what can only be computed of a request as it goes out: a signature, or a token that is fetched.
+// Signer adds what depends on the request as it goes out: a signature, or a token that is fetched.
 type Signer interface {
 	Sign(r *http.Request, payload *body.Payload) error
 }
@@ -176,7 +176,7 @@ func (p *Preset) Serves(ep *endpoint.Endpoint, model string) bool {
 // chatCompletions is the endpoint by which clouds serve their models in OpenAI's API.
 const chatCompletions = "chat/completions"
 
-// Offers reports whether the provider has a model in that API, as far as its name tells.
+// Offers reports whether the provider has a model in that API, judging by the model's name.
 func (p *Preset) Offers(api llm.API, model string) bool {
 	return p.Speaks(api) && (api != llm.OpenAI || p.likeOpenAI == nil || p.likeOpenAI(model))
 }

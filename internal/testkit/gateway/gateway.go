@@ -31,7 +31,7 @@ import (
 // MasterKey is the master key of the gateways that have one.
 const MasterKey = "sk-master-of-the-test"
 
-// FreeAddr returns an address of this machine that nobody listens on.
+// FreeAddr returns an unused address of this machine.
 func FreeAddr(t testing.TB) string {
 	t.Helper()
 	addr, err := testkit.FreeAddr()
