@@ -24,8 +24,8 @@ func showAudit(v *visit) (*content, error) {
 	defer release()
 	page := &content{Sections: []section{{First: true, Forms: []form{
 		{Title: "Would Lago accept calls and not bill them?", Action: root + "audit/check", Button: "Check"},
-		{Title: "Has Lago what the ledger has?", Action: root + "audit/reconcile", Button: "Reconcile"},
-		{Title: "Who changed keys and teams?", Action: root + "audit/log", Button: "Audit log"},
+		{Title: "Has Lago drifted from the ledger?", Action: root + "audit/reconcile", Button: "Reconcile"},
+		{Title: "Who changed keys and teams, and decided on records?", Action: root + "audit/log", Button: "Audit log"},
 	}}}}
 	ctx, cancel := context.WithTimeout(v.r.Context(), auditTime)
 	defer cancel()
@@ -85,7 +85,11 @@ func (v *visit) auditLog(ctx context.Context) (section, error) {
 	for _, e := range slices.Backward(last) {
 		var changed []string
 		for _, c := range e.Changes {
-			changed = append(changed, c.Kind+" "+c.ID+" "+c.What)
+			what := c.Kind + " " + c.ID + " " + c.What
+			if raw := c.After["reason"]; raw != nil && c.Kind == "record" {
+				what += ", because " + string(raw)
+			}
+			changed = append(changed, what)
 		}
 		by := e.Actor
 		if e.Behalf != "" {

@@ -111,7 +111,33 @@ func attemptOf(c *found) section {
 		lines = lineTable("What an estimate of the input costs", c.Tariff.Estimate)
 	}
 	s.Tables = []*table{lines}
+	if len(c.Tried) > 0 {
+		s.Tables = append([]*table{triedTable(c)}, s.Tables...)
+	}
 	return s
+}
+
+// triedTable shows the attempts of a call, the last of which may have answered.
+func triedTable(c *found) *table {
+	t := &table{Caption: "Attempts", Head: []string{"Attempt", "Model", "Backend", "Model upstream", "From", "To", "What came of it"}}
+	for i := range c.Tried {
+		a := &c.Tried[i]
+		why := state(a.Why, badTone)
+		if a.Status != 0 {
+			why.Text = a.Why + " " + number(a.Status).Text
+		}
+		t.Rows = append(t.Rows, []cell{
+			text(number(i + 1).Text), text(a.Model), text(a.Backend), text(a.Upstream), figure(number(a.Began).Text + " ms"), figure(number(a.Ended).Text + " ms"), why,
+		})
+	}
+	if len(c.Tried) < c.Attempts {
+		began := c.Tried[len(c.Tried)-1].Ended
+		t.Rows = append(t.Rows, []cell{
+			text(number(c.Attempts).Text), text(c.Model), text(c.Backend), text(c.Upstream), figure(number(began).Text + " ms"), figure(number(c.Duration).Text + " ms"),
+			outcomeCell(c),
+		})
+	}
+	return t
 }
 
 // lineTable shows the lines of a cost.

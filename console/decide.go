@@ -1,11 +1,16 @@
 package console
 
 import (
+	"context"
+	"encoding/json"
 	"net/http"
 	"net/url"
 	"strings"
 	"time"
 
+	"go.uber.org/zap"
+
+	"github.com/tollgate-llm/tollgate/internal/keys"
 	"github.com/tollgate-llm/tollgate/internal/spool"
 	"github.com/tollgate-llm/tollgate/lagobilling/operator"
 )
@@ -37,9 +42,32 @@ func decision(title, became string, danger bool, run func(operator.Change) (int,
 			if n == 0 {
 				return &done{notice: "Nothing was changed: the record was decided on meanwhile."}, nil
 			}
+			if err := v.noteDecision(a.Name(), id, f.Get("reason")); err != nil {
+				v.h.logger.Error("console: a decision is made, and is not in the audit log", zap.String("id", id), zap.Error(err))
+				return &done{notice: "Call " + id + " is " + became + ". The audit log could not be written; the gateway's log has the change."}, nil
+			}
 			return &done{notice: "Call " + id + " is " + became + "."}, nil
 		},
 	}
+}
+
+// noteDecision writes a decision to the audit log.
+func (v *visit) noteDecision(account, id, reason string) error {
+	after := make(map[string]json.RawMessage)
+	for name, value := range map[string]string{"account": account, "reason": reason} {
+		if value == "" {
+			continue
+		}
+		raw, err := json.Marshal(value)
+		if err != nil {
+			return err
+		}
+		after[name] = raw
+	}
+	_, err := withService(v, func(ctx context.Context, s *keys.Service) (*done, error) {
+		return nil, s.Note(ctx, keys.AuditChange{Kind: "record", ID: id, What: v.r.PostForm.Get("do"), After: after})
+	})
+	return err
 }
 
 // decisions are the forms of what may be done about a record.

@@ -102,6 +102,40 @@ func TestModels(t *testing.T) {
 	require.Contains(t, page, "configuration")
 }
 
+// TestAttempts looks at a call whose first backend failed: its page has both attempts.
+func TestAttempts(t *testing.T) {
+	g := gateway.Start(t, "", `
+	console
+	keyauth {
+		store file `+t.TempDir()+`
+		master_key `+gateway.MasterKey+`
+	}
+	lagobilling {
+		charge_by team_id
+		spool `+t.TempDir()+`
+	}
+	llmroute {
+		model demo {
+			backend mock {
+				fail 100
+				order 0
+				model broken
+				price input 1
+			}
+			backend mock {
+				model sound
+				price input 1
+				price output 2
+			}
+		}
+	}`)
+	id := call(t, g, g.NewKey(`{"team_id":"blue"}`))
+	b := open(t, g)
+	b.signIn(gateway.MasterKey)
+	page := b.page("/console/calls/" + id)
+	require.Regexp(t, `(?s)<caption>Attempts</caption>.*broken.*status 503.*sound.*completed.*</table>`, page)
+}
+
 // TestADeadLetterIsRetried has Lago reject an event until its metric is there.
 func TestADeadLetterIsRetried(t *testing.T) {
 	w := gateway.NewWorld(t, testkit.LagoOptions{})
@@ -132,6 +166,8 @@ func TestADeadLetterIsRetried(t *testing.T) {
 	require.Eventually(t, func() bool { return strings.Contains(b.page("/console/calls/"+id), "Lago has the events") }, 20e9, 20e6)
 	status, _ = b.change("retry", "id", id)
 	require.Equal(t, http.StatusNotFound, status, "it is not rejected any more")
+
+	require.Contains(t, b.page("/console/audit/log"), "record "+id+" retry")
 
 	require.Contains(t, b.page("/console/audit/check"), "There is no problem")
 	require.Contains(t, b.page("/console/audit/reconcile"), gateway.Payer)

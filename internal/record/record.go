@@ -66,6 +66,7 @@ type Record struct {
 	Tier          string    `json:"tier,omitempty"`
 	Stream        bool      `json:"stream,omitempty"`
 	Attempts      int       `json:"attempts,omitempty"`
+	Tried         []Attempt `json:"tried,omitempty"` // attempts that failed, in their order
 
 	Payer    string `json:"payer,omitempty"`
 	ChargeBy string `json:"charge_by,omitempty"` // where the payer comes from
@@ -247,6 +248,7 @@ func (r *Record) Append(b, events []byte) []byte {
 	o = o.Opt("tier", r.Tier)
 	o = o.flag("stream", r.Stream)
 	o = o.optNum("attempts", int64(r.Attempts))
+	o = r.appendTried(o)
 	o = o.Opt("payer", r.Payer)
 	o = o.Opt("charge_by", r.ChargeBy)
 	o = o.Opt("key", r.Key)

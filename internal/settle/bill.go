@@ -5,6 +5,7 @@ package settle
 import (
 	"fmt"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -123,6 +124,26 @@ func openedRecord(account string, c *llm.Call, payer, by string, properties []re
 	return r
 }
 
+// tried returns the attempts that failed.
+func tried(c *llm.Call) (list []record.Attempt) {
+	for a := c.Attempt(); a != nil; a = a.Before {
+		if a.Fault.Over.IsZero() {
+			continue
+		}
+		t := a.Target
+		one := record.Attempt{
+			Model: t.Model, Upstream: t.Upstream, Backend: t.Backend, Provider: t.Provider, Ended: a.Fault.Over.Sub(c.Start).Milliseconds(),
+			Why: a.Fault.Why, Status: a.Fault.Status,
+		}
+		if !a.Begun.IsZero() {
+			one.Began = a.Begun.Sub(c.Start).Milliseconds()
+		}
+		list = append(list, one)
+	}
+	slices.Reverse(list)
+	return list
+}
+
 func setTarget(r *record.Record, t *llm.Target) {
 	r.Model, r.Upstream, r.Backend, r.Provider = t.Model, t.Upstream, t.Backend, t.Provider
 }
@@ -138,7 +159,7 @@ func (b *Bill) Settle(a *Answer) error {
 	r := &b.record
 	r.Settled = now
 	r.Hangup, r.Status = a.Hangup, a.Status
-	r.Attempts = b.call.Attempts()
+	r.Attempts, r.Tried = b.call.Attempts(), tried(b.call)
 	r.ForgetOpened()
 	if t := b.call.Target(); t != nil {
 		setTarget(r, t)
