@@ -78,9 +78,7 @@ func serve(dir, redisAddr string) (err error) {
 	}
 	l := limit.New(store, limit.Options{Instance: dir, Deny: true, Timeout: time.Minute})
 	go l.Run(context.Background())
-	c := New(s, l, decode, Options{})
-	go c.Run(context.Background())
-	<-c.CaughtUp()
+	counted := count(s, l)
 	fmt.Println("serving")
 	var wg sync.WaitGroup
 	errs := make(chan error, 8)
@@ -102,11 +100,23 @@ func serve(dir, redisAddr string) (err error) {
 		return err
 	default:
 	}
-	for s.Cursor(ConsumerName) < s.Last() {
-		time.Sleep(time.Millisecond)
-	}
+	counted()
+	count(s, l)() // what the first has left
 	fmt.Println("spent")
 	return errors.Join(s.Close(), store.Close())
+}
+
+// count counts the records that are there and those to come, and returns how to end that.
+func count(s *spool.Spool, l *limit.Limiter) (end func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	c := New(s, l, decode, Options{})
+	var run sync.WaitGroup
+	run.Go(func() { c.Run(ctx) })
+	<-c.CaughtUp()
+	return func() {
+		cancel()
+		run.Wait()
+	}
 }
 
 func oneCall(s *spool.Spool, l *limit.Limiter) error {
