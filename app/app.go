@@ -44,7 +44,7 @@ type App struct {
 }
 
 // startWait is how long a call waits for the app: far longer than a start takes, and an end when another app has kept this
-// one from starting, which it is not told.
+// one from starting, which is not notified.
 const startWait = 30 * time.Second
 
 // Resource is something long-lived: a key store, a spool with its delivery.
@@ -88,7 +88,7 @@ func Load(ctx caddy.Context) (*App, error) {
 	return a, a.checkRoutes(ctx)
 }
 
-// Shared returns what stands under key for all handlers of this configuration: value, when it is the first, else what an
+// Shared returns what is stored under key for all handlers of this configuration: value, when it is the first, else what an
 // earlier handler put there. Handlers use it to find that two of them contradict each other. To be called in Provision.
 func (a *App) Shared(key string, value any) (actual any, there bool) {
 	return a.shared.LoadOrStore(key, value)
@@ -183,7 +183,7 @@ type Ref[T Resource] struct {
 	lease *lease
 }
 
-// Use asks for the resource of that key, which must tell apart resources of different identity (a store's address, a
+// Use asks for the resource of that key, which must differ for resources of different identity (a store's address, a
 // spool's directory) and nothing else. open makes it, outside Provision. configure, which may be nil, applies this
 // configuration's settings to the live resource: when the app starts, and again when a later configuration that shares
 // the resource is taken back. To be called in Provision only.
@@ -266,7 +266,7 @@ func entryOf(key string) *entry {
 	return e
 }
 
-// acquire takes a reference, and opens the resource by l when nobody has it open. A call that finds it closed also puts the
+// acquire takes a reference, and opens the resource by l when it is not open. A call that finds it closed also puts the
 // settings of its configuration in force, which Start does by itself.
 func (e *entry) acquire(l *lease, call bool) error {
 	e.mu.Lock()
@@ -358,7 +358,7 @@ func (e *entry) leave() {
 	}()
 }
 
-// close closes the resource, which nobody uses any more. The caller has the lock.
+// close closes the resource, which is no longer in use. The caller has the lock.
 func (e *entry) close() error {
 	res := e.res
 	e.res = nil

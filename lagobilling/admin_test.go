@@ -65,7 +65,7 @@ func TestAdminAPI(t *testing.T) {
 		{"POST", "/retry", `{"ids":["x"]}`, 400, "not the id"},
 		{"POST", "/retry", `[]`, 400, "JSON object"},
 		{"POST", "/retry", `{"account":"none"}`, 404, "no account none"},
-		{"POST", "/estimate", `{}`, 400, "say which records"},
+		{"POST", "/estimate", `{}`, 400, "name the records"},
 		{"POST", "/discard", `{"all":true}`, 400, "a reason is needed"},
 		{"POST", "/discard", `{"all":true,"reason":"a\u0000"}`, 400, "control character"},
 		{"POST", "/adopt", `{"dir":"relative"}`, 400, "absolute path"},

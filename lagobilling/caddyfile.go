@@ -58,7 +58,7 @@ func parseCaddyfile(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 //		discount      [<provider>] <percent>
 //	}
 //
-// `token_counts disjoint|sdk` may stand on a line of its own. property, markup and discount may be repeated.
+// `token_counts disjoint|sdk` may be on its own line. property, markup and discount may be repeated.
 func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next()
 	if d.NextArg() {

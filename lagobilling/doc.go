@@ -1,2 +1,2 @@
-// Package lagobilling says what a call cost and who pays: it meters answers, writes usage records and delivers them to Lago.
+// Package lagobilling determines what a call cost and who pays: it meters answers, writes usage records and delivers them to Lago.
 package lagobilling

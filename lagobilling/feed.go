@@ -47,7 +47,7 @@ func (h *Handler) feedOptions() (o price.FeedOptions, err error) {
 	if err != nil || h.Prices == "" {
 		return o, err
 	}
-	byDefault := 0 // whoever changes a file reloads: that is an act of the operator's own
+	byDefault := 0 // a file changes by a reload, which the operator starts
 	if pricesByURL(written) {
 		if err := price.CheckFeedURL(written); err != nil {
 			return o, err
@@ -102,7 +102,7 @@ func (h *Handler) loadPrices() (*price.Table, error) {
 	return table, nil
 }
 
-// useFeed asks the app for the prices of a URL, and tells it of those of a file, where the configuration names one.
+// useFeed asks the app for the prices of a URL, or registers those of a file, where the configuration names one.
 func (h *Handler) useFeed() error {
 	o, err := h.feedOptions()
 	if err != nil {

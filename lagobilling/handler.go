@@ -26,7 +26,7 @@ func init() {
 }
 
 // Handler meters the answers of model calls, writes a usage record for each to a durable spool before the client has the
-// last byte, and bills the payer through Lago. It stands in front of llmroute.
+// last byte, and bills the payer through Lago. It runs before llmroute.
 //
 // Every value is text, in which `{env.*}` and `{file.*}` are replaced at start; one that resolves to nothing is an error.
 //
@@ -54,7 +54,7 @@ type Handler struct {
 	// team wins over it. Default: end_user_id.
 	ChargeBy string `json:"charge_by,omitempty"`
 
-	// What happens to a call that nobody pays for: `reject` answers 403, `default` charges `default_payer`, `unbilled`
+	// What happens to a call without a payer: `reject` answers 403, `default` charges `default_payer`, `unbilled`
 	// serves it and records it as not billed. Default: reject.
 	MissingPayer string `json:"missing_payer,omitempty"`
 

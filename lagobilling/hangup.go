@@ -227,7 +227,7 @@ func (m *meter) detach() {
 	m.cancel()
 }
 
-// label says what the hang-up led to; empty while the client is there.
+// label returns what the hang-up led to; empty while the client is there.
 func (h *hangup) label() string {
 	switch {
 	case !h.gone.Load():

@@ -46,8 +46,8 @@ type meter struct {
 	encoded    string // the Content-Encoding that keeps usage from being read
 	events     bool   // the answer is an event stream
 	framed     bool   // the answer's format has an end of its own
-	left       int64  // what Content-Length still promises; -1 when it says nothing
-	head       bool   // the answer has no body, whatever its header says
+	left       int64  // bytes of Content-Length still to come; -1 without one
+	head       bool   // the answer has no body, whatever its header
 	http10     bool   // the client takes the end of its connection for the end of an answer of unstated length
 
 	wroteHeader bool
@@ -86,7 +86,7 @@ func newMeter(h *Handler, account *account.Account, call *llm.Call, w http.Respo
 	return m
 }
 
-// open is the call's Open step. A stream is refused where its end could not be told from a broken connection.
+// open is the call's Open step. A stream is refused where its end would look like a broken connection.
 func (m *meter) open(ctx context.Context, c *llm.Call) *llm.Error {
 	if m.http10 && c.Request.Stream && c.Endpoint != nil && c.Endpoint.Billing == llm.Billable {
 		return &llm.Error{
@@ -119,7 +119,7 @@ func (m *meter) WriteHeader(status int) {
 	}
 }
 
-// unheard reports whether what is written goes to nobody: the client is gone, and the answer is read on for its usage. What the
+// unheard reports whether writes to the client are dropped: it is gone, and the answer is read on for its usage. What the
 // gateway itself answers to a call that no provider has is sent even so, as the server takes a client for gone whose body does
 // not come in time.
 func (m *meter) unheard() bool {
@@ -174,7 +174,7 @@ func (m *meter) prepare(status int, header http.Header) {
 
 // mediaType returns the media type of a Content-Type, in lower case and without parameters; empty when it is none.
 func mediaType(contentType string) string {
-	if contentType == "application/json" { // what most answers say
+	if contentType == "application/json" { // most answers
 		return contentType
 	}
 	media, _, err := mime.ParseMediaType(contentType)
@@ -184,7 +184,7 @@ func mediaType(contentType string) string {
 	return media
 }
 
-// Write reads usage out of p and passes it on. It says that all was written also when the client is gone: the upstream is
+// Write reads usage out of p and passes it on. It reports all as written when the client is gone, too: the upstream is
 // then read for its usage alone, until that is complete or hangup cancels it.
 func (m *meter) Write(p []byte) (int, error) {
 	if !m.wroteHeader {
@@ -335,7 +335,7 @@ func (m *meter) FlushError() error {
 
 // Flush is FlushError for callers that know http.Flusher alone.
 func (m *meter) Flush() {
-	// http.Flusher has no way to tell an error; the next write meets it again.
+	// http.Flusher cannot report an error; the next write meets it again.
 	_ = m.FlushError()
 }
 
@@ -393,7 +393,7 @@ func (m *meter) countUnopened() {
 	m.h.metrics.requests.WithLabelValues("", "", outcome).Inc()
 }
 
-// returned says that the handlers answered to the end, with or without an error.
+// returned records that the handlers answered to the end, with or without an error.
 func (m *meter) returned(err error) {
 	m.handlerErr = err
 	m.how = settle.Returned

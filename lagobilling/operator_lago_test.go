@@ -52,8 +52,8 @@ func TestCheckFindsNothing(t *testing.T) {
 	}
 }
 
-// TestCheckTellsWhatIsNeverBilled puts one thing wrong at a time.
-func TestCheckTellsWhatIsNeverBilled(t *testing.T) {
+// TestCheckFindsWhatIsNeverBilled puts one thing wrong at a time.
+func TestCheckFindsWhatIsNeverBilled(t *testing.T) {
 	tokens := testkit.LagoMetric{Code: "tokens", Field: "total_tokens"}
 	with := func(change func(*testkit.LagoMetric)) func(*office) {
 		return func(o *office) {

@@ -103,7 +103,7 @@ func bodiesAtLago(l *testkit.Lago) map[string]bool {
 	return bodies
 }
 
-func TestRejectedRecordsAreMendedAndSent(t *testing.T) {
+func TestRejectedRecordsAreFixedAndSent(t *testing.T) {
 	o := openOffice(t, testkit.LagoOptions{}, "")
 	o.lago.AddMetric(testkit.LagoMetric{Code: "tokens", Field: "total_tokens", Needs: []string{"region"}})
 	o.calls(3, "sub-1")

@@ -29,11 +29,11 @@ const (
 	fromDefault      = "default"
 )
 
-// payerRule says what names the payer.
+// payerRule is one rule of charge_by.
 type payerRule struct {
 	by   string   // one of the names above; empty for a text with placeholders
 	text template // evaluated for each request
-	own  bool     // the text's placeholders all tell of the key, so that no client can choose what they say
+	own  bool     // the text's placeholders all come from the key's record, so that no client can choose their values
 }
 
 // ownPlaceholders are those that keyauth sets from a key's record.
@@ -72,7 +72,7 @@ func textRule(t template) payerRule {
 	return payerRule{text: t, own: !strings.Contains(ownPlaceholders.Replace(t.text), "{")}
 }
 
-// chosen reports whether a client can choose what the rule says.
+// chosen reports whether a client can choose the payer by this rule.
 func (p *payerRule) chosen() bool { return p.by == byEndUser || p.by == "" && !p.own }
 
 // template is a configured text whose request placeholders are evaluated for each request.
@@ -94,7 +94,7 @@ func newTemplate(name, value string) (template, error) {
 	return t, err
 }
 
-// eval returns the text for one request. Placeholders nobody knows stand as they are written, so that a slip shows.
+// eval returns the text for one request. Unknown placeholders are left as written, so that a mistake shows.
 func (t *template) eval(repl *caddy.Replacer) string {
 	if !t.live {
 		return t.text
@@ -198,7 +198,7 @@ func (h *Handler) missingParam(call *llm.Call) string {
 	return ""
 }
 
-// missingText says what is missing and how to give it.
+// missingText explains what is missing and how to supply it.
 func (h *Handler) missingText(call *llm.Call) string {
 	const orSubscription = ", or a lago_subscription_id in its metadata"
 	id, rule := call.Identity, &h.chargeBy[0]
@@ -210,17 +210,17 @@ func (h *Handler) missingText(call *llm.Call) string {
 				names[i] = "a text of the configuration"
 			}
 		}
-		return "nobody pays for this call: it has none of " + strings.Join(names, ", ")
+		return "no payer for this call: it has none of " + strings.Join(names, ", ")
 	case id != nil && id.FixedPayer && rule.chosen():
-		return "nobody pays for this call: the key may not name an end user; give the key a user_id" + orSubscription
+		return "no payer for this call: the key may not name an end user; give the key a user_id" + orSubscription
 	case rule.by == byEndUser:
-		return "nobody pays for this call: it names no end user; send the member `user` in the body or the header x-litellm-end-user-id"
+		return "no payer for this call: it names no end user; send the member `user` in the body or the header x-litellm-end-user-id"
 	case rule.by == "":
-		return "nobody pays for this call: what charge_by names is empty for it"
+		return "no payer for this call: what charge_by names is empty for it"
 	case id == nil:
-		return "nobody pays for this call: it is charged by " + rule.by + " of a key, but came without a key"
+		return "no payer for this call: it is charged by " + rule.by + " of a key, but came without a key"
 	}
-	return "nobody pays for this call: the key has no " + rule.by + "; give it one" + orSubscription
+	return "no payer for this call: the key has no " + rule.by + "; give it one" + orSubscription
 }
 
 // evaluate returns the configured properties with their values for one request. Empty ones are left out.

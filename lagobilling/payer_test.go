@@ -102,7 +102,7 @@ func TestWhoPays(t *testing.T) {
 	}
 }
 
-func TestNobodyPays(t *testing.T) {
+func TestCallsWithoutAPayer(t *testing.T) {
 	b := newBench(t, &Handler{})
 	called := false
 	rt := chatRoute(func(http.ResponseWriter, *http.Request) { called = true })

@@ -26,9 +26,9 @@ func (h *Handler) findPrice(c *llm.Call, t *llm.Target) error {
 }
 
 // errUnmeasurable is why a transcription has no price although its model has.
-var errUnmeasurable = fmt.Errorf("%w: neither the file nor the answer tells the length of the sound", price.ErrUnpriced)
+var errUnmeasurable = fmt.Errorf("%w: neither the file nor the answer has the length of the sound", price.ErrUnpriced)
 
-// unmeasurable reports whether neither the upload nor the answer of a target would tell what a transcription is priced by.
+// unmeasurable reports whether neither the upload nor the answer of a target would have what a transcription is priced by.
 func (h *Handler) unmeasurable(c *llm.Call, t *llm.Target) bool {
 	return c.Endpoint != nil && c.Endpoint.Reader == usage.OpenAITranscription && c.Request.SoundUnknown &&
 		!usage.TranscriptionReports(t.Provider, t.BaseURL, c.Request.AnswerFormat) && h.tariff.PricesSound(t, c.Request.Tier, c.Start)

@@ -54,7 +54,7 @@ func (h *Handler) keepBooks(a *account.Account) {
 	keeper.Expect(a.Keep(name, keeper, release))
 }
 
-// spendStore says where the account's books are kept: where limits are, if instances share that, or beside the spool.
+// spendStore returns where the account's books are kept: where limits are, if instances share that, or beside the spool.
 func (h *Handler) spendStore(name string) account.SpendStore {
 	place, open := limits.Books(h.app)
 	if open == nil {

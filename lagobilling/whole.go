@@ -10,7 +10,7 @@ import (
 const (
 	costHeader = "X-Litellm-Response-Cost"
 
-	// maxWhole is the longest unstreamed JSON answer that is kept back until it is whole, so that its cost can stand in its
+	// maxWhole is the longest unstreamed JSON answer that is kept back until it is whole, so that its cost can be in its
 	// header.
 	maxWhole = 32 << 10
 	// maxUnframed is the longest answer of unstated length that is kept back for a client of HTTP/1.0.
@@ -38,7 +38,7 @@ func (m *meter) writeWhole(p []byte) (int, error) {
 	return m.forward(p)
 }
 
-// unframed reports whether the client could not tell the answer's end from a broken connection. Such an answer is kept back
+// unframed reports whether the answer's end would look to the client like a broken connection. Such an answer is kept back
 // until it can be sent with its length.
 func (m *meter) unframed() bool { return m.http10 && m.left < 0 && !m.head }
 

@@ -17,9 +17,9 @@ import (
 	"github.com/tollgate-llm/tollgate/internal/spend"
 )
 
-// Config says where limits and totals are kept.
+// Config determines where limits and totals are kept.
 type Config struct {
-	// Name tells stores apart.
+	// Name identifies the store.
 	Name string
 	// Deny refuses calls while the store is away.
 	Deny bool
@@ -29,7 +29,7 @@ type Config struct {
 	Books func(account string, o spend.Options) (*spend.Book, error)
 	// Configure applies settings of a configuration to the live store; may be nil.
 	Configure func()
-	// File says that the store is a file of this process alone, which knows what was spent only when all records are counted.
+	// File reports that the store is a file of this process alone, which knows what was spent only when all records are counted.
 	File   bool
 	Logger *zap.Logger
 }

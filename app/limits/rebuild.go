@@ -49,7 +49,7 @@ type RebuiltStore struct {
 	After  string `json:"spend_after,omitempty"` // none in a dry run
 }
 
-// Reach says how far back the records of an account's spool reach.
+// Reach is how far back the records of an account's spool go.
 type Reach struct {
 	Account string     `json:"account"`
 	Spool   string     `json:"spool"`

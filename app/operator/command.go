@@ -103,7 +103,7 @@ func AskWork(cmd *cobra.Command, method, uri string, body, v any) error {
 	for {
 		line, err := lines.ReadBytes('\n')
 		if err != nil {
-			return errors.New("the instance broke off before it had a result; its log says why")
+			return errors.New("the instance broke off before it had a result; its log has the reason")
 		}
 		var p progress
 		if err := json.Unmarshal(line, &p); err != nil {
@@ -169,7 +169,7 @@ func EachLine[T any](r io.Reader, fn func(T) error) error {
 // adminError turns an error of Caddy's request, which is a text alone, into one that explains what to do.
 func adminError(address string, err error) error {
 	words := err.Error()
-	_, said, refused := strings.Cut(words, "caddy responded with error: ")
+	_, answer, refused := strings.Cut(words, "caddy responded with error: ")
 	if !refused {
 		if strings.Contains(words, "connection refused") || strings.Contains(words, "no such file or directory") {
 			return fmt.Errorf("%w at %s (%w); name its admin API with --address", ErrNoInstance, address, err)
@@ -179,11 +179,11 @@ func adminError(address string, err error) error {
 	var e struct {
 		Error string `json:"error"`
 	}
-	if at := strings.IndexByte(said, '{'); at >= 0 && json.Unmarshal([]byte(said[at:]), &e) == nil && e.Error != "" {
+	if at := strings.IndexByte(answer, '{'); at >= 0 && json.Unmarshal([]byte(answer[at:]), &e) == nil && e.Error != "" {
 		return errors.New(Escape(e.Error))
 	}
-	if strings.HasPrefix(said, "HTTP 404") {
+	if strings.HasPrefix(answer, "HTTP 404") {
 		return fmt.Errorf("the Caddy at %s has no Tollgate", address)
 	}
-	return fmt.Errorf("the instance at %s: %s", address, Escape(said))
+	return fmt.Errorf("the instance at %s: %s", address, Escape(answer))
 }

@@ -1,4 +1,4 @@
-// Package prices is the command `caddy tollgate prices`: what a model costs and who says so, which models have no price, and what a
+// Package prices is the command `caddy tollgate prices`: what a model costs and by which source, which models have no price, and what a
 // price file would change.
 package prices
 
@@ -22,7 +22,7 @@ func command() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "prices <command>",
 		Short: "Shows and checks prices",
-		Long: "Shows what models cost and who says so, which have no price, and what a price file would change.\n" +
+		Long: "Shows what models cost and by which source, which have no price, and what a price file would change.\n" +
 			"show and check need no running instance, nor does diff, which then leaves out the ledger.",
 	}
 	cmd.PersistentFlags().Bool("json", false, "Print JSON, one object a line")
@@ -174,7 +174,7 @@ func (o *output) end() error {
 	return o.err
 }
 
-// printf prints to the command's output; like a table, it has no one to tell when that is gone.
+// printf prints to the command's output; an error has nowhere to go when that is closed.
 func printf(cmd *cobra.Command, format string, args ...any) {
 	_, _ = fmt.Fprintf(cmd.OutOrStdout(), format, args...)
 }

@@ -136,7 +136,7 @@ func byName(t *price.Table, q price.Query) (map[string]price.Listed, error) {
 	list, err := t.List(q)
 	prices := make(map[string]price.Listed, len(list))
 	for _, l := range list {
-		if l.Source != price.FeeSource { // these are the same whatever the file says of the model
+		if l.Source != price.FeeSource { // these do not depend on what the file has for the model
 			prices[l.Name] = l
 		}
 	}

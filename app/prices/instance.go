@@ -30,7 +30,7 @@ type route struct {
 	written                   map[string]string
 }
 
-// instance is what the running configuration says of prices.
+// instance is what the running configuration defines about prices.
 type instance struct {
 	routes []route
 	files  []string // price files
@@ -143,7 +143,7 @@ func (r *route) query() price.Query {
 	return price.Query{Provider: r.provider, BaseURL: r.baseURL, Region: r.region, Model: r.upstream, Written: r.written}
 }
 
-// of returns the route that a record of the ledger took, or one made of what the record itself says.
+// of returns the route that a record of the ledger took, or one made from the record itself.
 func (in *instance) of(r *record.Record) route {
 	for _, x := range in.routes {
 		if x.model == r.Model && x.provider == r.Provider {

@@ -174,7 +174,7 @@ func flac(m *Meter, w []byte) (int64, int) {
 	return m.end()
 }
 
-// ogg reads a page. The last one of the stream says how many samples there are.
+// ogg reads a page. The last one of the stream has the number of samples.
 func ogg(m *Meter, w []byte) (int64, int) {
 	if string(w[:4]) != "OggS" {
 		return m.end()
@@ -200,7 +200,7 @@ func ogg(m *Meter, w []byte) (int64, int) {
 			m.rate, m.serial = int64(binary.LittleEndian.Uint32(first[12:])), serial
 		}
 	} else if serial == m.serial {
-		if at := int64(binary.LittleEndian.Uint64(w[6:])); at > m.preSkip { //nolint:gosec // -1 says that no packet ends here
+		if at := int64(binary.LittleEndian.Uint64(w[6:])); at > m.preSkip { //nolint:gosec // -1: no packet ends here
 			m.samples = max(m.samples, at-m.preSkip)
 		}
 	}

@@ -164,7 +164,7 @@ func (m *Meter) duration(v uint64, size int64) {
 }
 
 // vint reads a number of variable length and returns how many bytes it has, 0 when it is none. marked keeps the bit that
-// says so, as ids do; a size of all ones is unknown.
+// is marked, as in ids; a size of all ones is unknown.
 func vint(w []byte, marked bool) (v int64, n int) {
 	if len(w) == 0 || w[0] == 0 {
 		return 0, 0

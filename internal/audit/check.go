@@ -125,7 +125,7 @@ func (p *check) organization() bool {
 	case org.EventsStore == lago.Postgres:
 		p.add(LevelOK, "events store", "postgres: an event that is sent again counts once")
 	case org.EventsStore != lago.ClickHouse:
-		p.add(LevelWarning, "events store", "Lago does not say which it has")
+		p.add(LevelWarning, "events store", "Lago does not report which it has")
 	case org.Deduplication == nil:
 		p.add(LevelWarning, "events store", "clickhouse: see that clickhouse_deduplication_enabled is on for this organization (its default is off, and this "+
 			"Lago does not report); without it an event that is sent again may be billed twice")

@@ -131,7 +131,7 @@ func (p *limiter) release() {
 	p.changed.send()
 }
 
-// passed notes that Lago takes events, and how many calls it says are left.
+// passed notes that Lago takes events, and how many calls its rate limit leaves.
 func (p *limiter) passed(remaining int, reset time.Duration) {
 	defer p.changed.send()
 	p.mu.Lock()

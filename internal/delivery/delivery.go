@@ -101,7 +101,7 @@ type Worker struct {
 
 // Status is the state of delivery, as the admin API reports it.
 type Status struct {
-	EventsStore    string           `json:"events_store,omitempty"` // "postgres" or "clickhouse", once Lago has said so
+	EventsStore    string           `json:"events_store,omitempty"` // "postgres" or "clickhouse", once Lago has reported it
 	Stopped        string           `json:"stopped,omitempty"`      // why nothing is sent until an operator has fixed it
 	LastError      string           `json:"last_error,omitempty"`
 	LastErrorAt    time.Time        `json:"last_error_at,omitzero"`
@@ -114,7 +114,7 @@ type Status struct {
 	Refused        []Refusal        `json:"refused,omitempty"` // events that something in front of Lago refuses; the first 100
 	RefusedTotal   int              `json:"refused_total"`
 	Results        map[string]int64 `json:"results"`        // since the process started
-	RateRemaining  int              `json:"rate_remaining"` // calls left by Lago's rate limit, -1 when it does not say
+	RateRemaining  int              `json:"rate_remaining"` // calls left by Lago's rate limit, -1 when it is not reported
 	LateRestamped  int64            `json:"late_restamped"` // records whose timestamp was moved into the open period
 	LateUndecided  int64            `json:"late_undecided"` // late records kept because they may have been sent before
 	DeliveryPaused time.Time        `json:"paused_until,omitzero"`

@@ -148,7 +148,7 @@ func TestKeyRepairedAtLago(t *testing.T) {
 	r.billed()
 }
 
-func TestRejectedEventsAreSetAsideAlone(t *testing.T) {
+func TestRejectedEventsAreDeadLettersAlone(t *testing.T) {
 	for _, store := range bothStores {
 		r := newRig(t, testkit.LagoOptions{Store: store})
 		r.lago.AddMetric(testkit.LagoMetric{Code: "expr", Needs: []string{"b"}})

@@ -50,11 +50,11 @@ type lateness struct {
 }
 
 type period struct {
-	start, end time.Time // zero: Lago does not say, or knows no such subscription
+	start, end time.Time // zero: Lago does not report it, or has no such subscription
 	asked      time.Time
 }
 
-// current reports whether what Lago said then still holds.
+// current reports whether Lago's answer still holds.
 func (p period) current(now time.Time) bool {
 	return now.Sub(p.asked) < periodKept && (p.end.IsZero() || now.Before(p.end) || p.asked.After(p.end))
 }

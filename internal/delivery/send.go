@@ -45,7 +45,7 @@ type batch struct {
 	items    []item
 	due      time.Time
 	attempts int // calls made for it or for the batch it was a part of
-	// Whether others pass is what tells a bad event from a bad day.
+	// Whether others pass distinguishes a bad event from an outage.
 	last     int64 // delivery.passed at the latest failure
 	isolated int   // failures with others passing since the one before
 	outage   int   // failures in a row with nothing passing
@@ -338,7 +338,7 @@ func (d *Worker) suspect(p batch, out lago.Outcome) []batch {
 }
 
 // blocked handles a failure that does not depend on the events. Only when the same batch keeps failing while others pass
-// is it taken apart: an event may crash whatever stands between.
+// is it taken apart: an event may crash a proxy in between.
 func (d *Worker) blocked(p batch, out lago.Outcome) []batch {
 	p.failed(d.passed.Load())
 	p.due = d.now().Add(max(backoff(p.attempts), min(out.RetryAfter, rateLimitMost)))

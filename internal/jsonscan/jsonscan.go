@@ -12,7 +12,7 @@ import (
 // maxDepth bounds the nesting of what is walked over. Deeper is as good as invalid.
 const maxDepth = 512
 
-// Cursor stands in a JSON text. The methods that move beyond something report false where it is not valid; the cursor is
+// Cursor is a position in a JSON text. The methods that move beyond something report false where it is not valid; the cursor is
 // of no use then.
 type Cursor struct {
 	JSON []byte
@@ -236,15 +236,15 @@ func (c *Cursor) digits() bool {
 	return c.At > from
 }
 
-// Is reports whether a string as it is written stands for that text, which holds no backslash.
+// Is reports whether a string, as it is written, decodes to that text, which holds no backslash.
 func Is(quoted []byte, text string) bool {
 	if len(quoted) == len(text)+2 {
-		return string(quoted[1:len(quoted)-1]) == text // an escape takes more room than what it stands for
+		return string(quoted[1:len(quoted)-1]) == text // an escape is longer than what it decodes to
 	}
 	return string(Text(quoted)) == text
 }
 
-// Text returns what a string as it is written stands for. Without escapes it is a part of it.
+// Text decodes a string as it is written. Without escapes it is a part of it.
 func Text(quoted []byte) []byte {
 	if len(quoted) < 2 {
 		return nil

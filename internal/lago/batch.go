@@ -16,21 +16,21 @@ import (
 	"github.com/tollgate-llm/tollgate/internal/jsonscan"
 )
 
-// Verdict says what a sender must do after a batch was sent.
+// Verdict is what a sender must do after a batch was sent.
 type Verdict uint8
 
 // The verdicts.
 const (
 	// Accepted: Lago has every event of the batch.
 	Accepted Verdict = iota + 1
-	// PerEvent: Events says of some events that Lago has them already or refuses them. The others are to be sent again
-	// at once: none of them is stored (by Lago before v1.39.0: all of them are, and it will say so).
+	// PerEvent: Events lists events that Lago has already or refuses. The others are to be sent again
+	// at once: none of them is stored (by Lago before v1.39.0: all of them are, and it will report that).
 	PerEvent
 	// TooMany: the batch is larger than this Lago takes. Nothing is stored.
 	TooMany
 	// Poison: the batch is refused as a whole, by Lago or, when Foreign, by what is in front of it.
 	Poison
-	// Stop: no event is at fault; an operator has to mend the key or the base URL first.
+	// Stop: no event is at fault; an operator has to fix the key or the base URL first.
 	Stop
 	// Retry: the outcome is unknown or the failure passes. The batch is to be sent again, byte-identical.
 	Retry
@@ -55,7 +55,7 @@ func (v Verdict) String() string {
 	return "unknown"
 }
 
-// Fault is what Lago says of one event of a batch.
+// Fault is what Lago reports of one event of a batch.
 type Fault struct {
 	// Done means that an event with this transaction id is stored (value_already_exist): the event is delivered,
 	// provided that ids are never used for two events.
@@ -71,15 +71,15 @@ type Outcome struct {
 	Status int
 	// Events holds the faults of single events by their index in the batch, for PerEvent.
 	Events map[int]Fault
-	// Words say what happened, in one line fit for a log: never holding the key. Empty when accepted.
+	// Words describe what happened, in one line fit for a log: never holding the key. Empty when accepted.
 	Words string
 	// Foreign means that a refusal has no error_details, as those of proxies have none: it is no verdict on the events.
 	Foreign bool
 	// Suspect means that a single event may be why the whole batch failed (status 500).
 	Suspect bool
-	// RetryAfter is how long Lago asks to wait, 0 when it does not say.
+	// RetryAfter is how long Lago asks to wait, 0 when it does not.
 	RetryAfter time.Duration
-	// Remaining is how many calls the rate limit leaves, -1 when Lago does not say.
+	// Remaining is how many calls the rate limit leaves, -1 when Lago does not report it.
 	Remaining int
 }
 
@@ -100,7 +100,7 @@ func (c *Client) Batch(ctx context.Context, events [][]byte) Outcome {
 		o.Verdict = Accepted
 		if err := confirm(a, events); err != nil {
 			o.Verdict = Retry
-			o.Words = "status 200 that does not say the events are stored: " + c.clean(err.Error())
+			o.Words = "status 200 that does not confirm that the events are stored: " + c.clean(err.Error())
 		}
 	case a.status == http.StatusUnprocessableEntity && a.err == nil:
 		c.unprocessable(&o, a, len(events))
@@ -214,7 +214,7 @@ func verdictOf(status int) Verdict {
 	case status >= 200 && status < 300:
 		return Retry // not Lago: its answer to a batch is 200
 	}
-	return Stop // 401, 403, 404, 405, redirects, and whatever else says that this is not the way to Lago
+	return Stop // 401, 403, 404, 405, redirects, and whatever else shows that this is not Lago
 }
 
 func (c *Client) explain(a answer) string {

@@ -23,7 +23,7 @@ const (
 	maxWords    = 1024
 )
 
-// Options say which Lago a client speaks to, and as whom.
+// Options are which Lago a client speaks to, and with which key.
 type Options struct {
 	// Base is Lago's URL as operators know it: with or without a trailing slash, with or without /api/v1.
 	Base *url.URL
@@ -78,7 +78,7 @@ func New(o Options) (*Client, error) {
 		return nil, errors.New("the Lago API key is empty")
 	}
 	if strings.ContainsFunc(o.Key, func(r rune) bool { return r <= ' ' || r >= 0x7f }) {
-		return nil, errors.New("the Lago API key holds a character that cannot stand in a header")
+		return nil, errors.New("the Lago API key holds a character that a header cannot have")
 	}
 	c := &Client{
 		base:    strings.TrimSuffix(strings.TrimRight(u.String(), "/"), "/api/v1") + "/api/v1",
@@ -177,7 +177,7 @@ func plainError(err error) error {
 	return err
 }
 
-// words returns what the answer says of itself, for logs and notes: Lago's error members when it is JSON, else the
+// words returns the text of an answer, for logs and notes: Lago's error members when it is JSON, else the
 // start of its text, in one line and without the key.
 func (c *Client) words(a answer) string {
 	var e struct {

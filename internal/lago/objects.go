@@ -27,7 +27,7 @@ type Organization struct {
 	EventsStore string `json:"events_store"`
 	Currency    string `json:"default_currency"`
 	Timezone    string `json:"timezone"`
-	// Deduplication tells, for ClickHouse, whether an event that is sent again counts once. nil: this Lago does not say.
+	// Deduplication is, for ClickHouse, whether an event that is sent again counts once. nil: this Lago does not report it.
 	Deduplication *bool `json:"clickhouse_deduplication_enabled"`
 }
 
@@ -113,7 +113,7 @@ type MetricFilter struct {
 	Values []string `json:"values"`
 }
 
-// BillableMetric says how events of one code are aggregated.
+// BillableMetric is how events of one code are aggregated.
 type BillableMetric struct {
 	Name            string         `json:"name"`
 	Code            string         `json:"code"`
@@ -318,11 +318,11 @@ func (c *Client) decode(a answer, out any) error {
 		}
 		return nil
 	}
-	var said struct {
+	var refused struct {
 		Code string `json:"code"`
 	}
-	if json.Unmarshal(a.body, &said) == nil {
-		e.Code = c.clean(said.Code)
+	if json.Unmarshal(a.body, &refused) == nil {
+		e.Code = c.clean(refused.Code)
 	}
 	e.Verdict, e.Words = verdictOf(a.status), c.explain(a)
 	switch {

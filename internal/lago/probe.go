@@ -12,7 +12,7 @@ const probeEvent = `{"external_subscription_id":"tollgate_preflight","code":"tol
 
 // Probe sends a batch of n events that Lago refuses, to learn whether the key may write events and whether a batch of
 // that size is taken. It stores nothing. ok: Lago looked at the events, so a batch of that size is taken. tooMany: it takes
-// fewer. Otherwise the error says what is wrong.
+// fewer. Otherwise the error is what is wrong.
 func (c *Client) Probe(ctx context.Context, n int) (ok, tooMany bool, err error) {
 	events := make([][]byte, n)
 	for i := range events {

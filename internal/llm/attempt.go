@@ -21,7 +21,7 @@ type Target struct {
 	// Drain is the preset's hang-up policy: true where the provider bills on after a client hung up, so that reading to
 	// the end costs nothing more and gives the exact usage.
 	Drain bool
-	// OutputCap is the most tokens that an answer may have where the request does not say; 0: no bound.
+	// OutputCap is the most tokens that an answer may have where the request has no bound; 0: none.
 	OutputCap int64
 	// Limits are those of the backend and of its provider.
 	Limits []limit.Limit

@@ -30,7 +30,7 @@ type Call struct {
 	// upstream. An error means that nothing may be forwarded. Nil means nothing to open.
 	Open func(ctx context.Context, c *Call) *Error
 
-	// Priced says whether the call could be billed at a target. Targets where it could not are left out while there are
+	// Priced reports whether the call could be billed at a target. Targets where it could not are left out while there are
 	// others. Nil means that all of them will do.
 	Priced func(c *Call, t *Target) bool
 
@@ -55,7 +55,7 @@ type Call struct {
 	// the next one is; false when none is left. Set by llmroute before Admit.
 	LeaveOut func(t *Target, why *Error) bool
 
-	// Payer is who pays, as lagobilling resolves it while the call is admitted; empty when nobody does.
+	// Payer is who pays, as lagobilling resolves it while the call is admitted; empty without a payer.
 	Payer string
 	// Admission is what keyauth has reserved for the call; nil where no limit applies.
 	Admission *Admission
@@ -79,7 +79,7 @@ type Request struct {
 	Stream       bool
 	IncludeUsage bool   // the client itself asked for stream_options.include_usage
 	User         string // the end user that the request names, by LiteLLM's 2026 order; unverified, of any content
-	Session      string // the conversation that the request says it belongs to; empty, or fit for a name
+	Session      string // the conversation that the request names; empty, or fit for a name
 	N            int64  // choices asked for; 0 when not stated
 	MaxOutput    int64  // max_tokens, max_completion_tokens or max_output_tokens; 0 when not stated
 	Tier         string // service_tier or speed asked for
@@ -95,7 +95,7 @@ type Request struct {
 	SoundUnknown bool
 	// AnswerFormat is response_format, where it is a string.
 	AnswerFormat string
-	// Reasoning says that the body asks the model to reason.
+	// Reasoning is set where the body asks the model to reason.
 	Reasoning bool
 	// Others are the models beside the one asked for that the body makes the provider run.
 	Others []OtherModel
@@ -146,7 +146,7 @@ func (c *Call) Next(ctx context.Context, t *Target) *Error {
 	return nil
 }
 
-// SetClientGone says that the client hung up: no further attempt is worth making.
+// SetClientGone reports that the client hung up: no further attempt is worth making.
 func (c *Call) SetClientGone() { c.clientGone.Store(true) }
 
 // ClientGone reports whether the client hung up.

@@ -62,7 +62,7 @@ func BoundMembers(e *Endpoint) []string {
 	return nil
 }
 
-// Answers returns how many answers a body asks for at an endpoint, where it says: n is its `n`, candidates Gemini's candidateCount,
+// Answers returns how many answers a body asks for at an endpoint, where it does: n is its `n`, candidates Gemini's candidateCount,
 // bestOf the `best_of` and prompts the number of prompts of legacy completions.
 func Answers(e *Endpoint, n, candidates, bestOf, prompts int64) int64 {
 	switch {

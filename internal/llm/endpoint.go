@@ -2,7 +2,7 @@ package llm
 
 import "github.com/tollgate-llm/tollgate/internal/usage"
 
-// Billing says whether a call to an endpoint costs money.
+// Billing is whether a call to an endpoint costs money.
 type Billing uint8
 
 // How an endpoint is billed.

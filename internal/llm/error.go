@@ -25,7 +25,7 @@ type Error struct {
 	Status     int           // HTTP status
 	Type       string        // machine-readable type, as LiteLLM and OpenAI name it: invalid_request_error, auth_error, ...
 	Param      string        // the member or header at fault; empty when none is
-	Message    string        // says what to do; never holds a secret
+	Message    string        // what to do; never holds a secret
 	RetryAfter time.Duration // sets Retry-After when positive
 	Final      bool          // a repetition does not help, though the status does not show it
 	Details    []Detail      // further members of the error's object

@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// Identity is who calls: what a key's record says of its owner. It is shared between calls and never changed.
+// Identity is who calls, by the key's record. It is shared between calls and never changed.
 type Identity struct {
 	KeyHash  string // hex SHA-256 of the key; an identifier, never a label and never shown to clients
 	SpendID  string // the KeyHash under which what the key spends is kept: that of the first key that it replaced, or its own
@@ -22,7 +22,7 @@ type Identity struct {
 	// Aliases are the key's own names for models: name asked for to name meant.
 	Aliases map[string]string
 	// Subscription is the Lago subscription (`lago_subscription_id` of the key's metadata, else of its team's) that pays
-	// whatever the configuration says; empty when neither names one.
+	// before any rule of the configuration; empty when neither names one.
 	Subscription string
 	// Metadata holds the string values of the key's metadata, for placeholders.
 	Metadata map[string]string
@@ -33,7 +33,7 @@ type Identity struct {
 // NoModels in a list of models allows none; it is LiteLLM's word.
 const NoModels = "no-default-models"
 
-// Allows reports whether the identity may call that model. A pattern's `*` stands for any text.
+// Allows reports whether the identity may call that model. A pattern's `*` matches any text.
 func (i *Identity) Allows(model string) bool {
 	return i == nil || i.Master || (allows(i.Models, model) && allows(i.TeamModels, model) && allows(i.UserModels, model))
 }
@@ -64,7 +64,7 @@ func allows(patterns []string, model string) bool {
 	return false
 }
 
-// Match reports whether name matches pattern, in which each `*` stands for any text.
+// Match reports whether name matches pattern, in which each `*` matches any text.
 func Match(pattern, name string) bool {
 	head, rest, wild := strings.Cut(pattern, "*")
 	if !wild {

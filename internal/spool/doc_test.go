@@ -175,8 +175,8 @@ func (d *documented) payload(kind string, p []byte) string {
 	case "moved":
 		m := cut(d.moved, p)
 		require.Zero(d.t, number(m("zero")))
-		words := number(m("length of Lago's words"))
-		rest := m("Lago's words")
+		words := number(m("length of Lago's error"))
+		rest := m("Lago's error")
 		return fmt.Sprintf("%d of %d %s %q %s", number(m("sequence")), number(m("time")), d.states[number(m("state"))], rest[:words], rest[words:])
 	}
 	d.t.Fatalf("the document has no kind %q", kind)
@@ -280,7 +280,7 @@ func TestNumbersInTheDocument(t *testing.T) {
 		fmt.Sprintf("one ends at %d MiB", o.SegmentBytes>>20),
 		fmt.Sprintf("`reserve` | %d MiB", o.ReserveBytes>>20),
 		fmt.Sprintf("length of the payload, at most %d", maxFrame),
-		fmt.Sprintf("A record is at most %d MiB, Lago's words %d MiB; `done` and `retry` name at most %d records", maxPayload>>20, maxNote>>20, maxListed),
+		fmt.Sprintf("A record is at most %d MiB, Lago's error %d MiB; `done` and `retry` name at most %d records", maxPayload>>20, maxNote>>20, maxListed),
 		fmt.Sprintf("Two equal copies of %d bytes", headerCopy),
 		fmt.Sprintf("every %.0f seconds", maintainEvery.Seconds()),
 		"`" + adoptedPrefix + "NUMBER`", "`" + adoptingName + "`, `" + adoptedName + "`",

@@ -48,7 +48,7 @@ func serveAdopt(w http.ResponseWriter, r *http.Request) error {
 	switch {
 	case q.Account == "" && res.Account == "":
 		if res.Account = onlyAccount(); res.Account == "" {
-			return operator.Refuse(http.StatusBadRequest, "the spool %s names no account; say which one is to take it over", q.Dir)
+			return operator.Refuse(http.StatusBadRequest, "the spool %s names no account; name the one that takes it over", q.Dir)
 		}
 	case q.Account == "":
 	case res.Account != "" && res.Account != q.Account:

@@ -172,7 +172,7 @@ func Retry(q Change) (int, error) {
 // needsChoice refuses a change that names nothing: such a slip would settle everything.
 func (q Change) needsChoice() error {
 	if q.All == (len(q.IDs) > 0) {
-		return operator.Refuse(http.StatusBadRequest, "say which records: their ids, or all of them")
+		return operator.Refuse(http.StatusBadRequest, "name the records: their ids, or all of them")
 	}
 	return nil
 }
@@ -204,7 +204,7 @@ func Discard(q Change) (int, error) {
 	}
 	q.Reason = strings.TrimSpace(q.Reason)
 	if q.Reason == "" {
-		return 0, operator.Refuse(http.StatusBadRequest, "a reason is needed: it stands in the record instead of a bill")
+		return 0, operator.Refuse(http.StatusBadRequest, "a reason is needed: the record keeps it")
 	}
 	if err := llm.CheckName(q.Reason); err != nil {
 		return 0, operator.Refuse(http.StatusBadRequest, "the reason %w", err)

@@ -120,7 +120,7 @@ func replayWarning(a *account.Account) string {
 	case lago.ClickHouse:
 		return "this Lago keeps events in ClickHouse: what it has already counts once only if the organization has clickhouse_deduplication_enabled"
 	case "":
-		return "Lago has not said yet which store of events it has"
+		return "Lago has not reported its events store yet"
 	}
 	return ""
 }
