@@ -105,3 +105,24 @@ func TestSurfaceIsBilled(t *testing.T) {
 		})
 	}
 }
+
+// TestOllamaIsCapped bounds calls of Ollama's own API by its own member, and leaves those that bound themselves.
+func TestOllamaIsCapped(t *testing.T) {
+	u := testkit.NewScript(t, func(int, testkit.RawCall) testkit.RawAnswer {
+		return testkit.RawAnswer{ContentType: "application/json", Length: true, Body: []byte(`{"model":"m","message":{"content":"x"},"response":"x","done":true,"prompt_eval_count":1,"eval_count":1}`)}
+	})
+	w := gateway.NewBooks(t, testkit.LagoOptions{})
+	w.Gateway = gateway.Start(t, "", w.Routed(t.TempDir(), "", "model m {\noutput_cap 50\nbackend ollama "+u.URL+"/v1 {\napi_key "+gateway.ProviderKey+"\n}\n}"))
+	key := w.NewKey(`{"team_id":"` + gateway.Payer + `"}`)
+	for i, c := range []struct{ path, body, sent string }{
+		{"/api/chat", `{"model":"m","messages":[]}`, `{"options":{"num_predict":50},"model":"m","messages":[]}`},
+		{"/api/generate", `{"model":"m","options":{"seed":1}}`, `{"model":"m","options":{"num_predict":50,"seed":1}}`},
+		{"/api/generate", `{"model":"m","options":{"num_predict":-1}}`, `{"model":"m","options":{"num_predict":50}}`},
+		{"/api/chat", `{"model":"m","options":{"num_predict":7}}`, `{"model":"m","options":{"num_predict":7}}`},
+		{"/api/chat", `{"model":"m","max_tokens":7}`, `{"options":{"num_predict":50},"model":"m","max_tokens":7}`},
+		{"/api/embed", `{"model":"m","input":"x"}`, `{"model":"m","input":"x"}`},
+	} {
+		w.Must(http.StatusOK, http.MethodPost, c.path, key, c.body)
+		require.Equal(t, c.sent, string(u.Calls()[i].Body))
+	}
+}
