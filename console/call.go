@@ -17,7 +17,7 @@ func (v *visit) showCall(a *account.Account) (*content, error) {
 	if err != nil {
 		return nil, err
 	}
-	if v.role == own && c.KeyID != v.who.SpendID {
+	if v.role == own && !v.ownRecord(c.Record) {
 		return nil, noCall()
 	}
 	page := &content{Title: "Call " + c.ID, Sections: []section{{Title: "The call", Facts: v.callFacts(c)}, usageOf(c)}}

@@ -38,9 +38,10 @@ type found struct {
 
 // search chooses records. An empty member chooses all.
 type search struct {
-	id      string // of the call, or of the provider's answer
-	key     string // the key's alias, or the first digits of its hash
-	owner   string // the whole hash of the key
+	id      string                    // of the call, or of the provider's answer
+	key     string                    // the key's alias, or the first digits of its hash
+	owner   func(*record.Record) bool // whether a record may be seen; nil: any
+	holds   string                    // what such a record has in it
 	payer   string
 	model   string
 	outcome string
@@ -59,7 +60,7 @@ type listedCalls struct {
 
 // maybe reports, without reading it whole, whether a payload may be of one that is searched for.
 func (q *search) maybe(payload []byte) bool {
-	for _, s := range []string{q.id, q.owner, q.outcome} {
+	for _, s := range []string{q.id, q.holds, q.outcome} {
 		if s != "" && !bytes.Contains(payload, []byte(s)) {
 			return false
 		}
@@ -70,7 +71,7 @@ func (q *search) maybe(payload []byte) bool {
 func (q *search) matches(r *record.Record, state spool.State) bool {
 	switch {
 	case q.id != "" && q.id != r.ID && q.id != r.ResponseID,
-		q.owner != "" && q.owner != r.KeyID,
+		q.owner != nil && !q.owner(r),
 		q.key != "" && q.key != r.KeyAlias && q.key != r.Key && (len(q.key) < 8 || !strings.HasPrefix(r.KeyID, q.key)),
 		q.payer != "" && q.payer != r.Payer,
 		q.model != "" && !slices.Contains([]string{r.Model, r.Asked, r.Upstream}, q.model),
@@ -165,17 +166,21 @@ func showCalls(v *visit) (*content, error) {
 		q.since = time.Now().Add(-d)
 	}
 	if v.role == own {
-		q.owner, q.key, q.payer = v.who.SpendID, "", ""
+		q.owner, q.payer = v.ownRecord, ""
+		if v.team == "" {
+			q.holds, q.key = v.who.SpendID, ""
+		}
 	}
 	result, err := find(v.r.Context(), a, &q)
 	if err != nil {
 		return nil, err
 	}
 	ask := form{Action: root + "calls", Button: "Search", Fields: []field{{Name: "id", Label: "Call or answer id", Value: q.id}}}
+	if v.role != own || v.team != "" {
+		ask.Fields = append(ask.Fields, field{Name: "by", Label: "Key", Value: q.key, Hint: "alias, or the first 8 digits of its hash", Pattern: noKey})
+	}
 	if v.role != own {
-		ask.Fields = append(ask.Fields,
-			field{Name: "by", Label: "Key", Value: q.key, Hint: "alias, or the first 8 digits of its hash", Pattern: noKey},
-			field{Name: "payer", Label: "Payer", Value: q.payer})
+		ask.Fields = append(ask.Fields, field{Name: "payer", Label: "Payer", Value: q.payer})
 	}
 	ask.Fields = append(ask.Fields, field{Name: "model", Label: "Model", Value: q.model},
 		choice("outcome", "Outcome", q.outcome, "", record.OutcomeCompleted, record.OutcomeError, record.OutcomeCut, record.OutcomeClientGone,
@@ -200,8 +205,11 @@ func (v *visit) callTable(l *listedCalls) *table {
 	if l.total > len(l.calls) {
 		t.Caption += "; the newest " + number(len(l.calls)).Text + " are shown"
 	}
+	if v.role != own || v.team != "" {
+		t.Head = append(t.Head, "Key")
+	}
 	if v.role != own {
-		t.Head = append(t.Head, "Key", "Payer", "State")
+		t.Head = append(t.Head, "Payer", "State")
 	}
 	for i := range l.calls {
 		c := &l.calls[i]
@@ -209,8 +217,11 @@ func (v *visit) callTable(l *listedCalls) *table {
 			moment(c.at), callLink(c.ID), orDash(cmp.Or(c.Model, c.Asked)), outcomeCell(c),
 			number(c.Counts.InputTokens()), number(c.Counts.OutputTokens()), figure(c.Cost),
 		}
+		if v.role != own || v.team != "" {
+			row = append(row, orDash(cmp.Or(c.KeyAlias, c.Key)))
+		}
 		if v.role != own {
-			row = append(row, orDash(cmp.Or(c.KeyAlias, c.Key)), orDash(c.Payer), stateCell(c.state))
+			row = append(row, orDash(c.Payer), stateCell(c.state))
 		}
 		t.Rows = append(t.Rows, row)
 	}

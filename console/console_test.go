@@ -240,5 +240,7 @@ func TestReloadKeepsSessions(t *testing.T) {
 	b := open(t, g)
 	b.signIn(gateway.MasterKey)
 	g.Load()
+	g.AwaitAnswer()
+	b.CloseIdleConnections() // those of the servers before
 	require.Contains(t, b.page("/console/"), "<nav")
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/tollgate-llm/tollgate/app/operator"
 	"github.com/tollgate-llm/tollgate/internal/keys"
+	"github.com/tollgate-llm/tollgate/internal/limit"
 )
 
 // keysListed is how many keys a page shows.
@@ -210,6 +211,21 @@ func showOwnKey(v *visit) (*content, error) {
 		if err != nil {
 			return nil, err
 		}
-		return &content{Sections: []section{{Facts: keyFacts(k)}, spent}}, nil
+		page := &content{Sections: []section{{Facts: keyFacts(k)}, spent}}
+		if v.team == "" {
+			return page, nil
+		}
+		t, err := s.Team(ctx, v.team)
+		if err != nil {
+			return nil, err
+		}
+		l, err := t.Limits()
+		ofTeam, err := v.spentSection(ctx, limit.Scope{Kind: limit.Team, ID: t.ID}, l, err)
+		if err != nil {
+			return nil, err
+		}
+		ofTeam.Title = "Spend and limits of team " + cmp.Or(t.Alias, t.ID)
+		page.Sections = append(page.Sections, ofTeam)
+		return page, nil
 	})
 }

@@ -18,6 +18,8 @@ import (
 var (
 	splits    = []string{"model", "team", "payer", "user", "key_alias", "provider", "backend", "upstream", "endpoint", "outcome", "source", "billed", ""}
 	ownSplits = []string{"model", "endpoint", "outcome", ""}
+	// Of an admin of a team.
+	teamSplits = []string{"model", "key_alias", "user", "endpoint", "outcome", ""}
 )
 
 // spans are the times that spend is shown for, and how far back each begins, at the beginning of a month or a day.
@@ -58,6 +60,10 @@ func showSpend(v *visit) (*content, error) {
 	if v.role == own {
 		allowed = ownSplits
 		q.Where = map[spend.Dimension][]string{spend.Key: {v.who.SpendID}}
+		if v.team != "" {
+			allowed = teamSplits
+			q.Where = map[spend.Dimension][]string{spend.Team: {v.team}}
+		}
 	}
 	from, ok := since(span, time.Now())
 	if !ok || !slices.Contains(allowed, by) || !slices.Contains([]string{"day", "month", "total"}, each) {

@@ -19,6 +19,7 @@ import (
 	"github.com/tollgate-llm/tollgate/app/operator"
 	"github.com/tollgate-llm/tollgate/internal/keys"
 	"github.com/tollgate-llm/tollgate/internal/llm"
+	"github.com/tollgate-llm/tollgate/internal/record"
 )
 
 // role is what who is signed in may see and change.
@@ -65,6 +66,7 @@ type visit struct {
 	session   *session
 	who       *llm.Identity
 	role      role
+	team      string // whose calls and spend who is signed in sees beside the key's own, as the team's admin; empty: none
 }
 
 // maxForm bounds the body of a form in bytes.
@@ -135,46 +137,61 @@ func (v *visit) identify() error {
 		}
 		return refusal
 	}
-	role, err := v.roleOf(id)
+	role, team, err := v.roleOf(id)
 	if err != nil {
 		return err
 	}
-	v.session, v.who, v.role = &s, id, role
+	v.session, v.who, v.role, v.team = &s, id, role, team
 	return nil
 }
 
-// roleOf returns what a key may do here, by its key_type. One that is restricted to some routes sees what is its own.
-func (v *visit) roleOf(id *llm.Identity) (role, error) {
+// roleOf returns what a key may do here, by its key_type. One that is restricted to some routes sees what is its own. The key of an
+// admin of its team sees what is the team's.
+func (v *visit) roleOf(id *llm.Identity) (role, string, error) {
 	if id.Master {
-		return manages, nil
+		return manages, "", nil
 	}
 	service, release, err := v.site.keys.Service(v.r.Context())
 	if err != nil {
-		return own, err
+		return own, "", err
 	}
 	defer release()
 	k, err := service.Info(v.r.Context(), id.KeyHash)
 	if err != nil {
-		return own, err
+		return own, "", err
 	}
 	var kind string
 	var routes []string
 	for name, to := range map[string]any{"key_type": &kind, "allowed_routes": &routes} {
 		if raw := k.Extra[name]; raw != nil {
 			if err := json.Unmarshal(raw, to); err != nil {
-				return own, err
+				return own, "", err
 			}
 		}
 	}
 	switch {
 	case len(routes) > 0: // it may do some of what its type may; the console is all of it
-		return own, nil
+		return own, "", nil
 	case kind == keys.TypeManagement:
-		return manages, nil
+		return manages, "", nil
 	case kind == keys.TypeReadOnly:
-		return reads, nil
+		return reads, "", nil
+	case id.TeamID == "" || id.UserID == "":
+		return own, "", nil
 	}
-	return own, nil
+	team, err := service.Team(v.r.Context(), id.TeamID)
+	if err != nil {
+		return own, "", err
+	}
+	if team.IsAdmin(id.UserID) {
+		return own, team.ID, nil
+	}
+	return own, "", nil
+}
+
+// ownRecord reports whether a record is of who is signed in: of the key, or of the team that it is an admin of.
+func (v *visit) ownRecord(r *record.Record) bool {
+	return r.KeyID == v.who.SpendID || v.team != "" && r.Team == v.team
 }
 
 func (v *visit) may(p *pageDef) bool { return p.role == v.role || p.role < v.role && !p.only }
