@@ -2,11 +2,14 @@ package keys
 
 import (
 	"encoding/json"
+	"maps"
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
 
@@ -52,4 +55,25 @@ func reason(c check) (why string, refused bool) {
 		}
 	}
 	return why, true
+}
+
+// TestEveryFieldOfLiteLLM holds the fields that requests may have against those of LiteLLM 1.110.2: none of LiteLLM's is unknown.
+func TestEveryFieldOfLiteLLM(t *testing.T) {
+	list, err := os.ReadFile("testdata/litellm_fields.txt")
+	require.NoError(t, err)
+	known := map[string]map[string]check{
+		"Keys": keyFields, "Teams": teamFields, "Users": userFields, "Customers": customerFields, "Budgets": budgetFields, "Members of teams": memberAddFields,
+	}
+	for line := range strings.Lines(string(list)) {
+		section, names, ok := strings.Cut(strings.TrimSpace(line), ": ")
+		require.True(t, ok, line)
+		for name := range strings.SplitSeq(names, " ") {
+			if section == "Users" && slices.Contains(userKeyFields, name) { // of the key that is made with the user
+				continue
+			}
+			assert.Contains(t, slices.Collect(maps.Keys(known[section])), name, "%s: LiteLLM's field %s", section, name)
+		}
+		delete(known, section)
+	}
+	require.Empty(t, known)
 }

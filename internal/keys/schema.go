@@ -22,6 +22,14 @@ var limitFields = map[string]check{
 // tokenTypes are LiteLLM's words for what a limit of tokens counts.
 var tokenTypes = []string{"total", "input", "output"}
 
+// Why fields of several requests are refused.
+const (
+	noPassThrough = "there are no pass-through routes"
+	noFallbacks   = "a call over its budget is refused"
+	noConfig      = "models are configured in llmroute"
+	noCache       = "answers are not cached here"
+)
+
 // commonFields are of keys, teams and users alike.
 var commonFields = map[string]check{
 	"models": texts, "metadata": metadata, "organization_id": name, "tags": texts,
@@ -53,12 +61,12 @@ var keyFields = fieldsOf(limitFields, commonFields, map[string]check{
 	"temp_budget_increase": amount, "temp_budget_expiry": moment,
 	"key_type":                    oneOf(keyTypes...),
 	"allowed_routes":              routes,
-	"config":                      refused("models are configured in llmroute"),
-	"allowed_cache_controls":      refused("answers are not cached here"),
+	"config":                      refused(noConfig),
+	"allowed_cache_controls":      refused(noCache),
 	"enable_prompt_caching":       refused("requests are not changed: the client asks for caching by cache_control"),
-	"allowed_passthrough_routes":  refused("there are no pass-through routes"),
-	"denied_passthrough_routes":   refused("there are no pass-through routes"),
-	"budget_fallbacks":            refused("a call over its budget is refused"),
+	"allowed_passthrough_routes":  refused(noPassThrough),
+	"denied_passthrough_routes":   refused(noPassThrough),
+	"budget_fallbacks":            refused(noFallbacks),
 	"throttle_on_budget_exceeded": refused("a call over its budget is refused"),
 	"send_invite_email":           refused("no mail is sent"),
 	"auto_rotate":                 refused("keys are replaced by /key/regenerate, with a grace_period"),
@@ -79,6 +87,8 @@ var teamFields = fieldsOf(limitFields, commonFields, map[string]check{
 	"enforced_batch_output_expires_after": refused("batches are not served here"),
 	"allow_team_guardrail_config":         refused("there are no guardrails here"),
 	"model_id":                            refused("name the models in models and model_aliases"),
+	"allowed_passthrough_routes":          refused(noPassThrough),
+	"denied_passthrough_routes":           refused(noPassThrough),
 	"admins":                              refused("name them in members_with_roles"),
 	"members":                             refused("name them in members_with_roles"),
 })
@@ -86,11 +96,14 @@ var teamFields = fieldsOf(limitFields, commonFields, map[string]check{
 // userFields are the fields of NewUserRequest and UpdateUserRequest, but for those of the key that is made with the user.
 var userFields = fieldsOf(limitFields, commonFields, map[string]check{
 	"user_id": name, "user_email": name, "user_alias": name, "teams": list, "auto_create_key": boolean,
-	"user_role":         role,
-	"organizations":     refused("organizations are not known here: make teams"),
-	"sso_user_id":       refused("nobody signs in here"),
-	"password":          refused("nobody signs in here"),
-	"send_invite_email": refused("no mail is sent"),
+	"user_role":              role,
+	"config":                 refused(noConfig),
+	"allowed_cache_controls": refused(noCache),
+	"budget_fallbacks":       refused(noFallbacks),
+	"organizations":          refused("organizations are not known here: make teams"),
+	"sso_user_id":            refused("nobody signs in here"),
+	"password":               refused("nobody signs in here"),
+	"send_invite_email":      refused("no mail is sent"),
 })
 
 // userKeyFields are those fields of /user/new that are of the key made with the user.

@@ -5,7 +5,6 @@ import (
 	"io"
 	"maps"
 	"net/http"
-	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -49,24 +48,7 @@ func auditCommand() *cobra.Command {
 		Long: "Shows every change of keys, teams, members, users, customers and budgets of the last 90 days, the oldest first: when, by whom, by\n" +
 			"which call, and the fields that changed. --json has their values before and after. The command talks to the running\n" +
 			"instance (--address).",
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			q := url.Values{}
-			for _, name := range []string{"since", "until", "kind", "id", "actor"} {
-				if v := operator.Text(cmd, name); v != "" {
-					q.Set(name, v)
-				}
-			}
-			body, err := ask(cmd, http.MethodGet, "/tollgate/keys/audit", q, nil)
-			if err != nil {
-				return err
-			}
-			if operator.AsJSON(cmd) {
-				_, err = io.Copy(cmd.OutOrStdout(), body)
-			} else {
-				err = printAudit(cmd.OutOrStdout(), body)
-			}
-			return errors.Join(err, body.Close())
-		},
+		RunE: showAnswer("/tollgate/keys/audit", map[string]string{"since": "since", "until": "until", "kind": "kind", "id": "id", "actor": "actor"}, printAudit),
 	}
 	cmd.Flags().String("store", "", "Which key store, when the configuration has several")
 	cmd.Flags().String("since", "", "Only changes from then on: 2026-01-31, 2026-01-31T12:00:00Z, or 24h for the last 24 hours")

@@ -44,6 +44,33 @@ func ask(cmd *cobra.Command, method, path string, q url.Values, body any) (io.Re
 	return operator.Ask(cmd, method, path+"?"+q.Encode(), nil, body)
 }
 
+// showAnswer is a command that asks for a path with what flags say (flag to parameter), and prints the answer as it is or as a table.
+func showAnswer(path string, flags map[string]string, print func(io.Writer, io.Reader) error) func(*cobra.Command, []string) error {
+	return func(cmd *cobra.Command, _ []string) error {
+		q := url.Values{}
+		for flag, name := range flags {
+			if v := operator.Text(cmd, flag); v != "" {
+				q.Set(name, v)
+			}
+		}
+		body, err := ask(cmd, http.MethodGet, path, q, nil)
+		if err != nil {
+			return err
+		}
+		return printAnswer(cmd, body, print)
+	}
+}
+
+// printAnswer prints an answer as it is, with --json, or for people.
+func printAnswer(cmd *cobra.Command, body io.ReadCloser, print func(io.Writer, io.Reader) error) (err error) {
+	if operator.AsJSON(cmd) {
+		_, err = io.Copy(cmd.OutOrStdout(), body)
+	} else {
+		err = print(cmd.OutOrStdout(), body)
+	}
+	return errors.Join(err, body.Close())
+}
+
 func exportCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "export [FILE]", Short: "Writes all keys, teams, users, end users and budgets as LiteLLM's tables", Args: cobra.MaximumNArgs(1),
@@ -163,24 +190,7 @@ func exportCSV(cmd *cobra.Command, w *bufio.Writer, t *litellmdb.Table) error {
 func listCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "list", Short: "Lists keys", Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			q := url.Values{}
-			for flag, name := range map[string]string{"user": "user_id", "team": "team_id", "alias": "key_alias"} {
-				if v := operator.Text(cmd, flag); v != "" {
-					q.Set(name, v)
-				}
-			}
-			body, err := ask(cmd, http.MethodGet, "/tollgate/keys/list", q, nil)
-			if err != nil {
-				return err
-			}
-			if operator.AsJSON(cmd) {
-				_, err = io.Copy(cmd.OutOrStdout(), body)
-			} else {
-				err = printKeys(cmd.OutOrStdout(), body)
-			}
-			return errors.Join(err, body.Close())
-		},
+		RunE: showAnswer("/tollgate/keys/list", map[string]string{"user": "user_id", "team": "team_id", "alias": "key_alias"}, printKeys),
 	}
 	cmd.Flags().String("user", "", "Only keys of this user_id")
 	cmd.Flags().String("team", "", "Only keys of this team_id")
@@ -237,12 +247,7 @@ func infoCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if operator.AsJSON(cmd) {
-				_, err = io.Copy(cmd.OutOrStdout(), body)
-			} else {
-				err = printKey(cmd.OutOrStdout(), body)
-			}
-			return errors.Join(err, body.Close())
+			return printAnswer(cmd, body, printKey)
 		},
 	}
 	operator.JSONFlag(cmd, "Print the record as it is")
