@@ -103,6 +103,9 @@ func TestHangUp(t *testing.T) {
 		}
 		t.Run(c.name, func(t *testing.T) {
 			b := start(t, &c.handler)
+			if c.hangup == settle.Cancelled {
+				b.handler.bounds.restTime = time.Millisecond // the answer's end is in sight
+			}
 			gone, began := make(chan struct{}), make(chan struct{})
 			rt := chatRoute(upstream(gone, c.streamed, began))
 			target := *rt.target
