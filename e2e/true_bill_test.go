@@ -1,8 +1,13 @@
 package e2e
 
 import (
+	"cmp"
 	"fmt"
+	"io"
+	"maps"
 	"net/http"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -13,52 +18,192 @@ import (
 	"github.com/tollgate-llm/tollgate/internal/testkit/gateway"
 )
 
-// TestTrueBill sends answers with fees and other models' tokens through the whole gateway and adds up what Lago was billed.
+// TestTrueBill sends answers of each API, with each kind of fee and with other models' tokens, through the whole gateway and adds up what
+// Lago was billed.
 // The amounts are worked out by hand from the prices written here and, for another model, from its maker's list.
 func TestTrueBill(t *testing.T) {
-	for name, c := range map[string]struct {
-		path, backend, body, answer string
-		cost                        string
-		quantities                  map[string]string
+	const searched = `{"type":"web_search_call","status":"completed","action":{"type":"search"}}`
+	const ran = `{"type":"code_interpreter_call","status":"completed","container_id":"cntr_1"}`
+	responses := func(more string) string {
+		return `{"id":"r","object":"response","status":"completed","model":"m",` + more + `,"usage":{"input_tokens":100,"output_tokens":10,"total_tokens":110}}`
+	}
+	completion := func(model, usage, message string) string {
+		return `{"id":"c","object":"chat.completion","model":"` + model + `","choices":[{"index":0,"message":{"role":"assistant","content":"x"` + message + `},"finish_reason":"stop"}],` +
+			`"usage":{"prompt_tokens":100,"completion_tokens":10,"total_tokens":110` + usage + `}}`
+	}
+	t.Setenv("AWS_ACCESS_KEY_ID", awsID)
+	t.Setenv("AWS_SECRET_ACCESS_KEY", awsSecret)
+	t.Setenv("AWS_SESSION_TOKEN", awsSession)
+	cases := map[string]struct {
+		path, backend, prices, body, answer, kind string
+		cost                                      string
+		quantities                                map[string]string
 	}{
 		// 4727 x 3 + 3391 x 15 by the lines, and the adviser's 2728 x 5 + 3880 x 25 by Anthropic's list.
 		"anthropic's adviser": {
-			path: "/v1/messages", backend: "anthropic %s", body: `{"model":"m","max_tokens":9000,"messages":[{"role":"user","content":"x"}]}`,
+			path: "/v1/messages", backend: "anthropic", body: `{"model":"m","max_tokens":9000,"messages":[{"role":"user","content":"x"}]}`,
 			answer: `{"id":"msg_1","type":"message","role":"assistant","model":"claude-sonnet-4-6","content":[{"type":"text","text":"word"}],"stop_reason":"end_turn","usage":{"input_tokens":4727,"output_tokens":3391,"iterations":[{"type":"message","input_tokens":4727,"output_tokens":3391},{"type":"advisor_message","model":"claude-opus-4-7","input_tokens":2728,"output_tokens":3880}]}}`,
 			cost:   "0.175686", quantities: map[string]string{"total_tokens": "14726"},
 		},
 		// 100 x 3 + 10 x 15, and two different queries at 0.014.
 		"gemini 3's search": {
-			path: "/v1beta/models/m:generateContent", backend: "gemini %s", body: `{"contents":[{"role":"user","parts":[{"text":"x"}]}],"tools":[{"googleSearch":{}}]}`,
+			path: "/v1beta/models/m:generateContent", backend: "gemini", body: `{"contents":[{"role":"user","parts":[{"text":"x"}]}],"tools":[{"googleSearch":{}}]}`,
 			answer: `{"candidates":[{"content":{"role":"model","parts":[{"text":"x"}]},"finishReason":"STOP","groundingMetadata":{"webSearchQueries":["a","b","a",""]}}],"usageMetadata":{"promptTokenCount":100,"candidatesTokenCount":10,"totalTokenCount":110},"modelVersion":"gemini-3-flash-preview"}`,
 			cost:   "0.02845", quantities: map[string]string{"web_searches": "2"},
 		},
 		// 1820 x 3 + 210 x 15, and the tool's 50 x 5 + 7024 x 30 by OpenAI's list.
 		"the image tool of responses": {
-			path: "/v1/responses", backend: "openai %s/v1", body: `{"model":"m","input":"draw","tools":[{"type":"image_generation"}]}`,
+			path: "/v1/responses", backend: "openai", body: `{"model":"m","input":"draw","tools":[{"type":"image_generation"}]}`,
 			answer: `{"id":"resp_1","object":"response","status":"completed","model":"gpt-5.5","output":[],"tools":[{"type":"image_generation","model":"gpt-image-2"}],"usage":{"input_tokens":1820,"output_tokens":210,"total_tokens":2030},"tool_usage":{"image_gen":{"input_tokens":50,"input_tokens_details":{"image_tokens":0,"text_tokens":50},"output_tokens":7024,"output_tokens_details":{"image_tokens":7024,"text_tokens":0}}}}`,
 			cost:   "0.21958", quantities: map[string]string{"image_output_tokens": "7024"},
 		},
-	} {
+		// 100 x 3 + 10 x 15 (0.00045), and the fee: by OpenAI's responses ...
+		"web searches that the answer counts": {
+			path: "/v1/responses", backend: "openai", prices: "price web_searches 0.01", body: `{"model":"m","input":"x","tools":[{"type":"web_search"}]}`,
+			answer: responses(`"output":[` + searched + `,{"type":"web_search_call","status":"completed","action":{"type":"open_page"}}],"tools":[{"type":"web_search"}],"tool_usage":{"web_search":{"num_requests":3}}`),
+			cost:   "0.03045", quantities: map[string]string{"web_searches": "3"},
+		},
+		"web searches by the preview": {
+			path: "/v1/responses", backend: "openai", prices: "price web_searches_preview 0.025", body: `{"model":"m","input":"x","tools":[{"type":"web_search_preview"}]}`,
+			answer: responses(`"output":[` + searched + "," + searched + `],"tools":[{"type":"web_search_preview"}]`),
+			cost:   "0.05045", quantities: map[string]string{"web_searches_preview": "2"},
+		},
+		"file searches": {
+			path: "/v1/responses", backend: "openai", prices: "price file_searches 0.0025", body: `{"model":"m","input":"x"}`,
+			answer: responses(`"output":[{"type":"file_search_call","status":"completed"},{"type":"file_search_call","status":"failed"}],"tools":[]`),
+			cost:   "0.00295", quantities: map[string]string{"file_searches": "1"},
+		},
+		// One container of 4 GB, used twice.
+		"a code container": {
+			path: "/v1/responses", backend: "openai", prices: "price code_sessions 0.03", body: `{"model":"m","input":"x"}`,
+			answer: responses(`"output":[` + ran + "," + ran + `],"tools":[{"type":"code_interpreter","container":{"type":"auto","memory_limit":"4g"}}]`),
+			cost:   "0.12045", quantities: map[string]string{"code_sessions": "4"},
+		},
+		// 60 x 3 + 10 x 15, 40 written for twelve hours at 7.5.
+		"a cache of twelve hours": {
+			path: "/v1/responses", backend: "openai", prices: "price cache_write_12h 7.5", body: `{"model":"m","input":"x"}`,
+			answer: strings.Replace(responses(`"output":[]`), `"input_tokens":100`, `"input_tokens":100,"input_tokens_details":{"cache_write_tokens":40,"cache_write_tokens_details":{"ttl_12h_tokens":40}}`, 1),
+			cost:   "0.00063", quantities: map[string]string{"cache_write_12h_tokens": "40"},
+		},
+		// ... of chat completions ...
+		"a search model": {
+			path: "/v1/chat/completions", backend: "openai", prices: "model gpt-4o-search-preview\nprice web_searches 0.025", body: gateway.Chat("m", "x", false),
+			answer: completion("gpt-4o-search-preview-2025-03-11", "", ""), cost: "0.02545", quantities: map[string]string{"web_searches": "1"},
+		},
+		// 60 x 3 + 40 x 40 + 10 x 15.
+		"audio input": {
+			path: "/v1/chat/completions", backend: "openai", prices: "price input_audio 40", body: gateway.Chat("m", "x", false),
+			answer: completion("m", `,"prompt_tokens_details":{"audio_tokens":40}`, ""), cost: "0.00193", quantities: map[string]string{"audio_input_tokens": "40"},
+		},
+		"groq's tools": {
+			path: "/v1/chat/completions", backend: "groq", body: gateway.Chat("m", "x", false),
+			answer: completion("m", "", `,"executed_tools":[{"index":0,"type":"browser_search"},{"index":1,"type":"function","name":"browser.open"}]`),
+			cost:   "0.00645", quantities: map[string]string{"web_searches": "1", "web_fetches": "1"}, // 0.005 and 0.001 by Groq's list
+		},
+		"xAI's tools": {
+			path: "/v1/chat/completions", backend: "xai", body: gateway.Chat("m", "x", false),
+			answer: completion("m", `,"server_side_tool_usage_details":{"x_search_calls":2,"code_interpreter_calls":1,"file_search_calls":1}`, ""),
+			cost:   "0.01795", quantities: map[string]string{"post_searches": "2", "code_calls": "1", "file_searches": "1"}, // 2 x 0.005 + 0.005 + 0.0025
+		},
+		"perplexity's fee": {
+			path: "/v1/chat/completions", backend: "perplexity", prices: "price search_requests_high 0.014", body: gateway.Chat("m", "x", false),
+			answer: completion("sonar-pro", `,"search_context_size":"high","cost":{"total_cost":9}`, ""), cost: "0.01445", quantities: map[string]string{"search_requests_high": "1"},
+		},
+		// ... of the others.
+		"claude's searches": {
+			path: "/v1/messages", backend: "anthropic", body: `{"model":"m","max_tokens":9,"messages":[]}`,
+			answer: `{"id":"a","type":"message","role":"assistant","model":"m","content":[{"type":"text","text":"x"}],"stop_reason":"end_turn","usage":{"input_tokens":100,"output_tokens":10,"server_tool_use":{"web_search_requests":2,"web_fetch_requests":5}}}`,
+			cost:   "0.02045", quantities: map[string]string{"web_searches": "2"}, // 0.01 each by Anthropic's list; fetching is free
+		},
+		"claude refuses before any output": {
+			path: "/v1/messages", backend: "anthropic", body: `{"model":"m","max_tokens":9,"messages":[]}`,
+			answer: `{"id":"a","type":"message","role":"assistant","model":"m","content":[],"stop_reason":"refusal","usage":{"input_tokens":106,"output_tokens":1}}`,
+			cost:   "0", quantities: map[string]string{"total_tokens": "0"},
+		},
+		"gemini 2.5's search and maps": {
+			path: "/v1beta/models/m:generateContent", backend: "gemini", body: `{"contents":[]}`,
+			answer: `{"candidates":[{"content":{"parts":[{"text":"x"}]},"finishReason":"STOP","groundingMetadata":{"webSearchQueries":["a","b"],"groundingChunks":[{"maps":{"uri":"x"}}]}}],"usageMetadata":{"promptTokenCount":100,"candidatesTokenCount":10,"totalTokenCount":110},"modelVersion":"gemini-2.5-flash"}`,
+			cost:   "0.06045", quantities: map[string]string{"web_searches": "1", "maps_searches": "1"}, // 0.035 and 0.025
+		},
+		// 3 units of topics at 0.00015 and 2 of sensitive information at 0.0001.
+		"bedrock's guardrail": {
+			path: "/model/m/converse", backend: "bedrock", prices: "region us-east-1", body: `{"messages":[]}`,
+			answer: `{"output":{"message":{"role":"assistant","content":[{"text":"x"}]}},"stopReason":"end_turn","usage":{"inputTokens":100,"outputTokens":10,"totalTokens":110},"trace":{"guardrail":{"inputAssessment":{"g":{"invocationMetrics":{"usage":{"topicPolicyUnits":3,"sensitiveInformationPolicyUnits":2,"wordPolicyUnits":9}}}}}}}`,
+			cost:   "0.0011", quantities: map[string]string{"guardrail_topic_units": "3", "guardrail_sensitive_units": "2"},
+		},
+		"search units of rerank": {
+			path: "/v2/rerank", backend: "cohere", prices: "price search_units 0.002", body: `{"model":"m","query":"x","documents":["y"]}`,
+			answer: `{"id":"r","results":[{"index":0,"relevance_score":0.9}],"meta":{"billed_units":{"search_units":2}}}`,
+			cost:   "0.004", quantities: map[string]string{"search_units": "2"},
+		},
+		"pages of OCR": {
+			path: "/v1/ocr", backend: "mistral", prices: "price pages 0.004", body: `{"model":"m","document":{"type":"document_url","document_url":"https://example.com/a.pdf"}}`,
+			answer: `{"model":"m","pages":[],"usage_info":{"pages_processed":7,"doc_size_bytes":9}}`, cost: "0.028", quantities: map[string]string{"pages": "7"},
+		},
+		// 100 x 3 and 1000 tokens of the image at 30.
+		"an image": {
+			path: "/v1/images/generations", backend: "openai", prices: "price output_image 30", body: `{"model":"m","prompt":"x"}`,
+			answer: `{"data":[{"b64_json":"AAAA"}],"usage":{"input_tokens":100,"output_tokens":1000,"total_tokens":1100,"input_tokens_details":{"text_tokens":100,"image_tokens":0}}}`,
+			cost:   "0.0303", quantities: map[string]string{"image_output_tokens": "1000"},
+		},
+		"embeddings": {
+			path: "/v1/embeddings", backend: "openai", body: `{"model":"m","input":"x"}`,
+			answer: `{"data":[{"embedding":[0.1]}],"model":"m","usage":{"prompt_tokens":100,"total_tokens":100}}`, cost: "0.0003", quantities: map[string]string{"total_tokens": "100"},
+		},
+		// 4 characters at 15 dollars a million.
+		"speech by its characters": {
+			path: "/v1/audio/speech", backend: "openai", prices: "price input_characters 15", body: `{"model":"m","input":"four","voice":"x"}`, kind: "audio/mpeg",
+			answer: "\xff\xfb\x90\x00", cost: "0.00006", quantities: map[string]string{"input_characters": "4"},
+		},
+	}
+	names := slices.Sorted(maps.Keys(cases))
+	u := testkit.NewScript(t, func(_ int, call testkit.RawCall) testkit.RawAnswer {
+		at, err := strconv.Atoi(strings.Split(call.URI, "/")[1]) // the base URL's path
+		if err != nil {
+			return testkit.RawAnswer{Status: http.StatusNotFound}
+		}
+		c := cases[names[at]]
+		return testkit.RawAnswer{ContentType: cmp.Or(c.kind, "application/json"), Body: []byte(c.answer), Length: true}
+	})
+	w := gateway.NewBooks(t, testkit.LagoOptions{})
+	var routes strings.Builder
+	for i, name := range names {
+		c := cases[name]
+		base := fmt.Sprintf("%s/%d", u.URL, i)
+		if slices.Contains([]string{"openai", "groq", "xai", "mistral"}, c.backend) {
+			base += "/v1"
+		}
+		prices, key := "price input 3\nprice output 15", "api_key "+gateway.ProviderKey
+		if c.kind != "" { // speech with a price of tokens is billed by them
+			prices = ""
+		}
+		if c.backend == "bedrock" {
+			key = ""
+		}
+		fmt.Fprintf(&routes, "model m%d {\nbackend %s %s {\n%s\n%s\n%s\n}\n}\n", i, c.backend, base, key, prices, c.prices)
+	}
+	w.Gateway = gateway.Start(t, "", w.Routed(t.TempDir(), "", routes.String()))
+	for i, name := range names {
 		t.Run(name, func(t *testing.T) {
-			u := testkit.NewScript(t, func(int, testkit.RawCall) testkit.RawAnswer {
-				return testkit.RawAnswer{ContentType: "application/json", Body: []byte(c.answer), Length: true}
-			})
-			w := gateway.NewBooks(t, testkit.LagoOptions{})
-			w.Gateway = gateway.Start(t, "", w.Routed(t.TempDir(), "", fmt.Sprintf("model m {\nbackend "+c.backend+" {\napi_key %s\nprice input 3\nprice output 15\n}\n}", u.URL, gateway.ProviderKey)))
-			key := w.NewKey(`{"team_id":"` + gateway.Payer + `"}`)
-			r, err := http.NewRequestWithContext(gateway.Timeout(t, time.Minute), http.MethodPost, w.URL(c.path), strings.NewReader(c.body))
+			c := cases[name]
+			payer, model := fmt.Sprintf("payer-%d", i), fmt.Sprintf("m%d", i)
+			w.Lago.AddSubscription(testkit.LagoSubscription{ExternalID: payer})
+			path := strings.Replace(strings.Replace(c.path, "models/m:", "models/"+model+":", 1), "model/m/", "model/"+model+"/", 1)
+			body := strings.Replace(c.body, `"model":"m"`, `"model":"`+model+`"`, 1)
+			r, err := http.NewRequestWithContext(gateway.Timeout(t, time.Minute), http.MethodPost, w.URL(path), strings.NewReader(body))
 			require.NoError(t, err)
-			r.Header.Set("Authorization", "Bearer "+key)
+			r.Header.Set("Authorization", "Bearer "+w.NewKey(`{"team_id":"`+payer+`"}`))
 			r.Header.Set("Content-Type", "application/json")
 			answer, err := http.DefaultClient.Do(r)
 			require.NoError(t, err)
+			text, err := io.ReadAll(answer.Body)
+			require.NoError(t, err)
 			require.NoError(t, answer.Body.Close())
-			require.Equal(t, http.StatusOK, answer.StatusCode)
-			w.Settled(1)
-			require.Equal(t, c.cost, w.Lago.Billed(gateway.Payer, "llm", "response_cost"))
+			require.Equal(t, http.StatusOK, answer.StatusCode, string(text))
+			w.Settled(i + 1)
+			require.Equal(t, c.cost, w.Lago.Billed(payer, "llm", "response_cost"))
 			for property, want := range c.quantities {
-				require.Equal(t, want, w.Lago.Billed(gateway.Payer, "llm", property))
+				require.Equal(t, want, w.Lago.Billed(payer, "llm", property), property)
 			}
 			require.Empty(t, w.Lago.Violations())
 		})
