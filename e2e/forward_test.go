@@ -58,11 +58,13 @@ var forwardCases = map[string]forwardCase{
 	},
 	"no agent": {provider: answering(200, "{}"), edit: func(r *http.Request) { r.Header["User-Agent"] = nil }},
 	"trailers": {provider: func(w http.ResponseWriter, _ *http.Request, _ <-chan struct{}) {
+		w.Header().Set("Content-Type", "application/json")
 		w.Header().Set("Trailer", "X-Sum")
 		_, _ = io.WriteString(w, "{}")
 		w.Header().Set("X-Sum", "1")
 	}},
 	"trailers unannounced": {provider: func(w http.ResponseWriter, _ *http.Request, _ <-chan struct{}) {
+		w.Header().Set("Content-Type", "application/json")
 		_, _ = io.WriteString(w, "{}")
 		_ = http.NewResponseController(w).Flush()
 		w.Header().Set(http.TrailerPrefix+"X-Sum", "1")
@@ -82,6 +84,7 @@ var forwardCases = map[string]forwardCase{
 		block: "flush_interval 5ms", provider: piecemeal("application/json", 8),
 	},
 	"a late stream of errors": {provider: func(w http.ResponseWriter, _ *http.Request, _ <-chan struct{}) {
+		w.Header().Set("Content-Type", "text/plain") // else it is guessed, or not, by when the header is flushed
 		w.WriteHeader(http.StatusTeapot)
 		_ = http.NewResponseController(w).Flush()
 		_, _ = io.WriteString(w, "short and stout")
