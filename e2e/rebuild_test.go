@@ -98,7 +98,9 @@ func TestLimitsAreRebuilt(t *testing.T) {
 				require.True(t, dry.DryRun)
 				require.NotEqual(t, want, dry.Stores[0].Before)
 				require.Empty(t, dry.Stores[0].After)
+				require.Contains(t, rebuild(g, "--dry-run"), "warning: a rebuild forgets what was spent before these times")
 				require.NotEqual(t, want, keyInfo(g, key)["total_spend"].(json.Number).String(), "a dry run changes nothing")
+				require.Contains(t, rebuild(g), "warning: 0.0", "the wrong numbers are gone")
 				exact(rebuilt(g))
 			}
 			lines := strings.Split(rebuild(g), "\n")

@@ -109,9 +109,42 @@ func (h *Handler) runAPI(w http.ResponseWriter, r *http.Request, op *manage.Oper
 	defer release()
 	c.Service = service
 	c.Spend = func(ctx context.Context, row map[string]any, scope limit.Scope, l *keys.Limits) error {
-		return h.showSpend(ctx, row, scope, l, time.Now())
+		by, err := referenced(ctx, service, row["budget_id"])
+		if err != nil {
+			return err
+		}
+		return h.showSpend(ctx, row, scope, l, by, time.Now())
 	}
 	return op.Run(r.Context(), c)
+}
+
+// budget is a budget that a record names.
+type budget struct {
+	id     string
+	limits *keys.Limits
+}
+
+// referenced returns the budget that a row names; an empty one where it names none.
+func referenced(ctx context.Context, service *keys.Service, id any) (b budget, err error) {
+	switch v := id.(type) {
+	case string:
+		b.id = v
+	case json.RawMessage:
+		if json.Unmarshal(v, &b.id) != nil {
+			b.id = ""
+		}
+	}
+	if b.id == "" {
+		return b, nil
+	}
+	e, err := service.Get(ctx, keys.Budgets, b.id)
+	if err != nil {
+		return b, err
+	}
+	if b.limits, err = e.Limits(); err != nil {
+		return b, service.Refusal(err)
+	}
+	return b, nil
 }
 
 // servePreflight answers a browser that asks what it may send to the key API. Any page may call it, as none can without a key.

@@ -20,6 +20,12 @@ const spendTimeout = 5 * time.Second
 func (h *Handler) Spent(
 	ctx context.Context, scope limit.Scope, l *keys.Limits, now time.Time,
 ) (totals map[string]price.Amount, states []limit.State, err error) {
+	return h.spentOn(ctx, scope, now, l)
+}
+
+func (h *Handler) spentOn(
+	ctx context.Context, scope limit.Scope, now time.Time, all ...*keys.Limits,
+) (totals map[string]price.Amount, states []limit.State, err error) {
 	ctx, cancel := context.WithTimeout(ctx, spendTimeout)
 	defer cancel()
 	keeper, release, err := h.limits.Acquire(ctx)
@@ -27,7 +33,11 @@ func (h *Handler) Spent(
 		return nil, nil, limitsAway(err)
 	}
 	defer release()
-	return spentOf(ctx, keeper, scope, l.Of(nil, scope, &keys.Subject{Now: now, Tokens: h.tokens}))
+	var list []limit.Limit
+	for _, l := range all {
+		list = l.Of(list, scope, &keys.Subject{Now: now, Tokens: h.tokens})
+	}
+	return spentOf(ctx, keeper, scope, list)
 }
 
 func spentOf(
@@ -81,11 +91,12 @@ func (h *Handler) showGateway(ctx context.Context, row map[string]any) error {
 //	model_spend      of all time, by model
 //	reserved, left   of max_budget; null where there is none
 //	budget_reset_at  the end of the window under way
-//	limits           each limit with what is used of it
+//	limits           each limit with what is used of it; those of a budget that the record names have its budget_id
 //
 // What LiteLLM had counted before an import is part of the first two.
-func (h *Handler) showSpend(ctx context.Context, row map[string]any, scope limit.Scope, l *keys.Limits, now time.Time) error {
-	totals, states, err := h.Spent(ctx, scope, l, now)
+func (h *Handler) showSpend(ctx context.Context, row map[string]any, scope limit.Scope, l *keys.Limits, by budget, now time.Time) error {
+	own := len(l.Of(nil, scope, &keys.Subject{Now: now}))
+	totals, states, err := h.spentOn(ctx, scope, now, l, by.limits)
 	if err != nil {
 		return err
 	}
@@ -108,12 +119,16 @@ func (h *Handler) showSpend(ctx context.Context, row map[string]any, scope limit
 	shown := make([]map[string]any, 0, len(states))
 	for i := range states {
 		st := &states[i]
-		if st.Metric == limit.Cost && st.Model == "" && !st.Soft && i == 0 && hasMax(l, now) {
+		m := showState(st)
+		if i >= own {
+			m["budget_id"] = by.id
+		}
+		if st.Metric == limit.Cost && st.Model == "" && !st.Soft && (i == 0 && hasMax(l, now) || i == own && row["left"] == nil && hasMax(by.limits, now)) {
 			spend = st.Spent
 			row["reserved"], row["left"] = number(st.Reserved), number(st.Left())
 			row["budget_reset_at"] = moment(st.ResetsAt)
 		}
-		shown = append(shown, showState(st))
+		shown = append(shown, m)
 	}
 	row["limits"] = shown
 	if row["left"] != nil { // an import has brought what LiteLLM had counted in the window under way

@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/tollgate-llm/tollgate/app/operator"
+	"github.com/tollgate-llm/tollgate/internal/price"
 )
 
 func init() { operator.AddCommand(command) }
@@ -56,7 +57,23 @@ func printRebuilt(w io.Writer, res Rebuilt) error {
 			p.Line("spent by the store: %s USD; nothing was changed", s.Before)
 		} else {
 			p.Line("spent by the store: %s USD before, %s USD now", s.Before, s.After)
+			if lost := s.forgotten(); !lost.IsZero() {
+				p.Line("warning: %s USD are forgotten, as their records are no longer in the spools: budgets have that much more room", lost)
+			}
 		}
 	}
+	if res.DryRun {
+		p.Line("warning: a rebuild forgets what was spent before these times, and spend that was imported: budgets then have that much more room")
+	}
 	return p.Err()
+}
+
+// forgotten returns what the store had counted and has not any more.
+func (s *RebuiltStore) forgotten() price.Amount {
+	before, err := price.ParseUSD(s.Before)
+	after, err2 := price.ParseUSD(s.After)
+	if err != nil || err2 != nil {
+		return price.Amount{}
+	}
+	return before.Sub(after)
 }
