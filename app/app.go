@@ -29,6 +29,9 @@ type App struct {
 	// collector as it is. Default: 400. The environment's GOGC has precedence over both.
 	GCPercent string `json:"gc_percent,omitempty"`
 
+	// BooksByEndUser keeps the end users that requests name apart in the books, which grow with their number. Default: they are one.
+	BooksByEndUser bool `json:"books_by_end_user,omitempty"`
+
 	percent       int
 	log           *zap.Logger
 	routesChecked bool

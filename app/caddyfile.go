@@ -25,6 +25,7 @@ func parseGlobal(d *caddyfile.Dispenser, before any) (any, error) {
 //
 //	tollgate {
 //	    gc_percent <percent>|off
+//	    books_by_end_user
 //	}
 func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next()
@@ -36,6 +37,10 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		switch d.Val() {
 		case "gc_percent":
 			if err := seen.Value(d, &a.GCPercent, checkPercent); err != nil {
+				return err
+			}
+		case "books_by_end_user":
+			if err := seen.Flag(d, &a.BooksByEndUser); err != nil {
 				return err
 			}
 		default:

@@ -16,7 +16,7 @@ import (
 
 // What spend may be split by, by who reads everything and by who reads their own.
 var (
-	splits    = []string{"model", "team", "payer", "user", "key_alias", "provider", "backend", "upstream", "endpoint", "outcome", "source", "billed", ""}
+	splits    = []string{"model", "team", "payer", "user", "key_alias", "end_user", "provider", "backend", "upstream", "endpoint", "outcome", "source", "billed", ""}
 	ownSplits = []string{"model", "endpoint", "outcome", ""}
 	// Of an admin of a team.
 	teamSplits = []string{"model", "key_alias", "user", "endpoint", "outcome", ""}

@@ -58,10 +58,10 @@ func (h *Handler) keepBooks(a *account.Account) {
 func (h *Handler) spendStore(name string) account.SpendStore {
 	place, open := limits.Books(h.app)
 	if open == nil {
-		return account.SpendStore{}
+		return account.SpendStore{EndUsers: h.app.BooksByEndUser}
 	}
 	return account.SpendStore{
-		Name: place, AtOnce: spend.RedisBatchSize,
+		Name: place, AtOnce: spend.RedisBatchSize, EndUsers: h.app.BooksByEndUser,
 		Open: func(o spend.Options) (*spend.Book, error) { return open(name, o) },
 	}
 }
