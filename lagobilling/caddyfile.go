@@ -11,7 +11,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/tollgate-llm/tollgate/app/setting"
-	"github.com/tollgate-llm/tollgate/internal/price"
+	"github.com/tollgate-llm/tollgate/internal/price/feed"
 	"github.com/tollgate-llm/tollgate/internal/tariff"
 )
 
@@ -232,7 +232,7 @@ func checkValue(name, value string) error {
 		return err
 	case "prices":
 		if pricesByURL(value) {
-			return price.CheckFeedURL(value)
+			return feed.CheckURL(value)
 		}
 		return nil
 	case "missing_payer default":

@@ -15,6 +15,7 @@ import (
 	"github.com/tollgate-llm/tollgate/app"
 	"github.com/tollgate-llm/tollgate/app/setting"
 	"github.com/tollgate-llm/tollgate/internal/price"
+	"github.com/tollgate-llm/tollgate/internal/price/feed"
 )
 
 // The bounds of how prices of a URL are followed.
@@ -39,7 +40,7 @@ type pricedView struct {
 }
 
 // feedOptions resolves where prices come from: a URL or a file. Without either there are none.
-func (h *Handler) feedOptions() (o price.FeedOptions, err error) {
+func (h *Handler) feedOptions() (o feed.Options, err error) {
 	if o.Every, err = setting.Duration("prices_refresh", h.PricesRefresh, defaultRefresh, shortestRefresh, longestRefresh); err != nil {
 		return o, err
 	}
@@ -49,7 +50,7 @@ func (h *Handler) feedOptions() (o price.FeedOptions, err error) {
 	}
 	byDefault := 0 // a file changes by a reload, which the operator starts
 	if pricesByURL(written) {
-		if err := price.CheckFeedURL(written); err != nil {
+		if err := feed.CheckURL(written); err != nil {
 			return o, err
 		}
 		o.URL, byDefault = written, defaultMaxChange
@@ -66,11 +67,11 @@ func (h *Handler) feedOptions() (o price.FeedOptions, err error) {
 	o.Report = func(result, version string, err error) {
 		theMetrics.prices.WithLabelValues(result).Inc()
 		switch {
-		case err != nil && result == price.FeedUpdated:
+		case err != nil && result == feed.Updated:
 			log.Warn("prices were updated", zap.String("version", version), zap.Error(err))
 		case err != nil:
 			log.Error("prices were not updated: those of before hold", zap.String("result", result), zap.String("version", version), zap.Error(err))
-		case result == price.FeedUpdated:
+		case result == feed.Updated:
 			log.Info("prices were updated", zap.String("version", version))
 		}
 	}
@@ -92,7 +93,7 @@ func (h *Handler) loadPrices() (*price.Table, error) {
 	if err != nil || o.File == "" {
 		return price.Default(), err
 	}
-	if h.priceFile, err = price.ReadFile(o); err != nil {
+	if h.priceFile, err = feed.ReadFile(o); err != nil {
 		return nil, fmt.Errorf("prices: %w", err)
 	}
 	table := h.priceFile.Table()
@@ -108,20 +109,20 @@ func (h *Handler) useFeed() error {
 	if err != nil {
 		return err
 	}
-	key := "lagobilling prices " + price.FeedCache(o.CacheDir, o.URL+o.File)
+	key := "lagobilling prices " + feed.Cache(o.CacheDir, o.URL+o.File)
 	switch {
 	case o.URL != "":
 		h.views = new(atomic.Pointer[pricedView])
 		key = fmt.Sprintf("%s every %s factor %d", key, o.Every, o.MaxChange)
-		h.feed = app.Use(h.app, key, func() (*price.Feed, error) { return price.OpenFeed(o) }, nil)
+		h.feed = app.Use(h.app, key, func() (*feed.Feed, error) { return feed.Open(o) }, nil)
 	case o.File != "":
 		file, log := h.priceFile, h.logger
-		app.Use(h.app, key+" "+file.Status().Checksum, func() (*price.Feed, error) {
+		app.Use(h.app, key+" "+file.Status().Checksum, func() (*feed.Feed, error) {
 			if err := file.Keep(); err != nil {
 				log.Error("the accepted prices cannot be kept: the next start compares the price file with none", zap.Error(err))
 			}
 			return file, nil
-		}, func(open *price.Feed) { open.Take(file) })
+		}, func(open *feed.Feed) { open.Take(file) })
 	}
 	return nil
 }

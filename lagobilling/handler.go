@@ -16,7 +16,7 @@ import (
 	"github.com/tollgate-llm/tollgate/internal/account"
 	"github.com/tollgate-llm/tollgate/internal/endpoint"
 	"github.com/tollgate-llm/tollgate/internal/llm"
-	"github.com/tollgate-llm/tollgate/internal/price"
+	"github.com/tollgate-llm/tollgate/internal/price/feed"
 	"github.com/tollgate-llm/tollgate/internal/record"
 	"github.com/tollgate-llm/tollgate/internal/tariff"
 )
@@ -141,10 +141,10 @@ type Handler struct {
 	drain        time.Duration
 	rejectPrice  bool
 	tariff       *tariff.Tariff
-	feed         *app.Ref[*price.Feed]       // nil where prices are not fetched
+	feed         *app.Ref[*feed.Feed]        // nil where prices are not fetched
 	views        *atomic.Pointer[pricedView] // the latest of current
 	bounds       bounds
-	priceFile    *price.Feed // nil where no price file is named
+	priceFile    *feed.Feed // nil where no price file is named
 	app          *app.App
 	account      *app.Ref[*account.Account]
 	logger       *zap.Logger

@@ -19,6 +19,7 @@ import (
 
 	"github.com/tollgate-llm/tollgate/app/operator"
 	"github.com/tollgate-llm/tollgate/internal/price"
+	"github.com/tollgate-llm/tollgate/internal/price/feed"
 	"github.com/tollgate-llm/tollgate/internal/record"
 )
 
@@ -85,12 +86,12 @@ func (in *instance) walk(v any) error {
 
 // accepted returns the file with the prices that the instance accepted last from a file or a URL, where it has its data directory here.
 func accepted(source string) string {
-	url := price.CheckFeedURL(source) == nil
+	url := feed.CheckURL(source) == nil
 	name := source
 	if abs, err := filepath.Abs(source); err == nil && !url {
 		name = abs
 	}
-	kept := price.FeedCache(filepath.Join(caddy.AppDataDir(), "tollgate", "prices"), name)
+	kept := feed.Cache(filepath.Join(caddy.AppDataDir(), "tollgate", "prices"), name)
 	if _, err := os.Stat(kept); err != nil && !url {
 		return source
 	}

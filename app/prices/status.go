@@ -15,6 +15,7 @@ import (
 	"github.com/tollgate-llm/tollgate/app"
 	"github.com/tollgate-llm/tollgate/app/operator"
 	"github.com/tollgate-llm/tollgate/internal/price"
+	"github.com/tollgate-llm/tollgate/internal/price/feed"
 )
 
 func init() { caddy.RegisterModule(Admin{}) }
@@ -34,17 +35,17 @@ func (Admin) Routes() []caddy.AdminRoute {
 
 // status is the answer of the admin API: the built-in prices, and the documents over them.
 type status struct {
-	BuiltIn string             `json:"built_in"` // version of the built-in prices
-	Sources []price.FeedStatus `json:"sources"`
+	BuiltIn string        `json:"built_in"` // version of the built-in prices
+	Sources []feed.Status `json:"sources"`
 }
 
 func serveStatus(w http.ResponseWriter, r *http.Request) error {
 	if err := operator.OnlyParameters(r.URL.Query()); err != nil {
 		return err
 	}
-	s := status{BuiltIn: price.Default().Version(), Sources: []price.FeedStatus{}}
-	app.Each(func(_ string, f *price.Feed) { s.Sources = append(s.Sources, f.Status()) })
-	slices.SortFunc(s.Sources, func(a, b price.FeedStatus) int {
+	s := status{BuiltIn: price.Default().Version(), Sources: []feed.Status{}}
+	app.Each(func(_ string, f *feed.Feed) { s.Sources = append(s.Sources, f.Status()) })
+	slices.SortFunc(s.Sources, func(a, b feed.Status) int {
 		return cmp.Or(strings.Compare(a.Source, b.Source), a.Looked.Compare(b.Looked))
 	})
 	return operator.WriteJSON(w, s)
@@ -67,7 +68,7 @@ func statusCommand() *cobra.Command {
 				return err
 			}
 			out := newOutput(cmd, "SOURCE", "VERSION", "SHA-256", "TAKEN", "LOOKED FOR", "RESULT", "LATEST PROBLEM")
-			out.row(price.FeedStatus{Source: "built-in", Version: s.BuiltIn}, "built-in", s.BuiltIn, "-", "-", "-", "-", "-")
+			out.row(feed.Status{Source: "built-in", Version: s.BuiltIn}, "built-in", s.BuiltIn, "-", "-", "-", "-", "-")
 			for _, f := range s.Sources {
 				problem := "-"
 				if p := f.Problem; p != nil {

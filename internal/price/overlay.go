@@ -14,19 +14,19 @@ import (
 	"strings"
 )
 
-// maxFile bounds a price file; LiteLLM's, the largest there is, has under 2 MB.
-const maxFile = 32 << 20
+// MaxFile bounds a price file; LiteLLM's, the largest there is, has under 2 MB.
+const MaxFile = 32 << 20
 
 // Overlay returns a table with a price file laid over this one. The file is in our own format (a JSON object with a list
 // named "models", docs/prices.md) or LiteLLM's model_prices_and_context_window.json; which one is seen from its content.
 // The last element of the name, with a hash of the content, is added to the table's version.
 func (t *Table) Overlay(r io.Reader, name string) (*Table, error) {
-	data, err := io.ReadAll(io.LimitReader(r, maxFile+1))
+	data, err := io.ReadAll(io.LimitReader(r, MaxFile+1))
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
-	if len(data) > maxFile {
-		return nil, fmt.Errorf("%s: larger than %d bytes", name, maxFile)
+	if len(data) > MaxFile {
+		return nil, fmt.Errorf("%s: larger than %d bytes", name, MaxFile)
 	}
 	var top map[string]json.RawMessage
 	if err := json.Unmarshal(data, &top); err != nil {

@@ -1,4 +1,4 @@
-package price
+package feed
 
 import (
 	"io"
@@ -12,6 +12,9 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/tollgate-llm/tollgate/internal/price"
+	"github.com/tollgate-llm/tollgate/internal/usage"
 )
 
 // looks collects what a feed reports.
@@ -26,6 +29,16 @@ func (l looks) report(result, _ string, err error) {
 
 func own(models ...string) string { return `{"models": [` + strings.Join(models, ",") + `]}` }
 
+// input returns what a million input tokens of m cost.
+func input(t *testing.T, f *Feed) string {
+	t.Helper()
+	var c usage.Counts
+	c.Set(usage.Input, 1_000_000)
+	cost, err := f.Table().Cost(price.Query{Provider: "vllm", Model: "m"}, &c)
+	require.NoError(t, err)
+	return cost.Total.String()
+}
+
 func priced(name, prices string) string {
 	return `{"model": "` + name + `", "prices": {` + prices + `}}`
 }
@@ -34,7 +47,7 @@ func priced(name, prices string) string {
 // often the gateway starts.
 func TestFileIsHeldToTheBound(t *testing.T) {
 	dir := t.TempDir()
-	o := FeedOptions{File: filepath.Join(dir, "prices.json"), CacheDir: filepath.Join(dir, "cache"), MaxChange: 10}
+	o := Options{File: filepath.Join(dir, "prices.json"), CacheDir: filepath.Join(dir, "cache"), MaxChange: 10}
 	seen := make(looks, 10)
 	o.Report = seen.report
 	start := func(text string) *Feed {
@@ -45,14 +58,11 @@ func TestFileIsHeldToTheBound(t *testing.T) {
 		require.NoError(t, f.Close())
 		return f
 	}
-	input := func(f *Feed) string {
-		return total(t, f.Table(), Query{Provider: "vllm", Model: "m"}, counts("input", 1_000_000))
-	}
 	both := func(in, out string) string { return own(priced("m", `"input": `+in+`, "output": `+out)) }
-	require.Equal(t, "1000", input(start(both("1000", "1"))), "there is nothing to compare the first one with")
+	require.Equal(t, "1000", input(t, start(both("1000", "1"))), "there is nothing to compare the first one with")
 	require.Equal(t, "updated", <-seen)
 	f := start(both("100", "1"))
-	require.Equal(t, "100", input(f), "tenfold is within the bound")
+	require.Equal(t, "100", input(t, f), "tenfold is within the bound")
 	<-seen
 	require.Nil(t, f.Status().Problem)
 	for refused, why := range map[string]string{
@@ -65,23 +75,23 @@ func TestFileIsHeldToTheBound(t *testing.T) {
 	} {
 		for range 2 {
 			f = start(refused)
-			require.Equal(t, "100", input(f), refused)
+			require.Equal(t, "100", input(t, f), refused)
 			require.Contains(t, <-seen, "refused: a change beyond the bound: "+why)
 			s := f.Status()
-			require.Equal(t, FeedRefused, s.Problem.Result)
+			require.Equal(t, Refused, s.Problem.Result)
 			require.Contains(t, s.Problem.Why, why)
 			require.Contains(t, s.Version, "prices.json@"+s.Checksum[:8], "the copy's")
 		}
 	}
-	require.Equal(t, "100", input(start(both("100", "1")+" ")))
+	require.Equal(t, "100", input(t, start(both("100", "1")+" ")))
 	require.Equal(t, "updated", <-seen)
 	o.MaxChange = 0
 	f = start(both("5000", "1"))
-	require.Equal(t, "5000", input(f), "any change is taken")
+	require.Equal(t, "5000", input(t, f), "any change is taken")
 	require.Contains(t, <-seen, "updated: the prices differ much", "and a large one is told")
 	f = start(own(priced("m", `"input": 5000`)))
 	require.Contains(t, <-seen, "updated: the prices differ much from those before: a change beyond the bound: it drops output of m")
-	require.ErrorIs(t, f.Table().Priced(Query{Provider: "vllm", Model: "n"}), ErrUnpriced)
+	require.ErrorIs(t, f.Table().Priced(price.Query{Provider: "vllm", Model: "n"}), price.ErrUnpriced)
 	for _, broken := range []string{"", "<html>", `{"models": [{"model": "m", "prices": {"inputt": 1}}]}`} {
 		require.NoError(t, os.WriteFile(o.File, []byte(broken), 0o600))
 		_, err := ReadFile(o)
@@ -96,14 +106,14 @@ func TestFileIsHeldToTheBound(t *testing.T) {
 func TestBrokenCopy(t *testing.T) {
 	dir := t.TempDir()
 	seen := make(looks, 10)
-	o := FeedOptions{File: filepath.Join(dir, "p.json"), CacheDir: dir, MaxChange: 2, Report: seen.report}
+	o := Options{File: filepath.Join(dir, "p.json"), CacheDir: dir, MaxChange: 2, Report: seen.report}
 	require.NoError(t, os.WriteFile(o.File, []byte(own(priced("m", `"input": 3`))), 0o600))
-	require.NoError(t, os.WriteFile(FeedCache(o.CacheDir, o.File), []byte("{"), 0o600))
+	require.NoError(t, os.WriteFile(Cache(o.CacheDir, o.File), []byte("{"), 0o600))
 	f, err := ReadFile(o)
 	require.NoError(t, err)
 	require.Contains(t, <-seen, "failed: the cached prices:")
 	require.Equal(t, "updated", <-seen)
-	require.Equal(t, "3", total(t, f.Table(), Query{Provider: "vllm", Model: "m"}, counts("input", 1_000_000)))
+	require.Equal(t, "3", input(t, f))
 }
 
 // TestURLDropsNoPrice follows a document that stops to name a model: the built-in price, or none, does not take the place of its own.
@@ -116,7 +126,7 @@ func TestURLDropsNoPrice(t *testing.T) {
 	gpt := `{"provider": "openai", "model": "gpt-4o", "prices": {"input": 2.4}}`
 	served.Store(own(gpt, priced("m", `"input": 1`)))
 	seen := make(looks, 100)
-	f, err := OpenFeed(FeedOptions{URL: source.URL + "/p.json?token=secret", CacheDir: t.TempDir(), Every: time.Millisecond, MaxChange: 10, Report: seen.report})
+	f, err := Open(Options{URL: source.URL + "/p.json?token=secret", CacheDir: t.TempDir(), Every: time.Millisecond, MaxChange: 10, Report: seen.report})
 	require.NoError(t, err)
 	await := func(want string) {
 		for got := range seen {
@@ -136,9 +146,9 @@ func TestURLDropsNoPrice(t *testing.T) {
 	}
 	s := f.Status()
 	require.Equal(t, source.URL+"/p.json", s.Source, "without its token")
-	require.Equal(t, FeedRefused, s.Problem.Result)
+	require.Equal(t, Refused, s.Problem.Result)
 	served.Store(own(gpt, priced("m", `"input": 2`)))
 	await("updated")
 	require.NoError(t, f.Close())
-	require.Equal(t, "2", total(t, f.Table(), Query{Provider: "vllm", Model: "m"}, counts("input", 1_000_000)))
+	require.Equal(t, "2", input(t, f))
 }

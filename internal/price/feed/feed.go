@@ -1,4 +1,5 @@
-package price
+// Package feed follows documents of prices, at a URL or in a file, and refuses those that change prices too much.
+package feed
 
 import (
 	"bytes"
@@ -17,6 +18,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/tollgate-llm/tollgate/internal/price"
 )
 
 // fetchTime bounds one fetch of a price document.
@@ -24,24 +27,24 @@ const fetchTime = 15 * time.Second
 
 // Results of a look at a price document, as metrics name them.
 const (
-	FeedUpdated = "updated"
-	FeedSame    = "unchanged"
-	FeedFailed  = "failed"  // it could not be fetched or read; the prices of before hold
-	FeedRefused = "refused" // it changes a price by more than the bound, or drops one; the prices of before hold
+	Updated = "updated"
+	Same    = "unchanged"
+	Failed  = "failed"  // it could not be fetched or read; the prices of before hold
+	Refused = "refused" // it changes a price by more than the bound, or drops one; the prices of before hold
 )
 
 // usualChange is the factor beyond which a change is reported where none is refused.
 const usualChange = 10
 
-// FeedOptions say where prices come from.
-type FeedOptions struct {
+// Options say where prices come from.
+type Options struct {
 	URL      string        // where the document is fetched, every so often
 	File     string        // in place of a URL: the file that it is read from, once
 	CacheDir string        // where the latest accepted document is kept
 	Every    time.Duration // between two fetches
 	// MaxChange is the factor by which a price may rise or fall from one document to the next; zero is any.
 	MaxChange uint64
-	// Report is called after each look, with why the prices of before hold, or, with FeedUpdated, what is remarkable about the new
+	// Report is called after each look, with why the prices of before hold, or, with Updated, what is remarkable about the new
 	// ones. It must not block.
 	Report func(result string, version string, err error)
 }
@@ -49,7 +52,7 @@ type FeedOptions struct {
 // Feed is a table of prices that follows a document at a URL, or that was read from a file. A document that cannot be fetched or read, or that
 // changes a price too much, changes nothing.
 type Feed struct {
-	o      FeedOptions
+	o      Options
 	base   string // the document's name in versions
 	cache  string // the file that keeps the latest accepted document
 	client *http.Client
@@ -58,19 +61,19 @@ type Feed struct {
 	done   chan struct{}
 
 	mu     sync.Mutex
-	status FeedStatus
+	status Status
 }
 
 // document is one accepted document with the table that it makes. It does not change.
 type document struct {
 	name  string
 	data  []byte
-	table *Table
+	table *price.Table
 	from  time.Time // when it was fetched or read
 }
 
-// FeedStatus is the state of a source of prices.
-type FeedStatus struct {
+// Status is the state of a source of prices.
+type Status struct {
 	Source   string    `json:"source"`            // the file, or the URL without its query
 	Version  string    `json:"version"`           // of the prices in force
 	Checksum string    `json:"checksum"`          // SHA-256 of the document in force, in hexadecimal digits
@@ -87,8 +90,8 @@ type Problem struct {
 	Why    string    `json:"why"`
 }
 
-// CheckFeedURL returns an error unless the text is a URL that prices can be fetched from.
-func CheckFeedURL(text string) error {
+// CheckURL returns an error unless the text is a URL that prices can be fetched from.
+func CheckURL(text string) error {
 	u, err := url.Parse(text)
 	switch {
 	case err != nil:
@@ -101,17 +104,17 @@ func CheckFeedURL(text string) error {
 	return nil
 }
 
-// OpenFeed returns a feed with the document that was last accepted, or, where there is none yet, with one that it fetches. It follows the URL
+// Open returns a feed with the document that was last accepted, or, where there is none yet, with one that it fetches. It follows the URL
 // until it is closed.
-func OpenFeed(o FeedOptions) (*Feed, error) {
-	if err := CheckFeedURL(o.URL); err != nil {
+func Open(o Options) (*Feed, error) {
+	if err := CheckURL(o.URL); err != nil {
 		return nil, err
 	}
 	u, err := url.Parse(o.URL)
 	if err != nil {
 		return nil, err
 	}
-	f := &Feed{o: o, base: path.Base("/" + u.Path), cache: FeedCache(o.CacheDir, o.URL), client: &http.Client{Timeout: fetchTime}, done: make(chan struct{})}
+	f := &Feed{o: o, base: path.Base("/" + u.Path), cache: Cache(o.CacheDir, o.URL), client: &http.Client{Timeout: fetchTime}, done: make(chan struct{})}
 	if f.base == "/" {
 		f.base = u.Hostname()
 	}
@@ -133,15 +136,15 @@ func OpenFeed(o FeedOptions) (*Feed, error) {
 
 // ReadFile returns a feed of a price file, which is read once, and writes nothing. Where the file's prices may not be taken, those that were
 // last accepted hold. A file that cannot be read or is no price file is an error.
-func ReadFile(o FeedOptions) (*Feed, error) {
-	f := &Feed{o: o, base: filepath.Base(o.File), cache: FeedCache(o.CacheDir, o.File), cancel: func() {}, done: make(chan struct{})}
+func ReadFile(o Options) (*Feed, error) {
+	f := &Feed{o: o, base: filepath.Base(o.File), cache: Cache(o.CacheDir, o.File), cancel: func() {}, done: make(chan struct{})}
 	close(f.done)
 	f.status.Source = o.File
 	data, err := os.ReadFile(o.File)
 	if err != nil {
 		return nil, err
 	}
-	if _, err := Default().Overlay(bytes.NewReader(data), o.File); err != nil {
+	if _, err := price.Default().Overlay(bytes.NewReader(data), o.File); err != nil {
 		return nil, err
 	}
 	_ = f.remember() // it is reported
@@ -152,17 +155,17 @@ func ReadFile(o FeedOptions) (*Feed, error) {
 // Keep makes the document in force the one that the next is compared with.
 func (f *Feed) Keep() error { return writeWhole(f.cache, f.latest.Load().data) }
 
-// FeedCache is the file that keeps the latest accepted document of a URL or of a file.
-func FeedCache(dir, source string) string {
+// Cache is the file that keeps the latest accepted document of a URL or of a file.
+func Cache(dir, source string) string {
 	sum := sha256.Sum256([]byte(source))
 	return filepath.Join(dir, hex.EncodeToString(sum[:8])+".json")
 }
 
 // Table returns the prices of now. It never changes: a call that took it is billed by it.
-func (f *Feed) Table() *Table { return f.latest.Load().table }
+func (f *Feed) Table() *price.Table { return f.latest.Load().table }
 
 // Status returns the state of the source.
-func (f *Feed) Status() FeedStatus {
+func (f *Feed) Status() Status {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	s := f.status
@@ -218,16 +221,16 @@ var errSame = errors.New("unchanged")
 type remarkable struct{ error }
 
 func (f *Feed) report(err error) {
-	result := FeedUpdated
+	result := Updated
 	var note remarkable
 	switch {
 	case errors.Is(err, errSame):
-		result, err = FeedSame, nil
+		result, err = Same, nil
 	case errors.As(err, &note):
 	case errors.Is(err, ErrChange):
-		result = FeedRefused
+		result = Refused
 	case err != nil:
-		result = FeedFailed
+		result = Failed
 	}
 	version := ""
 	if d := f.latest.Load(); d != nil {
@@ -236,7 +239,7 @@ func (f *Feed) report(err error) {
 	now := time.Now()
 	f.mu.Lock()
 	f.status.Looked, f.status.Result = now, result
-	if result == FeedRefused || result == FeedFailed {
+	if result == Refused || result == Failed {
 		f.status.Problem = &Problem{now, result, err.Error()}
 	}
 	f.mu.Unlock()
@@ -276,7 +279,7 @@ func (f *Feed) fetch(ctx context.Context) error {
 		}
 		return err
 	}
-	data, err := io.ReadAll(io.LimitReader(res.Body, maxFile+1))
+	data, err := io.ReadAll(io.LimitReader(res.Body, price.MaxFile+1))
 	if err = errors.Join(err, res.Body.Close()); err != nil {
 		return err
 	}
@@ -292,7 +295,7 @@ func (f *Feed) accept(data []byte, from time.Time, keep bool) error {
 	if before != nil && bytes.Equal(before.data, data) {
 		return errSame
 	}
-	table, err := Default().Overlay(bytes.NewReader(data), f.base)
+	table, err := price.Default().Overlay(bytes.NewReader(data), f.base)
 	if err != nil {
 		return err
 	}

@@ -1,4 +1,4 @@
-package price
+package feed
 
 import (
 	"encoding/json"
@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/tollgate-llm/tollgate/internal/price"
 )
 
 // ErrChange is why a document of prices is refused: it changes a price by more than the bound, or drops one.
@@ -19,17 +21,17 @@ const maxInstants = 20
 // compareDocuments returns ErrChange if a document changes a price of one of the models that it or the one before names by more than times, or
 // drops a price that the one before had. It looks at the prices of now, and at those of the dates from which the new document states others.
 func compareDocuments(before, after *document, times uint64) error {
-	models, err := Models(before.data, before.name)
+	models, err := price.Models(before.data, before.name)
 	if err != nil {
 		return err
 	}
-	more, err := Models(after.data, after.name)
+	more, err := price.Models(after.data, after.name)
 	if err != nil {
 		return err
 	}
 	for _, at := range instants(after.data, time.Now()) {
 		for _, m := range slices.Concat(models, more) {
-			q := Query{Provider: m.Provider, Model: m.Name, At: at}
+			q := price.Query{Provider: m.Provider, Model: m.Name, At: at}
 			was, err := before.table.List(q)
 			if err != nil {
 				return err
@@ -39,7 +41,7 @@ func compareDocuments(before, after *document, times uint64) error {
 				return err
 			}
 			for _, p := range was {
-				n := slices.IndexFunc(is, func(n Listed) bool { return n.Name == p.Name && n.Unit == p.Unit })
+				n := slices.IndexFunc(is, func(n price.Listed) bool { return n.Name == p.Name && n.Unit == p.Unit })
 				switch {
 				case n < 0, before.states(p) && !after.states(is[n]):
 					return fmt.Errorf("%w: it drops %s of %s, which was %s", ErrChange, p.Name, m.Name, p.Price)
@@ -54,12 +56,18 @@ func compareDocuments(before, after *document, times uint64) error {
 }
 
 // states reports whether a price is stated by the document itself.
-func (d *document) states(p Listed) bool { return strings.HasPrefix(p.Source, d.name+"@") }
+func (d *document) states(p price.Listed) bool { return strings.HasPrefix(p.Source, d.name+"@") }
 
 // instants returns now, and the dates after it from which a document in our own format has other prices.
 func instants(data []byte, now time.Time) []time.Time {
 	list := []time.Time{now}
-	var file ownFile
+	var file struct {
+		Models []struct {
+			Later []struct {
+				From string `json:"from"`
+			} `json:"later"`
+		} `json:"models"`
+	}
 	if json.Unmarshal(data, &file) != nil {
 		return list // LiteLLM's format has no dates
 	}
