@@ -150,10 +150,14 @@ func (c *bareClient) call() ([]byte, error) {
 	}
 }
 
-// costSites are what the cost of a call is measured at: the whole gateway, and plain reverse_proxy.
-func costSites(t testing.TB, provider string) (tollgate, plain func(stream bool) *bareClient) {
+// costSites are what the cost of a call is measured at: the whole gateway, with as many models, and plain reverse_proxy.
+func costSites(t testing.TB, provider string, models int) (g *gateway.Gateway, tollgate, plain func(stream bool) *bareClient) {
 	proxy := gateway.FreeAddr(t)
-	g := gateway.Start(t, "\tlog {\n\t\tlevel ERROR\n\t}\n", fmt.Sprintf(`
+	var more strings.Builder
+	for n := range models - 1 {
+		fmt.Fprintf(&more, "model other-%d {\n backend openai http://%s/v1 {\n api_key sk-provider\n price input 1\n price output 2\n }\n }\n", n, provider)
+	}
+	g = gateway.Start(t, "\tlog {\n\t\tlevel ERROR\n\t}\n", fmt.Sprintf(`
 	keyauth {
 		store redis %s
 		master_key %s
@@ -171,20 +175,23 @@ func costSites(t testing.TB, provider string) (tollgate, plain func(stream bool)
 				price output 10
 			}
 		}
+		%s
 	}
 }
 http://%s {
 	reverse_proxy %s
-`, testkit.Redis(t).Addr, gateway.MasterKey, t.TempDir(), provider, proxy, provider))
-	key := g.NewKey(`{"team_id":"team-1","key_alias":"ci","max_budget":1000000,"rpm_limit":1000000000}`)
-	return func(stream bool) *bareClient { return dialBare(t, g.Addr, key, stream) },
+`, testkit.Redis(t).Addr, gateway.MasterKey, t.TempDir(), provider, more.String(), proxy, provider))
+	key := g.NewKey(costKey)
+	return g, func(stream bool) *bareClient { return dialBare(t, g.Addr, key, stream) },
 		func(stream bool) *bareClient { return dialBare(t, proxy, "sk-any", stream) }
 }
+
+const costKey = `{"team_id":"team-1","max_budget":1000000,"rpm_limit":1000000000}`
 
 // BenchmarkCall is a call through the whole gateway, and through plain reverse_proxy, over one connection to a provider that
 // answers at once. Client and provider run in this process, and allocate nothing.
 func BenchmarkCall(b *testing.B) {
-	tollgate, plain := costSites(b, serveBare(b))
+	_, tollgate, plain := costSites(b, serveBare(b), 1)
 	for name, c := range map[string]*bareClient{
 		"tollgate": tollgate(false), "reverse_proxy": plain(false), "tollgate stream": tollgate(true), "reverse_proxy stream": plain(true),
 	} {
@@ -199,12 +206,34 @@ func BenchmarkCall(b *testing.B) {
 	}
 }
 
+// BenchmarkCallAtScale is an unstreamed call with as many models configured, and as many keys that call in turn.
+func BenchmarkCallAtScale(b *testing.B) {
+	for _, size := range []struct{ models, keys int }{{10, 1}, {1000, 1}, {10, 10_000}} {
+		b.Run(fmt.Sprintf("%d models, %d keys", size.models, size.keys), func(b *testing.B) {
+			g, tollgate, _ := costSites(b, serveBare(b), size.models)
+			c := tollgate(false)
+			keys := make([][]byte, size.keys)
+			for n := range keys {
+				keys[n] = []byte(g.NewKey(costKey))
+			}
+			at := bytes.Index(c.request, []byte("Bearer ")) + len("Bearer ")
+			b.ReportAllocs()
+			for n := 0; b.Loop(); n++ {
+				copy(c.request[at:], keys[n%len(keys)])
+				if _, err := c.call(); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
 // mostAllocations is how many allocations a call may make beyond those of plain reverse_proxy.
 const mostAllocations = 250
 
 // TestAllocationsOfACall holds how often a call allocates, from its first byte to its place in totals and books.
 func TestAllocationsOfACall(t *testing.T) {
-	tollgate, plain := costSites(t, serveBare(t))
+	_, tollgate, plain := costSites(t, serveBare(t), 1)
 	measure := func(c *bareClient) (allocs, size float64) {
 		const warm, calls = 300, 1500
 		for range warm {
