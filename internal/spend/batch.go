@@ -190,13 +190,7 @@ var billed = []byte(isBilled)
 func (b *batch) fact(s *record.Settled) *fact {
 	hour := hours.of(s.At)
 	key := binary.BigEndian.AppendUint32(b.key[:0], hour)
-	put := func(d Dimension, text []byte) {
-		if len(text) > 0 {
-			key = append(key, byte(d))
-			key = binary.AppendUvarint(key, uint64(len(text)))
-			key = append(key, text...)
-		}
-	}
+	put := func(d Dimension, text []byte) { key = appendValue(key, d, text) }
 	put(Payer, s.Payer)
 	put(Team, s.Team)
 	put(User, s.User)
@@ -295,6 +289,14 @@ func (b *batch) roll() error {
 				return err
 			}
 			b.put(row{days, d, day, i}, f.sums, nil)
+		}
+		for _, p := range pairs {
+			b.key = appendValue(appendValue(b.key[:0], p.one, f.values[p.one]), p.two, f.values[p.two])
+			i, err := b.id(name{p.dim, string(b.key)})
+			if err != nil {
+				return err
+			}
+			b.put(row{days, p.dim, day, i}, f.sums, nil)
 		}
 	}
 	for n := range len(b.rows) { // those of months are behind

@@ -2,6 +2,7 @@ package spend
 
 import (
 	"context"
+	"strings"
 	"sync"
 	"time"
 
@@ -39,6 +40,8 @@ type medium interface {
 
 // reader reads rows.
 type reader interface {
+	// pairsFrom returns the first day from which on rows by pairs are whole.
+	pairsFrom() (uint32, error)
 	// names calls fn with every value of a dimension, or with every tuple.
 	names(d Dimension, fn func(id, string) error) error
 	// scan adds the rows of the periods [from, to) to the sums that fn returns; nil leaves a row out. With ids it reads
@@ -108,17 +111,20 @@ func (b *Book) Apply(ctx context.Context, spoolID string, from, to uint64, recor
 type sums struct {
 	amounts []price.Amount
 	names   *codes
-	lines   bool
+	lines   bool // lines of prices count too
 }
 
 func (s *sums) add(code int, a price.Amount, c *codes) error {
 	if code >= len(c.names) {
 		return errDamaged
 	}
-	for code >= len(s.amounts) {
-		s.amounts = append(s.amounts, price.Amount{})
-	}
 	s.names = c
+	if !s.lines && c.line(code) {
+		return nil
+	}
+	if code >= len(s.amounts) {
+		s.amounts = append(s.amounts, make([]price.Amount, code+8-len(s.amounts))...)
+	}
 	sum, err := s.amounts[code].Add(a)
 	s.amounts[code] = sum
 	return err
@@ -126,13 +132,32 @@ func (s *sums) add(code int, a price.Amount, c *codes) error {
 
 // done returns the sums by name.
 func (s *sums) done() Sums {
-	out := make(Sums)
-	for code, a := range s.amounts {
-		measure := s.names.names[code]
-		if _, _, line := ParseLine(measure); a.IsZero() || line && !s.lines {
-			continue
+	n := 0
+	for _, a := range s.amounts {
+		if !a.IsZero() {
+			n++
 		}
-		out[measure] = a
+	}
+	out := make(Sums, n)
+	for code, a := range s.amounts {
+		if !a.IsZero() {
+			out[s.names.names[code]] = a
+		}
 	}
 	return out
+}
+
+// codes are the measures' numbers in a store.
+type codes struct {
+	names []string
+	of    map[string]int
+	lines []bool // whether it is of a line of prices, as far as it was asked
+}
+
+// line reports whether a measure is of a line of prices.
+func (c *codes) line(code int) bool {
+	for code >= len(c.lines) {
+		c.lines = append(c.lines, strings.HasPrefix(c.names[len(c.lines)], linePrefix))
+	}
+	return c.lines[code]
 }

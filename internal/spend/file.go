@@ -23,7 +23,8 @@ var (
 	nameBucket    = []byte("name")    // dimension (1), id (8): text
 	measureBucket = []byte("measure") // code (2): name
 	cursorBucket  = []byte("cursor")  // spool: sequence number (8)
-	keptBucket    = []byte("kept")    // unit (1): the first period (4) whose rows by tuple are kept
+	keptBucket    = []byte("kept")    // unit (1): the first period (4) whose rows by tuple are kept; pairsKey: the first day (4) with rows by pairs
+	pairsKey      = []byte("pairs")
 )
 
 const (
@@ -49,18 +50,27 @@ func OpenFile(dir string, o Options) (*Book, error) {
 	if err != nil {
 		return nil, fmt.Errorf("books: opening %s: %w", path, err)
 	}
+	b := newBook(&file{db: db}, o)
 	err = db.Update(func(tx *bbolt.Tx) error {
 		for _, name := range [][]byte{rowBucket, nameBucket, measureBucket, cursorBucket, keptBucket} {
 			if _, err := tx.CreateBucketIfNotExists(name); err != nil {
 				return err
 			}
 		}
-		return nil
+		kept := tx.Bucket(keptBucket)
+		if kept.Get(pairsKey) != nil {
+			return nil
+		}
+		first := uint32(0)
+		if k, _ := tx.Bucket(rowBucket).Cursor().First(); k != nil { // written before there were pairs
+			first = days.of(b.o.Now()) + 1
+		}
+		return kept.Put(pairsKey, binary.BigEndian.AppendUint32(nil, first))
 	})
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("books: %s: %w", path, err), db.Close())
 	}
-	return newBook(&file{db: db}, o), nil
+	return b, nil
 }
 
 func (f *file) close() error  { return f.db.Close() }
@@ -147,12 +157,6 @@ func (f *file) writeBatch(tx *bbolt.Tx, b *batch) error {
 		}
 	}
 	return nil
-}
-
-// codes are the measures' numbers in the file.
-type codes struct {
-	names []string
-	of    map[string]int
 }
 
 func readCodes(tx *bbolt.Tx) (*codes, error) {
@@ -282,28 +286,38 @@ func eachMeasure(v []byte, fn func(code int, a price.Amount) error) error {
 	return nil
 }
 
-// trim removes rows by tuple of periods that are not kept, some at a time.
+// trim removes rows by tuple, and by pairs, of periods that are not kept, some at a time.
 func trim(tx *bbolt.Tx, k kept) error {
 	for u, first := range map[unit]uint32{hours: k.hours, days: k.days} {
 		at := []byte{byte(u)}
 		if v := tx.Bucket(keptBucket).Get(at); len(v) == 4 && number(v) >= first {
 			continue
 		}
-		c := tx.Bucket(rowBucket).Cursor()
-		end := periodKey(u, tuple, first)
-		n := 0
-		for key, _ := c.Seek([]byte{byte(u), byte(tuple)}); key != nil && bytes.Compare(key, end) < 0 && n < trimAtOnce; key, _ = c.Seek([]byte{byte(u), byte(tuple)}) {
-			if err := c.Delete(); err != nil {
+		left := trimAtOnce
+		for _, d := range [...]Dimension{tuple, payerModel, teamModel, userModel} {
+			if err := trimRows(tx, u, d, first, &left); err != nil {
 				return err
 			}
-			n++
 		}
-		if n == trimAtOnce {
+		if left == 0 {
 			continue // the rest with a later batch; what is there is whole only from the first on
 		}
 		if err := tx.Bucket(keptBucket).Put(at, binary.BigEndian.AppendUint32(nil, first)); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// trimRows removes at most as many rows as are left of periods before the first.
+func trimRows(tx *bbolt.Tx, u unit, d Dimension, first uint32, left *int) error {
+	c := tx.Bucket(rowBucket).Cursor()
+	begin, end := []byte{byte(u), byte(d)}, periodKey(u, d, first)
+	for key, _ := c.Seek(begin); *left > 0 && key != nil && bytes.Compare(key, end) < 0; key, _ = c.Seek(begin) {
+		if err := c.Delete(); err != nil {
+			return err
+		}
+		*left--
 	}
 	return nil
 }
@@ -322,6 +336,13 @@ func (f *file) view(_ context.Context, fn func(reader) error) error {
 type fileReader struct {
 	tx *bbolt.Tx
 	c  *codes
+}
+
+func (r *fileReader) pairsFrom() (uint32, error) {
+	if v := r.tx.Bucket(keptBucket).Get(pairsKey); len(v) == 4 {
+		return number(v), nil
+	}
+	return 0, errDamaged
 }
 
 func (r *fileReader) names(d Dimension, fn func(id, string) error) error {

@@ -40,7 +40,8 @@ type Row struct {
 // piece is a stretch of periods of one unit.
 type piece struct {
 	unit     unit
-	from, to uint32 // to is not in it
+	from, to uint32    // to is not in it
+	dim      Dimension // of its rows
 }
 
 // pieces covers a time with the longest periods that may be used.
@@ -81,7 +82,7 @@ func (q *Query) pieces(now time.Time) ([]piece, error) {
 			if last := len(list) - 1; last >= 0 && list[last].unit == u && list[last].to == n {
 				list[last].to++
 			} else {
-				list = append(list, piece{u, n, n + 1})
+				list = append(list, piece{unit: u, from: n, to: n + 1})
 			}
 			at = next
 			break
@@ -90,21 +91,62 @@ func (q *Query) pieces(now time.Time) ([]piece, error) {
 	return list, nil
 }
 
-// single returns the one dimension that the question needs; ok is false when it needs more.
-func (q *Query) single() (d Dimension, ok bool) {
-	for _, by := range q.By {
-		if d != all && d != by {
-			return 0, false
+// dimension returns which rows answer the question with the fewest dimensions.
+func (q *Query) dimension() Dimension {
+	var needs []Dimension
+	need := func(d Dimension) {
+		if !slices.Contains(needs, d) {
+			needs = append(needs, d)
 		}
-		d = by
 	}
-	for by := range q.Where {
-		if d != all && d != by {
-			return 0, false
+	for _, d := range q.By {
+		need(d)
+	}
+	for d := range q.Where {
+		need(d)
+	}
+	switch {
+	case q.Lines:
+		return tuple
+	case len(needs) == 0:
+		return all
+	case len(needs) == 1:
+		return needs[0]
+	case len(needs) == 2:
+		for _, p := range pairs {
+			if slices.Contains(needs, p.one) && slices.Contains(needs, p.two) {
+				return p.dim
+			}
 		}
-		d = by
 	}
-	return d, !q.Lines
+	return tuple
+}
+
+// splitPairs gives pieces the dimension of their rows. Periods before there were rows by pairs are answered by tuples.
+func splitPairs(r reader, pieces []piece, d Dimension) ([]piece, error) {
+	first := uint32(0)
+	if d.joint() && d != tuple {
+		var err error
+		if first, err = r.pairsFrom(); err != nil {
+			return nil, err
+		}
+	}
+	var list []piece
+	for _, p := range pieces {
+		p.dim = d
+		at := p.from
+		for first > 0 && at < p.to && days.of(p.unit.start(at)) < first {
+			at++
+		}
+		if at > p.from {
+			list = append(list, piece{p.unit, p.from, at, tuple})
+			p.from = at
+		}
+		if p.from < p.to {
+			list = append(list, p)
+		}
+	}
+	return list, nil
 }
 
 // group is what an id counts for: which values it has of Query.By.
@@ -131,21 +173,23 @@ func (b *Book) Query(ctx context.Context, q Query) ([]Row, error) {
 	if err != nil {
 		return nil, err
 	}
-	single, ok := q.single()
 	k := b.kept()
 	a := &answer{q: &q, groups: make(map[string]*group), byID: make(map[Dimension]map[id]*group), rows: make(map[place]*sums)}
 	err = b.medium.view(ctx, func(r reader) error {
+		if pieces, err = splitPairs(r, pieces, q.dimension()); err != nil {
+			return err
+		}
 		for _, p := range pieces {
-			d := single
+			d := p.dim
 			switch {
 			case p.unit == hours && q.Lines:
 				return fmt.Errorf("%w: prices are kept by day: ask for whole days", ErrQuery)
 			case p.unit == hours && p.from < k.hours:
 				return fmt.Errorf("hours before %s are %w", hours.start(k.hours).Format(time.RFC3339), ErrFolded)
-			case p.unit == hours, !ok:
+			case p.unit == hours:
 				d = tuple
 			}
-			if p.unit == days && d == tuple && p.from < k.days {
+			if p.unit == days && d.joint() && p.from < k.days {
 				return fmt.Errorf("days by several dimensions before %s are %w: ask for months, or for one dimension",
 					days.start(k.days).Format(time.DateOnly), ErrFolded)
 			}
@@ -198,7 +242,7 @@ func (a *answer) groupsOf(r reader, d Dimension) (groups map[id]*group, ids []id
 		err = r.names(d, func(i id, text string) error {
 			total++
 			var v values
-			if d == tuple {
+			if d.joint() {
 				var ok bool
 				if v, ok = parseTuple(text); !ok {
 					return errDamaged

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 	"net/url"
 	"slices"
 	"strconv"
@@ -52,6 +53,7 @@ func NewRedis(client redis.UniversalClient, prefix, account string, o Options) *
 
 func (m *redisMedium) close() error            { return m.client.Close() }
 func (m *redisMedium) most() int               { return redisMost }
+func (m *redisMedium) pairs() string           { return m.prefix + "pairs" }
 func (m *redisMedium) cursors() string         { return m.prefix + "cursors" }
 func (m *redisMedium) name(d Dimension) string { return m.prefix + "names:" + strconv.Itoa(int(d)) }
 
@@ -84,8 +86,9 @@ func (m *redisMedium) cursor(ctx context.Context, spool string) (uint64, error) 
 }
 
 func (m *redisMedium) apply(ctx context.Context, spool string, from, to uint64, b *batch) (uint64, error) {
-	args := make([]any, 0, 4+3*len(b.names)+6*len(b.rows)+3*b.size())
-	args = append(args, spool, strconv.FormatUint(from, 10), strconv.FormatUint(to, 10), len(b.names))
+	args := make([]any, 0, 6+3*len(b.names)+6*len(b.rows)+3*b.size())
+	tomorrow := days.of(m.now()) + 1
+	args = append(args, spool, strconv.FormatUint(from, 10), strconv.FormatUint(to, 10), m.pairs(), tomorrow, len(b.names))
 	for i, n := range b.names {
 		args = append(args, m.name(n.dim), string(i[:]), n.text)
 	}
@@ -109,7 +112,7 @@ func (m *redisMedium) apply(ctx context.Context, spool string, from, to uint64, 
 func (r *row) live(now time.Time) int64 {
 	keep := KeepHours
 	switch {
-	case r.dim != tuple || r.unit == months:
+	case !r.dim.joint() || r.unit == months:
 		return 0
 	case r.unit == days:
 		keep = KeepDays
@@ -126,6 +129,14 @@ type redisReader struct {
 	ctx context.Context //nolint:containedctx // it lives for one question
 	m   *redisMedium
 	c   *codes
+}
+
+func (r *redisReader) pairsFrom() (uint32, error) {
+	n, err := r.m.client.Get(r.ctx, r.m.pairs()).Uint64()
+	if errors.Is(err, redis.Nil) || err == nil && n > math.MaxUint32 {
+		return math.MaxUint32, nil // nothing was added since there are pairs
+	}
+	return uint32(n), err //nolint:gosec // checked above
 }
 
 func (r *redisReader) names(d Dimension, fn func(id, string) error) error {

@@ -34,12 +34,24 @@ const (
 	Backend  Dimension = 10
 	Endpoint Dimension = 11
 	Outcome  Dimension = 12
-	Source   Dimension = 13  // of the counts: reported, partial, estimated
-	Billed   Dimension = 14  // billed, or why not
-	Factor   Dimension = 15  // of markup and discount; empty: 1/1
-	served   Dimension = 254 // what Served has, as one text
-	tuple    Dimension = 255
+	Source   Dimension = 13 // of the counts: reported, partial, estimated
+	Billed   Dimension = 14 // billed, or why not
+	Factor   Dimension = 15 // of markup and discount; empty: 1/1
+
+	// Two dimensions together, so that a year by both is answered without reading every tuple.
+	payerModel Dimension = 200
+	teamModel  Dimension = 201
+	userModel  Dimension = 202
+
+	served Dimension = 254 // what Served has, as one text
+	tuple  Dimension = 255
 )
+
+// pairs are the dimensions that rows are kept by together.
+var pairs = [...]struct{ dim, one, two Dimension }{{payerModel, Payer, Model}, {teamModel, Team, Model}, {userModel, User, Model}}
+
+// joint reports whether values of the dimension are those of several: see values.
+func (d Dimension) joint() bool { return d == tuple || d >= payerModel && d <= userModel }
 
 // numDimensions is one more than the highest number of a dimension of calls.
 const numDimensions = 16
@@ -128,8 +140,8 @@ var (
 // id names a value of a dimension, or a tuple of values, in rows.
 type id [8]byte
 
-// name is a value of a dimension or a tuple: its dimension and its text, which for a tuple is pairs of a dimension's number and a
-// value with its length before it.
+// name is a value of a dimension or a tuple: its dimension and its text, which for a tuple, and for two dimensions together, has of each
+// value that is not empty the dimension's number, its length and itself.
 type name struct {
 	dim  Dimension
 	text string
@@ -142,6 +154,16 @@ func (n name) id() id {
 
 // values are one value of each dimension.
 type values [numDimensions]string
+
+// appendValue appends a value of a tuple.
+func appendValue[T string | []byte](b []byte, d Dimension, text T) []byte {
+	if len(text) == 0 {
+		return b
+	}
+	b = append(b, byte(d))
+	b = binary.AppendUvarint(b, uint64(len(text)))
+	return append(b, text...)
+}
 
 // parseTuple reads the text of a tuple.
 func parseTuple(text string) (v values, ok bool) {

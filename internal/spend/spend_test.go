@@ -9,6 +9,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
+	"go.etcd.io/bbolt"
 
 	"github.com/tollgate-llm/tollgate/internal/price"
 	"github.com/tollgate-llm/tollgate/internal/record"
@@ -105,6 +106,9 @@ func TestBooksAreTheSumOfTheRecords(t *testing.T) {
 			}
 			if rand.IntN(2) == 0 {
 				q.Where = map[Dimension][]string{Model: {"model-1", "none"}}
+				if rand.IntN(2) == 0 { // with one more, these are answered by pairs
+					q.By = []Dimension{[]Dimension{Payer, Team, User}[rand.IntN(3)]}
+				}
 			}
 			got, err := b.Query(context.Background(), q)
 			require.NoError(t, err)
@@ -191,4 +195,73 @@ func stores(t *testing.T, test func(t *testing.T, open func() *Book)) {
 			return NewRedis(redis.NewClient(&redis.Options{Addr: addr, MaxRetries: -1}), "tollgate:", "main", o)
 		})
 	})
+}
+
+// TestBooksOlderThanPairs asks books that were begun before rows by pairs were kept.
+func TestBooksOlderThanPairs(t *testing.T) {
+	now := clock
+	dir := t.TempDir()
+	client := redis.NewClient(&redis.Options{Addr: testkit.Redis(t).Addr, MaxRetries: -1})
+	o := Options{Now: func() time.Time { return now }, OnFault: func(err error) { t.Error(err) }}
+	for name, m := range map[string]struct {
+		open   func() *Book
+		forget func(b *Book) // makes the books older
+	}{
+		"file": {
+			func() *Book {
+				b, err := OpenFile(dir, o)
+				require.NoError(t, err)
+				return b
+			},
+			func(b *Book) {
+				require.NoError(t, b.medium.(*file).db.Update(func(tx *bbolt.Tx) error {
+					rows := tx.Bucket(rowBucket)
+					c := rows.Cursor()
+					for k, _ := c.First(); k != nil; k, _ = c.Next() {
+						if d := Dimension(k[1]); d.joint() && d != tuple {
+							require.NoError(t, c.Delete())
+						}
+					}
+					return tx.Bucket(keptBucket).Delete(pairsKey)
+				}))
+			},
+		},
+		"redis": {
+			func() *Book { return NewRedis(client, "tollgate:", "main", o) },
+			func(*Book) {
+				keys, err := client.Keys(t.Context(), "tollgate:books:main:*:[dm]20[0-2]:*").Result()
+				require.NoError(t, err)
+				require.NotEmpty(t, keys)
+				require.NoError(t, client.Del(t.Context(), append(keys, "tollgate:books:main:pairs")...).Err())
+			},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			now = clock
+			var records []*record.Record
+			for n := range 20 {
+				records = append(records, sample(n, clock.Add(-time.Duration(n)*time.Hour)))
+			}
+			b := m.open()
+			at := apply(t, b, "spool", 0, records...)
+			m.forget(b)
+			if name == "file" {
+				require.NoError(t, b.Close())
+				b = m.open()
+			}
+			for day := range 3 {
+				now = clock.Add(time.Duration(24*day) * time.Hour)
+				r := sample(20+day, now)
+				records = append(records, r)
+				at = apply(t, b, "spool", at, r)
+				for _, each := range []Unit{Whole, Day, Month} {
+					q := Query{Since: time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC), By: []Dimension{Team, Model}, Each: each}
+					got, err := b.Query(t.Context(), q)
+					require.NoError(t, err)
+					require.Equal(t, expected(t, q, records), got, "%s on day %d", each, day)
+				}
+			}
+			require.NoError(t, b.Close())
+		})
+	}
 }
