@@ -1,8 +1,10 @@
 package spend
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -150,7 +152,10 @@ func splitPairs(r reader, pieces []piece, d Dimension) ([]piece, error) {
 }
 
 // group is what an id counts for: which values it has of Query.By.
-type group struct{ values []string }
+type group struct {
+	values []string
+	rank   int // in the order of values, once all are known
+}
 
 // answer is an answer under way.
 type answer struct {
@@ -288,23 +293,31 @@ func (a *answer) group(v *values) *group {
 	key := strings.Join(list, "\x00")
 	g := a.groups[key]
 	if g == nil {
-		g = &group{list}
+		g = &group{values: list}
 		a.groups[key] = g
 	}
 	return g
 }
 
-// list returns the rows.
+// list returns the rows, in the order of SortRows.
 func (a *answer) list() []Row {
-	out := make([]Row, 0, len(a.rows))
-	for at, s := range a.rows {
-		r := Row{Values: at.group.values, Sums: s.done()}
+	groups := slices.Collect(maps.Values(a.groups))
+	slices.SortFunc(groups, func(x, y *group) int { return slices.Compare(x.values, y.values) })
+	for n, g := range groups {
+		g.rank = n
+	}
+	places := slices.Collect(maps.Keys(a.rows))
+	slices.SortFunc(places, func(x, y place) int {
+		return cmp.Or(cmp.Compare(x.start, y.start), cmp.Compare(x.group.rank, y.group.rank))
+	})
+	out := make([]Row, 0, len(places))
+	for _, at := range places {
+		r := Row{Values: at.group.values, Sums: a.rows[at].done()}
 		if a.q.Each != Whole {
 			r.Start = time.Unix(at.start, 0).UTC()
 		}
 		out = append(out, r)
 	}
-	SortRows(out)
 	return out
 }
 
