@@ -113,6 +113,7 @@ func TestEachWrongCallerIsRefused(t *testing.T) {
 		{"a blocked key", g.generate(`{"blocked":true,"key_type":"management"}`)},
 		{"llm_api", g.generate(`{"key_type":"llm_api","user_id":"ann"}`)},
 		{"allowed_routes", g.generate(`{"key_type":"management","allowed_routes":["/chat/completions"]}`)},
+		{"allowed_routes of an admin", g.generate(`{"user_id":"ann","allowed_routes":["/chat/completions"]}`)},
 		{"a plain key", g.generate(`{}`)},
 		{"a key that an admin made for bob", m["key"].(string)},
 		{"a key of a member of the team", g.generate(`{"team_id":"red","user_id":"bob"}`)},
