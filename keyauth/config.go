@@ -93,7 +93,7 @@ func (c *StoreConfig) use(a *app.App) (*app.Ref[*keys.Cache], error) {
 	return app.Use(a, "keyauth "+redisName(options, secret), open, configure), nil
 }
 
-// redisName tells stores in Redis apart.
+// redisName distinguishes stores in Redis.
 func redisName(o *keystore.RedisOptions, secret *redisSecret) string {
 	return fmt.Sprintf("redis %q db %d prefix %q user %q tls %t sentinel %q", o.Addresses, o.DB, o.Prefix, secret.username, o.TLS, o.Sentinel)
 }

@@ -41,7 +41,7 @@ type Handler struct {
 	MasterKey string `json:"master_key,omitempty"`
 
 	// CacheTTL is how long a key serves before the store is asked for it again: the longest that a change made through
-	// another instance takes while its announcement is not heard. A duration from 0s to 24h. Default: 10s.
+	// another instance takes while its announcement does not arrive. A duration from 0s to 24h. Default: 10s.
 	CacheTTL string `json:"cache_ttl,omitempty"`
 
 	// StaleTTL is how long a key goes on working while the store is down, since the store last confirmed it. A

@@ -17,7 +17,7 @@ type NewKeysConfig struct {
 	Defaults map[string]string `json:"defaults,omitempty"`
 
 	// AtMost are upper bounds of max_budget, budget_duration, duration, max_parallel_requests, tpm_limit and rpm_limit. They are also the values
-	// of what a request for a new key leaves out. A change beyond one is refused, whoever asks.
+	// of what a request for a new key leaves out. A change beyond one is refused to every caller.
 	AtMost map[string]string `json:"at_most,omitempty"`
 }
 

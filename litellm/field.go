@@ -141,7 +141,7 @@ func (f field) isMapping() bool { return f.present() && resolve(f.node).Kind == 
 func (f field) isList() bool    { return f.present() && resolve(f.node).Kind == yaml.SequenceNode }
 func (f field) isScalar() bool  { return f.present() && resolve(f.node).Kind == yaml.ScalarNode }
 
-// null reports whether the field says nothing.
+// null reports whether the field is absent or null.
 func (f field) null() bool {
 	return !f.present() || f.isScalar() && resolve(f.node).Tag == "!!null"
 }
@@ -159,7 +159,7 @@ func (f field) isTrue() bool {
 	return slices.Contains([]string{"true", "yes", "on", "1"}, strings.ToLower(f.raw()))
 }
 
-// off reports whether the field is written but says nothing: null, empty, or a boolean that is off.
+// off reports whether the field has no effect: null, empty, or a boolean that is off.
 func (f field) off() bool {
 	if f.isScalar() {
 		return slices.Contains([]string{"", "false", "no", "off", "none"}, strings.ToLower(f.raw()))

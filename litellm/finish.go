@@ -63,7 +63,7 @@ func (c *converter) checkLago() {
 	}
 }
 
-// chargeBy returns what LAGO_API_CHARGE_BY says. One that is set to nothing says nothing: an error.
+// chargeBy returns the value of LAGO_API_CHARGE_BY. An empty value is an error.
 func (c *converter) chargeBy() string {
 	const name = "LAGO_API_CHARGE_BY"
 	v := c.env(name)
@@ -219,7 +219,7 @@ func (c *converter) share(m *model) {
 		}
 		break
 	}
-	highest := int64(1) // what a backend has that says nothing
+	highest := int64(1) // that of a backend without one
 	ordered := slices.ContainsFunc(m.deployments, func(d *deployment) bool { return d.order.set() })
 	for _, d := range m.deployments {
 		if n, err := strconv.ParseInt(d.order.text, 10, 64); err == nil {

@@ -26,7 +26,7 @@ var generalRules = rules{
 	"image_generation_model":             refuse(oneModel),
 	"moderation_model":                   refuse(oneModel),
 	"infer_model_from_keys":              warn("is left out: name the models in model_list"),
-	"allow_client_side_credentials":      refuse("clients cannot bring a base URL or a key of their own: such a call would go to a server that nobody meters"),
+	"allow_client_side_credentials":      refuse("clients cannot bring a base URL or a key of their own: such a call would go to an unmetered server"),
 	"token_rate_limit_type":              carry(func(c *converter, f field) { c.addLine(&c.limits.settings, f, "token_rate_limit_type") }),
 	"disable_budget_reservation":         warn("is left out: a call under a budget always reserves what it may cost"),
 	"fail_closed_budget_enforcement":     carry((*converter).failClosed),

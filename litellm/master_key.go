@@ -2,7 +2,7 @@ package litellm
 
 import "strings"
 
-// Without a master key the gateway is open to whoever reaches it. So a file has none only where it leaves it out everywhere: one that is empty, in
+// Without a master key the gateway is open to everyone who reaches it. So a file has none only where it leaves it out everywhere: one that is empty, in
 // another section or in another spelling is an error and no choice.
 
 const masterKeyPath = "general_settings.master_key"

@@ -27,13 +27,13 @@ func carry(take func(*converter, field)) rule { return rule{fate: carried, take:
 func warn(why string) rule                    { return rule{fate: warned, why: why} }
 func refuse(why string) rule                  { return rule{fate: refused, why: why} }
 
-// unless returns the rule of a field for which another value than usual says nothing.
+// unless returns the rule of a field for which another value than usual is as good as none.
 func (r rule) unless(nothing string) rule {
 	r.nothing = nothing
 	return r
 }
 
-// silent reports whether a field that is not carried over says nothing.
+// silent reports whether leaving a field out loses nothing.
 func (r rule) silent(f field) bool {
 	if r.nothing != "" {
 		return f.null() || strings.EqualFold(f.raw(), r.nothing)

@@ -63,7 +63,7 @@ type AuditChange struct {
 
 func (a *AuditEntry) holds(id string) bool { return a.ID == id }
 
-// audited adds to changes the entry of the audit log that tells of them, and takes old entries out.
+// audited adds to changes the entry of the audit log that describes them, and takes old entries out.
 func (s *Service) audited(ctx context.Context, changes []keystore.Change, brief bool) ([]keystore.Change, error) {
 	now := s.cache.now()
 	e := &AuditEntry{

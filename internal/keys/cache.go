@@ -248,12 +248,12 @@ func (c *Cache) Missed() {
 	c.answered()
 }
 
-// Lost notes that changes made by other instances are not heard of: they take effect within cache_ttl.
+// Lost notes that changes made by other instances are not received: they take effect within cache_ttl.
 func (c *Cache) Lost(err error) {
 	if c.unsubscribed.Swap(true) {
 		return // said before
 	}
-	c.log.Warn("not hearing of changes to keys: those made elsewhere take effect when cache_ttl has passed", zap.Error(err))
+	c.log.Warn("changes to keys are not received: those made elsewhere take effect when cache_ttl has passed", zap.Error(err))
 }
 
 // Interface guard.

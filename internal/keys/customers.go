@@ -18,7 +18,7 @@ const maxCustomers = 100_000
 // customers holds what the store said of customers. Most gateways have no record of any, and then no payer is asked for.
 type customers struct {
 	mu      sync.Mutex
-	changes uint64 // counts the changes heard of, so that an answer older than one of them is not kept
+	changes uint64 // counts the announced changes, so that an answer older than one of them is not kept
 	known   map[string]customer
 	none    time.Time // when the store last had no customer at all; zero: it had one, or was not asked
 }

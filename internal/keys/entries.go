@@ -24,7 +24,7 @@ type entry struct {
 }
 
 // entries holds what the store said of keys, bounded in number. An entry serves while it is fresh; afterwards it only
-// tells what was true last.
+// only shows what was true last.
 type entries struct {
 	epoch  atomic.Uint64 // counts the times at which changes may have been missed
 	shards [shardCount]shard
@@ -32,7 +32,7 @@ type entries struct {
 
 type shard struct {
 	mu      sync.RWMutex
-	changes uint64           // counts the changes heard of, so that an answer older than one of them is not kept
+	changes uint64           // counts the announced changes, so that an answer older than one of them is not kept
 	recent  [recently]change // the last of them, by their number
 	known   map[Digest]entry
 	unknown map[Digest]entry
@@ -45,7 +45,7 @@ type part struct {
 	id   string
 }
 
-// change is what was heard of a record: that of a key, or of a part.
+// change is an announced change of a record: that of a key, or of a part.
 type change struct {
 	part
 	key     Digest // zero for a part
@@ -58,7 +58,7 @@ func (s *shard) note(c change) {
 	s.recent[s.changes%recently] = c
 }
 
-// outdated reports whether an answer to a question of that time may be older than a change heard of since.
+// outdated reports whether an answer to a question of that time may be older than a change announced since.
 func (s *shard) outdated(d Digest, state *State, since uint64) bool {
 	if s.changes-since > recently {
 		return true

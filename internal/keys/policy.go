@@ -135,7 +135,7 @@ func (f Fields) fill(values map[string]json.RawMessage, known map[string]check) 
 	out := Fields{raw: maps.Clone(f.raw), value: maps.Clone(f.value)}
 	for field, raw := range values {
 		if there, ok := f.raw[field]; ok {
-			_, fault := refused("")(there) // which takes what says nothing
+			_, fault := refused("")(there) // which accepts empty values
 			if field == "budget_duration" || !null(there) && (fault != "" || string(there) == "0" || string(there) == "false") {
 				continue
 			}

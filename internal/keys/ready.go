@@ -8,7 +8,7 @@ import (
 	"github.com/tollgate-llm/tollgate/internal/keystore"
 )
 
-// readyFor is how long an answer of Ready holds: whoever asks often asks the store once a second.
+// readyFor is how long an answer of Ready holds: frequent questions ask the store once a second.
 const readyFor = time.Second
 
 // readyState is what Ready found last.

@@ -101,8 +101,8 @@ var userFields = fieldsOf(limitFields, commonFields, map[string]check{
 	"allowed_cache_controls": refused(noCache),
 	"budget_fallbacks":       refused(noFallbacks),
 	"organizations":          refused("organizations are not known here: make teams"),
-	"sso_user_id":            refused("nobody signs in here"),
-	"password":               refused("nobody signs in here"),
+	"sso_user_id":            refused("users do not sign in here"),
+	"password":               refused("users do not sign in here"),
 	"send_invite_email":      refused("no mail is sent"),
 })
 
@@ -160,7 +160,7 @@ var keyTypes = []string{"default", TypeLLM, TypeManagement, TypeReadOnly}
 
 var memberRoles = []string{"user", adminRole}
 
-// refused checks a field that is not supported: it must say nothing.
+// refused checks a field that is not supported: it must be empty.
 func refused(why string) check {
 	return func(raw json.RawMessage) (any, string) {
 		switch strings.Join(strings.Fields(string(raw)), "") {
@@ -194,7 +194,7 @@ func limitType(raw json.RawMessage) (any, string) {
 	return "best_effort_throughput", ""
 }
 
-// role checks LiteLLM's role of a user. Nobody signs in here, and what a key may manage is its own.
+// role checks LiteLLM's role of a user. Users do not sign in here, and what a key may manage depends on the key.
 func role(raw json.RawMessage) (any, string) {
 	v, fault := oneOf("proxy_admin", "proxy_admin_viewer", "internal_user", "internal_user_viewer")(raw)
 	switch v {

@@ -13,7 +13,7 @@ type Subject struct {
 	Models []string
 	// CustomerBudget is the budget of a payer who has none, and whose key names none for it; empty where there is none.
 	CustomerBudget string
-	// Payer is who pays, as it was resolved; empty when nobody does.
+	// Payer is who pays, as it was resolved; empty when there is no payer.
 	Payer string
 	// Tokens is what limits of tokens count whose record does not say; empty: all tokens.
 	Tokens limit.Metric
@@ -24,7 +24,7 @@ type Subject struct {
 }
 
 // LimitsOf returns every limit that applies to a call of a key, over all scopes. It is the one place in which scopes of a call
-// are collected. A payer who is blocked, or of whom the store cannot tell now, is an error.
+// are collected. A payer who is blocked, or about whom the store cannot be asked now, is an error.
 func (c *Cache) LimitsOf(ctx context.Context, st *State, s *Subject) ([]limit.Limit, error) {
 	id := st.Identity
 	list := st.Limits.Of(nil, limit.Scope{Kind: limit.Key, ID: id.SpendID}, s)

@@ -54,8 +54,8 @@ const (
 	serviceTimeout = 5 * time.Second // bounds an operation on one record
 )
 
-// Generate makes a key by the fields of LiteLLM's /key/generate and returns its record and the key itself, which nobody
-// can tell again.
+// Generate makes a key by the fields of LiteLLM's /key/generate and returns its record and the key itself, which
+// cannot be shown again.
 func (s *Service) Generate(ctx context.Context, f Fields) (*Key, string, error) {
 	if refusal := f.validate(keyFields); refusal != nil {
 		return nil, "", refusal

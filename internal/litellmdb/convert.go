@@ -40,7 +40,7 @@ func (t *Table) fromRow(row map[string]json.RawMessage) (*imported, *ColumnError
 	blank := blankRows[t]
 	for n, v := range row {
 		if empty, known := blank[n]; known && bytes.Equal(v, empty) {
-			delete(row, n) // what a row says that says nothing
+			delete(row, n) // an empty value
 		}
 	}
 	take := func(name string) json.RawMessage {
@@ -290,7 +290,7 @@ func entryRow(e *keys.Entry, t *Table) map[string]json.RawMessage {
 	return row
 }
 
-// blank is a row that says nothing: nulls, and empty values where LiteLLM's code expects those.
+// blank is an empty row: nulls, and empty values where LiteLLM's code expects those.
 func (t *Table) blank() map[string]json.RawMessage { return maps.Clone(blankRows[t]) }
 
 var blankRows = func() map[*Table]map[string]json.RawMessage {

@@ -77,7 +77,7 @@ func (d *Dump) tableOf(has func(string) bool) (*Table, error) {
 		t = tableByColumns(has)
 	}
 	if t == nil {
-		return nil, errors.New("neither the file's name nor its columns tell which table this is: name it with --table, one of " + Names())
+		return nil, errors.New("neither the file's name nor its columns show which table this is: name it with --table, one of " + Names())
 	}
 	if !has(t.id) {
 		return nil, fmt.Errorf("there is no column %s, which rows of %s have", t.id, t.Name)
@@ -140,7 +140,7 @@ func (d *Dump) eachCSV(br *bufio.Reader, in *lineReader, begin int, fn func(*Dum
 			}
 			value, reason := types[i].fromText(strings.Clone(s))
 			if reason != "" {
-				if row.Fault == nil { // the rest of the row still tells what it is about
+				if row.Fault == nil { // the rest of the row still identifies it
 					line, _ := r.FieldPos(i)
 					row.Line, row.Fault = line+begin, &ColumnError{header[i], reason}
 				}
@@ -300,7 +300,7 @@ var errRowTooLong = fmt.Errorf("a row is longer than %d MB", maxRow>>20)
 // readAhead is the most that readers behind a lineReader hold besides the row under way.
 const readAhead = 1 << 20
 
-// lineReader tells the line of an offset that was read lately, and ends rows that are too long.
+// lineReader returns the line of an offset that was read lately, and ends rows that are too long.
 type lineReader struct {
 	r    io.Reader
 	left int // bytes that may still be read for the row under way

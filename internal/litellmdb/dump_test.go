@@ -84,7 +84,7 @@ func TestDumpErrorsNameThePlace(t *testing.T) {
 	hash := hashOf("sk-a")
 	for _, c := range []struct{ name, text, want string }{
 		{"x.csv", "", "x.csv: is empty"},
-		{"x.csv", "a,b\n1,2\n", "x.csv:1: neither the file's name nor its columns tell"},
+		{"x.csv", "a,b\n1,2\n", "x.csv:1: neither the file's name nor its columns show"},
 		{"LiteLLM_TeamTable.csv", "\n\ntoken,spend\n", "LiteLLM_TeamTable.csv:3: there is no column team_id, which rows of LiteLLM_TeamTable have"},
 		{"x.csv", "token,spend\n" + hash + ",1\n" + hash + "\n", "x.csv:3: column 1: wrong number of fields"},
 		{"x.csv", "token,spend\n" + hash + ",\"1\n", `x.csv:2: column 69: extraneous or missing " in quoted-field`},

@@ -69,9 +69,9 @@ var scopes = map[keystore.Kind]limit.Kind{
 	keystore.MemberKind: limit.Member,
 }
 
-// tellSpent tells what LiteLLM had counted against the budgets of a record. LiteLLM counts by the key's hash, also where a record here goes on with
+// reportSpent reports what LiteLLM had counted against the budgets of a record. LiteLLM counts by the key's hash, also where a record here goes on with
 // the spend of another.
-func (r *importing) tellSpent(ctx context.Context, o Options, budget *keys.Entry) error {
+func (r *importing) reportSpent(ctx context.Context, o Options, budget *keys.Entry) error {
 	kind, counted := scopes[r.table.kind]
 	if !counted {
 		return nil

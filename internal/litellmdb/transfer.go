@@ -28,7 +28,7 @@ type Row struct {
 	Columns map[string]json.RawMessage `json:"row"`
 }
 
-// Result tells what became of a row.
+// Result is what became of a row.
 type Result struct {
 	ID      string   `json:"id,omitempty"` // names the row for people: of a key's hash only the beginning
 	Action  string   `json:"action"`       // added, changed, same or refused
@@ -69,7 +69,7 @@ type Checked struct {
 type Options struct {
 	DryRun    bool // change nothing
 	Overwrite bool // replace records that were changed here since they were imported
-	// Spent is told of what LiteLLM had counted against the budgets of each record that is new or changed, of all models or of one: what it was by
+	// Spent is called with what LiteLLM had counted against the budgets of each record that is new or changed, of all models or of one: what it was by
 	// the record before, and by the one that is there now. It may be nil.
 	Spent func(ctx context.Context, scope limit.Scope, budgets *keys.Limits, model string, before, now price.Amount) error
 }
@@ -192,7 +192,7 @@ func importTable(ctx context.Context, s *keys.Service, t *Table, rows []*importi
 		if r.result.Action == Refused {
 			continue
 		}
-		if err := r.tellSpent(ctx, o, budgets[r.budget()]); err != nil {
+		if err := r.reportSpent(ctx, o, budgets[r.budget()]); err != nil {
 			return err
 		}
 	}

@@ -239,7 +239,7 @@ func (c *Call) readable(ctx context.Context, asked string) (*keys.Key, error) {
 	if refusal == nil && (c.all || id == own.KeyHash) {
 		return c.Service.Info(ctx, asked)
 	}
-	// Who may not read a key does not hear either whether it exists.
+	// A caller who may not read a key must not learn whether it exists.
 	may := &llm.Error{
 		Status: http.StatusForbidden, Type: "auth_error", Param: "key",
 		Message: "You are not allowed to access this key's info: a key may read its own",
