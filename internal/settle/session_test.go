@@ -113,7 +113,7 @@ func TestASessionSettlesEachAnswerOnce(t *testing.T) {
 		require.NoError(t, first.Settle(&Answer{Status: 500, End: Broken}))
 	}
 	require.Equal(t, map[string]int{firstCall.ID: 1, secondCall.ID: 1}, settled)
-	require.NoError(t, lago.Await(t.Context(), func() bool { return lago.EventCount() == 2 }))
+	require.Eventually(t, func() bool { return lago.EventCount() == 2 }, time.Minute, time.Millisecond)
 
 	all := s.records()
 	require.Len(t, all, 2)
@@ -166,7 +166,7 @@ func TestASessionKilledBetweenItsAnswers(t *testing.T) {
 			a := openAccount(t, dir, lago.URL, lago.Key())
 			defer func() { require.NoError(t, a.Close()) }()
 			want := n/2 + 1
-			require.NoError(t, lago.Await(t.Context(), func() bool { return lago.EventCount() >= want }))
+			require.Eventually(t, func() bool { return lago.EventCount() >= want }, time.Minute, time.Millisecond)
 			require.Eventually(t, func() bool { return a.Spool().Stats().Pending == 0 }, time.Minute, time.Millisecond)
 			require.Equal(t, want, lago.BilledCount("sub-1", "tokens"), "one event for each answer")
 			require.Equal(t, stage.tokens, lago.Billed("sub-1", "tokens", "total_tokens"))
