@@ -176,7 +176,7 @@ func (a *Account) resolveInterrupted(fallback *tariff.Tariff, policy string) (bi
 			a.logger.Error("interrupted call cannot be estimated and waits for the operator", zap.Error(err))
 			continue
 		}
-		if err := a.spool.ResolveInterrupted(r.ID, payload, deliver && a.delivers.Load()); err != nil {
+		if err := a.spool.Settle(r.ID, payload, deliver && a.delivers.Load()); err != nil {
 			return billed, err
 		}
 		billed++

@@ -69,7 +69,7 @@ func (a *Account) SettleInterrupted(records []spool.Record, settled func(*record
 		if err != nil {
 			return n, fmt.Errorf("call %s: %w", uuid.UUID(rec.ID), err)
 		}
-		if err := a.spool.ResolveInterrupted(rec.ID, payload, deliver && a.delivers.Load()); err != nil {
+		if err := a.spool.Settle(rec.ID, payload, deliver && a.delivers.Load()); err != nil {
 			return n, fmt.Errorf("call %s: %w", uuid.UUID(rec.ID), err)
 		}
 		n++

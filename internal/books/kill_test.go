@@ -72,7 +72,7 @@ func serve(dir, redisAddr string) (err error) {
 		return err
 	}
 	for _, r := range left {
-		if err := s.ResolveInterrupted(r.ID, r.Payload, false); err != nil {
+		if err := s.Settle(r.ID, r.Payload, false); err != nil {
 			return err
 		}
 	}

@@ -214,7 +214,7 @@ func TestAdoptedRecordsLiveOn(t *testing.T) {
 	_, err := s.Adopt(w.dead.Dir)
 	require.NoError(t, err)
 	require.ErrorIs(t, s.Settle(testID(0), nil, true), ErrUnknown)
-	require.NoError(t, s.ResolveInterrupted(testID(6), []byte("estimated"), true))
+	require.NoError(t, s.Settle(testID(6), []byte("estimated"), true))
 	got, err := s.Claim(context.Background(), 2)
 	require.NoError(t, err)
 	require.NoError(t, s.Done(got[0].Seq, got[1].Seq))

@@ -125,7 +125,7 @@ func (s *Spool) full(n int) bool {
 	return s.bytes+int64(frameHeader+n)+(s.counts[StateOpen]+1)*s.typical >= s.o.MaxBytes
 }
 
-// Settle writes the settled record of an open call; it is durable on return. deliver: Lago is to get it;
+// Settle writes the settled record of an open or interrupted call; it is durable on return. deliver: Lago is to get it;
 // else it is finished at once. ErrUnknown means that the call is not open: it was never, or it was settled before, and
 // nothing is written. After any other error the call is open still, and the record is not in the spool.
 func (s *Spool) Settle(id ID, payload []byte, deliver bool) error {
@@ -170,9 +170,4 @@ func (s *Spool) Settle(id ID, payload []byte, deliver bool) error {
 		at.seg.finished = max(at.seg.finished, d.time)
 	}
 	return nil
-}
-
-// ResolveInterrupted settles a call that an earlier process left open.
-func (s *Spool) ResolveInterrupted(id ID, payload []byte, deliver bool) error {
-	return s.Settle(id, payload, deliver)
 }

@@ -104,7 +104,7 @@ func TestAcknowledgementsOnFullDisk(t *testing.T) {
 			step(testID(5), "rejected record 5 because words", s.Reject(seq[testID(5)], []byte("words")))
 			_, err = s.Retry(seq[testID(2)])
 			step(testID(2), "pending amended", err)
-			step(testID(6), "pending settled", s.ResolveInterrupted(testID(6), []byte("settled"), true))
+			step(testID(6), "pending settled", s.Settle(testID(6), []byte("settled"), true))
 			_, err = s.Amend(seq[testID(3)], []byte("amended too"))
 			step(testID(3), "pending amended too", err)
 			_, err = s.Replay(time.Time{}, time.Time{}, func(r Record) bool { return r.ID == testID(0) })

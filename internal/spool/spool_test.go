@@ -57,7 +57,7 @@ func TestRecordLivesThroughReopening(t *testing.T) {
 		interrupted, err := s.Interrupted()
 		require.NoError(t, err)
 		require.Equal(t, []string{"opened 3"}, payloads(interrupted))
-		require.NoError(t, s.ResolveInterrupted(testID(3), []byte("estimate 3"), true))
+		require.NoError(t, s.Settle(testID(3), []byte("estimate 3"), true))
 		require.NoError(t, s.Close())
 
 		s = mustOpen(t, o)
