@@ -69,15 +69,19 @@ const (
 	TokenModality         = "gen_ai.token.modality"
 )
 
+// modalities are the kinds of tokens that are no text.
+var modalities = map[string][]usage.Kind{
+	"audio":   {usage.InputAudio, usage.CacheReadAudio, usage.OutputAudio},
+	"image":   {usage.InputImage, usage.CacheReadImage, usage.OutputImage},
+	"unknown": {usage.InputVideo, usage.CacheReadVideo, usage.OutputVideo},
+}
+
 // Modality returns the kind of a token's content: text, audio, image, or unknown.
 func Modality(k usage.Kind) string {
-	switch k {
-	case usage.InputAudio, usage.CacheReadAudio, usage.OutputAudio:
-		return "audio"
-	case usage.InputImage, usage.CacheReadImage, usage.OutputImage:
-		return "image"
-	case usage.InputVideo, usage.CacheReadVideo, usage.OutputVideo:
-		return "unknown"
+	for modality, kinds := range modalities {
+		if slices.Contains(kinds, k) {
+			return modality
+		}
 	}
 	return "text"
 }

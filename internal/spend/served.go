@@ -18,7 +18,7 @@ var servedDimensions = [...]Dimension{Model, Backend, Outcome, Provider, Endpoin
 
 // servedText is the name of a row of Served: its instance and the values, none of which has the byte between them.
 func servedText(instance string, v *values) string {
-	parts := []string{instance}
+	parts := append(make([]string, 0, 1+len(servedDimensions)), instance)
 	for _, d := range servedDimensions {
 		parts = append(parts, v[d])
 	}
