@@ -30,7 +30,9 @@ func check(w io.Writer, results []*result) error {
 	var errs []error
 	say := func(what string, s spread, most float64) {
 		line := fmt.Sprintf("%s: %.2f ± %.2f; the goal is %.2f", what, s.Median, s.Noise, most)
-		fmt.Fprintln(w, line)
+		if _, err := fmt.Fprintln(w, line); err != nil {
+			errs = append(errs, err)
+		}
 		if s.Median-s.Noise > most {
 			errs = append(errs, errors.New(line))
 		}

@@ -6,6 +6,7 @@ import (
 	"io"
 	"runtime"
 	"slices"
+	"strings"
 	"text/tabwriter"
 	"time"
 )
@@ -35,7 +36,7 @@ func spreadOf(all []float64) spread {
 
 // of returns a figure of a target.
 func (r *result) of(name string, figure func(sample) float64) spread {
-	var all []float64
+	all := make([]float64, 0, len(r.samples[name]))
 	for _, s := range r.samples[name] {
 		all = append(all, figure(s))
 	}
@@ -44,7 +45,7 @@ func (r *result) of(name string, figure func(sample) float64) spread {
 
 // against compares two targets within each round, by their ratio or their difference.
 func (r *result) against(name, base string, figure func(sample) float64, compare func(a, b float64) float64) spread {
-	var all []float64
+	all := make([]float64, 0, len(r.samples[name]))
 	for i, s := range r.samples[name] {
 		all = append(all, compare(figure(s), figure(r.samples[base][i])))
 	}
@@ -86,15 +87,19 @@ func report(w io.Writer, o *options, s *stage, results []*result, p proof) error
 	if o.json {
 		return reportJSON(w, o, s, results, p)
 	}
-	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', tabwriter.AlignRight)
+	var table strings.Builder
 	for _, r := range results {
-		r.print(t)
+		r.print(&table)
 	}
-	fmt.Fprint(t, "programs\tstart ms\tMB\t\n")
+	fmt.Fprint(&table, "programs\tstart ms\tMB\t\n")
 	for _, target := range s.targets {
 		if target.start > 0 && target.name != limited {
-			fmt.Fprintf(t, "%s\t%.0f\t%.1f\t\n", target.name, float64(target.start)/1e6, float64(target.size)/1e6)
+			fmt.Fprintf(&table, "%s\t%.0f\t%.1f\t\n", target.name, float64(target.start)/1e6, float64(target.size)/1e6)
 		}
+	}
+	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', tabwriter.AlignRight)
+	if _, err := io.WriteString(t, table.String()); err != nil {
+		return err
 	}
 	if err := t.Flush(); err != nil {
 		return err
@@ -105,7 +110,7 @@ func report(w io.Writer, o *options, s *stage, results []*result, p proof) error
 	return err
 }
 
-func (r *result) print(t io.Writer) {
+func (r *result) print(t *strings.Builder) {
 	columns := figures
 	if r.alone() {
 		columns = delays
@@ -139,7 +144,7 @@ func (r *result) print(t io.Writer) {
 	fmt.Fprint(t, "\n")
 }
 
-func (r *result) printRatios(t io.Writer, name, base string) {
+func (r *result) printRatios(t *strings.Builder, name, base string) {
 	fmt.Fprintf(t, "%s / %s\t", name, base)
 	for _, f := range figures {
 		fmt.Fprintf(t, "%.2f\t", r.against(name, base, f.of, ratio).Median)

@@ -44,20 +44,28 @@ func TestHangUpWithTheWholeTextOfClouds(t *testing.T) {
 	for _, c := range []struct{ name, backend, path, body, kind, text, rest string }{
 		{"converse, a block's end", aws, "/model/m/converse-stream", `{"messages":[]}`, frames, said, event("messageStop", `{"stopReason":"end_turn"}`, "metadata", metadata)},
 		{"converse, the reason of the stop", aws, "/model/m/converse-stream", `{"messages":[]}`, frames, said + event("messageStop", `{"stopReason":"max_tokens"}`), event("metadata", metadata)},
-		{"converse, after a thought that does not show", aws, "/model/m/converse-stream", `{"messages":[]}`, frames,
+		{
+			"converse, after a thought that does not show", aws, "/model/m/converse-stream", `{"messages":[]}`, frames,
 			event("contentBlockDelta", `{"contentBlockIndex":0,"delta":{"reasoningContent":{"redactedContent":"AAAA"}}}`, "contentBlockStop", `{"contentBlockIndex":0}`) + said,
-			event("messageStop", `{"stopReason":"end_turn"}`, "metadata", metadata)},
-		{"invoke, Claude", aws, "/model/m/invoke-with-response-stream", `{"anthropic_version":"bedrock-2023-05-31","max_tokens":9,"messages":[]}`, frames,
+			event("messageStop", `{"stopReason":"end_turn"}`, "metadata", metadata),
+		},
+		{
+			"invoke, Claude", aws, "/model/m/invoke-with-response-stream", `{"anthropic_version":"bedrock-2023-05-31","max_tokens":9,"messages":[]}`, frames,
 			chunk(`{"type":"message_start","message":{"usage":{"input_tokens":30,"output_tokens":1}}}`, `{"type":"content_block_start","index":0,"content_block":{"type":"text","text":""}}`,
 				`{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"Hi"}}`, `{"type":"content_block_stop","index":0}`),
-			chunk(`{"type":"message_delta","delta":{"stop_reason":"end_turn"},"usage":{"output_tokens":9003}}`, `{"type":"message_stop",`+metrics+`}`)},
-		{"invoke, Nova", aws, "/model/m/invoke-with-response-stream", `{"messages":[]}`, frames,
+			chunk(`{"type":"message_delta","delta":{"stop_reason":"end_turn"},"usage":{"output_tokens":9003}}`, `{"type":"message_stop",`+metrics+`}`),
+		},
+		{
+			"invoke, Nova", aws, "/model/m/invoke-with-response-stream", `{"messages":[]}`, frames,
 			chunk(`{"contentBlockDelta":{"delta":{"text":"Hi"},"contentBlockIndex":0}}`, `{"contentBlockStop":{"contentBlockIndex":0}}`, `{"messageStop":{"stopReason":"end_turn"}}`),
-			chunk(`{"metadata":{"usage":{"inputTokens":30,"outputTokens":9003}},` + metrics + `}`)},
+			chunk(`{"metadata":{"usage":{"inputTokens":30,"outputTokens":9003}},` + metrics + `}`),
+		},
 		{"vertex, Gemini", gemini, "/v1beta/models/m:streamGenerateContent?alt=sse", `{"contents":[]}`, "text/event-stream", geminiText, geminiRest},
-		{"vertex, Gemini, not as events", gemini, "/v1beta/models/m:streamGenerateContent", `{"contents":[]}`, "application/json",
+		{
+			"vertex, Gemini, not as events", gemini, "/v1beta/models/m:streamGenerateContent", `{"contents":[]}`, "application/json",
 			`[{"candidates":[{"content":{"parts":[{"text":"` + strings.Repeat("Hi", 40_000) + `"}]},"finishReason":"STOP"}]}` + "\r\n",
-			`,{"candidates":[],"usageMetadata":{"promptTokenCount":30,"candidatesTokenCount":3,"thoughtsTokenCount":9000,"totalTokenCount":9033}}]`},
+			`,{"candidates":[],"usageMetadata":{"promptTokenCount":30,"candidatesTokenCount":3,"thoughtsTokenCount":9000,"totalTokenCount":9033}}]`,
+		},
 		{"vertex, Claude", claude, "/v1/messages", `{"model":"m","max_tokens":9,"stream":true,"messages":[]}`, "text/event-stream", anthropicText, anthropicRest},
 		{"vertex, OpenAI's API", gemini, "/v1/chat/completions", gateway.Chat("m", "x", true), "text/event-stream", chatText, chatRest},
 	} {

@@ -44,7 +44,7 @@ func (c *converter) addDefault(to *[]line, word string, f field) {
 	case f.isScalar():
 		c.addLine(to, f, word, f.key)
 	case f.isList() && !slices.ContainsFunc(f.items(), func(i field) bool { return !i.isScalar() }):
-		words := []string{word, f.key}
+		words := append(make([]string, 0, 2+len(f.items())), word, f.key)
 		for _, item := range f.items() {
 			words = append(words, c.value(item).text)
 		}

@@ -7,11 +7,11 @@ const tokenUnits = 1000
 func (p *parser) prompts(depth int) (n int64, err error) {
 	ids := int64(0)
 	err = p.elements(depth, func(depth int) error {
-		switch c := p.peek(); {
-		case c == '[':
+		switch p.peek() {
+		case '[':
 			n++
 			return p.elements(depth, func(depth int) error { return p.promptPart(depth, &ids) })
-		case c == '"':
+		case '"':
 			n++
 		}
 		return p.promptPart(depth, &ids)

@@ -23,7 +23,7 @@ type entry struct {
 	epoch uint64
 }
 
-// entries holds what the store said of keys, bounded in number. An entry serves while it is fresh; afterwards it only
+// entries holds what the store said of keys, bounded in number. An entry serves while it is fresh; afterwards it
 // only shows what was true last.
 type entries struct {
 	epoch  atomic.Uint64 // counts the times at which changes may have been missed

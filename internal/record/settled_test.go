@@ -44,11 +44,24 @@ func same(t require.TestingT, payload []byte) {
 	s := Settled{Cost: price.FromLimbs(1, 1), Limits: [][]byte{[]byte("left over")}, Lines: make([]SettledLine, 5)}
 	require.NoError(t, s.Read(payload))
 	for _, pair := range [][2]string{
-		{want.ID, string(s.ID)}, {want.Outcome, string(s.Outcome)}, {want.Endpoint, string(s.Endpoint)}, {want.Model, string(s.Model)},
-		{want.Upstream, string(s.Upstream)}, {want.Backend, string(s.Backend)}, {want.Provider, string(s.Provider)}, {want.Payer, string(s.Payer)},
-		{want.KeyAlias, string(s.KeyAlias)}, {want.Team, string(s.Team)}, {want.User, string(s.User)}, {want.EndUser, string(s.EndUser)},
-		{want.KeyID, string(s.KeyID)}, {string(want.Source), string(s.Source)}, {want.ProviderCost, string(s.ProviderCost)},
-		{want.ProviderUnit, string(s.ProviderUnit)}, {want.Factor, string(s.Factor)}, {want.Unpriced, string(s.Unpriced)},
+		{want.ID, string(s.ID)},
+		{want.Outcome, string(s.Outcome)},
+		{want.Endpoint, string(s.Endpoint)},
+		{want.Model, string(s.Model)},
+		{want.Upstream, string(s.Upstream)},
+		{want.Backend, string(s.Backend)},
+		{want.Provider, string(s.Provider)},
+		{want.Payer, string(s.Payer)},
+		{want.KeyAlias, string(s.KeyAlias)},
+		{want.Team, string(s.Team)},
+		{want.User, string(s.User)},
+		{want.EndUser, string(s.EndUser)},
+		{want.KeyID, string(s.KeyID)},
+		{string(want.Source), string(s.Source)},
+		{want.ProviderCost, string(s.ProviderCost)},
+		{want.ProviderUnit, string(s.ProviderUnit)},
+		{want.Factor, string(s.Factor)},
+		{want.Unpriced, string(s.Unpriced)},
 		{want.NotBilled, string(s.NotBilled)},
 	} {
 		require.Equal(t, pair[0], pair[1])

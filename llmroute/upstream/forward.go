@@ -68,10 +68,10 @@ func (x *exchange) ask(ctx context.Context) (*answer, error) {
 		ctx, cancel = context.WithCancelCause(ctx)
 		timer = time.AfterFunc(b.Timeout, func() { cancel(errTimeout) })
 	}
-	resp, err := x.send(ctx)
+	resp, err := x.send(ctx) //nolint:bodyclose // optionsRefused, judge and pass close it
 	if err != nil && ctx.Err() == nil && x.stale(err) {
-		b.closeIdle() // those that are left may have been closed by the backend too
-		resp, err = x.send(ctx)
+		b.closeIdle()           // those that are left may have been closed by the backend too
+		resp, err = x.send(ctx) //nolint:bodyclose // as above
 	}
 	if err == nil && x.asks && optionsRefused(resp) {
 		x.prepare(false)
