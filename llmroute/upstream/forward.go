@@ -53,11 +53,14 @@ func (x *exchange) forward() error {
 	case errors.Is(err, context.Canceled):
 		x.w.WriteHeader(clientGone)
 		return nil
-	case !x.result.Refused: // for which a backend did its part
+	case !x.result.Refused && !x.unsent(): // in both cases the backend did its part
 		b.health.failed()
 	}
 	return err
 }
+
+// unsent reports whether the client's body did not come whole, or is malformed: the request could not be sent for that.
+func (x *exchange) unsent() bool { return x.Body.Fault() != nil || x.Late != nil && x.Late() }
 
 // ask sends the request until there is an answer to pass on, or an error: a failure, or what a hang-up was met with.
 func (x *exchange) ask(ctx context.Context) (*answer, error) {
