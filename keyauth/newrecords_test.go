@@ -119,8 +119,16 @@ func TestUpperBoundsOfKeys(t *testing.T) {
 		status, _ := g.do("POST", "/key/update", testMaster, `{"key":"sk-bounded-key","`+field+`":null}`)
 		require.Equal(t, 400, status, "%s: without it there is no bound", field)
 	}
-	status, _ = g.do("POST", "/key/update", testMaster, `{"key":"sk-bounded-key","temp_budget_increase":100,"temp_budget_expiry":"2099-01-01"}`)
-	require.Equal(t, 400, status)
+	for _, raised := range []string{`"temp_budget_increase":100,"temp_budget_expiry":"2099-01-01"`, `"metadata":{"temp_budget_increase":100,"temp_budget_expiry":"2099-01-01"}`} {
+		for _, path := range []string{"/key/generate", "/key/update", "/key/regenerate"} {
+			named := `"key":"sk-bounded-key",`
+			if path == "/key/generate" {
+				named = ""
+			}
+			status, m := g.do("POST", path, testMaster, `{`+named+raised+`}`)
+			require.Equal(t, 400, status, "%s %s: %v", path, raised, m)
+		}
+	}
 	status, m = g.do("POST", "/key/bulk_update", testMaster, `{"keys":[{"key":"sk-bounded-key","max_budget":11}]}`)
 	require.Equal(t, 200, status)
 	require.Len(t, m["failed_updates"], 1)

@@ -162,7 +162,7 @@ func (s *Service) within(f Fields) *llm.Error {
 		if !ok {
 			continue
 		}
-		if field == "max_budget" && f.Has("temp_budget_increase") && !null(f.raw["temp_budget_increase"]) {
+		if field == "max_budget" && f.raises() {
 			return Invalid("temp_budget_increase", "max_budget has an upper bound here, "+string(bound)+", and cannot be raised beyond it")
 		}
 		if f.Has(field) && exceeds(field, f.raw[field], bound) {
@@ -170,6 +170,17 @@ func (s *Service) within(f Fields) *llm.Error {
 		}
 	}
 	return nil
+}
+
+// raises reports whether a valid request raises a budget for a time, by the field or by the member of metadata in which LiteLLM keeps it.
+func (f Fields) raises() bool {
+	const increase = "temp_budget_increase"
+	for _, in := range []map[string]json.RawMessage{f.raw, get[map[string]json.RawMessage](f, "metadata")} {
+		if raw, ok := in[increase]; ok && !null(raw) {
+			return true
+		}
+	}
+	return false
 }
 
 // exceeds reports whether a checked value of a bounded field is above its bound. One that is null has no end.
