@@ -88,8 +88,8 @@ func (d *dispatch) serving(attempts []attempt) []attempt {
 }
 
 // uncounted is the refusal of a call to a backend with limits that nothing keeps.
-func uncounted(call *llm.Call) *llm.Error {
-	if call.Keyed || len(call.Target().Limits) == 0 {
+func uncounted(call *llm.Call, t *llm.Target) *llm.Error {
+	if call.Keyed || len(t.Limits) == 0 {
 		return nil
 	}
 	return refusal(http.StatusServiceUnavailable, "service_unavailable", "",
@@ -115,7 +115,10 @@ func unmarshalLimits(d *caddyfile.Dispenser) (*setting.Limits, error) {
 func (d *dispatch) next(ctx context.Context) bool {
 	for len(d.attempts) > 0 {
 		t := d.attempts[0].target()
-		refused := d.call.Next(ctx, t)
+		refused := uncounted(d.call, t)
+		if refused == nil {
+			refused = d.call.Next(ctx, t)
+		}
 		if refused == nil {
 			return true
 		}

@@ -97,7 +97,7 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, call *llm.Call) 
 	d := &dispatch{call: call, arrival: arriving, endpoint: ep, body: b, entry: e, attempts: attempts}
 	call.Candidates = d.candidates
 	call.LeaveOut = h.leaveOut(w, d)
-	if refused := uncounted(call); refused != nil {
+	if refused := uncounted(call, call.Target()); refused != nil {
 		return refused
 	}
 	if refused := call.Admit(r.Context()); refused != nil {
