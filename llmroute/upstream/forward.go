@@ -142,8 +142,8 @@ func timedOut(err error) bool {
 
 // judge returns an answer to pass on, or an error because another attempt is to be made.
 func (x *exchange) judge(ctx context.Context, resp *http.Response) (*answer, error) {
-	if resp.StatusCode == http.StatusSwitchingProtocols {
-		return nil, errors.Join(&failure{reason: "the backend switched protocols unasked"}, resp.Body.Close())
+	if resp.StatusCode < http.StatusOK { // other protocols were not asked for, and no status is below 100
+		return nil, errors.Join(&failure{reason: fmt.Sprintf("the backend answered %d, which ends no call", resp.StatusCode)}, resp.Body.Close())
 	}
 	if slices.Contains(x.backend.RetryOn, resp.StatusCode) {
 		x.result.KeyRefused = resp.StatusCode

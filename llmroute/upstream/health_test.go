@@ -54,4 +54,6 @@ func TestAClientsUploadIsNoFailureOfTheBackend(t *testing.T) {
 
 type failingTransport struct{}
 
-func (failingTransport) RoundTrip(*http.Request) (*http.Response, error) { return nil, errors.New("refused") }
+func (failingTransport) RoundTrip(*http.Request) (*http.Response, error) {
+	return nil, errors.New("refused")
+}

@@ -18,11 +18,11 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 )
 
-// hint passes an answer of 1xx on, without keeping its headers for what follows.
+// hint passes an answer of 1xx on, without keeping its headers for what follows. A client of HTTP/1.0 would take it for the answer.
 func (x *exchange) hint(status int, from textproto.MIMEHeader) error {
 	x.hints.Lock()
 	defer x.hints.Unlock()
-	if x.answering {
+	if x.answering || !x.r.ProtoAtLeast(1, 1) {
 		return nil
 	}
 	header := x.w.Header()
@@ -51,6 +51,7 @@ func (x *exchange) pass(a *answer) {
 		h.Response.ApplyTo(resp.Header, x.r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer))
 	}
 	add(header, resp.Header)
+	x.dropUnwanted(resp.Trailer)
 	announced := len(resp.Trailer)
 	if announced > 0 {
 		header.Add("Trailer", strings.Join(slices.Sorted(maps.Keys(resp.Trailer)), ", "))
@@ -59,6 +60,7 @@ func (x *exchange) pass(a *answer) {
 	flush := http.NewResponseController(x.w).Flush
 	err := a.copyTo(x.w, flush, atOnce)
 	closed := resp.Body.Close() // resp.Trailer is whole from now on
+	x.dropUnwanted(resp.Trailer)
 	if err != nil {
 		x.backend.logger.Warn("aborting with incomplete response", zap.Error(errors.Join(err, closed)))
 		_ = flush() // the client is to have what there was
