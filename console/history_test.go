@@ -2,6 +2,7 @@ package console_test
 
 import (
 	"fmt"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -35,11 +36,16 @@ var past = []struct {
 func writePast(t *testing.T, dir string, interrupted string) {
 	t.Helper()
 	now := time.Now().UTC()
-	at := now
-	s, err := spool.Open(spool.Options{Dir: dir, Now: func() time.Time { return at }})
+	var clock atomic.Pointer[time.Time] // which the spool's own goroutine reads too
+	set := func(at time.Time) time.Time {
+		clock.Store(&at)
+		return at
+	}
+	at := set(now)
+	s, err := spool.Open(spool.Options{Dir: dir, Now: func() time.Time { return *clock.Load() }})
 	require.NoError(t, err)
 	for day := pastDays; day > 0; day-- {
-		at = now.AddDate(0, 0, -day)
+		at = set(now.AddDate(0, 0, -day))
 		weekend := at.Weekday() == time.Saturday || at.Weekday() == time.Sunday
 		for i, p := range past {
 			n := p.calls + int64((day*7+i*5)%4)
@@ -47,18 +53,18 @@ func writePast(t *testing.T, dir string, interrupted string) {
 				n /= 3
 			}
 			for range n {
-				at = at.Add(time.Second)
+				at = set(at.Add(time.Second))
 				pastCall(t, s, i, at)
 			}
 		}
 	}
 	for ago := 28; ago > 1; ago-- {
-		at = now.Add(-time.Duration(ago) * time.Minute)
+		at = set(now.Add(-time.Duration(ago) * time.Minute))
 		for i := range 2 + (ago*5)%4 {
 			pastCall(t, s, (i+ago)%len(past), at)
 		}
 	}
-	at = now.Add(-2 * time.Hour)
+	at = set(now.Add(-2 * time.Hour))
 	r := &record.Record{
 		ID: interrupted, Account: "default", Opened: at, Endpoint: "chat/completions", Asked: "gpt-4o", Model: "gpt-4o", Upstream: "gpt-4o-2024-08-06",
 		Backend: "openai", Provider: "openai", Stream: true, Payer: "support", Team: "support", KeyAlias: "helpdesk",
