@@ -163,8 +163,8 @@ func (b *Bill) Settle(a *Answer) error {
 	r.ForgetOpened()
 	if t := b.call.Target(); t != nil {
 		setTarget(r, t)
-		if admitted := b.call.Admission; admitted != nil {
-			r.Limits = admitted.CountersOf(r.Asked, t)
+		if admitted := b.call.Admission; admitted != nil { // a later backend's limits may be the first that the call has
+			r.Admitted, r.Limits = admitted.At, admitted.CountersOf(r.Asked, t)
 		}
 	}
 	res := b.usage(a)

@@ -14,6 +14,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/tollgate-llm/tollgate/internal/account"
+	"github.com/tollgate-llm/tollgate/internal/limit"
 	"github.com/tollgate-llm/tollgate/internal/llm"
 	"github.com/tollgate-llm/tollgate/internal/record"
 	"github.com/tollgate-llm/tollgate/internal/spool"
@@ -86,6 +87,25 @@ func (s *session) records() map[string]*record.Record {
 		return err
 	}))
 	return out
+}
+
+// TestLimitsOfALaterBackend settles a call that came under its first limits after its record was opened: the record has when, without
+// which what it used would not count in rates.
+func TestLimitsOfALaterBackend(t *testing.T) {
+	lago := testkit.NewLago(t, testkit.LagoOptions{})
+	s := newSession(t, openAccount(t, t.TempDir(), lago.URL, lago.Key()))
+	defer func() { require.NoError(t, s.account.Close()) }()
+	b, call := s.open(10)
+	own := limit.Limit{Scope: limit.Scope{Kind: limit.Backend, ID: "m/b"}, Metric: limit.Requests, Max: 1}
+	later := *s.target
+	later.Limits = []limit.Limit{own}
+	s.target = &later
+	at := time.Now().Truncate(time.Millisecond).UTC()
+	call.Admission = &llm.Admission{At: at, Counters: []llm.Counter{{Name: own.Counter(at), Own: &own}}}
+	require.NoError(t, b.Settle(s.answer(call, 100, 10)))
+	r := s.records()[call.ID]
+	require.Equal(t, []string{own.Counter(at)}, r.Limits)
+	require.Equal(t, at, r.Admitted.UTC())
 }
 
 // TestASessionSettlesEachAnswerOnce bills two answers of one session that are under way together, each by its own id and
