@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"github.com/tidwall/gjson"
 
 	"github.com/tollgate-llm/tollgate/internal/testkit/gateway"
 )
@@ -72,15 +73,20 @@ func TestATeamsAdminSeesTheTeam(t *testing.T) {
 	g := start(t, "console")
 	for _, team := range []string{"blue", "red"} {
 		g.Must(http.StatusOK, http.MethodPost, "/team/new", gateway.MasterKey,
-			`{"team_id":"`+team+`","max_budget":7,"members_with_roles":[{"role":"admin","user_id":"ann"},{"role":"user","user_id":"bob"}]}`)
+			`{"team_id":"`+team+`","max_budget":7,"members_with_roles":[{"role":"admin","user_id":"ann"},{"role":"admin","user_id":"eve"},{"role":"user","user_id":"bob"}]}`)
 	}
 	admin := g.NewKey(`{"team_id":"blue","user_id":"ann","key_alias":"ann-key"}`)
 	member := g.NewKey(`{"team_id":"blue","user_id":"bob","key_alias":"bob-key"}`)
 	other := g.NewKey(`{"team_id":"red","user_id":"ann","key_alias":"red-key"}`)
 	narrow := g.NewKey(`{"team_id":"blue","user_id":"ann","key_alias":"narrow-key","allowed_routes":["/v1/chat/completions"]}`)
+	calling := g.NewKey(`{"team_id":"blue","user_id":"ann","key_type":"llm_api"}`)
+	// Another admin has seen this one, and may be an admin no more.
+	issued := gjson.Get(g.Must(http.StatusOK, http.MethodPost, "/key/generate", admin, `{"team_id":"blue","user_id":"eve"}`).Body, "key").String()
 	calls := []string{call(t, g, admin), call(t, g, member), call(t, g, other)}
 
-	for key, sees := range map[string][]bool{admin: {true, true, false}, member: {false, true, false}, narrow: {false, false, false}} {
+	for key, sees := range map[string][]bool{
+		admin: {true, true, false}, member: {false, true, false}, narrow: {false, false, false}, calling: {false, false, false}, issued: {false, false, false},
+	} {
 		b := open(t, g)
 		b.signIn(key)
 		list := b.page("/console/calls?since=all")

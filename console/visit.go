@@ -176,6 +176,8 @@ func (v *visit) roleOf(id *llm.Identity) (role, string, error) {
 		return manages, "", nil
 	case kind == keys.TypeReadOnly:
 		return reads, "", nil
+	case kind == keys.TypeLLM || k.IssuedBy != "": // as in the key API, such a key is not its user's for what the user manages
+		return own, "", nil
 	case id.TeamID == "" || id.UserID == "":
 		return own, "", nil
 	}
