@@ -167,6 +167,25 @@ type FileModel struct {
 	Name     string // in lower case; with * in our own format
 }
 
+// Turns returns the next times after Query.At at which other prices may hold: the dates from which, and the windows of the day in which
+// an entry has others. They come in no order.
+func (t *Table) Turns(q Query) (list []time.Time) {
+	w := t.identify(q.Provider, q.BaseURL, q.Region)
+	now := q.At.UnixMilli()
+	for _, l := range t.layers {
+		e := l.entry(w, &q)
+		if e == nil {
+			continue
+		}
+		for i := range e.variants {
+			if ms, ok := e.variants[i].next(now); ok {
+				list = append(list, time.UnixMilli(ms))
+			}
+		}
+	}
+	return list
+}
+
 // Models reads a price file and returns the models that it names, in the order of their names.
 func Models(data []byte, name string) ([]FileModel, error) {
 	if _, err := Default().Overlay(bytes.NewReader(data), name); err != nil {

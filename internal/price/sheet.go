@@ -182,6 +182,20 @@ func (v *variant) holds(ms int64) bool {
 	return day >= v.start && day < v.end
 }
 
+// next returns the first time after another at which the variant begins to hold.
+func (v *variant) next(after int64) (ms int64, ok bool) {
+	if !v.daily {
+		return v.from, v.from > after
+	}
+	first := max(after, v.from)
+	for ms = first - first%dayMillis + v.start; ms <= first+8*dayMillis; ms += dayMillis {
+		if ms > after && v.holds(ms) {
+			return ms, true
+		}
+	}
+	return 0, false
+}
+
 // parseDaily parses a daily window such as 16:30-00:30, in UTC, with seconds if need be; with "mon-fri " before it, it holds on
 // these days alone.
 func (v *variant) parseDaily(window string) error {

@@ -1,6 +1,7 @@
 package feed
 
 import (
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -100,6 +101,51 @@ func TestFileIsHeldToTheBound(t *testing.T) {
 	require.NoError(t, os.Remove(o.File))
 	_, err := ReadFile(o)
 	require.ErrorIs(t, err, os.ErrNotExist)
+}
+
+// TestPricesOfOtherTimesAreHeldToTheBound has documents whose prices of now are as before, but not those of other hours and dates.
+func TestPricesOfOtherTimesAreHeldToTheBound(t *testing.T) {
+	hour := time.Now().UTC().Add(6 * time.Hour)
+	hours := hour.Format("15:04") + "-" + hour.Add(time.Hour).Format("15:04")
+	dates := make([]string, 0, 30)
+	for day := range 30 {
+		input := "3"
+		if day == 29 {
+			input = "3000"
+		}
+		dates = append(dates, `{"from": "`+time.Now().AddDate(0, 0, 2+day).Format(time.DateOnly)+`", "prices": {"input": `+input+`}}`)
+	}
+	const litellm = `{"m": {"litellm_provider": "hosted_vllm", "mode": "chat", "input_cost_per_token": 3e-6%s}}`
+	for name, c := range map[string]struct{ before, after string }{
+		"an hour of the day": {
+			own(priced("m", `"input": 3`)), own(`{"model": "m", "prices": {"input": 3}, "later": [{"daily": "` + hours + `", "prices": {"input": 3000}}]}`),
+		},
+		"an hour of working days": {
+			own(priced("m", `"input": 3`)), own(`{"model": "m", "prices": {"input": 3}, "later": [{"daily": "mon-fri ` + hours + `", "prices": {"input": 0.003}}]}`),
+		},
+		"the last of many dates": {own(priced("m", `"input": 3`)), own(`{"model": "m", "prices": {"input": 3}, "later": [` + strings.Join(dates, ",") + `]}`)},
+		"LiteLLM's hours": {
+			fmt.Sprintf(litellm, ""), fmt.Sprintf(litellm, `, "off_peak_pricing": {"hours_utc": "`+hours+`", "input_cost_per_token": 3e-3}`),
+		},
+	} {
+		dir := t.TempDir()
+		seen := make(looks, 10)
+		o := Options{File: filepath.Join(dir, "p.json"), CacheDir: dir, MaxChange: 10, Report: seen.report}
+		for _, text := range []string{c.before, c.after} {
+			require.NoError(t, os.WriteFile(o.File, []byte(text), 0o600))
+			f, err := ReadFile(o)
+			require.NoError(t, err)
+			require.NoError(t, f.Keep())
+		}
+		require.Equal(t, "updated", <-seen, name)
+		for got := range seen {
+			if got != "unchanged" && got != "updated" {
+				require.Contains(t, got, "refused: a change beyond the bound: input of m would go from 3 to", name)
+				break
+			}
+			require.NotEmpty(t, seen, "%s: it was taken", name)
+		}
+	}
 }
 
 // TestBrokenCopy finds that the kept copy cannot be read: the file holds, and the fault is told.
