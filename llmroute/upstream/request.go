@@ -66,10 +66,11 @@ func (x *exchange) request(ctx context.Context) (out, shown *http.Request, err e
 	if b.logger.Core().Enabled(zap.DebugLevel) {
 		shown = out.Clone(ctx)
 	}
+	out.ContentLength = x.payload.Len() // a signature covers it
 	if err := b.complete(out, x.payload); err != nil {
 		return nil, nil, err
 	}
-	out.ContentLength, out.Body, out.GetBody = x.payload.Len(), x.payload.Reader(), nil
+	out.Body, out.GetBody = x.payload.Reader(), nil
 	if x.payload.Whole() {
 		out.GetBody = func() (io.ReadCloser, error) { return x.payload.Reader(), nil }
 	}
