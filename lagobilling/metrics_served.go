@@ -79,8 +79,16 @@ func (t totals) add(d *prometheus.Desc, a price.Amount, labels ...string) {
 
 // Collect sends the totals of all accounts.
 func (c *servedCollector) Collect(ch chan<- prometheus.Metric) {
+	c.collect(c.read(), ch)
+}
+
+// collect sends the totals of those accounts, unless the books of one never answered.
+func (*servedCollector) collect(accounts map[string][]spend.Served, ch chan<- prometheus.Metric) {
 	t := make(totals)
-	for _, list := range c.read() {
+	for _, list := range accounts {
+		if list == nil {
+			return
+		}
 		for i := range list {
 			t.count(&list[i])
 		}
@@ -93,7 +101,7 @@ func (c *servedCollector) Collect(ch chan<- prometheus.Metric) {
 	}
 }
 
-// read asks the books of all accounts.
+// read asks the books of all accounts. An account whose books never answered has nil.
 func (c *servedCollector) read() map[string][]spend.Served {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -113,6 +121,8 @@ func (c *servedCollector) read() map[string][]spend.Served {
 			list = c.last[key]
 			caddy.Log().Named("http.handlers.lagobilling").Warn("metrics: the books do not answer; the totals are those of before",
 				zap.String("account", a.Name()), zap.Error(err))
+		} else if list == nil {
+			list = []spend.Served{}
 		}
 		now[key] = list
 	}

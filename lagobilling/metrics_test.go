@@ -10,7 +10,9 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tollgate-llm/tollgate/internal/llm"
+	"github.com/tollgate-llm/tollgate/internal/price"
 	"github.com/tollgate-llm/tollgate/internal/record"
+	"github.com/tollgate-llm/tollgate/internal/spend"
 	"github.com/tollgate-llm/tollgate/internal/usage"
 )
 
@@ -34,6 +36,19 @@ func (m *callMetrics) figures(t *testing.T) (lines []string) {
 		}
 	}
 	return lines
+}
+
+// TestTotalsAreOfAllAccounts: where the books of one account never answered, there are no totals, which would be those of the others
+// alone. An account without a call is no such one.
+func TestTotalsAreOfAllAccounts(t *testing.T) {
+	one, err := price.ParseUSD("1")
+	require.NoError(t, err)
+	served := []spend.Served{{Model: "m", Backend: "b", Outcome: record.OutcomeCompleted, Sums: spend.Sums{spend.Cost: one}}}
+	for want, accounts := range []map[string][]spend.Served{{"a": served, "b": nil}, {"a": served, "b": {}}} {
+		shown := make(chan prometheus.Metric, 10)
+		servedTotals.collect(accounts, shown)
+		require.Len(t, shown, want)
+	}
 }
 
 // TestSeriesOfCalls counts calls of many kinds at once, and compares with looking each series up by its labels.
