@@ -36,7 +36,7 @@ func (v *visit) signIn() error {
 		return v.askSignIn(http.StatusUnauthorized, "Write the key.")
 	}
 	sum := keys.DigestOf(key)
-	id, refusal := v.site.keys.Identify(v.r.Context(), sum)
+	state, refusal := v.site.keys.Identify(v.r.Context(), sum)
 	switch {
 	case refusal != nil && refusal.Status >= http.StatusInternalServerError:
 		return refusal
@@ -47,7 +47,8 @@ func (v *visit) signIn() error {
 	}
 	sessions.end(v.r)
 	setCookie(v.w, v.r, sessions.begin(sum, now))
-	v.h.logger.Info("console: signed in", zap.String("key", id.KeyName), zap.String("alias", id.KeyAlias))
+	who := state.Identity
+	v.h.logger.Info("console: signed in", zap.String("key", who.KeyName), zap.String("alias", who.KeyAlias))
 	http.Redirect(v.w, v.r, root, http.StatusSeeOther)
 	return nil
 }

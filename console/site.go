@@ -18,7 +18,7 @@ import (
 
 // keyHolder is what the console needs of a site's keyauth.
 type keyHolder interface {
-	Identify(ctx context.Context, sum keys.Digest) (*llm.Identity, *llm.Error)
+	Identify(ctx context.Context, sum keys.Digest) (*keys.State, *llm.Error)
 	Service(ctx context.Context) (s *keys.Service, release func(), err error)
 	Spent(ctx context.Context, scope limit.Scope, l *keys.Limits, now time.Time) (totals map[string]price.Amount, states []limit.State, err error)
 }

@@ -3,7 +3,6 @@ package console
 import (
 	"bytes"
 	"crypto/subtle"
-	"encoding/json"
 	"errors"
 	"net/http"
 	"slices"
@@ -128,7 +127,7 @@ func (v *visit) identify() error {
 	if !ok {
 		return nil
 	}
-	id, refusal := v.site.keys.Identify(v.r.Context(), s.key)
+	state, refusal := v.site.keys.Identify(v.r.Context(), s.key)
 	if refusal != nil {
 		if refusal.Status < http.StatusInternalServerError {
 			sessions.end(v.r)
@@ -137,58 +136,25 @@ func (v *visit) identify() error {
 		}
 		return refusal
 	}
-	role, team, err := v.roleOf(id)
+	service, release, err := v.site.keys.Service(v.r.Context())
 	if err != nil {
 		return err
 	}
-	v.session, v.who, v.role, v.team = &s, id, role, team
-	return nil
-}
-
-// roleOf returns what a key may do here, by its key_type. One that is restricted to some routes sees what is its own. The key of an
-// admin of its team sees what is the team's.
-func (v *visit) roleOf(id *llm.Identity) (role, string, error) {
-	if id.Master {
-		return manages, "", nil
-	}
-	service, release, err := v.site.keys.Service(v.r.Context())
-	if err != nil {
-		return own, "", err
-	}
 	defer release()
-	k, err := service.Info(v.r.Context(), id.KeyHash)
+	reach, err := service.Reach(v.r.Context(), state, "")
 	if err != nil {
-		return own, "", err
+		return err
 	}
-	var kind string
-	var routes []string
-	for name, to := range map[string]any{"key_type": &kind, "allowed_routes": &routes} {
-		if raw := k.Extra[name]; raw != nil {
-			if err := json.Unmarshal(raw, to); err != nil {
-				return own, "", err
-			}
-		}
-	}
+	v.session, v.who, v.team = &s, state.Identity, reach.Team
 	switch {
-	case len(routes) > 0: // it may do some of what its type may; the console is all of it
-		return own, "", nil
-	case kind == keys.TypeManagement:
-		return manages, "", nil
-	case kind == keys.TypeReadOnly:
-		return reads, "", nil
-	case kind == keys.TypeLLM || k.IssuedBy != "": // as in the key API, such a key is not its user's for what the user manages
-		return own, "", nil
-	case id.TeamID == "" || id.UserID == "":
-		return own, "", nil
+	case !reach.All:
+		v.role = own
+	case state.Type == keys.TypeReadOnly:
+		v.role = reads
+	default:
+		v.role = manages
 	}
-	team, err := service.Team(v.r.Context(), id.TeamID)
-	if err != nil {
-		return own, "", err
-	}
-	if team.IsAdmin(id.UserID) {
-		return own, team.ID, nil
-	}
-	return own, "", nil
+	return nil
 }
 
 // ownRecord reports whether a record is of who is signed in: of the key, or of the team that it is an admin of.

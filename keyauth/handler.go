@@ -155,20 +155,21 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		return next.ServeHTTP(w, r)
 	}
 	state, refusal := h.choose(ctx, &sent)
-	if refusal == nil && operation == nil && !state.Calls(r.URL.Path) {
-		refusal = routeDenied(state, r.URL.Path)
+	report := h.reportOf(r)
+	if refusal == nil && operation == nil {
+		refusal = routeDenied(state, r.URL.Path, report != nil)
 	}
 	if refusal != nil {
 		refusalsTotal.WithLabelValues(refusal.Type).Inc()
 		return h.refuse(w, r, refusal)
 	}
-	identity := state.Identity
-	if p := h.reportOf(r); p != nil {
-		return h.serveReport(w, r, p, query, identity)
+	if report != nil {
+		return h.serveReport(w, r, report, query, state)
 	}
 	if operation != nil {
 		return h.serveAPI(w, r, operation, query, state)
 	}
+	identity := state.Identity
 	call.Keyed, call.Identity = true, identity
 	call.OnAdmit(admit)
 	held := &reservation{h: h, state: state, header: w.Header()}

@@ -7,16 +7,16 @@ import (
 	"github.com/tollgate-llm/tollgate/internal/llm"
 )
 
-// Identify judges a key, named by its digest, as of now: who calls with it, and why it may not be used.
-func (h *Handler) Identify(ctx context.Context, sum keys.Digest) (*llm.Identity, *llm.Error) {
+// Identify judges a key, named by its digest, as of now: who calls with it and what it may do, or why it may not be used.
+func (h *Handler) Identify(ctx context.Context, sum keys.Digest) (*keys.State, *llm.Error) {
 	if h.isMaster(sum) {
-		return &masterIdentity, nil
+		return &masterState, nil
 	}
 	v := h.lookup(ctx, sum, "")
 	if v.refusal != nil {
 		return nil, v.refusal
 	}
-	return v.state.Identity, nil
+	return v.state, nil
 }
 
 // Service returns the service of the handler's keys. It is open until release is called. Its errors are *llm.Error.

@@ -45,10 +45,13 @@ func modelDenied(kind, member, model string) *llm.Error {
 	}
 }
 
-// routeDenied is the answer to a key that may not be used for a path.
-func routeDenied(state *keys.State, path string) *llm.Error {
+// routeDenied is the answer to a key that may not be used for a path of model calls or a report; nil where it may.
+func routeDenied(state *keys.State, path string, report bool) *llm.Error {
 	message := "Authentication Error, This API key may not be used for " + path + ": its allowed_routes do not have it"
-	if state.Type == keys.TypeManagement || state.Type == keys.TypeReadOnly {
+	switch {
+	case report && state.Reports(path), !report && state.Calls(path):
+		return nil
+	case !report && (state.Type == keys.TypeManagement || state.Type == keys.TypeReadOnly):
 		message = "Authentication Error, A key of the type " + state.Type + " calls no models"
 	}
 	return &llm.Error{Status: http.StatusForbidden, Type: "auth_error", Param: noParam, Message: message}

@@ -33,12 +33,13 @@ type reportCall struct {
 	h        *Handler
 	query    url.Values
 	identity *llm.Identity
+	reach    keys.Reach
 	now      time.Time
 }
 
 var dated = []string{"start_date", "end_date"}
 
-// reports are the reports by path. The master key sees all calls, any other key its own.
+// reports are the reports by path. Each shows of the calls what the key reaches.
 var reports = map[string]*report{
 	"/spend/logs":                     {http.MethodGet, append(dated, "api_key", "user_id", "request_id", "summarize"), spendLogs},
 	"/spend/keys":                     {http.MethodGet, nil, spendKeys},
@@ -69,9 +70,9 @@ func (h *Handler) reportOf(r *http.Request) *report {
 }
 
 // serveReport answers with a report.
-func (h *Handler) serveReport(w http.ResponseWriter, r *http.Request, p *report, rawQuery string, id *llm.Identity) error {
+func (h *Handler) serveReport(w http.ResponseWriter, r *http.Request, p *report, rawQuery string, caller *keys.State) error {
 	w.Header().Set("Cache-Control", "no-store")
-	answer, err := p.answer(h, r, rawQuery, id)
+	answer, err := p.answer(h, r, rawQuery, caller)
 	if err != nil {
 		refusal := asError(err)
 		if refusal.Status >= http.StatusInternalServerError {
@@ -83,11 +84,11 @@ func (h *Handler) serveReport(w http.ResponseWriter, r *http.Request, p *report,
 	return json.NewEncoder(w).Encode(answer)
 }
 
-func (p *report) answer(h *Handler, r *http.Request, rawQuery string, id *llm.Identity) (any, error) {
+func (p *report) answer(h *Handler, r *http.Request, rawQuery string, caller *keys.State) (any, error) {
 	if r.Method != p.method {
 		return nil, &llm.Error{Status: http.StatusMethodNotAllowed, Type: "invalid_request_error", Message: "use " + p.method, Allow: p.method}
 	}
-	c := &reportCall{h: h, identity: id, now: time.Now()}
+	c := &reportCall{h: h, identity: caller.Identity, now: time.Now()}
 	var err error
 	if c.query, err = url.ParseQuery(rawQuery); err != nil {
 		return nil, keys.Invalid("query", "cannot be read")
@@ -99,6 +100,14 @@ func (p *report) answer(h *Handler, r *http.Request, rawQuery string, id *llm.Id
 		if len(values) > 1 {
 			return nil, keys.Invalid(name, "is given twice")
 		}
+	}
+	service, release, err := h.Service(r.Context())
+	if err != nil {
+		return nil, err
+	}
+	defer release()
+	if c.reach, err = service.Reach(r.Context(), caller, r.URL.Path); err != nil {
+		return nil, err
 	}
 	return p.run(r.Context(), c)
 }
@@ -125,20 +134,38 @@ func (c *reportCall) question(since, until time.Time, by ...spend.Dimension) (*b
 	q := &books.Query{}
 	q.Since, q.Until, q.By = since, until, by
 	q.Where = make(map[spend.Dimension][]string)
+	switch {
+	case c.reach.All:
+	case c.reach.Team != "":
+		q.Where[spend.Team] = []string{c.reach.Team}
+	default:
+		q.Where[spend.Key] = []string{c.reach.Key}
+	}
 	if key := c.query.Get("api_key"); key != "" {
 		if strings.HasPrefix(key, keys.Prefix) {
 			key = keys.DigestOf(key).String()
 		}
-		q.Where[spend.Key] = []string{key}
-	}
-	if !c.identity.Master {
-		own := []string{c.identity.SpendID}
-		if asked := q.Where[spend.Key]; asked != nil && asked[0] != own[0] && asked[0] != c.identity.KeyHash {
-			return nil, &llm.Error{Status: http.StatusForbidden, Type: "auth_error", Param: "api_key", Message: "a key may only see what it has spent itself"}
+		if key == c.identity.KeyHash {
+			key = c.identity.SpendID
 		}
-		q.Where[spend.Key] = own
+		return q, c.only(q, spend.Key, "api_key", key)
 	}
 	return q, nil
+}
+
+// only restricts a question to values of a dimension, which a parameter names. Values beyond what the caller may see are refused.
+func (c *reportCall) only(q *books.Query, d spend.Dimension, parameter string, values ...string) error {
+	for _, v := range values {
+		if may := q.Where[d]; may != nil && !slices.Contains(may, v) {
+			message := "a key may only see what it has spent itself"
+			if c.reach.Team != "" {
+				message = "a key of a team's admin may only see what the team has spent"
+			}
+			return &llm.Error{Status: http.StatusForbidden, Type: "auth_error", Param: parameter, Message: message}
+		}
+	}
+	q.Where[d] = values
+	return nil
 }
 
 // ask answers a question.
@@ -212,14 +239,6 @@ func (m money) numbers() map[string]json.Number {
 // bySpend sorts rows by what they have spent, the most first.
 func bySpend(rows []books.Row) {
 	slices.SortStableFunc(rows, func(a, b books.Row) int { return b.Sums[spend.Cost].Cmp(a.Sums[spend.Cost]) })
-}
-
-// onlyMaster refuses every other key.
-func (c *reportCall) onlyMaster() error {
-	if c.identity.Master {
-		return nil
-	}
-	return &llm.Error{Status: http.StatusForbidden, Type: "auth_error", Param: noParam, Message: "Authentication Error, Only the master key can be used for this report"}
 }
 
 func noTags(context.Context, *reportCall) (any, error) {

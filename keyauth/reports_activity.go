@@ -42,10 +42,14 @@ func activity(entity spend.Dimension, ids string) func(context.Context, *reportC
 		}
 		q.Each = spend.Day
 		if model := c.query.Get("model"); model != "" {
-			q.Where[spend.Model] = []string{model}
+			if err := c.only(q, spend.Model, "model", model); err != nil {
+				return nil, err
+			}
 		}
 		if list := c.query.Get(ids); list != "" {
-			q.Where[entity] = strings.Split(list, ",")
+			if err := c.only(q, entity, ids, strings.Split(list, ",")...); err != nil {
+				return nil, err
+			}
 		}
 		rows, err := ask(ctx, q)
 		if err != nil {

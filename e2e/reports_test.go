@@ -1,0 +1,176 @@
+package e2e
+
+import (
+	"io"
+	"net/http"
+	"net/http/cookiejar"
+	"net/url"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/shopspring/decimal"
+	"github.com/stretchr/testify/require"
+	"github.com/tidwall/gjson"
+
+	"github.com/tollgate-llm/tollgate/internal/testkit"
+	"github.com/tollgate-llm/tollgate/internal/testkit/gateway"
+)
+
+// reportTotals are LiteLLM's reports, each with where the answer has what was spent.
+var reportTotals = map[string]string{
+	"/spend/logs?DATES":                            "#.spend",
+	"/spend/keys":                                  "#.spend",
+	"/spend/users":                                 "#.spend",
+	"/global/spend":                                "spend",
+	"/global/spend/logs":                           "#.spend",
+	"/global/spend/keys":                           "#.total_spend",
+	"/global/spend/models":                         "#.total_spend",
+	"/global/spend/provider":                       "#.spend",
+	"/global/spend/teams":                          "total_spend_per_team.#.total_spend",
+	"/global/spend/report?DATES":                   "@this.#.teams|@flatten|#.total_spend",
+	"/global/spend/report?DATES&group_by=customer": "@this.#.customers|@flatten|#.total_spend",
+	"/global/spend/report?DATES&group_by=api_key":  "#.total_cost",
+	"/user/daily/activity?DATES":                   "metadata.total_spend",
+	"/user/daily/activity/aggregated?DATES":        "metadata.total_spend",
+	"/team/daily/activity?DATES":                   "metadata.total_spend",
+	"/team/daily/activity/aggregated?DATES":        "metadata.total_spend",
+	"/customer/daily/activity?DATES":               "metadata.total_spend",
+	"/end_user/daily/activity?DATES":               "metadata.total_spend",
+}
+
+// TestWhoSeesWhoseSpend asks for every report, and for the console's page of spend, with every sort of key.
+func TestWhoSeesWhoseSpend(t *testing.T) {
+	provider := testkit.NewProvider(t, testkit.ProviderOptions{Key: gateway.ProviderKey})
+	g := gateway.Start(t, "", "console\n"+limitedSite(t, "file "+t.TempDir(), "", provider))
+	for _, team := range []string{"blue", "red"} {
+		g.Must(http.StatusOK, http.MethodPost, "/team/new", gateway.MasterKey,
+			`{"team_id":"`+team+`","members_with_roles":[{"role":"`+map[string]string{"blue": "admin", "red": "user"}[team]+`","user_id":"ann"},{"role":"admin","user_id":"eve"},{"role":"user","user_id":"bob"}]}`)
+	}
+	admin := g.NewKey(`{"team_id":"blue","user_id":"ann"}`)
+	issued := gjson.Get(g.Must(http.StatusOK, http.MethodPost, "/key/generate", admin, `{"team_id":"blue","user_id":"eve"}`).Body, "key").String()
+	// Those who call, each for a sum of its own: the first 1 thousandth of a dollar, the next 2, 4 and so on.
+	keys := []string{
+		admin,
+		g.NewKey(`{"team_id":"blue","user_id":"bob"}`),
+		issued,
+		g.NewKey(`{"team_id":"blue","user_id":"ann","key_type":"llm_api"}`),
+		g.NewKey(`{"team_id":"blue","user_id":"ann","allowed_routes":["llm_api_routes"]}`),
+		g.NewKey(`{"team_id":"blue","user_id":"ann","allowed_routes":["llm_api_routes","info_routes"]}`),
+		g.NewKey(`{"team_id":"red","user_id":"ann"}`),
+		g.NewKey(`{"team_id":"red","user_id":"sam"}`),
+	}
+	const blue, all = 63, 255
+	for i, key := range keys {
+		g.Must(http.StatusOK, http.MethodPost, "/v1/chat/completions", key, capped("gpt-4o", 1000<<i-10, 10))
+	}
+
+	const refused = -1
+	cases := []struct {
+		name, key        string
+		reports, console int // thousandths of a dollar
+	}{
+		{"the master key", gateway.MasterKey, all, all},
+		{"management", g.NewKey(`{"key_type":"management"}`), all, all},
+		{"management of a team", g.NewKey(`{"key_type":"management","team_id":"blue"}`), all, all},
+		{"read_only", g.NewKey(`{"key_type":"read_only"}`), all, all},
+		{"read_only of a team and its member", g.NewKey(`{"key_type":"read_only","team_id":"blue","user_id":"bob"}`), all, all},
+		{"read_only with info_routes", g.NewKey(`{"key_type":"read_only","allowed_routes":["info_routes"]}`), all, 0},
+		{"management with the reports' paths", g.NewKey(`{"key_type":"management","allowed_routes":["/spend/*","/global/spend*","/*/daily/activity*"]}`), all, 0},
+		{"management with other paths", g.NewKey(`{"key_type":"management","allowed_routes":["/key/*"]}`), refused, 0},
+		{"read_only that may only call models", g.NewKey(`{"key_type":"read_only","allowed_routes":["llm_api_routes"]}`), 0, 0},
+		{"the team's admin", keys[0], blue, blue},
+		{"a member of the team", keys[1], 2, 2},
+		{"a key that an admin made for another admin", keys[2], 4, 4},
+		{"llm_api of an admin", keys[3], 8, 8},
+		{"an admin's key that may only call models", keys[4], 16, 16},
+		{"an admin's key with info_routes", keys[5], blue, 32},
+		{"an admin's key of another team", keys[6], 64, 64},
+		{"a key of nobody's team", keys[7], 128, 128},
+		{"a key with other paths", g.NewKey(`{"team_id":"blue","user_id":"ann","allowed_routes":["/v1/chat/completions"]}`), refused, 0},
+	}
+	today := time.Now().UTC()
+	dates := "start_date=" + today.AddDate(0, 0, -1).Format(time.DateOnly) + "&end_date=" + today.Format(time.DateOnly)
+	get := func(status int, path, key string) gjson.Result {
+		return gjson.Parse(g.Must(status, http.MethodGet, strings.ReplaceAll(path, "DATES", dates), key, "").Body)
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			for path, member := range reportTotals {
+				if c.reports == refused {
+					get(http.StatusForbidden, path, c.key)
+					continue
+				}
+				require.Equal(t, usd(c.reports), total(t, get(http.StatusOK, path, c.key).Get(member)), path)
+			}
+			require.Equal(t, usd(c.console), consoleTotal(t, g, c.key))
+		})
+	}
+
+	// What is asked for narrows what a key sees, and never widens it.
+	for path, sees := range map[string]map[string]int{
+		"/team/daily/activity?DATES&team_ids=blue":          {gateway.MasterKey: blue, cases[3].key: blue, keys[0]: blue, keys[1]: 2, keys[7]: 0},
+		"/team/daily/activity?DATES&team_ids=red":           {gateway.MasterKey: all - blue, cases[1].key: all - blue, keys[0]: refused, keys[1]: 0, keys[7]: 128},
+		"/team/daily/activity?DATES&team_ids=blue,red":      {cases[3].key: all, keys[0]: refused, keys[6]: 64},
+		"/team/daily/activity?DATES&api_key=" + keys[1]:     {cases[3].key: 2, keys[0]: 2, keys[1]: 2, keys[7]: refused},
+		"/team/daily/activity?DATES&api_key=" + keys[7]:     {cases[3].key: 128, keys[0]: 0, keys[1]: refused, keys[7]: 128},
+		"/user/daily/activity?DATES&user_id=ann":            {cases[3].key: 1 + 8 + 16 + 32 + 64, keys[0]: 1 + 8 + 16 + 32, keys[1]: 0},
+		"/global/spend/report?DATES&team_id=red":            {keys[0]: refused},
+		"/global/spend/report?DATES&api_key=" + keys[7]:     {keys[6]: refused},
+		"/spend/logs?DATES&api_key=" + keys[0]:              {keys[1]: refused},
+		"/global/spend/logs?api_key=" + keys[0]:             {keys[1]: refused},
+		"/user/daily/activity?DATES&api_key=" + keys[1][3:]: {keys[0]: 0, keys[1]: refused},
+	} {
+		for key, want := range sees {
+			if want == refused {
+				get(http.StatusForbidden, path, key)
+				continue
+			}
+			require.Equal(t, usd(want), total(t, get(http.StatusOK, path, key).Get("metadata.total_spend")), path)
+		}
+	}
+	require.True(t, get(http.StatusOK, "/global/spend", cases[3].key).Get("limits").Exists(), "who sees all sees the gateway's limits")
+	require.False(t, get(http.StatusOK, "/global/spend", keys[0]).Get("limits").Exists())
+	get(http.StatusForbidden, "/v1/models", cases[3].key)
+}
+
+// usd is a number of thousandths of a dollar.
+func usd(thousandths int) string { return decimal.New(int64(thousandths), -3).String() }
+
+// total adds up amounts of a report.
+func total(t *testing.T, amounts gjson.Result) string {
+	t.Helper()
+	var sum decimal.Decimal
+	for _, a := range amounts.Array() {
+		d, err := decimal.NewFromString(a.Raw)
+		require.NoError(t, err)
+		sum = sum.Add(d)
+	}
+	return sum.String()
+}
+
+var costInAll = regexp.MustCompile(`Cost in all \$([0-9.]+)`)
+
+// consoleTotal signs in to the console and returns what its page of spend has in all.
+func consoleTotal(t *testing.T, g *gateway.Gateway, key string) string {
+	t.Helper()
+	jar, err := cookiejar.New(nil)
+	require.NoError(t, err)
+	client := http.Client{Jar: jar}
+	res, err := client.PostForm(g.URL("/console/"), url.Values{"do": {"sign-in"}, "key": {key}})
+	require.NoError(t, err)
+	require.NoError(t, res.Body.Close())
+	require.Equal(t, http.StatusOK, res.StatusCode)
+	res, err = client.Get(g.URL("/console/spend?each=total"))
+	require.NoError(t, err)
+	page, err := io.ReadAll(res.Body)
+	require.NoError(t, err)
+	require.NoError(t, res.Body.Close())
+	require.Equal(t, http.StatusOK, res.StatusCode, string(page))
+	m := costInAll.FindSubmatch(page)
+	if m == nil {
+		return "0"
+	}
+	return string(m[1])
+}
