@@ -97,6 +97,9 @@ type parsedName struct {
 
 // parseName parses a price name such as input, input@flex, input>200000 or input@priority>272000.
 func parseName(text string) (parsedName, error) {
+	if n, ok := names[text]; ok {
+		return n, nil
+	}
 	head, above, cliff := strings.Cut(text, ">")
 	head, tier, tiered := strings.Cut(head, "@")
 	n, ok := names[head]
@@ -181,6 +184,10 @@ const priceDecimals = 9
 
 // ParsePrice parses the text of a price in US dollars, exactly: more than nine decimals are ErrInexact.
 func ParsePrice(text string) (Price, error) {
+	const unit = 1e6 // of an amount, whose decimals are six more
+	if a, ok := parsePlain(text); ok && a.hi == 0 && a.lo%unit == 0 {
+		return Price(a.lo / unit), nil //nolint:gosec // it is less than it was
+	}
 	p, exact, err := parsePrice(text, 0)
 	if err == nil && !exact {
 		return 0, fmt.Errorf("%w: price %.60q has more than %d", ErrInexact, text, priceDecimals)
