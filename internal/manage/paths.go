@@ -161,6 +161,9 @@ var NotServed = map[string]string{
 	"/spend/logs/session/ui":  singleCalls,
 }
 
+// notServedBelow are those of NotServed that stand for all below them. A model's call is compared with each.
+var notServedBelow = slices.DeleteFunc(slices.Sorted(maps.Keys(NotServed)), func(path string) bool { return !strings.HasSuffix(path, "/") })
+
 func init() {
 	for path, op := range operations {
 		if rest, ok := strings.CutPrefix(path, "/customer/"); ok {
@@ -188,9 +191,12 @@ func Find(path string) (op *Operation, route string) {
 	if p, _ := patternOf(path); p != nil {
 		return p.op, p.route
 	}
-	for begin, why := range NotServed {
-		if path == begin || strings.HasSuffix(begin, "/") && strings.HasPrefix(path, begin) {
-			return refusing(why), begin
+	if why, is := NotServed[path]; is {
+		return refusing(why), path
+	}
+	for _, begin := range notServedBelow {
+		if strings.HasPrefix(path, begin) {
+			return refusing(NotServed[begin]), begin
 		}
 	}
 	return nil, ""
