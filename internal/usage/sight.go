@@ -141,16 +141,27 @@ func reasoningModel(name []byte) bool {
 			name[i] = c | 0x20
 		}
 	}
-	if bytes.Contains(name, []byte("non-reasoning")) || bytes.Contains(name, []byte("gpt-5-chat")) || bytes.Contains(name, []byte("-instruct")) {
-		return false
-	}
 	base := name[bytes.LastIndexAny(name, "/.:")+1:]
-	if len(base) >= 2 && base[0] == 'o' && '1' <= base[1] && base[1] <= '9' && (len(base) == 2 || base[2] == '-') {
-		return true
-	}
+	o := len(base) >= 2 && base[0] == 'o' && '1' <= base[1] && base[1] <= '9' && (len(base) == 2 || base[2] == '-')
+	return (o || hasReasoner(name)) &&
+		!bytes.Contains(name, []byte("non-reasoning")) && !bytes.Contains(name, []byte("gpt-5-chat")) && !bytes.Contains(name, []byte("-instruct"))
+}
+
+// reasonersFrom are the reasoners by their first byte.
+var reasonersFrom = func() (t [256][]string) {
 	for _, part := range reasoners {
-		if bytes.Contains(name, []byte(part)) {
-			return true
+		t[part[0]] = append(t[part[0]], part)
+	}
+	return t
+}()
+
+// hasReasoner reports whether one of the reasoners is in a name. Every answer's model is looked at.
+func hasReasoner(name []byte) bool {
+	for i, c := range name {
+		for _, part := range reasonersFrom[c] {
+			if len(part) <= len(name)-i && string(name[i:i+len(part)]) == part {
+				return true
+			}
 		}
 	}
 	return false
