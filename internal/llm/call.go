@@ -66,11 +66,20 @@ type Call struct {
 	onReserve []func(ctx context.Context, c *Call) *Error
 	onNext    []func(ctx context.Context, c *Call, t *Target) *Error
 	onSettle  []func(*Settlement)
+	room      steps
 
 	planned    atomic.Pointer[Target]
 	attempt    atomic.Pointer[Attempt]
 	first      Attempt // the first attempt, so that most calls allocate none
 	clientGone atomic.Bool
+}
+
+// steps has room for the steps that most calls have.
+type steps struct {
+	admit   [2]func(ctx context.Context, c *Call) *Error
+	reserve [1]func(ctx context.Context, c *Call) *Error
+	next    [1]func(ctx context.Context, c *Call, t *Target) *Error
+	settle  [2]func(*Settlement)
 }
 
 // Request is what was read of the request's body and headers, once.
@@ -166,5 +175,6 @@ func Ensure(ctx context.Context) (context.Context, *Call) {
 		return ctx, c
 	}
 	c := &Call{ID: NewID(), Start: time.Now()}
+	c.onAdmit, c.onReserve, c.onNext, c.onSettle = c.room.admit[:0], c.room.reserve[:0], c.room.next[:0], c.room.settle[:0]
 	return context.WithValue(ctx, ctxKey{}, c), c
 }
