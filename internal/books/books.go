@@ -225,21 +225,21 @@ func (c *Consumer) step(ctx context.Context) error {
 			c.loss = nil
 		}
 	}
-	own := c.spool.ID().String()
-	groups := make(map[string][]spool.Record)
+	own, adopted := c.spool.ID(), make(map[spool.LogID][]spool.Record)
+	records := b.Records[:0]
 	for _, r := range b.Records {
-		id := r.Origin.Spool.String()
-		groups[id] = append(groups[id], r)
-	}
-	for id, records := range groups {
-		if id == own {
+		if id := r.Origin.Spool; id != own {
+			adopted[id] = append(adopted[id], r)
 			continue
 		}
-		if err := c.apply(ctx, id, records, records[len(records)-1].Origin.Seq); err != nil {
+		records = append(records, r)
+	}
+	for id, records := range adopted {
+		if err := c.apply(ctx, id.String(), records, records[len(records)-1].Origin.Seq); err != nil {
 			return err
 		}
 	}
-	if err := c.apply(ctx, own, groups[own], b.To); err != nil {
+	if err := c.apply(ctx, own.String(), records, b.To); err != nil {
 		return err
 	}
 	c.pos = b.To
