@@ -46,7 +46,7 @@ func (x *exchange) request(ctx context.Context) (out, shown *http.Request, err e
 	b := x.backend
 	vars, _ := ctx.Value(caddyhttp.VarsCtxKey).(map[string]any)
 	vars = maps.Clone(vars)
-	out = x.r.WithContext(x.watch(&sentContext{ctx, &b.dial, vars}))
+	out = x.r.WithContext(x.watch(sentContext{ctx, &b.dial, vars}))
 	out.URL = b.Server.URL(&x.Call)
 	out.URL.Scheme, out.URL.Host = b.Server.Base.Scheme, b.dial.Address
 	if b.byClient {

@@ -13,6 +13,9 @@ import (
 
 // sending watches one request on its way upstream.
 type sending struct {
+	sentContext
+	trace httptrace.ClientTrace
+
 	attempt *llm.Attempt
 	now     atomic.Pointer[llm.Writing]
 
@@ -23,10 +26,10 @@ type sending struct {
 
 // watch has what becomes of a request reported to the attempt: when its payload was written upstream, whole, and what precedes
 // its answer. What it watched before no longer counts.
-func (x *exchange) watch(ctx context.Context) context.Context {
-	s := &sending{attempt: x.Attempt.Attempt}
+func (x *exchange) watch(ctx sentContext) context.Context {
+	s := &sending{sentContext: ctx, attempt: x.Attempt.Attempt}
 	x.sending = s
-	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+	s.trace = httptrace.ClientTrace{
 		GetConn:              func(string) { s.begin() },
 		GotConn:              func(info httptrace.GotConnInfo) { s.reused, s.idle = info.Reused, info.IdleTime },
 		GotFirstResponseByte: func() { s.answered.Store(true) },
@@ -36,7 +39,8 @@ func (x *exchange) watch(ctx context.Context) context.Context {
 				s.current().Done()
 			}
 		},
-	})
+	}
+	return httptrace.WithClientTrace(&s.sentContext, &s.trace)
 }
 
 // begin begins anew: net/http tries again where it wrote to a connection that had been closed.

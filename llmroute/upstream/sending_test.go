@@ -158,7 +158,7 @@ func TestSentBesideAnotherTrace(t *testing.T) {
 		if before != nil {
 			ctx = httptrace.WithClientTrace(ctx, before)
 		}
-		trace := httptrace.ContextClientTrace(watched(sent, new(body.Payload)).watch(ctx))
+		trace := httptrace.ContextClientTrace(watched(sent, new(body.Payload)).watch(sentContext{Context: ctx}))
 		wrote := trace.WroteRequest
 		trace.GetConn("first:443")
 		wrote(httptrace.WroteRequestInfo{Err: io.ErrClosedPipe})
@@ -177,9 +177,9 @@ func TestSentBesideAnotherTrace(t *testing.T) {
 func TestSentAnew(t *testing.T) {
 	ctx, sent := t.Context(), new(llm.Attempt)
 	a := watched(sent, new(body.Payload))
-	first := httptrace.ContextClientTrace(a.watch(ctx))
+	first := httptrace.ContextClientTrace(a.watch(sentContext{Context: ctx}))
 	first.GetConn("one:80")
-	second := httptrace.ContextClientTrace(a.watch(ctx))
+	second := httptrace.ContextClientTrace(a.watch(sentContext{Context: ctx}))
 	second.GetConn("two:80")
 	first.WroteRequest(httptrace.WroteRequestInfo{})
 	require.False(t, sent.Sent())
