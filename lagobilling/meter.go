@@ -33,7 +33,7 @@ var errUnsettled = errors.New("the usage record could not be written: the answer
 //
 // Its methods are called by the request's goroutine, but for hangUp and cutOff.
 type meter struct {
-	*caddyhttp.ResponseWriterWrapper
+	caddyhttp.ResponseWriterWrapper
 	bill
 	hangup
 
@@ -66,7 +66,7 @@ type meter struct {
 
 func newMeter(h *Handler, account *account.Account, call *llm.Call, w http.ResponseWriter, r *http.Request) *meter {
 	m := &meter{
-		ResponseWriterWrapper: &caddyhttp.ResponseWriterWrapper{ResponseWriter: w},
+		ResponseWriterWrapper: caddyhttp.ResponseWriterWrapper{ResponseWriter: w},
 		head:                  r.Method == http.MethodHead,
 		http10:                !r.ProtoAtLeast(1, 1),
 		left:                  -1,

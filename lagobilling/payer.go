@@ -139,12 +139,12 @@ func checkedPayer(payer, by string) (string, *llm.Error) {
 	if by != byEndUser {
 		payer = strings.TrimSpace(payer)
 	}
-	err := printable("the payer ("+by+")", payer)
+	err := llm.CheckName(payer)
 	if err == nil && by == byEndUser && strings.ContainsRune(payer, utf8.RuneError) {
-		err = errors.New("the payer (" + by + ") holds a character that is none")
+		err = errors.New("holds a character that is none")
 	}
 	if err != nil {
-		return "", &llm.Error{Status: http.StatusBadRequest, Type: "invalid_request_error", Param: by, Message: err.Error()}
+		return "", &llm.Error{Status: http.StatusBadRequest, Type: "invalid_request_error", Param: by, Message: "the payer (" + by + ") " + err.Error()}
 	}
 	return payer, nil
 }
