@@ -83,6 +83,7 @@ func TestUpperBoundsOfKeys(t *testing.T) {
 		at_most budget_duration 30d
 		at_most duration 1mo
 		at_most rpm_limit 100
+		at_most tpm_limit 1000
 		at_most max_parallel_requests 4
 	}`)
 	status, m := g.do("POST", "/key/generate", testMaster, `{"max_budget":5,"key":"sk-bounded-key"}`)
@@ -119,7 +120,8 @@ func TestUpperBoundsOfKeys(t *testing.T) {
 		status, _ := g.do("POST", "/key/update", testMaster, `{"key":"sk-bounded-key","`+field+`":null}`)
 		require.Equal(t, 400, status, "%s: without it there is no bound", field)
 	}
-	for _, raised := range []string{`"temp_budget_increase":100,"temp_budget_expiry":"2099-01-01"`, `"metadata":{"temp_budget_increase":100,"temp_budget_expiry":"2099-01-01"}`} {
+	for _, raised := range []string{`"temp_budget_increase":100,"temp_budget_expiry":"2099-01-01"`, `"metadata":{"temp_budget_increase":100,"temp_budget_expiry":"2099-01-01"}`,
+		`"token_rate_limit_type":"output"`, `"metadata":{"token_rate_limit_type":"input"}`} {
 		for _, path := range []string{"/key/generate", "/key/update", "/key/regenerate"} {
 			named := `"key":"sk-bounded-key",`
 			if path == "/key/generate" {

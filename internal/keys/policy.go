@@ -1,6 +1,7 @@
 package keys
 
 import (
+	"bytes"
 	"cmp"
 	"encoding/json"
 	"errors"
@@ -162,8 +163,13 @@ func (s *Service) within(f Fields) *llm.Error {
 		if !ok {
 			continue
 		}
-		if field == "max_budget" && f.raises() {
+		if field == "max_budget" && f.stated("temp_budget_increase") != nil {
 			return Invalid("temp_budget_increase", "max_budget has an upper bound here, "+string(bound)+", and cannot be raised beyond it")
+		}
+		if field == "tpm_limit" && slices.ContainsFunc(f.stated("token_rate_limit_type"), func(raw json.RawMessage) bool {
+			return string(raw) != `"total"` && !bytes.Equal(raw, s.policy.keys["token_rate_limit_type"]) // the operator's own default
+		}) {
+			return Invalid("token_rate_limit_type", "tpm_limit has an upper bound here, "+string(bound)+", and can count no fewer than all tokens")
 		}
 		if f.Has(field) && exceeds(field, f.raw[field], bound) {
 			return Invalid(field, "is above its upper bound here, "+string(bound))
@@ -172,15 +178,14 @@ func (s *Service) within(f Fields) *llm.Error {
 	return nil
 }
 
-// raises reports whether a valid request raises a budget for a time, by the field or by the member of metadata in which LiteLLM keeps it.
-func (f Fields) raises() bool {
-	const increase = "temp_budget_increase"
+// stated returns the values of a field that a valid request states: its own, and that of the member of metadata in which LiteLLM keeps it.
+func (f Fields) stated(field string) (list []json.RawMessage) {
 	for _, in := range []map[string]json.RawMessage{f.raw, get[map[string]json.RawMessage](f, "metadata")} {
-		if raw, ok := in[increase]; ok && !null(raw) {
-			return true
+		if raw, ok := in[field]; ok && !null(raw) {
+			list = append(list, raw)
 		}
 	}
-	return false
+	return list
 }
 
 // exceeds reports whether a checked value of a bounded field is above its bound. One that is null has no end.
