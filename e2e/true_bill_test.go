@@ -31,13 +31,18 @@ func TestTrueBill(t *testing.T) {
 		return `{"id":"c","object":"chat.completion","model":"` + model + `","choices":[{"index":0,"message":{"role":"assistant","content":"x"` + message + `},"finish_reason":"stop"}],` +
 			`"usage":{"prompt_tokens":100,"completion_tokens":10,"total_tokens":110` + usage + `}}`
 	}
+	upload := func(file string) string {
+		return "--b0\r\nContent-Disposition: form-data; name=\"model\"\r\n\r\nm\r\n--b0\r\nContent-Disposition: form-data; name=\"file\"; filename=\"a.wav\"\r\n\r\n" + file + "\r\n--b0--\r\n"
+	}
 	t.Setenv("AWS_ACCESS_KEY_ID", awsID)
 	t.Setenv("AWS_SECRET_ACCESS_KEY", awsSecret)
 	t.Setenv("AWS_SESSION_TOKEN", awsSession)
 	cases := map[string]struct {
-		path, backend, prices, body, answer, kind string
-		cost                                      string
-		quantities                                map[string]string
+		path, backend, prices, body, answer string
+		kind                                string // media type of the answer, if not JSON
+		listed                              bool   // no prices of tokens are written
+		cost                                string
+		quantities                          map[string]string
 	}{
 		// 4727 x 3 + 3391 x 15 by the lines, and the adviser's 2728 x 5 + 3880 x 25 by Anthropic's list.
 		"anthropic's adviser": {
@@ -152,8 +157,68 @@ func TestTrueBill(t *testing.T) {
 		},
 		// 4 characters at 15 dollars a million.
 		"speech by its characters": {
-			path: "/v1/audio/speech", backend: "openai", prices: "price input_characters 15", body: `{"model":"m","input":"four","voice":"x"}`, kind: "audio/mpeg",
+			path: "/v1/audio/speech", backend: "openai", prices: "price input_characters 15", body: `{"model":"m","input":"four","voice":"x"}`, kind: "audio/mpeg", listed: true,
 			answer: "\xff\xfb\x90\x00", cost: "0.00006", quantities: map[string]string{"input_characters": "4"},
+		},
+		// 60 x 3 + 40 read from the cache at 1.5 + 10 x 15.
+		"an azure deployment": {
+			path: "/v1/chat/completions", backend: "azure", prices: "model my-deployment\napi_version 2024-10-21\nprice cache_read 1.5", body: gateway.Chat("m", "x", false),
+			answer: completion("gpt-4o-2024-08-06", `,"prompt_tokens_details":{"cached_tokens":40}`, ""), cost: "0.00039", quantities: map[string]string{"cached_input_tokens": "40"},
+		},
+		// By the list of the model that the answer names: 60 x 2.5 + 40 x 1.25 + 10 x 10.
+		"an azure deployment by its model": {
+			path: "/v1/chat/completions", backend: "azure", prices: "model my-deployment\napi_version 2024-10-21", body: gateway.Chat("m", "x", false), listed: true,
+			answer: completion("gpt-4o-2024-08-06", `,"prompt_tokens_details":{"cached_tokens":40}`, ""), cost: "0.0003", quantities: map[string]string{"cached_input_tokens": "40"},
+		},
+		// 60 that were not in the cache at 3, 40 that were at 0.3, 10 x 15, of which 4 are reasoning.
+		"deepseek's cache": {
+			path: "/v1/chat/completions", backend: "deepseek", prices: "price cache_read 0.3", body: gateway.Chat("m", "x", false),
+			answer: completion("deepseek-chat", `,"prompt_cache_hit_tokens":40,"prompt_cache_miss_tokens":60,"completion_tokens_details":{"reasoning_tokens":4}`, ""),
+			cost:   "0.000342", quantities: map[string]string{"cached_input_tokens": "40", "reasoning_tokens": "4", "total_tokens": "110"},
+		},
+		"the cost that openrouter states": {
+			path: "/v1/chat/completions", backend: "openrouter", prices: "model openai/gpt-4o", body: gateway.Chat("m", "x", false), listed: true,
+			answer: completion("openai/gpt-4o", `,"cost":0.00123,"is_byok":false,"cost_details":{"upstream_inference_cost":null}`, ""), cost: "0.00123",
+		},
+		// Its fee and what the provider behind it charges the key's owner.
+		"openrouter with a key of one's own": {
+			path: "/v1/chat/completions", backend: "openrouter", prices: "model openai/gpt-4o", body: gateway.Chat("m", "x", false), listed: true,
+			answer: completion("openai/gpt-4o", `,"cost":0.0001,"is_byok":true,"cost_details":{"upstream_inference_cost":0.002}`, ""), cost: "0.0021",
+		},
+		// 100 x 3 + 10 x 15: prices that are written go before a stated cost.
+		"openrouter with prices": {
+			path: "/v1/chat/completions", backend: "openrouter", prices: "model openai/gpt-4o", body: gateway.Chat("m", "x", false),
+			answer: completion("openai/gpt-4o", `,"cost":0.00123`, ""), cost: "0.00045",
+		},
+		"the cost that perplexity states": {
+			path: "/v1/chat/completions", backend: "perplexity", prices: "model sonar", body: gateway.Chat("m", "x", false), listed: true,
+			answer: completion("sonar", `,"search_context_size":"low","cost":{"input_tokens_cost":0.0001,"output_tokens_cost":0.00001,"request_cost":0.005,"total_cost":0.00511}`, ""), cost: "0.00511",
+		},
+		// 12,345,000 of ten thousand millionths of a dollar.
+		"the cost that xAI states": {
+			path: "/v1/chat/completions", backend: "xai", prices: "model grok-4", body: gateway.Chat("m", "x", false), listed: true,
+			answer: completion("grok-4", `,"cost_in_usd_ticks":12345000`, ""), cost: "0.0012345",
+		},
+		// By Groq's list, 100 x 0.59 + 10 x 0.79: no provider but those states a cost in that unit.
+		"a cost that another provider states": {
+			path: "/v1/chat/completions", backend: "groq", prices: "model llama-3.3-70b-versatile", body: gateway.Chat("m", "x", false), listed: true,
+			answer: completion("llama-3.3-70b-versatile", `,"cost":0.000001,"cost_in_usd_ticks":1`, ""), cost: "0.0000669",
+		},
+		// 90 seconds at 0.0001.
+		"a transcription by its seconds": {
+			path: "/v1/audio/transcriptions", backend: "openai", prices: "price audio_seconds 0.0001", body: upload("x"), listed: true,
+			answer: `{"text":"words","usage":{"type":"duration","seconds":90}}`, cost: "0.009", quantities: map[string]string{"audio_seconds": "90"},
+		},
+		// A minute and a half of 0.006, and half a second.
+		"a transcription by its minutes": {
+			path: "/v1/audio/transcriptions", backend: "openai", prices: "price audio_minutes 0.006", body: upload("x"), listed: true,
+			answer: `{"task":"transcribe","language":"english","duration":90.5,"text":"words"}`, cost: "0.00905", quantities: map[string]string{"audio_seconds": "90.5"},
+		},
+		// 4096 bytes at 8000 a second, 0.512 seconds, as the upload's header has it, at 0.1.
+		"a transcription whose answer has no length": {
+			path: "/v1/audio/transcriptions", backend: "openai", prices: "price audio_seconds 0.1", listed: true,
+			body: upload("RIFF\x24\x10\x00\x00WAVEfmt \x10\x00\x00\x00\x01\x00\x01\x00\x40\x1f\x00\x00\x40\x1f\x00\x00\x01\x00\x08\x00data\x00\x10\x00\x00" + strings.Repeat("\x80", 4096)), answer: `{"text":"words"}`,
+			cost: "0.0512", quantities: map[string]string{"audio_seconds": "0.512"},
 		},
 	}
 	names := slices.Sorted(maps.Keys(cases))
@@ -170,11 +235,11 @@ func TestTrueBill(t *testing.T) {
 	for i, name := range names {
 		c := cases[name]
 		base := fmt.Sprintf("%s/%d", u.URL, i)
-		if slices.Contains([]string{"openai", "groq", "xai", "mistral"}, c.backend) {
+		if slices.Contains([]string{"openai", "groq", "xai", "mistral", "deepseek", "openrouter"}, c.backend) {
 			base += "/v1"
 		}
 		prices, key := "price input 3\nprice output 15", "api_key "+gateway.ProviderKey
-		if c.kind != "" { // speech with a price of tokens is billed by them
+		if c.listed {
 			prices = ""
 		}
 		if c.backend == "bedrock" {
@@ -189,11 +254,14 @@ func TestTrueBill(t *testing.T) {
 			payer, model := fmt.Sprintf("payer-%d", i), fmt.Sprintf("m%d", i)
 			w.Lago.AddSubscription(testkit.LagoSubscription{ExternalID: payer})
 			path := strings.Replace(strings.Replace(c.path, "models/m:", "models/"+model+":", 1), "model/m/", "model/"+model+"/", 1)
-			body := strings.Replace(c.body, `"model":"m"`, `"model":"`+model+`"`, 1)
+			body := strings.NewReplacer(`"model":"m"`, `"model":"`+model+`"`, "\r\n\r\nm\r\n", "\r\n\r\n"+model+"\r\n").Replace(c.body)
 			r, err := http.NewRequestWithContext(gateway.Timeout(t, time.Minute), http.MethodPost, w.URL(path), strings.NewReader(body))
 			require.NoError(t, err)
 			r.Header.Set("Authorization", "Bearer "+w.NewKey(`{"team_id":"`+payer+`"}`))
 			r.Header.Set("Content-Type", "application/json")
+			if strings.HasPrefix(c.body, "--b0") {
+				r.Header.Set("Content-Type", "multipart/form-data; boundary=b0")
+			}
 			answer, err := http.DefaultClient.Do(r)
 			require.NoError(t, err)
 			text, err := io.ReadAll(answer.Body)
