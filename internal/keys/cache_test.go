@@ -256,6 +256,36 @@ func TestFloodOfAnInvalidKeyAsksOnce(t *testing.T) {
 	require.Equal(t, int64(1), o.gets.Load())
 }
 
+func TestCallsOfOnePayerAskOnce(t *testing.T) {
+	for name, customer := range map[string]string{"there is no customer": "", "the payer is one": `{"user_id":"acme","max_budget":5}`} {
+		t.Run(name, func(t *testing.T) {
+			d, o := newTestDirectory(t, openRedis(testkit.Redis(t)), time.Now)
+			if customer != "" {
+				_, err := NewService(d, nil).New(t.Context(), Customers, fields(t, customer))
+				require.NoError(t, err)
+			}
+			key := generate(t, d, `{"team_id":"blue"}`)
+			st, err := d.Lookup(t.Context(), DigestOf(key), testBounds)
+			require.NoError(t, err)
+			before := o.gets.Load()
+			var wg sync.WaitGroup
+			errs := make(chan error, 1000)
+			for range cap(errs) {
+				wg.Go(func() {
+					_, err := d.LimitsOf(t.Context(), st, &Subject{Payer: "acme", Now: time.Now(), Bounds: testBounds})
+					errs <- err
+				})
+			}
+			wg.Wait()
+			close(errs)
+			for err := range errs {
+				require.NoError(t, err)
+			}
+			require.Equal(t, int64(1), o.gets.Load()-before)
+		})
+	}
+}
+
 func TestUnknownKeysAreBoundedAndEvictNoKnownOne(t *testing.T) {
 	c := newEntries()
 	now := time.Now()

@@ -7,6 +7,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sync/singleflight"
+
 	"github.com/tollgate-llm/tollgate/internal/keystore"
 	"github.com/tollgate-llm/tollgate/internal/limit"
 	"github.com/tollgate-llm/tollgate/internal/llm"
@@ -20,7 +22,8 @@ type customers struct {
 	mu      sync.Mutex
 	changes uint64 // counts the announced changes, so that an answer older than one of them is not kept
 	known   map[string]customer
-	none    time.Time // when the store last had no customer at all; zero: it had one, or was not asked
+	none    time.Time           // when the store last had no customer at all; zero: it had one, or was not asked
+	flights *singleflight.Group // of the questions to the store since the last announced change
 }
 
 // customer is what the store said of one; the zero value besides its time: there is no record.
@@ -31,12 +34,20 @@ type customer struct {
 	limits  []*Limits // its own, and those of the budget that it names
 }
 
-func newCustomers() *customers { return &customers{known: make(map[string]customer)} }
+func newCustomers() *customers {
+	return &customers{known: make(map[string]customer), flights: new(singleflight.Group)}
+}
+
+// changed keeps questions under way from answering for those to come.
+func (c *customers) changed() {
+	c.changes++
+	c.flights = new(singleflight.Group)
+}
 
 func (c *customers) forget(id string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.changes++
+	c.changed()
 	c.none = time.Time{}
 	delete(c.known, id)
 }
@@ -45,7 +56,7 @@ func (c *customers) forget(id string) {
 func (c *customers) clear() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.changes++
+	c.changed()
 	clear(c.known)
 }
 
@@ -53,7 +64,7 @@ func (c *customers) clear() {
 func (c *customers) invalidate() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.changes++
+	c.changed()
 	c.none = time.Time{}
 	for id, k := range c.known {
 		k.doubt = true
@@ -101,26 +112,44 @@ func (c *Cache) customer(ctx context.Context, payer string, b Bounds) ([]*Limits
 	return k.limits, err
 }
 
-// get returns what is known of a customer, and asks the store where that is not fresh.
-func (c *customers) get(ctx context.Context, id string, now func() time.Time, b Bounds, ask func(context.Context, string) (customer, bool, error)) (customer, error) {
-	k, there, fresh, ticket := c.recall(id, now(), b)
+// get returns what is known of a customer. Where that is not fresh the store is asked, once for all who ask at the same time.
+func (c *customers) get(ctx context.Context, id string, now func() time.Time, b Bounds, ask func(id string) (customer, bool, error)) (customer, error) {
+	k, there, fresh, _ := c.recall(id, now(), b)
 	if fresh {
 		return k, nil
 	}
-	asked, none, err := ask(ctx, id)
-	switch {
-	case err == nil:
-		c.put(id, asked, none, ticket)
-		return asked, nil
-	case there && now().Sub(k.at) < b.Stale:
+	c.mu.Lock()
+	flights := c.flights
+	c.mu.Unlock()
+	answer := flights.DoChan(id, func() (any, error) {
+		k, _, fresh, ticket := c.recall(id, now(), b)
+		if fresh {
+			return k, nil // another question was answered between our look and this one
+		}
+		k, none, err := ask(id)
+		if err != nil {
+			return nil, err
+		}
+		c.put(id, k, none, ticket)
 		return k, nil
+	})
+	select {
+	case a := <-answer:
+		switch {
+		case a.Err == nil:
+			return a.Val.(customer), nil
+		case there && now().Sub(k.at) < b.Stale:
+			return k, nil
+		}
+		return customer{}, a.Err
+	case <-ctx.Done():
+		return customer{}, ctx.Err()
 	}
-	return customer{}, err
 }
 
-// askCustomer reads a customer's record; none reports that there is not one of any customer.
-func (c *Cache) askCustomer(ctx context.Context, payer string) (k customer, none bool, err error) {
-	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+// askCustomer reads a customer's record, for all calls that wait for it; none reports that there is not one of any customer.
+func (c *Cache) askCustomer(payer string) (k customer, none bool, err error) {
+	ctx, cancel := context.WithTimeout(c.ctx, storeTimeout)
 	defer cancel()
 	k.at = c.now()
 	r := &parts{ctx: ctx, cache: c, versions: make(map[part]string)}
@@ -174,8 +203,8 @@ func (c *Cache) ofCustomer(ctx context.Context, list []limit.Limit, st *State, s
 }
 
 // askBudget reads the budget of customers who have none, as if it were a customer's.
-func (c *Cache) askBudget(ctx context.Context, id string) (k customer, none bool, err error) {
-	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+func (c *Cache) askBudget(id string) (k customer, none bool, err error) {
+	ctx, cancel := context.WithTimeout(c.ctx, storeTimeout)
 	defer cancel()
 	k.at = c.now()
 	r := &parts{ctx: ctx, cache: c, versions: make(map[part]string)}
