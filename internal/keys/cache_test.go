@@ -260,13 +260,15 @@ func TestCallsOfOnePayerAskOnce(t *testing.T) {
 	for name, customer := range map[string]string{"there is no customer": "", "the payer is one": `{"user_id":"acme","max_budget":5}`} {
 		t.Run(name, func(t *testing.T) {
 			d, o := newTestDirectory(t, openRedis(testkit.Redis(t)), time.Now)
-			if customer != "" {
-				_, err := NewService(d, nil).New(t.Context(), Customers, fields(t, customer))
-				require.NoError(t, err)
-			}
 			key := generate(t, d, `{"team_id":"blue"}`)
 			st, err := d.Lookup(t.Context(), DigestOf(key), testBounds)
 			require.NoError(t, err)
+			if customer != "" {
+				_, err := NewService(d, nil).New(t.Context(), Customers, fields(t, customer))
+				require.NoError(t, err)
+				for await(t, o.changed, patience, "the news of the customer") != "acme" { //nolint:revive // those of the key and of its team come before
+				}
+			}
 			before := o.gets.Load()
 			var wg sync.WaitGroup
 			errs := make(chan error, 1000)
