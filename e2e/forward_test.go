@@ -33,7 +33,7 @@ type forwardCase struct {
 	calls    int    // how many, one after the other; 1 by default
 	own      bool   // the answer is the gateway's own: only its status is the same
 	broken   bool   // the answer breaks off
-	about    bool   // headers that tell of the client go upstream
+	about    bool   // headers about the client go upstream
 }
 
 // forwardCases are what a proxy may do differently. A provider gets each of them from both.

@@ -178,7 +178,7 @@ func TestCustomersWithoutABudget(t *testing.T) {
 	admin("/budget/new", `{"budget_id":"free","rpm_limit":1}`)
 	require.Equal(t, []int{200, 429, 200, 429}, []int{call("anyone"), call("anyone"), call("another"), call("another")}, "each customer for itself")
 	admin("/customer/new", `{"user_id":"rich","rpm_limit":2}`)
-	require.Equal(t, []int{200, 200, 429}, []int{call("rich"), call("rich"), call("rich")}, "its own limits stand for the budget")
+	require.Equal(t, []int{200, 200, 429}, []int{call("rich"), call("rich"), call("rich")}, "its own limits replace those of the budget")
 	admin("/customer/new", `{"user_id":"plain","alias":"no limits"}`)
 	require.Equal(t, []int{200, 429}, []int{call("plain"), call("plain")})
 	admin("/budget/update", `{"budget_id":"free","rpm_limit":3}`)

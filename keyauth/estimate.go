@@ -65,8 +65,8 @@ func estimate(list []limit.Limit, c *llm.Call, targets []*llm.Target, outputs *l
 	return claims
 }
 
-// addOthers raises a claim by what the other models may use that the body makes the provider run: those that stand in for the one
-// asked for instead of it, those that it may call beside it. A model that the provider chooses is taken for the one asked for.
+// addOthers raises a claim by what the other models that the body names may use: fallbacks in place of the one asked for, and
+// models that it may call in addition. A model that the provider chooses is taken for the one asked for.
 func addOthers(to *claim, c *llm.Call, in int64, outputs *limit.Outputs) (refused *llm.Error) {
 	own := to.Claim
 	for _, o := range c.Request.Others {

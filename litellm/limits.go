@@ -18,7 +18,7 @@ type limits struct {
 	parallel       word // calls at once of each deployment that says nothing of it
 
 	enforced    field // what makes rpm and tpm of deployments limits; they are shares of the load otherwise
-	maxInternal word  // max_internal_user_budget, and what stands for it
+	maxInternal word  // max_internal_user_budget, and the member that sets it
 	fallback    word
 	teamBudget  field // of default_team_settings, which default_team_params goes before
 }

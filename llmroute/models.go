@@ -152,7 +152,7 @@ func (b *Backend) offers(api llm.API, pattern, name string) bool {
 }
 
 // providers returns the backend's provider under its names in the data. At the address of no known provider, a pattern with
-// text before its `*` stands for OpenAI's models.
+// text before its `*` is taken for OpenAI's models.
 func (b *Backend) providers(pattern string) []string {
 	return (&llm.Target{Provider: b.Provider, BaseURL: b.server.Base.String(), Model: pattern}).Providers()
 }

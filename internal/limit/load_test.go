@@ -12,7 +12,7 @@ import (
 )
 
 // TestWindowsRollOverUnderLoad has callers of four instances ask without a pause while windows of a second end: each window is used
-// to its last call, and none is passed.
+// up, and never exceeded.
 func TestWindowsRollOverUnderLoad(t *testing.T) {
 	instances := newInstances(t, 4, testkit.Redis(t))
 	budget := Limit{Scope: Scope{Team, "blue"}, Metric: Cost, Window: Window{Every: time.Second}, Money: usd(t, "0.05")}
@@ -34,8 +34,8 @@ func TestWindowsRollOverUnderLoad(t *testing.T) {
 	require.GreaterOrEqual(t, full, 2, "%v", admitted)
 }
 
-// TestLeases has a call hold what it reserved for as long as its instance renews it, as that of a long stream does, and not much
-// longer: what an instance that was killed held is free again when the lease has run out.
+// TestLeases renews the reservation of a call, as the instance of a long stream does, and then stops: what a killed instance had
+// reserved is free again once the lease has run out.
 func TestLeases(t *testing.T) {
 	media(t, func(t *testing.T, m *medium, c *clock) {
 		budget := teamBudget(t, "1")

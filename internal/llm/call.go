@@ -52,7 +52,7 @@ type Call struct {
 	Candidates func(to []*Target) []*Target
 
 	// LeaveOut takes a target out of the call's plan, for a reason that concerns this target alone. Where it was the planned one,
-	// the next one is; false when none is left. Set by llmroute before Admit.
+	// the next one takes its place; false when the plan is empty. Set by llmroute before Admit.
 	LeaveOut func(t *Target, why *Error) bool
 
 	// Payer is who pays, as lagobilling resolves it while the call is admitted; empty without a payer.

@@ -121,7 +121,7 @@ const (
 	noTags        = "nothing is counted by tags: make keys or teams"
 )
 
-// NotServed are the paths of LiteLLM's management API and reports that are not served, and why; one that ends in a slash stands for all below it.
+// NotServed are the paths of LiteLLM's management API and reports that are not served, and why; one that ends in a slash covers all paths below it.
 var NotServed = map[string]string{
 	"/key/health":                   "call-backs are configured for a whole site: caddy tollgate billing status shows the delivery to Lago",
 	"/team/permissions_bulk_update": "members of a team read their own keys, and its admins manage its keys: there are no other permissions",
@@ -161,7 +161,7 @@ var NotServed = map[string]string{
 	"/spend/logs/session/ui":  singleCalls,
 }
 
-// notServedBelow are those of NotServed that stand for all below them. A model's call is compared with each.
+// notServedBelow are those of NotServed that cover all paths below them. A model's call is compared with each.
 var notServedBelow = slices.DeleteFunc(slices.Sorted(maps.Keys(NotServed)), func(path string) bool { return !strings.HasSuffix(path, "/") })
 
 func init() {

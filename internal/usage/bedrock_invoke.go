@@ -32,7 +32,7 @@ func bedrockInvokeFields() fields {
 	usage.with(openAIUsageFields()).with(bedrockUsageFields())
 	f["usage"] = usage.onDone(anthropicDelta)
 	f["metadata"] = object(fields{"usage": bedrockUsage().onDone(anthropicDelta)})
-	// Nova's events have no type but a member of that name, which stands for Anthropic's.
+	// Nova's events have no type but a member of that name, in place of Anthropic's `type`.
 	as := func(kind string, n *node) *node {
 		return n.onOpen(func(r *Reader, _ byte) { r.kind.put([]byte(kind)) })
 	}

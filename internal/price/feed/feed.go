@@ -33,7 +33,7 @@ const (
 	Refused = "refused" // it changes a price by more than the bound, or drops one; the prices of before hold
 )
 
-// usualChange is the factor beyond which a change is reported where none is refused.
+// usualChange is the factor beyond which a change is reported where the configuration sets no bound.
 const usualChange = 10
 
 // Options say where prices come from.
