@@ -120,8 +120,10 @@ func TestUpperBoundsOfKeys(t *testing.T) {
 		status, _ := g.do("POST", "/key/update", testMaster, `{"key":"sk-bounded-key","`+field+`":null}`)
 		require.Equal(t, 400, status, "%s: without it there is no bound", field)
 	}
-	for _, raised := range []string{`"temp_budget_increase":100,"temp_budget_expiry":"2099-01-01"`, `"metadata":{"temp_budget_increase":100,"temp_budget_expiry":"2099-01-01"}`,
-		`"token_rate_limit_type":"output"`, `"metadata":{"token_rate_limit_type":"input"}`} {
+	for _, raised := range []string{
+		`"temp_budget_increase":100,"temp_budget_expiry":"2099-01-01"`, `"metadata":{"temp_budget_increase":100,"temp_budget_expiry":"2099-01-01"}`,
+		`"token_rate_limit_type":"output"`, `"metadata":{"token_rate_limit_type":"input"}`,
+	} {
 		for _, path := range []string{"/key/generate", "/key/update", "/key/regenerate"} {
 			named := `"key":"sk-bounded-key",`
 			if path == "/key/generate" {
