@@ -1,0 +1,27 @@
+package translate
+
+// pair is how calls of one API are made on another one.
+type pair struct {
+	// request returns the upstream's body. Errors are of the type *Refusal.
+	request func(t *Translation, body []byte) ([]byte, error)
+	// answer returns a whole answer in the caller's API. An error is an answer that is none in the upstream's API.
+	answer func(t *Translation, body []byte) ([]byte, error)
+	// stream returns the translation of a stream's events.
+	stream func(t *Translation) events
+}
+
+// events translates the events of one stream. What it holds back is bounded: at most one block.
+type events interface {
+	// event appends what the caller gets of an event of the upstream. name is its `event:`, empty without one. It keeps neither
+	// of the two. An error ends the stream: the caller gets what was appended before, and what end appends for it.
+	event(dst, name, data []byte) ([]byte, error)
+	// ping appends what keeps the caller waiting, when the upstream sent nothing but a comment.
+	ping(dst []byte) []byte
+	// end appends the end. cause is nil where the upstream's bytes came to their end, and else why they did not: the caller gets
+	// an error event of its API, never the end of a complete answer. That is so without a cause too where the upstream's own end
+	// was missing. It is called once.
+	end(dst []byte, cause error) ([]byte, error)
+}
+
+// pairs are those that are translated.
+var pairs = map[Pair]*pair{}
