@@ -30,11 +30,17 @@ var focusColumns13 = []string{
 	"HostProviderName", "ServiceProviderName",
 }
 
+// Columns that version 1.4 adds, and those that it removes.
+var (
+	focusColumns14 = []string{"CommitmentProgramEligibilityDetails", "InvoiceDetailId"}
+	focusRemoved14 = []string{"ProviderName", "PublisherName"}
+)
+
 // Columns that are ours, behind those of the specification.
 var focusOwn = []string{"x_BaseCost", "x_BilledReason", "x_UsageSource"}
 
 // FocusVersions are the versions that can be written, the default first.
-var FocusVersions = []string{"1.2", "1.3"}
+var FocusVersions = []string{"1.2", "1.3", "1.4"}
 
 // FocusDimensions are what rows of a FOCUS export are split by, besides days and lines.
 var FocusDimensions = []Dimension{Payer, Team, User, Key, KeyAlias, Model, Upstream, Provider, Billed, Factor, Source}
@@ -46,10 +52,13 @@ func FocusColumns(version string) ([]string, error) {
 	case "1.2":
 	case "1.3":
 		list = append(list, focusColumns13...)
-		slices.Sort(list)
+	case "1.4":
+		list = append(append(list, focusColumns13...), focusColumns14...)
+		list = slices.DeleteFunc(list, func(c string) bool { return slices.Contains(focusRemoved14, c) })
 	default:
 		return nil, fmt.Errorf("%w: FOCUS %q is none of %s", ErrQuery, version, strings.Join(FocusVersions, ", "))
 	}
+	slices.Sort(list)
 	return append(list, focusOwn...), nil
 }
 
@@ -216,7 +225,7 @@ func focusRow(l *LineSums, v *values, day time.Time, factor *big.Rat) (map[strin
 		cells["SubAccountType"] = "Team"
 	}
 	if v[Provider] == "" {
-		cells["PublisherName"] = "unknown"
+		cells["PublisherName"], cells["HostProviderName"] = "unknown", "Not Applicable"
 	}
 	for name, r := range map[string]*big.Rat{
 		"BilledCost": rat(billed), "EffectiveCost": rat(billed), "ListCost": new(big.Rat).Mul(list, quantity),

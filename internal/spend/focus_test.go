@@ -14,7 +14,8 @@ import (
 	"github.com/tollgate-llm/tollgate/internal/record"
 )
 
-// Rules of FOCUS 1.2's columns: FOCUS_Spec tag v1.2, specification/columns. Those not named are texts that may be null.
+// Rules of FOCUS' columns: FOCUS_Spec tag v1.2, specification/columns, and for the columns that 1.3 and 1.4 add,
+// specification/datasets/cost_and_usage/columns. Those not named are texts that may be null.
 var (
 	focusDecimals = []string{
 		"BilledCost", "ContractedCost", "EffectiveCost", "ListCost", "PricingQuantity", "CommitmentDiscountQuantity", "ConsumedQuantity",
@@ -24,6 +25,7 @@ var (
 	focusNotNull = []string{
 		"BilledCost", "ContractedCost", "EffectiveCost", "ListCost", "BillingPeriodStart", "BillingPeriodEnd", "ChargePeriodStart", "ChargePeriodEnd",
 		"BillingAccountId", "BillingCurrency", "ChargeCategory", "InvoiceIssuerName", "ProviderName", "PublisherName", "ServiceCategory", "ServiceName",
+		"HostProviderName", "ServiceProviderName",
 		// of rows whose category is Usage
 		"SkuId", "SkuPriceId", "PricingQuantity", "PricingUnit", "ListUnitPrice", "ContractedUnitPrice", "ConsumedQuantity", "ConsumedUnit",
 	}
@@ -49,13 +51,13 @@ func TestFocus(t *testing.T) {
 		{Kind: "total", Count: "3", Base: "0.5", Cost: "0.55"},
 	}
 	unbilled := sample(6, clock.Add(-24*time.Hour))
-	unbilled.Payer, unbilled.NotBilled, unbilled.Team = "", record.NotBilledPayer, ""
+	unbilled.Payer, unbilled.NotBilled, unbilled.Team, unbilled.Provider = "", record.NotBilledPayer, "", ""
 	apply(t, b, "spool", 0, r, unbilled)
 	rows, err := b.Query(context.Background(), Query{Since: clock.Add(-48 * time.Hour).Truncate(24 * time.Hour), Each: Day, By: FocusDimensions, Lines: true})
 	require.NoError(t, err)
 	require.Len(t, rows, 2)
 
-	for version, want := range map[string]int{"1.2": 57, "1.3": 57 + 8} {
+	for version, want := range map[string]int{"1.2": 57, "1.3": 57 + 8, "1.4": 57 + 8 + 2 - 2} {
 		columns, err := FocusColumns(version)
 		require.NoError(t, err)
 		standard := slices.DeleteFunc(slices.Clone(columns), func(c string) bool { return strings.HasPrefix(c, "x_") })
@@ -74,11 +76,20 @@ func TestFocus(t *testing.T) {
 						require.Contains(t, columns, name)
 					}
 				}
+				// Null for charges without a commitment, and until there is an invoice.
+				for _, name := range []string{"CommitmentProgramEligibilityDetails", "ContractApplied", "InvoiceDetailId", "InvoiceId"} {
+					require.Empty(t, cells[name], name)
+				}
 			}
 		}
 		require.Equal(t, "1.10", billed.FloatString(2), "what is not billed costs nobody anything")
 	}
-	_, err = FocusColumns("1.4")
+	newest, err := FocusColumns("1.4")
+	require.NoError(t, err)
+	require.Subset(t, newest, []string{"CommitmentProgramEligibilityDetails", "InvoiceDetailId", "HostProviderName", "ServiceProviderName"})
+	require.NotContains(t, newest, "ProviderName")
+	require.NotContains(t, newest, "PublisherName")
+	_, err = FocusColumns("1.5")
 	require.ErrorIs(t, err, ErrQuery)
 }
 
