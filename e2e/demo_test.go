@@ -54,8 +54,11 @@ func TestDemo(t *testing.T) {
 	for range 2 {
 		cmd := exec.Command(bin, "tollgate", "demo", "--site", g.URL("/"), "--minutes", "0.04", "--rate", "50")
 		cmd.Env = append(cmd.Environ(), "MASTER_KEY="+gateway.MasterKey)
+		var progress strings.Builder
+		cmd.Stderr = &progress
 		out, err := cmd.Output()
 		require.NoError(t, err)
+		require.Regexp(t, `^(\d+m?\d*s of 2\.4s: \d+ answered, \d+ refused, \d+ failed\n)+$`, progress.String(), "lines, as it is no terminal")
 		m := regexp.MustCompile(`(\d+) answered, \d+ refused, (\d+) failed`).FindSubmatch(out)
 		require.NotNil(t, m, "%s", out)
 		require.Contains(t, string(out), g.URL("/console/"))

@@ -9,10 +9,13 @@ import (
 	"io"
 	"math/rand/v2"
 	"net/http"
+	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"golang.org/x/term"
 )
 
 const (
@@ -21,8 +24,9 @@ const (
 	atOnce   = 64
 	// maxAnswer bounds how much of an answer is read, in bytes.
 	maxAnswer = 8 << 20
-	// reportEvery is how often the progress is reported.
+	// reportEvery is how often the progress is reported on a terminal, and lineEvery in a file or a pipe.
 	reportEvery = time.Second
+	lineEvery   = 10 * time.Second
 )
 
 // callers are who calls. Weights are shares of the calls.
@@ -176,7 +180,12 @@ func (t *traffic) run(ctx context.Context, length time.Duration, rate float64, o
 	begun := time.Now()
 	each := time.NewTicker(time.Duration(float64(time.Second) / rate))
 	defer each.Stop()
-	report := time.NewTicker(reportEvery)
+	terminal := isTerminal(out)
+	every := reportEvery
+	if !terminal {
+		every = lineEvery
+	}
+	report := time.NewTicker(every)
 	defer report.Stop()
 	var calls sync.WaitGroup
 	room := make(chan struct{}, atOnce)
@@ -184,13 +193,13 @@ func (t *traffic) run(ctx context.Context, length time.Duration, rate float64, o
 		select {
 		case <-ctx.Done():
 			calls.Wait()
-			fmt.Fprintln(out) //nolint:errcheck // progress
+			t.report(out, begun, length, terminal, true)
 			if errors.Is(ctx.Err(), context.DeadlineExceeded) {
 				return nil
 			}
 			return ctx.Err()
 		case <-report.C:
-			fmt.Fprintf(out, "\r%s of %s: %s   ", time.Since(begun).Truncate(time.Second), length, t.summary()) //nolint:errcheck // progress
+			t.report(out, begun, length, terminal, false)
 		case <-each.C:
 			select {
 			case room <- struct{}{}:
@@ -202,6 +211,26 @@ func (t *traffic) run(ctx context.Context, length time.Duration, rate float64, o
 			}
 		}
 	}
+}
+
+// report writes the progress: on a terminal over what it wrote before, elsewhere as a line of its own.
+func (t *traffic) report(out io.Writer, begun time.Time, length time.Duration, terminal, last bool) {
+	line := fmt.Sprintf("%s of %s: %s", time.Since(begun).Truncate(time.Second), length, t.summary())
+	switch {
+	case !terminal:
+		line += "\n"
+	case last:
+		line = "\r" + line + "   \n"
+	default:
+		line = "\r" + line + "   "
+	}
+	io.WriteString(out, line) //nolint:errcheck // progress
+}
+
+// isTerminal reports whether a person watches what is written.
+func isTerminal(out io.Writer) bool {
+	f, ok := out.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd()))
 }
 
 func (t *traffic) summary() string {

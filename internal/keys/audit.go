@@ -56,7 +56,7 @@ type AuditEntry struct {
 type AuditChange struct {
 	Kind   string                     `json:"kind"`
 	ID     string                     `json:"id"`
-	What   string                     `json:"change"` // made, changed or deleted; of a usage record what was decided
+	What   string                     `json:"change"` // made, changed or deleted; of usage records and spools what was decided
 	Before map[string]json.RawMessage `json:"before,omitempty"`
 	After  map[string]json.RawMessage `json:"after,omitempty"`
 }
@@ -147,15 +147,17 @@ func shorten(m map[string]json.RawMessage) map[string]json.RawMessage {
 	return m
 }
 
-// Note adds an entry to the audit log of a change that is not one of the store.
-func (s *Service) Note(ctx context.Context, c AuditChange) error {
+// Note adds an entry to the audit log of changes that are none of the store.
+func (s *Service) Note(ctx context.Context, changes ...AuditChange) error {
 	ctx, cancel := context.WithTimeout(ctx, serviceTimeout)
 	defer cancel()
 	e := &AuditEntry{
 		ID: llm.NewID(), At: stamp(s.cache.now()), Actor: cmp.Or(s.actor.Who, "internal"), UserID: s.actor.UserID, Behalf: s.actor.Behalf, Action: s.action,
-		Changes: []AuditChange{c},
+		Changes: changes,
 	}
-	e.Changes[0].After = shorten(c.After)
+	for i := range changes {
+		changes[i].After = shorten(changes[i].After)
+	}
 	return s.cache.store.Apply(ctx, keystore.Change{Kind: keystore.AuditKind, ID: e.ID, New: encodeValue(e)})
 }
 

@@ -44,7 +44,7 @@ func serveAudit(w http.ResponseWriter, r *http.Request, s *keys.Service) error {
 // auditCommand is `caddy tollgate audit`.
 func auditCommand() *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "audit", Short: "Shows who changed keys, teams, users, customers and budgets", Args: cobra.NoArgs,
+		Use: "audit", Short: "Shows who changed keys, teams, users, customers and budgets, or decided on records", Args: cobra.NoArgs,
 		Long: "Shows every change of keys, teams, members, users, customers and budgets of the last 90 days, the oldest first: when, by whom, by\n" +
 			"which call, and the fields that changed. --json has their values before and after. The command talks to the running\n" +
 			"instance (--address).",
@@ -53,7 +53,7 @@ func auditCommand() *cobra.Command {
 	cmd.Flags().String("store", "", "Which key store, when the configuration has several")
 	cmd.Flags().String("since", "", "Only changes from then on: 2026-01-31, 2026-01-31T12:00:00Z, or 24h for the last 24 hours")
 	cmd.Flags().String("until", "", "Only changes before then")
-	cmd.Flags().String("kind", "", "Only changes of key, team, member, user, end-user or budget")
+	cmd.Flags().String("kind", "", "Only changes of key, team, member, user, end-user, budget, or decisions on record or spool")
 	cmd.Flags().String("id", "", "Only changes of this record: the hash of a key or its first 12 digits, or an id")
 	cmd.Flags().String("actor", "", "Only changes by this one: master, or a key's alias")
 	operator.JSONFlag(cmd, "Print the entries as they are, one a line")

@@ -37,10 +37,10 @@ func (Admin) Routes() []caddy.AdminRoute {
 	routes := make([]caddy.AdminRoute, 0, 16)
 	routes = append(routes,
 		operator.Route(root, operator.Methods{Get: serveStatus}),
-		operator.Route(root+"/retry", operator.Methods{Post: serveChange(Retry)}),
+		operator.Route(root+"/retry", operator.Methods{Post: serveChange("retry", Retry)}),
 		operator.Route(root+"/replay", operator.Methods{Get: serveReplayCount, Post: serveReplay}),
-		operator.Route(root+"/estimate", operator.Methods{Post: serveChange(Estimate)}),
-		operator.Route(root+"/discard", operator.Methods{Post: serveChange(Discard)}),
+		operator.Route(root+"/estimate", operator.Methods{Post: serveChange("estimate", Estimate)}),
+		operator.Route(root+"/discard", operator.Methods{Post: serveChange("discard", Discard)}),
 		operator.Route(root+"/adopt", operator.Methods{Post: serveAdopt}),
 		operator.Route(root+"/check", operator.Methods{Get: serveCheck}),
 		operator.Route(root+"/setup", operator.Methods{Get: serveSetup, Post: serveSetup}),

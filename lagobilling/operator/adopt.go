@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -30,6 +31,7 @@ type adoptResult struct {
 	Rejected    int    `json:"rejected"`
 	Interrupted int    `json:"interrupted"`
 	Estimated   int    `json:"estimated"` // interrupted calls that were billed for their estimated input, by `interrupted estimate`
+	noted
 }
 
 // serveAdopt moves the unfinished records of a dead instance's spool into the spool of the same account here.
@@ -67,6 +69,7 @@ func serveAdopt(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	res.noted = note(r, decided("spool", q.Dir, "adopt", map[string]string{"account": res.Account, "records": strconv.Itoa(res.Records)}))
 	return operator.WriteJSON(w, res)
 }
 

@@ -31,6 +31,7 @@ type Change struct {
 // changeResult reports how many records were changed.
 type changeResult struct {
 	Records int `json:"records"`
+	noted
 }
 
 // chosen are the records of one account that an operator named.
@@ -100,18 +101,22 @@ func (q Change) choose(accounts []*account.Account, states []spool.State) ([]cho
 	return found, nil
 }
 
-// serveChange reads a change, makes it and answers how many records were changed.
-func serveChange(fn func(Change) (int, error)) caddy.AdminHandlerFunc {
+// serveChange reads a change, makes it, notes it in the audit log and answers how many records were changed.
+func serveChange(what string, fn func(Change) (int, error)) caddy.AdminHandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) error {
 		var q Change
 		if err := operator.ReadBody(r, &q); err != nil {
 			return err
 		}
 		n, err := fn(q)
+		res := changeResult{Records: n}
+		if n > 0 {
+			res.noted = note(r, q.decisions(what, n)...)
+		}
 		if err != nil {
 			return err
 		}
-		return operator.WriteJSON(w, changeResult{n})
+		return operator.WriteJSON(w, res)
 	}
 }
 

@@ -24,7 +24,7 @@ func changeCommand(use, short, long, path, did string, ask func(cmd *cobra.Comma
 			}
 			_, err := operator.Show(cmd, operator.AskJSON, http.MethodPost, "/tollgate/billing/"+path, q, func(w io.Writer, res changeResult) error {
 				_, err := fmt.Fprintf(w, "%s %s\n", operator.Counted(res.Records, "record"), did)
-				return err
+				return res.print(w, err)
 			})
 			return err
 		},
@@ -129,7 +129,7 @@ func printReplay(w io.Writer, res replayResult) error {
 			res.Since.Format(time.DateTime), res.Until.Format(time.DateTime), res.Since.Format(time.RFC3339), res.Until.Format(time.RFC3339))
 		err = errors.Join(err, werr)
 	}
-	return err
+	return res.print(w, err)
 }
 
 func adoptCommand() *cobra.Command {
@@ -161,5 +161,5 @@ func printAdopt(w io.Writer, res adoptResult) error {
 	}
 	_, err := fmt.Fprintf(w, "account %s has taken over %s: %d pending, %d rejected, %d interrupted%s\n",
 		res.Account, operator.Counted(res.Records, "record"), res.Pending, res.Rejected, res.Interrupted, estimated)
-	return err
+	return res.print(w, err)
 }

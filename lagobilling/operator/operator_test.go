@@ -31,12 +31,12 @@ type desk struct {
 	g     *gateway.Gateway
 }
 
-func newDesk(t *testing.T, spool string) *desk {
+func newDesk(t *testing.T, spool string, directives ...string) *desk {
 	t.Helper()
 	d := &desk{t: t, lago: testkit.NewLago(t, testkit.LagoOptions{}), spool: spool}
 	d.lago.AddMetric(testkit.LagoMetric{Code: "tokens", Field: "total_tokens"})
 	d.lago.AddSubscription(testkit.LagoSubscription{ExternalID: "sub-1", PeriodStart: time.Now().Add(-time.Hour)})
-	d.g = gateway.Start(t, "", fmt.Sprintf(`
+	d.g = gateway.Start(t, "", strings.Join(directives, "\n")+fmt.Sprintf(`
 lagobilling {
 	api_base %s
 	api_key %s

@@ -3,6 +3,7 @@ package operator
 import (
 	"fmt"
 	"net/http"
+	"strconv"
 	"time"
 
 	"go.uber.org/zap"
@@ -29,6 +30,7 @@ type replayResult struct {
 	Records  int             `json:"records"`
 	Events   int             `json:"events"`
 	Accounts []replayAccount `json:"accounts"`
+	noted
 }
 
 type replayAccount struct {
@@ -43,7 +45,7 @@ func serveReplayCount(w http.ResponseWriter, r *http.Request) error {
 	if err := operator.OnlyParameters(v, "account", "since", "until"); err != nil {
 		return err
 	}
-	return replay(w, replayRequest{v.Get("account"), v.Get("since"), v.Get("until")}, false)
+	return replay(w, r, replayRequest{v.Get("account"), v.Get("since"), v.Get("until")}, false)
 }
 
 func serveReplay(w http.ResponseWriter, r *http.Request) error {
@@ -51,11 +53,11 @@ func serveReplay(w http.ResponseWriter, r *http.Request) error {
 	if err := operator.ReadBody(r, &q); err != nil {
 		return err
 	}
-	return replay(w, q, true)
+	return replay(w, r, q, true)
 }
 
 // replay makes finished records pending again, byte by byte as they are; or counts them.
-func replay(w http.ResponseWriter, q replayRequest, send bool) error {
+func replay(w http.ResponseWriter, r *http.Request, q replayRequest, send bool) error {
 	now := time.Now()
 	since, err := parseMoment("since", q.Since, now)
 	if err != nil {
@@ -82,6 +84,11 @@ func replay(w http.ResponseWriter, q replayRequest, send bool) error {
 		res.Events += one.Events
 		return err
 	})
+	if send && res.Records > 0 {
+		res.noted = note(r, decided("record", "all", "replay", map[string]string{
+			"account": q.Account, "since": since.Format(time.RFC3339), "until": until.Format(time.RFC3339), "records": strconv.Itoa(res.Records),
+		}))
+	}
 	if err != nil {
 		return err
 	}
