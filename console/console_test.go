@@ -18,24 +18,7 @@ import (
 // start runs a gateway with the console, whose one model is built in.
 func start(t *testing.T, console string) *gateway.Gateway {
 	t.Helper()
-	return gateway.Start(t, "", fmt.Sprintf(`
-	%s
-	keyauth {
-		store file %s
-		master_key %s
-	}
-	lagobilling {
-		charge_by team_id
-		spool %s
-	}
-	llmroute {
-		model demo {
-			backend mock {
-				price input 1
-				price output 2
-			}
-		}
-	}`, console, t.TempDir(), gateway.MasterKey, t.TempDir()))
+	return gateway.Start(t, "", console+gateway.DemoSite(t.TempDir(), t.TempDir(), ""))
 }
 
 // browser is a client with cookies that follows redirects and notes each address.

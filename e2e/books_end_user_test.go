@@ -1,7 +1,6 @@
 package e2e
 
 import (
-	"fmt"
 	"net/http"
 	"strings"
 	"testing"
@@ -18,23 +17,7 @@ func TestBooksByEndUser(t *testing.T) {
 		if on {
 			options = "\ttollgate {\n\t\tbooks_by_end_user\n\t}"
 		}
-		g := gateway.Start(t, options, fmt.Sprintf(`
-		keyauth {
-			store file %s
-			master_key %s
-		}
-		lagobilling {
-			charge_by team_id
-			spool %s
-		}
-		llmroute {
-			model demo {
-				backend mock {
-					price input 1
-					price output 2
-				}
-			}
-		}`, t.TempDir(), gateway.MasterKey, t.TempDir()))
+		g := gateway.Start(t, options, gateway.DemoSite(t.TempDir(), t.TempDir(), ""))
 		key := g.NewKey(`{"team_id":"blue"}`)
 		for _, user := range []string{"ann", "ann", "bob"} {
 			g.Must(http.StatusOK, http.MethodPost, "/v1/chat/completions", key, `{"model":"demo","user":"`+user+`","messages":[{"role":"user","content":"hi"}]}`)

@@ -1,7 +1,6 @@
 package e2e
 
 import (
-	"fmt"
 	"net/http"
 	"os/exec"
 	"regexp"
@@ -17,23 +16,7 @@ import (
 // TestDemo runs the demo against a gateway with its models and one that costs: the ledger has what it reports, of several teams,
 // and nothing of the model that it may not call. It runs twice, as its keys are there the second time.
 func TestDemo(t *testing.T) {
-	g := gateway.Start(t, "", fmt.Sprintf(`
-	console
-	keyauth {
-		store file %s
-		master_key %s
-	}
-	lagobilling {
-		charge_by team_id
-		spool %s
-	}
-	llmroute {
-		model demo {
-			backend mock {
-				price input 1
-				price output 2
-			}
-		}
+	g := gateway.Start(t, "", "\tconsole\n"+gateway.DemoSite(t.TempDir(), t.TempDir(), `
 		model demo-large {
 			backend mock {
 				fail 50
@@ -46,8 +29,7 @@ func TestDemo(t *testing.T) {
 				price input 1000
 				price output 2000
 			}
-		}
-	}`, t.TempDir(), gateway.MasterKey, t.TempDir()))
+		}`))
 	bin, err := gateway.Build()
 	require.NoError(t, err)
 	answered, failed := 0, 0

@@ -1,7 +1,6 @@
 package e2e
 
 import (
-	"fmt"
 	"math/big"
 	"net/http"
 	"strings"
@@ -55,23 +54,7 @@ func costs(t *testing.T, g *gateway.Gateway) float64 {
 // where they were, and are those of the ledger.
 func TestTotalsOutliveTheProcess(t *testing.T) {
 	keys, spool := t.TempDir(), t.TempDir()
-	g := gateway.Run(t, fmt.Sprintf(`
-	keyauth {
-		store file %s
-		master_key %s
-	}
-	lagobilling {
-		charge_by team_id
-		spool %s
-	}
-	llmroute {
-		model demo {
-			backend mock {
-				price input 1
-				price output 2
-			}
-		}
-	}`, keys, gateway.MasterKey, spool))
+	g := gateway.Run(t, gateway.DemoSite(keys, spool, ""))
 	bin, err := gateway.Build()
 	require.NoError(t, err)
 	key := g.NewKey(`{"team_id":"blue"}`)

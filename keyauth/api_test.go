@@ -259,10 +259,10 @@ func TestAnAdminManagesTheTeam(t *testing.T) {
 
 func TestKeyWithAGracePeriod(t *testing.T) {
 	server := testkit.Redis(t)
-	c := newClock()
+	c := testkit.NewClock()
 	for name, s := range map[string]keystore.Store{"redis": openRedis(server), "file": openFileStore(t)} {
 		t.Run(name, func(t *testing.T) {
-			g := newGate(t, s, c.now)
+			g := newGate(t, s, c.Now)
 			first := g.generate(`{"key_alias":"ann","models":["gpt-4o"]}`)
 			regenerate := func(key, body string) string {
 				status, m := g.do("POST", "/key/"+key+"/regenerate", testMaster, body)
@@ -289,7 +289,7 @@ func TestKeyWithAGracePeriod(t *testing.T) {
 			for _, key := range []string{first, second, third} {
 				require.Equal(t, 200, g.model(key).Code)
 			}
-			c.forward(time.Hour)
+			c.Forward(time.Hour)
 			require.Equal(t, 401, g.model(second).Code)
 			require.Equal(t, 200, g.model(first).Code)
 			status, _ = g.do("POST", "/key/delete", testMaster, `{"key_aliases":["ann"]}`)

@@ -200,7 +200,7 @@ func TestSeveralCredentials(t *testing.T) {
 // TestCredentialsAreAskedForOnce holds that a foreign token beside the key costs no question to the store, call by call.
 func TestCredentialsAreAskedForOnce(t *testing.T) {
 	s := &countingStore{Store: openFileStore(t)}
-	g := newGate(t, s, newClock().now)
+	g := newGate(t, s, testkit.NewClock().Now)
 	key := g.generate(`{}`)
 	before := s.gets.Load()
 	for range 3 {
@@ -231,17 +231,17 @@ func openFileStore(t *testing.T) keystore.Store {
 }
 
 func TestRefusals(t *testing.T) {
-	c := newClock()
+	c := testkit.NewClock()
 	s, err := keystore.OpenFile(t.TempDir())
 	require.NoError(t, err)
-	g := newGate(t, s, c.now)
+	g := newGate(t, s, c.Now)
 	blocked := g.generate(`{"blocked":true}`)
 	expiring := g.generate(`{"duration":"1h"}`)
 	ofTeam := g.generate(`{"team_id":"t"}`)
 	status, _ := g.do("POST", "/team/new", testMaster, `{"team_id":"t","blocked":true}`)
 	require.Equal(t, 200, status)
 	require.Equal(t, 200, g.model(expiring).Code)
-	c.forward(time.Hour)
+	c.Forward(time.Hour)
 
 	for _, tc := range []struct {
 		key, typ string

@@ -1,7 +1,6 @@
 package keyauth
 
 import (
-	"sync"
 	"testing"
 	"time"
 
@@ -20,26 +19,6 @@ const patience = 10 * time.Second
 var nopLogger = zap.NewNop()
 
 var testBounds = keys.Bounds{Cache: 10 * time.Second, Stale: 10 * time.Minute}
-
-// clock is a time that tests move.
-type clock struct {
-	mu sync.Mutex
-	t  time.Time
-}
-
-func newClock() *clock { return &clock{t: time.Date(2026, 5, 6, 7, 8, 9, 0, time.UTC)} }
-
-func (c *clock) now() time.Time {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.t
-}
-
-func (c *clock) forward(d time.Duration) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.t = c.t.Add(d)
-}
 
 func openRedis(s *testkit.RedisServer) *keystore.Redis {
 	return keystore.OpenRedis(keystore.RedisOptions{Addresses: []string{s.Addr}, Prefix: defaultPrefix})

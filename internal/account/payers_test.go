@@ -14,24 +14,6 @@ import (
 	"github.com/tollgate-llm/tollgate/internal/testkit"
 )
 
-// clock is a clock that the test moves.
-type clock struct {
-	mu sync.Mutex
-	t  time.Time
-}
-
-func (c *clock) now() time.Time {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.t
-}
-
-func (c *clock) add(d time.Duration) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.t = c.t.Add(d)
-}
-
 // askedPayers stands in Lago's place where the moment of an answer matters.
 type askedPayers struct {
 	mu    sync.Mutex
@@ -64,9 +46,9 @@ func (a *askedPayers) asked() int {
 	return a.calls
 }
 
-func payersOf(t *testing.T, mode string, a *askedPayers) (*payers, *clock) {
-	c := &clock{t: time.Now()}
-	p := newPayers(c.now)
+func payersOf(t *testing.T, mode string, a *askedPayers) (*payers, *testkit.Clock) {
+	c := testkit.NewClock()
+	p := newPayers(c.Now)
 	p.configureLookup(mode, a.lookup)
 	t.Cleanup(p.stop)
 	return p, c
@@ -141,11 +123,11 @@ func TestPayersChange(t *testing.T) {
 	a.known = map[string]bool{"new": true}
 	a.mu.Unlock()
 	assert.Equal(t, PayerUnknown, p.allowed(t.Context(), "", "new"))
-	clock.add(payerUnknownFor)
+	clock.Forward(payerUnknownFor)
 	assert.Equal(t, PayerAllowed, p.allowed(t.Context(), "", "new"), "one created meanwhile is found within a minute")
 	assert.Empty(t, p.state().Unknown)
 
-	clock.add(payerKnownFor)
+	clock.Forward(payerKnownFor)
 	assert.Equal(t, PayerAllowed, p.allowed(t.Context(), "", "old"), "no call of a known payer waits")
 	settled(t, p, "old")
 	assert.Equal(t, PayerUnknown, p.allowed(t.Context(), "", "old"))
@@ -158,7 +140,7 @@ func TestPayersWhileLagoIsDown(t *testing.T) {
 	a.mu.Lock()
 	a.err = errors.New("down")
 	a.mu.Unlock()
-	clock.add(payerUnknownFor)
+	clock.Forward(payerUnknownFor)
 	assert.Equal(t, PayerAllowed, p.allowed(t.Context(), "", "nobody"))
 	assert.Equal(t, PayerAllowed, p.allowed(t.Context(), "", "other"))
 	assert.EqualValues(t, 2, p.state().Unchecked)

@@ -74,8 +74,8 @@ func TestKeyMadeElsewhereWorksAlthoughItWasUnknown(t *testing.T) {
 
 func TestOutageOfRedis(t *testing.T) {
 	server := testkit.Redis(t)
-	c := newClock()
-	d, o := newTestDirectory(t, openRedis(server), c.now)
+	c := testkit.NewClock()
+	d, o := newTestDirectory(t, openRedis(server), c.Now)
 	ctx := t.Context()
 	known, other := generate(t, d, `{}`), generate(t, d, `{}`)
 	for range 2 { // its own announcements, which make it forget
@@ -86,17 +86,17 @@ func TestOutageOfRedis(t *testing.T) {
 
 	server.Stop()
 	require.Error(t, await(t, o.lost, patience, "the loss of the connection"))
-	c.forward(testBounds.Cache)
+	c.Forward(testBounds.Cache)
 	for range 3 {
 		_, err = d.Lookup(ctx, DigestOf(known), testBounds)
 		require.NoError(t, err, "a known key works while the store is down")
 		_, err = d.Lookup(ctx, DigestOf(other), testBounds)
 		require.ErrorIs(t, err, errStoreDown, "an unknown one cannot be judged")
 	}
-	c.forward(testBounds.Stale - testBounds.Cache - time.Nanosecond)
+	c.Forward(testBounds.Stale - testBounds.Cache - time.Nanosecond)
 	_, err = d.Lookup(ctx, DigestOf(known), testBounds)
 	require.NoError(t, err)
-	c.forward(time.Nanosecond)
+	c.Forward(time.Nanosecond)
 	_, err = d.Lookup(ctx, DigestOf(known), testBounds)
 	require.ErrorIs(t, err, errStoreDown, "stale_ttl is the end")
 
@@ -215,15 +215,15 @@ func drops(c *entries, d Digest, n int) {
 
 func TestHangingRedisDelaysOneCallASecond(t *testing.T) {
 	server := testkit.Redis(t)
-	c := newClock()
-	d, o := newTestDirectory(t, openRedis(server), c.now)
+	c := testkit.NewClock()
+	d, o := newTestDirectory(t, openRedis(server), c.Now)
 	key := generate(t, d, `{}`)
 	await(t, o.changed, patience, "the announcement, which makes it forget")
 	_, err := d.Lookup(t.Context(), DigestOf(key), testBounds)
 	require.NoError(t, err)
 	server.Pause()
 	defer server.Resume()
-	c.forward(testBounds.Cache)
+	c.Forward(testBounds.Cache)
 	gets := o.gets.Load()
 	_, err = d.Lookup(t.Context(), DigestOf(key), testBounds)
 	require.NoError(t, err)
@@ -367,20 +367,20 @@ func TestAnswerOlderThanAChangeIsNotKept(t *testing.T) {
 }
 
 func TestCacheTTLBoundsWhatIsNotAnnounced(t *testing.T) {
-	c := newClock()
-	d, o := fileDirectory(t, c.now)
+	c := testkit.NewClock()
+	d, o := fileDirectory(t, c.Now)
 	key := generate(t, d, `{}`)
 	_, err := d.Lookup(t.Context(), DigestOf(key), testBounds)
 	require.NoError(t, err)
 	gets := o.gets.Load()
-	c.forward(testBounds.Cache - 1)
+	c.Forward(testBounds.Cache - 1)
 	_, err = d.Lookup(t.Context(), DigestOf(key), testBounds)
 	require.NoError(t, err)
 	require.Equal(t, gets, o.gets.Load(), "fresh: the store is not asked")
 	data, err := o.Store.Get(t.Context(), keystore.KeyKind, DigestOf(key).String())
 	require.NoError(t, err)
 	require.NoError(t, o.Apply(t.Context(), keystore.Change{Kind: keystore.KeyKind, ID: DigestOf(key).String(), Old: data}))
-	c.forward(1)
+	c.Forward(1)
 	_, err = d.Lookup(t.Context(), DigestOf(key), testBounds)
 	require.ErrorIs(t, err, ErrUnknown)
 }

@@ -2,7 +2,6 @@ package keys
 
 import (
 	"context"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -22,26 +21,6 @@ const patience = 10 * time.Second
 var nopLogger = zap.NewNop()
 
 var testBounds = Bounds{Cache: 10 * time.Second, Stale: 10 * time.Minute}
-
-// clock is a time that tests move.
-type clock struct {
-	mu sync.Mutex
-	t  time.Time
-}
-
-func newClock() *clock { return &clock{t: time.Date(2026, 5, 6, 7, 8, 9, 0, time.UTC)} }
-
-func (c *clock) now() time.Time {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.t
-}
-
-func (c *clock) forward(d time.Duration) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.t = c.t.Add(d)
-}
 
 // observed is a store that counts what is read and tells what its watcher heard, after the watcher heard it.
 type observed struct {

@@ -10,6 +10,7 @@ import (
 	"github.com/tollgate-llm/tollgate/internal/keystore"
 	"github.com/tollgate-llm/tollgate/internal/limit"
 	"github.com/tollgate-llm/tollgate/internal/price"
+	"github.com/tollgate-llm/tollgate/internal/testkit"
 )
 
 func usd(t *testing.T, text string) price.Amount {
@@ -31,9 +32,9 @@ func limitsIn(t *testing.T, c *Cache, key string, now time.Time, models ...strin
 
 // TestLimitsOfACall sets every limit that a key and a team can have, and looks at what a call comes under.
 func TestLimitsOfACall(t *testing.T) {
-	clock := newClock()
-	d, _ := fileDirectory(t, clock.now)
-	made := clock.now()
+	clock := testkit.NewClock()
+	d, _ := fileDirectory(t, clock.Now)
+	made := clock.Now()
 	_, err := NewService(d, nil).NewTeam(t.Context(), fields(t, `{"team_id":"blue","max_budget":100,"budget_duration":"monthly","rpm_limit":60,
 		"model_max_budget":{"gpt-*":{"max_budget":3,"budget_duration":"1d"}}}`))
 	require.NoError(t, err)
@@ -58,20 +59,20 @@ func TestLimitsOfACall(t *testing.T) {
 		{Scope: team, Metric: limit.Cost, Window: limit.Window{Anchor: began, Every: 30 * 24 * time.Hour}, Money: usd(t, "100")},
 		{Scope: team, Metric: limit.Cost, Window: limit.Window{Anchor: began, Every: 24 * time.Hour}, Money: usd(t, "3"), Model: "gpt-*"},
 		{Scope: team, Metric: limit.Requests, Max: 60},
-	}, limitsIn(t, d, key, clock.now(), "gpt-4o"))
-	require.Empty(t, limitsIn(t, d, generate(t, d, `{}`), clock.now(), "gpt-4o"), "a key without limits")
+	}, limitsIn(t, d, key, clock.Now(), "gpt-4o"))
+	require.Empty(t, limitsIn(t, d, generate(t, d, `{}`), clock.Now(), "gpt-4o"), "a key without limits")
 }
 
 // TestWindowsOfBudgets changes budgets: a window goes on while its length does, whatever becomes of the amount, and a new budget
 // begins when it is set.
 func TestWindowsOfBudgets(t *testing.T) {
-	clock := newClock()
-	d, _ := fileDirectory(t, clock.now)
+	clock := testkit.NewClock()
+	d, _ := fileDirectory(t, clock.Now)
 	s := NewService(d, nil)
 	key := generate(t, d, `{"max_budget":1,"budget_duration":"1h"}`)
-	began := clock.now()
+	began := clock.Now()
 	budget := func() limit.Limit {
-		list := limitsIn(t, d, key, clock.now())
+		list := limitsIn(t, d, key, clock.Now())
 		require.Len(t, list, 1)
 		return list[0]
 	}
@@ -84,25 +85,25 @@ func TestWindowsOfBudgets(t *testing.T) {
 		_, err = s.Update(t.Context(), fields(t, string(b)))
 		require.NoError(t, err)
 	}
-	clock.forward(90 * time.Minute)
+	clock.Forward(90 * time.Minute)
 	update(`{"max_budget":2}`)
 	require.Equal(t, began, budget().Window.Anchor, "the amount alone")
-	require.Equal(t, began.Add(2*time.Hour), budget().Window.ResetsAt(clock.now()))
+	require.Equal(t, began.Add(2*time.Hour), budget().Window.ResetsAt(clock.Now()))
 	update(`{"budget_duration":"1d"}`)
-	require.Equal(t, clock.now(), budget().Window.Anchor, "another length")
+	require.Equal(t, clock.Now(), budget().Window.Anchor, "another length")
 	update(`{"max_budget":null}`)
-	clock.forward(time.Hour)
+	clock.Forward(time.Hour)
 	update(`{"max_budget":2}`)
-	require.Equal(t, clock.now(), budget().Window.Anchor, "taken away and set again")
+	require.Equal(t, clock.Now(), budget().Window.Anchor, "taken away and set again")
 
-	update(`{"temp_budget_increase":0.5,"temp_budget_expiry":"` + clock.now().Add(time.Hour).Format(time.RFC3339) + `"}`)
+	update(`{"temp_budget_increase":0.5,"temp_budget_expiry":"` + clock.Now().Add(time.Hour).Format(time.RFC3339) + `"}`)
 	require.Equal(t, usd(t, "2.5"), budget().Money)
-	clock.forward(time.Hour)
+	clock.Forward(time.Hour)
 	require.Equal(t, usd(t, "2"), budget().Money, "the increase has ended")
 
 	_, again, err := s.Regenerate(t.Context(), named(key))
 	require.NoError(t, err)
-	list := limitsIn(t, d, again, clock.now())
+	list := limitsIn(t, d, again, clock.Now())
 	require.Len(t, list, 1)
 	require.Equal(t, DigestOf(key).String(), list[0].Scope.ID, "a new key goes on with what the old one has spent")
 }

@@ -54,6 +54,29 @@ func Site(addr, admin, options, directives string) string {
 	return fmt.Sprintf("{\n\tadmin %s\n\tpersist_config off\n\tauto_https off\n%s\n}\nhttp://%s {\n%s\n}\n", admin, options, addr, directives)
 }
 
+// DemoSite returns directives of a site with keys and a spool in these directories. Its model demo is built in and has a price;
+// models are blocks of more models.
+func DemoSite(keys, spool, models string) string {
+	return fmt.Sprintf(`
+	keyauth {
+		store file %s
+		master_key %s
+	}
+	lagobilling {
+		charge_by team_id
+		spool %s
+	}
+	llmroute {
+		model demo {
+			backend mock {
+				price input 1
+				price output 2
+			}
+		}
+		%s
+	}`, keys, MasterKey, spool, models)
+}
+
 // Start loads the directives into Caddy in this process.
 func Start(t testing.TB, options, directives string) *Gateway {
 	t.Helper()
