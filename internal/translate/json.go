@@ -1,6 +1,10 @@
 package translate
 
-import "github.com/tidwall/gjson"
+import (
+	"github.com/tidwall/gjson"
+
+	"github.com/tollgate-llm/tollgate/internal/jsonscan"
+)
 
 // appendString appends a text as a JSON string.
 func appendString(dst []byte, text string) []byte { return gjson.AppendJSONString(dst, text) }
@@ -26,4 +30,13 @@ func appendEvent(dst []byte, name string, data []byte) []byte {
 	}
 	dst = append(append(dst, "data: "...), data...)
 	return append(dst, '\n', '\n')
+}
+
+// parse returns a JSON text, once it is known to be one.
+func parse(body []byte) (gjson.Result, error) {
+	c := jsonscan.Cursor{JSON: body}
+	if !c.Skip() || !c.Ended() {
+		return gjson.Result{}, invalid("body", "is not JSON")
+	}
+	return gjson.ParseBytes(body), nil
 }
