@@ -26,7 +26,7 @@ import (
 	"github.com/tollgate-llm/tollgate/internal/llm"
 )
 
-// StoreConfig says where keys are kept: in exactly one of the two.
+// StoreConfig is where keys are kept: in exactly one of the two.
 type StoreConfig struct {
 	// File is the embedded store: one file, for one process.
 	File *FileConfig `json:"file,omitempty"`

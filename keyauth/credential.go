@@ -76,7 +76,7 @@ func takeCredentials(r *http.Request) (c credentials) {
 	return c
 }
 
-// choose judges what a request carries. Clients send tokens of their own beside the key, so that a value which is no key of
+// choose judges what a request carries. Clients send their own tokens beside the key, so that a value which is no key of
 // this gateway does not count where another one is. Two keys of this gateway are refused, as the payer would be ambiguous.
 func (h *Handler) choose(ctx context.Context, c *credentials) (*keys.State, *llm.Error) {
 	switch {

@@ -103,7 +103,7 @@ func title(k limit.Kind) string {
 	return string(k)
 }
 
-// announce sets the headers that tell of limits: of each sort the one with the least left.
+// announce sets the headers that report limits: of each kind, the one with the least left.
 func (r *reservation) announce(c *llm.Call, states []limit.State, now time.Time) {
 	least := make(map[limit.Metric]*limit.State, 4)
 	for i := range states {

@@ -26,14 +26,14 @@ func init() {
 	caddy.RegisterModule(Handler{})
 }
 
-// Handler lets calls through that carry a valid API key, and says whose it is to the handlers after it. The key comes
+// Handler lets calls through that carry a valid API key, and identifies its owner to the handlers after it. The key comes
 // from `Authorization: Bearer`, `x-api-key`, `api-key` or `x-goog-api-key`; every credential of the client is removed
 // before the call goes on. All values may hold placeholders such as {env.X} or {file./path}.
 //
 // Placeholders set for the handlers after it and for logs: {http.auth.user.id} (the key's alias, or the beginning of
 // its hash), {http.tollgate.key_alias}, {http.tollgate.team_id}, {http.tollgate.user_id}.
 type Handler struct {
-	// Store says where keys are kept. Default: a file store in Caddy's data directory.
+	// Store is where keys are kept. Default: a file store in Caddy's data directory.
 	Store *StoreConfig `json:"store,omitempty"`
 
 	// MasterKey is the administrator's key. When it is set, the key API is served on the same site to those who send
@@ -57,7 +57,7 @@ type Handler struct {
 	NewTeams *NewTeamsConfig `json:"new_teams,omitempty"`
 	NewUsers *NewUsersConfig `json:"new_users,omitempty"`
 
-	// CustomerBudget is the budget_id of the budget that limits each customer who has no budget of its own, and whose key names none by
+	// CustomerBudget is the budget_id of the budget that limits each customer who has no own budget, and whose key names none by
 	// end_user_budget_id. While it has no record, calls that such customers pay for are refused. Default: none.
 	CustomerBudget string `json:"customer_budget,omitempty"`
 
@@ -77,7 +77,7 @@ type Handler struct {
 	limitsDeny bool // calls with limits are refused while their store is away
 	spent      int  // the status of a call that a budget does not admit
 
-	tokens           limit.Metric  // what limits of tokens count whose record does not say
+	tokens           limit.Metric  // what token limits count whose record does not name it
 	gateway, session []limit.Limit // those that the configuration sets; a session's have no scope yet
 }
 
@@ -286,7 +286,7 @@ func admit(_ context.Context, c *llm.Call) *llm.Error {
 }
 
 // admitAsked decides whether a key may use the model asked for. A list may hold the name that the client wrote, the name that
-// the key's own alias stands for, or the configured model's name that an alias of the configuration stands for.
+// the key's own alias means, or the configured model's name that an alias of the configuration means.
 func admitAsked(c *llm.Call) *llm.Error {
 	asked := c.Request.Asked
 	if asked == "" || c.Identity.Allows(asked) {

@@ -28,14 +28,14 @@ type LimitsConfig struct {
 	// The limits of the whole gateway: of all calls, with whatever key.
 	setting.Limits
 
-	// Session are limits of each session: of the calls with one key that say that they belong together. A session's budget lasts as long as
+	// Session are limits of each session: of the calls with one key that name the same session. A session's budget lasts as long as
 	// the session, and is forgotten a week after its last call. Default: none.
 	Session *setting.Limits `json:"session,omitempty"`
 
-	// TokenRateLimitType says what limits of tokens count where their record does not: `total`, `input` or `output`. Default: total.
+	// TokenRateLimitType is what token limits count where their record does not name it: `total`, `input` or `output`. Default: total.
 	TokenRateLimitType string `json:"token_rate_limit_type,omitempty"`
 
-	// OnStoreFailure says what happens to calls with limits while the store is away: `local` has each instance go on from
+	// OnStoreFailure is what happens to calls with limits while the store is away: `local` has each instance go on from
 	// what it last knew, within its share; `deny` answers 503. Default: local.
 	OnStoreFailure string `json:"on_store_failure,omitempty"`
 
@@ -113,7 +113,7 @@ func (h *Handler) ownLimits(list []limit.Limit, id *llm.Identity, session string
 	return list
 }
 
-// limits says where limits are kept beside the keys of the store.
+// limits returns where limits are kept beside the keys of the store.
 func (c *StoreConfig) limits() (limits.Config, error) {
 	if c == nil || c.Redis == nil {
 		file := new(FileConfig)

@@ -11,7 +11,7 @@ import (
 	"github.com/tollgate-llm/tollgate/internal/keys"
 )
 
-// NewKeysConfig is what the configuration says of keys that the key API makes and changes.
+// NewKeysConfig configures keys that the key API makes and changes.
 type NewKeysConfig struct {
 	// Defaults are the values of fields that a request for a new key leaves out: each as JSON, without placeholders in it, or a text as it is.
 	Defaults map[string]string `json:"defaults,omitempty"`
@@ -21,22 +21,22 @@ type NewKeysConfig struct {
 	AtMost map[string]string `json:"at_most,omitempty"`
 }
 
-// NewTeamsConfig is what the configuration says of new teams.
+// NewTeamsConfig configures new teams.
 type NewTeamsConfig struct {
 	// Defaults are as those of keys.
 	Defaults map[string]string `json:"defaults,omitempty"`
 }
 
-// NewUsersConfig is what the configuration says of new users.
+// NewUsersConfig configures new users.
 type NewUsersConfig struct {
 	// Defaults are as those of keys.
 	Defaults map[string]string `json:"defaults,omitempty"`
 
-	// InternalUser are further defaults, of users whose request says that their user_role is internal_user.
+	// InternalUser are further defaults, for users created with the user_role internal_user.
 	InternalUser map[string]string `json:"internal_user,omitempty"`
 }
 
-// usePolicy resolves what the configuration says of new records, and of customers without a budget.
+// usePolicy resolves the policy for new records, and for customers without a budget.
 func (h *Handler) usePolicy() error {
 	var w keys.PolicyText
 	type part struct {

@@ -202,7 +202,7 @@ func (r *reservation) end(c *llm.Call) {
 	}
 }
 
-// refusal says why a call was not admitted.
+// refusal reports why a call was not admitted.
 func (r *reservation) refusal(c *llm.Call, claims []claim, err error) outcome {
 	if denied, ok := errors.AsType[*limit.DeniedError](err); ok {
 		out := outcome{targets: full(denied, c, claims), denied: denied}

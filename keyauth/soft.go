@@ -17,7 +17,7 @@ const softEvent = "soft_budget_passed"
 // maxSoft bounds the soft budgets of which it is remembered that they were passed.
 const maxSoft = 10_000
 
-// soft are the counters of soft budgets that were reported as passed by this process. A window has a counter of its own, so that
+// soft are the counters of soft budgets that were reported as passed by this process. Each window has its own counter, so that
 // each is reported once.
 var soft = struct {
 	sync.Mutex

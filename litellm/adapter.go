@@ -1,4 +1,4 @@
-// Package litellm is a Caddy config adapter for the YAML file of LiteLLM's proxy: what the file says becomes a Caddyfile,
+// Package litellm is a Caddy config adapter for the YAML file of LiteLLM's proxy: the file becomes a Caddyfile,
 // and from there Caddy's JSON. Every field that is not carried over is a warning with its line; one that would change who
 // pays, how much, or who may call is an error.
 package litellm
@@ -27,7 +27,7 @@ func init() {
 // LITELLM_MASTER_KEY, LAGO_API_CHARGE_BY, and which keys of providers are there. Secrets stay placeholders.
 type Adapter struct{}
 
-// made names the Caddyfile that stands between, in errors of its directives.
+// made names the generated Caddyfile in errors of its directives.
 const made = "Caddyfile-made-of-the-YAML"
 
 // Adapt converts body. The option "filename" names the file in messages, and `include` starts from its directory.
@@ -59,7 +59,7 @@ func (Adapter) Adapt(body []byte, options map[string]any) ([]byte, []caddyconfig
 
 var blamed = regexp.MustCompile(`(?s)^(?:parsing caddyfile tokens for '[^']*': )*(.*?),? at ` + made + `:(\d+)`)
 
-// blame says in which line of the YAML the cause of an error stands that a directive gave.
+// blame adds to a directive's error the line of the YAML that caused it.
 func (w *caddyfile) blame(filename string, err error) error {
 	m := blamed.FindStringSubmatch(err.Error())
 	if m == nil {
@@ -73,7 +73,7 @@ func (w *caddyfile) blame(filename string, err error) error {
 	return fmt.Errorf("%s:%d: %s: %s", f.file, f.line(), f.path, m[1])
 }
 
-// converter collects what the files say.
+// converter collects the settings of the files.
 type converter struct {
 	file      string
 	lookupEnv func(string) (string, bool)

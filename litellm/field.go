@@ -8,7 +8,7 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// field is a place in a file: what stands there, and how to name it in a message. The zero field is no place.
+// field is a place in a file: its value, and how to name it in a message. The zero field is no place.
 type field struct {
 	file string
 	path string // dotted path from the root
@@ -118,7 +118,7 @@ func (f field) get(key string) field {
 	return field{}
 }
 
-// items returns the items of a list. Anything else that says something counts as a list of one, as LiteLLM takes it.
+// items returns the items of a list. Any other value that is not empty counts as a list of one, as LiteLLM takes it.
 func (f field) items() []field {
 	if !f.present() {
 		return nil

@@ -118,7 +118,7 @@ func (c *converter) checkAdjustments() {
 	}
 }
 
-// adjusted reports whether a preset has a discount or a markup of its own.
+// adjusted reports whether a preset has its own discount or markup.
 func (c *converter) adjusted(preset string) bool {
 	return slices.ContainsFunc(c.adjustments, func(a adjustment) bool { return a.prefix != "" && providers[a.prefix].preset == preset })
 }
@@ -277,7 +277,7 @@ func whole(shares []*big.Rat) []int64 {
 }
 
 // cools reports whether the deployments of a group may be left out for a while after failures. Failures are counted by
-// address: that is sound only where each has an address of its own, which no other group counts.
+// address: that is sound only where each has its own address, which no other group counts.
 func (c *converter) cools(m *model, groups map[string]int) bool {
 	seen := make(map[string]bool)
 	for _, d := range m.deployments {
@@ -308,7 +308,7 @@ func (c *converter) addresses() map[string]int {
 	return groups
 }
 
-// address returns where a deployment's calls go, as far as it can be told now.
+// address returns where a deployment's calls go, as far as it is known now.
 func (c *converter) address(d *deployment) string {
 	base := d.base.text
 	if name, ok := strings.CutPrefix(base, "{env."); ok {

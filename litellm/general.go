@@ -78,8 +78,8 @@ var topRules = rules{
 	"router_settings":       carry(func(c *converter, f field) { c.section(f, routerRules) }),
 	"general_settings":      carry(func(c *converter, f field) { c.section(f, generalRules) }),
 	"environment_variables": carry(func(*converter, field) {}), // read before the others
-	"credential_list":       carry(func(*converter, field) {}), // likewise
-	"include":               carry(func(*converter, field) {}), // likewise
+	"credential_list":       carry(func(*converter, field) {}), // the same
+	"include":               carry(func(*converter, field) {}), // the same
 	"guardrails":            warn("is left out: what a call says is not looked at"),
 	"prompts":               warn("is left out: a request goes upstream as the client wrote it"),
 }.each(warn("is left out: it has no counterpart"),
@@ -102,7 +102,7 @@ func (c *converter) header(f field) word {
 	return word{name, f}
 }
 
-// headerMappings reads the headers that say who calls: only the role of a customer, who is the end user, is taken from one.
+// headerMappings reads the headers that identify the caller: only the role of a customer, who is the end user, is taken from one.
 func (c *converter) headerMappings(f field) {
 	for _, item := range f.items() {
 		header, role := item.get("header_name"), item.get("litellm_user_role")

@@ -9,13 +9,13 @@ import (
 // limits are the budgets and limits of a file, as the lines that they become.
 type limits struct {
 	gateway        []line // within `limits` of keyauth
-	settings       []line // likewise: how limits are kept
+	settings       []line // the same: how limits are kept
 	newKeys        []line
 	newTeams       []line
 	newUsers       []line
 	customerBudget word
 	providers      []providerLimits
-	parallel       word // calls at once of each deployment that says nothing of it
+	parallel       word // calls at once of each deployment that does not set it
 
 	enforced    field // what makes rpm and tpm of deployments limits; they are shares of the load otherwise
 	maxInternal word  // max_internal_user_budget, and the member that sets it
@@ -30,7 +30,7 @@ type providerLimits struct {
 	lines    []line
 }
 
-// addLine adds a line with a value of the file; one that says nothing adds none.
+// addLine adds a line with a value of the file; an empty one adds none.
 func (c *converter) addLine(to *[]line, f field, words ...string) {
 	if w := c.value(f); w.set() {
 		*to = append(*to, line{f, append(words, w.text)})
@@ -271,7 +271,7 @@ func (c *converter) limited(preset string) bool {
 	return slices.ContainsFunc(c.limits.providers, func(p providerLimits) bool { return providers[p.provider].preset == preset })
 }
 
-// writeNewRecords writes what keyauth says of new records and of limits.
+// writeNewRecords writes keyauth's options for new records and limits.
 func (c *converter) writeNewRecords(w *caddyfile) {
 	for _, b := range []struct {
 		name  string

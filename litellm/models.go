@@ -286,7 +286,7 @@ func (c *converter) place(public word, d *deployment) {
 	c.models = append(c.models, &model{name: public, deployments: list})
 }
 
-// everyProvider reads the entry `model: "*"`, which stands for every provider whose key is in the environment.
+// everyProvider reads the entry `model: "*"`, which means every provider whose key is in the environment.
 func (c *converter) everyProvider(d *deployment, public word, params, info field) {
 	if public.text != "*" {
 		c.fail(params.get("model"), "`*` alone stands for every provider only where model_name is `*` too: write provider/*")
@@ -315,7 +315,7 @@ func (c *converter) everyProvider(d *deployment, public word, params, info field
 			serve(f.provider, f.prefix+"*", f.prefix+"*")
 		}
 	}
-	c.warnings = warnings // one for each provider would say the same many times
+	c.warnings = warnings // one for each provider would repeat itself
 	if !any {
 		c.fail(params.get("model"), "`*` stands for every provider whose key is in the environment, and there is none, such as OPENAI_API_KEY")
 		return
@@ -407,7 +407,7 @@ func (c *converter) environments(f field) {
 	}
 }
 
-// price adds the price lines of a field. What it says is exact, read from the file's text.
+// price adds the price lines of a field. The amount is exact, read from the file's text.
 func (c *converter) price(f field) {
 	if f.null() {
 		return

@@ -5,12 +5,12 @@ import (
 	"strings"
 )
 
-// provider is what a provider prefix of LiteLLM stands for here.
+// provider is what a provider prefix of LiteLLM means here.
 type provider struct {
 	preset   string
 	base     string   // base URL where the preset's own is another
 	keys     []string // variables that hold the key where the file names none; LiteLLM takes the first that is set
-	bases    []string // likewise for the base URL
+	bases    []string // the same for the base URL
 	needBase bool     // there is no base URL but the file's
 	keyless  bool     // there may well be no key
 	// compat is the provider's own API in OpenAI's manner, which serves the clients that call chat/completions. LiteLLM
@@ -18,7 +18,7 @@ type provider struct {
 	compat string
 }
 
-// openAILike returns a provider that speaks OpenAI's API at a URL of its own.
+// openAILike returns a provider that speaks OpenAI's API at its own URL.
 func openAILike(base string, key string, more ...string) provider {
 	p := provider{preset: "openai", base: base, keys: append([]string{key}, more...)}
 	p.bases = []string{strings.TrimSuffix(key, "_KEY") + "_BASE"}

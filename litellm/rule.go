@@ -11,12 +11,12 @@ const (
 	refused fate = "refused" // leaving it out would change who pays, how much, or who may call: an error
 )
 
-// rule says what becomes of a field.
+// rule defines what becomes of a field.
 type rule struct {
 	fate fate
 	why  string                  // of a field that is not carried over
 	take func(*converter, field) // reads a field that is
-	// nothing is the value that says no more than the field's absence. Default: null, empty, or a boolean that is off.
+	// nothing is the value that means the same as the field's absence. Default: null, empty, or a boolean that is off.
 	nothing string
 	null    bool // take reads null too
 }

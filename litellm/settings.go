@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// reliability is what both litellm_settings and router_settings may say; router_settings goes first.
+// reliability is what both litellm_settings and router_settings may set; router_settings goes first.
 type reliability struct {
 	retries, timeout, cooldown, allowedFails word
 	fallbacks                                map[string]map[string]fallbackList // by field, then by model
@@ -257,7 +257,7 @@ func (c *converter) adjust(directive string, provider, share field) {
 	}
 }
 
-// redisConfig says where the Redis is that instances share.
+// redisConfig is the Redis that instances share.
 type redisConfig struct {
 	host, port, username, password, db word
 	tls                                bool

@@ -10,7 +10,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 )
 
-// word is a value as a Caddyfile has it, and where it stands.
+// word is a value as a Caddyfile has it, and its place.
 type word struct {
 	text string
 	at   field
@@ -51,11 +51,11 @@ func (c *converter) fail(f field, msg string) {
 
 const (
 	environ = "os.environ/"
-	// maxSteps bounds how often one variable of environment_variables may stand for another.
+	// maxSteps bounds how often one variable of environment_variables may refer to another.
 	maxSteps = 8
 )
 
-// value returns a scalar as it stands in a Caddyfile: `os.environ/X` becomes what environment_variables declares for X,
+// value returns a scalar as a Caddyfile has it: `os.environ/X` becomes what environment_variables declares for X,
 // else a placeholder that is replaced at start.
 func (c *converter) value(f field) word {
 	if !f.isScalar() {

@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// What LiteLLM's constants.py has for what a file does not say.
+// Defaults of LiteLLM's constants.py.
 const (
 	defaultRetries      = "2"
 	defaultCooldown     = "5s"
@@ -63,7 +63,7 @@ func (w *caddyfile) place(n int) field {
 	return w.places[n-1]
 }
 
-// quote quotes a word where the Caddyfile needs it. Between backquotes everything stands as it is; a value with a backquote
+// quote quotes a word where the Caddyfile needs it. Between backquotes everything is literal; a value with a backquote
 // was refused when it was read.
 func quote(word string) string {
 	if word == "" || strings.ContainsAny(word, " \t\"#\\") || strings.HasPrefix(word, "<<") {

@@ -213,7 +213,7 @@ func (t *traffic) run(ctx context.Context, length time.Duration, rate float64, o
 	}
 }
 
-// report writes the progress: on a terminal over what it wrote before, elsewhere as a line of its own.
+// report writes the progress: on a terminal over what it wrote before, elsewhere as a line.
 func (t *traffic) report(out io.Writer, begun time.Time, length time.Duration, terminal, last bool) {
 	line := fmt.Sprintf("%s of %s: %s", time.Since(begun).Truncate(time.Second), length, t.summary())
 	switch {

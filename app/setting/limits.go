@@ -25,7 +25,7 @@ type Limits struct {
 	// hourly, daily, weekly, monthly. Default: one window without an end.
 	BudgetDuration string `json:"budget_duration,omitempty"`
 
-	// BudgetLimits are further budgets, each with a window of its own.
+	// BudgetLimits are further budgets, each with its own window.
 	BudgetLimits []BudgetLimit `json:"budget_limits,omitempty"`
 
 	// RPMLimit is the most calls in every 60 seconds. Default: no bound.

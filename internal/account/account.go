@@ -36,7 +36,7 @@ type Options struct {
 }
 
 // Account is what the handlers of one Lago account share: the spool and its delivery. It outlives reloads, and each call
-// in flight holds a reference of its own.
+// in flight holds its own reference.
 type Account struct {
 	name    string
 	dir     string
@@ -232,7 +232,7 @@ func newClient(s Settings) (*lago.Client, error) {
 	return lago.New(lago.Options{Base: base, Key: s.APIKey})
 }
 
-// Settle writes a settled record. billed says that it holds events; without a Lago they stay in the ledger.
+// Settle writes a settled record. billed reports whether it holds events; without a Lago they stay in the ledger.
 func (a *Account) Settle(id spool.ID, payload []byte, billed bool) error {
 	return a.spool.Settle(id, payload, billed && a.delivers.Load())
 }
@@ -314,7 +314,7 @@ func (a *Account) DeliveryStatus() delivery.Status { return a.delivery.Status() 
 // PayerStatus returns the figures of the payer check.
 func (a *Account) PayerStatus() PayerStatus { return a.payers.state() }
 
-// AllowPayer says whether a call of that payer may go on, which came with a key of that hash, empty for none. It waits for Lago
+// AllowPayer reports whether a call of that payer may go on, which came with a key of that hash, empty for none. It waits for Lago
 // briefly, and only where unknown payers are refused.
 func (a *Account) AllowPayer(ctx context.Context, key, payer string) PayerAnswer {
 	return a.payers.allowed(ctx, key, payer)

@@ -106,7 +106,7 @@ func (a *Account) DiscardRejected(records []spool.Record, reason string) (n int,
 		if err != nil {
 			break
 		}
-		// A crash between the two leaves a rejected record that says why it is to be discarded.
+		// A crash between the two leaves a rejected record with the reason of its discard.
 		if _, err = a.spool.Amend(rec.Seq, rec.Payload); err == nil {
 			err = a.spool.Done(rec.Seq)
 		}

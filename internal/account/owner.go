@@ -12,7 +12,7 @@ import (
 // have another Lago, must not send them.
 const ownerFile = "account"
 
-// SpoolOwner returns the account that a spool's directory belongs to; empty when it does not say.
+// SpoolOwner returns the account that a spool's directory belongs to; empty when it is not recorded.
 func SpoolOwner(dir string) (string, error) {
 	b, err := os.ReadFile(filepath.Join(dir, ownerFile)) //nolint:gosec // the operator names the directory
 	if err != nil && !errors.Is(err, os.ErrNotExist) {

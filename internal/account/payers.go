@@ -46,7 +46,7 @@ const (
 // look-up has to wait for those of others is refused for now.
 type payers struct {
 	now    func() time.Time
-	lookup func(ctx context.Context, payer string) (known bool, err error) // nil: nobody to ask
+	lookup func(ctx context.Context, payer string) (known bool, err error) // nil: no Lago is configured
 	wait   time.Duration                                                   // payerWait, but in tests
 
 	mu        sync.Mutex
@@ -119,7 +119,7 @@ func (p *payers) configure(mode string, client *lago.Client) {
 	if client != nil {
 		lookup = func(ctx context.Context, payer string) (bool, error) {
 			_, err := client.Subscription(ctx, payer)
-			// Lago's router says resource_not_found: then api_base is wrong, and nothing is known of the payer.
+			// Lago's router answers resource_not_found: then api_base is wrong, and nothing is known of the payer.
 			if e, ok := errors.AsType[*lago.Error](err); ok && errors.Is(err, lago.ErrNotFound) && e.Code == "subscription_not_found" {
 				return false, nil
 			}
@@ -151,7 +151,7 @@ func (p *payers) stop() {
 	p.running.Wait()
 }
 
-// allowed says what is known of a payer that a key's call names, and counts the call when Lago does not know the payer. It waits,
+// allowed returns what is known of a payer that a key's call names, and counts the call when Lago does not know the payer. It waits,
 // briefly, only under PayerCheckReject and for a payer that it knows nothing of.
 func (p *payers) allowed(ctx context.Context, key, payer string) PayerAnswer {
 	p.mu.Lock()
@@ -191,7 +191,7 @@ func (p *payers) down(e *payerEntry) bool {
 	return now.Sub(p.lastFail) < payerDownFor || now.Sub(e.failed) < payerDownFor || p.stuck(now)
 }
 
-// decide answers by what is known of a payer. One that was known stays so until Lago says otherwise.
+// decide answers by what is known of a payer. One that was known stays so until Lago reports otherwise.
 func (p *payers) decide(e *payerEntry) PayerAnswer {
 	reject := p.mode == PayerCheckReject
 	switch {

@@ -22,9 +22,9 @@ const (
 	spendPatience = 10 * time.Second
 )
 
-// SpendStore says where an account's books are kept.
+// SpendStore is where an account's books are kept.
 type SpendStore struct {
-	// Name tells stores apart.
+	// Name identifies the store.
 	Name string
 	// Open opens the books.
 	Open func(o spend.Options) (*spend.Book, error)

@@ -17,7 +17,7 @@ const refusedLogged = time.Minute
 // refusedShown bounds the refusals in the status.
 const refusedShown = 100
 
-// Refusal is an event that something in front of Lago refuses, such as a proxy with a limit of its own. That is no verdict on the
+// Refusal is an event that something in front of Lago refuses, such as a proxy with its own limit. That is no verdict on the
 // event: it is sent again until it passes, or until an operator gives it up.
 type Refusal struct {
 	ID     string    `json:"id"` // of the call

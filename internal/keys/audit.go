@@ -29,7 +29,7 @@ const (
 type Actor struct {
 	Who    string // the key: master, its alias, or the beginning of its hash; or `admin API`
 	UserID string
-	// Behalf is whom the caller says it acts for: the header litellm-changed-by.
+	// Behalf is for whom the caller states to act: the header litellm-changed-by.
 	Behalf string
 }
 

@@ -21,7 +21,7 @@ const (
 	unknownTTL = 5 * time.Second
 )
 
-// Bounds say how long what is known of a key serves.
+// Bounds are how long what is known of a key serves.
 type Bounds struct {
 	Cache time.Duration // without asking the store again
 	Stale time.Duration // while the store is down, since the store last confirmed it
@@ -76,7 +76,7 @@ func (c *Cache) Close() error {
 	return c.store.Close()
 }
 
-// Lookup returns what is known of a key: ErrUnknown when there is none, errStoreDown when that cannot be told now.
+// Lookup returns what is known of a key: ErrUnknown when there is none, errStoreDown when the store cannot answer now.
 func (c *Cache) Lookup(ctx context.Context, key Digest, b Bounds) (*State, error) {
 	held, cached, fresh := c.recall(key, b)
 	if fresh {
@@ -238,7 +238,7 @@ func (c *Cache) dropPart(p part, version string) {
 	c.flights.Store(new(singleflight.Group))
 }
 
-// Missed makes every key be asked for again. The store is up, as it has just said so.
+// Missed makes every key be asked for again. The store is up: it has just answered.
 func (c *Cache) Missed() {
 	c.unsubscribed.Store(false)
 	c.entries.invalidate()
@@ -251,7 +251,7 @@ func (c *Cache) Missed() {
 // Lost notes that changes made by other instances are not received: they take effect within cache_ttl.
 func (c *Cache) Lost(err error) {
 	if c.unsubscribed.Swap(true) {
-		return // said before
+		return // reported before
 	}
 	c.log.Warn("changes to keys are not received: those made elsewhere take effect when cache_ttl has passed", zap.Error(err))
 }

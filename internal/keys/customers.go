@@ -17,7 +17,7 @@ import (
 // maxCustomers bounds the payers of whom is known what limits them.
 const maxCustomers = 100_000
 
-// customers holds what the store said of customers. Most gateways have no record of any, and then no payer is asked for.
+// customers holds the store's answers about customers. Most gateways have no record of any, and then no payer is asked for.
 type customers struct {
 	mu      sync.Mutex
 	changes uint64 // counts the announced changes, so that an answer older than one of them is not kept
@@ -26,7 +26,7 @@ type customers struct {
 	flights *singleflight.Group // of the questions to the store since the last announced change
 }
 
-// customer is what the store said of one; the zero value besides its time: there is no record.
+// customer is the store's answer about one; the zero value besides its time: there is no record.
 type customer struct {
 	at      time.Time
 	doubt   bool // a change may have been missed since

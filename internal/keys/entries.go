@@ -16,14 +16,14 @@ const (
 	recently     = 16                   // changes that a shard remembers
 )
 
-// entry is what a store said of a key, and when.
+// entry is a store's answer about a key, and its time.
 type entry struct {
 	state *State // nil: there is no such key
 	at    time.Time
 	epoch uint64
 }
 
-// entries holds what the store said of keys, bounded in number. An entry serves while it is fresh; afterwards it
+// entries holds the store's answers about keys, bounded in number. An entry serves while it is fresh; afterwards it
 // only shows what was true last.
 type entries struct {
 	epoch  atomic.Uint64 // counts the times at which changes may have been missed

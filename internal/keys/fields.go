@@ -110,7 +110,7 @@ func fieldsWith(m map[string]json.RawMessage, field string, raw json.RawMessage)
 	return out
 }
 
-// serviceAccount is a member of metadata that is never changed: it says that a key is a service account.
+// serviceAccount is a member of metadata that is never changed: it marks a key as a service account.
 const serviceAccount = "service_account_id"
 
 // MarkServiceAccount makes the key that is asked for a service account, by the name of its alias unless metadata has one.

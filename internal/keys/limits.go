@@ -41,7 +41,7 @@ type Rate struct {
 	Metric limit.Metric
 	Max    int64
 
-	untyped bool // of tokens, and the record does not say of which: the configuration does
+	untyped bool // of tokens, and the record does not name which: the configuration does
 }
 
 // maxBudget is the highest budget that stores hold: 2^53 - 1 millionths of a dollar. No spend comes near it.
@@ -147,7 +147,7 @@ func (p *limitParser) rate(field, model string, metric limit.Metric, raw json.Ra
 	p.to.Rates = append(p.to.Rates, r)
 }
 
-// tokenMetric returns what the record's limits of tokens count, by its token_rate_limit_type; empty where it does not say.
+// tokenMetric returns what the record's limits of tokens count, by its token_rate_limit_type; empty where it has none.
 func (p *limitParser) tokenMetric() limit.Metric {
 	var text string
 	p.decode("token_rate_limit_type", p.get("token_rate_limit_type"), &text)
@@ -273,8 +273,8 @@ func (w Windows) After(before, after *Limits, now time.Time) Windows {
 	return out
 }
 
-// Anchor puts the windows where the record says that they began. A budget that it does not know, as it comes from LiteLLM, has
-// windows that end when the record's budget_reset_at says, or that begin with the record.
+// Anchor puts the windows where the record has their begin. A budget that it does not know, as it comes from LiteLLM, has
+// windows that end at the record's budget_reset_at, or that begin with the record.
 func (l *Limits) Anchor(w Windows, resets, created time.Time) {
 	for i := range l.Budgets {
 		b := &l.Budgets[i]

@@ -13,7 +13,7 @@ import (
 	"github.com/tollgate-llm/tollgate/internal/llm"
 )
 
-// Member is a user of a team, as the team's record has it: LiteLLM's members_with_roles. What limits the member is in a record of its own.
+// Member is a user of a team, as the team's record has it: LiteLLM's members_with_roles. The member's limits are in their own record.
 type Member struct {
 	UserID string `json:"user_id,omitempty"`
 	Email  string `json:"user_email,omitempty"`
@@ -54,7 +54,7 @@ func (t *Team) setMembers(list []Member) {
 	t.Extra[membersField] = encodeValue(list)
 }
 
-// memberDefaults returns the limits that members have who have none of that sort of their own.
+// memberDefaults returns the limits of members who have no own limit of that kind.
 func (t *Team) memberDefaults() map[string]json.RawMessage {
 	out := make(map[string]json.RawMessage)
 	for from, to := range map[string]string{

@@ -15,7 +15,7 @@ import (
 	"github.com/tollgate-llm/tollgate/internal/price"
 )
 
-// Policy is what a configuration says of new records: the values of fields that a request leaves out, and upper bounds of the fields of keys. It is
+// Policy is the configuration of new records: the values of fields that a request leaves out, and upper bounds of the fields of keys. It is
 // LiteLLM's default_key_generate_params, upperbound_key_generate_params, default_team_params and default_internal_user_params.
 type Policy struct {
 	keys, bounds, teams, users, internal map[string]json.RawMessage
@@ -28,7 +28,7 @@ type PolicyText struct {
 	KeyBounds    map[string]string
 	TeamDefaults map[string]string
 	UserDefaults map[string]string
-	// InternalUserDefaults are of users whose request says that their user_role is internal_user.
+	// InternalUserDefaults are for users created with the user_role internal_user.
 	InternalUserDefaults map[string]string
 	// CustomerBudget is the budget_id of the budget of customers who have none; empty where they have none.
 	CustomerBudget string

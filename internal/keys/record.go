@@ -148,7 +148,7 @@ func (t *Team) Limits() (*Limits, error) {
 // Limits returns the limits of the record, with their windows.
 func (e *Entry) Limits() (*Limits, error) { return e.limits(nil) }
 
-// limits returns the limits of the record, in which defaults stand for fields that it does not have.
+// limits returns the limits of the record, with defaults for fields that it does not have.
 func (e *Entry) limits(defaults map[string]json.RawMessage) (*Limits, error) {
 	fields := e.Fields
 	if len(defaults) > 0 {

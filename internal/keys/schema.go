@@ -7,7 +7,7 @@ import (
 )
 
 // The fields of LiteLLM's requests, version 1.110.2: litellm/proxy/_types.py and types/proxy/management_endpoints. Each is supported, or refused with
-// the reason when it says anything; docs/keys.md has a row for each.
+// the reason when it is set; docs/keys.md has a row for each.
 
 // limitFields are those that limit, of whatever they are set on.
 var limitFields = map[string]check{
@@ -171,7 +171,7 @@ func refused(why string) check {
 	}
 }
 
-// zero checks what was spent, which the gateway's own records say.
+// zero checks what was spent, which comes from the gateway's own records.
 func zero(raw json.RawMessage) (any, string) {
 	if v, fault := amount(raw); fault != "" {
 		return v, fault

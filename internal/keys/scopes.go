@@ -15,11 +15,11 @@ type Subject struct {
 	CustomerBudget string
 	// Payer is who pays, as it was resolved; empty when there is no payer.
 	Payer string
-	// Tokens is what limits of tokens count whose record does not say; empty: all tokens.
+	// Tokens is what token limits count whose record does not name it; empty: all tokens.
 	Tokens limit.Metric
 	// Now is the time of the call.
 	Now time.Time
-	// Bounds say how long what is known of the payer serves.
+	// Bounds are how long what is known of the payer serves.
 	Bounds Bounds
 }
 

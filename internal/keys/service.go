@@ -204,7 +204,7 @@ func (s *Service) updateKey(ctx context.Context, id, team string, edit func(*Key
 		if err != nil {
 			return nil, err
 		}
-		if err := s.guardKey(before, nil); err != nil { // first, so that nothing is told of a key that is not the caller's to change
+		if err := s.guardKey(before, nil); err != nil { // first, so that nothing is revealed of a key that the caller may not change
 			return nil, err
 		}
 		if before.Successor != "" {
@@ -308,7 +308,7 @@ func (s *Service) deleteKey(ctx context.Context, id string) error {
 	})
 }
 
-// change applies a change and makes this instance's cache forget what it touched before anyone is told of the success.
+// change applies a change and makes this instance's cache forget what it touched before it reports success.
 func (s *Service) change(ctx context.Context, kind keystore.Kind, id string, makeChanges func([]byte) ([]keystore.Change, error)) error {
 	ctx, cancel := context.WithTimeout(ctx, serviceTimeout)
 	defer cancel()

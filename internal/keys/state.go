@@ -171,7 +171,7 @@ func keyState(k *Key) *State {
 	return st
 }
 
-// join adds what the key's team says.
+// join adds the settings of the key's team.
 func (st *State) join(team *Team) error {
 	id := st.Identity
 	var err error

@@ -59,7 +59,7 @@ func (s *Service) UpdateTeam(ctx context.Context, f Fields) (*Team, error) {
 	})
 }
 
-// PatchTeam is UpdateTeam, but that metadata is merged into what is there as RFC 7396 says: a null member goes, an absent one stays.
+// PatchTeam is UpdateTeam, but that metadata is merged into what is there by RFC 7396: a null member goes, an absent one stays.
 func (s *Service) PatchTeam(ctx context.Context, f Fields) (*Team, error) {
 	rest, meta := f.split([]string{"metadata"})
 	patch, patched := meta.raw["metadata"]

@@ -122,7 +122,7 @@ func (s *Redis) ByAlias(ctx context.Context, kind Kind, alias string) (string, e
 	return id, known(err)
 }
 
-// known returns the error of this package that Redis' error stands for.
+// known returns the error of this package for an error of Redis.
 func known(err error) error {
 	switch {
 	case errors.Is(err, redis.Nil):
@@ -194,7 +194,7 @@ func (s *Redis) List(ctx context.Context, kind Kind, after string, limit int) ([
 	return rows, nil
 }
 
-// Watch announces what is published. It subscribes again after an outage, and then says that changes may have gone by.
+// Watch announces what is published. It subscribes again after an outage, and then reports that changes may have gone by.
 func (s *Redis) Watch(ctx context.Context, w Watcher) {
 	wait := watchBackoff
 	for ctx.Err() == nil {

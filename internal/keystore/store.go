@@ -62,14 +62,14 @@ type Row struct {
 	Data []byte
 }
 
-// Watcher is told what happens to the records of a store. Its methods are called from one goroutine and must not block.
+// Watcher is notified of changes to the records of a store. Its methods are called from one goroutine and must not block.
 type Watcher interface {
-	// Changed says that a record was changed, by any instance, and to which version of it; an empty one is not known or
-	// stands for a record that is gone.
+	// Changed reports that a record was changed, by any instance, and to which version of it; an empty one is not known or
+	// means that the record is gone.
 	Changed(kind Kind, id, version string)
-	// Missed says that changes may have gone by unseen until now, and that they are seen from now on.
+	// Missed reports that changes may have gone by unseen until now, and that they are seen from now on.
 	Missed()
-	// Lost says that changes are not seen until the next Missed.
+	// Lost reports that changes are not seen until the next Missed.
 	Lost(err error)
 }
 

@@ -107,7 +107,7 @@ func (c *Client) Plan(ctx context.Context, code string) (Plan, error) {
 	return *out.Plan, nil
 }
 
-// MetricFilter is a property whose values have prices of their own; values that are not listed fall to the default price.
+// MetricFilter is a property whose values have their own prices; values that are not listed fall to the default price.
 type MetricFilter struct {
 	Key    string   `json:"key"`
 	Values []string `json:"values"`

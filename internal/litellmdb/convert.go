@@ -20,7 +20,7 @@ type imported struct {
 	table *Table
 	id    string
 	team  string // the key's team
-	// restricted says that the record names no models: with access groups it may use none
+	// restricted reports that the record names no models: with access groups it may use none
 	restricted bool
 	alias      string // unique among the records of the kind; empty where there is none
 	label      string // names the row for people: never a whole hash
@@ -28,7 +28,7 @@ type imported struct {
 	mark       string // the version of the record without its mark
 }
 
-// A mark in a record is the version of what an import made of a row. As long as a dump says the same as at that import it
+// A mark in a record is the version of what an import made of a row. As long as a dump has the same as at that import it
 // changes nothing, whatever became of the record here; a record that still has its mark's version was not changed here.
 
 // fromRow builds the record of a row, whose values it checks as the key API does.

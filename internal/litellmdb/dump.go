@@ -136,7 +136,7 @@ func (d *Dump) eachCSV(br *bufio.Reader, in *lineReader, begin int, fn func(*Dum
 		row := &DumpRow{Row: Row{t.Name, make(map[string]json.RawMessage, len(record))}, Line: line + begin, N: n}
 		for i, s := range record {
 			if s == "" {
-				continue // NULL; an empty text, which COPY writes as "", says as little
+				continue // NULL; an empty text, which COPY writes as "", means the same
 			}
 			value, reason := types[i].fromText(strings.Clone(s))
 			if reason != "" {

@@ -12,7 +12,7 @@ import (
 	"github.com/tollgate-llm/tollgate/internal/keystore"
 )
 
-// columnType says what a column of LiteLLM's database holds.
+// columnType is the type of a column of LiteLLM's database.
 type columnType int
 
 const (

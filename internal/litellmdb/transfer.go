@@ -65,7 +65,7 @@ type Checked struct {
 	NoModels   bool     // a key or a team that has its models from access groups alone, and may use none here
 }
 
-// Options say how rows are taken.
+// Options define how rows are imported.
 type Options struct {
 	DryRun    bool // change nothing
 	Overwrite bool // replace records that were changed here since they were imported
@@ -199,7 +199,7 @@ func importTable(ctx context.Context, s *keys.Service, t *Table, rows []*importi
 	return nil
 }
 
-// decide says what becomes of a row, by what the store holds in its place.
+// decide returns what becomes of a row, by what the store holds in its place.
 func (r *importing) decide(old []byte, o Options) error {
 	r.result.ID = r.label
 	r.change = keystore.Change{Kind: r.table.kind, ID: r.id, Old: old, New: r.data, NewAlias: r.alias}
@@ -259,7 +259,7 @@ func (r *importing) refuse(column, reason string) {
 	*r.result = Result{ID: r.label, Action: Refused, Column: column, Reason: reason}
 }
 
-// applyAll changes the store in one step. When that cannot be done, it finds the rows which stand against it by halves.
+// applyAll changes the store in one step. When that cannot be done, it finds the rows that prevent it by bisection.
 func applyAll(ctx context.Context, s *keys.Service, rows []*importing) error {
 	if len(rows) == 0 {
 		return nil

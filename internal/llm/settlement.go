@@ -18,7 +18,7 @@ type Settlement struct {
 	Cost      string        // USD as billed, a plain decimal; empty where there is none
 	Response  string        // the model that answered, as it names itself; empty where it does not
 	AnswerID  string        // the provider's id of the answer; empty where it has none
-	Unpriced  string        // why there is no cost; empty where there is one, or none is due
+	Unpriced  string        // why there is no cost; empty where there is one, or where there is nothing to pay
 	Duration  time.Duration // from the call's start to its settlement
 	FirstByte time.Duration // from the call's start to the first byte of the answer's body; negative where none came
 }

@@ -10,7 +10,7 @@ import (
 	"github.com/tidwall/gjson"
 )
 
-// Restamp moves the events of a payload to another time, before they are first sent. The record says that it was done.
+// Restamp moves the events of a payload to another time, before they are first sent. The record notes it.
 func Restamp(payload []byte, at time.Time) ([]byte, error) {
 	timestamp := string(AppendTimestamp(nil, at))
 	out := make([]byte, 0, len(payload)+64)

@@ -93,7 +93,7 @@ func AppendThousandths(b []byte, n int64) []byte {
 
 const hexDigits = "0123456789abcdef"
 
-// unescaped says of each byte whether it stands in a JSON string as it is, as a character of its own.
+// unescaped marks the bytes that a JSON string holds unescaped.
 var unescaped = func() (t [256]bool) {
 	for c := ' '; c < utf8.RuneSelf; c++ {
 		t[c] = c != '"' && c != '\\'

@@ -76,7 +76,7 @@ type Record struct {
 	Team     string `json:"team,omitempty"`
 	User     string `json:"user,omitempty"`
 	EndUser  string `json:"end_user,omitempty"`
-	Session  string `json:"session,omitempty"` // the conversation that the request says it belongs to
+	Session  string `json:"session,omitempty"` // the conversation that the request names
 
 	KeyID    string    `json:"key_id,omitempty"`  // the key's whole SHA-256, hexadecimal
 	Admitted time.Time `json:"admitted,omitzero"` // by the clock of the store of limits
@@ -166,7 +166,7 @@ func Parse(payload []byte) (*Record, error) {
 	return &r, nil
 }
 
-// eventsMember begins the events of a record. It can stand nowhere else: a quote within a text is escaped.
+// eventsMember begins the events of a record. It can be nowhere else: a quote within a text is escaped.
 var eventsMember = []byte(`,"events":[`)
 
 var errUnreadable = errors.New("unreadable record: it is not a JSON object")

@@ -29,7 +29,7 @@ const (
 type Answer struct {
 	Status   int           // HTTP status; 0 when no answer came before the client hung up
 	End      End           // how far it came
-	Framed   bool          // its format has an end of its own, beside that of the body
+	Framed   bool          // its format marks its own end, beside that of the body
 	Bodiless bool          // it has no body, whatever its header states
 	Lost     bool          // a part of it was not sent to the client
 	Bytes    int64         // of its body

@@ -44,7 +44,7 @@ func ask(cmd *cobra.Command, method, path string, q url.Values, body any) (io.Re
 	return operator.Ask(cmd, method, path+"?"+q.Encode(), nil, body)
 }
 
-// showAnswer is a command that asks for a path with what flags say (flag to parameter), and prints the answer as it is or as a table.
+// showAnswer is a command that requests a path with parameters from flags (flag to parameter), and prints the answer as it is or as a table.
 func showAnswer(path string, flags map[string]string, print func(io.Writer, io.Reader) error) func(*cobra.Command, []string) error {
 	return func(cmd *cobra.Command, _ []string) error {
 		q := url.Values{}
