@@ -299,7 +299,7 @@ func (a *answer) group(v *values) *group {
 	return g
 }
 
-// list returns the rows, in the order of SortRows.
+// list returns the rows, in the order of time, then of their values.
 func (a *answer) list() []Row {
 	groups := slices.Collect(maps.Values(a.groups))
 	slices.SortFunc(groups, func(x, y *group) int { return slices.Compare(x.values, y.values) })
@@ -319,14 +319,4 @@ func (a *answer) list() []Row {
 		out = append(out, r)
 	}
 	return out
-}
-
-// SortRows brings rows into the order of time, then of their values.
-func SortRows(rows []Row) {
-	slices.SortFunc(rows, func(x, y Row) int {
-		if c := x.Start.Compare(y.Start); c != 0 {
-			return c
-		}
-		return slices.Compare(x.Values, y.Values)
-	})
 }

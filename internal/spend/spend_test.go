@@ -1,9 +1,11 @@
 package spend
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"testing"
 	"time"
 
@@ -173,7 +175,9 @@ func expected(t *testing.T, q Query, records []*record.Record) []Row {
 	for _, r := range rows {
 		list = append(list, *r)
 	}
-	SortRows(list)
+	slices.SortFunc(list, func(x, y Row) int {
+		return cmp.Or(x.Start.Compare(y.Start), slices.Compare(x.Values, y.Values))
+	})
 	return list
 }
 
