@@ -93,16 +93,26 @@ func (t *Translation) Stream() Stream { return &stream{to: t.pair.stream(t), max
 
 const (
 	// maxNamed bounds how many members Dropped and Lost have each.
-	maxNamed = 64
+	maxNamed = 32
 	// maxName bounds the name of one of them, in bytes.
 	maxName = 128
 )
 
-// note adds a member to a list, once.
+// note adds a member to a list, once, without the indexes of lists and fit for a header.
 func note(list []string, member string) []string {
-	if len(member) > maxName {
-		member = member[:maxName]
+	name := make([]byte, 0, len(member))
+	digits := false // at the begin of an index, or in it
+	for i := range len(member) {
+		c := member[i]
+		switch digits = c == '[' || digits && c >= '0' && c <= '9'; {
+		case digits && c != '[':
+		case c <= ' ' || c > '~' || c == ',':
+			name = append(name, '?')
+		default:
+			name = append(name, c)
+		}
 	}
+	member = string(name[:min(len(name), maxName)])
 	if len(list) == maxNamed || slices.Contains(list, member) {
 		return list
 	}
