@@ -213,7 +213,7 @@ func (t *Translation) judge(at place, value gjson.Result) (*Row, error) {
 	row := t.table.find(at.kind, value)
 	switch row.Action {
 	case Void:
-		t.drop(at.path)
+		t.drop(at.kind)
 		return nil, nil
 	case Refused:
 		return nil, t.refuse(at.path, "%s", row.Text)
