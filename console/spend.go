@@ -14,12 +14,12 @@ import (
 	"github.com/tollgate-llm/tollgate/internal/spend"
 )
 
-// What spend may be split by, by who reads everything and by who reads their own.
+// What spend may be split by, by who reads everything and by who reads their own: the latter is what LiteLLM's reports show them.
 var (
 	splits    = []string{"model", "team", "payer", "user", "key_alias", "end_user", "provider", "backend", "upstream", "endpoint", "outcome", "source", "billed", ""}
-	ownSplits = []string{"model", "endpoint", "outcome", ""}
+	ownSplits = []string{"model", "upstream", "provider", "payer", "endpoint", "outcome", ""}
 	// Of an admin of a team.
-	teamSplits = []string{"model", "key_alias", "user", "endpoint", "outcome", ""}
+	teamSplits = []string{"model", "key_alias", "user", "upstream", "provider", "payer", "endpoint", "outcome", ""}
 )
 
 // spans are the times that spend is shown for, and how far back each begins, at the beginning of a month or a day.

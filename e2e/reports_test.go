@@ -130,6 +130,40 @@ func TestWhoSeesWhoseSpend(t *testing.T) {
 			require.Equal(t, usd(want), total(t, get(http.StatusOK, path, key).Get("metadata.total_spend")), path)
 		}
 	}
+	// An admin whose own key is no team's asks for the team by name.
+	teamless := g.NewKey(`{"user_id":"ann"}`)
+	for path, want := range map[string]int{
+		"/team/daily/activity?DATES": 0, "/team/daily/activity?DATES&team_ids=blue": blue, "/team/daily/activity?DATES&team_ids=red": 0,
+		"/team/daily/activity?DATES&team_ids=blue,red": 0, "/team/daily/activity?DATES&team_ids=green": 0,
+	} {
+		require.Equal(t, usd(want), total(t, get(http.StatusOK, path, teamless).Get("metadata.total_spend")), path)
+	}
+	require.Equal(t, usd(blue), total(t, get(http.StatusOK, "/global/spend/report?DATES&team_id=blue", teamless).Get("@this.#.teams|@flatten|#.total_spend")))
+
+	// A key that replaces another one has what that has spent, by whichever name it is asked for.
+	again := gjson.Get(g.Must(http.StatusOK, http.MethodPost, "/key/regenerate", gateway.MasterKey, `{"key":"`+keys[7]+`"}`).Body, "key").String()
+	for _, named := range []string{again, keys[7]} {
+		for _, caller := range []string{gateway.MasterKey, again} {
+			require.Equal(t, usd(128), total(t, get(http.StatusOK, "/user/daily/activity?DATES&api_key="+named, caller).Get("metadata.total_spend")))
+		}
+		get(http.StatusForbidden, "/user/daily/activity?DATES&api_key="+named, keys[1])
+	}
+	require.Equal(t, usd(128), total(t, get(http.StatusOK, "/spend/keys", again).Get("#.spend")))
+	require.Equal(t, usd(128), consoleTotal(t, g, again))
+
+	// A page in a browser may ask, as of the other paths.
+	for path := range reportTotals {
+		path = strings.ReplaceAll(path, "DATES", dates)
+		asked := g.Must(http.StatusNoContent, http.MethodOptions, path, "", "", "Origin", "https://app.example", "Access-Control-Request-Method", "GET",
+			"Access-Control-Request-Headers", "authorization")
+		answered := g.Must(http.StatusOK, http.MethodGet, path, gateway.MasterKey, "", "Origin", "https://app.example")
+		refusal := g.Must(http.StatusUnauthorized, http.MethodGet, path, "sk-wrong-key", "", "Origin", "https://app.example")
+		for _, a := range []gateway.Answer{asked, answered, refusal} {
+			require.Equal(t, "*", a.Header.Get("Access-Control-Allow-Origin"), path)
+		}
+		require.Equal(t, "GET, OPTIONS", asked.Header.Get("Access-Control-Allow-Methods"), path)
+		require.Equal(t, "authorization", asked.Header.Get("Access-Control-Allow-Headers"), path)
+	}
 	require.True(t, get(http.StatusOK, "/global/spend", cases[3].key).Get("limits").Exists(), "who sees all sees the gateway's limits")
 	require.False(t, get(http.StatusOK, "/global/spend", keys[0]).Get("limits").Exists())
 	get(http.StatusForbidden, "/v1/models", cases[3].key)

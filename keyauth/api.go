@@ -147,11 +147,12 @@ func referenced(ctx context.Context, service *keys.Service, id any) (b budget, e
 	return b, nil
 }
 
-// servePreflight answers a browser that asks what it may send to the key API. Any page may call it, as none can without a key.
-func servePreflight(w http.ResponseWriter, r *http.Request, op *manage.Operation) {
+// servePreflight answers a browser that asks what it may send to the key API or for a report; method may be empty. Any page may call
+// them, as none can without a key.
+func servePreflight(w http.ResponseWriter, r *http.Request, method string) {
 	llm.AllowOrigin(w, r)
 	h := w.Header()
-	h.Set("Access-Control-Allow-Methods", cmp.Or(op.Method, "GET, POST")+", OPTIONS")
+	h.Set("Access-Control-Allow-Methods", cmp.Or(method, "GET, POST")+", OPTIONS")
 	h.Set("Access-Control-Allow-Headers", cmp.Or(r.Header.Get("Access-Control-Request-Headers"), "*"))
 	h.Set("Access-Control-Max-Age", "86400")
 	h.Set("Vary", "Access-Control-Request-Headers")

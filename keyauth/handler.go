@@ -147,15 +147,19 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	operation := h.operation(r)
 	query := r.URL.RawQuery // before `key`, which is an argument of the key API, is taken for a credential
 	sent := takeCredentials(r)
+	report := h.reportOf(r)
 	if llm.IsPreflight(r) {
-		if operation != nil {
-			servePreflight(w, r, operation)
-			return nil
+		switch {
+		case report != nil:
+			servePreflight(w, r, report.method)
+		case operation != nil:
+			servePreflight(w, r, operation.Method)
+		default:
+			return next.ServeHTTP(w, r)
 		}
-		return next.ServeHTTP(w, r)
+		return nil
 	}
 	state, refusal := h.choose(ctx, &sent)
-	report := h.reportOf(r)
 	if refusal == nil && operation == nil {
 		refusal = routeDenied(state, r.URL.Path, report != nil)
 	}

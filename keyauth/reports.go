@@ -30,11 +30,11 @@ type report struct {
 
 // reportCall is a request for a report.
 type reportCall struct {
-	h        *Handler
-	query    url.Values
-	identity *llm.Identity
-	reach    keys.Reach
-	now      time.Time
+	h     *Handler
+	query url.Values
+	reach keys.Reach
+	key   string // of the parameter api_key, as the books name it
+	now   time.Time
 }
 
 var dated = []string{"start_date", "end_date"}
@@ -71,6 +71,7 @@ func (h *Handler) reportOf(r *http.Request) *report {
 
 // serveReport answers with a report.
 func (h *Handler) serveReport(w http.ResponseWriter, r *http.Request, p *report, rawQuery string, caller *keys.State) error {
+	llm.AllowOrigin(w, r)
 	w.Header().Set("Cache-Control", "no-store")
 	answer, err := p.answer(h, r, rawQuery, caller)
 	if err != nil {
@@ -88,7 +89,7 @@ func (p *report) answer(h *Handler, r *http.Request, rawQuery string, caller *ke
 	if r.Method != p.method {
 		return nil, &llm.Error{Status: http.StatusMethodNotAllowed, Type: "invalid_request_error", Message: "use " + p.method, Allow: p.method}
 	}
-	c := &reportCall{h: h, identity: caller.Identity, now: time.Now()}
+	c := &reportCall{h: h, now: time.Now()}
 	var err error
 	if c.query, err = url.ParseQuery(rawQuery); err != nil {
 		return nil, keys.Invalid("query", "cannot be read")
@@ -106,8 +107,16 @@ func (p *report) answer(h *Handler, r *http.Request, rawQuery string, caller *ke
 		return nil, err
 	}
 	defer release()
-	if c.reach, err = service.Reach(r.Context(), caller, r.URL.Path); err != nil {
+	if c.reach, err = service.Reach(r.Context(), caller, r.URL.Path, c.teams()...); err != nil {
 		return nil, err
+	}
+	if key := c.query.Get("api_key"); key != "" {
+		if h.isMaster(keys.DigestOf(key)) {
+			key = masterIdentity.SpendID
+		}
+		if c.key, err = service.Spending(r.Context(), key); err != nil {
+			return nil, err
+		}
 	}
 	return p.run(r.Context(), c)
 }
@@ -141,16 +150,20 @@ func (c *reportCall) question(since, until time.Time, by ...spend.Dimension) (*b
 	default:
 		q.Where[spend.Key] = []string{c.reach.Key}
 	}
-	if key := c.query.Get("api_key"); key != "" {
-		if strings.HasPrefix(key, keys.Prefix) {
-			key = keys.DigestOf(key).String()
-		}
-		if key == c.identity.KeyHash {
-			key = c.identity.SpendID
-		}
-		return q, c.only(q, spend.Key, "api_key", key)
+	if c.key != "" {
+		return q, c.only(q, spend.Key, "api_key", c.key)
 	}
 	return q, nil
+}
+
+// teams are the teams that the request names.
+func (c *reportCall) teams() []string {
+	for _, name := range []string{"team_id", "team_ids"} {
+		if list := c.query.Get(name); list != "" {
+			return strings.Split(list, ",")
+		}
+	}
+	return nil
 }
 
 // only restricts a question to values of a dimension, which a parameter names. Values beyond what the caller may see are refused.
