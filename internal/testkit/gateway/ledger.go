@@ -11,6 +11,8 @@ import (
 
 // LedgerLine is a record in the ledger.
 type LedgerLine struct {
+	ID        string           `json:"id"`
+	Team      string           `json:"team"`
 	Outcome   string           `json:"outcome"`
 	Status    int              `json:"status"`
 	Hangup    string           `json:"hangup"`
