@@ -51,6 +51,8 @@ type part struct {
 
 	// breakpoint is a prompt_cache_breakpoint of OpenAI's, as JSON.
 	breakpoint string
+	// cache is a cache_control of Anthropic's, as JSON.
+	cache string
 }
 
 // inner returns what is between the quotes of a JSON string.

@@ -1,0 +1,134 @@
+package translate
+
+import (
+	"encoding/json"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// For each row of the table the code does what the row says: it refuses with the row's reason, leaves out and names, or takes it.
+func TestTheCodeKeepsToTheTable(t *testing.T) {
+	for p, list := range rows {
+		if !Known(p) || completions[p.Caller] == nil {
+			continue
+		}
+		for _, row := range list {
+			values := row.When
+			if row.Example != "" {
+				values = append([]string{row.Example}, values...)
+			}
+			for _, value := range values {
+				t.Run(p.String()+" "+row.Member+" "+value, func(t *testing.T) { testRow(t, p, row, value) })
+			}
+			if len(values) == 0 {
+				t.Errorf("%s %s: the row has no example", p, row.Member)
+			}
+		}
+	}
+}
+
+func testRow(t *testing.T, p Pair, row *Row, value string) {
+	body, err := json.Marshal(completions[p.Caller](bodyWith(t, p, row.Member, json.RawMessage(value))))
+	require.NoError(t, err)
+	o := rowOptions
+	tr, _ := New(p, o)
+	_, err = tr.Request(body)
+	switch row.Action {
+	case Refused:
+		var refusal *Refusal
+		require.ErrorAs(t, err, &refusal, string(body))
+		require.Equal(t, row.Text, refusal.Reason, string(body))
+		o.Lossy = true
+		tr, _ = New(p, o)
+		if _, err = tr.Request(body); err == nil {
+			require.NotEmpty(t, tr.Lost())
+		}
+	case Void:
+		require.NoError(t, err, string(body))
+		require.Contains(t, tr.Dropped(), strings.NewReplacer("[*]", "["+kindOf(value)+"]").Replace(row.Member))
+	case Carried, Mapped:
+		require.NoError(t, err, string(body))
+		require.NotContains(t, tr.Dropped(), row.Member)
+	}
+}
+
+// rowOptions are those of a model that takes as much as a model can.
+var rowOptions = Options{Upstream: "claude-opus-4-6", Model: "m", Provider: "anthropic", OutputLimit: 64000}
+
+func kindOf(value string) string {
+	var v struct{ Type string }
+	_ = json.Unmarshal([]byte(value), &v)
+	return v.Type
+}
+
+var lastStep = regexp.MustCompile(`^(.*?)(?:\.?([^.\[\]]+)|\[([^\]]*)\])$`)
+
+// objects are the members whose kind is in brackets though they are no lists.
+var objects = map[string]bool{"tool_choice": true, "response_format": true, "text.format": true}
+
+// bodyWith returns the members of a body that has the value at a row's place, in the examples of the rows above it.
+func bodyWith(t *testing.T, p Pair, member string, value any) map[string]any {
+	step := lastStep.FindStringSubmatch(member)
+	require.NotNil(t, step, member)
+	above, name := step[1], step[2]
+	if name == "" {
+		if objects[above] {
+			return bodyWith(t, p, above, value)
+		}
+		return bodyWith(t, p, above, []any{value})
+	}
+	if above == "" {
+		return map[string]any{name: value}
+	}
+	object := make(map[string]any)
+	for _, row := range tables[p][above] {
+		if row.Example != "" {
+			require.NoError(t, json.Unmarshal([]byte(row.Example), &object), above)
+			break
+		}
+	}
+	object[name] = value
+	return bodyWith(t, p, above, object)
+}
+
+// completions make a call of the members, by the caller's API.
+var completions = map[API]func(body map[string]any) map[string]any{
+	Chat: func(body map[string]any) map[string]any {
+		body["model"] = "m"
+		user := map[string]any{"role": "user", "content": "hi"}
+		call := func(id string) map[string]any {
+			return map[string]any{"role": "assistant", "tool_calls": []any{map[string]any{"id": id, "type": "function", "function": map[string]any{"name": "f", "arguments": "{}"}}}}
+		}
+		result := map[string]any{"role": "tool", "tool_call_id": "t1", "content": "r"}
+		messages, ok := body["messages"].([]any)
+		if !ok {
+			if _, ok := body["messages"]; !ok {
+				body["messages"] = []any{user}
+			}
+		} else {
+			var message map[string]any
+			b, _ := json.Marshal(messages[0])
+			_ = json.Unmarshal(b, &message)
+			switch message["role"] {
+			case "assistant":
+				messages = []any{user, messages[0]}
+				if calls, _ := message["tool_calls"].([]any); len(calls) > 0 {
+					messages = append(messages, result)
+				}
+				messages = append(messages, user)
+			case "tool":
+				messages = []any{user, call("t1"), messages[0]}
+			default:
+				messages = append(messages, user)
+			}
+			body["messages"] = messages
+		}
+		if _, ok := body["tools"]; !ok && body["tool_choice"] != nil {
+			body["tools"] = []any{map[string]any{"type": "function", "function": map[string]any{"name": "f"}}}
+		}
+		return body
+	},
+}
