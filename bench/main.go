@@ -29,6 +29,7 @@ type options struct {
 	delay       time.Duration
 	askUsage    bool
 	limits      bool
+	streams     int
 	rate        int
 	peers       []peer
 	only        string
@@ -59,6 +60,7 @@ func main() {
 	flag.BoolVar(&o.askUsage, "ask-usage", false, "clients ask for usage in streams themselves")
 	flag.IntVar(&o.rate, "rate", 200, "calls a second where delay is measured: far fewer than go")
 	flag.BoolVar(&o.limits, "limits", false, "load the gateway also with keys that have five limits each")
+	flag.IntVar(&o.streams, "streams", 0, "open that many streams at once in place of all else, and print what memory each takes")
 	flag.StringVar(&o.only, "only", "", "one kind of load alone: unstreamed, 4 KB bodies, streamed, at a fixed rate, or chunks at a fixed rate")
 	flag.Func("peer", "another gateway as `NAME=CMD`; its command finds HOST, PORT, LISTEN (both) and PROVIDER (a base URL) in its environment", func(text string) error {
 		p, err := parsePeer(text)
@@ -86,7 +88,7 @@ func run(ctx context.Context, o *options) (err error) {
 	if runtime.GOOS != "linux" {
 		return errors.New("CPU time and memory are read from /proc: Linux is needed")
 	}
-	if flag.NArg() > 0 || o.rounds < 1 || o.duration <= 0 || o.concurrency < 1 || o.chunks < 1 || o.delay < 0 || o.rate < 1 {
+	if flag.NArg() > 0 || o.rounds < 1 || o.duration <= 0 || o.concurrency < 1 || o.chunks < 1 || o.delay < 0 || o.rate < 1 || o.streams < 0 {
 		return errors.New("flags are out of range; see -help")
 	}
 	dir, err := os.MkdirTemp("", "tollgate-bench-")
@@ -110,6 +112,13 @@ func run(ctx context.Context, o *options) (err error) {
 	}
 	defer func() { err = errors.Join(err, s.stop()) }()
 
+	if o.streams > 0 {
+		if err := s.openStreams(ctx, os.Stdout, o); err != nil {
+			return err
+		}
+		_, err := s.reconcile(ctx)
+		return err
+	}
 	results, err := measure(ctx, o, s)
 	if err != nil {
 		return err

@@ -157,7 +157,10 @@ func (p *process) resetPeak() error {
 }
 
 // peak returns the most memory it had since resetPeak, in bytes, its workers included.
-func (p *process) peak() (sum int64, err error) {
+func (p *process) peak() (int64, error) { return p.status("VmHWM:") }
+
+// status returns a field of /proc/PID/status that is in kB, in bytes, that of its workers included.
+func (p *process) status(field string) (sum int64, err error) {
 	pids, err := p.pids()
 	if err != nil {
 		return 0, err
@@ -167,10 +170,10 @@ func (p *process) peak() (sum int64, err error) {
 		if err != nil {
 			return 0, err
 		}
-		_, after, found := strings.Cut(string(b), "VmHWM:")
+		_, after, found := strings.Cut(string(b), field)
 		fields := strings.Fields(after)
 		if !found || len(fields) == 0 {
-			return 0, fmt.Errorf("no VmHWM in /proc/%d/status", pid)
+			return 0, fmt.Errorf("no %s in /proc/%d/status", field, pid)
 		}
 		kb, err := strconv.ParseInt(fields[0], 10, 64)
 		if err != nil {

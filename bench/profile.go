@@ -2,10 +2,7 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io"
-	"net/http"
 	"os"
 	"time"
 )
@@ -17,25 +14,12 @@ func (t *target) profile(ctx context.Context, file string, duration time.Duratio
 	return func() error { return <-done }
 }
 
-func (t *target) takeProfile(ctx context.Context, file string, duration time.Duration) (err error) {
+func (t *target) takeProfile(ctx context.Context, file string, duration time.Duration) error {
 	ctx, cancel := context.WithTimeout(ctx, duration+30*time.Second)
 	defer cancel()
-	url := fmt.Sprintf("%s/debug/pprof/profile?seconds=%d", t.admin, max(1, int(duration/time.Second)))
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	b, err := t.get(ctx, fmt.Sprintf("/debug/pprof/profile?seconds=%d", max(1, int(duration/time.Second))))
 	if err != nil {
-		return err
-	}
-	res, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, res.Body.Close()) }()
-	if res.StatusCode != http.StatusOK {
-		return fmt.Errorf("taking a profile: status %d", res.StatusCode)
-	}
-	b, err := io.ReadAll(res.Body)
-	if err != nil {
-		return err
+		return fmt.Errorf("taking a profile: %w", err)
 	}
 	return os.WriteFile(file, b, 0o600)
 }

@@ -1,0 +1,164 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"text/tabwriter"
+	"time"
+)
+
+// Of open streams each event comes streamPause after the last, so that all streams of a target are open before the first ends.
+const (
+	streamPause  = 10 * time.Second
+	streamEvents = 5
+)
+
+// held is the memory of a target.
+type held struct {
+	live     int64 // heap and stacks after a collection, in bytes
+	resident int64 // VmRSS, in bytes
+}
+
+// openStreams prints what each of that many open streams takes of the memory of each Caddy.
+func (s *stage) openStreams(ctx context.Context, w io.Writer, o *options) error {
+	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprintf(t, "%d open streams\tlive KB each\tadded\tresident KB each\tadded\t\n", o.streams)
+	var base *held
+	for _, target := range s.targets {
+		if target.name != plain400 && !target.bills() {
+			continue
+		}
+		say("opening %d streams of %s ...", o.streams, target.name)
+		each, err := s.holdStreams(ctx, o, target)
+		if err != nil {
+			return fmt.Errorf("%s: %w", target.name, err)
+		}
+		if base == nil {
+			base = each
+		}
+		const kb = 1 << 10
+		fmt.Fprintf(t, "%s\t%.1f\t%.1f\t%.1f\t%.1f\t\n", target.name, float64(each.live)/kb, float64(each.live-base.live)/kb,
+			float64(each.resident)/kb, float64(each.resident-base.resident)/kb)
+	}
+	return t.Flush()
+}
+
+// holdStreams opens the streams, and returns what each takes while all are open. All are read to their end.
+func (s *stage) holdStreams(ctx context.Context, o *options, t *target) (*held, error) {
+	ctx, cancel := context.WithTimeout(ctx, 3*streamEvents*streamPause+time.Minute)
+	defer cancel()
+	of := *o
+	of.chunks = streamEvents
+	k := &kind{stream: true, bytes: 600, apart: streamPause}
+	requests := k.requests(&of, t.addr, t.keys)
+	before, err := t.held(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var begun, ended sync.WaitGroup
+	errs := make([]error, o.streams)
+	for i := range o.streams {
+		begun.Add(1)
+		ended.Go(func() {
+			first := sync.OnceFunc(begun.Done)
+			defer first()
+			errs[i] = readStream(ctx, t.addr, requests[i%len(requests)], k.tail(), first)
+		})
+		if i%100 == 99 {
+			time.Sleep(10 * time.Millisecond) // no more connections at once than a listener holds
+		}
+	}
+	begun.Wait()
+	during, err := t.held(ctx)
+	ended.Wait()
+	if err := errors.Join(err, errors.Join(errs...)); err != nil {
+		return nil, err
+	}
+	*t.calls += o.streams
+	n := int64(o.streams)
+	return &held{live: (during.live - before.live) / n, resident: (during.resident - before.resident) / n}, nil
+}
+
+// readStream makes a call on its own connection, and reports when its first event is there.
+func readStream(ctx context.Context, addr string, request, tail []byte, first func()) (err error) {
+	conn, err := new(net.Dialer).DialContext(ctx, "tcp", addr)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, conn.Close()) }()
+	defer context.AfterFunc(ctx, func() { _ = conn.Close() })() // what is being read ends with an error
+	if _, err := conn.Write(request); err != nil {
+		return err
+	}
+	r := bufio.NewReaderSize(conn, 4<<10)
+	res, err := http.ReadResponse(r, nil)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, res.Body.Close()) }()
+	if _, err := io.CopyN(io.Discard, res.Body, 1); err != nil {
+		return err
+	}
+	first()
+	rest, err := io.ReadAll(res.Body)
+	if err != nil {
+		return err
+	}
+	if res.StatusCode != http.StatusOK || !strings.HasSuffix(string(rest), string(tail)) {
+		return fmt.Errorf("status %d: an answer is not whole: it ends with %q", res.StatusCode, rest[max(0, len(rest)-100):])
+	}
+	return nil
+}
+
+// held reads the memory of a Caddy after a collection.
+func (t *target) held(ctx context.Context) (*held, error) {
+	for range 2 { // the second frees what the first found finalizers of
+		if _, err := t.get(ctx, "/debug/pprof/heap?gc=1"); err != nil {
+			return nil, err
+		}
+	}
+	text, err := t.get(ctx, "/metrics")
+	if err != nil {
+		return nil, err
+	}
+	h := new(held)
+	for line := range strings.Lines(string(text)) {
+		name, value, _ := strings.Cut(strings.TrimSpace(line), " ")
+		if name == "go_memstats_heap_alloc_bytes" || name == "go_memstats_stack_inuse_bytes" {
+			var v float64
+			if _, err := fmt.Sscan(value, &v); err != nil {
+				return nil, fmt.Errorf("%s: %w", name, err)
+			}
+			h.live += int64(v)
+		}
+	}
+	if h.live == 0 {
+		return nil, errors.New("no go_memstats in /metrics")
+	}
+	h.resident, err = t.status("VmRSS:")
+	return h, err
+}
+
+// get asks the admin API.
+func (t *target) get(ctx context.Context, path string) (body []byte, err error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, t.admin+path, nil)
+	if err != nil {
+		return nil, err
+	}
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, res.Body.Close()) }()
+	if res.StatusCode != http.StatusOK {
+		return nil, fmt.Errorf("%s: status %d", path, res.StatusCode)
+	}
+	return io.ReadAll(res.Body)
+}
