@@ -103,45 +103,67 @@ func title(k limit.Kind) string {
 	return string(k)
 }
 
+// announced are the limits that headers tell of, with the names that OpenAI's and Anthropic's APIs have for them.
+var announced = [...]struct {
+	metric            limit.Metric
+	openAI, anthropic headers
+}{
+	{limit.Requests, openAIHeaders("Requests"), anthropicHeaders("Requests")},
+	{limit.Tokens, openAIHeaders("Tokens"), anthropicHeaders("Tokens")},
+	{limit.InputTokens, openAIHeaders("Input-Tokens"), anthropicHeaders("Input-Tokens")},
+	{limit.OutputTokens, openAIHeaders("Output-Tokens"), anthropicHeaders("Output-Tokens")},
+}
+
+// headers are the canonical names of those that tell of one limit.
+type headers struct{ limit, remaining, reset string }
+
+func openAIHeaders(name string) headers {
+	const prefix = "X-Ratelimit-"
+	return headers{prefix + "Limit-" + name, prefix + "Remaining-" + name, prefix + "Reset-" + name}
+}
+
+func anthropicHeaders(name string) headers {
+	prefix := "Anthropic-Ratelimit-" + name
+	return headers{prefix + "-Limit", prefix + "-Remaining", prefix + "-Reset"}
+}
+
 // announce sets the headers that report limits: of each kind, the one with the least left.
 func (r *reservation) announce(c *llm.Call, states []limit.State, now time.Time) {
-	least := make(map[limit.Metric]*limit.State, 4)
+	var least [len(announced)]*limit.State
+	budget := false
 	for i := range states {
 		st := &states[i]
 		if own(&st.Limit) {
 			continue
 		}
 		if st.Metric == limit.Cost {
-			if st.Scope.Kind == limit.Key && st.Model == "" && !st.Soft && least[limit.Cost] == nil {
-				least[limit.Cost] = st
+			if st.Scope.Kind == limit.Key && st.Model == "" && !st.Soft && !budget {
+				budget = true
 				r.header.Set("X-Litellm-Key-Spend", st.Spent.String())
 				r.header.Set("X-Litellm-Key-Max-Budget", st.Money.String())
 			}
 			continue
 		}
-		if before := least[st.Metric]; before == nil || st.Remaining() < before.Remaining() {
-			least[st.Metric] = st
+		for i := range announced {
+			if announced[i].metric == st.Metric && (least[i] == nil || st.Remaining() < least[i].Remaining()) {
+				least[i] = st
+			}
 		}
 	}
 	anthropic := c.Endpoint != nil && c.Endpoint.API == llm.Anthropic
-	for metric, name := range map[limit.Metric]string{
-		limit.Requests: "requests", limit.Tokens: "tokens", limit.InputTokens: "input-tokens", limit.OutputTokens: "output-tokens",
-	} {
-		st := least[metric]
+	for i, st := range least {
 		if st == nil {
 			continue
 		}
-		limit, remaining := strconv.FormatInt(st.Max, 10), strconv.FormatInt(st.Remaining(), 10)
+		names, resets := &announced[i].openAI, later(st.ResetsAt, now)
 		if anthropic {
-			prefix := "Anthropic-Ratelimit-" + name
-			r.header.Set(prefix+"-Limit", limit)
-			r.header.Set(prefix+"-Remaining", remaining)
-			r.header.Set(prefix+"-Reset", later(st.ResetsAt, now).UTC().Format(time.RFC3339))
-			continue
+			names = &announced[i].anthropic
+			r.header.Set(names.reset, resets.UTC().Format(time.RFC3339))
+		} else {
+			r.header.Set(names.reset, resets.Sub(now).Round(time.Millisecond).String())
 		}
-		r.header.Set("X-Ratelimit-Limit-"+name, limit)
-		r.header.Set("X-Ratelimit-Remaining-"+name, remaining)
-		r.header.Set("X-Ratelimit-Reset-"+name, later(st.ResetsAt, now).Sub(now).Round(time.Millisecond).String())
+		r.header.Set(names.limit, strconv.FormatInt(st.Max, 10))
+		r.header.Set(names.remaining, strconv.FormatInt(st.Remaining(), 10))
 	}
 }
 

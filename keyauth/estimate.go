@@ -1,7 +1,6 @@
 package keyauth
 
 import (
-	"bytes"
 	"net/http"
 	"slices"
 	"strconv"
@@ -45,20 +44,21 @@ func estimate(list []limit.Limit, c *llm.Call, targets []*llm.Target, outputs *l
 	money := slices.ContainsFunc(list, func(l limit.Limit) bool { return l.Metric == limit.Cost && !l.Soft })
 	q := &c.Request
 	in := (q.TextUnits*(100+inputMargin)/100+999)/1000 + inputBeside
-	in += imageTokens * images(q.Data)
+	seen := mentionsIn(q.Data)
+	in += imageTokens * seen.images
 	for i, t := range targets {
 		out, bounded := outputOf(c, t, outputs)
 		counted := out
 		if !bounded {
 			counted = fitting(list, in, out)
 		}
-		cost, err := costOf(c, t, in, out)
+		cost, err := costOf(c, t, &seen, in, out)
 		if err != nil && money {
 			claims[i].refused = noPrice("model", q.Asked, err)
 		}
 		claims[i].Claim = limit.Claim{Cost: cost, InputTokens: in, OutputTokens: counted}
 		claims[i].unbounded = !bounded
-		if refused := addOthers(&claims[i], c, in, outputs); refused != nil && money && claims[i].refused == nil {
+		if refused := addOthers(&claims[i], c, &seen, in, outputs); refused != nil && money && claims[i].refused == nil {
 			claims[i].refused = refused
 		}
 	}
@@ -67,7 +67,7 @@ func estimate(list []limit.Limit, c *llm.Call, targets []*llm.Target, outputs *l
 
 // addOthers raises a claim by what the other models that the body names may use: fallbacks in place of the one asked for, and
 // models that it may call in addition. A model that the provider chooses is taken for the one asked for.
-func addOthers(to *claim, c *llm.Call, in int64, outputs *limit.Outputs) (refused *llm.Error) {
+func addOthers(to *claim, c *llm.Call, seen *mentions, in int64, outputs *limit.Outputs) (refused *llm.Error) {
 	own := to.Claim
 	for _, o := range c.Request.Others {
 		other := own
@@ -75,7 +75,7 @@ func addOthers(to *claim, c *llm.Call, in int64, outputs *limit.Outputs) (refuse
 			t := *to.target
 			t.Model, t.Upstream, t.Prices = o.Name, o.Name, nil // written prices are of the model asked for
 			out, _ := outputOf(c, &t, outputs)
-			cost, err := costOf(c, &t, in, out)
+			cost, err := costOf(c, &t, seen, in, out)
 			if err != nil && refused == nil {
 				refused = noPrice(o.Member, o.Name, err)
 			}
@@ -103,19 +103,6 @@ func noPrice(member, model string, err error) *llm.Error {
 		Status: http.StatusBadRequest, Type: "unpriced_model", Param: member, Err: err,
 		Message: "the model " + strconv.Quote(model) + " has no price here, so its calls cannot be kept within a budget; ask the operator to give it one",
 	}
-}
-
-// images counts the images that a body holds or names, in the formats of all APIs.
-func images(data []byte) (n int64) {
-	for _, mark := range []string{`"image_url":`, `"source":`, `"inlineData":`, `"inline_data":`, `"fileData":`, `"file_data":`} {
-		n += int64(bytes.Count(data, []byte(mark)))
-	}
-	return n
-}
-
-// mentions reports whether a body holds one of some texts.
-func mentions(data []byte, texts ...string) bool {
-	return slices.ContainsFunc(texts, func(text string) bool { return bytes.Contains(data, []byte(text)) })
 }
 
 // fitting cuts an output that nothing bounds to what rates of tokens have room for at all, so that a call that may answer
@@ -153,9 +140,7 @@ func outputOf(c *llm.Call, t *llm.Target, outputs *limit.Outputs) (n int64, boun
 		bound = t.OutputCap
 	}
 	if bound == 0 {
-		if m := modelinfo.Find(t.Providers(), t.Upstream); m != nil {
-			most = m.MaxOutput
-		}
+		most = modelinfo.MaxOutput(t.Providers(), t.Upstream)
 	}
 	n, bounded, ok := outputs.Estimate(t.Model, answers(c), bound, most)
 	if !ok {
@@ -165,7 +150,7 @@ func outputOf(c *llm.Call, t *llm.Target, outputs *limit.Outputs) (n int64, boun
 }
 
 // costOf returns what a call may cost at a target. Of the kinds that its tokens may turn out to be, the dearest counts.
-func costOf(c *llm.Call, t *llm.Target, in, out int64) (price.Amount, error) {
+func costOf(c *llm.Call, t *llm.Target, seen *mentions, in, out int64) (price.Amount, error) {
 	q := &c.Request
 	var first error
 	// dearest adds the highest of the costs of alternatives that have a price; it needs one where the call surely has such a kind.
@@ -197,7 +182,7 @@ func costOf(c *llm.Call, t *llm.Target, in, out int64) (price.Amount, error) {
 		}
 	}
 	inputs := []usage.Kind{usage.Input}
-	if c.Endpoint.API == llm.Anthropic || c.Endpoint.API == llm.Bedrock || mentions(q.Data, `"cache_control"`) {
+	if c.Endpoint.API == llm.Anthropic || c.Endpoint.API == llm.Bedrock || seen.has(cacheWrite) {
 		inputs = append(inputs, usage.CacheWrite1h, usage.CacheWrite) // a prompt may be written to the provider's cache
 	}
 	made := answers(c)
@@ -226,40 +211,39 @@ func costOf(c *llm.Call, t *llm.Target, in, out int64) (price.Amount, error) {
 		dearest(!byCharacter, out, usage.OutputAudio, usage.Output)
 	default:
 		outs := []usage.Kind{usage.Output, usage.Reasoning}
-		if mentions(q.Data, `"audio"`, `"AUDIO"`, `"input_audio"`) {
+		if seen.has(audioPart) {
 			inputs, outs = append(inputs, usage.InputAudio), append(outs, usage.OutputAudio)
 		}
-		if mentions(q.Data, `"image`, `"IMAGE"`) {
+		if seen.has(imagePart) {
 			inputs, outs = append(inputs, usage.InputImage), append(outs, usage.OutputImage)
 		}
 		dearest(true, in, inputs...)
 		dearest(true, out, outs...)
-		fees(c, t, dearest)
+		fees(seen, t, dearest)
 	}
 	return total, first
 }
 
 // fees adds what the built-in tools of a body may cost beside tokens, and what some models charge for each call. dearest adds one
 // of alternatives; those without a price are free.
-func fees(c *llm.Call, t *llm.Target, dearest func(needed bool, n int64, kinds ...usage.Kind)) {
-	data := c.Request.Data
-	if mentions(data, `"web_search`, `"google_search`, `"googleSearch`, `"search_parameters`, `"$web_search`) || strings.Contains(t.Upstream, "-search-") {
+func fees(seen *mentions, t *llm.Target, dearest func(needed bool, n int64, kinds ...usage.Kind)) {
+	if seen.has(webSearch) || strings.Contains(t.Upstream, "-search-") {
 		dearest(false, searches, usage.WebSearches, usage.WebSearchesPreview, usage.PostSearches)
 	}
-	if mentions(data, `"google_maps`, `"googleMaps`) {
+	if seen.has(mapSearch) {
 		dearest(false, searches, usage.MapsSearches)
 	}
-	if mentions(data, `"file_search`, `"fileSearch`, `"collections_search`) {
+	if seen.has(fileSearch) {
 		dearest(false, searches, usage.FileSearches)
 	}
-	if mentions(data, `"web_fetch`, `"fetch_url`, `"browser_search`) {
+	if seen.has(webFetch) {
 		dearest(false, searches, usage.WebFetches)
 	}
-	if mentions(data, `"code_interpreter`, `"code_execution`, `"codeExecution`, `"shell"`) {
+	if seen.has(codeRun) {
 		dearest(false, sessions, usage.CodeSessions)
 		dearest(false, searches, usage.CodeCalls)
 	}
-	if mentions(data, `"image_generation`) {
+	if seen.has(imageTool) {
 		dearest(false, madeTokens, usage.OutputImage)
 	}
 	if t.Provider == "perplexity" { // each call has a fee, by the size of its search

@@ -114,3 +114,19 @@ func TestEachTargetHasItsOwnEstimate(t *testing.T) {
 	require.Equal(t, []string{"0.00164", "0.00164", "0.000164"}, costs, "a limit of one model needs what that model may cost")
 	require.Equal(t, strings.Repeat("0.00164 ", 2), fmt.Sprint(res.Cost, " ", res.Claims[1].Cost, " "))
 }
+
+// TestMentions finds what a body holds that costs something beside its text, however its members are written.
+func TestMentions(t *testing.T) {
+	for body, want := range map[string]mentions{
+		`{"messages":[{"role":"user","content":"use web_search, please"}]}`:                        {},
+		`{"tools":[{"type":"web_search_preview"}]}`:                                                {of: webSearch},
+		`{"tools":[{"type":"web\u005fse\u0061rch"}]}`:                                              {of: webSearch},
+		`{"tools":[{"t\u0079pe":"\u0077eb_search"}],"a":"\u003c\u00e9\u00"}`:                       {of: webSearch},
+		`{"tools":[{"google_search":{}},{"googleMaps":{}}]}`:                                       {of: webSearch | mapSearch},
+		`{"tools":[{"type":"shell"},{"type":"shellfish"},{"type":"file_search"}]}`:                 {of: codeRun | fileSearch},
+		`{"content":[{"type":"image_url","image_url" : {"url":"x"}},{"image_url":{}}]}`:            {of: imagePart, images: 2},
+		`{"modalities":["text","audio"],"x":[{"inlineData":{}},{"source"` + "\n" + `:1}],"source"`: {of: audioPart, images: 2},
+	} {
+		require.Equal(t, want, mentionsIn([]byte(body)), body)
+	}
+}

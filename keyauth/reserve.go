@@ -161,7 +161,7 @@ func (r *reservation) granted(c *llm.Call, list []limit.Limit, g *limit.Grant) {
 	}
 	a := c.Admission
 	for i := range list {
-		name := list[i].Counter(g.At)
+		name := g.States[i].Counter
 		if slices.ContainsFunc(a.Counters, func(c llm.Counter) bool { return c.Name == name }) {
 			continue
 		}

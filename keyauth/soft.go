@@ -46,7 +46,7 @@ func (h *Handler) passed(c *llm.Call, g *limit.Grant) {
 	for i := range g.Passed {
 		st := &g.Passed[i]
 		limits.SoftPassed.WithLabelValues(string(st.Scope.Kind)).Inc()
-		if !firstPassed(st.Counter(g.At)) {
+		if !firstPassed(st.Counter) {
 			continue
 		}
 		data := map[string]any{

@@ -4,11 +4,14 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strconv"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
+	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
 
 	"github.com/tollgate-llm/tollgate/internal/price"
@@ -28,13 +31,32 @@ func fiveLimits(key int) []Limit {
 	}
 }
 
-func benchmark(b *testing.B, s interface {
+// cpu returns the processor time of this process, and of Redis where there is one.
+func cpu(b *testing.B, client redis.UniversalClient) (own, server time.Duration) {
+	var u syscall.Rusage
+	require.NoError(b, syscall.Getrusage(syscall.RUSAGE_SELF, &u))
+	own = time.Duration(u.Utime.Nano() + u.Stime.Nano())
+	if client == nil {
+		return own, 0
+	}
+	info, err := client.InfoMap(b.Context(), "cpu").Result()
+	require.NoError(b, err)
+	for _, name := range []string{"used_cpu_sys", "used_cpu_user"} {
+		seconds, err := strconv.ParseFloat(info["CPU"][name], 64)
+		require.NoError(b, err)
+		server += time.Duration(seconds * float64(time.Second))
+	}
+	return own, server
+}
+
+func benchmark(b *testing.B, client redis.UniversalClient, s interface {
 	Reserve(ctx context.Context, r *Reservation) (*Grant, error)
 },
 ) {
 	const callers = 256
 	var n atomic.Int64
 	took := make([][]time.Duration, callers)
+	own, server := cpu(b, client)
 	b.ResetTimer()
 	var wg sync.WaitGroup
 	for caller := range callers {
@@ -56,6 +78,9 @@ func benchmark(b *testing.B, s interface {
 	}
 	wg.Wait()
 	b.StopTimer()
+	ownEnd, serverEnd := cpu(b, client)
+	b.ReportMetric(float64((ownEnd-own).Nanoseconds())/1000/float64(b.N), "cpu-µs")
+	b.ReportMetric(float64((serverEnd-server).Nanoseconds())/1000/float64(b.N), "redis-cpu-µs")
 	all := slices.Concat(took...)
 	slices.Sort(all)
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "admissions/s")
@@ -68,15 +93,17 @@ func BenchmarkReserve(b *testing.B) {
 		s, err := OpenFile(b.TempDir())
 		require.NoError(b, err)
 		defer func() { require.NoError(b, s.Close()) }()
-		benchmark(b, s)
+		benchmark(b, nil, s)
 	})
 	b.Run("redis", func(b *testing.B) {
-		s := NewRedis(redisClient(b), "tollgate:")
+		client := redisClient(b)
+		s := NewRedis(client, "tollgate:")
 		defer func() { require.NoError(b, s.Close()) }()
-		benchmark(b, s)
+		benchmark(b, client, s)
 	})
 	b.Run("limiter", func(b *testing.B) {
-		benchmark(b, newInstance(b, "a", redisClient(b), Options{Timeout: patience}))
+		client := redisClient(b)
+		benchmark(b, client, newInstance(b, "a", client, Options{Timeout: patience}))
 	})
 }
 

@@ -32,16 +32,15 @@ type need struct {
 	at         int64 // the second in which it was taken; 0: that of the call's admission
 	money      price.Amount
 	count      int64
-	limits     []int // indices of the limits
-	hard, soft int   // index of the lowest limit of each sort; -1: none
+	hard, soft int // index of the lowest limit of each sort; -1: none
 }
 
-// needs returns what a reservation takes of which counters, with the windows that now is in.
-func needs(r *Reservation, now time.Time) ([]need, error) {
-	list := make([]need, 0, len(r.Limits))
+// needs returns what a reservation takes of which counters, with the windows that now is in, and which of these each limit counts in.
+func needs(r *Reservation, now time.Time) (list []need, of []int, err error) {
+	list, of = make([]need, 0, len(r.Limits)), make([]int, len(r.Limits))
 	for i := range r.Limits {
 		l := &r.Limits[i]
-		n := need{metric: l.Metric, limits: []int{i}, hard: -1, soft: -1}
+		n := need{metric: l.Metric, hard: -1, soft: -1}
 		claim := r.claim(i)
 		switch l.Metric {
 		case Cost:
@@ -55,31 +54,29 @@ func needs(r *Reservation, now time.Time) ([]need, error) {
 		case OutputTokens:
 			n.count = claim.OutputTokens
 		default:
-			return nil, fmt.Errorf("%w: unknown metric %q", ErrLimit, l.Metric)
+			return nil, nil, fmt.Errorf("%w: unknown metric %q", ErrLimit, l.Metric)
 		}
 		if n.count < 0 || l.Max < 0 || l.Max > MaxNumber || n.count > MaxNumber {
-			return nil, fmt.Errorf("%w: a count or a limit of %s is negative or above 2^53", ErrTooLarge, l.Scope)
+			return nil, nil, fmt.Errorf("%w: a count or a limit of %s is negative or above 2^53", ErrTooLarge, l.Scope)
 		}
 		if _, _, ok := l.Money.Limbs(); !ok {
-			return nil, fmt.Errorf("%w: a budget of %s", ErrTooLarge, l.Scope)
+			return nil, nil, fmt.Errorf("%w: a budget of %s", ErrTooLarge, l.Scope)
 		}
 		if _, _, ok := n.money.Limbs(); !ok {
-			return nil, fmt.Errorf("%w: the cost of a call", ErrTooLarge)
+			return nil, nil, fmt.Errorf("%w: the cost of a call", ErrTooLarge)
 		}
 		if err := l.Window.check(); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		n.name, n.start, n.end = l.counter(now)
 		at := slices.IndexFunc(list, func(o need) bool { return o.name == n.name })
 		if at < 0 {
 			at = len(list)
 			list = append(list, n)
-		} else {
-			list[at].limits = append(list[at].limits, i)
-			if list[at].count = max(list[at].count, n.count); n.money.Cmp(list[at].money) > 0 {
-				list[at].money = n.money
-			}
+		} else if list[at].count = max(list[at].count, n.count); n.money.Cmp(list[at].money) > 0 {
+			list[at].money = n.money
 		}
+		of[i] = at
 		lowest := &list[at].hard
 		if l.Soft {
 			lowest = &list[at].soft
@@ -88,7 +85,7 @@ func needs(r *Reservation, now time.Time) ([]need, error) {
 			*lowest = i
 		}
 	}
-	return list, nil
+	return list, of, nil
 }
 
 // above reports whether the limit is higher than another one of its metric.
@@ -103,19 +100,27 @@ func (l *Limit) above(o *Limit) bool {
 // second and the one it ends with, in Unix time; empty for a metric that has none. Scopes of limits that differ in nothing
 // of these share a counter.
 func (l *Limit) counter(now time.Time) (name string, start, end int64) {
-	window := ""
+	const most = 256 // of names that need no memory of their own until they are whole
+	b := append(make([]byte, 0, most), l.Metric...)
+	b = append(b, '|')
 	if l.Metric == Cost {
 		from, to := l.Window.at(now)
 		if !from.IsZero() {
 			start = from.Unix()
-			window = strconv.FormatInt(start, 10)
+			b = strconv.AppendInt(b, start, 10)
 		}
-		if window += "-"; !to.IsZero() {
+		if b = append(b, '-'); !to.IsZero() {
 			end = to.Unix()
-			window += strconv.FormatInt(end, 10)
+			b = strconv.AppendInt(b, end, 10)
 		}
 	}
-	return string(l.Metric) + "|" + window + "|" + escape(l.Model) + "|" + l.Scope.String(), start, end
+	b = append(b, '|')
+	b = append(b, escape(l.Model)...)
+	b = append(b, '|')
+	b = append(b, l.Scope.Kind...)
+	b = append(b, ':')
+	b = append(b, escape(l.Scope.ID)...)
+	return string(b), start, end
 }
 
 // parsed is a counter's name taken apart.
@@ -189,7 +194,7 @@ func escape(s string) string { return escaper.Replace(s) }
 // denial makes the answer to a call that the limit of this need does not admit.
 func (n *need) denial(r *Reservation, st State, retry time.Duration) *DeniedError {
 	l := &r.Limits[n.hard]
-	st.Limit = *l
+	st.Limit, st.Counter = *l, n.name
 	d := &DeniedError{State: st, NeededMoney: n.money, Needed: n.count, RetryAfter: retry}
 	if l.Metric == Cost {
 		d.Never = n.money.Cmp(l.Money) > 0
@@ -202,17 +207,17 @@ func (n *need) denial(r *Reservation, st State, retry time.Duration) *DeniedErro
 	return d
 }
 
-// grant makes the answer to a call that was admitted. states has one entry for each need.
-func grant(r *Reservation, list []need, states []State, at time.Time) *Grant {
+// grant makes the answer to a call that was admitted. states has one entry for each need, and of the need of each limit.
+func grant(r *Reservation, list []need, of []int, states []State, at time.Time) *Grant {
 	g := &Grant{ID: r.ID, At: at, need: list, Counters: make([]string, len(list)), States: make([]State, len(r.Limits))}
+	for i, at := range of {
+		st := &g.States[i]
+		*st = states[at]
+		st.Limit, st.Counter = r.Limits[i], list[at].name
+	}
 	for i := range list {
 		n := &list[i]
 		g.Counters[i] = n.name
-		for _, j := range n.limits {
-			st := states[i]
-			st.Limit = r.Limits[j]
-			g.States[j] = st
-		}
 		if n.soft >= 0 {
 			if st := g.States[n.soft]; st.passed() {
 				g.Passed = append(g.Passed, st)
@@ -229,10 +234,4 @@ func (s *State) passed() bool {
 	}
 	sum, err := s.Spent.Add(s.Reserved)
 	return err != nil || sum.Cmp(s.Money) > 0
-}
-
-// Counter returns the name of the counter that a call admitted at that time counts in.
-func (l *Limit) Counter(at time.Time) string {
-	name, _, _ := l.counter(at)
-	return name
 }

@@ -81,7 +81,7 @@ func TestNumbersInTheDocuments(t *testing.T) {
 		fmt.Sprintf("a lease of %.0f seconds that the instance renews every %.0f", Lease.Seconds(), renewEvery.Seconds()),
 		fmt.Sprintf("until %d seconds after that second began", rateSeconds),
 		fmt.Sprintf("kept for %d days after the end", keepWindow/(24*time.Hour)),
-		fmt.Sprintf("up to %d go in one write", sendAtOnce),
+		fmt.Sprintf("decides up to %d calls", sendAtOnce),
 		fmt.Sprintf("%d of 1,000", oneOf-1), fmt.Sprintf("once there are %d of them", enoughOutputs),
 	} {
 		require.Contains(t, limits, text)

@@ -18,6 +18,7 @@ type engine struct {
 	parallel map[string]int64
 	held     map[string]*list.Element // of *lease, by the call's id
 	leases   *list.List               // in the order of their ends
+	grown    bool                     // there are new counters since the last sweep
 }
 
 // sum is a budget's counter in one window.
@@ -41,7 +42,7 @@ func newEngine() *engine {
 
 // reserve admits a call or returns *DeniedError.
 func (e *engine) reserve(r *Reservation, now time.Time) (*Grant, error) {
-	needs, err := needs(r, now)
+	needs, of, err := needs(r, now)
 	if err != nil {
 		return nil, err
 	}
@@ -61,14 +62,13 @@ func (e *engine) reserve(r *Reservation, now time.Time) (*Grant, error) {
 			return nil, d
 		}
 	}
-	if e.hold(Held{ID: r.ID, At: now, need: needs}, now) {
-		e.sweep(now)
-	}
+	e.hold(Held{ID: r.ID, At: now, need: needs}, now)
+	e.sweep(now)
 	states := make([]State, len(needs))
 	for i := range needs {
 		states[i] = e.state(&needs[i], now)
 	}
-	return grant(r, needs, states, now), nil
+	return grant(r, needs, of, states, now), nil
 }
 
 // check returns why a counter does not admit a call; nil when it does.
@@ -151,15 +151,14 @@ func (h *Held) second(n *need) int64 {
 	return h.At.Unix()
 }
 
-// hold takes what a call needs and does not have yet, whatever the limits. It reports whether there was any.
-func (e *engine) hold(h Held, now time.Time) (taken bool) {
+// hold takes what a call needs and does not have yet, whatever the limits.
+func (e *engine) hold(h Held, now time.Time) {
 	el := e.held[h.ID]
 	for i := range h.need {
 		n := &h.need[i]
 		if el != nil && has(el.Value.(*lease).need, n.name) {
 			continue
 		}
-		taken = true
 		switch n.metric {
 		case Cost:
 			c := e.sum(n.name, now)
@@ -177,7 +176,6 @@ func (e *engine) hold(h Held, now time.Time) (taken bool) {
 	if el == nil {
 		e.held[h.ID] = e.leases.PushBack(&lease{Held: h, until: now.Add(Lease)})
 	}
-	return taken
 }
 
 // sum returns a budget's counter, to take or spend something of it.
@@ -185,7 +183,7 @@ func (e *engine) sum(name string, now time.Time) *sum {
 	c := e.sums[name]
 	if c == nil {
 		c = new(sum)
-		e.sums[name] = c
+		e.sums[name], e.grown = c, true
 	}
 	c.used = now
 	return c
@@ -196,7 +194,7 @@ func (e *engine) rate(name string, now time.Time) *rate {
 	c := e.rates[name]
 	if c == nil {
 		c = new(rate)
-		e.rates[name] = c
+		e.rates[name], e.grown = c, true
 	}
 	c.slide(now.Unix())
 	return c
@@ -245,9 +243,8 @@ func (e *engine) renew(calls []*Held, now time.Time) {
 	defer e.mu.Unlock()
 	e.reap(now)
 	for _, h := range calls {
-		if e.hold(*h, now) {
-			e.sweep(now)
-		}
+		e.hold(*h, now)
+		e.sweep(now)
 		el := e.held[h.ID]
 		el.Value.(*lease).until = now.Add(Lease)
 		e.leases.MoveToBack(el)
@@ -330,10 +327,14 @@ func (p *parsed) kept(now time.Time) bool {
 	return p.end == 0 || now.Before(time.Unix(p.end, 0).Add(keepWindow))
 }
 
-// sweep takes a few counters at a time and forgets those that hold nothing any more, so that memory is bounded by what is
-// in use.
+// sweep takes a few counters when there are more of them than before, and forgets those that hold nothing any more, so that memory
+// is bounded by what is in use.
 func (e *engine) sweep(now time.Time) {
-	const few = 4
+	if !e.grown {
+		return
+	}
+	e.grown = false
+	const few = 8
 	left := few
 	for name, c := range e.rates {
 		if c.slide(now.Unix()); c.sum == 0 {
@@ -368,7 +369,7 @@ func (e *engine) status(limits []Limit, now time.Time) ([]State, error) {
 		n := need{metric: limits[i].Metric}
 		n.name, n.start, n.end = limits[i].counter(now)
 		states[i] = e.state(&n, now)
-		states[i].Limit = limits[i]
+		states[i].Limit, states[i].Counter = limits[i], n.name
 	}
 	return states, nil
 }

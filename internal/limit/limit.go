@@ -121,6 +121,7 @@ type Grant struct {
 // State is where a limit is.
 type State struct {
 	Limit
+	Counter  string       // the name of what it counts in
 	Spent    price.Amount // of Cost: settled in the window
 	Reserved price.Amount // of Cost: by calls under way or not yet applied
 	Used     int64        // of every other metric, reservations included

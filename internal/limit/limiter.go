@@ -256,7 +256,7 @@ func (l *Limiter) learn(st *State) {
 	if l.local == nil || st.Metric != Cost || st.Soft {
 		return
 	}
-	name, _, _ := st.counter(l.now())
+	name := st.Counter
 	mine := l.local.known(name)
 	l.mu.Lock()
 	defer l.mu.Unlock()

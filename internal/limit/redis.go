@@ -27,9 +27,6 @@ var renewLua string
 //go:embed release.lua
 var releaseLua string
 
-//go:embed finish.lua
-var finishLua string
-
 //go:embed apply.lua
 var applyLua string
 
@@ -43,7 +40,6 @@ var (
 	reserveScript = redis.NewScript(commonLua + reserveLua)
 	renewScript   = redis.NewScript(commonLua + renewLua)
 	releaseScript = redis.NewScript(commonLua + releaseLua)
-	finishScript  = redis.NewScript(commonLua + finishLua)
 	applyScript   = redis.NewScript(commonLua + applyLua)
 	resetScript   = redis.NewScript(commonLua + resetLua)
 	statusScript  = redis.NewScript(commonLua + statusLua)
@@ -133,36 +129,33 @@ func expires(name string, end int64) int64 {
 // Reserve implements Store.
 func (s *redisStore) Reserve(ctx context.Context, r *Reservation) (*Grant, error) {
 	for range 3 {
-		needs, err := needs(r, s.guess())
+		needs, of, err := needs(r, s.guess())
 		if err != nil {
 			return nil, err
 		}
-		reply, err := s.run(ctx, s.reserveCommand(r, needs))
+		reply, at, err := s.run(ctx, s.jobOf(r, needs))
 		if err != nil {
 			return nil, err
 		}
-		if len(reply) < 2 {
-			return nil, errReply
-		}
-		now := s.learn(reply[1])
+		now := s.learn(at)
 		switch code := reply[0]; {
-		case code == 0 && len(reply) == 2+4*len(needs):
+		case code == 0 && len(reply) == 1+4*len(needs):
 			states := make([]State, len(needs))
 			for i := range needs {
 				needs[i].at = now.Unix()
-				states[i] = needs[i].stateOf(reply[2+4*i:], now.Unix())
+				states[i] = needs[i].stateOf(reply[1+4*i:], now.Unix())
 			}
-			return grant(r, needs, states, now), nil
-		case code == 1 && len(reply) == 7 && reply[2] >= 1 && reply[2] <= int64(len(needs)):
-			n := &needs[reply[2]-1]
-			st := n.stateOf(reply[3:], now.Unix())
+			return grant(r, needs, of, states, now), nil
+		case code == 1 && len(reply) == 6 && reply[1] >= 1 && reply[1] <= int64(len(needs)):
+			n := &needs[reply[1]-1]
+			st := n.stateOf(reply[2:], now.Unix())
 			var retry time.Duration
 			if n.metric == Cost {
 				if !st.ResetsAt.IsZero() {
 					retry = st.ResetsAt.Sub(now)
 				}
 			} else {
-				retry = time.Duration(reply[4]) * time.Millisecond
+				retry = time.Duration(reply[3]) * time.Millisecond
 			}
 			return nil, n.denial(r, st, retry)
 		case code == 2: // a window ends just now, or this is the first call and clocks differ
@@ -176,35 +169,45 @@ func (s *redisStore) Reserve(ctx context.Context, r *Reservation) (*Grant, error
 // errReply means that a script of another version has answered.
 var errReply = errors.New("redis: unexpected answer of a script")
 
-// reserveCommand returns keys and arguments of the script.
-func (s *redisStore) reserveCommand(r *Reservation, needs []need) *job {
-	j := &job{
-		keys: make([]string, 0, 2+len(needs)), args: make([]any, 0, 4+len(r.finished)+8*len(needs)), done: make(chan struct{}),
+// jobOf makes of a reservation what the script takes.
+func (s *redisStore) jobOf(r *Reservation, needs []need) *job {
+	const about = 128 // what a counter takes
+	j := &job{call: make([]byte, 0, 64+about*len(needs)), finished: r.finished, done: make(chan struct{})}
+	entries := 1
+	for i := range needs {
+		if entries += 4; needs[i].metric == Cost {
+			entries += 5
+		}
 	}
-	j.keys = append(j.keys, s.leases(), s.reservations())
-	j.args = append(j.args, s.clock(), r.ID, Lease.Milliseconds(), len(r.finished))
-	for _, id := range r.finished {
-		j.args = append(j.args, id)
-	}
+	b := packText(packList(j.call, entries), r.ID)
 	for i := range needs {
 		n := &needs[i]
-		j.keys = append(j.keys, s.counter(n.name))
-		h, l := n.limbs()
-		var maxh, maxl any = "", ""
-		if n.hard >= 0 {
-			limit := &r.Limits[n.hard]
-			if maxh, maxl = limit.Max, 0; n.metric == Cost {
-				maxh, maxl, _ = moneyArgs(limit.Money)
+		b = packText(b, letters[n.metric])
+		b = packText(b, s.counter(n.name))
+		if n.metric == Cost {
+			b = packMoney(b, n.money)
+			if n.hard >= 0 {
+				b = packMoney(b, r.Limits[n.hard].Money)
+			} else {
+				b = packInt(packInt(b, -1), 0)
 			}
+			b = packInt(packInt(packInt(b, n.start), n.end), expires(n.name, n.end))
+			continue
 		}
-		j.args = append(j.args, letters[n.metric], h, l, maxh, maxl, n.start, n.end, expires(n.name, n.end))
+		most := int64(-1)
+		if n.hard >= 0 {
+			most = r.Limits[n.hard].Max
+		}
+		b = packInt(packInt(b, n.count), most)
 	}
+	j.call = b
 	return j
 }
 
-func moneyArgs(a price.Amount) (high, low any, ok bool) {
-	h, l, ok := a.Limbs()
-	return h, l, ok
+// packMoney appends the limbs of an amount, which needs has checked.
+func packMoney(b []byte, a price.Amount) []byte {
+	high, low, _ := a.Limbs()
+	return packInt(packInt(b, int64(high)), int64(low)) //nolint:gosec // below 2^53
 }
 
 // stateOf reads the four numbers of a counter after an admission.
@@ -254,20 +257,17 @@ func (s *redisStore) Renew(ctx context.Context, instance string, calls []*Held) 
 
 // Release implements Store.
 func (s *redisStore) Release(ctx context.Context, ids ...string) error {
-	return s.each(ctx, releaseScript, ids)
-}
-
-// Finish implements Store.
-func (s *redisStore) Finish(ctx context.Context, ids ...string) error {
-	return s.each(ctx, finishScript, ids)
-}
-
-func (s *redisStore) each(ctx context.Context, script *redis.Script, ids []string) error {
 	args := append(make([]any, 0, 1+len(ids)), s.clock())
 	for _, id := range ids {
 		args = append(args, id)
 	}
-	return script.Run(ctx, s.client, []string{s.leases(), s.reservations()}, args...).Err()
+	return releaseScript.Run(ctx, s.client, []string{s.leases(), s.reservations()}, args...).Err()
+}
+
+// Finish implements Store. The ends of calls go along with admissions.
+func (s *redisStore) Finish(ctx context.Context, ids ...string) error {
+	_, _, err := s.run(ctx, &job{finished: ids, done: make(chan struct{})})
+	return err
 }
 
 // Apply implements Store.
@@ -365,7 +365,7 @@ func (s *redisStore) Status(ctx context.Context, limits []Limit) ([]State, error
 	for i := range limits {
 		v := reply[1+4*i:]
 		states[i] = needs[i].stateOf(v, v[1])
-		states[i].Limit = limits[i]
+		states[i].Limit, states[i].Counter = limits[i], needs[i].name
 	}
 	return states, nil
 }

@@ -3,45 +3,46 @@ package limit
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
-
-	"github.com/redis/go-redis/v9"
 )
 
 const (
-	// sendAtOnce is how many admissions go to Redis in one write. Each is a script call of its own.
+	// sendAtOnce is how many admissions, and calls' ends, go to Redis in one script call.
 	sendAtOnce = 64
-	// sendInFlight is how many such writes are under way.
+	// sendInFlight is how many such calls are under way.
 	sendInFlight = 4
-	// sendTimeout bounds one write with its answers.
+	// sendTimeout bounds one such call.
 	sendTimeout = 2 * time.Second
 )
 
-// job is an admission on its way to Redis.
+// job is an admission, or the end of calls, on its way to Redis.
 type job struct {
-	keys  []string
-	args  []any
+	call     []byte   // the call and its counters, as the script takes them; nil: no call
+	finished []string // ids of calls that are not under way any more
+
+	at    int64 // the server's time, milliseconds
 	reply []int64
 	err   error
-	done  chan struct{} // closed when reply or err is there
+	done  chan struct{} // closed when these are there
 }
 
 var errClosed = errors.New("limits: the store is closed")
 
 // run has a job sent, and waits for its answer. A caller that leaves early does not know whether the call was admitted.
-func (s *redisStore) run(ctx context.Context, j *job) ([]int64, error) {
+func (s *redisStore) run(ctx context.Context, j *job) (reply []int64, at int64, err error) {
 	select {
 	case s.jobs <- j:
 	case <-ctx.Done():
-		return nil, ctx.Err()
+		return nil, 0, ctx.Err()
 	case <-s.quit:
-		return nil, errClosed
+		return nil, 0, errClosed
 	}
 	select {
 	case <-j.done:
-		return j.reply, j.err
+		return j.reply, j.at, j.err
 	case <-ctx.Done():
-		return nil, ctx.Err()
+		return nil, 0, ctx.Err()
 	}
 }
 
@@ -77,39 +78,54 @@ func (s *redisStore) send() {
 	}
 }
 
-// exchange writes admissions and reads their answers.
+// exchange has the script decide on a batch, and hands its answers out.
 func (s *redisStore) exchange(batch []*job) {
 	ctx, cancel := context.WithTimeout(context.Background(), sendTimeout)
 	defer cancel()
-	waiting := s.pipeline(ctx, batch)
-	if len(waiting) > 0 { // Redis has not seen the script yet, or has forgotten it
-		err := reserveScript.Load(ctx, s.client).Err()
-		if err == nil {
-			waiting = s.pipeline(ctx, waiting)
-		}
-		for _, j := range waiting {
-			if j.err = err; err == nil {
-				j.err = errors.New("redis: the script is not kept")
+	reply, err := reserveScript.Run(ctx, s.client, []string{s.leases(), s.reservations()}, s.clock(), packed(batch)).Text()
+	u := unpacker{b: reply}
+	var at int64
+	left := 0
+	if err == nil {
+		left, at = u.list()-1, u.int()
+	}
+	for _, j := range batch {
+		if err == nil && j.call != nil {
+			left--
+			j.at, j.reply = at, make([]int64, u.list())
+			for i := range j.reply {
+				j.reply[i] = u.int()
 			}
-			close(j.done)
+			if u.bad || len(j.reply) == 0 || left < 0 {
+				err = errReply
+			}
 		}
+		j.err = err
+		close(j.done)
 	}
 }
 
-// pipeline answers jobs, but for those whose script Redis does not have: it returns them.
-func (s *redisStore) pipeline(ctx context.Context, batch []*job) (unknown []*job) {
-	pipe := s.client.Pipeline()
-	replies := make([]*redis.Cmd, len(batch))
-	for i, j := range batch {
-		replies[i] = pipe.EvalSha(ctx, reserveScript.Hash(), j.keys, j.args...)
-	}
-	_, _ = pipe.Exec(ctx) // each command has its own error
-	for i, j := range batch {
-		if j.reply, j.err = replies[i].Int64Slice(); redis.HasErrorPrefix(j.err, "NOSCRIPT") {
-			unknown = append(unknown, j)
-			continue
+// packed makes of a batch the argument of the script.
+func packed(batch []*job) []byte {
+	size, calls := 0, 0
+	var finished []string
+	for _, j := range batch {
+		if finished = append(finished, j.finished...); j.call != nil {
+			calls++
+			size += len(j.call)
 		}
-		close(j.done)
 	}
-	return unknown
+	if len(batch) > 1 { // calls that end are told of with several admissions
+		slices.Sort(finished)
+		finished = slices.Compact(finished)
+	}
+	b := packList(make([]byte, 0, size+64+64*len(finished)), 2+calls)
+	b = packList(packInt(b, Lease.Milliseconds()), len(finished))
+	for _, id := range finished {
+		b = packText(b, id)
+	}
+	for _, j := range batch {
+		b = append(b, j.call...)
+	}
+	return b
 }

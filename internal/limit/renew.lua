@@ -5,24 +5,24 @@ local lease, at = tonumber(ARGV[2]), 4
 while ARGV[at] do
 	local id, n = ARGV[at], tonumber(ARGV[at + 1])
 	at = at + 2
-	if redis.call('HEXISTS', KEYS[2], id) == 1 then
-		redis.call('ZADD', KEYS[1], now + lease, id)
+	local r = held(id)
+	if r.entries then
+		r.lease = now + lease
 		at = at + 5 * n
 	else
-		local entries = {}
-		for i = 1, n do
-			local metric, h = ARGV[at], tonumber(ARGV[at + 2])
-			if metric == 'c' or metric == 'p' then
-				entries[i] = {metric, ARGV[at + 1], h, tonumber(ARGV[at + 3]), tonumber(ARGV[at + 4])}
-			else
-				entries[i] = {metric, ARGV[at + 1], tonumber(ARGV[at + 3]), h}
-			end
+		local entries, expires = {}, {}
+		for _ = 1, n do
+			local metric, key, h, l = ARGV[at], ARGV[at + 1], tonumber(ARGV[at + 2]), tonumber(ARGV[at + 3])
+			if metric ~= 'c' and metric ~= 'p' then h, l = l, h end
+			add4(entries, metric, key, h, l)
+			expires[key] = tonumber(ARGV[at + 4])
 			at = at + 5
 		end
-		hold(id, entries, lease)
+		take(id, entries, lease, expires)
 	end
 end
-redis.call('ZADD', KEYS[3], now + lease, ARGV[3])
-redis.call('ZREMRANGEBYSCORE', KEYS[3], '-inf', now)
-redis.call('PEXPIRE', KEYS[3], 2 * lease)
-return redis.call('ZCARD', KEYS[3])
+flush()
+call('ZADD', KEYS[3], now + lease, ARGV[3])
+call('ZREMRANGEBYSCORE', KEYS[3], '-inf', now)
+call('PEXPIRE', KEYS[3], 2 * lease)
+return call('ZCARD', KEYS[3])

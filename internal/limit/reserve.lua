@@ -1,74 +1,93 @@
--- Admits a call: all counters are checked and then all taken, or none. KEYS from 3 on are the counters. ARGV: time, id, lease,
--- number and ids of calls that are not under way any more; then of each counter: metric, need (two numbers), limit (two numbers; the first empty: none), first second and end of its
--- window, and when its key expires. Returns a code, the time, and
+-- Ends calls, and admits others, one after the other: all counters of a call are checked and then all taken, or none. ARGV: time, and as MessagePack
+-- a list of the lease, a list of the ids of calls that are not under way any more, and of each call a list: id, and of each
+-- counter: metric, key, need and limit; of money both are two numbers, and first second and end of its window, and when its key
+-- expires follow. A negative limit is none. Returns as MessagePack a list of the time and of each call a list: a code, and
 -- 0: four numbers of each counter as they are now; 1: which counter does not admit the call, and its four numbers;
 -- 2: the time is outside of a window.
-local id, lease, done = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
-for i = 5, 4 + done do finish(ARGV[i]) end
+local asked = cmsgpack.unpack(ARGV[2])
+local lease = asked[1]
+local ids = asked[2]
+local done = #ids
+for i = 3, #asked do ids[#ids + 1] = asked[i][1] end
+fetch(ids)
+for i = 1, done do finish(ids[i]) end
 reap()
-local out, entries, writes, had = {0, now}, {}, {}, {}
-local packed = redis.call('HGET', KEYS[2], id)
-if packed then -- a call that is asked for again takes what it does not have yet
-	entries = cmsgpack.unpack(packed)
-	for _, e in ipairs(entries) do had[e[2]] = true end
-end
-local function take(entry, write)
-	entries[#entries + 1], writes[#writes + 1] = entry, write
-end
-for i = 1, #KEYS - 2 do
-	local key, at = KEYS[i + 2], 5 + done + 8 * (i - 1)
-	local metric, h, l = ARGV[at], tonumber(ARGV[at + 1]), tonumber(ARGV[at + 2])
-	local maxh, maxl = tonumber(ARGV[at + 3]), tonumber(ARGV[at + 4])
-	local o = #out
-	if metric == 'c' then
-		local start, finish = tonumber(ARGV[at + 5]), tonumber(ARGV[at + 6])
-		if sec < start or finish > 0 and sec >= finish then return {2, now} end
-		local v = redis.call('HMGET', key, 'a', 'b', 'c', 'd')
-		local a, b, c, d = tonumber(v[1]) or 0, tonumber(v[2]) or 0, tonumber(v[3]) or 0, tonumber(v[4]) or 0
-		if not had[key] then
-			local rh, rl = add(c, d, h, l)
-			if maxh then
-				local th, tl = add(a, b, rh, rl)
-				if above(th, tl, maxh, maxl) or not above(maxh, maxl, a, b) then return {1, now, i, a, b, c, d} end
-			end
-			c, d = rh, rl
-			local write = {'HSET', key, 'c', c, 'd', d}
-			write.expire, write.new = tonumber(ARGV[at + 7]), not v[1] and not v[3]
-			take({'c', key, h, l}, write)
-		end
-		out[o + 1], out[o + 2], out[o + 3], out[o + 4] = a, b, c, d
-	elseif metric == 'p' then
-		local n = tonumber(redis.call('GET', key)) or 0
-		if not had[key] then
-			if maxh and n + h > maxh then return {1, now, i, n, 0, 0, 0} end
-			n = n + h
-			take({'p', key}, {'SET', key, n})
-		end
-		out[o + 1], out[o + 2], out[o + 3], out[o + 4] = n, 0, 0, 0
-	else
-		local s, f, b = rate(key)
-		if not had[key] then
-			if maxh and (s >= maxh or s + h > maxh) then
-				local left, wait = s, 0
-				for j = f, sec do
-					left = left - (tonumber(redis.call('HGET', key, j % 128)) or 0)
-					if left < maxh and left + h <= maxh then wait = (j + 61) * 1000 - now; break end
-				end
-				return {1, now, i, s, wait, 0, 0}
-			end
-			s = s + h
-			local write = {'HSET', key, 's', s, 'f', f, sec % 128, (b or 0) + h}
-			if not b then write.expire = -62 end
-			take({metric, key, sec, h}, write)
-		end
-		out[o + 1], out[o + 2], out[o + 3], out[o + 4] = s, 0, 0, 0
+
+-- When a rate has room again, in milliseconds from now.
+local function wait(key, r, need, most)
+	local s, at = r.s, seconds(key, r)
+	for j = r.f, sec do
+		s = s - ((j == sec and r.n or at[j]) or 0)
+		if s < most and s + need <= most then return (j + 61) * 1000 - now end
 	end
+	return 0
 end
-if #writes == 0 then return out end
-for _, w in ipairs(writes) do
-	redis.call(unpack(w))
-	if w.expire then expire(w[2], w.expire, w.new) end
+
+-- Checks a call's counters. Returns what it takes when it is admitted, or the answer.
+local function check(c, had)
+	local entries, expires, i, counter = {}, {}, 2, 0
+	while c[i] do
+		local metric, key, need, most = c[i], c[i + 1], c[i + 2], c[i + 3]
+		counter = counter + 1
+		if metric == 'c' then
+			local l, maxh, maxl, from, to = most, c[i + 4], c[i + 5], c[i + 6], c[i + 7]
+			if sec < from or to > 0 and sec >= to then return nil, {2} end
+			if not had[key] then
+				local r = budget(key)
+				local a, b = r.a, r.b
+				if maxh >= 0 then
+					local h, low = add(r.c, r.d, need, l)
+					h, low = add(a, b, h, low)
+					if above(h, low, maxh, maxl) or not above(maxh, maxl, a, b) then return nil, {1, counter, a, b, r.c, r.d} end
+				end
+				add4(entries, 'c', key, need, l)
+				expires[key] = c[i + 8]
+			end
+			i = i + 9
+		else
+			if had[key] then
+				-- it has that already
+			elseif metric == 'p' then
+				local n = running(key).n
+				if most >= 0 and n + need > most then return nil, {1, counter, n, 0, 0, 0} end
+				add4(entries, 'p', key, 0, 0)
+			else
+				local r = rate(key)
+				local s = r.s
+				if most >= 0 and (s >= most or s + need > most) then return nil, {1, counter, s, wait(key, r, need, most), 0, 0} end
+				add4(entries, metric, key, sec, need)
+			end
+			i = i + 4
+		end
+	end
+	return entries, expires
 end
-redis.call('HSET', KEYS[2], id, cmsgpack.pack(entries))
-redis.call('ZADD', KEYS[1], now + lease, id)
-return out
+
+-- Four numbers of each counter of a call that was admitted.
+local function states(c)
+	local out, i = {0}, 2
+	while c[i] do
+		local metric, key = c[i], c[i + 1]
+		if metric == 'c' then
+			local r = budget(key)
+			add4(out, r.a, r.b, r.c, r.d)
+			i = i + 9
+		else
+			add4(out, metric == 'p' and running(key).n or metric ~= 'p' and rate(key).s, 0, 0, 0)
+			i = i + 4
+		end
+	end
+	return out
+end
+
+local replies = {now}
+for i = 3, #asked do
+	local c, had = asked[i], {}
+	local before = held(c[1]).entries or had
+	for j = 2, #before, 4 do had[before[j]] = true end -- it has been asked for before
+	local taken, other = check(c, had)
+	if taken and #taken > 0 then take(c[1], taken, lease, other) end
+	replies[i - 1] = taken and states(c) or other
+end
+flush()
+return cmsgpack.pack(replies)

@@ -6,17 +6,19 @@ for i = 3, #KEYS do
 	local metric, key, o = ARGV[i - 1], KEYS[i], #out
 	local a, b, c, d = 0, 0, 0, 0
 	if metric == 'c' then
-		local v = redis.call('HMGET', key, 'a', 'b', 'c', 'd')
-		a, b, c, d = tonumber(v[1]) or 0, tonumber(v[2]) or 0, tonumber(v[3]) or 0, tonumber(v[4]) or 0
+		local r = budget(key)
+		a, b, c, d = r.a, r.b, r.c, r.d
 	elseif metric == 'p' then
-		a = tonumber(redis.call('GET', key)) or 0
+		a = running(key).n
 	else
-		local f
-		a, f = rate(key)
-		for j = sec, f, -1 do
-			if (tonumber(redis.call('HGET', key, j % 128)) or 0) ~= 0 then b = j; break end
+		local r = rate(key)
+		local at = seconds(key, r)
+		a, b = r.s, r.f
+		for j = sec, r.f, -1 do
+			if ((j == sec and r.n or at[j]) or 0) ~= 0 then b = j; break end
 		end
 	end
 	out[o + 1], out[o + 2], out[o + 3], out[o + 4] = a, b, c, d
 end
+flush()
 return out

@@ -40,15 +40,34 @@ func (m *Model) IsChat() bool {
 //
 // with tabs between, and commas within the last three.
 func Find(providers []string, name string) *Model {
+	if row := find(providers, name); row != "" {
+		return parse(row)
+	}
+	return nil
+}
+
+// MaxOutput returns a model's largest output in tokens, as Find finds it; 0 where that is not known.
+func MaxOutput(providers []string, name string) int64 {
+	row := find(providers, name)
+	for range 4 {
+		_, row, _ = strings.Cut(row, "\t")
+	}
+	field, _, _ := strings.Cut(row, "\t")
+	n, _ := strconv.ParseInt(field, 10, 64) // empty where unknown
+	return n
+}
+
+// find returns the model's line; empty where it is not known.
+func find(providers []string, name string) string {
 	name = strings.ToLower(name)
 	for _, p := range providers {
 		key := p + "\t" + name + "\t"
 		if at := lines(key); strings.HasPrefix(text[at:], key) {
 			row, _, _ := strings.Cut(text[at:], "\n")
-			return parse(row)
+			return row
 		}
 	}
-	return nil
+	return ""
 }
 
 // Of returns the models of those providers, in the order of their names.

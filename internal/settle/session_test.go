@@ -101,10 +101,10 @@ func TestLimitsOfALaterBackend(t *testing.T) {
 	later.Limits = []limit.Limit{own}
 	s.target = &later
 	at := time.Now().Truncate(time.Millisecond).UTC()
-	call.Admission = &llm.Admission{At: at, Counters: []llm.Counter{{Name: own.Counter(at), Own: &own}}}
+	call.Admission = &llm.Admission{At: at, Counters: []llm.Counter{{Name: "requests|||backend:m%2Fb", Own: &own}}}
 	require.NoError(t, b.Settle(s.answer(call, 100, 10)))
 	r := s.records()[call.ID]
-	require.Equal(t, []string{own.Counter(at)}, r.Limits)
+	require.Equal(t, []string{"requests|||backend:m%2Fb"}, r.Limits)
 	require.Equal(t, at, r.Admitted.UTC())
 }
 
