@@ -68,6 +68,7 @@ const (
 )
 
 var (
-	errHeld   = errors.New("the upstream's answer holds more back than can be kept")
-	errNoCall = errors.New("the upstream's answer has arguments without a call")
+	errHeld      = errors.New("the upstream's answer holds more back than can be kept")
+	errNoCall    = errors.New("the upstream's answer has arguments without a call")
+	errArguments = errors.New("the arguments of a call are no JSON object")
 )

@@ -2,18 +2,13 @@ package translate
 
 import "net/http"
 
-// responsesCode is the code of a failed answer of the Responses API. Codex acts on these.
+// responsesCode is the code of a failed answer of the Responses API. Codex acts on some of them.
 func responsesCode(f failure) string {
-	switch f.code {
-	case "context_length_exceeded", "insufficient_quota", "usage_not_included", "rate_limit_exceeded", "invalid_prompt", "server_error":
-		return f.code
-	}
-	switch f.status {
-	case http.StatusTooManyRequests:
-		return "rate_limit_exceeded"
-	case http.StatusPaymentRequired:
-		return "insufficient_quota"
-	case http.StatusBadRequest:
+	_, code := openAICode(f)
+	switch {
+	case code == "context_length_exceeded", code == "insufficient_quota", code == "rate_limit_exceeded":
+		return code
+	case f.status >= http.StatusBadRequest && f.status < http.StatusInternalServerError:
 		return "invalid_prompt"
 	}
 	return "server_error"

@@ -28,4 +28,7 @@ type events interface {
 }
 
 // pairs are those that are translated.
-var pairs = map[Pair]*pair{}
+var pairs = map[Pair]*pair{
+	{Messages, Chat}:  messagesOnChat,
+	{Responses, Chat}: responsesOnChat,
+}

@@ -1,10 +1,6 @@
 package translate
 
-import (
-	"strconv"
-
-	"github.com/tidwall/gjson"
-)
+import "github.com/tidwall/gjson"
 
 // responsesRequest is a request of the Responses API, apart from the upstream's API. Members that are strings of JSON are empty where
 // they are absent or null.
@@ -82,7 +78,7 @@ func readResponses(t *Translation, body []byte) (*responsesRequest, error) {
 	if text := quoted(instructions); text != "" && text != `""` {
 		r.turns = append(r.turns, turn{role: roleSystem, at: "instructions", parts: []part{{kind: partText, at: "instructions", text: text}}})
 	}
-	items := itemReader{t: t, turns: r.turns}
+	items := itemReader{t, turnBuilder{turns: r.turns}}
 	if err := items.read(place{"input", "input"}, input); err != nil {
 		return nil, err
 	}
@@ -205,13 +201,10 @@ func (r *responsesRequest) readFormat(t *Translation, at place, value gjson.Resu
 	})
 }
 
-// itemReader merges the items of a Responses request into turns: all that the model said up to the next item of the user's is one
-// turn, and the outputs of its calls follow it in the order of the calls.
+// itemReader reads the items of a Responses request.
 type itemReader struct {
-	t     *Translation
-	turns []turn
-	// waits is the calls that have no output yet, by id: the places of their outputs among the turns and their parts.
-	waits map[string][2]int
+	t *Translation
+	turnBuilder
 }
 
 func (r *itemReader) read(at place, input gjson.Result) error {
@@ -243,16 +236,7 @@ func (r *itemReader) read(at place, input gjson.Result) error {
 	if err != nil {
 		return err
 	}
-	if err = r.closeTurn(); err != nil || len(r.waits) == 0 {
-		return err
-	}
-	first := [2]int{len(r.turns), 0}
-	for _, w := range r.waits {
-		if w[0] < first[0] || w[0] == first[0] && w[1] < first[1] {
-			first = w
-		}
-	}
-	return invalid(r.turns[first[0]].parts[first[1]].at, "has no output: each call needs one")
+	return r.end()
 }
 
 func (r *itemReader) item(at place, kind string, item gjson.Result) error {
@@ -267,40 +251,6 @@ func (r *itemReader) item(at place, kind string, item gjson.Result) error {
 		return r.output(at, item)
 	}
 	return invalid(at.path, "is not known here")
-}
-
-// assistant returns the model's turn that is open.
-func (r *itemReader) assistant(at place) *turn {
-	if n := len(r.turns); n == 0 || r.turns[n-1].role != roleAssistant {
-		r.turns = append(r.turns, turn{role: roleAssistant, at: at.path})
-	}
-	return &r.turns[len(r.turns)-1]
-}
-
-// closeTurn ends the model's turn that is open, if there is one. Outputs of its calls get their places.
-func (r *itemReader) closeTurn() error {
-	n := len(r.turns)
-	if n == 0 || r.turns[n-1].role != roleAssistant {
-		return nil
-	}
-	var calls []part
-	for _, p := range r.turns[n-1].parts {
-		if p.kind != partCall {
-			continue
-		}
-		if _, there := r.waits[p.id]; there {
-			return invalid(p.at, "has the call_id of another call without an output")
-		}
-		if r.waits == nil {
-			r.waits = make(map[string][2]int)
-		}
-		r.waits[p.id] = [2]int{n, len(calls)}
-		calls = append(calls, part{kind: partCall, id: p.id, at: p.at})
-	}
-	if len(calls) > 0 {
-		r.turns = append(r.turns, turn{role: roleOutputs, parts: calls, at: r.turns[n-1].at})
-	}
-	return nil
 }
 
 func (r *itemReader) message(at place, item gjson.Result) error {
@@ -332,13 +282,6 @@ func (r *itemReader) message(at place, item gjson.Result) error {
 		return r.say(turn{role: roleSystem, parts: parts, at: at.path})
 	}
 	return invalid(at.member("role").path, "must be user, assistant, system or developer")
-}
-
-// say adds a turn that is not the model's.
-func (r *itemReader) say(t turn) error {
-	err := r.closeTurn()
-	r.turns = append(r.turns, t)
-	return err
 }
 
 // content reads a message's content, or an output.
@@ -501,14 +444,5 @@ func (r *itemReader) output(at place, item gjson.Result) error {
 	if p.parts, err = r.content(at.member("output"), content); err != nil {
 		return err
 	}
-	if err = r.closeTurn(); err != nil {
-		return err
-	}
-	to, ok := r.waits[p.id]
-	if !ok {
-		return invalid(at.member("call_id").path, "is not that of a call without an output: %s", strconv.Quote(p.id))
-	}
-	r.turns[to[0]].parts[to[1]] = p
-	delete(r.waits, p.id)
-	return nil
+	return r.answer(at.member("call_id"), p)
 }

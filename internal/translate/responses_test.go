@@ -9,7 +9,7 @@ import (
 	"github.com/tidwall/gjson"
 )
 
-var responsesToChat = Pair{Responses, Chat}
+var responsesToChatPair = Pair{Responses, Chat}
 
 func translation(p Pair, o Options) *Translation {
 	if o.Model == "" {
@@ -94,7 +94,7 @@ func TestResponsesItemsBecomeTurns(t *testing.T) {
 		{"namespaces", `{"input":[{"type":"function_call","call_id":"A","name":"spawn","namespace":"agents","arguments":""},` + output("A", "1") + `]}`,
 			"a A=agents__spawn{}\no ->A 1"},
 	} {
-		r, err := readResponses(translation(responsesToChat, Options{}), []byte(c.body))
+		r, err := readResponses(translation(responsesToChatPair, Options{}), []byte(c.body))
 		require.NoError(t, err, c.name)
 		require.Equal(t, c.want, sketch(r.turns), c.name)
 	}
@@ -109,7 +109,7 @@ func TestResponsesRefusals(t *testing.T) {
 		`{"input":"x","frob":1}`:                                                                      "frob is not known here",
 		`{"input":[` + call("A", "f") + `]}`:                                                          "input[0] has no output",
 		`{"input":[` + output("A", "x") + `]}`:                                                        `input[0].call_id is not that of a call without an output: "A"`,
-		`{"input":[` + call("A", "f") + "," + call("A", "f") + `]}`:                                   "input[1] has the call_id of another call",
+		`{"input":[` + call("A", "f") + "," + call("A", "f") + `]}`:                                   "input[1] has the id of another call",
 		`{"input":[{"type":"item_reference","id":"x"}]}`:                                              "input[0] refers to an item",
 		`{"input":[{"id":"x"}]}`:                                                                      "input[0] refers to an item",
 		`{"input":[{"type":"compaction","encrypted_content":"x"}]}`:                                   "input[0] is of a compacted",
@@ -127,14 +127,14 @@ func TestResponsesRefusals(t *testing.T) {
 		`{"input":[{"role":"user","content":"x","frob":1}]}`:                                          "input[0].frob is not known here",
 		`{"input":"x","tools":[{"type":"function","name":"a","parameters":{},"defer_loading":true}]}`: "tools[0].defer_loading asks",
 	} {
-		_, err := readResponses(translation(responsesToChat, Options{}), []byte(body))
+		_, err := readResponses(translation(responsesToChatPair, Options{}), []byte(body))
 		require.ErrorContains(t, err, want, body)
 		require.IsType(t, &Refusal{}, err)
 	}
 }
 
 func TestResponsesTools(t *testing.T) {
-	tr := translation(responsesToChat, Options{})
+	tr := translation(responsesToChatPair, Options{})
 	r, err := readResponses(tr, []byte(`{"input":"x","tools":[
 		{"type":"function","name":"run","description":"runs","parameters":{"type":"object","z":1.0},"strict":false},
 		{"type":"namespace","name":"agents","description":"d","tools":[{"type":"function","name":"spawn","parameters":null,"strict":null},{"type":"function","name":"run"}]},
@@ -175,7 +175,7 @@ func eventsOf(t *testing.T, stream []byte) (names []string, data []gjson.Result)
 }
 
 func TestResponsesStream(t *testing.T) {
-	tr := translation(responsesToChat, Options{})
+	tr := translation(responsesToChatPair, Options{})
 	r, err := readResponses(tr, []byte(`{"input":"x","include":["reasoning.encrypted_content"],"tools":[{"type":"namespace","name":"n","description":"d","tools":[{"type":"function","name":"f"}]},
 		{"type":"custom","name":"patch"}],"metadata":{"a":"b"},"temperature":0.50}`))
 	require.NoError(t, err)
@@ -250,7 +250,7 @@ func TestResponsesEndings(t *testing.T) {
 		{stopWindow, "response.incomplete", "max_output_tokens", "incomplete"},
 		{stopFilter, "response.incomplete", "content_filter", "incomplete"},
 	} {
-		w := newResponsesWriter(translation(responsesToChat, Options{}), nil)
+		w := newResponsesWriter(translation(responsesToChatPair, Options{}), nil)
 		dst, err := w.text(w.begin(nil, "", 0), "x")
 		require.NoError(t, err)
 		dst, err = w.end(dst, ending{stop: c.stop})
@@ -263,7 +263,7 @@ func TestResponsesEndings(t *testing.T) {
 		require.Equal(t, "null", last.Get("usage").Raw)
 		require.Equal(t, "resp_made", last.Get("id").Str)
 	}
-	w := newResponsesWriter(translation(responsesToChat, Options{}), nil)
+	w := newResponsesWriter(translation(responsesToChatPair, Options{}), nil)
 	names, data := eventsOf(t, w.fail(w.ping(nil), failure{status: 429, message: `slow "down"`}))
 	require.Equal(t, []string{"response.created", "response.in_progress", "response.failed"}, names)
 	require.Equal(t, `{"code":"rate_limit_exceeded","message":"slow \"down\""}`, data[2].Get("response.error").Raw)

@@ -34,6 +34,7 @@ type Options struct {
 	OutputMember string // the member of a chat upstream that bounds the answer: max_tokens or max_completion_tokens
 	ID           string // made into the answer's id where the upstream gives none
 	Created      int64  // the answer's time, in seconds since 1970, where the upstream gives none
+	Reasons      bool   // the model is known to take an effort of reasoning
 }
 
 // Translation is that of one attempt. Its methods are for one goroutine at a time.

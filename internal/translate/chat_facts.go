@@ -1,0 +1,37 @@
+package translate
+
+import "regexp"
+
+// chatFacts are what is known of a provider that speaks chat completions beyond the API. The zero value is that of a provider that is
+// not known: the strict side.
+type chatFacts struct {
+	lateSystem   bool // takes system messages behind the first user message
+	topK         bool // takes top_k
+	noUser       bool // refuses `user`
+	needsThought bool // wants reasoning_content in each message with calls
+	shortIDs     bool // wants ids of calls of nine letters and digits
+}
+
+var providersOfChat = map[string]chatFacts{
+	"azure":      {lateSystem: true},
+	"deepseek":   {lateSystem: true, needsThought: true},
+	"fireworks":  {topK: true},
+	"gemini":     {noUser: true},
+	"mistral":    {noUser: true, shortIDs: true},
+	"openrouter": {topK: true},
+	"together":   {topK: true},
+	"vertex":     {noUser: true},
+	"vllm":       {topK: true},
+	"xai":        {lateSystem: true},
+}
+
+// chatFactsOf returns what is known of a translation's provider.
+func chatFactsOf(t *Translation) chatFacts {
+	if t.Official {
+		return providersOfChat["azure"]
+	}
+	return providersOfChat[t.Provider]
+}
+
+// takesNone are OpenAI's models that take the effort none.
+var takesNone = regexp.MustCompile(`(^|[/.])gpt-(5\.[1-9]|[6-9])`)
