@@ -237,7 +237,7 @@ func TestChatToMessagesRefuses(t *testing.T) {
 		{"claude-opus-4-6", `"top_k":5`, "top_k", "is not known", true},
 		{"claude-opus-4-6", `"logit_bias":{"1":2}`, "logit_bias", "no counterpart", true},
 		{"claude-opus-4-6", `"response_format":{"type":"json_object"}`, "response_format", "without a schema", true},
-		{"claude-opus-4-6", `"response_format":{"type":"json_schema","json_schema":{"name":"a"}}`, "response_format.json_schema", "needs a schema", false},
+		{"claude-opus-4-6", `"response_format":{"type":"json_schema","json_schema":{"name":"a"}}`, "response_format", "needs a schema", false},
 		{"claude-opus-5-5", oneTool + `,"tool_choice":"required"`, "tool_choice", "does not take", true},
 		{"claude-prod", oneTool + `,"tool_choice":{"type":"function","function":{"name":"f"}}`, "tool_choice", "does not take", true},
 		{"claude-opus-4-6", `"tool_choice":"required"`, "tool_choice", "no tools", true},

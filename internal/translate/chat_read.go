@@ -13,7 +13,8 @@ type chatRequest struct {
 	turns   []turn
 	tools   []chatTool
 	choice  choice
-	schema  string // that of the answer; empty: text
+	format  string // json_schema; empty: text
+	schema  string // that of the answer
 	usage   bool   // a stream is to end with its usage
 }
 
@@ -176,22 +177,19 @@ func (r *chatRequest) readFormat(t *Translation, at place, value gjson.Result) e
 		return err
 	}
 	return t.walk(at, value, func(name string, at place, value gjson.Result) error {
-		if name != "json_schema" {
-			return nil
-		}
-		err := t.walk(at, value, func(name string, at place, value gjson.Result) error {
-			if name == "schema" {
+		switch {
+		case name == "type":
+			r.format = value.Str
+		case value.IsObject(): // json_schema
+			return t.walk(at, value, func(_ string, at place, value gjson.Result) error {
 				if !value.IsObject() {
 					return invalid(at.path, "must be an object")
 				}
 				r.schema = value.Raw
-			}
-			return nil
-		})
-		if err == nil && r.schema == "" {
-			err = invalid(at.path, "needs a schema")
+				return nil
+			})
 		}
-		return err
+		return nil
 	})
 }
 

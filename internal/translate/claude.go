@@ -26,6 +26,7 @@ type claude struct {
 	sampling   bool // takes temperature or top_p
 	bothSample bool // takes both in one call
 	forced     bool // takes a tool choice that forces a call
+	hides      bool // shows its thinking only where that is asked for
 	lateSystem bool // takes system messages behind the first user message
 }
 
@@ -50,6 +51,7 @@ func claudeOf(provider, model string) claude {
 	case version <= 55:
 		c.thinking = thinkingDefault
 	}
+	c.hides = version >= 47
 	c.sampling = version <= 46
 	c.bothSample = version < 40
 	// A version that is newer than these is not known.

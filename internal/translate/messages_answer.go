@@ -13,19 +13,18 @@ type messagesAnswer struct {
 	to   content
 	scan *messagesScan
 
-	begun   bool
-	over    bool   // the end was written, or an error
-	index   int    // of the block that is open; -1: none
-	kind    string // of that block
-	text    []byte // of a block of thinking, between its quotes
-	signed  []byte // its signature
-	input   string // the arguments that a call began with
-	pieces  bool   // arguments came in pieces
-	calls   int
-	stop    string // stop_reason
-	ending  ending
-	fresh   int64 // input_tokens
-	counted bool
+	begun  bool
+	over   bool   // the end was written, or an error
+	index  int    // of the block that is open; -1: none
+	kind   string // of that block
+	text   []byte // of a block of thinking, between its quotes
+	signed []byte // its signature
+	input  string // the arguments that a call began with
+	pieces bool   // arguments came in pieces
+	calls  int
+	stop   string // stop_reason
+	ending ending
+	fresh  int64 // input_tokens
 }
 
 // badAnswer is an answer of the upstream's that is none in its API. The client is told why.

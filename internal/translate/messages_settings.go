@@ -152,9 +152,16 @@ func (b *messagesBody) tier(s setting) error {
 	return nil
 }
 
-// format makes the answer JSON by a schema.
-func (b *messagesBody) format(schema string) {
+// format makes the answer JSON by a schema, where that is its form.
+func (b *messagesBody) format(at, kind, schema string) error {
+	if kind != "json_schema" {
+		return nil
+	}
+	if schema == "" {
+		return invalid(at, "needs a schema")
+	}
 	b.configure("format", `{"type":"json_schema","schema":`+schema+`}`)
+	return nil
 }
 
 // tool adds a tool. cache is its cache_control, empty without one.
@@ -224,39 +231,66 @@ func (b *messagesBody) choose(at string, c choice, parallel setting) error {
 	return nil
 }
 
-// effort sets how much the model thinks, by the words of OpenAI's APIs. The bound and the turns are set before it.
-func (b *messagesBody) effort(s setting) error {
-	at, word := s.name, gjson.Parse(s.value).Str
-	budget, known := thinkingBudgets[word]
-	switch {
-	case s.value == "":
-		return nil
-	case word == "none":
+// effort sets how much the model thinks, by the words of OpenAI's APIs; the bound and the turns are set before it. shown is whether the
+// caller wants to see it.
+func (b *messagesBody) effort(at, word string, shown bool) error {
+	if word == "none" {
 		return b.noThinking(at)
-	case !known:
+	}
+	budget, known := thinkingBudgets[word]
+	if !known && word != "" {
 		return b.t.refuse(at, "is none of none, minimal, low, medium, high, xhigh and max")
-	case word == "minimal":
+	}
+	if word == "minimal" {
 		word = "low"
 	}
 	switch b.model.thinking {
 	case thinkingNone:
-		return b.t.refuse(at, "asks for thinking, and the model does not think")
-	case thinkingBudget:
-		if b.results && !b.thought {
-			// The model refuses to go on with a call that it began without thinking, and clients with OpenAI's own types give none back.
-			b.t.drop(at)
-			return nil
+		if word != "" {
+			return b.t.refuse(at, "asks for thinking, and the model does not think")
 		}
-		if budget = min(budget, b.maxTokens-1); budget < leastBudget {
-			return b.t.refuse(at, "needs a bound of more than %d tokens: the model thinks by a budget within it", leastBudget)
-		}
-		b.thinking = append(strconv.AppendInt(append(b.thinking, `{"type":"enabled","budget_tokens":`...), budget, 10), '}')
 		return nil
+	case thinkingBudget:
+		return b.budget(at, budget)
 	case thinkingUnknown, thinkingAsked:
-		b.thinking = append(b.thinking, `{"type":"adaptive"}`...)
+		if word == "" {
+			return nil // it may be off, and nobody asks for it
+		}
+		b.adaptive(shown)
 	case thinkingDefault, thinkingBetween, thinkingAlways:
+		if shown {
+			b.adaptive(true)
+		}
 	}
-	b.configure("effort", `"`+word+`"`)
+	if word != "" {
+		b.configure("effort", `"`+word+`"`)
+	}
+	return nil
+}
+
+// adaptive leaves it to the model how much it thinks.
+func (b *messagesBody) adaptive(shown bool) {
+	b.thinking = append(b.thinking, `{"type":"adaptive"`...)
+	if shown && b.model.hides {
+		b.thinking = append(b.thinking, `,"display":"summarized"`...)
+	}
+	b.thinking = append(b.thinking, '}')
+}
+
+// budget lets the model think within so many tokens; 0: not at all.
+func (b *messagesBody) budget(at string, budget int64) error {
+	if budget == 0 {
+		return nil
+	}
+	if b.results && !b.thought {
+		// The model refuses to go on with a call that it began without thinking, and clients with OpenAI's own types give none back.
+		b.t.drop(at)
+		return nil
+	}
+	if budget = min(budget, b.maxTokens-1); budget < leastBudget {
+		return b.t.refuse(at, "needs a bound of more than %d tokens: the model thinks by a budget within it", leastBudget)
+	}
+	b.thinking = append(strconv.AppendInt(append(b.thinking, `{"type":"enabled","budget_tokens":`...), budget, 10), '}')
 	return nil
 }
 
