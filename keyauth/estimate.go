@@ -182,7 +182,7 @@ func costOf(c *llm.Call, t *llm.Target, seen *mentions, in, out int64) (price.Am
 		}
 	}
 	inputs := []usage.Kind{usage.Input}
-	if c.Endpoint.API == llm.Anthropic || c.Endpoint.API == llm.Bedrock || seen.has(cacheWrite) {
+	if api := c.At(t).API; api == llm.Anthropic || api == llm.Bedrock || seen.has(cacheWrite) {
 		inputs = append(inputs, usage.CacheWrite1h, usage.CacheWrite) // a prompt may be written to the provider's cache
 	}
 	made := answers(c)

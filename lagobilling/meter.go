@@ -1,6 +1,7 @@
 package lagobilling
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -18,6 +19,7 @@ import (
 	"github.com/tollgate-llm/tollgate/internal/llm"
 	"github.com/tollgate-llm/tollgate/internal/record"
 	"github.com/tollgate-llm/tollgate/internal/settle"
+	"github.com/tollgate-llm/tollgate/internal/translate"
 	"github.com/tollgate-llm/tollgate/internal/usage"
 )
 
@@ -40,6 +42,7 @@ type meter struct {
 	how        settle.End // how the handlers went: Broken until they return
 	handlerErr error
 	status     int
+	shown      int // the status that the client gets, where it is another one
 	bytes      int64
 	first      time.Time // when the first byte of the body came
 	reader     *usage.Reader
@@ -54,14 +57,16 @@ type meter struct {
 	unflushed   bool // something was written since the last flush
 	flushed     bool // the header has gone to the client
 	unasked     unasked
-	strip       bool    // an include_usage chunk that the client did not ask for is kept from it
-	held        []byte  // the beginning of an event that may be that chunk
-	passed      bool    // the beginning of the event under way has gone to the client
-	whole       *[]byte // the answer so far, while it is kept back until it is whole
-	keep        bool    // header and body are kept back until the answer is whole
-	aborted     bool    // the record could not be written: the client must not get the end of its answer
-	lost        bool    // a part of the answer was not sent, as the client was taken to be gone
-	rest        int64   // how much more of the answer is read once its client is gone and its end is in sight; 0 until then
+	strip       bool                 // an include_usage chunk that the client did not ask for is kept from it
+	held        []byte               // the beginning of an event that may be that chunk
+	passed      bool                 // the beginning of the event under way has gone to the client
+	whole       *[]byte              // the answer so far, while it is kept back until it is whole
+	keep        bool                 // header and body are kept back until the answer is whole
+	answering   *translate.Answering // nil where the answer is not translated
+	translated  []byte               // that answer, where it is translated whole
+	aborted     bool                 // the record could not be written: the client must not get the end of its answer
+	lost        bool                 // a part of the answer was not sent, as the client was taken to be gone
+	rest        int64                // how much more of the answer is read once its client is gone and its end is in sight; 0 until then
 }
 
 func newMeter(h *Handler, account *account.Account, call *llm.Call, w http.ResponseWriter, r *http.Request) *meter {
@@ -133,11 +138,12 @@ func (m *meter) sendHeader() {
 		return
 	}
 	m.unflushed = true
-	m.ResponseWriter.WriteHeader(m.status)
+	m.ResponseWriter.WriteHeader(cmp.Or(m.shown, m.status))
 }
 
 // prepare decides, with the answer's header known, how its body is read.
 func (m *meter) prepare(status int, header http.Header) {
+	m.translates(status, header)
 	if text := header.Get("Content-Length"); text != "" {
 		if n, err := strconv.ParseInt(text, 10, 64); err == nil && n >= 0 {
 			m.left = n
@@ -150,7 +156,7 @@ func (m *meter) prepare(status int, header http.Header) {
 	if settle.Failure(status) || m.call.Endpoint == nil || m.call.Endpoint.Billing != llm.Billable || m.call.Endpoint.Reader == usage.NotBillable {
 		return
 	}
-	m.keep = m.unframed()
+	m.keep = m.keep || m.unframed()
 	if e := header.Get("Content-Encoding"); e != "" && !strings.EqualFold(e, "identity") {
 		m.encoded = e
 		return
@@ -161,10 +167,10 @@ func (m *meter) prepare(status int, header http.Header) {
 	m.framed = m.events || strings.HasSuffix(media, "json")
 	t := m.Target()
 	m.reader = usage.NewReader(usage.Options{
-		API: m.call.Endpoint.Reader, Provider: t.Provider, Status: status, ContentType: contentType,
+		API: m.call.At(t).Reader, Provider: t.Provider, Status: status, ContentType: contentType,
 		Header: header, Model: t.Upstream, BaseURL: t.BaseURL, Priced: len(t.Prices) > 0,
 	})
-	m.strip = m.call.Attempt().UsageInjected() && status == http.StatusOK && media == "text/event-stream"
+	m.strip = m.call.Attempt().UsageInjected() && m.answering == nil && status == http.StatusOK && media == "text/event-stream"
 	if m.strip && m.left >= 0 {
 		header.Del("Content-Length")
 		m.left = -1
@@ -199,6 +205,9 @@ func (m *meter) Write(p []byte) (int, error) {
 	m.bytes += int64(len(p))
 	if m.bounded.Load() {
 		m.spendRest(len(p))
+	}
+	if m.answering != nil {
+		return m.writeTranslated(p)
 	}
 	if m.strip {
 		return m.writeStripped(p)
@@ -344,6 +353,9 @@ func (m *meter) settle(how settle.End) {
 	if !m.Opened() || m.Settled() || !lawbreak.SettleFirst && how == settle.Ended {
 		return
 	}
+	if m.answering != nil {
+		m.endWhole(how)
+	}
 	a := m.answer(how)
 	if !m.bill.settle(&a) {
 		m.aborted = true
@@ -429,6 +441,7 @@ func (m *meter) finishHeld() {
 		_, _ = m.forward(held)
 	}
 	_, _ = m.release()
+	m.endTranslated()
 }
 
 // Interface guards.

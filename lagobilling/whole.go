@@ -66,6 +66,9 @@ func (m *meter) release() (int, error) {
 		return 0, nil
 	}
 	m.keep = false
+	if m.answering != nil {
+		return m.releaseTranslated()
+	}
 	if m.unframed() {
 		if m.how != settle.Returned || m.lost {
 			m.lost = true // what came of it would pass for the whole

@@ -79,6 +79,9 @@ type Backend struct {
 	// Default: none.
 	Limits *setting.Limits `json:"limits,omitempty"`
 
+	// Translate has the backend serve calls of APIs that its provider does not speak. Default: such calls are not served.
+	Translate *Translate `json:"translate,omitempty"`
+
 	// Response is the text that a mock backend answers with. Default: Hello from Tollgate.
 	Response string `json:"response,omitempty"`
 
@@ -186,6 +189,11 @@ func (b *Backend) resolve(preset *provider.Preset) error {
 		return fmt.Errorf("provider %s: %w", b.Provider, err)
 	}
 	b.sender.Server = b.server
+	if b.Translate != nil {
+		if err := b.Translate.provision(); err != nil {
+			return fmt.Errorf("translate: %w", err)
+		}
+	}
 	if b.upstream, err = setting.Resolve("model", b.Model); err != nil {
 		return err
 	}

@@ -60,6 +60,10 @@ func parseCaddyfile(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 //	                <limits of the backend>
 //	            }
 //	            fail <percent>
+//	            translate [lossy] {
+//	                calls <endpoints...>
+//	                token_counts estimate|refuse
+//	            }
 //	            <subdirectives of reverse_proxy>
 //	        }
 //	        retries <n>
@@ -307,6 +311,13 @@ func (b *Backend) unmarshalOwn(d *caddyfile.Dispenser, seen setting.Seen) (bool,
 		}
 		var err error
 		b.Limits, err = unmarshalLimits(d)
+		return true, err
+	case "translate":
+		if err := seen.Once(d); err != nil {
+			return true, err
+		}
+		var err error
+		b.Translate, err = unmarshalTranslate(d)
 		return true, err
 	case "weight":
 		return true, seen.Value(d, &b.Weight, count(1))

@@ -13,7 +13,6 @@ import (
 	"github.com/tollgate-llm/tollgate/internal/body"
 	"github.com/tollgate-llm/tollgate/internal/endpoint"
 	"github.com/tollgate-llm/tollgate/internal/llm"
-	"github.com/tollgate-llm/tollgate/llmroute/provider"
 	"github.com/tollgate-llm/tollgate/llmroute/upstream"
 )
 
@@ -29,6 +28,8 @@ type dispatch struct {
 	entry    *entry    // the model that was asked for
 	attempts []attempt // the next one first
 	shown    upstream.Shown
+
+	ready sent // what the planned attempt sends, where it was translated already
 
 	leftOut []*llm.Target // have no room for the call
 
@@ -88,10 +89,23 @@ func (h *Handler) forward(w http.ResponseWriter, r *http.Request, d *dispatch) *
 			d.describe(w.Header(), a)
 		}
 		last := len(d.attempts) == 1
+		sent, untranslated := d.send(a, target, r.URL.RawQuery)
+		if untranslated != nil {
+			if !last {
+				d.attempts = d.attempts[1:]
+				continue
+			}
+			if res.Err != nil {
+				return unanswered(&res, target.Model)
+			}
+			return untranslated
+		}
 		begun := d.call.Begin(target)
+		begun.Translate(sent.translation)
+		nameLost(w.Header(), sent.translation)
 		res = a.server().sender.Send(w, r, upstream.Attempt{
 			Attempt: begun, Metered: d.call.Metered, Limited: d.call.Admission != nil, Last: last, Refused: refused, Late: d.arrival.late, Shown: &d.shown,
-			Call: provider.Call{Endpoint: d.endpoint, Body: d.body, Upstream: target.Upstream, Query: r.URL.RawQuery},
+			Call: sent.call,
 		})
 		if res.KeyRefused != 0 {
 			h.keyRefused(target, res.KeyRefused)

@@ -135,17 +135,18 @@ var listedModes = map[llm.API]string{
 }
 
 // offers reports whether the backend serves a model in that API. A model of which nothing is known is offered wherever the
-// backend speaks the API.
+// backend speaks the API, or has calls of it translated.
 func (b *Backend) offers(api llm.API, pattern, name string) bool {
 	if b.server.Mock {
 		return api == llm.OpenAI || api == llm.Anthropic
 	}
 	upstream := b.upstreamModel(pattern, name)
-	if !b.server.Offers(api, upstream) {
-		return false
-	}
+	own := b.server.Offers(api, upstream)
 	if b.Provider == "vertex" && strings.HasPrefix(upstream, "claude") != (api == llm.Anthropic) {
-		return false // each of Vertex AI's publishers has an API of its own
+		own = false // each of Vertex AI's publishers has an API of its own
+	}
+	if !own && !b.translates(api, upstream) {
+		return false
 	}
 	m := modelinfo.Find(b.providers(pattern), upstream)
 	return m == nil || strings.Contains(listedModes[api], " "+m.Mode+" ")

@@ -14,8 +14,9 @@ type attempt struct {
 	entry   *entry
 	name    string // the model's name as it was meant
 	api     llm.API
-	backend int // the index within the entry's model
-	round   int // how many attempts with this backend come before
+	via     *endpoint.Endpoint // where the call is translated: the endpoint that the backend speaks
+	backend int                // the index within the entry's model
+	round   int                // how many attempts with this backend come before
 }
 
 func (t *attempt) server() *Backend { return t.entry.model.Backends[t.backend] }
@@ -23,6 +24,11 @@ func (t *attempt) server() *Backend { return t.entry.model.Backends[t.backend] }
 // target describes the attempt.
 func (t *attempt) target() *llm.Target {
 	target := t.entry.target(t.backend, t.name)
+	if t.via != nil {
+		other := *target
+		other.API, other.Endpoint = t.via.API, &t.via.Endpoint
+		return &other
+	}
 	if target.API == t.api || !slices.Contains(t.server().server.Also, t.api) {
 		return target
 	}
@@ -69,22 +75,30 @@ func billable(attempts []attempt, call *llm.Call) []attempt {
 	return kept
 }
 
-// plan appends the attempts with one model: lower orders first, within an order by weighted chance without repetition,
-// and round again when there are more retries than backends.
+// plan appends the attempts with one model: backends that speak the caller's API before those for which the call is translated, lower
+// orders first, within an order by weighted chance without repetition, and round again when there are more retries than backends.
 func (e *entry) plan(attempts []attempt, name string, ep *endpoint.Endpoint) []attempt {
 	from := len(attempts)
 	backends := e.model.Backends
 	for i, b := range backends {
-		if b.server.Serves(ep, e.upstream(i, name)) {
+		if b.native(ep, e.upstream(i, name)) {
 			attempts = append(attempts, attempt{entry: e, name: name, api: ep.API, backend: i})
 		}
 	}
+	natives := len(attempts)
+	shuffle(attempts[from:], backends)
+	for i, b := range backends {
+		if b.Translate == nil || b.native(ep, e.upstream(i, name)) {
+			continue
+		}
+		if via := b.via(ep, e.upstream(i, name)); via != nil {
+			attempts = append(attempts, attempt{entry: e, name: name, api: via.API, via: via, backend: i})
+		}
+	}
+	shuffle(attempts[natives:], backends)
 	n := len(attempts) - from
 	if n == 0 {
 		return attempts
-	}
-	if n > 1 {
-		shuffle(attempts[from:], backends)
 	}
 	wanted := n
 	if e.model.retries >= 0 {
@@ -100,6 +114,9 @@ func (e *entry) plan(attempts []attempt, name string, ep *endpoint.Endpoint) []a
 
 // shuffle puts the attempts in order.
 func shuffle(attempts []attempt, backends []*Backend) {
+	if len(attempts) < 2 {
+		return
+	}
 	for i := range attempts {
 		// The lowest order that is left, and the weight of all that have it.
 		order, total := -1, 0

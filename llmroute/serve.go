@@ -89,12 +89,18 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, call *llm.Call) 
 	}
 	var space [4]attempt
 	attempts := plan(space[:0], e, name, ep, call.Identity)
+	d := &dispatch{call: call, arrival: arriving, endpoint: ep, body: b, entry: e}
 	if len(attempts) == 0 {
+		if answered, refused := h.countEstimated(w, r, d, name); answered {
+			return refused
+		}
 		return invalid("model", "model "+b.ModelName+" is not served at "+r.URL.Path+": none of its backends speaks that API")
 	}
-	attempts = priced(attempts, call)
-	call.Plan(attempts[0].target())
-	d := &dispatch{call: call, arrival: arriving, endpoint: ep, body: b, entry: e, attempts: attempts}
+	d.attempts = priced(attempts, call)
+	if refused := h.translatable(d, r.URL.RawQuery); refused != nil {
+		return refused
+	}
+	call.Plan(d.attempts[0].target())
 	call.Candidates = d.candidates
 	call.LeaveOut = h.leaveOut(w, d)
 	if refused := uncounted(call, call.Target()); refused != nil {

@@ -43,6 +43,16 @@ func Names() iter.Seq[string] {
 	}
 }
 
+// Find returns the endpoint of a name in an API, the one whose body names the model where there are several; nil without any.
+func Find(api llm.API, name string) *Endpoint {
+	for _, e := range rows {
+		if e.API == api && e.Name == name {
+			return e
+		}
+	}
+	return nil
+}
+
 // Takes reports whether the endpoint is called by a method.
 func (e *Endpoint) Takes(method string) bool {
 	return method == e.Method || method == http.MethodHead && e.Method == http.MethodGet

@@ -7,6 +7,7 @@ import (
 
 	"github.com/tollgate-llm/tollgate/internal/limit"
 	"github.com/tollgate-llm/tollgate/internal/price"
+	"github.com/tollgate-llm/tollgate/internal/translate"
 )
 
 // Target is where an attempt goes. It is immutable once it is on a call.
@@ -18,6 +19,8 @@ type Target struct {
 	Region   string // the cloud's region or location that the backend is configured for; empty elsewhere
 	Upstream string // the model name sent upstream
 	API      API    // the format of the backend's API
+	// Endpoint is the one that the backend is called at, where calls are translated; nil where it is the call's own.
+	Endpoint *Endpoint
 	// Drain is the preset's hang-up policy: true where the provider bills on after a client hung up, so that reading to
 	// the end costs nothing more and gives the exact usage.
 	Drain bool
@@ -32,6 +35,11 @@ type Target struct {
 // Same reports whether both are the same place with the same model.
 func (t *Target) Same(o *Target) bool {
 	return t == o || t.Model == o.Model && t.Backend == o.Backend && t.Upstream == o.Upstream
+}
+
+// Official reports whether the target is OpenAI's own API, or Azure's, and not one like it.
+func (t *Target) Official() bool {
+	return t.Provider == "azure" || t.Provider == "openai" && strings.Contains(t.BaseURL, "://api.openai.com")
 }
 
 // Providers returns the names under which the price data and package modelinfo have who serves the target's API; none where that is
@@ -53,6 +61,7 @@ type Attempt struct {
 	Begun  time.Time // zero for the first, which begins with the call
 	Fault  Fault     // of an attempt that is over, written by the request's goroutine
 
+	translation                      *translate.Translation
 	writing                          atomic.Pointer[Writing]
 	failed, answered, injected, read atomic.Bool
 }
@@ -92,6 +101,17 @@ func (a *Attempt) Sent() bool {
 	}
 	w := a.writing.Load()
 	return w != nil && w.done.Load()
+}
+
+// Translate sets the translation of the call into the target's API and of its answer back. It is the request's goroutine's.
+func (a *Attempt) Translate(t *translate.Translation) { a.translation = t }
+
+// Translation returns what Translate set; nil where there is none.
+func (a *Attempt) Translation() *translate.Translation {
+	if a == nil {
+		return nil
+	}
+	return a.translation
 }
 
 // SetFailed reports that nothing of the attempt's answer goes to the client, and that its provider is not owed for it.
@@ -134,6 +154,14 @@ func (c *Call) Begin(t *Target) *Attempt {
 	a.Number++
 	c.attempt.Store(a)
 	return a
+}
+
+// At returns the endpoint that the call goes to at a target.
+func (c *Call) At(t *Target) *Endpoint {
+	if t != nil && t.Endpoint != nil {
+		return t.Endpoint
+	}
+	return c.Endpoint
 }
 
 // Attempt returns the latest attempt; nil before the first.

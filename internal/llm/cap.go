@@ -7,7 +7,7 @@ import "strings"
 func CapMember(e *Endpoint, t *Target) (member, within string) {
 	switch e.Name {
 	case "chat/completions":
-		if t.Provider == "azure" || t.Provider == "openai" && strings.Contains(t.BaseURL, "://api.openai.com") {
+		if t.Official() {
 			return "max_completion_tokens", "" // reasoning models there refuse the older name
 		}
 		return "max_tokens", ""

@@ -79,6 +79,21 @@ func (o Object) time(name string, t time.Time) Object {
 	return append(AppendTime(append(o.Key(name), '"'), t), '"')
 }
 
+// names appends a list of strings, unless it is empty.
+func (o Object) names(name string, list []string) Object {
+	if len(list) == 0 {
+		return o
+	}
+	o = append(o.Key(name), '[')
+	for i, s := range list {
+		if i > 0 {
+			o = append(o, ',')
+		}
+		o = AppendString(o, s)
+	}
+	return append(o, ']')
+}
+
 // AppendTime appends t in UTC as RFC 3339 with milliseconds. Package time is quick at RFC 3339 without a fraction alone.
 func AppendTime(b []byte, t time.Time) []byte {
 	b = t.UTC().AppendFormat(b, time.RFC3339)

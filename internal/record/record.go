@@ -64,6 +64,9 @@ type Record struct {
 	ResponseModel string    `json:"response_model,omitempty"`
 	ResponseID    string    `json:"response_id,omitempty"`
 	Tier          string    `json:"tier,omitempty"`
+	TranslatedTo  string    `json:"translated_to,omitempty"` // the endpoint upstream; empty where the call was not translated
+	Dropped       []string  `json:"dropped,omitempty"`       // members of the request that mean nothing there and were left out
+	Lost          []string  `json:"lost,omitempty"`          // those that were left out though they ask for something
 	Stream        bool      `json:"stream,omitempty"`
 	Attempts      int       `json:"attempts,omitempty"`
 	Tried         []Attempt `json:"tried,omitempty"` // attempts that failed, in their order
@@ -246,6 +249,9 @@ func (r *Record) Append(b, events []byte) []byte {
 	o = o.Opt("response_model", r.ResponseModel)
 	o = o.Opt("response_id", r.ResponseID)
 	o = o.Opt("tier", r.Tier)
+	o = o.Opt("translated_to", r.TranslatedTo)
+	o = o.names("dropped", r.Dropped)
+	o = o.names("lost", r.Lost)
 	o = o.flag("stream", r.Stream)
 	o = o.optNum("attempts", int64(r.Attempts))
 	o = r.appendTried(o)
@@ -260,7 +266,7 @@ func (r *Record) Append(b, events []byte) []byte {
 	o = o.Opt("session", r.Session)
 	o = o.Opt("key_id", r.KeyID)
 	o = o.time("admitted", r.Admitted)
-	o = r.appendLimits(o)
+	o = o.names("limits", r.Limits)
 	o = o.Opt("base_url", r.BaseURL)
 	o = r.appendWritten(o)
 	o = r.Tariff.append(o)
@@ -302,20 +308,6 @@ func (c *Counts) append(b []byte) Object {
 		}
 	}
 	return kinds.Close()
-}
-
-func (r *Record) appendLimits(o Object) Object {
-	if len(r.Limits) == 0 {
-		return o
-	}
-	o = append(o.Key("limits"), '[')
-	for i, name := range r.Limits {
-		if i > 0 {
-			o = append(o, ',')
-		}
-		o = AppendString(o, name)
-	}
-	return append(o, ']')
 }
 
 func (r *Record) appendModels(o Object) Object {

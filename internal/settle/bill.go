@@ -167,6 +167,9 @@ func (b *Bill) Settle(a *Answer) error {
 			r.Admitted, r.Limits = admitted.At, admitted.CountersOf(r.Asked, t)
 		}
 	}
+	if t := b.call.Attempt().Translation(); t != nil {
+		r.TranslatedTo, r.Dropped, r.Lost = string(t.Pair.Upstream), t.Dropped(), t.Lost()
+	}
 	res := b.usage(a)
 	if a.Hangup == Cancelled && res.Source != usage.Reported && !res.Counts.Empty() && Hidden(b.call, a.Reader != nil && a.Reader.Reasons()) {
 		res.How += "; reasoning that the answer did not show is not counted"

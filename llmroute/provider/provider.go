@@ -49,6 +49,8 @@ type Preset struct {
 	Drain bool
 	// NoStreamOptions is set where stream_options is refused. Such providers report usage without it.
 	NoStreamOptions bool
+	// NoResponses is set where the provider has no Responses API beside chat completions, which is of use where calls are translated.
+	NoResponses bool
 	// Mock is set for the backend that is built in.
 	Mock bool
 }
@@ -117,20 +119,22 @@ func (p *Preset) with(change func(*Preset)) *Preset {
 
 func drains(p *Preset) { p.Drain = true }
 
+func chatOnly(p *Preset) { p.NoResponses = true }
+
 // Presets are the providers by name.
 var Presets = map[string]*Preset{
 	"openai":    compatible("https://api.openai.com/v1"),
 	"anthropic": {Base: "https://api.anthropic.com", API: llm.Anthropic, KeyHeader: "X-Api-Key", path: anthropicPath, versions: []string{"/v1"}},
-	"deepseek":  compatible("https://api.deepseek.com/v1"),
+	"deepseek":  compatible("https://api.deepseek.com/v1").with(chatOnly),
 	"fireworks": compatible("https://api.fireworks.ai/inference/v1"),
 	"groq":      compatible("https://api.groq.com/openai/v1").with(drains),
-	"mistral":   compatible("https://api.mistral.ai/v1").with(func(p *Preset) { p.Drain, p.NoStreamOptions = true, true }),
+	"mistral":   compatible("https://api.mistral.ai/v1").with(func(p *Preset) { p.Drain, p.NoStreamOptions, p.NoResponses = true, true, true }),
 	"ollama": compatible("http://localhost:11434/v1").with(func(p *Preset) {
 		p.Keyless, p.Also, p.path = true, []llm.API{llm.Anthropic, llm.Ollama}, ollamaPath
 	}),
 	"openrouter": compatible("https://openrouter.ai/api/v1"),
-	"perplexity": compatible("https://api.perplexity.ai").with(func(p *Preset) { p.Drain, p.rootBase = true, true }),
-	"together":   compatible("https://api.together.xyz/v1"),
+	"perplexity": compatible("https://api.perplexity.ai").with(func(p *Preset) { p.Drain, p.rootBase, p.NoResponses = true, true, true }),
+	"together":   compatible("https://api.together.xyz/v1").with(chatOnly),
 	"vllm":       compatible("").with(func(p *Preset) { p.Keyless, p.Also = true, []llm.API{llm.Anthropic} }),
 	"xai":        compatible("https://api.x.ai/v1"),
 	"azure": {

@@ -78,7 +78,7 @@ type exchange struct {
 // Send makes an attempt for the request r and passes its answer on to w, unless another attempt may do better.
 func (b *Backend) Send(w http.ResponseWriter, r *http.Request, a Attempt) Result {
 	x := &exchange{Attempt: a, backend: b, w: w, r: r}
-	x.prepare(x.Endpoint.Streams && x.Body.Stream && !x.Body.UsageAsked && x.Metered && !b.Server.NoStreamOptions && !b.denied.has(x.Upstream))
+	x.prepare(x.Endpoint.Streams && x.Body.Stream && !x.Body.UsageAsked && (x.Metered || x.Translation() != nil) && !b.Server.NoStreamOptions && !b.denied.has(x.Upstream))
 	err := x.forward()
 	if err == nil {
 		return Result{KeyRefused: x.result.KeyRefused}

@@ -69,12 +69,15 @@ var (
 func (x *exchange) clientHeader() http.Header {
 	in, api := x.r.Header, x.Endpoint.API
 	format := formats[api]
+	if x.Translation() != nil {
+		format = toAll // the others are of the caller's API
+	}
 	if x.backend.Traced {
 		format |= toTraced
 	}
 	out := make(http.Header, len(in)+2)
 	for name, values := range in {
-		if passing[name]&format != 0 || strings.HasPrefix(name, "X-Stainless-") {
+		if passing[name]&format != 0 || strings.HasPrefix(name, "X-Stainless-") && x.Translation() == nil {
 			out[name] = values
 		}
 	}
@@ -84,6 +87,11 @@ func (x *exchange) clientHeader() http.Header {
 	}
 	if _, there := out["User-Agent"]; !there {
 		out["User-Agent"] = noAgent
+	}
+	if x.Translation() != nil {
+		for name, value := range x.Translation().Headers {
+			out[name] = []string{value}
+		}
 	}
 	if api == llm.Anthropic && len(out["Anthropic-Version"]) == 0 {
 		out["Anthropic-Version"] = version

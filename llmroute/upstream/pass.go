@@ -56,11 +56,21 @@ func (x *exchange) pass(a *answer) {
 	if announced > 0 {
 		header.Add("Trailer", strings.Join(slices.Sorted(maps.Keys(resp.Trailer)), ", "))
 	}
-	x.w.WriteHeader(resp.StatusCode)
-	flush := http.NewResponseController(x.w).Flush
-	err := a.copyTo(x.w, flush, atOnce)
+	to := x.w
+	if x.Translation() != nil {
+		translatedHeader(header)
+		if !x.Metered { // else the meter translates what it has read
+			to = &translated{ResponseWriter: x.w, with: x.Translation()}
+		}
+	}
+	to.WriteHeader(resp.StatusCode)
+	flush := http.NewResponseController(to).Flush
+	err := a.copyTo(to, flush, atOnce)
 	closed := resp.Body.Close() // resp.Trailer is whole from now on
 	x.dropUnwanted(resp.Trailer)
+	if t, ok := to.(*translated); ok {
+		err = errors.Join(err, t.end(err))
+	}
 	if err != nil {
 		x.backend.logger.Warn("aborting with incomplete response", zap.Error(errors.Join(err, closed)))
 		_ = flush() // the client is to have what there was

@@ -1,0 +1,108 @@
+package lagobilling
+
+import (
+	"errors"
+	"net/http"
+	"strconv"
+
+	"go.uber.org/zap"
+
+	"github.com/tollgate-llm/tollgate/internal/settle"
+)
+
+var errNotWhole = errors.New("the backend's answer did not come whole")
+
+// translates has the answer of a translated attempt turned into the caller's API, once the meter has read it. Of the call's reader, its
+// settlement and its bounds nothing changes: they see the upstream's bytes.
+func (m *meter) translates(status int, header http.Header) {
+	a := m.call.Attempt()
+	if a.Translation() == nil || !a.Answered() {
+		return
+	}
+	m.answering = a.Translation().Begin(status, header.Get("Content-Type"))
+	m.keep = m.answering.Whole()
+}
+
+// writeTranslated reads usage out of p and passes on what the caller gets for it.
+func (m *meter) writeTranslated(p []byte) (int, error) {
+	out, err := m.answering.Write(p)
+	if err != nil {
+		m.untranslated(err)
+	}
+	m.scan(p)
+	switch {
+	case m.aborted:
+		return 0, errUnsettled
+	case m.keep && m.Settled():
+		_, err = m.release()
+		return len(p), err
+	case m.keep || len(out) == 0:
+		m.look()
+		return len(p), nil
+	}
+	if _, err := m.forward(out); err != nil {
+		return 0, err
+	}
+	return len(p), nil
+}
+
+// endWhole ends an answer that is translated whole, before it is settled: a client that gets an error in its place does not pay.
+func (m *meter) endWhole(how settle.End) {
+	if !m.answering.Whole() {
+		return
+	}
+	if how == settle.Broken || how == settle.Returned && m.handlerErr != nil {
+		if !m.clientGone() {
+			m.call.Attempt().SetFailed() // nothing of it reaches the client
+		}
+		return
+	}
+	status, out, err := m.answering.End(nil)
+	if err != nil {
+		m.untranslated(err)
+		m.call.Attempt().SetFailed()
+	}
+	m.shown, m.translated = status, out
+}
+
+// releaseTranslated sends an answer that was translated whole.
+func (m *meter) releaseTranslated() (int, error) {
+	if m.shown == 0 {
+		m.lost = true // there is none
+		return 0, nil
+	}
+	h := m.Header()
+	h["Content-Type"] = []string{"application/json"}
+	h["Content-Length"] = []string{strconv.Itoa(len(m.translated))}
+	if cost := m.Record().Cost; cost != "" && m.Settled() {
+		h[costHeader] = []string{cost}
+	}
+	m.sendHeader()
+	return m.forward(m.translated)
+}
+
+// endTranslated sends what ends a translated stream, after it was settled. One that broke off ends by the caller's own event of an error.
+func (m *meter) endTranslated() {
+	if m.answering == nil || m.answering.Whole() || !m.wroteHeader || m.lost {
+		return
+	}
+	var cause error
+	if m.how != settle.Returned || m.handlerErr != nil {
+		cause = errNotWhole
+	}
+	_, out, err := m.answering.End(cause)
+	if err != nil && cause == nil {
+		m.untranslated(err)
+	}
+	_, _ = m.forward(out)
+	if cause != nil && len(out) > 0 {
+		_ = http.NewResponseController(m.ResponseWriter).Flush() // the connection is cut next
+	}
+}
+
+// untranslated reports an answer that cannot be translated.
+func (m *meter) untranslated(err error) {
+	t := m.Target()
+	m.h.logger.Warn("the backend's answer cannot be translated", zap.String("model", t.Model), zap.String("backend", t.Backend),
+		zap.String("id", m.call.ID), zap.Error(err))
+}

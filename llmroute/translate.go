@@ -1,0 +1,296 @@
+package llmroute
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+
+	"github.com/tollgate-llm/tollgate/app/setting"
+	"github.com/tollgate-llm/tollgate/internal/body"
+	"github.com/tollgate-llm/tollgate/internal/endpoint"
+	"github.com/tollgate-llm/tollgate/internal/llm"
+	"github.com/tollgate-llm/tollgate/internal/modelinfo"
+	"github.com/tollgate-llm/tollgate/internal/translate"
+	"github.com/tollgate-llm/tollgate/llmroute/provider"
+)
+
+// Translate has a backend serve calls of APIs that its provider does not speak, by translating them and their answers. The pairs of
+// APIs and what becomes of each member are in docs/translate.md.
+type Translate struct {
+	// Lossy leaves out what cannot be carried, and names it in the header X-Tollgate-Dropped and in the usage record. Default: such
+	// a call is refused.
+	Lossy bool `json:"lossy,omitempty"`
+
+	// Calls are endpoints whose calls are translated although the provider speaks their API: chat/completions, messages,
+	// responses. Default: none.
+	Calls []string `json:"calls,omitempty"`
+
+	// TokenCounts is what becomes of calls that count the tokens of a request in an API that is translated: estimate answers by
+	// the number of characters and says so in the header X-Tollgate-Estimated, refuse refuses. Default: estimate.
+	TokenCounts string `json:"token_counts,omitempty"`
+
+	calls  []string
+	counts bool
+}
+
+func (t *Translate) provision() error {
+	for _, written := range t.Calls {
+		name, err := setting.Resolve("calls", written)
+		if err == nil {
+			err = checkCalls(name)
+		}
+		if err != nil {
+			return err
+		}
+		t.calls = append(t.calls, name)
+	}
+	word, err := setting.Resolve("token_counts", t.TokenCounts)
+	if err == nil && word != "" {
+		err = checkCounts(word)
+	}
+	t.counts = word != "refuse"
+	return err
+}
+
+func checkCalls(name string) error {
+	switch translate.API(name) {
+	case translate.Chat, translate.Messages, translate.Responses:
+		return nil
+	}
+	return fmt.Errorf("calls %s: use chat/completions, messages or responses", name)
+}
+
+func checkCounts(word string) error {
+	if word != "estimate" && word != "refuse" {
+		return fmt.Errorf("token_counts %s: use estimate or refuse", word)
+	}
+	return nil
+}
+
+// unmarshalTranslate reads the subdirective of a backend.
+func unmarshalTranslate(d *caddyfile.Dispenser) (*Translate, error) {
+	t := new(Translate)
+	if d.NextArg() {
+		if d.Val() != "lossy" {
+			return nil, d.Errf("translate %s: the only argument is lossy", d.Val())
+		}
+		t.Lossy = true
+	}
+	if d.NextArg() {
+		return nil, d.ArgErr()
+	}
+	seen := make(setting.Seen)
+	for nesting := d.Nesting(); d.NextBlock(nesting); {
+		switch word := d.Val(); word {
+		case "calls":
+			if err := setting.List(d, &t.Calls); err != nil {
+				return nil, err
+			}
+			for _, name := range t.Calls {
+				if err := setting.Check(d, name, checkCalls); err != nil {
+					return nil, err
+				}
+			}
+		case "token_counts":
+			if err := seen.Value(d, &t.TokenCounts, checkCounts); err != nil {
+				return nil, err
+			}
+		default:
+			return nil, d.Errf("unrecognized subdirective of translate: %s", word)
+		}
+	}
+	return t, nil
+}
+
+// targets are the endpoints that calls may be translated to, in the order in which they are tried.
+var targets = []*endpoint.Endpoint{
+	endpoint.Find(llm.OpenAI, string(translate.Chat)),
+	endpoint.Find(llm.Anthropic, string(translate.Messages)),
+}
+
+// native reports whether the backend takes calls to an endpoint as they are.
+func (b *Backend) native(ep *endpoint.Endpoint, model string) bool {
+	if !b.server.Serves(ep, model) {
+		return false
+	}
+	t := b.Translate
+	if t == nil {
+		return true
+	}
+	name, _, _ := strings.Cut(ep.Name, "/")
+	if name == "chat" {
+		name = string(translate.Chat)
+	}
+	return !slices.Contains(t.calls, name) && (!b.server.NoResponses || name != string(translate.Responses))
+}
+
+// via returns the endpoint by which the backend takes calls to one that it does not speak; nil where it takes none.
+func (b *Backend) via(ep *endpoint.Endpoint, model string) *endpoint.Endpoint {
+	if b.Translate == nil || ep.InPath {
+		return nil
+	}
+	for _, to := range targets {
+		if translate.Known(translate.Pair{Caller: translate.API(ep.Name), Upstream: translate.API(to.Name)}) && b.server.Serves(to, model) &&
+			!slices.Contains(b.Translate.calls, to.Name) {
+			return to
+		}
+	}
+	return nil
+}
+
+// callers are the endpoints whose calls may be translated.
+var callers = []*endpoint.Endpoint{
+	endpoint.Find(llm.OpenAI, string(translate.Chat)),
+	endpoint.Find(llm.OpenAI, string(translate.Responses)),
+	endpoint.Find(llm.Anthropic, string(translate.Messages)),
+}
+
+// translates reports whether calls of an API are translated for the backend.
+func (b *Backend) translates(api llm.API, model string) bool {
+	return slices.ContainsFunc(callers, func(ep *endpoint.Endpoint) bool { return ep.API == api && b.via(ep, model) != nil })
+}
+
+// sent is what is sent for an attempt.
+type sent struct {
+	call        provider.Call
+	translation *translate.Translation // nil where there is none
+	of          attempt
+}
+
+// send returns what is sent for an attempt, or why it cannot be translated.
+func (d *dispatch) send(a *attempt, target *llm.Target, query string) (sent, *llm.Error) {
+	switch {
+	case a.via == nil:
+		return sent{call: provider.Call{Endpoint: d.endpoint, Body: d.body, Upstream: target.Upstream, Query: query}}, nil
+	case d.ready.translation != nil && d.ready.of == *a:
+		ready := d.ready
+		d.ready = sent{}
+		return ready, nil
+	}
+	member, _ := llm.CapMember(&a.via.Endpoint, target)
+	limit := target.OutputCap
+	if limit == 0 {
+		if m := modelinfo.Find(target.Providers(), target.Upstream); m != nil {
+			limit = m.MaxOutput
+		}
+	}
+	t, ok := translate.New(translate.Pair{Caller: translate.API(d.endpoint.Name), Upstream: translate.API(a.via.Name)}, translate.Options{
+		Lossy: a.server().Translate.Lossy, Model: d.call.Request.Asked, Upstream: target.Upstream, Provider: target.Provider,
+		Official: target.Official(), OutputLimit: limit, OutputMember: member, ID: strings.ReplaceAll(d.call.ID, "-", ""), Created: time.Now().Unix(),
+	})
+	if !ok {
+		return sent{}, refusal(http.StatusInternalServerError, "internal_server_error", "", "the call cannot be translated")
+	}
+	data, err := t.Request(d.body.Data)
+	if err != nil {
+		e := invalid("", "the call cannot be translated for the backend of model "+target.Model+", which speaks "+spoken[translate.API(a.via.Name)]+": "+err.Error())
+		if r, ok := errors.AsType[*translate.Refusal](err); ok {
+			e.Param = r.Member
+		}
+		return sent{}, e
+	}
+	b, err := body.Parse(data)
+	if err != nil {
+		e := refusal(http.StatusInternalServerError, "internal_server_error", "", "the call was not translated as the provider would read it")
+		e.Err = err
+		return sent{}, e
+	}
+	return sent{provider.Call{Endpoint: a.via, Body: b, Upstream: target.Upstream}, t, *a}, nil
+}
+
+// nameLost names in the answer's header what of the call was left out though it asks for something.
+func nameLost(header http.Header, t *translate.Translation) {
+	delete(header, droppedHeader)
+	if t != nil && len(t.Lost()) > 0 {
+		header[droppedHeader] = []string{strings.Join(t.Lost(), ", ")}
+	}
+}
+
+const droppedHeader = "X-Tollgate-Dropped"
+
+// spoken names the APIs in messages.
+var spoken = map[translate.API]string{translate.Chat: "OpenAI's chat completions", translate.Messages: "Anthropic's Messages"}
+
+// translatable makes the planned attempt one that can be made: those whose backends cannot be sent what the call asks for are left out.
+// It returns the refusal of the first where none is left.
+func (h *Handler) translatable(d *dispatch, query string) (first *llm.Error) {
+	for len(d.attempts) > 0 {
+		a := &d.attempts[0]
+		if a.via == nil {
+			return nil
+		}
+		ready, refused := d.send(a, a.target(), query)
+		if refused == nil {
+			d.ready = ready
+			return nil
+		}
+		if c := h.logger.Check(zap.DebugLevel, "not translated"); c != nil {
+			c.Write(zap.String("model", a.entry.pattern), zap.String("backend", a.server().name), zap.String("reason", refused.Message))
+		}
+		if first == nil {
+			first = refused
+		}
+		d.attempts = slices.DeleteFunc(d.attempts, func(other attempt) bool { return other.entry == a.entry && other.backend == a.backend })
+	}
+	return first
+}
+
+// countEstimated answers a call that counts the tokens of a request for a model that is served by translation. It reports false where
+// there is no such model.
+func (h *Handler) countEstimated(w http.ResponseWriter, r *http.Request, d *dispatch, name string) (bool, *llm.Error) {
+	of, ok := counted[d.endpoint.Name]
+	if !ok || d.endpoint.InPath {
+		return false, nil
+	}
+	var by *Translate
+	for i, b := range d.entry.model.Backends {
+		if b.via(of.calls, d.entry.upstream(i, name)) != nil {
+			by = b.Translate
+			break
+		}
+	}
+	if by == nil {
+		return false, nil
+	}
+	if !by.counts {
+		return true, invalid("model", "the tokens of a request to model "+name+" cannot be counted: it is served by translation, and estimates are turned off")
+	}
+	local := d.endpoint.Endpoint
+	local.Billing = llm.Local
+	d.call.Endpoint = &local
+	if refused := d.call.Admit(r.Context()); refused != nil {
+		return true, refused
+	}
+	answer, err := json.Marshal(of.answer((d.body.Units + 999) / 1000))
+	if err != nil {
+		return true, refusal(http.StatusInternalServerError, "internal_server_error", "", "the count could not be written")
+	}
+	header := w.Header()
+	header.Set("Content-Type", "application/json")
+	header.Set("X-Tollgate-Estimated", "input_tokens")
+	if _, err := w.Write(answer); err != nil && h.logger.Core().Enabled(zap.DebugLevel) {
+		h.logger.Debug("writing a token count", zap.Error(err))
+	}
+	return true, nil
+}
+
+// counted are the endpoints that count the tokens of another one's requests, and the shapes of their answers.
+var counted = map[string]struct {
+	calls  *endpoint.Endpoint
+	answer func(tokens int64) any
+}{
+	"messages/count_tokens": {endpoint.Find(llm.Anthropic, string(translate.Messages)), func(n int64) any {
+		return map[string]any{"input_tokens": n}
+	}},
+	"responses/input_tokens": {endpoint.Find(llm.OpenAI, string(translate.Responses)), func(n int64) any {
+		return map[string]any{"object": "response.input_tokens", "input_tokens": n}
+	}},
+}
