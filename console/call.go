@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/tollgate-llm/tollgate/internal/account"
+	"github.com/tollgate-llm/tollgate/internal/ledger"
 	"github.com/tollgate-llm/tollgate/internal/record"
 	"github.com/tollgate-llm/tollgate/internal/spool"
 	"github.com/tollgate-llm/tollgate/internal/usage"
@@ -30,14 +31,14 @@ func (v *visit) showCall(a *account.Account) (*content, error) {
 		return nil, err
 	}
 	page.Sections = append(page.Sections, events)
-	if v.role >= manages && (c.state == spool.StateRejected || c.state == spool.StateInterrupted) {
+	if v.role >= manages && (c.State == spool.StateRejected || c.State == spool.StateInterrupted) {
 		page.Sections = append(page.Sections, section{Title: "Decide", Forms: decisions(c)})
 	}
 	return page, nil
 }
 
 // callFacts are what anyone may know of a call that is theirs.
-func (v *visit) callFacts(c *found) []fact {
+func (v *visit) callFacts(c *ledger.Call) []fact {
 	list := []fact{{"Opened", moment(c.Opened)}, {"Settled", moment(c.Settled)}}
 	list = append(list, fact{"Outcome", outcomeCell(c)})
 	list = facts(list, "After the client hung up", c.Hangup)
@@ -69,7 +70,7 @@ func (v *visit) callFacts(c *found) []fact {
 }
 
 // usageOf shows what a call used and what it costs.
-func usageOf(c *found) section {
+func usageOf(c *ledger.Call) section {
 	s := section{Title: "Usage and cost"}
 	s.Facts = facts(s.Facts, "Cost in USD", c.Cost)
 	s.Facts = facts(s.Facts, "No cost, because", c.Unpriced)
@@ -91,7 +92,7 @@ func countTable(caption string, counts *record.Counts) *table {
 }
 
 // attemptOf shows where a call went and by which prices it was billed.
-func attemptOf(c *found) section {
+func attemptOf(c *ledger.Call) section {
 	s := section{Title: "Attempts and prices"}
 	if c.Attempts > 0 {
 		s.Facts = append(s.Facts, fact{"Attempts", number(c.Attempts)})
@@ -118,7 +119,7 @@ func attemptOf(c *found) section {
 }
 
 // triedTable shows the attempts of a call, the last of which may have answered.
-func triedTable(c *found) *table {
+func triedTable(c *ledger.Call) *table {
 	t := &table{Caption: "Attempts", Head: []string{"Attempt", "Model", "Backend", "Model upstream", "From", "To", "What came of it"}}
 	for i := range c.Tried {
 		a := &c.Tried[i]
@@ -156,24 +157,24 @@ func lineTable(caption string, lines []record.Line) *table {
 }
 
 // eventsOf shows a call's events as Lago gets them, and what Lago answered.
-func eventsOf(c *found) (section, error) {
+func eventsOf(c *ledger.Call) (section, error) {
 	s := section{Title: "Events and Lago's answer"}
-	switch c.state {
+	switch c.State {
 	case spool.StateDone:
 		s.Text = "Lago has the events, or the record is for the ledger alone."
 	case spool.StatePending:
 		s.Text = "The events are on their way to Lago."
 	case spool.StateRejected:
 		s.Text = "Lago rejected the record."
-		s.Blocks = append(s.Blocks, string(c.note))
+		s.Blocks = append(s.Blocks, string(c.Note))
 	case spool.StateOpen:
 		s.Text = "The call is under way."
 	case spool.StateInterrupted:
 		s.Text = "The process ended before the call did: it is not settled."
 	}
-	s.Facts = append(s.Facts, fact{"State", stateCell(c.state)})
+	s.Facts = append(s.Facts, fact{"State", stateCell(c.State)})
 	s.Facts = facts(s.Facts, "Discarded, because", c.Discarded)
-	err := record.EachEvent(c.raw, func(e record.Event) error {
+	err := record.EachEvent(c.Raw, func(e record.Event) error {
 		s.Blocks = append(s.Blocks, string(e))
 		return nil
 	})

@@ -1,13 +1,10 @@
 package console
 
 import (
-	"bytes"
 	"cmp"
 	"context"
-	"errors"
 	"net/http"
 	"net/url"
-	"slices"
 	"strings"
 	"time"
 
@@ -15,118 +12,18 @@ import (
 
 	"github.com/tollgate-llm/tollgate/app/operator"
 	"github.com/tollgate-llm/tollgate/internal/account"
-	"github.com/tollgate-llm/tollgate/internal/price"
+	"github.com/tollgate-llm/tollgate/internal/ledger"
 	"github.com/tollgate-llm/tollgate/internal/record"
 	"github.com/tollgate-llm/tollgate/internal/spool"
 )
 
-const (
-	// maxListed is how many calls a page shows.
-	maxListed = 100
-	// searchTime bounds a search.
-	searchTime = 5 * time.Second
-)
-
-// found is a record with where it is.
-type found struct {
-	*record.Record
-	state spool.State
-	at    time.Time
-	note  []byte // why Lago rejected it
-	raw   []byte
-}
-
-// search chooses records. An empty member chooses all.
-type search struct {
-	id      string                    // of the call, or of the provider's answer
-	key     string                    // the key's alias, or the first digits of its hash
-	owner   func(*record.Record) bool // whether a record may be seen; nil: any
-	holds   string                    // what such a record has in it
-	payer   string
-	model   string
-	outcome string
-	states  []spool.State
-	since   time.Time
-}
-
-// listedCalls is what a search found: the newest calls, and how many there are in all.
-type listedCalls struct {
-	calls  []found
-	total  int
-	cost   price.Amount // of all
-	ended  bool         // the time was up before the end
-	broken error        // records that cannot be read
-}
-
-// maybe reports, without reading it whole, whether a payload may be of one that is searched for.
-func (q *search) maybe(payload []byte) bool {
-	for _, s := range []string{q.id, q.holds, q.outcome} {
-		if s != "" && !bytes.Contains(payload, []byte(s)) {
-			return false
-		}
-	}
-	return true
-}
-
-func (q *search) matches(r *record.Record, state spool.State) bool {
-	switch {
-	case q.id != "" && q.id != r.ID && q.id != r.ResponseID,
-		q.owner != nil && !q.owner(r),
-		q.key != "" && q.key != r.KeyAlias && q.key != r.Key && (len(q.key) < 8 || !strings.HasPrefix(r.KeyID, q.key)),
-		q.payer != "" && q.payer != r.Payer,
-		q.model != "" && !slices.Contains([]string{r.Model, r.Asked, r.Upstream}, q.model),
-		q.outcome != "" && q.outcome != r.Outcome && q.outcome != state.String():
-		return false
-	}
-	return true
-}
+// maxListed is how many calls a page shows.
+const maxListed = 100
 
 // find searches the ledger of an account.
-func find(ctx context.Context, a *account.Account, q *search) (*listedCalls, error) {
-	ctx, cancel := context.WithTimeout(ctx, searchTime)
-	defer cancel()
-	out := new(listedCalls)
-	newest := func() {
-		slices.SortStableFunc(out.calls, func(a, b found) int { return cmp.Or(b.at.Compare(a.at), strings.Compare(b.ID, a.ID)) })
-		out.calls = out.calls[:min(len(out.calls), maxListed)]
-	}
-	err := a.Spool().Select(q.states, q.since, time.Time{}, func(rec spool.Record) error {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		if q.outcome != rec.State.String() && !q.maybe(rec.Payload) {
-			return nil
-		}
-		r, err := record.Parse(rec.Payload)
-		if err != nil {
-			out.broken = err
-			return nil
-		}
-		if !q.matches(r, rec.State) {
-			return nil
-		}
-		out.total++
-		if cost, err := price.ParseUSD(r.Cost); err == nil {
-			if out.cost, err = out.cost.Add(cost); err != nil {
-				return err
-			}
-		}
-		out.calls = append(out.calls, found{r, rec.State, rec.Time, rec.Note, rec.Payload})
-		if len(out.calls) >= 4*maxListed {
-			newest()
-		}
-		return nil
-	})
-	newest()
-	switch {
-	case errors.Is(err, context.DeadlineExceeded):
-		out.ended = true
-	case ctx.Err() != nil:
-		return nil, ctx.Err()
-	case err != nil:
-		out.broken = err
-	}
-	return out, nil
+func find(ctx context.Context, a *account.Account, q ledger.Search) (*ledger.Result, error) {
+	q.Most = maxListed
+	return ledger.Find(ctx, a.Spool(), &q)
 }
 
 // holdAccount returns the site's account.
@@ -153,9 +50,9 @@ func showCalls(v *visit) (*content, error) {
 		return v.showCall(a)
 	}
 	asked := v.r.URL.Query()
-	q := search{
-		id: strings.TrimSpace(asked.Get("id")), key: strings.TrimSpace(asked.Get("by")), payer: strings.TrimSpace(asked.Get("payer")),
-		model: strings.TrimSpace(asked.Get("model")), outcome: asked.Get("outcome"),
+	q := ledger.Search{
+		ID: strings.TrimSpace(asked.Get("id")), Key: strings.TrimSpace(asked.Get("by")), Payer: strings.TrimSpace(asked.Get("payer")),
+		Model: strings.TrimSpace(asked.Get("model")), Outcome: asked.Get("outcome"),
 	}
 	period := cmp.Or(asked.Get("since"), "24h")
 	if period != "all" {
@@ -163,47 +60,47 @@ func showCalls(v *visit) (*content, error) {
 		if err != nil || d <= 0 {
 			return nil, refuse(http.StatusBadRequest, "since: write a duration such as 24h, or all.")
 		}
-		q.since = time.Now().Add(-d)
+		q.Since = time.Now().Add(-d)
 	}
 	if v.role == own {
-		q.owner, q.payer = v.ownRecord, ""
+		q.Payer, q.Team = "", v.team
 		if v.team == "" {
-			q.holds, q.key = v.who.SpendID, ""
+			q.KeyID, q.Key = v.who.SpendID, ""
 		}
 	}
-	result, err := find(v.r.Context(), a, &q)
+	result, err := find(v.r.Context(), a, q)
 	if err != nil {
 		return nil, err
 	}
-	ask := form{Action: root + "calls", Button: "Search", Fields: []field{{Name: "id", Label: "Call or answer id", Value: q.id}}}
+	ask := form{Action: root + "calls", Button: "Search", Fields: []field{{Name: "id", Label: "Call or answer id", Value: q.ID}}}
 	if v.role != own || v.team != "" {
-		ask.Fields = append(ask.Fields, field{Name: "by", Label: "Key", Value: q.key, Hint: "alias, or the first 8 digits of its hash", Pattern: noKey})
+		ask.Fields = append(ask.Fields, field{Name: "by", Label: "Key", Value: q.Key, Hint: "alias, or the first 8 digits of its hash", Pattern: noKey})
 	}
 	if v.role != own {
-		ask.Fields = append(ask.Fields, field{Name: "payer", Label: "Payer", Value: q.payer})
+		ask.Fields = append(ask.Fields, field{Name: "payer", Label: "Payer", Value: q.Payer})
 	}
-	ask.Fields = append(ask.Fields, field{Name: "model", Label: "Model", Value: q.model},
-		choice("outcome", "Outcome", q.outcome, "", record.OutcomeCompleted, record.OutcomeError, record.OutcomeCut, record.OutcomeClientGone,
+	ask.Fields = append(ask.Fields, field{Name: "model", Label: "Model", Value: q.Model},
+		choice("outcome", "Outcome", q.Outcome, "", record.OutcomeCompleted, record.OutcomeError, record.OutcomeCut, record.OutcomeClientGone,
 			record.OutcomeInterrupted, spool.StateOpen.String(), spool.StatePending.String(), spool.StateRejected.String()),
 		choice("since", "Since", period, periods...))
 	list := section{Tables: []*table{v.callTable(result)}}
-	if result.ended {
+	if result.Ended {
 		list.Text = "The search took too long and ended early: the calls and the sum are not all. Search a shorter time."
 	}
-	if result.broken != nil && v.role != own {
-		list.Alarms = []string{"Not every record can be read: " + result.broken.Error()}
+	if result.Broken != nil && v.role != own {
+		list.Alarms = []string{"Not every record can be read: " + result.Broken.Error()}
 	}
 	return &content{Sections: []section{{Forms: []form{ask}}, list}}, nil
 }
 
 // callTable lists calls. What they cost is what they are billed at.
-func (v *visit) callTable(l *listedCalls) *table {
+func (v *visit) callTable(l *ledger.Result) *table {
 	t := &table{
-		Caption: operator.Counted(l.total, "call") + ", cost in all $" + l.cost.String(), Empty: "No call matches.",
+		Caption: operator.Counted(l.Total, "call") + ", cost in all $" + l.Cost.String(), Empty: "No call matches.",
 		Head: []string{"Time", "Call", "Model", "Outcome", "Input", "Output", "Cost in USD"},
 	}
-	if l.total > len(l.calls) {
-		t.Caption += "; the newest " + number(len(l.calls)).Text + " are shown"
+	if l.Total > len(l.Calls) {
+		t.Caption += "; the newest " + number(len(l.Calls)).Text + " are shown"
 	}
 	if v.role != own || v.team != "" {
 		t.Head = append(t.Head, "Key")
@@ -211,17 +108,17 @@ func (v *visit) callTable(l *listedCalls) *table {
 	if v.role != own {
 		t.Head = append(t.Head, "Payer", "State")
 	}
-	for i := range l.calls {
-		c := &l.calls[i]
+	for i := range l.Calls {
+		c := &l.Calls[i]
 		row := []cell{
-			moment(c.at), callLink(c.ID), orDash(cmp.Or(c.Model, c.Asked)), outcomeCell(c),
+			moment(c.At), callLink(c.ID), orDash(cmp.Or(c.Model, c.Asked)), outcomeCell(c),
 			number(c.Counts.InputTokens()), number(c.Counts.OutputTokens()), figure(c.Cost),
 		}
 		if v.role != own || v.team != "" {
 			row = append(row, orDash(cmp.Or(c.KeyAlias, c.Key)))
 		}
 		if v.role != own {
-			row = append(row, orDash(c.Payer), stateCell(c.state))
+			row = append(row, orDash(c.Payer), stateCell(c.State))
 		}
 		t.Rows = append(t.Rows, row)
 	}
@@ -236,7 +133,7 @@ func callLink(id string) cell {
 }
 
 // outcomeCell shows how a call ended.
-func outcomeCell(c *found) cell {
+func outcomeCell(c *ledger.Call) cell {
 	tones := map[string]tone{
 		record.OutcomeCompleted: goodTone, record.OutcomeError: badTone, record.OutcomeCut: badTone, record.OutcomeInterrupted: waitTone,
 	}
@@ -254,30 +151,30 @@ func stateCell(s spool.State) cell {
 	return c
 }
 
-func outcomeOf(c *found) string {
+func outcomeOf(c *ledger.Call) string {
 	if c.Outcome == "" {
-		return c.state.String()
+		return c.State.String()
 	}
 	return c.Outcome
 }
 
 // callByID returns the record of a call. Its id holds the time from which on it is searched for.
-func callByID(ctx context.Context, a *account.Account, text string) (*found, error) {
+func callByID(ctx context.Context, a *account.Account, text string) (*ledger.Call, error) {
 	id, err := uuid.Parse(text)
 	if err != nil || id.Version() != 7 {
 		return nil, noCall()
 	}
 	sec, nsec := id.Time().UnixTime()
-	result, err := find(ctx, a, &search{id: id.String(), since: time.Unix(sec, nsec).Add(-time.Minute)})
+	result, err := find(ctx, a, ledger.Search{ID: id.String(), Since: time.Unix(sec, nsec).Add(-time.Minute)})
 	if err != nil {
 		return nil, err
 	}
-	for i := range result.calls {
-		if c := &result.calls[i]; c.ID == id.String() {
+	for i := range result.Calls {
+		if c := &result.Calls[i]; c.ID == id.String() {
 			return c, nil
 		}
 	}
-	if result.ended {
+	if result.Ended {
 		return nil, refuse(http.StatusServiceUnavailable, "The search took too long: use caddy tollgate billing events.")
 	}
 	return nil, noCall()

@@ -6,11 +6,11 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
-	"time"
 
 	"go.uber.org/zap"
 
 	"github.com/tollgate-llm/tollgate/internal/keys"
+	"github.com/tollgate-llm/tollgate/internal/ledger"
 	"github.com/tollgate-llm/tollgate/internal/spool"
 	"github.com/tollgate-llm/tollgate/lagobilling/operator"
 )
@@ -71,13 +71,13 @@ func (v *visit) noteDecision(account, id, reason string) error {
 }
 
 // decisions are the forms of what may be done about a record.
-func decisions(c *found) []form {
+func decisions(c *ledger.Call) []form {
 	id := []field{{Name: "id", Value: c.ID}}
 	discard := form{
 		Action: root + "decide", Do: "discard", Button: "Discard", Danger: true, Hidden: id,
 		Fields: []field{{Name: "reason", Label: "Reason", Required: true}},
 	}
-	if c.state == spool.StateRejected {
+	if c.State == spool.StateRejected {
 		return []form{{Action: root + "decide", Do: "retry", Button: "Retry", Hidden: id}, discard}
 	}
 	return []form{{Action: root + "decide", Do: "estimate", Button: "Bill the estimate", Hidden: id}, discard}
@@ -100,7 +100,7 @@ func showDecide(v *visit) (*content, error) {
 		{spool.StateRejected, "Dead-lettered", "Lago's error", "No record was rejected by Lago."},
 		{spool.StateInterrupted, "Interrupted", "Estimated input", "No call was interrupted."},
 	} {
-		l, err := find(v.r.Context(), a, &search{states: []spool.State{of.state}, since: time.Time{}})
+		l, err := find(v.r.Context(), a, ledger.Search{States: []spool.State{of.state}})
 		if err != nil {
 			return nil, err
 		}
@@ -108,20 +108,20 @@ func showDecide(v *visit) (*content, error) {
 			Caption: "Records that wait", Empty: of.none, Head: []string{"Time", "Call", "Payer", "Model", "Cost in USD", of.why},
 		}
 		s := section{Title: of.title, Tables: []*table{t}}
-		if l.total > len(l.calls) {
+		if l.Total > len(l.Calls) {
 			s.Text = "Only the newest are shown."
 		}
-		if l.broken != nil {
-			s.Alarms = []string{"Not every record can be read: " + l.broken.Error()}
+		if l.Broken != nil {
+			s.Alarms = []string{"Not every record can be read: " + l.Broken.Error()}
 		}
-		for i := range l.calls {
-			c := &l.calls[i]
-			why := orDash(string(c.note))
+		for i := range l.Calls {
+			c := &l.Calls[i]
+			why := orDash(string(c.Note))
 			if of.state == spool.StateInterrupted {
 				why = orDash(estimateOf(c))
 			}
 			t.Rows = append(t.Rows, []cell{
-				moment(c.at), callLink(c.ID), orDash(c.Payer), orDash(c.Model), figure(c.Cost), why,
+				moment(c.At), callLink(c.ID), orDash(c.Payer), orDash(c.Model), figure(c.Cost), why,
 			})
 		}
 		page.Sections = append(page.Sections, s)
@@ -130,7 +130,7 @@ func showDecide(v *visit) (*content, error) {
 }
 
 // estimateOf shows what an interrupted call would be billed for.
-func estimateOf(c *found) string {
+func estimateOf(c *ledger.Call) string {
 	if c.Tariff == nil || len(c.Tariff.Estimate) == 0 {
 		return ""
 	}

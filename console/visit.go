@@ -157,9 +157,12 @@ func (v *visit) identify() error {
 	return nil
 }
 
-// ownRecord reports whether a record is of who is signed in: of the key, or of the team that it is an admin of.
+// ownRecord reports whether a record is of who is signed in: of the team that it is an admin of, or of the key.
 func (v *visit) ownRecord(r *record.Record) bool {
-	return r.KeyID == v.who.SpendID || v.team != "" && r.Team == v.team
+	if v.team != "" {
+		return r.Team == v.team
+	}
+	return r.KeyID == v.who.SpendID
 }
 
 func (v *visit) may(p *pageDef) bool { return p.role == v.role || p.role < v.role && !p.only }

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -135,6 +136,16 @@ func booksAgree(t *testing.T, store string) {
 		require.Equal(t, r.Cost.String(), sumOf(t, i.spend("statement", "--payer", r.Payer, "--month", time.Now().UTC().Format("2006-01"), "--csv"), "cost"))
 	}
 	require.Equal(t, ledger.String(), i.spendRows()[0].Cost.String())
+	var paged decimal.Decimal
+	for page, whole := 1, i.spendRows("--by", "day,key,endpoint"); len(whole) > 0; page++ {
+		rows := i.spendRows("--by", "day,key,endpoint", "--limit", "3", "--page", strconv.Itoa(page))
+		require.Equal(t, whole[:min(3, len(whole))], rows)
+		whole = whole[len(rows):]
+		for _, r := range rows {
+			paged = paged.Add(r.Cost)
+		}
+	}
+	require.Equal(t, ledger.String(), paged.String())
 	require.Equal(t, ledger.String(), sumOf(t, i.spend("--csv", "--by", "team"), "cost"))
 	require.Equal(t, ledger.String(), sumOf(t, i.spend("--focus"), "BilledCost"))
 	require.Contains(t, i.spend("--by", "team"), ledger.String(), "the total of the table")

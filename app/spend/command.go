@@ -33,6 +33,8 @@ func command() *cobra.Command {
 	f.String("since", "", "From this time on")
 	f.String("until", "", "Before this time")
 	f.String("account", "", "Only this account")
+	f.String("limit", "", "At most so many rows, in the order of time: of a long answer, the first are there at once. The total is theirs")
+	f.String("page", "", "With --limit: which page of so many rows, from 1 on")
 	f.StringArray("where", nil, "Only calls with this value, such as team=red; may be repeated")
 	operator.JSONFlag(cmd, "Print JSON, one object a line")
 	f.Bool("csv", false, "Print CSV")
@@ -45,7 +47,7 @@ func command() *cobra.Command {
 }
 
 func runSpend(cmd *cobra.Command, _ []string) error {
-	v := operator.Parameters(cmd, "by", "since", "until", "account")
+	v := operator.Parameters(cmd, "by", "since", "until", "account", "limit", "page")
 	where, err := cmd.Flags().GetStringArray("where")
 	if err != nil {
 		return err

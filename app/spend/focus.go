@@ -20,6 +20,9 @@ func serveFocus(w http.ResponseWriter, r *http.Request, q *Query, version string
 	if len(q.Columns) > 0 {
 		return operator.Refuse(http.StatusBadRequest, "by: the rows of FOCUS are split as that format has it")
 	}
+	if q.Limit > 0 {
+		return operator.Refuse(http.StatusBadRequest, "limit: a file in this format is whole")
+	}
 	columns, err := spend.FocusColumns(cmp.Or(version, defaultFocus))
 	if err != nil {
 		return operator.Refuse(http.StatusBadRequest, "%w", err)

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -37,13 +38,18 @@ type Row struct {
 	Sums   spend.Sums
 }
 
-// Ask answers a question from the books of all accounts of this instance.
+// Ask answers a question from the books of all accounts of this instance. Rows are in the order of their columns; with a limit in
+// that of time, then of their columns.
 func Ask(ctx context.Context, q *Query) ([]Row, error) {
 	type place struct {
 		start  int64
 		groups string
 	}
 	rows := make(map[place]*Row)
+	each := q.Query
+	if each.Limit > 0 {
+		each.Limit, each.Offset = each.Limit+each.Offset, 0 // as accounts are added up before
+	}
 	found := false
 	var errs []error
 	app.Each(func(_ string, a *account.Account) {
@@ -51,7 +57,7 @@ func Ask(ctx context.Context, q *Query) ([]Row, error) {
 			return
 		}
 		found = true
-		list, err := a.Spend(ctx, q.Query)
+		list, err := a.Spend(ctx, each)
 		for _, r := range list {
 			groups := q.groups(a.Name(), &r)
 			at := place{r.Start.Unix(), strings.Join(groups, "\x00")}
@@ -72,7 +78,18 @@ func Ask(ctx context.Context, q *Query) ([]Row, error) {
 	for _, r := range rows {
 		out = append(out, *r)
 	}
-	slices.SortFunc(out, func(x, y Row) int { return slices.Compare(x.Groups, y.Groups) })
+	slices.SortFunc(out, func(x, y Row) int {
+		if q.Limit > 0 {
+			if c := x.Start.Compare(y.Start); c != 0 {
+				return c
+			}
+		}
+		return slices.Compare(x.Groups, y.Groups)
+	})
+	if q.Limit > 0 {
+		out = out[min(q.Offset, len(out)):]
+		out = out[:min(q.Limit, len(out))]
+	}
 	return out, nil
 }
 
@@ -107,13 +124,13 @@ func (q *Query) groups(account string, r *spend.Row) []string {
 	return groups
 }
 
-// parse reads a question from parameters: by, since, until, account, and the names of dimensions with the value that counts.
+// parse reads a question from parameters: by, since, until, account, limit, page, and the names of dimensions with the value that counts.
 func parse(v url.Values, now time.Time) (*Query, error) {
 	q := &Query{Account: v.Get(accountColumn)}
 	q.Where = make(map[spend.Dimension][]string)
 	for name, values := range v {
 		switch name {
-		case accountColumn, "by", "since", "until", "format", "version":
+		case accountColumn, "by", "since", "until", "format", "version", "limit", "page":
 			if len(values) > 1 {
 				return nil, fmt.Errorf("%s is given twice", name)
 			}
@@ -128,6 +145,9 @@ func parse(v url.Values, now time.Time) (*Query, error) {
 	if err := q.columns(v.Get("by")); err != nil {
 		return nil, err
 	}
+	if err := q.pages(v); err != nil {
+		return nil, err
+	}
 	var err error
 	if q.Since, err = moment("since", v.Get("since"), now); err != nil {
 		return nil, err
@@ -137,6 +157,25 @@ func parse(v url.Values, now time.Time) (*Query, error) {
 	}
 	q.Until, err = moment("until", v.Get("until"), now)
 	return q, err
+}
+
+// pages reads which rows are asked for: as many as limit, of the page of that number.
+func (q *Query) pages(v url.Values) (err error) {
+	page := 1
+	for name, to := range map[string]*int{"limit": &q.Limit, "page": &page} {
+		text := v.Get(name)
+		if text == "" {
+			continue
+		}
+		if *to, err = strconv.Atoi(text); err != nil || *to < 1 || *to > 1_000_000 {
+			return fmt.Errorf("%s %q is no number from 1 to 1000000", name, text)
+		}
+	}
+	if page > 1 && q.Limit == 0 {
+		return errors.New("page needs limit: how many rows a page has")
+	}
+	q.Offset = (page - 1) * q.Limit
+	return nil
 }
 
 func (q *Query) columns(by string) error {

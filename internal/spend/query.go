@@ -30,6 +30,8 @@ type Query struct {
 	// Where are the values of a dimension that count; all, where it has none.
 	Where map[Dimension][]string
 	Lines bool // sums have the lines of prices; for whole days
+	// Limit is how many rows the answer has at most, behind the first Offset of them; 0: all. Split by time, what is later is not read.
+	Limit, Offset int
 }
 
 // Row is a row of the answer.
@@ -184,25 +186,12 @@ func (b *Book) Query(ctx context.Context, q Query) ([]Row, error) {
 		if pieces, err = splitPairs(r, pieces, q.dimension()); err != nil {
 			return err
 		}
-		for _, p := range pieces {
-			d := p.dim
-			switch {
-			case p.unit == hours && q.Lines:
-				return fmt.Errorf("%w: prices are kept by day: ask for whole days", ErrQuery)
-			case p.unit == hours && p.from < k.hours:
-				return fmt.Errorf("hours before %s are %w", hours.start(k.hours).Format(time.RFC3339), ErrFolded)
-			case p.unit == hours:
-				d = tuple
-			}
-			if p.unit == days && d.joint() && p.from < k.days {
-				return fmt.Errorf("days by several dimensions before %s are %w: ask for months, or for one dimension",
-					days.start(k.days).Format(time.DateOnly), ErrFolded)
-			}
-			if err := a.scan(r, p, d); err != nil {
+		for i := range pieces {
+			if err := q.check(&pieces[i], k); err != nil {
 				return err
 			}
 		}
-		return nil
+		return a.read(r, pieces)
 	})
 	if err != nil {
 		return nil, err
@@ -210,13 +199,62 @@ func (b *Book) Query(ctx context.Context, q Query) ([]Row, error) {
 	return a.list(), nil
 }
 
+// check reports a piece that is not kept, and has hours read by tuple, as they are kept.
+func (q *Query) check(p *piece, k kept) error {
+	switch {
+	case p.unit == hours && q.Lines:
+		return fmt.Errorf("%w: prices are kept by day: ask for whole days", ErrQuery)
+	case p.unit == hours && p.from < k.hours:
+		return fmt.Errorf("hours before %s are %w", hours.start(k.hours).Format(time.RFC3339), ErrFolded)
+	case p.unit == hours:
+		p.dim = tuple
+	case p.unit == days && p.dim.joint() && p.from < k.days:
+		return fmt.Errorf("days by several dimensions before %s are %w: ask for months, or for one dimension",
+			days.start(k.days).Format(time.DateOnly), ErrFolded)
+	}
+	return nil
+}
+
+// read adds the pieces, which are in the order of time: no more than the rows that are asked for need.
+func (a *answer) read(r reader, pieces []piece) error {
+	if a.q.Limit <= 0 || a.q.Each == Whole {
+		for _, p := range pieces {
+			if err := a.scan(r, p); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	u := unitOf[a.q.Each]
+	last := uint32(0) // the period of the answer's last row
+	for _, p := range pieces {
+		for n := uint32(1); p.from < p.to; n *= 2 { // ever more at once, as each reading has its cost
+			part := p
+			part.to = min(p.to, p.from+n)
+			if first := u.of(p.unit.start(part.from)); first != last && len(a.rows) >= a.q.Offset+a.q.Limit {
+				return nil
+			}
+			last = u.of(p.unit.start(part.to - 1))
+			if err := a.scan(r, part); err != nil {
+				return err
+			}
+			p.from = part.to
+		}
+	}
+	return nil
+}
+
+// unitOf are the units of periods in an answer.
+var unitOf = map[Unit]unit{Hour: hours, Day: days, Month: months}
+
 // scan adds a piece.
-func (a *answer) scan(r reader, p piece, d Dimension) error {
+func (a *answer) scan(r reader, p piece) error {
+	d := p.dim
 	groups, ids, err := a.groupsOf(r, d)
 	if err != nil || ids != nil && len(ids) == 0 {
 		return err
 	}
-	u := map[Unit]unit{Hour: hours, Day: days, Month: months}[a.q.Each]
+	u := unitOf[a.q.Each]
 	start := int64(0)
 	last := uint32(0)
 	return r.scan(p.unit, d, p.from, p.to, ids, func(period uint32, i id) *sums {
@@ -310,6 +348,10 @@ func (a *answer) list() []Row {
 	slices.SortFunc(places, func(x, y place) int {
 		return cmp.Or(cmp.Compare(x.start, y.start), cmp.Compare(x.group.rank, y.group.rank))
 	})
+	places = places[min(a.q.Offset, len(places)):]
+	if a.q.Limit > 0 {
+		places = places[:min(a.q.Limit, len(places))]
+	}
 	out := make([]Row, 0, len(places))
 	for _, at := range places {
 		r := Row{Values: at.group.values, Sums: a.rows[at].done()}

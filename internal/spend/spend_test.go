@@ -114,7 +114,13 @@ func TestBooksAreTheSumOfTheRecords(t *testing.T) {
 			}
 			got, err := b.Query(context.Background(), q)
 			require.NoError(t, err)
-			require.Equal(t, expected(t, q, records), got, "%+v", q)
+			all := expected(t, q, records)
+			require.Equal(t, all, got, "%+v", q)
+			q.Limit, q.Offset = 1+rand.IntN(20), rand.IntN(10)
+			got, err = b.Query(context.Background(), q)
+			require.NoError(t, err)
+			all = all[min(q.Offset, len(all)):]
+			require.Equal(t, all[:min(q.Limit, len(all))], got, "%+v", q)
 		}
 		_, err := b.Query(context.Background(), Query{Since: clock.Add(-90 * time.Hour).Truncate(time.Hour), Each: Hour})
 		require.ErrorIs(t, err, ErrFolded)
