@@ -20,6 +20,7 @@ type bookkeeper struct {
 	release func() // of the sink; nil where there is none
 	counts  bool
 	sink    books.Sink
+	records *books.Consumer
 	cancel  context.CancelFunc
 	done    sync.WaitGroup
 	caught  <-chan struct{}
@@ -57,7 +58,7 @@ func (a *Account) count(b *bookkeeper) {
 				zap.String("spool", l.Spool), zap.Uint64("had", l.Had), zap.Uint64("has", l.Has), zap.Time("from", l.Oldest))
 		},
 	})
-	b.caught = consumer.CaughtUp()
+	b.records, b.caught = consumer, consumer.CaughtUp()
 	ctx, cancel := context.WithCancel(context.Background())
 	b.cancel = cancel
 	ended := make(chan struct{})
@@ -147,6 +148,7 @@ func (a *Account) closeBooks() {
 		tick := time.NewTicker(5 * time.Millisecond)
 		defer tick.Stop()
 		for a.spool.Cursor(books.ConsumerName) < a.spool.Last() {
+			a.books.records.Hurry()
 			select {
 			case <-tick.C:
 				continue

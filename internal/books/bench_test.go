@@ -25,7 +25,7 @@ func BenchmarkApply(b *testing.B) {
 		b.Run(fmt.Sprint(keys, " keys"), func(b *testing.B) {
 			b.ReportAllocs()
 			at := time.Date(2026, 11, 30, 10, 11, 12, 13_000_000, time.UTC)
-			list := make([]spool.Record, max(readAtOnce, min(keys, 16*1024)))
+			list := make([]spool.Record, max(mostCharges, min(keys, 16*1024)))
 			for n := range list {
 				key := fmt.Sprintf("%064x", n*7919%keys)
 				r := record.Record{
@@ -39,15 +39,15 @@ func BenchmarkApply(b *testing.B) {
 				list[n].Payload = r.Append(nil, []byte(`{"transaction_id":"0199b3a0-0000-7000-8000-000000000000","properties":{"model":"gpt-4o","cost":"0.000123"}}`))
 			}
 			var reader Reader
-			t := &totals{nowhere{}, reader.Decode, func(err error) { b.Error(err) }, newSums()}
+			t := &totals{Sink: nowhere{}, decode: reader.Decode, onFault: func(err error) { b.Error(err) }, sums: newSums()}
 			n := 0
 			for b.Loop() {
-				from := n * readAtOnce % (len(list) - readAtOnce + 1)
-				_, err := t.Apply(b.Context(), "spool", 0, 1, list[from:from+readAtOnce])
+				from := n * mostCharges % (len(list) - mostCharges + 1)
+				_, err := t.Apply(b.Context(), "spool", 0, 1, list[from:from+mostCharges])
 				require.NoError(b, err)
 				n++
 			}
-			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(n*readAtOnce), "ns/record")
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(n*mostCharges), "ns/record")
 		})
 	}
 }

@@ -19,10 +19,15 @@ import (
 const ConsumerName = "books"
 
 const (
-	// readAtOnce bounds a batch of New, and so how long the store is busy with one.
-	readAtOnce = 64
-	// pace is how far batches of New are apart, so that a busy gateway's records come by the dozen.
-	pace = 10 * time.Millisecond
+	// readAtOnce bounds a batch of New. It has fewer where they would keep the store busy for long: mostCharges of calls under limits,
+	// or as many as add to mostTotals.
+	readAtOnce  = 512
+	mostCharges = 64
+	mostTotals  = 320
+	// pace is how far batches of New are apart, so that a busy gateway's records come by the dozen. While no call comes under limits,
+	// nothing waits for its record, and they are further apart.
+	pace      = 10 * time.Millisecond
+	quietPace = 100 * time.Millisecond
 	// idleCheck is how often a consumer with nothing to read looks whether its store has lost something.
 	idleCheck = 5 * time.Second
 	retryFrom = 50 * time.Millisecond
@@ -71,10 +76,10 @@ type Options struct {
 	OnLoss func(Loss)
 	// Name is the consumer's in the spool. Default: ConsumerName.
 	Name string
-	// AtOnce bounds a batch. Default: 64.
+	// AtOnce bounds a batch. Default: 512.
 	AtOnce int
 	// Pace is the least time between two batches, unless the first of them was full, so that a store has fewer to write.
-	// Default: 10ms.
+	// Default: 10ms; for New 100ms behind a batch of calls of which none came under limits.
 	Pace time.Duration
 }
 
@@ -85,6 +90,7 @@ type Consumer struct {
 	o     Options
 	hurry chan struct{} // ends the wait for a pace
 	next  time.Time     // before which no batch is read
+	quiet func() bool   // whether nothing waits for the next batch; nil: unknown
 
 	end     uint64 // of what was in the spool at the start
 	caught  chan struct{}
@@ -98,7 +104,11 @@ type Consumer struct {
 // New returns a consumer that adds records up for limits and totals. decode reads a record; an error of it leaves the record out.
 func New(s Spool, sink Sink, decode func(spool.Record) (*Call, error), o Options) *Consumer {
 	c := Follow(s, nil, o)
-	c.sink = &totals{sink, decode, c.o.OnFault, newSums()}
+	t := &totals{Sink: sink, decode: decode, onFault: c.o.OnFault, sums: newSums()}
+	c.sink = t
+	if o.Pace == 0 {
+		c.quiet = func() bool { return !t.limited }
+	}
 	return c
 }
 
@@ -267,7 +277,11 @@ func (c *Consumer) read(ctx context.Context) (spool.Batch, error) {
 	defer cancel()
 	b, err := c.spool.Read(within, c.pos, c.o.AtOnce)
 	if err == nil && len(b.Records) < c.o.AtOnce {
-		c.next = time.Now().Add(c.o.Pace)
+		apart := c.o.Pace
+		if c.quiet != nil && c.quiet() {
+			apart = quietPace
+		}
+		c.next = time.Now().Add(apart)
 	}
 	if err == nil || within.Err() == nil || ctx.Err() != nil {
 		return b, err
@@ -331,12 +345,17 @@ type totals struct {
 	decode  func(spool.Record) (*Call, error)
 	onFault func(error)
 	sums    *sums
+	limited bool // the last batch had calls under limits
 }
 
 // Apply implements Applier.
 func (t *totals) Apply(ctx context.Context, id string, from, to uint64, records []spool.Record) (uint64, error) {
-	b := &limit.Batch{Spool: id, From: from, To: to, Charges: make([]limit.Charge, 0, len(records))}
-	for _, r := range records {
+	b := &limit.Batch{Spool: id, From: from, To: to}
+	for i, r := range records {
+		if len(b.Charges) == mostCharges || len(t.sums.used) >= mostTotals {
+			b.To = records[i-1].Origin.Seq
+			break
+		}
 		call, err := t.decode(r)
 		if err == nil {
 			err = t.sums.add(call)
@@ -345,8 +364,11 @@ func (t *totals) Apply(ctx context.Context, id string, from, to uint64, records 
 			t.onFault(fmt.Errorf("record %d of spool %s cannot be counted: %w", r.Origin.Seq, id, err))
 			continue
 		}
-		b.Charges = append(b.Charges, call.Charge)
+		if !call.At.IsZero() || len(call.Counters) > 0 { // else it came under no limit, and holds nothing
+			b.Charges = append(b.Charges, call.Charge)
+		}
 	}
+	t.limited = len(b.Charges) > 0
 	b.Adds = t.sums.take()
 	return t.Sink.Apply(ctx, b)
 }

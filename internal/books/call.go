@@ -178,6 +178,7 @@ func (s *sums) take() []limit.Add {
 // Reader reads settled records for the books, one at a time. The zero value is ready.
 type Reader struct {
 	settled record.Settled
+	call    Call
 	texts   map[string]string // those of records before, which come again
 }
 
@@ -199,13 +200,15 @@ func (r *Reader) text(b []byte) string {
 	return text
 }
 
-// Decode reads a settled record as it is in the spool. A call counts with its cost whether or not Lago bills it.
+// Decode reads a settled record as it is in the spool. A call counts with its cost whether or not Lago bills it. What it returns
+// is good until the next one.
 func (r *Reader) Decode(rec spool.Record) (*Call, error) {
 	s := &r.settled
 	if err := s.Read(rec.Payload); err != nil {
 		return nil, err
 	}
-	c := &Call{
+	c := &r.call
+	*c = Call{
 		Charge: limit.Charge{
 			ID: string(s.ID), At: s.Admitted, Cost: s.Cost, InputTokens: s.Counts.InputTokens(), OutputTokens: s.Counts.OutputTokens(),
 		},

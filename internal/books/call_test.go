@@ -1,6 +1,8 @@
 package books
 
 import (
+	"context"
+	"fmt"
 	"testing"
 	"time"
 
@@ -45,4 +47,72 @@ func TestWhatARecordCountsFor(t *testing.T) {
 	}
 	_, err = reader.Decode(spool.Record{Payload: []byte(`{"v":99}`)})
 	require.Error(t, err)
+}
+
+// batches is a sink that keeps what it is given.
+type batches struct {
+	Sink
+	list []*limit.Batch
+}
+
+func (b *batches) Apply(_ context.Context, batch *limit.Batch) (uint64, error) {
+	b.list = append(b.list, batch)
+	return batch.To, nil
+}
+
+// TestWhatABatchHolds holds that a store is given the calls under limits alone, and not more at once than keeps it busy for long; the
+// totals are of all.
+func TestWhatABatchHolds(t *testing.T) {
+	apply := func(n int, call func(n int) Call) *batches {
+		var sink batches
+		totals := &totals{Sink: &sink, sums: newSums(), onFault: func(err error) { t.Error(err) }, decode: func(r spool.Record) (*Call, error) {
+			c := call(int(r.Origin.Seq)) //nolint:gosec // small
+			return &c, nil
+		}}
+		list := make([]spool.Record, n)
+		for i := range list {
+			list[i].Origin.Seq = uint64(i + 1)
+		}
+		for at := 0; at < n; {
+			end, err := totals.Apply(t.Context(), "s", uint64(at), uint64(n), list[at:])
+			require.NoError(t, err)
+			require.Greater(t, int(end), at)
+			at = int(end)
+			require.Equal(t, len(sink.list[len(sink.list)-1].Charges) > 0, totals.limited)
+		}
+		return &sink
+	}
+	calls := func(b *limit.Batch) uint64 {
+		for _, a := range b.Adds {
+			if a.Total == Spend(limit.Scope{Kind: limit.Gateway}) && a.Field == Calls {
+				_, n, _ := a.Amount.Limbs()
+				return n
+			}
+		}
+		return 0
+	}
+	// Calls of one key, of which a third came under limits.
+	sink := apply(300, func(n int) Call {
+		c := Call{Charge: limit.Charge{ID: fmt.Sprint("call-", n)}, KeyID: "key"}
+		if n%3 == 0 {
+			c.At = time.Unix(1, 0)
+		}
+		return c
+	})
+	require.Len(t, sink.list, 2)
+	require.Len(t, sink.list[0].Charges, mostCharges)
+	require.Equal(t, "call-3", sink.list[0].Charges[0].ID)
+	require.EqualValues(t, 3*mostCharges, sink.list[0].To)
+	require.Len(t, sink.list[1].Charges, 100-mostCharges)
+	require.EqualValues(t, 300, calls(sink.list[0])+calls(sink.list[1]))
+	// Calls without limits, each of a key of its own.
+	sink = apply(1000, func(n int) Call { return Call{KeyID: fmt.Sprint("key-", n)} })
+	require.Len(t, sink.list, 4)
+	var sum uint64
+	for _, b := range sink.list {
+		require.Empty(t, b.Charges)
+		require.LessOrEqual(t, calls(b), uint64(mostTotals))
+		sum += calls(b)
+	}
+	require.EqualValues(t, 1000, sum)
 }

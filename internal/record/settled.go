@@ -134,9 +134,17 @@ func (r *settledReader) member(name []byte) bool {
 		return r.text(&s.Unpriced)
 	case "not_billed":
 		return r.text(&s.NotBilled)
+	case "events":
+		if bytes.HasSuffix(r.JSON, eventsEnd) { // they are the last member, and half of the payload
+			r.At = len(r.JSON) - 1
+			return true
+		}
 	}
 	return r.Skip()
 }
+
+// eventsEnd ends a payload whose events come last.
+var eventsEnd = []byte("}]}")
 
 // fail keeps why a value cannot be read.
 func (r *settledReader) fail(err error) bool {

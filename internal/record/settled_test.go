@@ -108,6 +108,9 @@ func FuzzSettled(f *testing.F) {
 		r := aSettled(func() string { return []string{"", text, "x"}[random.IntN(3)] }, func() int64 { return random.Int64N(1 << 53) })
 		payload := r.Append(nil, []byte(`{"transaction_id":"a"},{}`))
 		same(t, payload)
+		discarded, err := Discard(payload, text) // its events are not the last member
+		require.NoError(t, err)
+		same(t, discarded)
 		var s Settled
 		for cut := range payload {
 			require.Error(t, s.Read(payload[:cut]), "a record that was cut off is not counted")

@@ -157,9 +157,7 @@ func (s *Spool) Settle(id ID, payload []byte, deliver bool) error {
 	s.dropOpen(id)
 	s.addRecord(at, d.seq, state)
 	s.news.ring()
-	if deliver {
-		s.recent.add(at, &d.frame)
-	}
+	s.recent.add(at, &d.frame)
 	for v := range s.views {
 		if d.seq < v.limit { // it was seen as an open call
 			v.skip[d.seq] = struct{}{}

@@ -52,7 +52,7 @@ func (s *Spool) claim(limit int) (found []located, records []Record, err error) 
 			return nil
 		}
 		l := located{place: place{g, r.off, r.len()}, seq: seq, state: StatePending}
-		record, kept := s.recent.take(l)
+		record, kept := s.recent.get(l)
 		if !kept {
 			if _, err := s.acquire(g); err != nil {
 				return err

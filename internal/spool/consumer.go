@@ -146,31 +146,42 @@ func (g *segment) above(after uint64) int {
 
 // readBatch reads located records. The caller has the lock, which is let go.
 func (s *Spool) readBatch(list []located) (Batch, error) {
-	batch := Batch{Records: make([]Record, 0, len(list)), To: list[len(list)-1].seq}
-	if err := s.acquireAll(list); err != nil {
+	batch := Batch{Records: make([]Record, len(list)), To: list[len(list)-1].seq}
+	var missing []located
+	for i, l := range list {
+		r, kept := s.recent.get(l)
+		if !kept {
+			missing = append(missing, l)
+		}
+		var adopted bool
+		if r.Origin, adopted = s.origins[l.seq]; !adopted {
+			r.Origin = Origin{Spool: s.id, Seq: l.seq}
+		}
+		batch.Records[i] = r
+	}
+	if err := s.acquireAll(missing); err != nil {
 		s.mu.Unlock()
 		return Batch{}, err
 	}
-	origins := make([]Origin, len(list))
-	for i, l := range list {
-		var adopted bool
-		if origins[i], adopted = s.origins[l.seq]; !adopted {
-			origins[i] = Origin{Spool: s.id, Seq: l.seq}
-		}
-	}
 	s.mu.Unlock()
-	i := -1
-	err := read(list, func(_ located, r Record, err error) error {
-		i++
+	if len(missing) == 0 {
+		return batch, nil
+	}
+	i := 0
+	err := read(missing, func(l located, r Record, err error) error {
+		for list[i].seq != l.seq {
+			i++
+		}
 		if err != nil {
 			s.o.OnFault(fmt.Errorf("consumers cannot count a record: %w", err))
 			return nil
 		}
-		r.Origin = origins[i]
-		batch.Records = append(batch.Records, r)
+		r.Origin = batch.Records[i].Origin
+		batch.Records[i] = r
 		return nil
 	})
-	return batch, errors.Join(err, s.releaseAll(list))
+	batch.Records = slices.DeleteFunc(batch.Records, func(r Record) bool { return r.Seq == 0 })
+	return batch, errors.Join(err, s.releaseAll(missing))
 }
 
 // Pass moves a consumer's cursor: it has applied everything up to seq to its store, where it will stay. A lower number

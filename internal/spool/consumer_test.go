@@ -206,6 +206,7 @@ func TestDamagedRecordDoesNotHoldAConsumerUp(t *testing.T) {
 	at := s.segments[0].recs[1].off
 	s.mu.Unlock()
 	fs.content(modelDir + "/" + segmentName(1))[at+frameHeader] ^= 1
+	forget(s)
 	b, err := s.Read(t.Context(), 0, 10)
 	require.NoError(t, err)
 	require.Equal(t, []string{"record 0", "record 2"}, payloads(b.Records))

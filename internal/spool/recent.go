@@ -1,14 +1,16 @@
 package spool
 
+import "sort"
+
 // Bounds of what is kept of the records that were settled last.
 const (
 	recentRecords = 256
 	recentBytes   = 1 << 20 // of payloads
 )
 
-// recent keeps records that were just settled until they are claimed, so that Claim need not read back and check what
-// was written a moment ago. It is in order of sequence number, as claims are; what does not fit is read from disk. A
-// record counts only where it was written: amended or copied forward, it is elsewhere.
+// recent keeps the records that were settled last, so that neither Claim nor Read need read back and check what was written a
+// moment ago. It is in order of sequence number; what is not in it is read from disk. A record counts only where it was written:
+// amended or copied forward, it is elsewhere.
 type recent struct {
 	ring  []recentRecord // nil until the first
 	head  int            // of the oldest
@@ -24,33 +26,37 @@ type recentRecord struct {
 	payload []byte
 }
 
-// add keeps a copy of the record at that place.
+// at returns the record at a place in the order.
+func (r *recent) at(i int) *recentRecord { return &r.ring[(r.head+i)%recentRecords] }
+
+// add keeps a copy of the record at that place, in the stead of the oldest.
 func (r *recent) add(at place, f *frame) {
-	if r.n == recentRecords || r.bytes+len(f.payload) > recentBytes {
-		return
-	}
-	if r.n > 0 && r.ring[(r.head+r.n-1)%recentRecords].seq > f.seq {
+	if len(f.payload) > recentBytes || r.n > 0 && r.at(r.n-1).seq > f.seq {
 		return
 	}
 	if r.ring == nil {
 		r.ring = make([]recentRecord, recentRecords)
 	}
-	r.ring[(r.head+r.n)%recentRecords] = recentRecord{at, f.seq, f.id, f.time, append(make([]byte, 0, len(f.payload)), f.payload...)}
+	for r.n == recentRecords || r.bytes+len(f.payload) > recentBytes {
+		r.bytes -= len(r.at(0).payload)
+		*r.at(0) = recentRecord{}
+		r.head = (r.head + 1) % recentRecords
+		r.n--
+	}
+	*r.at(r.n) = recentRecord{at, f.seq, f.id, f.time, append([]byte{}, f.payload...)}
 	r.n++
 	r.bytes += len(f.payload)
 }
 
-// take returns the record at that place, and forgets it and all before it. ok is false when it is not kept.
-func (r *recent) take(l located) (record Record, ok bool) {
-	for r.n > 0 && r.ring[r.head].seq <= l.seq {
-		k := &r.ring[r.head]
-		if k.seq == l.seq && k.place == l.place {
-			record, ok = Record{Seq: k.seq, ID: k.id, State: l.state, Time: fromMillis(k.time), Payload: k.payload}, true
-		}
-		r.bytes -= len(k.payload)
-		*k = recentRecord{}
-		r.head = (r.head + 1) % recentRecords
-		r.n--
+// get returns the record at that place. Its payload is that of all who ask for it. ok is false when it is not kept.
+func (r *recent) get(l located) (record Record, ok bool) {
+	i := sort.Search(r.n, func(i int) bool { return r.at(i).seq >= l.seq })
+	if i == r.n {
+		return record, false
 	}
-	return record, ok
+	k := r.at(i)
+	if k.seq != l.seq || k.place != l.place {
+		return record, false
+	}
+	return Record{Seq: k.seq, ID: k.id, State: l.state, Time: fromMillis(k.time), Payload: k.payload}, true
 }
