@@ -415,6 +415,12 @@ func (w *responsesWriter) closeAs(dst []byte, status string) ([]byte, error) {
 	case itemText, itemRefusal:
 		dst = w.closePart(dst)
 	case itemCall:
+		if len(w.held) == 0 && status == "completed" {
+			var err error
+			if dst, err = w.arguments(dst, "{}"); err != nil { // callers parse them
+				return dst, err
+			}
+		}
 		dst = w.about(w.event(dst, "function_call_arguments.done"))
 		dst = append(append(dst, `,"arguments":"`...), w.held...)
 		dst = endEvent(append(dst, '"'))
