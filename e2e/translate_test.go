@@ -1,0 +1,361 @@
+package e2e
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"github.com/tidwall/gjson"
+
+	"github.com/tollgate-llm/tollgate/internal/testkit"
+	"github.com/tollgate-llm/tollgate/internal/testkit/gateway"
+)
+
+// translated is a gateway with Lago whose model m has a backend of another API, scripted.
+type translated struct {
+	*gateway.World
+	up  *testkit.Script
+	key string
+}
+
+// translating starts it. routes may have %s where the upstream's URL goes.
+func translating(t *testing.T, routes string, answer func(n int, body gjson.Result) testkit.RawAnswer) *translated {
+	t.Helper()
+	x := &translated{World: gateway.NewBooks(t, testkit.LagoOptions{})}
+	x.up = testkit.NewScript(t, func(n int, c testkit.RawCall) testkit.RawAnswer { return answer(n, gjson.ParseBytes(c.Body)) })
+	x.Gateway = gateway.Start(t, "", x.Routed(t.TempDir(), "", strings.ReplaceAll(routes, "URL", x.up.URL)))
+	x.key = x.NewKey(`{"team_id":"` + gateway.Payer + `"}`)
+	return x
+}
+
+// translatedRecord is what the ledger has of a translated call.
+type translatedRecord struct {
+	Outcome      string
+	Status       int
+	Endpoint     string
+	TranslatedTo string `json:"translated_to"`
+	Dropped      []string
+	Lost         []string
+	Source       string
+	Hangup       string
+	Cost         string
+	Attempts     int
+	Counts       map[string]int64
+	Events       []json.RawMessage
+}
+
+// record waits for the record of the call that was made last, of n.
+func (x *translated) record(n int) translatedRecord {
+	x.T.Helper()
+	admin := &gateway.Gateway{T: x.T, Addr: x.Admin}
+	var r translatedRecord
+	require.Eventually(x.T, func() bool {
+		lines := strings.Split(strings.TrimSpace(admin.Must(http.StatusOK, http.MethodGet, "/tollgate/billing/events", "", "").Body), "\n")
+		if len(lines) != n {
+			return false
+		}
+		for _, line := range lines {
+			var one struct{ Outcome string }
+			if json.Unmarshal([]byte(line), &one) != nil || one.Outcome == "" {
+				return false
+			}
+		}
+		r = translatedRecord{}
+		return json.Unmarshal([]byte(lines[len(lines)-1]), &r) == nil
+	}, 20*time.Second, 5*time.Millisecond)
+	return r
+}
+
+const (
+	claudeRoutes = `model m {
+		backend anthropic URL {
+			api_key sk-of-the-provider
+			model claude-opus-4-6
+			price input 1
+			price output 2
+			translate
+		}
+	}`
+	lossyRoutes = `model m {
+		backend anthropic URL {
+			api_key sk-of-the-provider
+			model claude-opus-4-6
+			price input 1
+			price output 2
+			translate lossy
+		}
+	}`
+	messagesUsage = `"usage":{"input_tokens":11,"cache_creation_input_tokens":5,"cache_read_input_tokens":4,"output_tokens":%d}`
+)
+
+func sse(events ...string) testkit.RawAnswer {
+	var b strings.Builder
+	for _, e := range events {
+		fmt.Fprintf(&b, "event: %s\ndata: %s\n\n", gjson.Get(e, "type").String(), e)
+	}
+	return testkit.RawAnswer{ContentType: "text/event-stream", Body: []byte(b.String())}
+}
+
+// claudeAnswers is an upstream of Messages that says "Hello".
+func claudeAnswers(_ int, body gjson.Result) testkit.RawAnswer {
+	head := `{"id":"msg_1","type":"message","role":"assistant","model":"claude-opus-4-6-up","stop_sequence":null,`
+	if !body.Get("stream").Bool() {
+		return testkit.RawAnswer{ContentType: "application/json", Length: true, Body: []byte(
+			head + `"content":[{"type":"text","text":"Hello"}],"stop_reason":"end_turn",` + fmt.Sprintf(messagesUsage, 7) + `}`)}
+	}
+	return sse(
+		`{"type":"message_start","message":`+head+`"content":[],"stop_reason":null,`+fmt.Sprintf(messagesUsage, 1)+`}}`,
+		`{"type":"content_block_start","index":0,"content_block":{"type":"text","text":""}}`,
+		`{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"Hel"}}`,
+		`{"type":"ping"}`,
+		`{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"lo"}}`,
+		`{"type":"content_block_stop","index":0}`,
+		`{"type":"message_delta","delta":{"stop_reason":"end_turn","stop_sequence":null},"usage":{"output_tokens":7}}`,
+		`{"type":"message_stop"}`)
+}
+
+const chatCall = `{"model":"m","messages":[{"role":"user","content":"hi"}],"max_tokens":50`
+
+// TestTranslatedCallsAreBilledByTheUpstream has OpenAI's clients call Claude: they get their own API, and the bill is made of what Claude
+// reported, cache writes included.
+func TestTranslatedCallsAreBilledByTheUpstream(t *testing.T) {
+	x := translating(t, claudeRoutes, claudeAnswers)
+	check := func(n int, endpoint string) {
+		t.Helper()
+		r := x.record(n)
+		require.Equal(t, "completed", r.Outcome)
+		require.Equal(t, endpoint, r.Endpoint)
+		require.Equal(t, "messages", r.TranslatedTo)
+		require.Equal(t, "reported", r.Source)
+		require.Equal(t, map[string]int64{"input": 11, "cache_read": 4, "cache_write": 5, "output": 7}, r.Counts)
+		require.Len(t, r.Events, 1)
+	}
+	a := x.Must(http.StatusOK, http.MethodPost, "/v1/chat/completions", x.key, chatCall+`,"temperature":1,"user":"u"}`)
+	require.Equal(t, "Hello", gjson.Get(a.Body, "choices.0.message.content").String())
+	require.Equal(t, "stop", gjson.Get(a.Body, "choices.0.finish_reason").String())
+	require.Equal(t, "m", gjson.Get(a.Body, "model").String())
+	require.Equal(t, int64(20), gjson.Get(a.Body, "usage.prompt_tokens").Int())
+	require.Equal(t, "application/json", a.Header.Get("Content-Type"))
+	require.NotEmpty(t, a.Header.Get("X-Litellm-Response-Cost"))
+	require.Equal(t, x.record(1).Cost, a.Header.Get("X-Litellm-Response-Cost"))
+	check(1, "chat/completions")
+	sent := x.up.Calls()[0]
+	require.Equal(t, "/v1/messages", sent.URI)
+	require.Equal(t, []string{"sk-of-the-provider"}, sent.Header["X-Api-Key"])
+	require.NotEmpty(t, sent.Header["Anthropic-Version"])
+	require.Empty(t, sent.Header["Authorization"])
+	require.Equal(t, "claude-opus-4-6", gjson.GetBytes(sent.Body, "model").String())
+	require.Equal(t, int64(50), gjson.GetBytes(sent.Body, "max_tokens").Int())
+
+	for i, options := range []string{``, `,"stream_options":{"include_usage":true}`} {
+		a = x.Must(http.StatusOK, http.MethodPost, "/v1/chat/completions", x.key, chatCall+`,"stream":true`+options+`}`)
+		require.True(t, strings.HasSuffix(a.Body, "data: [DONE]\n\n"), a.Body)
+		require.Equal(t, options != "", strings.Contains(a.Body, `"prompt_tokens":20`), a.Body)
+		var text strings.Builder
+		for line := range strings.Lines(a.Body) {
+			text.WriteString(gjson.Get(strings.TrimPrefix(line, "data: "), "choices.0.delta.content").String())
+		}
+		require.Equal(t, "Hello", text.String())
+		check(2+i, "chat/completions")
+	}
+
+	a = x.Must(http.StatusOK, http.MethodPost, "/v1/responses", x.key, `{"model":"m","input":"hi","store":false}`)
+	require.Equal(t, "Hello", gjson.Get(a.Body, "output.0.content.0.text").String(), a.Body)
+	check(4, "responses")
+	a = x.Must(http.StatusOK, http.MethodPost, "/v1/responses", x.key, `{"model":"m","input":"hi","store":false,"stream":true}`)
+	require.Contains(t, a.Body, "event: response.completed\n")
+	check(5, "responses")
+	x.Settled(5)
+}
+
+// TestWhatCannotBeTranslatedIsRefused names the member, makes no record and asks no provider; with lossy it is left out and named.
+func TestWhatCannotBeTranslatedIsRefused(t *testing.T) {
+	x := translating(t, claudeRoutes+"\n"+strings.Replace(lossyRoutes, "model m", "model lossy", 1), claudeAnswers)
+	a := x.Must(http.StatusBadRequest, http.MethodPost, "/v1/chat/completions", x.key, chatCall+`,"logit_bias":{"1":5}}`)
+	require.Equal(t, "logit_bias", gjson.Get(a.Body, "error.param").String(), a.Body)
+	require.Equal(t, "false", a.Header.Get("X-Should-Retry"))
+	a = x.Must(http.StatusBadRequest, http.MethodPost, "/v1/responses", x.key, `{"model":"m","input":"hi","previous_response_id":"resp_1"}`)
+	require.Equal(t, "previous_response_id", gjson.Get(a.Body, "error.param").String(), a.Body)
+	x.Must(http.StatusBadRequest, http.MethodPost, "/v1/embeddings", x.key, `{"model":"m","input":"hi"}`)
+	require.Empty(t, x.up.Calls())
+
+	a = x.Must(http.StatusOK, http.MethodPost, "/v1/chat/completions", x.key,
+		strings.Replace(chatCall, `"m"`, `"lossy"`, 1)+`,"logit_bias":{"1":5},"presence_penalty":0,"seed":3}`)
+	require.Equal(t, "logit_bias, seed", a.Header.Get("X-Tollgate-Dropped"))
+	r := x.record(1)
+	require.Equal(t, []string{"logit_bias", "seed"}, r.Lost)
+	require.Equal(t, []string{"presence_penalty"}, r.Dropped)
+	require.False(t, gjson.GetBytes(x.up.Calls()[0].Body, "seed").Exists())
+}
+
+// TestErrorsOfATranslatedBackend come in the caller's shape with their status, after the retries that the upstream's status asks for.
+func TestErrorsOfATranslatedBackend(t *testing.T) {
+	fail := func(status int, kind string) testkit.RawAnswer {
+		return testkit.RawAnswer{Status: status, ContentType: "application/json", Length: true,
+			Body: []byte(`{"type":"error","error":{"type":"` + kind + `","message":"so it is"},"request_id":"req_1"}`)}
+	}
+	var now func(n int, body gjson.Result) testkit.RawAnswer
+	x := translating(t, strings.Replace(claudeRoutes, "model m {", "model m {\nretries 1", 1), func(n int, b gjson.Result) testkit.RawAnswer { return now(n, b) })
+
+	now = func(int, gjson.Result) testkit.RawAnswer { return fail(529, "overloaded_error") }
+	a := x.Must(http.StatusServiceUnavailable, http.MethodPost, "/v1/chat/completions", x.key, chatCall+`,"stream":true}`)
+	require.JSONEq(t, `{"error":{"message":"so it is","type":"server_error","param":null,"code":"server_error"}}`, a.Body)
+	require.Equal(t, "application/json", a.Header.Get("Content-Type"))
+	r := x.record(1)
+	require.Equal(t, []any{"error", 529, 2}, []any{r.Outcome, r.Status, r.Attempts})
+	require.Empty(t, r.Events)
+
+	now = func(int, gjson.Result) testkit.RawAnswer { return fail(400, "invalid_request_error") }
+	a = x.Must(http.StatusBadRequest, http.MethodPost, "/v1/responses", x.key, `{"model":"m","input":"hi","store":false}`)
+	require.Equal(t, "so it is", gjson.Get(a.Body, "error.message").String())
+
+	now = func(n int, b gjson.Result) testkit.RawAnswer {
+		if n == 4 {
+			return fail(500, "api_error")
+		}
+		return claudeAnswers(n, b)
+	}
+	x.Must(http.StatusOK, http.MethodPost, "/v1/chat/completions", x.key, chatCall+`}`)
+	r = x.record(3)
+	require.Equal(t, []any{"completed", 2}, []any{r.Outcome, r.Attempts})
+
+	now = func(int, gjson.Result) testkit.RawAnswer {
+		return testkit.RawAnswer{ContentType: "application/json", Length: true, Body: []byte(`{"type":"message","content":`)}
+	}
+	a = x.Must(http.StatusBadGateway, http.MethodPost, "/v1/chat/completions", x.key, chatCall+`}`)
+	require.Equal(t, "server_error", gjson.Get(a.Body, "error.type").String(), a.Body)
+	r = x.record(4)
+	require.Equal(t, "error", r.Outcome)
+	require.Empty(t, r.Events, "a client that gets an error does not pay")
+	x.Settled(1)
+}
+
+// TestATranslatedStreamThatBreaksOff ends by an error of the caller's API, and is billed as far as it came.
+func TestATranslatedStreamThatBreaksOff(t *testing.T) {
+	x := translating(t, claudeRoutes, func(n int, b gjson.Result) testkit.RawAnswer {
+		a := claudeAnswers(n, b)
+		a.Body = a.Body[:strings.Index(string(a.Body), "event: content_block_stop")]
+		return a
+	})
+	for i, c := range []struct{ path, body, want, never string }{
+		{"/v1/chat/completions", chatCall + `,"stream":true}`, `data: {"error":{`, "[DONE]"},
+		{"/v1/responses", `{"model":"m","input":"hi","store":false,"stream":true}`, "event: response.failed", "response.completed"},
+	} {
+		req, err := http.NewRequest(http.MethodPost, x.URL(c.path), strings.NewReader(c.body))
+		require.NoError(t, err)
+		req.Header.Set("Authorization", "Bearer "+x.key)
+		req.Header.Set("Content-Type", "application/json")
+		resp, err := http.DefaultClient.Do(req)
+		require.NoError(t, err)
+		got, _ := io.ReadAll(resp.Body) // the connection may be cut after the error
+		require.NoError(t, resp.Body.Close())
+		require.Contains(t, string(got), c.want)
+		require.NotContains(t, string(got), c.never)
+		r := x.record(i + 1)
+		require.Equal(t, "cut", r.Outcome)
+		require.Equal(t, int64(11), r.Counts["input"])
+		require.Len(t, r.Events, 1)
+	}
+}
+
+// TestATranslatedHangUpIsBilled has a client hang up in the middle of a stream.
+func TestATranslatedHangUpIsBilled(t *testing.T) {
+	hold := make(chan struct{})
+	x := translating(t, claudeRoutes, func(n int, b gjson.Result) testkit.RawAnswer {
+		a := claudeAnswers(n, b)
+		a.Hold = hold
+		return a
+	})
+	req, err := http.NewRequest(http.MethodPost, x.URL("/v1/chat/completions"), strings.NewReader(chatCall+`,"stream":true}`))
+	require.NoError(t, err)
+	req.Header.Set("Authorization", "Bearer "+x.key)
+	req.Header.Set("Content-Type", "application/json")
+	resp, err := http.DefaultClient.Do(req)
+	require.NoError(t, err)
+	require.NoError(t, resp.Body.Close())
+	r := x.record(1)
+	close(hold)
+	require.Equal(t, "client_gone", r.Outcome)
+	require.Equal(t, "messages", r.TranslatedTo)
+	require.Len(t, r.Events, 1)
+}
+
+// TestOwnAPIFirst has a model with a backend of each API: the caller's own is tried first, and the other one after it failed.
+func TestOwnAPIFirst(t *testing.T) {
+	own := 0
+	routes := `model m {
+		backend anthropic URL {
+			api_key k
+			model claude-opus-4-6
+			price input 1
+			price output 2
+			order 0
+			translate
+		}
+		backend openai URL/v1 {
+			api_key k
+			price input 1
+			price output 2
+		}
+	}`
+	var failing bool
+	x := translating(t, routes, func(n int, b gjson.Result) testkit.RawAnswer {
+		if b.Get("model").String() == "m" {
+			own++
+			if failing {
+				return testkit.RawAnswer{Status: 503, ContentType: "application/json", Body: []byte(`{}`), Length: true}
+			}
+			return testkit.RawAnswer{ContentType: "application/json", Length: true, Body: []byte(
+				`{"id":"c","object":"chat.completion","created":1,"model":"m","choices":[{"index":0,"message":{"role":"assistant","content":"own"},"finish_reason":"stop"}],"usage":{"prompt_tokens":3,"completion_tokens":2,"total_tokens":5}}`)}
+		}
+		return claudeAnswers(n, b)
+	})
+	a := x.Must(http.StatusOK, http.MethodPost, "/v1/chat/completions", x.key, chatCall+`,"logit_bias":{"1":5}}`)
+	require.Equal(t, "own", gjson.Get(a.Body, "choices.0.message.content").String())
+	require.Empty(t, x.record(1).TranslatedTo)
+	failing = true
+	a = x.Must(http.StatusOK, http.MethodPost, "/v1/chat/completions", x.key, chatCall+`}`)
+	require.Equal(t, "Hello", gjson.Get(a.Body, "choices.0.message.content").String())
+	r := x.record(2)
+	require.Equal(t, []any{"messages", 2}, []any{r.TranslatedTo, r.Attempts})
+	require.Equal(t, int64(11), r.Counts["input"])
+	// Where the other one cannot be sent the call, the failure of the first is what the client gets.
+	x.Must(http.StatusBadGateway, http.MethodPost, "/v1/chat/completions", x.key, chatCall+`,"logit_bias":{"1":5}}`)
+	require.Equal(t, 3, own)
+	x.Settled(2)
+}
+
+// TestTokenCountsOfTranslatedModels are estimates, and say so.
+func TestTokenCountsOfTranslatedModels(t *testing.T) {
+	x := translating(t, `model m {
+		backend deepseek URL/v1 {
+			api_key k
+			price input 1
+			price output 2
+			translate
+		}
+	}
+	model exact {
+		backend deepseek URL/v1 {
+			api_key k
+			translate {
+				token_counts refuse
+			}
+		}
+	}`, claudeAnswers)
+	text := strings.Repeat("abcd", 25)
+	a := x.Must(http.StatusOK, http.MethodPost, "/v1/messages/count_tokens", x.key, `{"model":"m","messages":[{"role":"user","content":"`+text+`"}]}`)
+	require.InDelta(t, 27, gjson.Get(a.Body, "input_tokens").Int(), 3)
+	require.Equal(t, "input_tokens", a.Header.Get("X-Tollgate-Estimated"))
+	a = x.Must(http.StatusOK, http.MethodPost, "/v1/responses/input_tokens", x.key, `{"model":"m","input":"`+text+`"}`)
+	require.Equal(t, "response.input_tokens", gjson.Get(a.Body, "object").String())
+	x.Must(http.StatusBadRequest, http.MethodPost, "/v1/messages/count_tokens", x.key, `{"model":"exact","messages":[]}`)
+	require.Empty(t, x.up.Calls())
+	a = x.Must(http.StatusOK, http.MethodGet, "/v1/models", x.key, "", "Anthropic-Version", "2023-06-01")
+	require.Equal(t, "exact", gjson.Get(a.Body, "data.0.id").String(), a.Body)
+}
