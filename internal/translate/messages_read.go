@@ -160,7 +160,6 @@ func (r *messagesRequest) readEdits(t *Translation, at place, value gjson.Result
 			if err := t.walk(at, edit, nothing); err != nil {
 				return err
 			}
-			t.drop(at.kind)
 		}
 		return nil
 	})

@@ -63,7 +63,7 @@ func TestCodexOnMessages(t *testing.T) {
 	require.True(t, tr.Streamed)
 	require.ElementsMatch(t, []string{
 		"store", "prompt_cache_key", "client_metadata", "tools[namespace].description", "tools[web_search]",
-		"input[message].id", "tools[custom].format",
+		"input[message].id", "tools[custom].format.grammar",
 	}, tr.Dropped())
 	require.Empty(t, tr.Lost())
 }

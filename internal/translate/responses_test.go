@@ -150,7 +150,7 @@ func TestResponsesTools(t *testing.T) {
 	require.Equal(t, "false", r.tools.list[0].strict)
 	require.Equal(t, `"p\n\nThe input follows this grammar (lark):\nstart: \"x\""`, r.tools.list[3].description)
 	require.Equal(t, choice{mode: "required", name: "patch"}, r.choice)
-	require.Equal(t, []string{"tools[namespace].description", "tools[custom].format", "tools[web_search]"}, tr.Dropped())
+	require.Equal(t, []string{"tools[namespace].description", "tools[custom].format.grammar", "tools[web_search]"}, tr.Dropped())
 	for name, want := range map[string]string{"agents__spawn": "agents/spawn", "spawn": "agents/spawn", "run": "/run", "patch": "/patch", "gone": ""} {
 		found, ok := r.tools.find(name)
 		if require.Equal(t, want != "", ok, name); ok {

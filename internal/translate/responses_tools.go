@@ -169,7 +169,7 @@ func (r *responsesRequest) grammar(t *Translation, at place, format gjson.Result
 	if err != nil || kind != "grammar" || definition == "" {
 		return description, err
 	}
-	t.drop(at.kind)
+	t.drop(at.kind + ".grammar") // nothing enforces it
 	join := ""
 	if description != "" {
 		join = `\n\n`

@@ -11,7 +11,7 @@ import (
 
 // For each row of the table the code does what the row says: it refuses with the row's reason, leaves out and names, or takes it.
 func TestTheCodeKeepsToTheTable(t *testing.T) {
-	for _, p := range []Pair{{Chat, Messages}, {Responses, Messages}} {
+	for _, p := range []Pair{{Chat, Messages}, {Responses, Messages}, {Messages, Chat}, {Responses, Chat}} {
 		for _, row := range rows[p] {
 			values := row.When
 			if row.Example != "" {
@@ -30,7 +30,7 @@ func TestTheCodeKeepsToTheTable(t *testing.T) {
 func testRow(t *testing.T, p Pair, row *Row, value string) {
 	body, err := json.Marshal(completions[p.Caller](bodyWith(t, p, row.Member, json.RawMessage(value))))
 	require.NoError(t, err)
-	o := rowOptions
+	o := rowOptions(p, row)
 	tr, _ := New(p, o)
 	_, err = tr.Request(body)
 	switch row.Action {
@@ -53,7 +53,15 @@ func testRow(t *testing.T, p Pair, row *Row, value string) {
 }
 
 // rowOptions are those of a model that takes as much as a model can.
-var rowOptions = Options{Upstream: "claude-opus-4-6", Model: "m", Provider: "anthropic", OutputLimit: 64000}
+func rowOptions(p Pair, row *Row) Options {
+	switch {
+	case p.Upstream == Messages:
+		return Options{Upstream: "claude-opus-4-6", Model: "m", Provider: "anthropic", OutputLimit: 64000}
+	case row.Member == "top_k":
+		return Options{Upstream: "qwen", Model: "m", Provider: "vllm"}
+	}
+	return Options{Upstream: "gpt-6", Model: "m", Provider: "openai", Official: true, OutputMember: "max_completion_tokens", Reasons: true}
+}
 
 func kindOf(value string) string {
 	var v struct{ Type string }
@@ -72,7 +80,7 @@ func bodyWith(t *testing.T, p Pair, member string, value any) map[string]any {
 	require.NotNil(t, step, member)
 	above, name := step[1], step[2]
 	if name == "" {
-		if objects[above] {
+		if objects[above] || strings.HasSuffix(above, ".source") {
 			return bodyWith(t, p, above, value)
 		}
 		return bodyWith(t, p, above, []any{value})
@@ -144,6 +152,10 @@ var completions = map[API]func(body map[string]any) map[string]any{
 			var first map[string]any
 			b, _ := json.Marshal(items[0])
 			_ = json.Unmarshal(b, &first)
+			if s := string(b); strings.Contains(s, `"refusal"`) || strings.Contains(s, `"output_text"`) {
+				first["role"] = "assistant"
+				items[0] = first
+			}
 			switch kind, _ := first["type"].(string); kind {
 			case "function_call", "custom_tool_call":
 				result := item(kind + "_output")
@@ -166,7 +178,39 @@ var completions = map[API]func(body map[string]any) map[string]any{
 			body["input"] = items
 		}
 		if _, ok := body["tools"]; !ok && body["tool_choice"] != nil {
-			body["tools"] = []any{map[string]any{"type": "function", "name": "f"}}
+			body["tools"] = []any{map[string]any{"type": "function", "name": "f"}, map[string]any{"type": "custom", "name": "g"}}
+		}
+		return body
+	},
+	Messages: func(body map[string]any) map[string]any {
+		body["model"] = "m"
+		if _, ok := body["max_tokens"]; !ok {
+			body["max_tokens"] = 9
+		}
+		user := map[string]any{"role": "user", "content": "hi"}
+		call := map[string]any{"type": "tool_use", "id": "t1", "name": "f", "input": map[string]any{}}
+		result := map[string]any{"role": "user", "content": []any{map[string]any{"type": "tool_result", "tool_use_id": "t1"}}}
+		switch messages, ok := body["messages"].([]any); {
+		case !ok:
+			if _, ok := body["messages"]; !ok {
+				body["messages"] = []any{user}
+			}
+		case len(messages) == 1:
+			b, _ := json.Marshal(messages[0])
+			switch s := string(b); {
+			case strings.Contains(s, `"tool_use"`):
+				messages = []any{user, messages[0], result}
+			case strings.Contains(s, `"tool_result"`):
+				messages = []any{user, map[string]any{"role": "assistant", "content": []any{call}}, messages[0]}
+			case strings.Contains(s, `"role":"assistant"`):
+				messages = []any{user, messages[0], user}
+			default:
+				messages = []any{user, messages[0]}
+			}
+			body["messages"] = messages
+		}
+		if _, ok := body["tools"]; !ok && body["tool_choice"] != nil {
+			body["tools"] = []any{map[string]any{"name": "f", "input_schema": map[string]any{}}}
 		}
 		return body
 	},
