@@ -1,0 +1,134 @@
+package testkit
+
+import (
+	"encoding/json"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/tidwall/gjson"
+)
+
+// StrictFault returns why a provider would refuse a request to its chat completions, Responses or Messages: a member, a type or a value
+// that its published schema does not have, or what its documentation rules out beside. Empty where it takes it.
+func StrictFault(t testing.TB, c RawCall) string {
+	body := gjson.ParseBytes(c.Body)
+	path, _, _ := strings.Cut(c.URI, "?")
+	switch {
+	case strings.HasSuffix(path, "/chat/completions"): // servers that are like OpenAI's take the reasoning of earlier turns beside
+		if err := RequestSchema(t, "chat").Check(without(c.Body, "messages", "reasoning_content", "reasoning")); err != nil {
+			return err.Error()
+		}
+		return chatOrder(body)
+	case strings.HasSuffix(path, "/responses"):
+		if err := RequestSchema(t, "responses").Check(c.Body); err != nil {
+			return err.Error()
+		}
+	case strings.HasSuffix(path, "/messages"):
+		return messagesFault(t, c.Header, c.Body, body)
+	}
+	return ""
+}
+
+// without returns a JSON object without members; of every element of a list, where within names one.
+func without(text []byte, within string, names ...string) []byte {
+	var v map[string]any
+	if json.Unmarshal(text, &v) != nil {
+		return text
+	}
+	objects := []any{v}
+	if within != "" {
+		objects, _ = v[within].([]any)
+	}
+	for _, o := range objects {
+		if o, ok := o.(map[string]any); ok {
+			for _, name := range names {
+				delete(o, name)
+			}
+		}
+	}
+	return mustJSON(v)
+}
+
+// chatOrder is what strict servers ask of the order of messages: each call of a tool has one answer, right behind.
+func chatOrder(body gjson.Result) string {
+	var open []string
+	for _, m := range body.Get("messages").Array() {
+		if m.Get("role").String() == "tool" {
+			id := m.Get("tool_call_id").String()
+			i := slices.Index(open, id)
+			if i < 0 {
+				return "a tool message answers no call: " + id
+			}
+			open = append(open[:i], open[i+1:]...)
+			continue
+		}
+		if len(open) > 0 {
+			return "a call has no answer: " + open[0]
+		}
+		for _, call := range m.Get("tool_calls").Array() {
+			if !gjson.Valid(call.Get("function.arguments").String()) {
+				return "arguments are no JSON"
+			}
+			open = append(open, call.Get("id").String())
+		}
+	}
+	if len(open) > 0 {
+		return "a call has no answer: " + open[0]
+	}
+	return ""
+}
+
+// messagesFault checks a request of Messages by its version: the newer one has no sampling members.
+func messagesFault(t testing.TB, h http.Header, text []byte, body gjson.Result) string {
+	switch h.Get("Anthropic-Version") {
+	case "2023-06-01":
+		text = without(text, "", "temperature", "top_p", "top_k")
+	case "2026-10-21":
+	default:
+		return "anthropic-version: " + h.Get("Anthropic-Version")
+	}
+	if err := RequestSchema(t, "messages").Check(text); err != nil {
+		return err.Error()
+	}
+	var open []string
+	before := ""
+	for _, m := range body.Get("messages").Array() {
+		role := m.Get("role").String()
+		if role == before && role == "user" && len(open) > 0 {
+			return "a call has no result: " + open[0]
+		}
+		results := true
+		for _, b := range m.Get("content").Array() {
+			switch kind := b.Get("type").String(); kind {
+			case "tool_result":
+				i := slices.Index(open, b.Get("tool_use_id").String())
+				if i < 0 || !results {
+					return "a result answers no call, or comes after other content: " + b.Raw
+				}
+				open = append(open[:i], open[i+1:]...)
+				continue
+			case "text":
+				if strings.TrimSpace(b.Get("text").String()) == "" {
+					return "text content blocks must be non-empty"
+				}
+			case "tool_use":
+				open = append(open, b.Get("id").String())
+			case "thinking":
+				if b.Get("signature").String() == "" {
+					return "a thinking block has no signature"
+				}
+			}
+			results = false
+		}
+		if role == "user" && len(open) > 0 {
+			return "a call has no result: " + open[0]
+		}
+		before = role
+	}
+	if len(open) > 0 {
+		return "a call has no result: " + open[0]
+	}
+	return ""
+}
