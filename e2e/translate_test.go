@@ -27,7 +27,12 @@ type translated struct {
 func translating(t *testing.T, routes string, answer func(n int, body gjson.Result) testkit.RawAnswer) *translated {
 	t.Helper()
 	x := &translated{World: gateway.NewBooks(t, testkit.LagoOptions{})}
-	x.up = testkit.NewScript(t, func(n int, c testkit.RawCall) testkit.RawAnswer { return answer(n, gjson.ParseBytes(c.Body)) })
+	x.up = testkit.NewScript(t, func(n int, c testkit.RawCall) testkit.RawAnswer {
+		if fault := testkit.StrictFault(t, c); fault != "" {
+			t.Errorf("the provider refuses %s %s: %s", c.URI, c.Body, fault)
+		}
+		return answer(n, gjson.ParseBytes(c.Body))
+	})
 	x.Gateway = gateway.Start(t, "", x.Routed(t.TempDir(), "", strings.ReplaceAll(routes, "URL", x.up.URL)))
 	x.key = x.NewKey(`{"team_id":"` + gateway.Payer + `"}`)
 	return x
@@ -117,6 +122,84 @@ func claudeAnswers(_ int, body gjson.Result) testkit.RawAnswer {
 		`{"type":"content_block_stop","index":0}`,
 		`{"type":"message_delta","delta":{"stop_reason":"end_turn","stop_sequence":null},"usage":{"output_tokens":7}}`,
 		`{"type":"message_stop"}`)
+}
+
+// chatAnswers is an upstream of chat completions that says "Hello", or calls the first tool that it is offered.
+func chatAnswers(_ int, body gjson.Result) testkit.RawAnswer {
+	const head, usage = `{"id":"c1","created":1,"model":"up","object":"chat.completion`,
+		`"usage":{"prompt_tokens":20,"completion_tokens":7,"total_tokens":27,"prompt_tokens_details":{"cached_tokens":4},"completion_tokens_details":{"reasoning_tokens":3}}`
+	stop, pieces := "stop", []string{`"content":"Hel"`, `"content":"lo"`}
+	message := `"content":"Hello"`
+	if name := body.Get("tools.0.function.name"); name.Exists() && !strings.Contains(body.Raw, `"role":"tool"`) {
+		stop = "tool_calls"
+		call := `"id":"call_1","type":"function","function":{"name":` + name.Raw + `,"arguments":"`
+		message = `"content":null,"tool_calls":[{` + call + `{\"city\":\"Oslo\"}"}}]`
+		pieces = []string{`"tool_calls":[{"index":0,` + call + `"}}]`, `"tool_calls":[{"index":0,"function":{"arguments":"{\"city\":"}}]`, `"tool_calls":[{"index":0,"function":{"arguments":"\"Oslo\"}"}}]`}
+	}
+	if !body.Get("stream").Bool() {
+		return testkit.RawAnswer{ContentType: "application/json", Length: true, Body: []byte(
+			head + `","choices":[{"index":0,"finish_reason":"` + stop + `","message":{"role":"assistant",` + message + `}}],` + usage + `}`)}
+	}
+	out := head + `.chunk","choices":[{"index":0,"delta":{"role":"assistant","content":""},"finish_reason":null}]}`
+	for _, p := range pieces {
+		out += "\n\ndata: " + head + `.chunk","choices":[{"index":0,"delta":{` + p + `},"finish_reason":null}]}`
+	}
+	out += "\n\ndata: " + head + `.chunk","choices":[{"index":0,"delta":{},"finish_reason":"` + stop + `"}]}`
+	if body.Get("stream_options.include_usage").Bool() {
+		out += "\n\ndata: " + head + `.chunk","choices":[],` + usage + `}`
+	}
+	return testkit.RawAnswer{ContentType: "text/event-stream", Body: []byte("data: " + out + "\n\ndata: [DONE]\n\n")}
+}
+
+const deepseekRoutes = `model m {
+	backend deepseek URL/v1 {
+		api_key sk-of-the-provider
+		model deepseek-chat
+		price input 1
+		price output 2
+		translate
+	}
+}`
+
+// TestTranslatedToChat has Anthropic's clients, and those of Responses, call a backend that has chat completions alone.
+func TestTranslatedToChat(t *testing.T) {
+	x := translating(t, deepseekRoutes, chatAnswers)
+	check := func(n int, endpoint string) {
+		t.Helper()
+		r := x.record(n)
+		require.Equal(t, []any{"completed", endpoint, "chat/completions", "reported"}, []any{r.Outcome, r.Endpoint, r.TranslatedTo, r.Source})
+		require.Equal(t, map[string]int64{"input": 16, "cache_read": 4, "output": 4, "reasoning": 3}, r.Counts)
+		require.Len(t, r.Events, 1)
+	}
+	const tool = `{"name":"weather","description":"tells it","input_schema":{"type":"object","properties":{"city":{"type":"string"}}}}`
+	const call = `{"model":"m","max_tokens":50,"system":[{"type":"text","text":"be kind","cache_control":{"type":"ephemeral"}}],"tools":[` + tool + `],"messages":[{"role":"user","content":"hi"}`
+	a := x.Must(http.StatusOK, http.MethodPost, "/v1/messages?beta=true", x.key, call+`]}`, "Anthropic-Version", "2023-06-01", "Anthropic-Beta", "some-beta")
+	require.Equal(t, "tool_use", gjson.Get(a.Body, "stop_reason").String(), a.Body)
+	require.JSONEq(t, `{"city":"Oslo"}`, gjson.Get(a.Body, `content.#(type=="tool_use").input`).Raw)
+	require.Equal(t, int64(16), gjson.Get(a.Body, "usage.input_tokens").Int())
+	require.Equal(t, int64(4), gjson.Get(a.Body, "usage.cache_read_input_tokens").Int())
+	check(1, "messages")
+	sent := x.up.Calls()[0]
+	require.Equal(t, "/v1/chat/completions", sent.URI)
+	require.Equal(t, []string{"Bearer sk-of-the-provider"}, sent.Header["Authorization"])
+	require.Empty(t, sent.Header["Anthropic-Version"])
+	require.Empty(t, sent.Header["Anthropic-Beta"])
+	require.Contains(t, x.record(1).Dropped, "system[text].cache_control")
+
+	again := `,{"role":"assistant","content":` + gjson.Get(a.Body, "content").Raw + `},{"role":"user","content":[{"type":"tool_result","tool_use_id":"call_1","content":"rain"}]}]`
+	a = x.Must(http.StatusOK, http.MethodPost, "/v1/messages", x.key, call+again+`,"stream":true}`)
+	require.Contains(t, a.Body, "event: message_stop\n")
+	require.Contains(t, a.Body, `"text":"Hel"`)
+	require.Equal(t, "text/event-stream", a.Header.Get("Content-Type"))
+	check(2, "messages")
+
+	a = x.Must(http.StatusOK, http.MethodPost, "/v1/responses", x.key, `{"model":"m","input":"hi","store":false,"stream":true}`)
+	require.Contains(t, a.Body, "event: response.completed\n")
+	check(3, "responses")
+	a = x.Must(http.StatusBadRequest, http.MethodPost, "/v1/messages", x.key, call+`],"top_k":3,"container":"c"}`)
+	require.Equal(t, "invalid_request_error", gjson.Get(a.Body, "error.type").String(), a.Body)
+	require.Contains(t, gjson.Get(a.Body, "error.message").String(), "container")
+	x.Settled(3)
 }
 
 const chatCall = `{"model":"m","messages":[{"role":"user","content":"hi"}],"max_tokens":50`
