@@ -62,6 +62,9 @@ func (*servedCollector) Describe(ch chan<- *prometheus.Desc) {
 	}
 }
 
+// counts makes an amount the count that the books keep as one: units of 10^-15 USD.
+var counts = new(big.Rat).SetInt64(1e15)
+
 // totals are sums by description and labels.
 type totals map[*prometheus.Desc]map[string]price.Amount
 
@@ -95,7 +98,11 @@ func (*servedCollector) collect(accounts map[string][]spend.Served, ch chan<- pr
 	}
 	for desc, of := range t {
 		for key, a := range of {
-			v := float(a, desc == costDesc)
+			exact := a.Rat()
+			if desc != costDesc {
+				exact.Mul(exact, counts)
+			}
+			v, _ := exact.Float64()
 			ch <- prometheus.MustNewConstMetric(desc, prometheus.CounterValue, v, strings.Split(key, "\x00")...)
 		}
 	}
@@ -146,17 +153,4 @@ func (t totals) count(s *spend.Served) {
 			t.add(inferenceDescs[name], n, operation, provider, s.Model, genai.Modality(k))
 		}
 	}
-}
-
-// float returns an amount as Prometheus knows numbers: a count, or money in USD.
-func float(a price.Amount, money bool) float64 {
-	v, ok := new(big.Rat).SetString(a.String())
-	if !ok {
-		return 0
-	}
-	if !money {
-		v.Mul(v, new(big.Rat).SetInt64(1e15))
-	}
-	f, _ := v.Float64()
-	return f
 }

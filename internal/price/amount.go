@@ -3,6 +3,7 @@ package price
 import (
 	"errors"
 	"fmt"
+	"math/big"
 	"math/bits"
 )
 
@@ -41,6 +42,13 @@ func (a Amount) Add(b Amount) (Amount, error) {
 
 // IsZero reports whether the amount is zero.
 func (a Amount) IsZero() bool { return a == Amount{} }
+
+// Rat returns the amount in US dollars, exactly.
+func (a Amount) Rat() *big.Rat {
+	n := new(big.Int).SetUint64(a.hi)
+	n.Lsh(n, 64).Or(n, new(big.Int).SetUint64(a.lo))
+	return new(big.Rat).SetFrac(n, big.NewInt(1_000_000_000_000_000))
+}
 
 // Cmp returns -1, 0 or +1 as a is less than, equal to or greater than b.
 func (a Amount) Cmp(b Amount) int {

@@ -198,3 +198,12 @@ func FuzzParseUSD(f *testing.F) {
 		require.Equal(t, want.Cmp(a.rat()) == 0, exact, text)
 	})
 }
+
+// TestAmountsAsRatios compares with what the text of an amount says.
+func TestAmountsAsRatios(t *testing.T) {
+	for _, a := range []Amount{{}, {0, 1}, {0, 1e15}, {0, 1<<63 + 1025}, {1, 0}, {7, 3}, {1<<64 - 1, 1<<64 - 1}} {
+		want, ok := new(big.Rat).SetString(a.String())
+		require.True(t, ok)
+		require.Zero(t, want.Cmp(a.Rat()), a.String())
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -109,6 +110,25 @@ func (t *Table) List(q Query) ([]Listed, error) {
 	list := slices.Concat(slices.Collect(maps.Values(found))...)
 	slices.SortFunc(list, func(a, b Listed) int { return strings.Compare(a.Name, b.Name) })
 	return list, nil
+}
+
+// Billed returns what something of that name (input, output@flex, input>200000 ...) is billed at for the query: its own price, or the
+// one that stands in for it. ok is false where it has neither.
+func (t *Table) Billed(q Query, name string) (p Price, per Unit, ok bool, err error) {
+	n, err := parseName(name)
+	if err != nil {
+		return 0, 0, false, err
+	}
+	q.Tier = n.tier
+	var a applied
+	if err := t.apply(&a, &q); err != nil {
+		if errors.Is(err, ErrUnpriced) {
+			err = nil
+		}
+		return 0, 0, false, err
+	}
+	r, _, ok := a.rate(n.slot)
+	return r.at(n.above + 1), r.unit, ok, nil
 }
 
 // Standard returns the prices of the standard tier below all thresholds that hold for the query, in USD per unit, by name. It

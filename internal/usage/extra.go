@@ -143,7 +143,7 @@ func (x *extra) apply(r *Reader, m *mapped) []Part {
 	if x.containers.n > 0 {
 		m.Set(CodeSessions, x.containers.n*max(x.gigabytes, 1))
 	}
-	if _, known := m.Get(WebSearches); !known && x.cited && (r.o.Provider == "openai" || r.o.Provider == "azure") {
+	if _, known := m.Get(WebSearches); !known && x.cited && r.citesAsSearch() {
 		m.Set(WebSearches, 1)
 	}
 	if _, known := m.Get(WebSearches); !known && x.zai {
@@ -199,6 +199,20 @@ func promptsBilled(answered []byte, sent string) bool {
 		if _, rest, ok := bytes.Cut(model, []byte("gemini-")); ok {
 			return len(rest) > 0 && (rest[0] == '1' || rest[0] == '2') && (len(rest) == 1 || rest[1] == '.' || rest[1] == '-')
 		}
+	}
+	return false
+}
+
+// citesAsSearch reports whether pages that a chat completion cites mean that it searched: where its model is named, that tells whether it
+// does. A deployment may be named in its place.
+func (r *Reader) citesAsSearch() bool {
+	model := r.model.bytes()
+	switch r.o.Provider {
+	case "azure":
+		o := len(model) > 1 && model[0] == 'o' && '1' <= model[1] && model[1] <= '9'
+		return !o && !bytes.Contains(model, []byte("gpt-"))
+	case "openai":
+		return len(model) == 0
 	}
 	return false
 }

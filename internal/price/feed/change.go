@@ -64,6 +64,24 @@ func compare(before, after *document, q price.Query, times uint64) error {
 				ErrChange, p.Name, q.Model, p.Price, is[n].Price, times)
 		}
 	}
+	return compareNew(before, is, was, q, times)
+}
+
+// compareNew compares the prices that only the later document has with those that stood in for them.
+func compareNew(before *document, is, was []price.Listed, q price.Query, times uint64) error {
+	for _, n := range is {
+		if slices.ContainsFunc(was, func(p price.Listed) bool { return p.Name == n.Name && p.Unit == n.Unit }) {
+			continue
+		}
+		p, per, ok, err := before.table.Billed(q, n.Name)
+		if err != nil {
+			return err
+		}
+		if ok && per == n.Unit && beyond(uint64(p), uint64(n.Price), times) { //nolint:gosec // no price is negative
+			return fmt.Errorf("%w: %s of %s, which was billed at %s, would be %s, which is more than %d times as much or less",
+				ErrChange, n.Name, q.Model, p, n.Price, times)
+		}
+	}
 	return nil
 }
 

@@ -148,6 +148,44 @@ func TestPricesOfOtherTimesAreHeldToTheBound(t *testing.T) {
 	}
 }
 
+// TestNewPricesAreHeldToTheBound has documents with a price that the one before did not have, of something that was billed by another one.
+func TestNewPricesAreHeldToTheBound(t *testing.T) {
+	const before = `"input": 3, "output": 15, "input@flex": 1.5, "output@flex": 7.5, "web_searches": 0.01`
+	for more, why := range map[string]string{
+		`"reasoning": 1500`:           "reasoning of m, which was billed at 15, would be 1500",
+		`"cache_read": 0.03`:          "cache_read of m, which was billed at 3, would be 0.03",
+		`"cache_write_1h": 31`:        "cache_write_1h of m, which was billed at 3, would be 31",
+		`"input>200000": 300`:         "input>200000 of m, which was billed at 3, would be 300",
+		`"reasoning@flex": 750`:       "reasoning@flex of m, which was billed at 7.5, would be 750",
+		`"web_searches@flex": 1`:      "web_searches@flex of m, which was billed at 0.01, would be 1",
+		`"reasoning": 0`:              "reasoning of m, which was billed at 15, would be 0",
+		`"reasoning": 150`:            "", // tenfold
+		`"input_audio": 300`:          "", // it had no price, and no other stood in for it
+		`"input@batch": 0.000000001`:  "", // the tier had none
+		`"file_searches": 1`:          "",
+		`"cache_read": 0.3`:           "",
+		`"cache_write_5m": 3.75`:      "",
+		`"output>200000": 22.5`:       "",
+		`"cache_read_image@flex": 20`: "cache_read_image@flex of m, which was billed at 1.5, would be 20",
+	} {
+		dir := t.TempDir()
+		seen := make(looks, 10)
+		o := Options{File: filepath.Join(dir, "p.json"), CacheDir: dir, MaxChange: 10, Report: seen.report}
+		for _, text := range []string{own(priced("m", before)), own(priced("m", before+", "+more))} {
+			require.NoError(t, os.WriteFile(o.File, []byte(text), 0o600))
+			f, err := ReadFile(o)
+			require.NoError(t, err)
+			require.NoError(t, f.Keep())
+		}
+		require.Equal(t, "updated", <-seen)
+		if got := <-seen; why == "" {
+			require.Equal(t, "updated", got, more)
+		} else {
+			require.Contains(t, got, "refused: a change beyond the bound: "+why, more)
+		}
+	}
+}
+
 // TestBrokenCopy finds that the kept copy cannot be read: the file holds, and the fault is told.
 func TestBrokenCopy(t *testing.T) {
 	dir := t.TempDir()
