@@ -240,7 +240,7 @@ func ownAPIs() []providerCase {
 		{
 			name: "bedrock invoke", model: "bedrock", path: "/model/MODEL/invoke", body: native,
 			headers:  []string{"X-Amzn-Bedrock-GuardrailIdentifier", "g1", "X-Amzn-Bedrock-PerformanceConfig-Latency", "optimized", "X-Amz-Security-Token", "mine"},
-			upstream: http.Header{"X-Amzn-Bedrock-Guardrailidentifier": {"g1"}},
+			upstream: http.Header{"X-Amzn-Bedrock-Guardrailidentifier": {"g1"}, "X-Amzn-Bedrock-Performanceconfig-Latency": {"optimized"}},
 			uri:      "/model/us.anthropic.claude-up-v1%3A0/invoke", answer: "bedrock_invoke/json anthropic", in: 1325, out: 15,
 		},
 		{

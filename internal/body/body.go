@@ -35,7 +35,8 @@ type Body struct {
 	LiteLLMUser   string // `user` of `litellm_metadata`
 	MetadataUser  string // `user_id` of `metadata`
 	SafetyUser    string // `safety_identifier`
-	Tier          string // `service_tier`, else `speed`
+	Tier          string // `service_tier` or `serviceTier`, else `speed`
+	Latency       string // `performanceConfig.latency` (Bedrock)
 	N             int64  // `n`
 	BestOf        int64  // `best_of` of legacy completions
 	Candidates    int64  // Gemini's candidateCount

@@ -120,6 +120,20 @@ func TestMembers(t *testing.T) {
 	require.Equal(t, []any{true, "u1", "m1", "l1", "s1", "flex", int64(2), int64(20), false},
 		[]any{b.Stream, b.User, b.MetadataUser, b.LiteLLMUser, b.SafetyUser, b.Tier, b.N, b.MaxOutput(allBounds), b.UsageAsked})
 	require.Positive(t, b.Units)
+	for in, want := range map[string][2]string{
+		`{"serviceTier":"flex"}`:                        {"flex", ""},     // Gemini
+		`{"serviceTier":{"type":"priority","x":1}}`:     {"priority", ""}, // Bedrock
+		`{"performanceConfig":{"latency":"optimized"}}`: {"", "optimized"},
+		`{"serviceTier":null,"performanceConfig":[1]}`:  {},
+	} {
+		b, err := Parse([]byte(in))
+		require.NoError(t, err, in)
+		require.Equal(t, want, [2]string{b.Tier, b.Latency}, in)
+	}
+	for _, in := range []string{`{"serviceTier":"flex","serviceTier":"priority"}`, `{"ServiceTier":"flex"}`, `{"performanceConfig":{"latency":"standard","latency":"optimized"}}`} {
+		_, err := Parse([]byte(in))
+		require.Error(t, err, in)
+	}
 }
 
 func TestEdits(t *testing.T) {

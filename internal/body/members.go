@@ -15,7 +15,7 @@ import (
 var guarded = []string{
 	"model", "stream", "stream_options", "user", "n", "best_of", "max_tokens", "max_completion_tokens", "max_output_tokens",
 	"litellm_metadata", "metadata", "safety_identifier", "service_tier", "background", "deferred", "speed",
-	"generationConfig", "generation_config", "inferenceConfig", "anthropic_version", "options",
+	"generationConfig", "generation_config", "inferenceConfig", "anthropic_version", "options", "serviceTier", "performanceConfig",
 }
 
 // guard returns the guarded member of that name, and "" for any other.
@@ -125,6 +125,14 @@ func (p *parser) top(raw []byte, nameAt, depth int) error {
 		b.SafetyUser, err = p.free(name)
 	case "service_tier":
 		b.Tier, err = p.text(name)
+	case "serviceTier": // Gemini's is a text, Bedrock's an object
+		if p.peek() == '"' {
+			b.Tier, err = p.text(name)
+		} else {
+			err = p.inner(depth, "type", &b.Tier)
+		}
+	case "performanceConfig":
+		err = p.inner(depth, "latency", &b.Latency)
 	case "speed":
 		var speed string
 		if speed, err = p.text(name); b.Tier == "" {

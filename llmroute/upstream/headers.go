@@ -55,6 +55,8 @@ var passing = map[string]uint8{
 	"X-Amzn-Bedrock-Guardrailversion":    toBedrock,
 	"X-Amzn-Bedrock-Trace":               toBedrock,
 	"X-Amzn-Bedrock-Service-Tier":        toBedrock,
+
+	"X-Amzn-Bedrock-Performanceconfig-Latency": toBedrock, // the answer has the one that was given
 }
 
 var (

@@ -1,0 +1,28 @@
+package llmroute
+
+import (
+	"cmp"
+	"net/http"
+	"strings"
+
+	"github.com/tollgate-llm/tollgate/internal/body"
+	"github.com/tollgate-llm/tollgate/internal/llm"
+)
+
+// tierAsked returns what a request asks for that can change its price: a service tier, by its body or by a header of Google's or AWS', and
+// Bedrock's optimized latency, joined as those are that an answer names.
+func tierAsked(b *body.Body, h http.Header, api llm.API) string {
+	tier, latency := b.Tier, b.Latency
+	switch api {
+	case llm.Bedrock:
+		tier = cmp.Or(tier, h.Get("X-Amzn-Bedrock-Service-Tier"))
+		latency = cmp.Or(latency, h.Get("X-Amzn-Bedrock-Performanceconfig-Latency"))
+	case llm.Gemini, llm.Anthropic:
+		tier = cmp.Or(tier, h.Get("X-Vertex-Ai-Llm-Shared-Request-Type"))
+	default:
+	}
+	if latency == "optimized" {
+		tier = strings.TrimPrefix(tier+"+latency-optimized", "+")
+	}
+	return tier
+}
