@@ -18,6 +18,22 @@ import (
 	"github.com/tollgate-llm/tollgate/internal/testkit/gateway"
 )
 
+// bill is an answer of a provider and what it costs.
+type bill struct {
+	path, backend, prices, body, answer string
+	url                                 string // of the provider's own host, %d being the number of the case; empty for one without a list price
+	kind                                string // media type of the answer, if not JSON
+	listed                              bool   // no prices of tokens are written
+	cost                                string
+	quantities                          map[string]string
+}
+
+// completionOf is an answer of chat completions, with more members of its usage and of its message.
+func completionOf(model, usage, message string) string {
+	return `{"id":"c","object":"chat.completion","model":"` + model + `","choices":[{"index":0,"message":{"role":"assistant","content":"x"` + message + `},"finish_reason":"stop"}],` +
+		`"usage":{"prompt_tokens":100,"completion_tokens":10,"total_tokens":110` + usage + `}}`
+}
+
 // TestTrueBill sends answers of each API, with each kind of fee and with other models' tokens, through the whole gateway and adds up what
 // Lago was billed.
 // The amounts are worked out by hand from the prices written here and, for another model, from its maker's list.
@@ -27,23 +43,13 @@ func TestTrueBill(t *testing.T) {
 	responses := func(more string) string {
 		return `{"id":"r","object":"response","status":"completed","model":"m",` + more + `,"usage":{"input_tokens":100,"output_tokens":10,"total_tokens":110}}`
 	}
-	completion := func(model, usage, message string) string {
-		return `{"id":"c","object":"chat.completion","model":"` + model + `","choices":[{"index":0,"message":{"role":"assistant","content":"x"` + message + `},"finish_reason":"stop"}],` +
-			`"usage":{"prompt_tokens":100,"completion_tokens":10,"total_tokens":110` + usage + `}}`
-	}
 	upload := func(file string) string {
 		return "--b0\r\nContent-Disposition: form-data; name=\"model\"\r\n\r\nm\r\n--b0\r\nContent-Disposition: form-data; name=\"file\"; filename=\"a.wav\"\r\n\r\n" + file + "\r\n--b0--\r\n"
 	}
 	t.Setenv("AWS_ACCESS_KEY_ID", awsID)
 	t.Setenv("AWS_SECRET_ACCESS_KEY", awsSecret)
 	t.Setenv("AWS_SESSION_TOKEN", awsSession)
-	cases := map[string]struct {
-		path, backend, prices, body, answer string
-		kind                                string // media type of the answer, if not JSON
-		listed                              bool   // no prices of tokens are written
-		cost                                string
-		quantities                          map[string]string
-	}{
+	cases := map[string]bill{
 		// 4727 x 3 + 3391 x 15 by the lines, and the adviser's 2728 x 5 + 3880 x 25 by Anthropic's list.
 		"anthropic's adviser": {
 			path: "/v1/messages", backend: "anthropic", body: `{"model":"m","max_tokens":9000,"messages":[{"role":"user","content":"x"}]}`,
@@ -93,26 +99,26 @@ func TestTrueBill(t *testing.T) {
 		// ... of chat completions ...
 		"a search model": {
 			path: "/v1/chat/completions", backend: "openai", prices: "model gpt-4o-search-preview\nprice web_searches 0.025", body: gateway.Chat("m", "x", false),
-			answer: completion("gpt-4o-search-preview-2025-03-11", "", ""), cost: "0.02545", quantities: map[string]string{"web_searches": "1"},
+			answer: completionOf("gpt-4o-search-preview-2025-03-11", "", ""), cost: "0.02545", quantities: map[string]string{"web_searches": "1"},
 		},
 		// 60 x 3 + 40 x 40 + 10 x 15.
 		"audio input": {
 			path: "/v1/chat/completions", backend: "openai", prices: "price input_audio 40", body: gateway.Chat("m", "x", false),
-			answer: completion("m", `,"prompt_tokens_details":{"audio_tokens":40}`, ""), cost: "0.00193", quantities: map[string]string{"audio_input_tokens": "40"},
+			answer: completionOf("m", `,"prompt_tokens_details":{"audio_tokens":40}`, ""), cost: "0.00193", quantities: map[string]string{"audio_input_tokens": "40"},
 		},
 		"groq's tools": {
 			path: "/v1/chat/completions", backend: "groq", body: gateway.Chat("m", "x", false),
-			answer: completion("m", "", `,"executed_tools":[{"index":0,"type":"browser_search"},{"index":1,"type":"function","name":"browser.open"}]`),
+			answer: completionOf("m", "", `,"executed_tools":[{"index":0,"type":"browser_search"},{"index":1,"type":"function","name":"browser.open"}]`),
 			cost:   "0.00645", quantities: map[string]string{"web_searches": "1", "web_fetches": "1"}, // 0.005 and 0.001 by Groq's list
 		},
 		"xAI's tools": {
 			path: "/v1/chat/completions", backend: "xai", body: gateway.Chat("m", "x", false),
-			answer: completion("m", `,"server_side_tool_usage_details":{"x_search_calls":2,"code_interpreter_calls":1,"file_search_calls":1}`, ""),
+			answer: completionOf("m", `,"server_side_tool_usage_details":{"x_search_calls":2,"code_interpreter_calls":1,"file_search_calls":1}`, ""),
 			cost:   "0.01795", quantities: map[string]string{"post_searches": "2", "code_calls": "1", "file_searches": "1"}, // 2 x 0.005 + 0.005 + 0.0025
 		},
 		"perplexity's fee": {
 			path: "/v1/chat/completions", backend: "perplexity", prices: "price search_requests_high 0.014", body: gateway.Chat("m", "x", false),
-			answer: completion("sonar-pro", `,"search_context_size":"high","cost":{"total_cost":9}`, ""), cost: "0.01445", quantities: map[string]string{"search_requests_high": "1"},
+			answer: completionOf("sonar-pro", `,"search_context_size":"high","cost":{"total_cost":9}`, ""), cost: "0.01445", quantities: map[string]string{"search_requests_high": "1"},
 		},
 		// ... of the others.
 		"claude's searches": {
@@ -163,46 +169,46 @@ func TestTrueBill(t *testing.T) {
 		// 60 x 3 + 40 read from the cache at 1.5 + 10 x 15.
 		"an azure deployment": {
 			path: "/v1/chat/completions", backend: "azure", prices: "model my-deployment\napi_version 2024-10-21\nprice cache_read 1.5", body: gateway.Chat("m", "x", false),
-			answer: completion("gpt-4o-2024-08-06", `,"prompt_tokens_details":{"cached_tokens":40}`, ""), cost: "0.00039", quantities: map[string]string{"cached_input_tokens": "40"},
+			answer: completionOf("gpt-4o-2024-08-06", `,"prompt_tokens_details":{"cached_tokens":40}`, ""), cost: "0.00039", quantities: map[string]string{"cached_input_tokens": "40"},
 		},
 		// By the list of the model that the answer names: 60 x 2.5 + 40 x 1.25 + 10 x 10. A cost in xAI's unit is xAI's alone to state.
 		"an azure deployment by its model": {
 			path: "/v1/chat/completions", backend: "azure", prices: "model my-deployment\napi_version 2024-10-21", body: gateway.Chat("m", "x", false), listed: true,
-			answer: completion("gpt-4o-2024-08-06", `,"cost_in_usd_ticks":1,"prompt_tokens_details":{"cached_tokens":40}`, ""), cost: "0.0003", quantities: map[string]string{"cached_input_tokens": "40"},
+			answer: completionOf("gpt-4o-2024-08-06", `,"cost_in_usd_ticks":1,"prompt_tokens_details":{"cached_tokens":40}`, ""), cost: "0.0003", quantities: map[string]string{"cached_input_tokens": "40"},
 		},
 		// 60 that were not in the cache at 3, 40 that were at 0.3, 10 x 15, of which 4 are reasoning.
 		"deepseek's cache": {
 			path: "/v1/chat/completions", backend: "deepseek", prices: "price cache_read 0.3", body: gateway.Chat("m", "x", false),
-			answer: completion("deepseek-chat", `,"prompt_cache_hit_tokens":40,"prompt_cache_miss_tokens":60,"completion_tokens_details":{"reasoning_tokens":4}`, ""),
+			answer: completionOf("deepseek-chat", `,"prompt_cache_hit_tokens":40,"prompt_cache_miss_tokens":60,"completion_tokens_details":{"reasoning_tokens":4}`, ""),
 			cost:   "0.000342", quantities: map[string]string{"cached_input_tokens": "40", "reasoning_tokens": "4", "total_tokens": "110"},
 		},
 		"the cost that openrouter states": {
 			path: "/v1/chat/completions", backend: "openrouter", prices: "model openai/gpt-4o", body: gateway.Chat("m", "x", false), listed: true,
-			answer: completion("openai/gpt-4o", `,"cost":0.00123,"is_byok":false,"cost_details":{"upstream_inference_cost":null}`, ""), cost: "0.00123",
+			answer: completionOf("openai/gpt-4o", `,"cost":0.00123,"is_byok":false,"cost_details":{"upstream_inference_cost":null}`, ""), cost: "0.00123",
 		},
 		// Its fee and what the provider behind it charges the key's owner.
 		"openrouter with a key of one's own": {
 			path: "/v1/chat/completions", backend: "openrouter", prices: "model openai/gpt-4o", body: gateway.Chat("m", "x", false), listed: true,
-			answer: completion("openai/gpt-4o", `,"cost":0.0001,"is_byok":true,"cost_details":{"upstream_inference_cost":0.002}`, ""), cost: "0.0021",
+			answer: completionOf("openai/gpt-4o", `,"cost":0.0001,"is_byok":true,"cost_details":{"upstream_inference_cost":0.002}`, ""), cost: "0.0021",
 		},
 		// 100 x 3 + 10 x 15: prices that are written go before a stated cost.
 		"openrouter with prices": {
 			path: "/v1/chat/completions", backend: "openrouter", prices: "model openai/gpt-4o", body: gateway.Chat("m", "x", false),
-			answer: completion("openai/gpt-4o", `,"cost":0.00123`, ""), cost: "0.00045",
+			answer: completionOf("openai/gpt-4o", `,"cost":0.00123`, ""), cost: "0.00045",
 		},
 		"the cost that perplexity states": {
 			path: "/v1/chat/completions", backend: "perplexity", prices: "model sonar", body: gateway.Chat("m", "x", false), listed: true,
-			answer: completion("sonar", `,"search_context_size":"low","cost":{"input_tokens_cost":0.0001,"output_tokens_cost":0.00001,"request_cost":0.005,"total_cost":0.00511}`, ""), cost: "0.00511",
+			answer: completionOf("sonar", `,"search_context_size":"low","cost":{"input_tokens_cost":0.0001,"output_tokens_cost":0.00001,"request_cost":0.005,"total_cost":0.00511}`, ""), cost: "0.00511",
 		},
 		// 12,345,000 of ten thousand millionths of a dollar.
 		"the cost that xAI states": {
 			path: "/v1/chat/completions", backend: "xai", prices: "model grok-4", body: gateway.Chat("m", "x", false), listed: true,
-			answer: completion("grok-4", `,"cost_in_usd_ticks":12345000`, ""), cost: "0.0012345",
+			answer: completionOf("grok-4", `,"cost_in_usd_ticks":12345000`, ""), cost: "0.0012345",
 		},
 		// By Groq's list, 100 x 0.59 + 10 x 0.79: no provider but those states a cost in that unit.
 		"a cost that another provider states": {
 			path: "/v1/chat/completions", backend: "groq", prices: "model llama-3.3-70b-versatile", body: gateway.Chat("m", "x", false), listed: true,
-			answer: completion("llama-3.3-70b-versatile", `,"cost":0.000001`, ""), cost: "0.0000669",
+			answer: completionOf("llama-3.3-70b-versatile", `,"cost":0.000001`, ""), cost: "0.0000669",
 		},
 		// 90 seconds at 0.0001.
 		"a transcription by its seconds": {
@@ -221,15 +227,17 @@ func TestTrueBill(t *testing.T) {
 			cost: "0.0512", quantities: map[string]string{"audio_seconds": "0.512"},
 		},
 	}
+	maps.Copy(cases, hostedBills())
 	names := slices.Sorted(maps.Keys(cases))
-	u := testkit.NewScript(t, func(_ int, call testkit.RawCall) testkit.RawAnswer {
+	answer := func(_ int, call testkit.RawCall) testkit.RawAnswer {
 		at, err := strconv.Atoi(strings.Split(call.URI, "/")[1]) // the base URL's path
 		if err != nil {
 			return testkit.RawAnswer{Status: http.StatusNotFound}
 		}
 		c := cases[names[at]]
 		return testkit.RawAnswer{ContentType: cmp.Or(c.kind, "application/json"), Body: []byte(c.answer), Length: true}
-	})
+	}
+	u, internet := testkit.NewScript(t, answer), newInternet(t, answer)
 	w := gateway.NewBooks(t, testkit.LagoOptions{})
 	var routes strings.Builder
 	for i, name := range names {
@@ -238,8 +246,11 @@ func TestTrueBill(t *testing.T) {
 		if slices.Contains([]string{"openai", "groq", "xai", "mistral", "deepseek", "openrouter"}, c.backend) {
 			base += "/v1"
 		}
+		if c.url != "" {
+			base, c.prices = fmt.Sprintf(c.url, i), c.prices+"\n"+internet
+		}
 		prices, key := "price input 3\nprice output 15", "api_key "+gateway.ProviderKey
-		if c.listed {
+		if c.listed || c.url != "" {
 			prices = ""
 		}
 		if c.backend == "bedrock" {

@@ -197,7 +197,7 @@ func costOf(c *llm.Call, t *llm.Target, seen *mentions, in, out int64) (price.Am
 		perImage := total == both
 		dearest(perImage, made, usage.Images)
 	case usage.MistralOCR:
-		dearest(true, pages, usage.Pages)
+		dearest(true, pages, usage.Pages, usage.AnnotatedPages)
 	case usage.OpenAITranscription:
 		length := int64(audioMinutes * 60_000)
 		if q.Audio != nil && q.Audio.Load() > 0 {

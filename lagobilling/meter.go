@@ -169,6 +169,7 @@ func (m *meter) prepare(status int, header http.Header) {
 	m.reader = usage.NewReader(usage.Options{
 		API: m.call.At(t).Reader, Provider: t.Provider, Status: status, ContentType: contentType,
 		Header: header, Model: t.Upstream, BaseURL: t.BaseURL, Priced: len(t.Prices) > 0,
+		CacheTTL: m.call.Request.CacheTTL,
 	})
 	m.strip = m.call.Attempt().UsageInjected() && m.answering == nil && status == http.StatusOK && media == "text/event-stream"
 	if m.strip && m.left >= 0 {

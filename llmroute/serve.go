@@ -76,7 +76,7 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, call *llm.Call) 
 	}
 	call.Request = llm.Request{
 		Asked: b.ModelName, Stream: b.Stream, IncludeUsage: b.UsageAsked, User: user, Session: session,
-		N: llm.Answers(&ep.Endpoint, b.N, b.Candidates, b.BestOf, b.Prompts), MaxOutput: b.MaxOutput(llm.BoundMembers(&ep.Endpoint)), Tier: tierAsked(b, r.Header, ep.API), TextUnits: b.Units, Audio: b.Audio,
+		N: llm.Answers(&ep.Endpoint, b.N, b.Candidates, b.BestOf, b.Prompts), MaxOutput: b.MaxOutput(llm.BoundMembers(&ep.Endpoint)), Tier: tierAsked(b, r.Header, ep.API), CacheTTL: b.CacheTTL, TextUnits: b.Units, Audio: b.Audio,
 		SoundUnknown: b.SoundUnknown || b.Audio == nil, AnswerFormat: b.AnswerFormat,
 		Others: b.Others, Reasoning: b.Reasoning, Data: b.Data,
 	}

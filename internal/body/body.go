@@ -36,6 +36,7 @@ type Body struct {
 	MetadataUser  string // `user_id` of `metadata`
 	SafetyUser    string // `safety_identifier`
 	Tier          string // `service_tier` or `serviceTier`, else `speed`
+	CacheTTL      string // `prompt_cache_options.ttl` (OpenAI, Moonshot)
 	Latency       string // `performanceConfig.latency` (Bedrock)
 	N             int64  // `n`
 	BestOf        int64  // `best_of` of legacy completions

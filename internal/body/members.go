@@ -16,6 +16,7 @@ var guarded = []string{
 	"model", "stream", "stream_options", "user", "n", "best_of", "max_tokens", "max_completion_tokens", "max_output_tokens",
 	"litellm_metadata", "metadata", "safety_identifier", "service_tier", "background", "deferred", "speed",
 	"generationConfig", "generation_config", "inferenceConfig", "anthropic_version", "options", "serviceTier", "performanceConfig",
+	"prompt_cache_options",
 }
 
 // guard returns the guarded member of that name, and "" for any other.
@@ -131,6 +132,8 @@ func (p *parser) top(raw []byte, nameAt, depth int) error {
 		} else {
 			err = p.inner(depth, "type", &b.Tier)
 		}
+	case "prompt_cache_options":
+		err = p.inner(depth, "ttl", &b.CacheTTL)
 	case "performanceConfig":
 		err = p.inner(depth, "latency", &b.Latency)
 	case "speed":

@@ -92,6 +92,7 @@ type Request struct {
 	N            int64  // choices asked for; 0 when not stated
 	MaxOutput    int64  // max_tokens, max_completion_tokens or max_output_tokens; 0 when not stated
 	Tier         string // service_tier or speed asked for
+	CacheTTL     string // how long tokens that are written to a prompt cache are to live there, such as 1h; empty where not stated
 	// TextUnits estimates the input in thousandths of a token, by the characters rule of package usage.
 	TextUnits int64
 	// Data is the body, or what is at hand of it. It must not be changed.

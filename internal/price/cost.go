@@ -100,6 +100,7 @@ var fallbacks = func() (f [numSlots][]fallback) {
 	add(usage.CacheReadVideo, noted, usage.Input)
 	add(usage.Reasoning, quiet, usage.Output)
 	add(usage.Citations, noted, usage.Output)
+	add(usage.AnnotatedPages, noted, usage.Pages)
 	return f
 }()
 

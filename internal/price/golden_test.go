@@ -100,7 +100,8 @@ var genaiPrices = sync.OnceValue(FirstSource)
 func withoutOwnPrice(c *usage.Counts, keys string) bool {
 	for k, key := range map[usage.Kind]string{
 		usage.InputAudio: "input_audio_mtok,", usage.CacheReadAudio: "input_audio_mtok,", usage.OutputAudio: "output_audio_mtok,",
-		usage.OutputImage: "output_image_mtok,", usage.OutputVideo: "output_video_mtok,", usage.WebSearches: "web_searches_kcount,",
+		usage.OutputImage: "output_image_mtok,", usage.OutputVideo: "output_video_mtok,", usage.WebSearches: "web_searches_kcount,", usage.FileSearches: "storage_searches_kcount,",
+		usage.AnnotatedPages: "input_document_kpages,",
 	} {
 		if c.N(k) > 0 && !strings.Contains(","+keys, ","+key) {
 			return true
@@ -132,7 +133,8 @@ func compare(t *testing.T, p probe, o oracle) {
 	want, ok := new(big.Rat).SetString(o.total)
 	require.True(t, ok, what)
 	for _, l := range cost.Lines {
-		if l.Kind == usage.WebSearches && !l.Request && !strings.Contains(o.keys, "web_searches_kcount,") {
+		if l.Kind == usage.WebSearches && !l.Request && !strings.Contains(o.keys, "web_searches_kcount,") ||
+			l.Kind == usage.FileSearches && !strings.Contains(o.keys, "storage_searches_kcount,") {
 			want.Add(want, l.Amount.rat()) // the provider's list fee, which genai-prices does not have
 		}
 	}

@@ -77,6 +77,7 @@ var liteKeys = map[string]liteKey{
 	"input_cost_per_query":                        {"search_units", 0, " rerank "},
 	"input_cost_per_request":                      {"request", 0, ""},
 	"ocr_cost_per_page":                           {"pages", 0, ""},
+	"annotation_cost_per_page":                    {"annotated_pages", 0, ""},
 }
 
 // liteInstead names the key that goes before another one for the same thing: LiteLLM has older spellings, and a price of

@@ -15,7 +15,7 @@ import (
 // probed are the kinds that genai-prices knows.
 var probed = func() (all []usage.Kind) {
 	for k := range usage.Kind(usage.NumKinds) {
-		if k <= usage.Citations && k != usage.Images && k != usage.CacheWrite12h { // it has no price for others
+		if k <= usage.Citations && k != usage.Images && k != usage.CacheWrite12h { // it has no price for others, but those of providers
 			all = append(all, k)
 		}
 	}
@@ -64,6 +64,11 @@ func probes(l *list, seed uint64) []probe {
 				}
 				out = append(out, probe{p.id, names[e], ms, "", randomCounts(r, 0, false)})
 			}
+		}
+	}
+	for i := range out {
+		if k, ok := map[string]usage.Kind{"openai": usage.FileSearches, "mistral": usage.AnnotatedPages}[out[i].provider]; ok && r.IntN(3) > 0 {
+			out[i].counts.Set(k, r.Int64N(1000))
 		}
 	}
 	return out
@@ -126,7 +131,9 @@ func theirs(c *usage.Counts) map[string]string {
 	sum("output_citation_tokens", usage.Citations)
 	sum("web_searches", usage.WebSearches)
 	sum("rerank_searches", usage.SearchUnits)
-	sum("input_document_pages", usage.Pages)
+	sum("input_document_pages", usage.Pages, usage.AnnotatedPages)
+	sum("input_annotated_document_pages", usage.AnnotatedPages)
+	sum("storage_searches", usage.FileSearches)
 	sum("input_characters", usage.InputCharacters)
 	seconds := fmt.Sprintf("%d.%03d", c.N(usage.Milliseconds)/1000, c.N(usage.Milliseconds)%1000)
 	u["audio_seconds"], u["input_audio_seconds"] = seconds, seconds

@@ -164,6 +164,8 @@ func unitsOf(l *Line) (name string, per int64) {
 	switch {
 	case l.Kind == "input_characters":
 		return "Characters", per
+	case l.Kind == "annotated_pages":
+		return "Pages", per
 	case l.Kind == "images", l.Kind == "pages":
 		return strings.ToUpper(l.Kind[:1]) + l.Kind[1:], per
 	case per == 1_000_000:

@@ -1,6 +1,9 @@
 package usage
 
-import "bytes"
+import (
+	"bytes"
+	"slices"
+)
 
 // maxParts bounds the other models of one answer, maxHashes the queries or containers that are distinguished.
 const (
@@ -119,6 +122,14 @@ func (r *Reader) noParts() {
 	if r.extra != nil {
 		r.extra.numParts = 0
 	}
+}
+
+// distinct returns the hashes, none when there are more than are distinguished.
+func (h *hashes) distinct() []uint64 {
+	if h.n == 0 || h.n > maxHashes {
+		return nil
+	}
+	return slices.Clone(h.seen[:h.n])
 }
 
 // apply adds fees and other models to what was mapped, and returns the models' parts.

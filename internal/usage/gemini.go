@@ -39,8 +39,7 @@ func query(c class) *node { return &node{leaf: leafQuery, class: c} }
 
 // geminiMap is the node of what an answer has only when it was grounded in a map.
 func geminiMap() *node {
-	grounded := func(r *Reader, _ byte) { r.more().grounded = true }
-	return &node{leaf: leafMap, open: grounded}
+	return seen(func(r *Reader, _ byte) { r.more().grounded = true })
 }
 
 // geminiUsage is the node of a usage object.

@@ -28,6 +28,7 @@ type golden struct {
 	Headers map[string]string `json:"headers"` // of the answer
 	Sent    string            `json:"sent"`    // the model name sent upstream
 	BaseURL string            `json:"base_url"`
+	TTL     string            `json:"cache_ttl"`
 	Priced  bool              `json:"priced"` // the backend has prices of its own
 
 	// The answer, in one of five forms.
@@ -145,7 +146,7 @@ func (g *golden) bytes(t testing.TB) []byte {
 func (g *golden) options() Options {
 	o := Options{
 		API: g.API, Provider: g.Provider, Status: g.Status, ContentType: g.ContentType,
-		Model: g.Sent, BaseURL: g.BaseURL, Priced: g.Priced, Header: http.Header{},
+		Model: g.Sent, BaseURL: g.BaseURL, CacheTTL: g.TTL, Priced: g.Priced, Header: http.Header{},
 	}
 	for name, value := range g.Headers {
 		o.Header.Set(name, value)

@@ -44,6 +44,7 @@ func openAIUsageFields() fields {
 		"reasoning_tokens":          count(reasoningApart), // SGLang, inside the completion; Perplexity, outside
 		"num_cached_tokens":         count(cachedRoot),     // Mistral
 		"cached_tokens":             count(cachedRoot),     // Moonshot
+		"cached_prompt_text_tokens": count(cachedRoot),     // xAI
 		"service_tier":              text(toTier),          // Mistral
 		"citation_tokens":           count(citations),      // Perplexity
 		"num_search_queries":        count(searches),       // Perplexity
@@ -132,7 +133,7 @@ func (r *Reader) callName(b []byte) {
 func zaiResults() *node {
 	results := list(object(fields{}))
 	results.item = func(r *Reader) {
-		if r.servedBy("zai", "z.ai") {
+		if r.servedBy("zai", "z.ai", "bigmodel.cn") {
 			r.more().zai = true
 		}
 	}
@@ -370,11 +371,15 @@ func openAIInput(t *tally, in int64, m *mapped) {
 			over -= n
 		}
 	}
+	writes := CacheWrite
+	if t.n[written] > 0 && !t.has(written12h) && !t.has(written5m) && !t.has(written1h) {
+		writes = max(m.writes, CacheWrite)
+	}
 	by12h := min(t.n[written12h], t.n[written])
 	by5m := min(t.n[written5m], t.n[written]-by12h)
 	by1h := min(t.n[written1h], t.n[written]-by12h-by5m)
 	m.split(in, Input, read, part{CacheWrite12h, by12h, by12h > 0}, part{CacheWrite5m, by5m, by5m > 0}, part{CacheWrite1h, by1h, by1h > 0},
-		part{CacheWrite, t.n[written] - by12h - by5m - by1h, t.has(written) && (t.n[written] == 0 || t.n[written] > by12h+by5m+by1h)}, media[0], media[1], media[2], overlap[0], overlap[1], overlap[2])
+		part{writes, t.n[written] - by12h - by5m - by1h, t.has(written) && (t.n[written] == 0 || t.n[written] > by12h+by5m+by1h)}, media[0], media[1], media[2], overlap[0], overlap[1], overlap[2])
 }
 
 // llamaCounts maps llama.cpp's own timings, in which the prompt excludes cached tokens.

@@ -45,13 +45,14 @@ func openAIResponse(items *node) *node {
 	usage["input_tokens_details"] = openAIInputDetails()
 	usage["output_tokens_details"] = openAIOutputDetails()
 	return object(fields{
-		"id":           text(toID),
-		"model":        text(toModel),
-		"service_tier": text(toTier),
-		"error":        failure(),
-		"usage":        usageObject(usage),
-		"output":       items,
-		"tools":        openAITools(),
+		"id":                   text(toID),
+		"model":                text(toModel),
+		"service_tier":         text(toTier),
+		"error":                failure(),
+		"usage":                usageObject(usage),
+		"prompt_cache_options": object(fields{"ttl": text(toTTL)}),
+		"output":               items,
+		"tools":                openAITools(),
 		"tool_usage": object(fields{
 			"web_search": object(fields{"num_requests": fee(WebSearches)}),
 			"image_gen":  openAIImageTool(),

@@ -43,6 +43,9 @@ type Options struct {
 	Model  string // the model name sent upstream, for habits of models that the answer does not name
 	// BaseURL is the backend's: it identifies which of the providers that state a cost serves an OpenAI-compatible API.
 	BaseURL string
+	// CacheTTL is how long the request asks tokens to live in the cache that they are written to. It holds where usage counts such
+	// tokens and the answer does not say for how long they were written.
+	CacheTTL string
 	// Priced: prices are written for the backend, which go before a cost that the provider states: fees that such a
 	// cost holds are then counted too.
 	Priced bool
@@ -93,6 +96,7 @@ type Reader struct {
 
 	model, id, tier, geo, speed name
 	kind                        name // the type of the event under way
+	ttl                         tag  // of the cache that tokens are written to, as the answer repeats it
 	itemType, action, status    tag  // of the element of a list under way
 	searches, fileSearches      int64
 	scratch                     name

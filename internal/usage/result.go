@@ -51,6 +51,7 @@ type mapped struct {
 	in, out bool     // input and output were reported
 	floor   int64    // output reported so far, when it is known to be too low
 	how     []string // repairs
+	writes  Kind     // of tokens written to a cache whose usage does not name the time to live; Input stands for CacheWrite
 }
 
 func (m *mapped) note(s string) {
@@ -103,7 +104,7 @@ func (r *Reader) Result(e Estimate) Result {
 		return res
 	}
 	m := &r.mapped
-	*m = mapped{}
+	*m = mapped{writes: r.writeKind()}
 	r.f.counts(r, m)
 	if r.kept.rejected {
 		m.note("a count that is negative, above 2^53 or not whole was refused")
@@ -152,6 +153,7 @@ func (r *Reader) Result(e Estimate) Result {
 	}
 	if r.extra != nil {
 		res.Parts = r.extra.apply(r, m)
+		res.Containers = r.extra.containers.distinct()
 	}
 	if !failed && !r.compressed {
 		r.lengths(m, e)
@@ -171,6 +173,21 @@ func (r *Reader) Result(e Estimate) Result {
 	res.Counts = m.Counts
 	res.How = strings.Join(m.how, "; ")
 	return res
+}
+
+// writeKind returns what tokens are that were written to a cache, by the time to live that the answer repeats or the request asks for.
+func (r *Reader) writeKind() Kind {
+	ttl := string(r.ttl.bytes())
+	if ttl == "" {
+		ttl = r.o.CacheTTL
+	}
+	switch ttl {
+	case "1h":
+		return CacheWrite1h
+	case "12h":
+		return CacheWrite12h
+	}
+	return CacheWrite
 }
 
 // estimate fills in what was not reported, by the characters rule.

@@ -330,7 +330,7 @@ func (s *scanner) str(r *Reader, p []byte, i int) int {
 			if r.text = hash(r.text, p[i:stop]); end >= 0 {
 				r.query(n, r.text)
 			}
-		case leafError, leafFinish, leafMap:
+		case leafError, leafFinish, leafSeen:
 			if stop > i {
 				r.str(n, p[i:stop])
 			}

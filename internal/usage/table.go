@@ -48,7 +48,7 @@ const (
 	leafBase64           // the Base64 form of another event (Bedrock)
 	leafFee              // a number that counts a fee, kept beside the usage object
 	leafFeeAdded         // the same, where an answer has several to be added up
-	leafMap              // anything but null and "" means that the answer was grounded in a map
+	leafSeen             // a text that is not empty calls open, as an object or array does
 	leafQuery            // a search query, of which the different ones count
 )
 
@@ -72,6 +72,7 @@ const (
 	toTotalCost // a cost as a member total_cost
 	toTicks     // a cost in 10^-10 USD
 	toUpstreamCost
+	toTTL       // how long tokens live in the cache that they are written to (OpenAI)
 	toCacheType // what kind of cache was read (Qwen)
 	toCurrency  // the currency of a total_cost, US dollars when it names none
 )
@@ -151,6 +152,9 @@ func (n *node) onOpen(f func(*Reader, byte)) *node {
 	n.open = f
 	return n
 }
+
+// seen is the node of what matters only for being there: an object, an array or a text that is not empty.
+func seen(f func(*Reader, byte)) *node { return &node{leaf: leafSeen, open: f} }
 
 // failure is the node of an error: an object, a text, or null when there is none.
 func failure() *node {

@@ -240,9 +240,9 @@ func (r *Reader) str(n *node, b []byte) {
 	case leafStop:
 		r.event.finish = r.event.finish || len(b) > 0
 		r.refused = r.refused || string(b) == "refusal"
-	case leafMap:
+	case leafSeen:
 		if len(b) > 0 {
-			r.more().grounded = true
+			n.open(r, '"')
 		}
 	default: // a string where a number is due is ignored
 	}
@@ -339,6 +339,8 @@ func (r *Reader) name(d dest, b []byte) {
 		r.scratch.put(b)
 	case toContext:
 		r.cur.context = contextSize(b)
+	case toTTL:
+		r.ttl.put(b)
 	case toCacheType:
 		r.cur.explicit = string(b) == "ephemeral"
 	case toCurrency:

@@ -52,8 +52,9 @@ const (
 	GuardrailGrounding   // units of its contextual grounding policy
 	GuardrailReasoning   // units of its automated reasoning policy
 	WebSearchesPreview   // web searches by OpenAI's earlier tool, web_search_preview
+	AnnotatedPages       // document pages of an answer with annotations (Mistral's OCR)
 
-	NumKinds = int(WebSearchesPreview) + 1
+	NumKinds = int(AnnotatedPages) + 1
 )
 
 // Counts holds a count for each kind. A kind that was never set is absent, which is not the same as zero.
@@ -135,7 +136,7 @@ var kindNames = [NumKinds]string{
 	"maps_searches", "image_searches", "post_searches", "file_searches", "attachment_searches", "directory_searches",
 	"web_fetches", "code_calls", "code_sessions", "search_requests_low", "search_requests_medium", "search_requests_high",
 	"guardrail_topic_units", "guardrail_content_units", "guardrail_image_units", "guardrail_sensitive_units",
-	"guardrail_grounding_units", "guardrail_reasoning_units", "web_searches_preview",
+	"guardrail_grounding_units", "guardrail_reasoning_units", "web_searches_preview", "annotated_pages",
 }
 
 // String returns the name of the kind in records and price files.
@@ -176,11 +177,14 @@ const ExplicitCache = "explicit-cache"
 type Result struct {
 	Counts Counts // of all models together
 	Parts  []Part // what of Counts belongs to other models; the rest is that of Model
-	Source Source
-	How    string // how an estimate or a repair was made; empty for plain reported usage
-	Model  string // the model the answer names
-	ID     string // the answer's id: for reference only, never an identity
-	Tier   string // the service tier that the answer names, and other things that change its price, joined by "+"
+	// Containers are hashes of the ids of the different code containers that the answer shows, each of which has the same share of
+	// CodeSessions.
+	Containers []uint64
+	Source     Source
+	How        string // how an estimate or a repair was made; empty for plain reported usage
+	Model      string // the model the answer names
+	ID         string // the answer's id: for reference only, never an identity
+	Tier       string // the service tier that the answer names, and other things that change its price, joined by "+"
 	// Cost is the price the provider itself reports, as the text of the number, in CostUnit. Empty when it reports none.
 	Cost     string
 	CostUnit string // "usd" or "usd_ticks" (10^10 ticks are one USD)

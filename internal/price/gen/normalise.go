@@ -39,15 +39,15 @@ var priceNames = map[string]struct {
 	"output_citation_mtok":  {"citations", 1},
 	"input_mchars":          {"input_characters", 1},
 	// A transcription's audio is input; audio_hours is the parent that holds where there is no price of its own.
-	"input_audio_hours":      {"audio_hours", 1},
-	"audio_hours":            {"audio_hours", 1},
-	"requests_kcount":        {"request", 1000},
-	"web_searches_kcount":    {"web_searches", 1000},
-	"rerank_searches_kcount": {"search_units", 1000},
-	"input_document_kpages":  {"pages", 1000},
+	"input_audio_hours":       {"audio_hours", 1},
+	"audio_hours":             {"audio_hours", 1},
+	"requests_kcount":         {"request", 1000},
+	"web_searches_kcount":     {"web_searches", 1000},
+	"rerank_searches_kcount":  {"search_units", 1000},
+	"input_document_kpages":   {"pages", 1000},
+	"storage_searches_kcount": {"file_searches", 1000},
 
-	"input_annotated_document_kpages": {},
-	"storage_searches_kcount":         {},
+	"input_annotated_document_kpages": {"annotated_pages", 1000}, // in place of the price of the page, not beside it
 	"input_text_messages_kcount":      {},
 }
 
