@@ -61,7 +61,8 @@ type Account struct {
 
 	operating sync.Mutex // one operator's change at a time
 
-	refused refusals
+	refused    refusals
+	containers containers
 
 	accounting sync.RWMutex // with accountant
 	accountant *accountant

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -171,6 +172,7 @@ func (b *Bill) Settle(a *Answer) error {
 		r.TranslatedTo, r.Dropped, r.Lost = string(t.Pair.Upstream), t.Dropped(), t.Lost()
 	}
 	res := b.usage(a)
+	b.countContainers(&res, now)
 	if a.Hangup == Cancelled && res.Source != usage.Reported && !res.Counts.Empty() && Hidden(b.call, a.Reader != nil && a.Reader.Reasons()) {
 		res.How += "; reasoning that the answer did not show is not counted"
 	}
@@ -194,6 +196,18 @@ func (b *Bill) Settle(a *Answer) error {
 		Response: r.ResponseModel, AnswerID: r.ResponseID, Unpriced: r.Unpriced, Duration: now.Sub(b.call.Start), FirstByte: a.First.Sub(b.call.Start),
 	})
 	return nil
+}
+
+// countContainers takes off the sessions of code containers that another answer of the account was billed for.
+func (b *Bill) countContainers(res *usage.Result, now time.Time) {
+	all := int64(len(res.Containers))
+	if all == 0 {
+		return
+	}
+	if fresh := int64(b.account.NewContainers(res.Containers, now)); fresh < all {
+		res.Counts.Set(usage.CodeSessions, res.Counts.N(usage.CodeSessions)/all*fresh)
+		res.How = strings.TrimPrefix(res.How+"; a code container was billed with another answer of the last 20 minutes", "; ")
+	}
 }
 
 // sent reports whether a provider has the call: an answer came, or the transport wrote the whole request of an attempt
