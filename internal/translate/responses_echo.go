@@ -1,6 +1,10 @@
 package translate
 
-import "github.com/tidwall/gjson"
+import (
+	"strings"
+
+	"github.com/tidwall/gjson"
+)
 
 // echoes are the members of a request that the answer repeats, and their values where they are absent. Where there is none, an absent
 // member is absent from the answer too.
@@ -38,6 +42,11 @@ func echoed(root gjson.Result) []byte {
 		value := given[e.name]
 		if value == "" {
 			value = e.absent
+		}
+		if strings.ContainsAny(value, "\r\n") { // a line of an event stream will hold it
+			if compact, err := compactJSON(value); err == nil {
+				value = compact
+			}
 		}
 		if value != "" {
 			dst = appendRaw(dst, e.name, value)

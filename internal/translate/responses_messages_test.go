@@ -73,9 +73,10 @@ func items(t *testing.T, stream string) (list []string, last gjson.Result) {
 	t.Helper()
 	sequence := 0
 	for event := range strings.SplitSeq(strings.TrimSuffix(stream, "\n\n"), "\n\n") {
-		name, data, ok := strings.Cut(event, "\n")
-		require.True(t, ok, event)
-		last = gjson.Parse(strings.TrimPrefix(data, "data: "))
+		name, line, _ := strings.Cut(event, "\n")
+		data, ok := strings.CutPrefix(line, "data: ")
+		require.True(t, ok && validJSON([]byte(data)) && !strings.Contains(data, "\n"), event)
+		last = gjson.Parse(data)
 		require.Equal(t, "event: "+last.Get("type").Str, name)
 		require.EqualValues(t, sequence, last.Get("sequence_number").Int())
 		sequence++
