@@ -176,15 +176,17 @@ func (d *dispatch) send(a *attempt, target *llm.Target, query string) (sent, *ll
 		return ready, nil
 	}
 	member, _ := llm.CapMember(&a.via.Endpoint, target)
-	limit := target.OutputCap
-	if limit == 0 {
-		if m := modelinfo.Find(target.Providers(), target.Upstream); m != nil {
+	limit, reasons := target.OutputCap, false
+	if m := modelinfo.Find(target.Providers(), target.Upstream); m != nil {
+		reasons = m.Reasoning
+		if limit == 0 {
 			limit = m.MaxOutput
 		}
 	}
 	t, ok := translate.New(translate.Pair{Caller: translate.API(d.endpoint.Name), Upstream: translate.API(a.via.Name)}, translate.Options{
 		Lossy: a.server().Translate.Lossy, Model: d.call.Request.Asked, Upstream: target.Upstream, Provider: target.Provider,
 		Official: target.Official(), OutputLimit: limit, OutputMember: member, ID: strings.ReplaceAll(d.call.ID, "-", ""), Created: time.Now().Unix(),
+		Reasons: reasons,
 	})
 	if !ok {
 		return sent{}, refusal(http.StatusInternalServerError, "internal_server_error", "", "the call cannot be translated")
