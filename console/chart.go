@@ -18,6 +18,8 @@ const (
 	maxBarWidth = 80
 	// maxSeries is how many colours a chart has: the smallest series beyond share the last one.
 	maxSeries = 8
+	// others names the series of what is in none by itself. No name has a control character.
+	others = "\x00others"
 )
 
 // chart is a chart of bars, each of which is stacked up from the values of the series. The table beside it has the same values.
@@ -89,7 +91,15 @@ func (h *heap) chart(id, title, unit string) ([]*chart, error) {
 		ID: id, Title: title, Width: chartWidth, Height: chartHeight, Top: unit + top.String(), Labels: ends(h.labels),
 		Grid: []int{1, chartHeight / 4, chartHeight / 2, 3 * chartHeight / 4},
 	}
-	slices.SortStableFunc(h.names, func(a, b string) int { return cmp.Or(h.sums[b].Cmp(h.sums[a]), strings.Compare(a, b)) })
+	slices.SortStableFunc(h.names, func(a, b string) int {
+		switch others {
+		case a:
+			return 1
+		case b:
+			return -1
+		}
+		return cmp.Or(h.sums[b].Cmp(h.sums[a]), strings.Compare(a, b))
+	})
 	paths := make([][]byte, min(len(h.names), maxSeries))
 	highest := units(top)
 	for i, label := range h.labels {
@@ -107,13 +117,13 @@ func (h *heap) chart(id, title, unit string) ([]*chart, error) {
 			to := height(base, highest)
 			paths[min(n, maxSeries-1)] = appendBar(paths[min(n, maxSeries-1)], b.X+gap/2, chartHeight-to, max(1, b.Width-gap), max(1, to-from))
 			if len(h.names) > 1 {
-				b.Value += "\n" + name + ": " + unit + a.String()
+				b.Value += "\n" + strings.TrimPrefix(name, "\x00") + ": " + unit + a.String()
 			}
 		}
 		c.Bars = append(c.Bars, b)
 	}
 	for i, p := range paths {
-		name := h.names[i]
+		name := strings.TrimPrefix(h.names[i], "\x00")
 		if i == maxSeries-1 && len(h.names) > maxSeries {
 			name = "others"
 		}

@@ -4,13 +4,16 @@ import (
 	"cmp"
 	"encoding/csv"
 	"errors"
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
 	"github.com/tollgate-llm/tollgate/internal/account"
+	"github.com/tollgate-llm/tollgate/internal/price"
 	"github.com/tollgate-llm/tollgate/internal/spend"
 )
 
@@ -80,25 +83,11 @@ func showSpend(v *visit) (*content, error) {
 		}
 		q.By = []spend.Dimension{d}
 	}
-	rows, err := a.Spend(v.r.Context(), q)
-	switch {
-	case errors.Is(err, account.ErrBooksBehind):
-		return nil, refuse(http.StatusServiceUnavailable, "The books do not have all records yet: try again.")
-	case errors.Is(err, spend.ErrFolded), errors.Is(err, spend.ErrQuery):
-		return nil, refuse(http.StatusBadRequest, err.Error())
-	case err != nil:
-		return nil, err
-	}
-	t, groups, c, err := v.spendTables(&q, by, rows)
-	if err != nil {
-		return nil, err
-	}
-	switch v.arg {
-	case "":
-	case "csv":
-		return nil, v.sendCSV("spend.csv", t)
-	default:
-		return nil, noPage()
+	page := 1
+	if text := asked.Get("page"); text != "" {
+		if page, err = strconv.Atoi(text); err != nil || page < 1 || page > maxPage {
+			return nil, refuse(http.StatusBadRequest, "There is no such page.")
+		}
 	}
 	names := make([]string, 0, len(spans))
 	for _, s := range spans {
@@ -109,81 +98,213 @@ func showSpend(v *visit) (*content, error) {
 	ask := form{Action: root + "spend", Button: "Show", Fields: []field{
 		split, choice("each", "Each", each, "day", "month", "total"), choice("span", "Time", span, names...),
 	}}
-	file := root + "spend/csv?" + url.Values{"by": {by}, "each": {each}, "span": {span}}.Encode()
-	if len(t.Rows) > 0 {
-		t.File = file
+	shown := url.Values{"by": {by}, "each": {each}, "span": {span}}
+	sp := &spending{v: v, by: by, q: &q}
+	var found *section
+	var rows []spend.Row
+	err = a.ViewSpend(v.r.Context(), func(ask func(spend.Query) ([]spend.Row, error)) (err error) {
+		sp.ask = ask
+		switch v.arg {
+		case "":
+			found, err = sp.section(page)
+		case "csv":
+			rows, err = ask(q)
+		default:
+			err = noPage()
+		}
+		return err
+	})
+	switch {
+	case errors.Is(err, account.ErrBooksBehind):
+		return nil, refuse(http.StatusServiceUnavailable, "The books do not have all records yet: try again.")
+	case errors.Is(err, spend.ErrFolded), errors.Is(err, spend.ErrQuery):
+		return nil, refuse(http.StatusBadRequest, err.Error())
+	case err != nil:
+		return nil, err
+	case v.arg != "":
+		return nil, v.sendCSV("spend.csv", sp.table(rows))
 	}
-	shown := section{Charts: c, Tables: []*table{t}}
-	if groups != nil {
-		shown.Tables = []*table{groups, t}
+	list := found.Tables[len(found.Tables)-1]
+	if len(list.Rows) > 0 {
+		list.File = root + "spend/csv?" + shown.Encode()
 	}
-	return &content{Sections: []section{
-		{Forms: []form{ask}}, shown,
-	}}, nil
+	if len(list.Rows) > maxListed {
+		list.Rows = list.Rows[:maxListed]
+		shown.Set("page", strconv.Itoa(page+1))
+		list.More = root + "spend?" + shown.Encode()
+	}
+	return &content{Sections: []section{{Forms: []form{ask}}, *found}}, nil
 }
 
-// spendTables makes the table of the rows, one of the totals by what they are split by, unless that is the same, and the chart
-// of their costs.
-func (v *visit) spendTables(q *spend.Query, by string, rows []spend.Row) (all, groups *table, charts []*chart, err error) {
+// maxPage bounds how far a table of spend is leafed through; the file has all of it.
+const maxPage = 1000
+
+// spending is one question of the page of spend. All that it asks the books comes from one state of them.
+type spending struct {
+	v   *visit
+	by  string // what it is split by; empty: nothing
+	q   *spend.Query
+	ask func(spend.Query) ([]spend.Row, error)
+}
+
+// section shows the totals, a chart, and one page of the table of all periods, with a row more where there is a next one. Each is a question
+// that the books answer without a look at every row of a long time.
+func (s *spending) section(page int) (*section, error) {
+	q := s.q
+	whole := *q
+	whole.Each = spend.Whole
+	totals, err := s.ask(whole)
+	if err != nil {
+		return nil, err
+	}
+	sums := make(spend.Sums)
+	for i := range totals {
+		if err := sums.AddAll(totals[i].Sums); err != nil {
+			return nil, err
+		}
+	}
+	out := new(section)
+	rows := totals
+	if q.Each == spend.Whole {
+		out.Charts, err = s.totalsChart(rows)
+		first := min((page-1)*maxListed, len(rows))
+		rows = rows[first:min(first+maxListed+1, len(rows))]
+	} else {
+		paged := *q
+		paged.Limit, paged.Offset = maxListed+1, (page-1)*maxListed
+		if rows, err = s.ask(paged); err != nil {
+			return nil, err
+		}
+		slices.SortStableFunc(totals, func(x, y spend.Row) int { return y.Sums[spend.Cost].Cmp(x.Sums[spend.Cost]) })
+		out.Charts, err = s.periodsChart(totals)
+		if s.by != "" && len(totals) > 0 {
+			out.Tables = append(out.Tables, s.totalsTable(totals))
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	t := s.table(rows)
+	t.Caption = "Cost in all $" + sums[spend.Cost].String() + ", calls " + number(sums.Count(spend.Calls)).Text
+	if page > 1 {
+		t.Caption += "; page " + number(page).Text
+	}
+	out.Tables = append(out.Tables, t)
+	return out, nil
+}
+
+// totalsTable has what the totals are split by, the largest first.
+func (s *spending) totalsTable(totals []spend.Row) *table {
+	t := &table{Caption: "In all, by " + s.by, Head: s.v.spendHead([]string{s.by})}
+	if len(totals) > maxListed {
+		t.Caption += "; the " + number(maxListed).Text + " largest of " + number(len(totals)).Text
+	}
+	for i := range totals[:min(len(totals), maxListed)] {
+		t.Rows = append(t.Rows, append([]cell{text(groupOf(&totals[i]))}, s.v.spendCells(totals[i].Sums)...))
+	}
+	return t
+}
+
+// groupOf is what a row is split by.
+func groupOf(r *spend.Row) string { return cmp.Or(strings.Join(r.Values, ""), "–") }
+
+// table makes the table of the rows.
+func (s *spending) table(rows []spend.Row) *table {
+	q := s.q
 	t := &table{Empty: "Nothing was called in this time."}
 	var names []string
 	if q.Each != spend.Whole {
 		names = append(names, string(q.Each))
 	}
-	if by != "" {
-		names = append(names, by)
+	if s.by != "" {
+		names = append(names, s.by)
 	}
-	t.Head = v.spendHead(names)
-	sums := make(spend.Sums)
-	costs := heap{labels: periodsOf(q, time.Now())}
-	byGroup := make(map[string]spend.Sums)
+	t.Head = s.v.spendHead(names)
 	for i := range rows {
 		r := &rows[i]
-		if err := sums.AddAll(r.Sums); err != nil {
-			return nil, nil, nil, err
-		}
-		group := cmp.Or(strings.Join(r.Values, ""), "–")
-		label, row := group, []cell(nil)
+		var row []cell
 		if q.Each != spend.Whole {
-			label = r.Start.Format(layouts[q.Each])
-			row = append(row, text(label))
-		} else if by == "" {
-			label = "total"
+			row = append(row, text(r.Start.Format(layouts[q.Each])))
 		}
-		if by != "" {
-			row = append(row, text(group))
-		} else {
-			group = "cost"
+		if s.by != "" {
+			row = append(row, text(groupOf(r)))
 		}
 		if len(row) == 0 {
-			row = append(row, text(label))
+			row = append(row, text("total"))
 		}
-		t.Rows = append(t.Rows, append(row, v.spendCells(r.Sums)...))
-		if q.Each == spend.Whole {
-			group = "cost"
-		} else if byGroup[group] == nil {
-			byGroup[group] = make(spend.Sums)
+		t.Rows = append(t.Rows, append(row, s.v.spendCells(r.Sums)...))
+	}
+	return t
+}
+
+// totalsChart has a bar for each row.
+func (s *spending) totalsChart(rows []spend.Row) ([]*chart, error) {
+	var costs heap
+	if len(rows) > maxBars {
+		return nil, nil
+	}
+	for i := range rows {
+		label := "total"
+		if s.by != "" {
+			label = groupOf(&rows[i])
 		}
-		if g := byGroup[group]; g != nil {
-			if err := g.AddAll(r.Sums); err != nil {
-				return nil, nil, nil, err
+		if err := costs.add(label, "cost", rows[i].Sums[spend.Cost]); err != nil {
+			return nil, err
+		}
+	}
+	return costs.chart("cost", "Cost in USD", "$")
+}
+
+// periodsChart has a bar for each period, stacked up of those that cost the most, of totals in that order, and of the rest.
+func (s *spending) periodsChart(totals []spend.Row) ([]*chart, error) {
+	q := s.q
+	costs := heap{labels: periodsOf(q, time.Now())}
+	largest := *q
+	few := len(totals) <= maxSeries
+	if s.by != "" && !few {
+		var names []string
+		for _, r := range totals[:maxSeries-1] {
+			names = append(names, r.Values[0])
+		}
+		largest.Where = maps.Clone(q.Where)
+		if largest.Where == nil {
+			largest.Where = make(map[spend.Dimension][]string)
+		}
+		largest.Where[q.By[0]] = names
+	}
+	rows, err := s.ask(largest)
+	if err != nil {
+		return nil, err
+	}
+	shown := make(map[string]price.Amount) // by period
+	for i := range rows {
+		label, name, cost := rows[i].Start.Format(layouts[q.Each]), "cost", rows[i].Sums[spend.Cost]
+		if s.by != "" {
+			name = groupOf(&rows[i])
+		}
+		if err := costs.add(label, name, cost); err != nil {
+			return nil, err
+		}
+		if shown[label], err = shown[label].Add(cost); err != nil {
+			return nil, err
+		}
+	}
+	if s.by != "" && !few {
+		all := *q
+		all.By = nil
+		if rows, err = s.ask(all); err != nil {
+			return nil, err
+		}
+		for i := range rows {
+			label := rows[i].Start.Format(layouts[q.Each])
+			if rest := rows[i].Sums[spend.Cost].Sub(shown[label]); rows[i].Sums[spend.Cost].Cmp(shown[label]) > 0 {
+				if err := costs.add(label, others, rest); err != nil {
+					return nil, err
+				}
 			}
 		}
-		if err := costs.add(label, group, r.Sums[spend.Cost]); err != nil {
-			return nil, nil, nil, err
-		}
 	}
-	t.Caption = "Cost in all $" + sums[spend.Cost].String() + ", calls " + number(sums.Count(spend.Calls)).Text
-	if charts, err = costs.chart("cost", "Cost in USD", "$"); err != nil {
-		return nil, nil, nil, err
-	}
-	if by != "" && q.Each != spend.Whole && len(rows) > 0 {
-		groups = &table{Caption: "In all, by " + by, Head: v.spendHead([]string{by})}
-		for _, name := range costs.names { // the largest first
-			groups.Rows = append(groups.Rows, append([]cell{text(name)}, v.spendCells(byGroup[name])...))
-		}
-	}
-	return t, groups, charts, nil
+	return costs.chart("cost", "Cost in USD", "$")
 }
 
 // layouts are how periods are written.

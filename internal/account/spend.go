@@ -160,6 +160,11 @@ func (a *Account) Spend(ctx context.Context, q spend.Query) (rows []spend.Row, e
 	return rows, err
 }
 
+// ViewSpend is Spend for several questions, which fn asks.
+func (a *Account) ViewSpend(ctx context.Context, fn func(ask func(spend.Query) ([]spend.Row, error)) error) error {
+	return a.withBooks(ctx, func(book *spend.Book) error { return book.View(ctx, fn) })
+}
+
 // Served returns what this instance has added to the account's books, once they have every record that was settled before.
 func (a *Account) Served(ctx context.Context) (list []spend.Served, err error) {
 	err = a.withBooks(ctx, func(book *spend.Book) error {

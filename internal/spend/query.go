@@ -173,27 +173,38 @@ type place struct {
 	group *group
 }
 
+// View calls fn with what answers questions. In a file all answers are of one state of the books.
+func (b *Book) View(ctx context.Context, fn func(ask func(Query) ([]Row, error)) error) error {
+	return b.medium.view(ctx, func(r reader) error {
+		return fn(func(q Query) ([]Row, error) { return b.query(r, &q) })
+	})
+}
+
 // Query answers a question. Rows are in the order of time, then of their values.
-func (b *Book) Query(ctx context.Context, q Query) ([]Row, error) {
-	now := b.o.Now()
-	pieces, err := q.pieces(now)
+func (b *Book) Query(ctx context.Context, q Query) (rows []Row, err error) {
+	err = b.View(ctx, func(ask func(Query) ([]Row, error)) error {
+		rows, err = ask(q)
+		return err
+	})
+	return rows, err
+}
+
+func (b *Book) query(r reader, q *Query) ([]Row, error) {
+	pieces, err := q.pieces(b.o.Now())
 	if err != nil {
 		return nil, err
 	}
 	k := b.kept()
-	a := &answer{q: &q, groups: make(map[string]*group), byID: make(map[Dimension]map[id]*group), rows: make(map[place]*sums)}
-	err = b.medium.view(ctx, func(r reader) error {
-		if pieces, err = splitPairs(r, pieces, q.dimension()); err != nil {
-			return err
+	a := &answer{q: q, groups: make(map[string]*group), byID: make(map[Dimension]map[id]*group), rows: make(map[place]*sums)}
+	if pieces, err = splitPairs(r, pieces, q.dimension()); err != nil {
+		return nil, err
+	}
+	for i := range pieces {
+		if err := q.check(&pieces[i], k); err != nil {
+			return nil, err
 		}
-		for i := range pieces {
-			if err := q.check(&pieces[i], k); err != nil {
-				return err
-			}
-		}
-		return a.read(r, pieces)
-	})
-	if err != nil {
+	}
+	if err := a.read(r, pieces); err != nil {
 		return nil, err
 	}
 	return a.list(), nil
