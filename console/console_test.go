@@ -23,13 +23,13 @@ func start(t *testing.T, console string) *gateway.Gateway {
 
 // browser is a client with cookies that follows redirects and notes each address.
 type browser struct {
-	t *testing.T
+	t testing.TB
 	g *gateway.Gateway
 	*http.Client
 	seen []string // addresses and pages
 }
 
-func open(t *testing.T, g *gateway.Gateway) *browser {
+func open(t testing.TB, g *gateway.Gateway) *browser {
 	t.Helper()
 	jar, err := cookiejar.New(nil)
 	require.NoError(t, err)

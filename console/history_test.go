@@ -76,7 +76,7 @@ func writePast(t *testing.T, dir string, interrupted string) {
 	require.NoError(t, s.Close())
 }
 
-func pastCall(t *testing.T, s *spool.Spool, i int, at time.Time) {
+func pastCall(t testing.TB, s *spool.Spool, i int, at time.Time) {
 	t.Helper()
 	p := past[i]
 	id := uuid.Must(uuid.NewV7())
