@@ -330,8 +330,19 @@ func TestOneTruth(t *testing.T) {
 		require.InEpsilon(t, want, prometheus[model], 1e-12, "Prometheus, %s", model)
 	}
 
+	// LiteLLM's single calls, of which each instance has its own.
 	today := time.Now().UTC()
 	dates := "start_date=" + today.AddDate(0, 0, -1).Format(time.DateOnly) + "&end_date=" + today.Format(time.DateOnly)
+	for path, member := range callTotals {
+		var sum decimal.Decimal
+		for _, i := range instances {
+			answer := gjson.Parse(i.Must(http.StatusOK, http.MethodGet, strings.ReplaceAll(path, "DATES", dates), gateway.MasterKey, "").Body)
+			d, err := decimal.NewFromString(total(t, answer.Get(member)))
+			require.NoError(t, err)
+			sum = sum.Add(d)
+		}
+		require.Equal(t, all, sum.String(), path)
+	}
 	for n, i := range instances {
 		who := fmt.Sprintf("instance %d", n+1)
 		admin := &gateway.Gateway{T: t, Addr: i.Admin}

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/cookiejar"
@@ -38,6 +39,15 @@ var reportTotals = map[string]string{
 	"/team/daily/activity/aggregated?DATES":        "metadata.total_spend",
 	"/customer/daily/activity?DATES":               "metadata.total_spend",
 	"/end_user/daily/activity?DATES":               "metadata.total_spend",
+}
+
+// callTotals are the reports of single calls, which the instance that is asked has in its ledger.
+var callTotals = map[string]string{
+	"/spend/logs":                                             "#.spend",
+	"/spend/logs?DATES&summarize=false":                       "#.spend",
+	"/spend/logs/v2?DATES&page_size=1000":                     "data.#.spend",
+	"/spend/logs/ui?DATES&page_size=1000&sort_order=asc":      "data.#.spend",
+	"/spend/logs/ui?DATES&page_size=1000&min_spend=0.0000001": "data.#.spend",
 }
 
 // TestWhoSeesWhoseSpend asks for every report, and for the console's page of spend, with every sort of key.
@@ -98,6 +108,13 @@ func TestWhoSeesWhoseSpend(t *testing.T) {
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
 			for path, member := range reportTotals {
+				if c.reports == refused {
+					get(http.StatusForbidden, path, c.key)
+					continue
+				}
+				require.Equal(t, usd(c.reports), total(t, get(http.StatusOK, path, c.key).Get(member)), path)
+			}
+			for path, member := range callTotals {
 				if c.reports == refused {
 					get(http.StatusForbidden, path, c.key)
 					continue
@@ -167,6 +184,103 @@ func TestWhoSeesWhoseSpend(t *testing.T) {
 	require.True(t, get(http.StatusOK, "/global/spend", cases[3].key).Get("limits").Exists(), "who sees all sees the gateway's limits")
 	require.False(t, get(http.StatusOK, "/global/spend", keys[0]).Get("limits").Exists())
 	get(http.StatusForbidden, "/v1/models", cases[3].key)
+}
+
+// TestSingleCalls reads calls one by one in LiteLLM's shape, by each of the filters, and page by page.
+func TestSingleCalls(t *testing.T) {
+	w := gateway.NewWorld(t, testkit.LagoOptions{})
+	w.Gateway = gateway.Start(t, "", w.Routed(t.TempDir(), "", strings.NewReplacer("URL", w.Provider.URL, "KEY", gateway.ProviderKey).Replace(`
+		model gpt-4o {
+			backend openai URL/v1 {
+				api_key KEY
+				model gpt-4o-2024-08-06
+				price input 2.5
+				price cache_read 1.25
+				price output 10
+			}
+		}
+		model claude {
+			backend anthropic URL {
+				api_key KEY
+				model claude-sonnet-4-5
+				price input 3
+				price output 15
+			}
+		}`)))
+	key := w.NewKey(`{"team_id":"` + gateway.Payer + `","key_alias":"first","user_id":"ann"}`)
+	other := w.NewKey(`{"team_id":"` + gateway.Payer + `","key_alias":"second"}`)
+	var ids []string
+	for n := range 5 {
+		a := w.Must(http.StatusOK, http.MethodPost, "/v1/chat/completions", key, strings.Replace(gateway.Chat("gpt-4o", "tokens=in:1000,cached:400,out:300", n%2 == 0), "{",
+			`{"user":"end-user","metadata":{"session_id":"talk"},`, 1))
+		ids = append(ids, a.Header.Get("X-Litellm-Call-Id"))
+	}
+	w.Provider.Next(testkit.UpstreamStatus(http.StatusBadRequest))
+	w.Must(http.StatusBadRequest, http.MethodPost, "/v1/chat/completions", other, gateway.Chat("gpt-4o", "hi", false))
+	w.Must(http.StatusOK, http.MethodPost, "/v1/messages", other, `{"model":"claude","max_tokens":400,"messages":[{"role":"user","content":"tokens=in:50,out:20"}]}`)
+	w.Settled(6)
+
+	get := func(status int, key, path string) gjson.Result {
+		t.Helper()
+		return gjson.Parse(w.Must(status, http.MethodGet, path, key, "").Body)
+	}
+	one := get(http.StatusOK, key, "/spend/logs?request_id="+ids[1])
+	require.Len(t, one.Array(), 1)
+	row := one.Get("0")
+	for name, want := range map[string]string{
+		"litellm_call_id": ids[1], "call_type": "acompletion", "total_tokens": "1300", "prompt_tokens": "1000", "completion_tokens": "300",
+		"model": "gpt-4o-2024-08-06", "model_group": "gpt-4o", "custom_llm_provider": "openai", "user": "ann", "team_id": gateway.Payer,
+		"end_user": "end-user", "status": "success", "cache_hit": "False", "model_id": "", "metadata.user_api_key_alias": "first",
+	} {
+		require.Equal(t, want, row.Get(name).String(), name)
+	}
+	require.Equal(t, "0.005", row.Get("spend").Raw)
+	require.NotEmpty(t, row.Get("request_id").String())
+	begin, err := time.Parse(time.RFC3339, row.Get("startTime").String())
+	require.NoError(t, err)
+	end, err := time.Parse(time.RFC3339, row.Get("endTime").String())
+	require.NoError(t, err)
+	require.False(t, end.Before(begin))
+	require.Len(t, get(http.StatusOK, key, "/spend/logs?request_id="+row.Get("request_id").String()).Array(), 1, "the provider's id too")
+	require.Empty(t, get(http.StatusOK, other, "/spend/logs?request_id="+ids[1]).Array(), "another's")
+	require.Equal(t, "openai", get(http.StatusOK, gateway.MasterKey, "/spend/logs?request_id="+ids[1]).Get("0.model_id").String(), "the backend, for who sees all")
+	all := get(http.StatusOK, gateway.MasterKey, "/spend/logs")
+	require.Len(t, all.Array(), 7)
+	require.Equal(t, "claude", all.Get("0.model_group").String(), "the newest first")
+
+	span := "start_date=" + url.QueryEscape(time.Now().UTC().Add(-time.Hour).Format(time.DateTime)) + "&end_date=" + url.QueryEscape(time.Now().UTC().Add(time.Hour).Format(time.DateTime))
+	var seen []string
+	for page := 1; page <= 4; page++ {
+		answer := get(http.StatusOK, gateway.MasterKey, fmt.Sprintf("/spend/logs/v2?%s&page_size=2&page=%d", span, page))
+		require.EqualValues(t, 7, answer.Get("total").Int())
+		require.EqualValues(t, 4, answer.Get("total_pages").Int())
+		for _, r := range answer.Get("data").Array() {
+			seen = append(seen, r.Get("litellm_call_id").String())
+		}
+	}
+	require.Len(t, seen, 7)
+	var listed []string
+	for _, r := range all.Array() {
+		listed = append(listed, r.Get("litellm_call_id").String())
+	}
+	require.Equal(t, listed, seen)
+	for filter, want := range map[string]int{
+		"": 7, "&api_key=" + key: 5, "&user_id=ann": 5, "&team_id=" + gateway.Payer: 7, "&team_id=red": 0, "&end_user=end-user": 5, "&model_group=claude": 1,
+		"&model=claude-sonnet-4-5": 1, "&key_alias=second": 2, "&status_filter=failure": 1, "&status_filter=success": 6, "&min_spend=0.005": 5,
+		"&max_spend=0.004999": 2, "&request_id=" + ids[0]: 1, "&session_id=none": 0,
+	} {
+		require.EqualValues(t, want, get(http.StatusOK, gateway.MasterKey, "/spend/logs/ui?"+span+filter).Get("total").Int(), filter)
+	}
+	require.EqualValues(t, 0, get(http.StatusOK, key, "/spend/logs/session/ui?session_id=none").Get("total").Int())
+	for _, wrong := range []string{
+		"/spend/logs/v2", "/spend/logs/v2?" + span + "&page=0", "/spend/logs/v2?" + span + "&page_size=1001", "/spend/logs/v2?" + span + "&page_size=1000&page=11",
+		"/spend/logs/v2?" + span + "&sort_by=spend", "/spend/logs/v2?" + span + "&min_spend=x", "/spend/logs/v2?" + span + "&color=red", "/spend/logs/session/ui",
+		"/spend/logs/v2?start_date=now&end_date=then", "/spend/logs/v2?" + span + "&status_filter=odd",
+	} {
+		get(http.StatusBadRequest, gateway.MasterKey, wrong)
+	}
+	get(http.StatusForbidden, key, "/spend/logs/v2?"+span+"&api_key="+other)
+	get(http.StatusNotImplemented, gateway.MasterKey, "/spend/logs/ui/"+ids[0])
 }
 
 // usd is a number of thousandths of a dollar.

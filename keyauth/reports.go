@@ -30,11 +30,12 @@ type report struct {
 
 // reportCall is a request for a report.
 type reportCall struct {
-	h     *Handler
-	query url.Values
-	reach keys.Reach
-	key   string // of the parameter api_key, as the books name it
-	now   time.Time
+	h      *Handler
+	query  url.Values
+	header http.Header // of the answer
+	reach  keys.Reach
+	key    string // of the parameter api_key, as the books name it
+	now    time.Time
 }
 
 var dated = []string{"start_date", "end_date"}
@@ -42,6 +43,9 @@ var dated = []string{"start_date", "end_date"}
 // reports are the reports by path. Each shows of the calls what the key reaches.
 var reports = map[string]*report{
 	"/spend/logs":                     {http.MethodGet, append(dated, "api_key", "user_id", "request_id", "summarize"), spendLogs},
+	"/spend/logs/v2":                  {http.MethodGet, callFilters, spendCalls},
+	"/spend/logs/ui":                  {http.MethodGet, callFilters, spendCalls},
+	"/spend/logs/session/ui":          {http.MethodGet, sessionFilters, sessionCalls},
 	"/spend/keys":                     {http.MethodGet, nil, spendKeys},
 	"/spend/users":                    {http.MethodGet, []string{"user_id"}, spendUsers},
 	"/spend/tags":                     {http.MethodGet, nil, noTags},
@@ -73,7 +77,7 @@ func (h *Handler) reportOf(r *http.Request) *report {
 func (h *Handler) serveReport(w http.ResponseWriter, r *http.Request, p *report, rawQuery string, caller *keys.State) error {
 	llm.AllowOrigin(w, r)
 	w.Header().Set("Cache-Control", "no-store")
-	answer, err := p.answer(h, r, rawQuery, caller)
+	answer, err := p.answer(h, w.Header(), r, rawQuery, caller)
 	if err != nil {
 		refusal := asError(err)
 		if refusal.Status >= http.StatusInternalServerError {
@@ -85,11 +89,11 @@ func (h *Handler) serveReport(w http.ResponseWriter, r *http.Request, p *report,
 	return json.NewEncoder(w).Encode(answer)
 }
 
-func (p *report) answer(h *Handler, r *http.Request, rawQuery string, caller *keys.State) (any, error) {
+func (p *report) answer(h *Handler, header http.Header, r *http.Request, rawQuery string, caller *keys.State) (any, error) {
 	if r.Method != p.method {
 		return nil, &llm.Error{Status: http.StatusMethodNotAllowed, Type: "invalid_request_error", Message: "use " + p.method, Allow: p.method}
 	}
-	c := &reportCall{h: h, now: time.Now()}
+	c := &reportCall{h: h, header: header, now: time.Now()}
 	var err error
 	if c.query, err = url.ParseQuery(rawQuery); err != nil {
 		return nil, keys.Invalid("query", "cannot be read")

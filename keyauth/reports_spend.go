@@ -3,28 +3,23 @@ package keyauth
 import (
 	"context"
 	"encoding/json"
-	"net/http"
 	"strconv"
 	"time"
 
 	books "github.com/tollgate-llm/tollgate/app/spend"
 	"github.com/tollgate-llm/tollgate/internal/keys"
-	"github.com/tollgate-llm/tollgate/internal/llm"
 	"github.com/tollgate-llm/tollgate/internal/price"
 	"github.com/tollgate-llm/tollgate/internal/spend"
 )
 
-// spendLogs is GET /spend/logs, by day. Rows of single calls are in the ledger of the admin API.
+// spendLogs is GET /spend/logs: by day, or single calls.
 func spendLogs(ctx context.Context, c *reportCall) (any, error) {
 	since, until, ok, err := c.dates()
 	if err != nil {
 		return nil, err
 	}
 	if !ok || c.query.Get("summarize") == "false" || c.query.Get("request_id") != "" {
-		return nil, &llm.Error{
-			Status: http.StatusNotImplemented, Type: "not_supported", Param: "summarize",
-			Message: "the books hold sums by day: give start_date and end_date without summarize=false; single calls are in the ledger, `caddy tollgate billing events`",
-		}
+		return singleLogs(ctx, c, since, until)
 	}
 	q, err := c.question(since, until, spend.Key, spend.User, spend.Model)
 	if err != nil {

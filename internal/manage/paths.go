@@ -117,7 +117,6 @@ const (
 	organizations = "an organization is a label here: make a team"
 	accessGroups  = "access groups are not known here: list the models in models"
 	oneReport     = "ask /global/spend/report or the daily activity, or caddy tollgate spend"
-	singleCalls   = "single calls are in the ledger, which console shows"
 	noTags        = "nothing is counted by tags: make keys or teams"
 )
 
@@ -155,10 +154,7 @@ var NotServed = map[string]string{
 	"/spend/calculate":        "caddy tollgate prices explains the price of a model",
 	"/cost/estimate":          "caddy tollgate prices explains the price of a model",
 	"/spend/capture_rate":     "caddy tollgate billing reconcile compares the ledger with Lago",
-	"/spend/logs/v2":          singleCalls,
-	"/spend/logs/ui":          singleCalls,
-	"/spend/logs/ui/":         singleCalls,
-	"/spend/logs/session/ui":  singleCalls,
+	"/spend/logs/ui/":         "bodies of requests and answers are not kept",
 }
 
 // notServedBelow are those of NotServed that cover all paths below them. A model's call is compared with each.
