@@ -205,15 +205,15 @@ get_clients() {
 	say "installing the SDKs of e2e/clients/requirements.txt with pip and those of e2e/clients/package.json, Claude Code and Codex with npm, into $cache/clients ..."
 	latest e2e/clients/requirements.txt "$cache/clients/python" python_clients &
 	local python=$!
-	tests='TestJavaScriptSDKs|TestClaudeCode|TestCodex'
+	tests='Test(Translated)?(JavaScriptSDKs|ClaudeCode|Codex)'
 	latest e2e/clients/package-lock.json "$cache/clients/js" javascript_clients || {
-		say "Node 20 or newer with npm is needed, and the npm registry: without TestJavaScriptSDKs, TestClaudeCode and TestCodex"
+		say "Node 20 or newer with npm is needed, and the npm registry: without the tests of JavaScript's SDKs, Claude Code and Codex"
 		tests=
 	}
 	if wait $python; then
-		tests="TestPythonSDKs${tests:+|$tests}"
+		tests="Test(Translated)?PythonSDKs${tests:+|$tests}"
 	else
-		say "Python 3.11 or newer with venv is needed, and PyPI: without TestPythonSDKs"
+		say "Python 3.11 or newer with venv is needed, and PyPI: without the tests of Python's SDKs"
 	fi
 	export TOLLGATE_CLIENTS=$cache/clients
 }
@@ -222,7 +222,7 @@ case ${1:-} in
 clients)
 	need_programs
 	get_clients
-	[ "${2:-}" != all ] || [ "$tests" = 'TestPythonSDKs|TestJavaScriptSDKs|TestClaudeCode|TestCodex' ] || exit 1
+	[ "${2:-}" != all ] || [ "$tests" = 'Test(Translated)?PythonSDKs|Test(Translated)?(JavaScriptSDKs|ClaudeCode|Codex)' ] || exit 1
 	[ -n "$tests" ] || exit 0
 	exec go test -tags clients -count=1 -timeout 15m -run "^($tests)\$" ./e2e/clients
 	;;

@@ -347,6 +347,7 @@ def ollama_sdk():
     assert client.show("ollama-known").capabilities
 
 
-for sdk in (openai_sdk, anthropic_sdk, google_sdk, mistral_sdk, cohere_sdk, groq_sdk, ollama_sdk):
-    if os.environ.get("ONLY", sdk.__name__) == sdk.__name__:
-        sdk()
+if __name__ == "__main__":
+    for sdk in (openai_sdk, anthropic_sdk, google_sdk, mistral_sdk, cohere_sdk, groq_sdk, ollama_sdk):
+        if os.environ.get("ONLY", sdk.__name__) == sdk.__name__:
+            sdk()

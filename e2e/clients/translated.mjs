@@ -1,0 +1,124 @@
+// Does what translated.py does, by the official SDKs of JavaScript and by the `ai` SDK.
+
+import Anthropic from "@anthropic-ai/sdk";
+import { createAnthropic } from "@ai-sdk/anthropic";
+import { createOpenAI } from "@ai-sdk/openai";
+import { createOpenAICompatible } from "@ai-sdk/openai-compatible";
+import { generateText, stepCountIs, streamText, tool } from "ai";
+import OpenAI from "openai";
+import { z } from "zod";
+
+const { GATEWAY, KEY } = process.env;
+const TEXT = "Hello there";
+const PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==";
+const WEATHER = { type: "object", properties: { city: { type: "string" } }, required: ["city"], additionalProperties: false };
+
+let number = 0;
+const report = (model, input, output) => console.log(JSON.stringify({ model, free: false, counts: { input, output } }));
+const same = (got, want = TEXT) => {
+	if (got !== want) throw new Error(`${JSON.stringify(got)} is not ${JSON.stringify(want)}`);
+};
+
+async function chat(backend) {
+	const client = new OpenAI({ baseURL: GATEWAY + "/v1", apiKey: KEY });
+	const tools = [{ type: "function", function: { name: "weather", parameters: WEATHER } }];
+	for (const streamed of [false, true]) {
+		const talk = [{ role: "user", content: [{ type: "text", text: "Where?" }, { type: "image_url", image_url: { url: "data:image/png;base64," + PNG } }] }];
+		for (;;) {
+			const options = { model: `on-${backend}-js-chat-${number++}`, messages: talk, tools };
+			const r = streamed
+				? await client.chat.completions.stream({ ...options, stream_options: { include_usage: true } }).finalChatCompletion()
+				: await client.chat.completions.create(options);
+			report(options.model, r.usage.prompt_tokens, r.usage.completion_tokens);
+			const message = r.choices[0].message;
+			if (streamed) delete message.parsed;
+			talk.push(message);
+			if (!message.tool_calls?.length) {
+				same(message.content);
+				break;
+			}
+			for (const call of message.tool_calls) {
+				same(JSON.parse(call.function.arguments).city, "Oslo");
+				talk.push({ role: "tool", tool_call_id: call.id, content: "rain" });
+			}
+		}
+		same(talk.length, 4);
+	}
+}
+
+async function responses(backend) {
+	const client = new OpenAI({ baseURL: GATEWAY + "/v1", apiKey: KEY });
+	const tools = [{ type: "function", name: "weather", parameters: WEATHER, strict: true }];
+	for (const streamed of [false, true]) {
+		const talk = [{ role: "user", content: "Where?" }];
+		for (;;) {
+			const options = { model: `on-${backend}-js-responses-${number++}`, input: talk, tools, store: false, include: ["reasoning.encrypted_content"] };
+			const r = streamed ? await client.responses.stream(options).finalResponse() : await client.responses.create(options);
+			same(r.status, "completed");
+			report(options.model, r.usage.input_tokens, r.usage.output_tokens);
+			talk.push(...r.output.map(({ parsed_arguments, ...item }) => item));
+			const calls = r.output.filter((i) => i.type === "function_call");
+			if (!calls.length) {
+				same(r.output_text);
+				break;
+			}
+			for (const call of calls) {
+				same(JSON.parse(call.arguments).city, "Oslo");
+				talk.push({ type: "function_call_output", call_id: call.call_id, output: "rain" });
+			}
+		}
+	}
+}
+
+async function messages(backend) {
+	const client = new Anthropic({ baseURL: GATEWAY, authToken: KEY, apiKey: null });
+	const tools = [{ name: "weather", input_schema: WEATHER }];
+	for (const streamed of [false, true]) {
+		const talk = [{ role: "user", content: "Where?" }];
+		for (;;) {
+			const options = { model: `on-${backend}-js-messages-${number++}`, max_tokens: 900, messages: talk, tools };
+			const r = streamed ? await client.messages.stream(options).finalMessage() : await client.messages.create(options);
+			report(options.model, r.usage.input_tokens, r.usage.output_tokens);
+			talk.push({ role: "assistant", content: r.content });
+			const calls = r.content.filter((b) => b.type === "tool_use");
+			if (!calls.length) {
+				same(r.content[0].text);
+				break;
+			}
+			same(calls[0].input.city, "Oslo");
+			talk.push({ role: "user", content: calls.map((c) => ({ type: "tool_result", tool_use_id: c.id, content: "rain" })) });
+		}
+		same(talk.length, 4);
+	}
+}
+
+// The `ai` SDK asks for one model in all steps of a conversation, so that its calls are reported by step.
+async function ai() {
+	const openai = createOpenAI({ baseURL: GATEWAY + "/v1", apiKey: KEY });
+	const compatible = createOpenAICompatible({ name: "gateway", baseURL: GATEWAY + "/v1", apiKey: KEY, includeUsage: true });
+	const anthropic = createAnthropic({ baseURL: GATEWAY + "/v1", authToken: KEY });
+	const tools = { weather: tool({ inputSchema: z.object({ city: z.string() }), execute: async () => "rain" }) };
+	const stateless = { openai: { store: false } };
+	for (const [name, model, providerOptions] of [
+		["on-claude-ai-compatible", compatible("on-claude-ai-compatible")],
+		["on-claude-ai-responses", openai.responses("on-claude-ai-responses"), stateless],
+		["on-chat-ai-responses", openai.responses("on-chat-ai-responses"), stateless],
+		["on-chat-ai-messages", anthropic("on-chat-ai-messages")],
+	]) {
+		const options = { model, tools, prompt: "Where?", stopWhen: stepCountIs(4), maxRetries: 0, ...(providerOptions && { providerOptions }) };
+		const whole = await generateText(options);
+		const stream = streamText(options);
+		await stream.consumeStream({ onError: (e) => { throw e; } });
+		for (const r of [{ text: whole.text, steps: whole.steps }, { text: await stream.text, steps: await stream.steps }]) {
+			same(r.text);
+			same(r.steps.length, 2);
+			for (const step of r.steps) report(name, step.usage.inputTokens, step.usage.outputTokens);
+		}
+	}
+}
+
+await chat("claude");
+await responses("claude");
+await responses("chat");
+await messages("chat");
+await ai();
