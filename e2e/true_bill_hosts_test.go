@@ -58,6 +58,11 @@ func newInternet(t *testing.T, answer func(n int, c testkit.RawCall) testkit.Raw
 // hostedBills are answers of providers that are known by their hosts. The amounts are worked out from the providers' lists.
 func hostedBills() map[string]bill {
 	return map[string]bill{
+		// By Google's list, 100 x 0.3 + 110 x 2.5: its compatible endpoint has the thoughts in the total alone.
+		"gemini's thoughts at its compatible endpoint": {
+			path: "/v1/chat/completions", backend: "openai", url: "https://generativelanguage.googleapis.com/%d/v1beta/openai", body: gateway.Chat("m", "x", false), prices: "model gemini-2.5-flash",
+			answer: strings.Replace(completionOf("gemini-2.5-flash", "", ""), `"total_tokens":110`, `"total_tokens":210`, 1), cost: "0.000305", quantities: map[string]string{"reasoning_tokens": "100"},
+		},
 		// The gateway's fee is within the cost that it states.
 		"the cost that vercel's gateway states": {
 			path: "/v1/chat/completions", backend: "openai", url: "https://ai-gateway.vercel.sh/%d/v1", body: gateway.Chat("m", "x", false), prices: "model openai/gpt-4o",

@@ -142,6 +142,17 @@ func TestTrueBill(t *testing.T) {
 			answer: `{"output":{"message":{"role":"assistant","content":[{"text":"x"}]}},"stopReason":"end_turn","usage":{"inputTokens":100,"outputTokens":10,"totalTokens":110},"trace":{"guardrail":{"inputAssessment":{"g":{"invocationMetrics":{"usage":{"topicPolicyUnits":3,"sensitiveInformationPolicyUnits":2,"wordPolicyUnits":9}}}}}}}`,
 			cost:   "0.0011", quantities: map[string]string{"guardrail_topic_units": "3", "guardrail_sensitive_units": "2"},
 		},
+		// 100 x 6 + 10 x 30, as the answer says that the latency was given, and at the standard prices where it says that it was not.
+		"bedrock's optimized latency": {
+			path: "/model/m/converse", backend: "bedrock", prices: "region us-east-1\nprice input@latency-optimized 6\nprice output@latency-optimized 30", body: `{"messages":[],"performanceConfig":{"latency":"optimized"}}`,
+			answer: `{"output":{"message":{"role":"assistant","content":[{"text":"x"}]}},"stopReason":"end_turn","usage":{"inputTokens":100,"outputTokens":10,"totalTokens":110},"performanceConfig":{"latency":"optimized"}}`,
+			cost:   "0.0009",
+		},
+		"bedrock's optimized latency was not to be had": {
+			path: "/model/m/converse", backend: "bedrock", prices: "region us-east-1\nprice input@latency-optimized 6\nprice output@latency-optimized 30", body: `{"messages":[],"performanceConfig":{"latency":"optimized"}}`,
+			answer: `{"output":{"message":{"role":"assistant","content":[{"text":"x"}]}},"stopReason":"end_turn","usage":{"inputTokens":100,"outputTokens":10,"totalTokens":110},"performanceConfig":{"latency":"standard"}}`,
+			cost:   "0.00045",
+		},
 		"search units of rerank": {
 			path: "/v2/rerank", backend: "cohere", prices: "price search_units 0.002", body: `{"model":"m","query":"x","documents":["y"]}`,
 			answer: `{"id":"r","results":[{"index":0,"relevance_score":0.9}],"meta":{"billed_units":{"search_units":2}}}`,

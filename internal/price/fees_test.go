@@ -30,6 +30,23 @@ func TestListFees(t *testing.T) {
 	}
 }
 
+// TestAnnotatedPages prices the pages of Mistral's OCR whose answer has annotations: in place of the price of a page, and where there is
+// none by that, as what an operator wrote before may have it.
+func TestAnnotatedPages(t *testing.T) {
+	q := Query{Provider: "mistral", Model: "mistral-ocr-4-1"}
+	require.Equal(t, "0.005", total(t, Default(), q, counts("annotated_pages", 1)))
+	require.Equal(t, "0.004", total(t, Default(), q, counts("pages", 1)))
+	q.Tier = "batch"
+	require.Equal(t, "0.0025", total(t, Default(), q, counts("annotated_pages", 1)))
+	c := counts("annotated_pages", 3)
+	cost, err := Default().Cost(Query{Provider: "openai", BaseURL: "http://10.0.0.7/v1", Model: "ocr", Written: map[string]string{"pages": "0.002"}}, c)
+	require.NoError(t, err)
+	require.Equal(t, "0.006", cost.Total.String())
+	require.Equal(t, []string{"annotated_pages has no price: pages price used"}, cost.Notes)
+	_, err = Default().Cost(Query{Provider: "openai", BaseURL: "http://10.0.0.7/v1", Model: "ocr", Written: map[string]string{"input": "1"}}, c)
+	require.ErrorIs(t, err, ErrUnpriced)
+}
+
 // TestQwenCache prices Alibaba's two caches, which one counter of the answer reports. Source of the multiples:
 // help.aliyun.com/zh/model-studio/context-cache.
 func TestQwenCache(t *testing.T) {

@@ -158,7 +158,7 @@ func canonicalTier(tier string) string {
 // an answer names the tier that really served. Vertex names its tiers as kinds of on-demand traffic.
 func canonicalPart(t string) string {
 	switch t = strings.TrimPrefix(t, "on_demand_"); t {
-	case "", "standard", "default", "on_demand", "on-demand", "auto", "standard_only":
+	case "", "standard", "default", "on_demand", "on-demand", "auto", "standard_only", "unspecified":
 		return ""
 	case "batches":
 		return "batch"

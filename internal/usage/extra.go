@@ -151,6 +151,9 @@ func (x *extra) apply(r *Reader, m *mapped) []Part {
 	if x.pictures.n > 0 {
 		m.Set(ImageSearches, x.pictures.n)
 	}
+	if r.servedBy("xai", "x.ai") {
+		x.containers = hashes{} // it bills each run
+	}
 	if x.containers.n > 0 {
 		m.Set(CodeSessions, x.containers.n*max(x.gigabytes, 1))
 	}

@@ -273,7 +273,7 @@ func openAIChatCounts(r *Reader, m *mapped) {
 	case okAll && all >= out && !t.rejected:
 		in, okIn = all-out, true
 	}
-	if audio := t.n[inAudio]; okIn && okAll && audio > 0 && all == in+out+audio && (r.o.Provider == "mistral" || t.n[reasoning] != audio) {
+	if audio := t.n[inAudio]; okIn && okAll && audio > 0 && all == in+out+audio && (r.servedBy("mistral", "mistral.ai") || t.n[reasoning] != audio) {
 		in += audio // Mistral counts audio beside the prompt
 	}
 	if okIn {
@@ -305,7 +305,7 @@ func openAIExtras(r *Reader, m *mapped) {
 func openAICompletion(r *Reader, m *mapped, in, out, all int64, okAll bool) {
 	t := &r.kept
 	think := t.of(Reasoning, reasoning)
-	if r.o.Provider == "perplexity" {
+	if r.servedBy("perplexity", "perplexity.ai") {
 		// Deep research bills reasoning and citations beside the completion; total_tokens leaves them out.
 		think = t.of(Reasoning, reasoningApart)
 		m.split(out+think.n, Output, think)
@@ -317,14 +317,14 @@ func openAICompletion(r *Reader, m *mapped, in, out, all int64, okAll bool) {
 	if !think.set {
 		think = t.of(Reasoning, reasoningApart)
 	}
-	outside := r.o.Provider == "xai"
+	outside := r.servedBy("xai", "x.ai")
 	if okAll {
 		switch rest := all - in - out; {
 		case rest == 0:
 			outside = false
 		case rest == think.n:
 			outside = true
-		case rest > 0 && !think.set && (r.o.Provider == "gemini" || r.o.Provider == "vertex"):
+		case rest > 0 && !think.set && (r.servedBy("gemini", "googleapis.com") || r.o.Provider == "vertex"):
 			// Gemini's OpenAI-compatible endpoint counts thoughts in the total alone.
 			think, outside = part{Reasoning, rest, true}, true
 		default:

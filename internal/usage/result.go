@@ -158,7 +158,7 @@ func (r *Reader) Result(e Estimate) Result {
 	if !failed && !r.compressed {
 		r.lengths(m, e)
 	}
-	if r.f == openAIChat && r.o.Provider != "openrouter" && !m.Empty() && m.N(WebSearches) == 0 &&
+	if r.f == openAIChat && !r.servedBy("openrouter", "openrouter.ai") && !m.Empty() && m.N(WebSearches) == 0 &&
 		(searchesAlways(r.model.bytes()) || r.model.n == 0 && searchesAlways([]byte(r.o.Model))) {
 		m.Set(WebSearches, 1)
 	}
@@ -230,18 +230,17 @@ func (r *Reader) cost(res *Result) {
 	if text == "" {
 		return
 	}
-	states := func(provider, host string) bool { return r.o.Provider == provider || servedAt(r.o.BaseURL, host) }
 	switch t.costKind {
 	case toTicks:
-		if states("xai", "x.ai") {
+		if r.servedBy("xai", "x.ai") {
 			res.Cost, res.CostUnit = text, "usd_ticks"
 		}
 	case toTotalCost:
-		if states("perplexity", "perplexity.ai") && !t.foreign {
+		if r.servedBy("perplexity", "perplexity.ai") && !t.foreign {
 			res.Cost, res.CostUnit = text, "usd"
 		}
 	case toCost:
-		if !states("openrouter", "openrouter.ai") && !servedAt(r.o.BaseURL, "ai-gateway.vercel.sh") {
+		if !r.servedBy("openrouter", "openrouter.ai") && !servedAt(r.o.BaseURL, "ai-gateway.vercel.sh") {
 			return
 		}
 		res.Cost, res.CostUnit = text, "usd"
