@@ -98,8 +98,8 @@ var shadowed = map[string]string{}
 func reach(l *list) (names map[*entry]string, unreached []string) {
 	names = make(map[*entry]string)
 	for _, p := range l.providers {
-		for i := range p.models {
-			m := &p.models[i]
+		for i := range p.models() {
+			m := &p.models()[i]
 			for _, name := range samples(&m.matcher) {
 				if l.find(p, name) == m.entry {
 					names[m.entry] = name
@@ -123,8 +123,8 @@ func TestEveryModelIsReachable(t *testing.T) {
 	}
 	require.Len(t, unreached, len(shadowed))
 	for _, p := range l.providers {
-		for i := range p.models {
-			e := p.models[i].entry
+		for i := range p.models() {
+			e := p.models()[i].entry
 			if names[e] == "" {
 				continue
 			}

@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 )
 
 //go:embed data.txt
@@ -27,7 +28,11 @@ type provider struct {
 	named    *matcher       // other names of the provider; may be nil
 	serves   *matcher       // models that only this provider has; may be nil
 	fallback []string       // providers whose models it resells
-	models   []model
+
+	version, fetched string // of the list
+	rows             string // the lines of its models
+	parse            sync.Once
+	parsed           []model
 }
 
 // model is a rule and the prices of the names it matches.
@@ -45,18 +50,27 @@ type model struct {
 //	model     <id> <rule on the model's name>
 //	least     <milliseconds of audio that are billed at least>
 //	price     <condition: "-", a date, or a daily window> <name=price>... | free
+//
+// The lines of a provider's models come last, and are parsed when a model of it is first asked for: most gateways have few providers.
 func parseList(text string) (*list, error) {
 	l := &list{byID: make(map[string]*provider)}
 	n := 0
-	for row := range strings.Lines(text) {
+	for len(text) > 0 {
 		n++
-		row = strings.TrimSuffix(row, "\n")
-		if row == "" || row[0] == '#' {
-			continue
+		row, rest, _ := strings.Cut(text, "\n")
+		switch {
+		case row == "" || row[0] == '#':
+		case len(l.providers) > 0 && strings.HasPrefix(row, "model\t"):
+			rest = text[modelRows(text):]
+			rows := text[:len(text)-len(rest)]
+			l.providers[len(l.providers)-1].rows = rows
+			n += strings.Count(rows, "\n") - 1
+		default:
+			if err := l.parseLine(strings.Split(row, "\t")); err != nil {
+				return nil, fmt.Errorf("line %d: %w", n, err)
+			}
 		}
-		if err := l.parseLine(strings.Split(row, "\t")); err != nil {
-			return nil, fmt.Errorf("line %d: %w", n, err)
-		}
+		text = rest
 	}
 	if l.version == "" || len(l.providers) == 0 {
 		return nil, errors.New("no version or no provider")
@@ -64,16 +78,20 @@ func parseList(text string) (*list, error) {
 	return l, nil
 }
 
+// modelRows returns how much of a text is of the models of the provider that it is within.
+func modelRows(text string) int {
+	if at := strings.Index(text, "\nprovider\t"); at >= 0 {
+		return at + 1
+	}
+	return len(text)
+}
+
 var errMisplaced = errors.New("line is misplaced or too short")
 
 func (l *list) parseLine(f []string) error {
 	var p *provider
-	var e *entry
 	if len(l.providers) > 0 {
 		p = l.providers[len(l.providers)-1]
-		if len(p.models) > 0 {
-			e = p.models[len(p.models)-1].entry
-		}
 	}
 	switch {
 	case f[0] == "version" && len(f) == 3:
@@ -81,7 +99,7 @@ func (l *list) parseLine(f []string) error {
 		return nil
 	case f[0] == "provider" && len(f) == 4:
 		api, err := regexp.Compile("^(?:" + f[2] + ")")
-		p = &provider{id: f[1], api: api}
+		p = &provider{id: f[1], api: api, version: l.version, fetched: l.fetched}
 		if f[3] != "" {
 			p.fallback = strings.Split(f[3], ",")
 		}
@@ -92,24 +110,49 @@ func (l *list) parseLine(f []string) error {
 		return parseRule(&p.named, f[1:])
 	case f[0] == "serves" && p != nil:
 		return parseRule(&p.serves, f[1:])
-	case f[0] == "model" && p != nil && len(f) > 2:
-		var m *matcher
-		if err := parseRule(&m, f[2:]); err != nil {
-			return err
-		}
-		p.models = append(p.models, model{*m, &entry{provider: p.id, id: f[1], source: l.version, date: l.fetched}})
-		return nil
-	case f[0] == "least" && e != nil && len(f) == 2:
-		var err error
-		e.minAudio, err = strconv.ParseInt(f[1], 10, 64)
-		return err
-	case f[0] == "price" && e != nil && len(f) > 1:
-		v, err := parseVariant(f[1:])
-		e.variants = append(e.variants, v)
-		return err
 	default:
 		return errMisplaced
 	}
+}
+
+// models returns the provider's models.
+func (p *provider) models() []model {
+	p.parse.Do(func() {
+		var err error
+		if p.parsed, err = p.parseModels(); err != nil {
+			panic(fmt.Sprintf("embedded price data: provider %s: %v", p.id, err)) // it is part of the program and parsed by its tests
+		}
+	})
+	return p.parsed
+}
+
+func (p *provider) parseModels() (models []model, err error) {
+	for row := range strings.Lines(p.rows) {
+		f := strings.Split(strings.TrimSuffix(row, "\n"), "\t")
+		var e *entry
+		if len(models) > 0 {
+			e = models[len(models)-1].entry
+		}
+		switch {
+		case f[0] == "model" && len(f) > 2:
+			var m *matcher
+			if err = parseRule(&m, f[2:]); err == nil {
+				models = append(models, model{*m, &entry{provider: p.id, id: f[1], source: p.version, date: p.fetched}})
+			}
+		case f[0] == "least" && e != nil && len(f) == 2:
+			e.minAudio, err = strconv.ParseInt(f[1], 10, 64)
+		case f[0] == "price" && e != nil && len(f) > 1:
+			var v variant
+			v, err = parseVariant(f[1:])
+			e.variants = append(e.variants, v)
+		default:
+			err = errMisplaced
+		}
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", strings.Join(f, " "), err)
+		}
+	}
+	return models, nil
 }
 
 func parseRule(to **matcher, fields []string) error {
@@ -218,9 +261,10 @@ func (l *list) findExactly(p *provider, name string) *entry {
 }
 
 func (p *provider) find(name string) *entry {
-	for i := range p.models {
-		if p.models[i].match(name) {
-			return p.models[i].entry
+	models := p.models()
+	for i := range models {
+		if models[i].match(name) {
+			return models[i].entry
 		}
 	}
 	return nil

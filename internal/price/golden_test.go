@@ -53,8 +53,8 @@ func TestGolden(t *testing.T) {
 	}
 	require.NoError(t, lines.Err())
 	for _, p := range Default().list.providers {
-		for i := range p.models {
-			if name := p.id + "/" + p.models[i].entry.id; shadowed[name] == "" {
+		for i := range p.models() {
+			if name := p.id + "/" + p.models()[i].entry.id; shadowed[name] == "" {
 				require.True(t, models[name], "%s is not in %s", name, goldenFile)
 			}
 		}

@@ -29,8 +29,8 @@ func probes(l *list, seed uint64) []probe {
 	names, _ := reach(l)
 	var out []probe
 	for _, p := range l.providers {
-		for i := range p.models {
-			e := p.models[i].entry
+		for i := range p.models() {
+			e := p.models()[i].entry
 			if names[e] == "" {
 				continue
 			}

@@ -54,7 +54,7 @@ func FirstSource() *Table {
 	return newTable(l.version, l, []*layer{{find: l.findListed, listed: true}})
 }
 
-// Default returns the table of the embedded data, which is parsed once, when first asked for.
+// Default returns the table of the embedded data, which is parsed once, each provider when first asked for.
 func Default() *Table { return loadDefault() }
 
 // Version names the data that prices come from, such as "genai-prices 0.2.3 + litellm 1.110.2", followed by one " + name@hash" per price
