@@ -26,7 +26,7 @@ func init() {
 // App holds the long-lived resources of one configuration.
 type App struct {
 	// GCPercent is the percentage of Go's garbage collector, for the whole process, from 10 to 10000; off leaves the
-	// collector as it is. Default: 400. The environment's GOGC has precedence over both.
+	// collector as it is. Default: 150. The environment's GOGC has precedence over both.
 	GCPercent string `json:"gc_percent,omitempty"`
 
 	// BooksByEndUser keeps the end users that requests name apart in the books, which grow with their number. Default: they are one.

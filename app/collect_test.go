@@ -36,7 +36,7 @@ func TestGCPercent(t *testing.T) {
 		want   uint64
 	}{
 		{"\ttollgate {\n\t\tgc_percent off\n\t}", own},
-		{"\ttollgate", 400},
+		{"\ttollgate", 150},
 		{"\ttollgate {\n\t\tgc_percent {env.TEST_PERCENT}\n\t}", 70},
 		{"\ttollgate {\n\t\tgc_percent off\n\t}", own},
 	} {

@@ -91,26 +91,26 @@ func costing(k *kind, us map[string][]int) *result {
 // TestCheck holds the goals: one that is missed by less than the noise is no failure.
 func TestCheck(t *testing.T) {
 	k := &kind{Name: "unstreamed"}
-	for want, us := range map[string][]int{"": {99, 99}, "unstreamed, CPU µs/call, to that of " + plain400 + ": 1.20": {120, 120}} {
-		err := check(io.Discard, []*result{costing(k, map[string][]int{gateway: us, plain400: {100, 100}, plain: {100, 100}})})
+	for want, us := range map[string][]int{"": {99, 99}, "unstreamed, CPU µs/call, to that of " + plainSame + ": 1.20": {120, 120}} {
+		err := check(io.Discard, []*result{costing(k, map[string][]int{gateway: us, plainSame: {100, 100}, plain: {100, 100}})})
 		if want == "" {
 			require.NoError(t, err)
 			continue
 		}
 		require.ErrorContains(t, err, want)
 	}
-	require.NoError(t, check(io.Discard, []*result{costing(k, map[string][]int{gateway: {95, 115}, plain400: {100, 100}, plain: {100, 100}})}))
+	require.NoError(t, check(io.Discard, []*result{costing(k, map[string][]int{gateway: {95, 115}, plainSame: {100, 100}, plain: {100, 100}})}))
 }
 
 // TestReport prints a table, and JSON that holds the same ratio.
 func TestReport(t *testing.T) {
 	results := []*result{
-		costing(&kind{Name: "unstreamed"}, map[string][]int{gateway: {150, 150}, plain: {100, 100}, plain400: {75, 75}, tuned: {75, 75}}),
+		costing(&kind{Name: "unstreamed"}, map[string][]int{gateway: {150, 150}, plain: {100, 100}, plainSame: {75, 75}, tuned: {75, 75}}),
 		costing(&kind{Name: "at a fixed rate", rate: 1}, map[string][]int{gateway: {150, 150}, direct: {100, 100}}),
 	}
 	var table strings.Builder
 	require.NoError(t, report(&table, &options{rounds: 2}, new(stage), results, proof{Calls: 4, Events: 4}))
-	require.Contains(t, strings.Join(strings.Fields(table.String()), " "), "tollgate / reverse_proxy, GOGC 400 1.00 2.00 2.00 2.00 2.00 2.00")
+	require.Contains(t, strings.Join(strings.Fields(table.String()), " "), "tollgate / reverse_proxy, GOGC 150 1.00 2.00 2.00 2.00 2.00 2.00")
 	require.Contains(t, table.String(), "Lago has 4 events")
 	var text strings.Builder
 	require.NoError(t, report(&text, &options{json: true}, new(stage), results, proof{}))

@@ -80,7 +80,7 @@ var (
 func cpu(s sample) float64 { return float64(s.CPU) / float64(time.Microsecond) }
 
 // bases are what the gateway is compared with.
-var bases = []string{plain, plain400, tuned}
+var bases = []string{plain, plainSame, tuned}
 
 // report prints the medians of all rounds, and what the gateway is to the others within rounds.
 func report(w io.Writer, o *options, s *stage, results []*result, p proof) error {

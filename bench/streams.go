@@ -32,7 +32,7 @@ func (s *stage) openStreams(ctx context.Context, w io.Writer, o *options) error 
 	fmt.Fprintf(t, "%d open streams\tlive KB each\tadded\tresident KB each\tadded\t\n", o.streams)
 	var base *held
 	for _, target := range s.targets {
-		if target.name != plain400 && !target.bills() {
+		if target.name != plainSame && !target.bills() {
 			continue
 		}
 		say("opening %d streams of %s ...", o.streams, target.name)

@@ -31,12 +31,12 @@ type target struct {
 
 // The names of targets that others are compared with.
 const (
-	direct   = "provider alone"
-	plain    = "reverse_proxy"
-	plain400 = "reverse_proxy, GOGC 400"
-	tuned    = "reverse_proxy, tuned"
-	gateway  = "tollgate"
-	limited  = "tollgate, limits"
+	direct    = "provider alone"
+	plain     = "reverse_proxy"
+	plainSame = "reverse_proxy, GOGC 150"
+	tuned     = "reverse_proxy, tuned"
+	gateway   = "tollgate"
+	limited   = "tollgate, limits"
 )
 
 const proxyConfig = `{
@@ -92,12 +92,13 @@ daemon off;
 events { worker_connections 1024; }
 http {
 	access_log off;
+	keepalive_requests 1000000000;
 	client_body_temp_path %[1]s/nginx-body;
 	proxy_temp_path %[1]s/nginx-proxy;
 	fastcgi_temp_path %[1]s/nginx-fastcgi;
 	uwsgi_temp_path %[1]s/nginx-uwsgi;
 	scgi_temp_path %[1]s/nginx-scgi;
-	upstream provider { server %[3]s; keepalive 256; }
+	upstream provider { server %[3]s; keepalive 256; keepalive_requests 1000000000; }
 	server {
 		listen %[2]s;
 		location / {
@@ -114,7 +115,7 @@ http {
 func (s *stage) startTargets(ctx context.Context, o *options, dir, provider, lago, redis string) error {
 	at := strings.TrimPrefix(provider, "http://")
 	s.add(&target{name: direct, addr: at, process: s.provider})
-	for _, p := range []struct{ name, gogc, block string }{{plain, "100", ""}, {plain400, "400", ""}, {tuned, "400", tunedBlock}} {
+	for _, p := range []struct{ name, gogc, block string }{{plain, "100", ""}, {plainSame, "150", ""}, {tuned, "150", tunedBlock}} {
 		if err := s.startCaddy(ctx, o, dir, p.name, p.gogc, func(admin, addr string) string {
 			return fmt.Sprintf(proxyConfig, admin, addr, at, p.block)
 		}); err != nil {
