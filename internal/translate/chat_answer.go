@@ -10,17 +10,70 @@ import (
 
 var errNoAnswer = errors.New("it is no answer of chat completions")
 
-// chatFailure returns the error that an answer or a chunk has in place of content; ok is false where it has none.
-func chatFailure(root gjson.Result) (f failure, ok bool) {
-	e := root.Get("error")
-	if !e.IsObject() && (e.Type != gjson.String || e.Str == "") {
-		return f, false
+// chatPiece is the members of an answer of chat completions, or of a chunk.
+type chatPiece struct {
+	id, tier       string
+	created        int64
+	usage, failure gjson.Result
+	choice         bool // there is one
+	index          int64
+	message        gjson.Result // or delta
+	finish         string
+	sequence       string // the stop sequence that matched, as JSON; of vLLM
+}
+
+// readChatPiece reads an answer or a chunk, which is JSON: of its choices the first.
+func readChatPiece(root gjson.Result) (p chatPiece) {
+	root.ForEach(func(key, value gjson.Result) bool {
+		switch key.Str {
+		case "id":
+			p.id = value.Str
+		case "created":
+			p.created = value.Int()
+		case "service_tier":
+			p.tier = value.Str
+		case "usage":
+			p.usage = value
+		case "error":
+			if value.IsObject() || value.Type == gjson.String && value.Str != "" {
+				p.failure = root
+			}
+		case "choices":
+			value.ForEach(func(_, choice gjson.Result) bool {
+				p.choice = true
+				choice.ForEach(p.ofChoice)
+				return false
+			})
+		}
+		return true
+	})
+	return p
+}
+
+func (p *chatPiece) ofChoice(key, value gjson.Result) bool {
+	switch key.Str {
+	case "index":
+		p.index = value.Int()
+	case "delta", "message":
+		p.message = value
+	case "finish_reason":
+		p.finish = value.Str
+	case "stop_reason":
+		p.sequence = quoted(value)
 	}
-	status := int(e.Get("code").Int()) // OpenRouter's is the status
+	return true
+}
+
+// failed returns the error that an answer or a chunk has in place of content, nil where it has none.
+func (p *chatPiece) failed() error {
+	if !p.failure.Exists() {
+		return nil
+	}
+	status := int(p.failure.Get("error.code").Int()) // OpenRouter's is the status
 	if status < http.StatusBadRequest || status > 599 {
 		status = 0
 	}
-	return readFailure(status, []byte(root.Raw)), true
+	return readFailure(status, []byte(p.failure.Raw))
 }
 
 // whole writes a whole answer of chat completions.
@@ -29,23 +82,22 @@ func (r *chatReader) whole(body []byte) error {
 	if err != nil {
 		return errNoAnswer
 	}
-	if f, failed := chatFailure(root); failed {
-		return f
+	p := readChatPiece(root)
+	if err := p.failed(); err != nil {
+		return err
 	}
-	choice := root.Get("choices.0")
-	if !choice.Get("message").IsObject() {
+	if !p.message.IsObject() {
 		return errNoAnswer
 	}
-	dst := r.to.begin(nil, root.Get("id").Str, root.Get("created").Int())
-	if dst, err = r.message(dst, choice.Get("message")); err != nil {
+	dst := r.to.begin(nil, p.id, p.created)
+	if dst, err = r.message(dst, p.message); err != nil {
 		return err
 	}
 	if dst, err = r.close(dst); err != nil {
 		return err
 	}
-	r.choice(choice)
-	r.head(root)
-	if r.finish == "" {
+	r.head(&p)
+	if r.finish = p.finish; r.finish == "" {
 		return errors.New("it has no finish_reason")
 	}
 	e, err := r.ending()
@@ -76,33 +128,34 @@ func (s *chatEvents) event(dst, name, data []byte) ([]byte, error) {
 	if err != nil {
 		return dst, errNoAnswer
 	}
-	if f, failed := chatFailure(root); failed {
-		return dst, f
+	p := readChatPiece(root)
+	if err := p.failed(); err != nil {
+		return dst, err
 	}
 	if string(name) == "error" {
 		return dst, readFailure(0, data)
 	}
-	s.head(root)
-	choice := root.Get("choices.0")
-	if !choice.Exists() {
+	if p.index != 0 {
+		return dst, nil // another answer, which was not asked for
+	}
+	s.head(&p)
+	if !p.choice {
 		return dst, nil // Azure's first chunk, or the one with usage
 	}
 	if !s.begun {
 		s.begun = true
-		dst = s.to.begin(dst, root.Get("id").Str, root.Get("created").Int())
+		dst = s.to.begin(dst, p.id, p.created)
 	}
-	if choice.Get("index").Int() != 0 {
+	if s.finish != "" {
 		return dst, nil
 	}
-	if delta := choice.Get("delta"); delta.IsObject() && s.finish == "" {
-		if dst, err = s.message(dst, delta); err != nil {
+	if p.message.IsObject() {
+		if dst, err = s.message(dst, p.message); err != nil {
 			return dst, err
 		}
 	}
-	if s.finish == "" {
-		if s.choice(choice); s.finish != "" {
-			return s.close(dst)
-		}
+	if s.finish = p.finish; s.finish != "" {
+		return s.close(dst)
 	}
 	return dst, nil
 }

@@ -117,9 +117,11 @@ func (b *chatBody) turn(t *turn) error {
 	case roleAssistant:
 		b.flush()
 		return b.assistant(t)
+	case roleOutputs:
+		b.flush()
+		return b.outputs(t)
 	}
-	b.flush()
-	return b.outputs(t)
+	return nil
 }
 
 // next begins the next message, up to its content.
@@ -229,6 +231,9 @@ func (b *chatBody) assistant(t *turn) error {
 		default:
 			return invalid(p.at, "is in a message of the assistant, which chat completions has not")
 		}
+	}
+	if calls == 0 && len(text) == 0 && len(refusal) == 0 && len(seals) == 0 && len(t.parts) > 0 {
+		return nil // all that it had is left out
 	}
 	b.next("assistant")
 	if calls > 0 && len(text) == 0 {

@@ -15,11 +15,11 @@ type chatReader struct {
 	to   content
 	keep bool // the text of the reasoning goes into the seal, as the caller does not see it
 
-	begun  bool
-	finish string // finish_reason
-	at     string // the stop sequence that matched, as JSON, where the backend names it
-	tier   string
-	tokens tokens
+	begun    bool
+	finish   string // finish_reason
+	sequence string // the stop sequence that matched, as JSON, where the backend names it
+	tier     string
+	tokens   tokens
 
 	field   string // the member in which the reasoning comes
 	sealing bool   // there is reasoning that is not sealed yet
@@ -363,21 +363,16 @@ func (r *chatReader) close(dst []byte) ([]byte, error) {
 	return r.to.close(dst)
 }
 
-// choice takes what an answer's choice has beside its content.
-func (r *chatReader) choice(c gjson.Result) {
-	if reason := c.Get("finish_reason").Str; reason != "" {
-		r.finish = reason
+// head takes the members that stand beside the content.
+func (r *chatReader) head(p *chatPiece) {
+	if p.usage.IsObject() {
+		r.tokens = chatTokens(p.usage)
 	}
-	r.at = quoted(c.Get("stop_reason")) // of vLLM
-}
-
-// head takes the members of an answer, or of a chunk, that stand beside its choices.
-func (r *chatReader) head(root gjson.Result) {
-	if u := root.Get("usage"); u.IsObject() {
-		r.tokens = chatTokens(u)
+	if p.tier != "" {
+		r.tier = p.tier
 	}
-	if tier := root.Get("service_tier").Str; tier != "" {
-		r.tier = tier
+	if p.sequence != "" {
+		r.sequence = p.sequence
 	}
 }
 
@@ -389,14 +384,14 @@ func (r *chatReader) ending() (ending, error) {
 		e.stop = stopLength
 	case "content_filter", "safety", "refusal":
 		e.stop = stopFilter
-	case "error", "abort":
+	case "error", "abort": // of OpenRouter and vLLM
 		return e, failure{status: http.StatusBadGateway, message: "the backend broke its answer off: " + r.finish}
 	default:
 		switch {
 		case len(r.calls) > 0:
 			e.stop = stopCalls
-		case r.at != "":
-			e.stop, e.sequence = stopSequence, r.at
+		case r.sequence != "":
+			e.stop, e.sequence = stopSequence, r.sequence
 		}
 	}
 	return e, nil

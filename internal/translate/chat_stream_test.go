@@ -150,6 +150,8 @@ var chatStreams = []struct {
 	{name: "a refusal", stream: chunks(`{"refusal":"no"}`, "=stop", "[DONE]"), blocks: []string{"text:no"}, end: "refusal " + usageOfNothing + " stop"},
 	{name: "the stop sequence of vLLM", stream: chunks(`{"content":"a"}`, `{"id":"1","choices":[{"index":0,"delta":{},"finish_reason":"stop","stop_reason":"##"}]}`, "[DONE]"),
 		blocks: []string{"text:a"}, end: "stop_sequence ## " + usageOfNothing + " stop"},
+	{name: "a reason that is no stop sequence", stream: chunks(`{"content":"a"}`, `{"id":"1","choices":[{"index":0,"delta":{},"finish_reason":"stop","stop_reason":"eos"}]}`, "[DONE]"),
+		blocks: []string{"text:a"}, end: "end_turn " + usageOfNothing + " stop"},
 	{name: "Azure's first chunk", stream: chunks(`{"id":"","choices":[],"prompt_filter_results":[]}`, `{"content":"a"}`, "=stop", "[DONE]"), blocks: []string{"text:a"}, end: "end_turn " + usageOfNothing + " stop"},
 	{name: "reasoning before text", o: Options{Provider: "deepseek"}, stream: chunks(`{"role":"assistant","content":null,"reasoning_content":"th"}`, `{"reasoning_content":"ink","content":""}`, `{"content":"a"}`, "=stop", "[DONE]"),
 		blocks: []string{"thinking:think|deepseek reasoning_content", "text:a"}, end: "end_turn " + usageOfNothing + " stop"},
@@ -193,6 +195,8 @@ var chatStreams = []struct {
 func TestChatStreamToMessages(t *testing.T) {
 	for _, c := range chatStreams {
 		tr := newTranslation(t, messagesOnChatPair, c.o)
+		_, err := tr.Request([]byte(`{"model":"m","max_tokens":9,"stop_sequences":["##"],"messages":[{"role":"user","content":"x"}]}`))
+		require.NoError(t, err)
 		whole, err := through(t, tr, c.stream, len(c.stream), nil)
 		require.Equal(t, strings.HasPrefix(c.end, "error"), err != nil, c.name)
 		blocks, end := accumulated(t, whole)

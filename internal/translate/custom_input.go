@@ -53,6 +53,7 @@ func (r *inputReader) rest() string {
 		return string(r.take(true))
 	case inputOver:
 		return ""
+	case inputBefore, inputOther:
 	}
 	if input := gjson.GetBytes(r.held, "input"); input.Type == gjson.String && gjson.ValidBytes(r.held) {
 		return inner(input.Raw)

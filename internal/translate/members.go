@@ -5,6 +5,7 @@ import (
 	_ "embed"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -178,6 +179,9 @@ func (p place) element(i int, kind string) place {
 	return place{p.kind + "[" + kind + "]", p.path + "[" + strconv.Itoa(i) + "]"}
 }
 
+// maxMembers bounds the members of an object that is walked over. The APIs' own have fewer than fifty.
+const maxMembers = 256
+
 // walk calls carry for each member of the object at p that the table has as carried or mapped. It names the void ones, and refuses the
 // others, as well as a member that is there twice. carry may be nil where there are none to carry.
 func (t *Translation) walk(p place, object gjson.Result, carry func(name string, at place, value gjson.Result) error) error {
@@ -189,11 +193,13 @@ func (t *Translation) walk(p place, object gjson.Result, carry func(name string,
 	var err error
 	object.ForEach(func(key, value gjson.Result) bool {
 		at := p.member(key.Str)
-		for _, name := range seen {
-			if name == key.Str {
-				err = invalid(at.path, "is there twice")
-				return false
-			}
+		if slices.Contains(seen, key.Str) {
+			err = invalid(at.path, "is there twice")
+			return false
+		}
+		if len(seen) == maxMembers {
+			err = invalid(at.path, "is one member too many: an object has at most %d", maxMembers)
+			return false
 		}
 		seen = append(seen, key.Str)
 		var row *Row

@@ -20,7 +20,7 @@ var messagesOnChat = &pair{
 func messagesFromChat(t *Translation) *messagesWriter {
 	w := &messagesWriter{t: t}
 	if r, ok := t.request.(*messagesChat); ok {
-		w.hidden, w.omitted = r.hidden, r.omitted
+		w.hidden, w.omitted, w.stops = r.hidden, r.omitted, r.stops
 	}
 	return w
 }

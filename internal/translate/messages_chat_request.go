@@ -10,8 +10,9 @@ import (
 
 // messagesChat is what the answer to a Messages call on chat completions needs of its request.
 type messagesChat struct {
-	hidden  bool // the caller does not see the reasoning
-	omitted bool // the caller sees that there is reasoning, without its text
+	hidden  bool   // the caller does not see the reasoning
+	omitted bool   // the caller sees that there is reasoning, without its text
+	stops   string // the stop sequences, as a JSON array
 }
 
 // maxUserID is the length of the longest safety_identifier that OpenAI takes.
@@ -24,7 +25,7 @@ func messagesToChat(t *Translation, body []byte) ([]byte, error) {
 		return nil, err
 	}
 	t.Streamed = r.streamed
-	t.request = &messagesChat{hidden: r.thinking == "disabled", omitted: r.display == "omitted"}
+	t.request = &messagesChat{hidden: r.thinking == "disabled", omitted: r.display == "omitted", stops: r.stops}
 	if n := len(r.turns); n > 0 && r.turns[n-1].role == roleAssistant {
 		if err := t.refuse(r.turns[n-1].at, "is the begin of an answer, which chat completions does not go on with"); err != nil {
 			return nil, err

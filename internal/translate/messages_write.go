@@ -13,10 +13,11 @@ type messagesWriter struct {
 	id      string // the answer's without its prefix
 	begun   bool
 	open    blockKind
-	index   int  // of the block that is open, or the next
-	hidden  bool // the reasoning is not shown at all
-	omitted bool // the reasoning's text is not shown
-	refused bool // the model refused
+	index   int    // of the block that is open, or the next
+	hidden  bool   // the reasoning is not shown at all
+	omitted bool   // the reasoning's text is not shown
+	refused bool   // the model refused
+	stops   string // the stop sequences that were asked for, as a JSON array
 
 	keep   bool   // whole is wanted
 	held   []byte // the text of the block that is open, where whole is wanted
@@ -230,6 +231,16 @@ func (w *messagesWriter) close(dst []byte) ([]byte, error) {
 	return w.stop(dst), nil
 }
 
+// asked reports whether a text, as JSON, is a stop sequence that was asked for.
+func (w *messagesWriter) asked(sequence string) bool {
+	for _, s := range gjson.Parse(w.stops).Array() {
+		if s.Str == gjson.Parse(sequence).Str {
+			return true
+		}
+	}
+	return false
+}
+
 // argumentsObject returns the JSON object that a call's arguments are, given as what is between the quotes of a JSON string.
 func argumentsObject(arguments []byte) (object string, ok bool) {
 	object = strings.TrimSpace(gjson.Parse(`"` + string(arguments) + `"`).Str)
@@ -249,6 +260,9 @@ func (w *messagesWriter) end(dst []byte, e ending) ([]byte, error) {
 	dst, err := w.close(w.begin(dst, "", 0))
 	if err != nil {
 		return dst, err
+	}
+	if e.stop == stopSequence && !w.asked(e.sequence) {
+		e.stop, e.sequence = stopEnd, ""
 	}
 	if w.refused && e.stop == stopEnd {
 		e.stop = stopFilter

@@ -30,6 +30,9 @@ func responsesToChat(t *Translation, body []byte) ([]byte, error) {
 	if r.streamed {
 		b.member("stream", "true")
 	}
+	if len(r.turns) == 0 {
+		return nil, invalid("input", "must hold an item")
+	}
 	if err := b.messages(r.turns); err != nil {
 		return nil, err
 	}

@@ -46,6 +46,8 @@ func TestResponsesToChat(t *testing.T) {
 			dropped: []string{"input[reasoning].id", "input[reasoning].content", "input[function_call].id", "input[function_call].status"}},
 		{name: "reasoning of others is left out", o: Options{Provider: "deepseek"}, body: `"input":[{"type":"reasoning","id":"rs_1","summary":[],"encrypted_content":"gAAAA"},` + said("assistant", "y") + "," + said("user", "x") + `]`,
 			want: `"messages":[{"role":"assistant","content":"y"},{"role":"user","content":"x"}]`, dropped: []string{"input[reasoning].id", "input[].thinking"}},
+		{name: "nothing is left of a turn", body: `"input":[` + said("user", "x") + `,{"type":"reasoning","id":"rs_1","summary":[],"encrypted_content":"gAAAA"},` + said("user", "y") + `]`,
+			want: `"messages":[{"role":"user","content":"x"},{"role":"user","content":"y"}]`, dropped: []string{"input[reasoning].id", "input[].thinking"}},
 		{name: "refusals", o: official, body: `"input":[{"role":"assistant","content":[{"type":"output_text","text":"a"},{"type":"refusal","refusal":"no"}]},` + said("user", "x") + `]`,
 			want: `"messages":[{"role":"assistant","content":"a","refusal":"no"},{"role":"user","content":"x"}]`},
 		{name: "refusals elsewhere", body: `"input":[{"role":"assistant","content":[{"type":"output_text","text":"a"},{"type":"refusal","refusal":"no"}]},` + said("user", "x") + `]`,
@@ -73,6 +75,7 @@ func TestResponsesToChat(t *testing.T) {
 		require.Equal(t, c.dropped, tr.Dropped(), c.name)
 	}
 	for body, want := range map[string]string{
+		`"input":[]`:                                    "input must hold an item",
 		x + `,"text":{"verbosity":"low"}`:               "text.verbosity is taken by OpenAI and Azure alone",
 		x + `,"service_tier":"flex"`:                    "service_tier is taken by",
 		x + `,"moderation":{"model":"m"}`:               "moderation is taken by",

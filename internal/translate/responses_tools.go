@@ -193,10 +193,10 @@ type choice struct {
 
 // readChoice reads `tool_choice` of a Responses request, once the tools are known.
 func (r *responsesRequest) readChoice(t *Translation, at place, value gjson.Result) error {
-	switch {
-	case value.Type == gjson.Null:
+	if value.Type == gjson.Null {
 		return nil
-	case value.Type == gjson.String:
+	}
+	if value.Type == gjson.String {
 		switch value.Str {
 		case "auto", "none", "required":
 			r.choice.mode = value.Str

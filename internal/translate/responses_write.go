@@ -178,6 +178,7 @@ func (w *responsesWriter) added(dst []byte, kind itemKind) []byte {
 func (w *responsesWriter) item(dst []byte, status, seal string) []byte {
 	dst = w.itemID(append(dst, `{"id":`...))
 	switch w.open {
+	case itemNone:
 	case itemReasoning:
 		dst = append(dst, `,"type":"reasoning","summary":[`...)
 		if len(w.held) > 0 {
@@ -437,16 +438,15 @@ func (w *responsesWriter) closeAs(dst []byte, status string) ([]byte, error) {
 
 func (w *responsesWriter) end(dst []byte, e ending) ([]byte, error) {
 	dst = w.begin(dst, "", 0)
-	status, name := "completed", "completed"
-	switch e.stop {
-	case stopLength, stopWindow, stopFilter:
-		status, name = "incomplete", "incomplete"
+	status := "completed"
+	if e.stop == stopLength || e.stop == stopWindow || e.stop == stopFilter {
+		status = "incomplete"
 	}
 	dst, err := w.closeAs(dst, status)
 	if err != nil {
 		return dst, err
 	}
-	dst = append(w.event(dst, name), `,"response":`...)
+	dst = append(w.event(dst, status), `,"response":`...)
 	from := len(dst)
 	dst = w.response(dst, status, e, w.output, nil)
 	if w.keep {
