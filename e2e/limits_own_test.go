@@ -3,6 +3,7 @@ package e2e
 import (
 	"encoding/json"
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 
@@ -121,6 +122,8 @@ func TestLimitsOfASession(t *testing.T) {
 		status(http.StatusOK, key, "a|b", capped("gpt-4o", 10, 20))
 		b = status(http.StatusTooManyRequests, key, "a|b", capped("gpt-4o", 10, 1))
 		require.Equal(t, "requests", b.Error.LimitType)
+		b = status(http.StatusTooManyRequests, key, "", strings.Replace(capped("gpt-4o", 10, 1), "{", `{"metadata":{"session_id":"a|b"},`, 1))
+		require.Equal(t, "a|b", b.Error.ID, "named in the body")
 		status(http.StatusOK, key, "other", call)
 		status(http.StatusOK, other, "a|b", call)
 		for range 5 {

@@ -74,9 +74,13 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, call *llm.Call) 
 	if refused != nil {
 		return refused
 	}
+	bounds := llm.BoundMembers(&ep.Endpoint)
+	if member := b.Contradiction(bounds); member != "" {
+		return invalid(member, member+" bounds nothing, and another member bounds the answer: send one of them")
+	}
 	call.Request = llm.Request{
 		Asked: b.ModelName, Stream: b.Stream, IncludeUsage: b.UsageAsked, User: user, Session: session,
-		N: llm.Answers(&ep.Endpoint, b.N, b.Candidates, b.BestOf, b.Prompts), MaxOutput: b.MaxOutput(llm.BoundMembers(&ep.Endpoint)), Tier: tierAsked(b, r.Header, ep.API), CacheTTL: b.CacheTTL, TextUnits: b.Units, Audio: b.Audio,
+		N: llm.Answers(&ep.Endpoint, b.N, b.Candidates, b.BestOf, b.Prompts), MaxOutput: b.MaxOutput(bounds), Tier: tierAsked(b, r.Header, ep.API), CacheTTL: b.CacheTTL, TextUnits: b.Units, Audio: b.Audio,
 		SoundUnknown: b.SoundUnknown || b.Audio == nil, AnswerFormat: b.AnswerFormat,
 		Others: b.Others, Reasoning: b.Reasoning, Data: b.Data,
 	}

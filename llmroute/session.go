@@ -39,6 +39,9 @@ func session(r *http.Request, b *body.Body) string {
 			return v[0]
 		}
 	}
+	if b.Session != "" && llm.CheckName(b.Session) == nil {
+		return b.Session
+	}
 	if s, ok := device(b.MetadataUser); ok && llm.CheckName(s) == nil {
 		return s
 	}

@@ -34,6 +34,7 @@ type Body struct {
 	User          string // `user`
 	LiteLLMUser   string // `user` of `litellm_metadata`
 	MetadataUser  string // `user_id` of `metadata`
+	Session       string // `session_id` of `metadata` or `litellm_metadata`
 	SafetyUser    string // `safety_identifier`
 	Tier          string // `service_tier` or `serviceTier`, else `speed`
 	CacheTTL      string // `prompt_cache_options.ttl` (OpenAI, Moonshot)

@@ -14,7 +14,7 @@ type bound struct {
 	n         int64 // 0: nothing
 	unbounded Span  // a value that bounds nothing: null, or negative
 	negative  bool  // that value is negative
-	none      bool  // it is 0, as where only the prompt is read
+	zero      Span  // a value of 0: only the prompt is read, or, to Ollama, no limit
 }
 
 // boundOf returns the place in Body.bounds of a member of the object within, empty for the body itself; -1 for any other member.
@@ -49,17 +49,33 @@ func (b *Body) MaxOutput(members []string) (most int64) {
 	return most
 }
 
+// Contradiction returns the one of those members that is 0 or negative beside one that bounds the answer; empty where there is none.
+// Which of the two a server goes by is its own matter.
+func (b *Body) Contradiction(members []string) string {
+	if b.MaxOutput(members) == 0 {
+		return ""
+	}
+	for i, name := range boundMembers {
+		if at := &b.bounds[i]; (at.negative || at.zero.Present()) && slices.Contains(members, name) {
+			return name
+		}
+	}
+	return ""
+}
+
 // unbounded reports whether none of those members bounds the answer, and returns their values that are to be replaced so that one
-// does: all negative ones, or else the first null.
-func (b *Body) unbounded(members []string) (replace []Span, unbounded bool) {
+// does: all negative ones, or else the first null. Where zero is set, 0 bounds nothing.
+func (b *Body) unbounded(members []string, zero bool) (replace []Span, unbounded bool) {
 	var null Span
 	for i, name := range boundMembers {
 		if !slices.Contains(members, name) {
 			continue
 		}
 		switch at := &b.bounds[i]; {
-		case at.n > 0 || at.none:
+		case at.n > 0 || at.zero.Present() && !zero:
 			return nil, false
+		case at.zero.Present():
+			replace = append(replace, at.zero)
 		case at.negative:
 			replace = append(replace, at.unbounded)
 		case !null.Present():
@@ -89,7 +105,7 @@ func (p *parser) bound(within, name string) error {
 	case p.data[at] == 'n':
 		to.unbounded = Span{at, p.at}
 	default:
-		to.none = true
+		to.zero = Span{at, p.at}
 	}
 	return nil
 }

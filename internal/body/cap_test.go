@@ -47,6 +47,7 @@ func TestOutputCap(t *testing.T) {
 	b, err := Parse([]byte(`{"max_tokens":0}`))
 	require.NoError(t, err)
 	require.Equal(t, `{"max_tokens":0}`, string(b.Changed(Change{OutputCap: 9, CapMember: "max_tokens", Bounds: allBounds}).Bytes()))
+	require.Equal(t, `{"max_tokens":9}`, string(b.Changed(Change{OutputCap: 9, CapMember: "max_tokens", Bounds: allBounds, NoZero: true}).Bytes()), "Ollama's")
 	b, err = Parse([]byte(`{"model":"m","stream_options":{"x":1},"max_tokens":null}`))
 	require.NoError(t, err)
 	require.Equal(t, `{"model":"n","stream_options":{"include_usage":true,"x":1},"max_tokens":9}`,

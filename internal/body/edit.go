@@ -38,8 +38,9 @@ type Change struct {
 	// the member for it, and CapWithin the object that has that member; empty: the body itself.
 	OutputCap            int64
 	CapMember, CapWithin string
-	// Bounds are the members that bound the answer at the call's endpoint.
+	// Bounds are the members that bound the answer at the call's endpoint. With NoZero a bound of 0 is none.
 	Bounds []string
+	NoZero bool
 	// Version is put in as anthropic_version, unless the body has one. Empty: nothing is.
 	Version string
 }
@@ -127,7 +128,7 @@ func (b *Body) Changed(c Change) *Payload {
 
 // capped appends what bounds the answer, unless the body does. add takes a new member of the body.
 func (b *Body) capped(edits []edit, c *Change, add func(member string)) []edit {
-	replace, unbounded := b.unbounded(c.Bounds)
+	replace, unbounded := b.unbounded(c.Bounds, c.NoZero)
 	if !unbounded {
 		return edits
 	}

@@ -3,6 +3,7 @@ package body
 import (
 	"bytes"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -39,8 +40,14 @@ func (p *parser) guard(raw []byte, nameAt int) (string, error) {
 			return "", p.failAt(nameAt, g, `the member "`+g+`" must be written `+manner(g))
 		}
 	}
+	if sameFolded(name, hiddenBound) {
+		return "", p.failAt(nameAt, hiddenBound, "llama.cpp would take "+hiddenBound+" in the place of max_tokens, which other servers read: send max_tokens")
+	}
 	return "", p.guardBound(name, nameAt)
 }
+
+// hiddenBound is llama.cpp's own name of a bound, which overrides those of OpenAI's API there and is none elsewhere.
+const hiddenBound = "n_predict"
 
 func manner(g string) string {
 	if strings.ToLower(g) == g {
@@ -142,9 +149,9 @@ func (p *parser) top(raw []byte, nameAt, depth int) error {
 			b.Tier = speed
 		}
 	case "litellm_metadata":
-		err = p.inner(depth, "user", &b.LiteLLMUser)
+		err = p.inner(depth, inner{"user", &b.LiteLLMUser}, inner{"session_id", &b.Session})
 	case "metadata":
-		err = p.inner(depth, "user_id", &b.MetadataUser)
+		err = p.inner(depth, inner{"user_id", &b.MetadataUser}, inner{"session_id", &b.Session})
 	case "n":
 		b.N, err = p.whole(name)
 	case "generationConfig", "generation_config", "inferenceConfig", "options":
@@ -240,29 +247,37 @@ var limits = [...]string{"maxOutputTokens", "max_output_tokens", "maxTokens", "n
 
 const limitsOutput = 4
 
-// inner takes one member of an object, where that is a string. The value may be anything else.
-func (p *parser) inner(depth int, want string, into *string) error {
+// inner is a member of an object, and where its text goes.
+type inner struct {
+	name string
+	into *string
+}
+
+// inner takes members of an object, where they are strings. The value may be anything else.
+func (p *parser) inner(depth int, want ...inner) error {
 	if p.peek() != '{' {
 		return p.value(depth)
 	}
-	found := false
+	var found [2]bool
 	return p.object(depth+1, func(raw []byte, nameAt, depth int) error {
 		text := raw
 		if bytes.IndexByte(raw, '\\') >= 0 {
 			text = []byte(unescape(raw))
 		}
-		if string(text) != want {
+		i := slices.IndexFunc(want, func(w inner) bool { return string(text) == w.name })
+		if i < 0 {
 			return p.value(depth)
 		}
-		if found {
-			return p.failAt(nameAt, want, `the member "`+want+`" stands twice: the second one is`)
+		name := want[i].name
+		if found[i] {
+			return p.failAt(nameAt, name, `the member "`+name+`" stands twice: the second one is`)
 		}
-		found = true
+		found[i] = true
 		if p.peek() != '"' {
 			return p.value(depth)
 		}
 		var err error
-		*into, err = p.free(want)
+		*want[i].into, err = p.free(name)
 		return err
 	})
 }

@@ -116,3 +116,56 @@ func TestDataIsNoText(t *testing.T) {
 		}
 	}
 }
+
+// TestBoundsThatContradict finds a bound that may be none beside one that is one, by the members that an endpoint reads.
+func TestBoundsThatContradict(t *testing.T) {
+	chat, gemini := []string{"max_tokens", "max_completion_tokens"}, []string{"generationConfig.maxOutputTokens"}
+	invoke := []string{"max_tokens", "inferenceConfig.maxTokens"}
+	for _, tt := range []struct {
+		body    string
+		members []string
+		want    string
+	}{
+		{`{"max_tokens":5,"max_completion_tokens":-1}`, chat, "max_completion_tokens"},
+		{`{"max_completion_tokens":5,"max_tokens":-1}`, chat, "max_tokens"},
+		{`{"max_completion_tokens":5,"max_tokens":0}`, chat, "max_tokens"},
+		{`{"max_completion_tokens":5,"max_tokens":-0.0}`, chat, "max_tokens"},
+		{`{"max_completion_tokens":5,"max_tokens":null}`, chat, ""},
+		{`{"max_completion_tokens":5,"max_tokens":9}`, chat, ""},
+		{`{"max_completion_tokens":-1,"max_tokens":0}`, chat, ""}, // none bounds
+		{`{"max_tokens":5,"max_output_tokens":-1}`, chat, ""},
+		{`{"generationConfig":{"maxOutputTokens":5},"generation_config":{"max_output_tokens":-1}}`, gemini, "generationConfig.maxOutputTokens"},
+		{`{"generationConfig":{"maxOutputTokens":5,"max_output_tokens":0}}`, gemini, "generationConfig.maxOutputTokens"},
+		{`{"max_tokens":5,"inferenceConfig":{"maxTokens":-1}}`, invoke, "inferenceConfig.maxTokens"},
+		{`{"max_tokens":5,"inferenceConfig":{"maxTokens":-1}}`, chat, ""},
+	} {
+		b, err := Parse([]byte(tt.body))
+		require.NoError(t, err, tt.body)
+		require.Equal(t, tt.want, b.Contradiction(tt.members), tt.body)
+	}
+	for _, bad := range []string{
+		`{"max_tokens":5,"n_predict":-1}`, `{"N_Predict":9}`, `{"n_pre\u0064ict":9}`, `{"max_tokens":"5"}`, `{"max_tokens":5.5}`, `{"max_tokens":true}`,
+		`{"max_tokens":1e30}`, `{"max_tokens":9223372036854775808}`, `{"max_tokens":[5]}`, `{"max_completion_tokens":{}}`,
+	} {
+		_, err := Parse([]byte(bad))
+		require.Error(t, err, bad)
+	}
+}
+
+// TestSessionOfABody takes the session from the body's metadata, as LiteLLM's clients write it.
+func TestSessionOfABody(t *testing.T) {
+	for in, want := range map[string]string{
+		`{"metadata":{"user_id":"u","session_id":"s-1"}}`:    "s-1",
+		`{"litellm_metadata":{"session_id":"s-1"}}`:          "s-1",
+		`{"metadata":{"se\u0073sion_id":"s-1"}}`:             "s-1",
+		`{"metadata":{"session_id":7}}`:                      "",
+		`{"metadata":{"x":{"session_id":"s-1"}}}`:            "",
+		`{"metadata":"session_id","session_id":"top level"}`: "",
+	} {
+		b, err := Parse([]byte(in))
+		require.NoError(t, err, in)
+		require.Equal(t, want, b.Session, in)
+	}
+	_, err := Parse([]byte(`{"metadata":{"session_id":"a","session_id":"b"}}`))
+	require.ErrorContains(t, err, "session_id")
+}

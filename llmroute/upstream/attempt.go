@@ -100,7 +100,7 @@ func (x *exchange) prepare(asks bool) {
 	if t := x.Target; t != nil && t.OutputCap > 0 {
 		if member, within := llm.CapMember(&x.Endpoint.Endpoint, t); member != "" {
 			change.OutputCap, change.CapMember, change.CapWithin = t.OutputCap, member, within
-			change.Bounds = llm.BoundMembers(&x.Endpoint.Endpoint)
+			change.Bounds, change.NoZero = llm.BoundMembers(&x.Endpoint.Endpoint), t.Provider == "ollama"
 		}
 	}
 	x.asks, x.payload = asks, x.Body.Changed(change)
