@@ -25,6 +25,7 @@ type reservation struct {
 	keeper  *limits.Keeper
 	release func() // of the keeper; nil where the call has no limits
 	held    bool
+	settled bool   // the call's record is written
 	asked   string // the configured model that was asked for
 }
 
@@ -180,6 +181,7 @@ func (r *reservation) granted(c *llm.Call, list []limit.Limit, g *limit.Grant) {
 	}
 	r.announce(c, g.States, g.At)
 	c.OnSettle(func(s *llm.Settlement) {
+		r.settled = true
 		if s.Counts != nil && s.Counts.OutputTokens() > 0 {
 			r.keeper.Outputs.Observe(s.Target.Model, s.Counts.OutputTokens()/max(1, c.Request.N))
 		}
@@ -195,8 +197,10 @@ func (r *reservation) end(c *llm.Call) {
 	defer r.release()
 	switch {
 	case !r.held:
-	case c.Opened:
+	case c.Opened && r.settled:
 		r.keeper.Finish(c.ID)
+	case c.Opened:
+		r.keeper.Abandon(c.ID)
 	default:
 		r.keeper.Release(c.ID)
 	}

@@ -329,6 +329,12 @@ func (l *Limiter) wake() {
 	}
 }
 
+// Abandon lets what a call has reserved run out with its lease: its record could not be written, and nobody knows when it will be.
+func (l *Limiter) Abandon(id string) {
+	l.Finish(id)
+	l.forget(id)
+}
+
 // Finish says that a call is not under way any more, whatever became of it. It does not wait for the store.
 func (l *Limiter) Finish(id string) {
 	l.mu.Lock()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -442,4 +443,70 @@ func TestAShareIsGivenOutOnce(t *testing.T) {
 	require.NoError(t, call())
 	in.away.Store(&outage{cause: errors.New("test"), since: time.Now()})
 	require.Equal(t, 4, spend(), "the store has told of them")
+}
+
+// TestWhatIsAdmittedAgainComesBackToTheStore has a call that the store admitted go to another backend while the store is away. What it
+// holds of that backend's limits is in the store when that is back, and not twice.
+func TestWhatIsAdmittedAgainComesBackToTheStore(t *testing.T) {
+	server := testkit.Redis(t)
+	in := newInstances(t, 1, server)[0]
+	own := Limit{Scope: Scope{Key, "k"}, Metric: Requests, Max: 9}
+	backend := []Limit{
+		{Scope: Scope{Backend, "m/second"}, Metric: Requests, Max: 9}, {Scope: Scope{Backend, "m/second"}, Metric: Tokens, Max: 900},
+		{Scope: Scope{Backend, "m/second"}, Metric: Parallel, Max: 9},
+	}
+	_, err := in.Reserve(t.Context(), &Reservation{ID: "call", Limits: []Limit{own}})
+	require.NoError(t, err)
+	server.Stop()
+	g, err := in.Reserve(t.Context(), &Reservation{ID: "call", Limits: backend, InputTokens: 70})
+	require.NoError(t, err)
+	require.True(t, g.Local)
+	server.Start()
+	used := func() (n [4]int64) {
+		states, err := in.Status(t.Context(), append(slices.Clone(backend), own)...)
+		if err != nil {
+			return n
+		}
+		for i := range states {
+			n[i] = states[i].Used
+		}
+		return n
+	}
+	want := [4]int64{1, 70, 1, 1}
+	require.Eventually(t, func() bool { return in.Away() == nil && used() == want }, patience, 10*time.Millisecond, "%v", used())
+	in.renew(t.Context())
+	require.Equal(t, want, used())
+	in.Release("call")
+	require.Eventually(t, func() bool { return used() == [4]int64{} }, patience, 10*time.Millisecond)
+}
+
+// TestAnAbandonedCallRunsOut has what a call holds whose record cannot be written end with its lease, and no sooner; another's stays.
+func TestAnAbandonedCallRunsOut(t *testing.T) {
+	media(t, func(t *testing.T, m *medium, c *clock) {
+		l := New(m.Store, Options{Instance: "a", Deny: true})
+		l.now = func() time.Time { return c.at }
+		budget, parallel := teamBudget(t, "9"), Limit{Scope: Scope{Key, "k"}, Metric: Parallel, Max: 2}
+		for _, id := range []string{"lost", "live"} {
+			_, err := l.Reserve(t.Context(), &Reservation{ID: id, Limits: []Limit{budget, parallel}, Cost: usd(t, "1")})
+			require.NoError(t, err)
+		}
+		l.Abandon("lost")
+		l.tell(t.Context(), &l.finished, l.store.Finish)
+		reserved := func() (string, int64) {
+			states, err := l.Status(t.Context(), budget, parallel)
+			require.NoError(t, err)
+			return states[0].Reserved.String(), states[1].Used
+		}
+		for range 3 {
+			money, running := reserved()
+			require.Equal(t, "2", money)
+			require.EqualValues(t, 1, running)
+			c.at = c.at.Add(renewEvery - time.Millisecond)
+			l.renew(t.Context())
+		}
+		c.at = c.at.Add(renewEvery)
+		money, running := reserved()
+		require.Equal(t, "1", money)
+		require.EqualValues(t, 1, running)
+	})
 }

@@ -236,7 +236,7 @@ func (s *redisStore) Renew(ctx context.Context, instance string, calls []*Held) 
 		n := min(part, len(calls))
 		args := []any{s.clock(), Lease.Milliseconds(), instance}
 		for _, h := range calls[:n] {
-			args = append(args, h.ID, len(h.need))
+			args = append(args, h.ID, h.alone, len(h.need))
 			for i := range h.need {
 				need := &h.need[i]
 				high, low := need.limbs()
