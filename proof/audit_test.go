@@ -29,6 +29,7 @@ type entry struct {
 	Source    string            `json:"source"`
 	Cost      string            `json:"cost"`
 	NotBilled string            `json:"not_billed"`
+	Settled   time.Time         `json:"settled"`
 	Counts    map[string]int64  `json:"counts"`
 	Events    []json.RawMessage `json:"events"`
 }
@@ -92,6 +93,7 @@ const (
 	unnamed     = "NOT BILLED WITHOUT A REASON" //
 	otherBytes  = "SENT WITH OTHER BYTES"       // an event is not what was frozen in its record
 	spent       = "SPENT WRONGLY"               // the spend that keys show is not the sum of their bills
+	daysWrong   = "DAYS ADDED UP WRONGLY"       // what the books have of a payer's day is not the sum of its records
 	misbehaved  = "MISBEHAVED"                  // what the fakes found to complain of
 	shownOfEach = 10
 )
@@ -138,6 +140,7 @@ func audit(w *world, calls []*call, ledger []*entry, rep *report) {
 	a.providerCalls()
 	a.events()
 	a.spend(ledger)
+	a.days(ledger)
 	for _, v := range append(w.provider.Violations(), w.lago.Violations()...) {
 		a.problem(misbehaved, "%s", v)
 	}
@@ -370,5 +373,59 @@ func (a *auditor) spend(ledger []*entry) {
 			}
 			wait(20 * time.Millisecond)
 		}
+	}
+}
+
+// days compares what the books have for each payer and day, calls and cost to the last digit, with the sums of the records. The books
+// answer once they have all that is settled.
+func (a *auditor) days(ledger []*entry) {
+	type day struct {
+		calls int64
+		cost  *big.Rat
+	}
+	want := make(map[string]*day)
+	since := time.Now()
+	for _, e := range ledger {
+		if e.Settled.IsZero() {
+			continue
+		}
+		if e.Settled.Before(since) {
+			since = e.Settled
+		}
+		name := e.Settled.UTC().Format(time.DateOnly) + " " + e.Payer
+		if want[name] == nil {
+			want[name] = &day{cost: new(big.Rat)}
+		}
+		want[name].calls++
+		if e.Cost != "" {
+			cost, ok := new(big.Rat).SetString(e.Cost)
+			require.True(a.w.t, ok, e.Cost)
+			want[name].cost.Add(want[name].cost, cost)
+		}
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	b, err := a.w.get(ctx, "/tollgate/books/spend?format=json&by=day,payer&since="+since.UTC().Format(time.DateOnly))
+	require.NoError(a.w.t, err)
+	for line := range strings.Lines(string(b)) {
+		var row struct {
+			Day, Payer, Cost string
+			Calls            int64
+		}
+		require.NoError(a.w.t, json.Unmarshal([]byte(line), &row), line)
+		cost, ok := new(big.Rat).SetString(row.Cost)
+		require.True(a.w.t, ok, line)
+		name := row.Day + " " + row.Payer
+		d := want[name]
+		delete(want, name)
+		switch {
+		case d == nil:
+			a.problem(daysWrong, "%s: the books have %d calls, the ledger none", name, row.Calls)
+		case d.calls != row.Calls || d.cost.Cmp(cost) != 0:
+			a.problem(daysWrong, "%s: the books have %d calls that cost %s, the ledger %d that cost %s", name, row.Calls, usd(cost), d.calls, usd(d.cost))
+		}
+	}
+	for name, d := range want {
+		a.problem(daysWrong, "%s: the ledger has %d calls, the books none", name, d.calls)
 	}
 }
