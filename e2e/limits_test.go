@@ -192,3 +192,34 @@ func TestLimitsRefuseCalls(t *testing.T) {
 		require.Contains(t, a.Body, `"rate_limit_error"`)
 	})
 }
+
+// TestASmallBudgetWithoutABound uses a small budget by calls that do not bound their answers, of a model with large ones, from the first on. Once
+// the model's answers are known they are taken for what they are, after a new start too.
+func TestASmallBudgetWithoutABound(t *testing.T) {
+	provider := testkit.NewProvider(t, testkit.ProviderOptions{Key: gateway.ProviderKey})
+	g := gateway.Run(t, limitedSite(t, "file "+t.TempDir(), "", provider))
+	call := `{"model":"gpt-4o","messages":[{"role":"user","content":"tokens=in:10,out:100"}]}`
+	most := `{"max_budget":0.01}` // less than gpt-4o's largest answer costs here, 0.016384
+	key := g.NewKey(most)
+	g.Must(http.StatusOK, http.MethodPost, "/v1/chat/completions", key, call)
+	require.Equal(t, "0.00011", awaitSpend(g, key).String())
+	poor := g.NewKey(`{"max_budget":0.004}`)
+	b := refusedAs(t, g.Must(http.StatusUnprocessableEntity, http.MethodPost, "/v1/chat/completions", poor, call))
+	require.Contains(t, b.Error.Message, "(nothing bounds the answer's length, which is taken for up to 4096 tokens: send max_tokens)")
+	for range 20 {
+		g.Must(http.StatusOK, http.MethodPost, "/v1/chat/completions", gateway.MasterKey, call)
+	}
+	awaitTotal(g, "0.00231")
+	bin, err := gateway.Build()
+	require.NoError(t, err)
+	g.Kill()
+	g.Launch(bin, "caddyfile")
+	g.Must(http.StatusOK, http.MethodPost, "/v1/chat/completions", poor, call)
+	require.Equal(t, "0.00011", awaitSpend(g, poor).String())
+}
+
+// awaitTotal waits until the gateway has spent that much.
+func awaitTotal(g *gateway.Gateway, want string) {
+	g.T.Helper()
+	require.Eventually(g.T, func() bool { return globalSpend(g).Get("total_spend").Raw == want }, 20*time.Second, 10*time.Millisecond)
+}

@@ -16,7 +16,9 @@ type claim struct {
 	target  *llm.Target
 	refused *llm.Error // it has no price, and a budget needs one
 
-	unbounded bool // nothing bounds its answer: the output is what such answers come to
+	unbounded bool  // nothing bounds its answer: the output is what such answers come to
+	guessed   bool  // and these are not known: it is what the model can give
+	output    int64 // the tokens that the answers are taken for
 }
 
 // more raises a claim to what the call may use at a further target.

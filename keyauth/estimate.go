@@ -18,8 +18,9 @@ const (
 	// inputMargin is added to the input by the characters rule, in percent, and inputBeside for what a provider adds.
 	inputMargin = 25
 	inputBeside = 64
-	// unknownOutput is the output of a model of which too little is known, where the request does not bound it.
-	unknownOutput = 4_096
+	// firstOutput is the output of a model of which too little is known, where nothing bounds it and a budget has no room for all
+	// that the model can give, or that is not known either.
+	firstOutput = 4_096
 	// imageTokens are what an image within a prompt counts, and madeTokens what an image that is made does.
 	imageTokens = 1_600
 	madeTokens  = 6_300
@@ -32,8 +33,9 @@ const (
 	pages = 100
 )
 
-// estimate returns what a call may use at most at each of the targets.
-func estimate(list []limit.Limit, c *llm.Call, targets []*llm.Target, outputs *limit.Outputs) []claim {
+// estimate returns what a call may use at most at each of the targets. With less, an output that nothing bounds is taken for no more
+// than firstOutput as long as the model's are not known.
+func estimate(list []limit.Limit, c *llm.Call, targets []*llm.Target, outputs *limit.Outputs, less bool) []claim {
 	claims := make([]claim, len(targets))
 	for i, t := range targets {
 		claims[i].target = t
@@ -47,7 +49,7 @@ func estimate(list []limit.Limit, c *llm.Call, targets []*llm.Target, outputs *l
 	seen := mentionsIn(q.Data)
 	in += imageTokens * seen.images
 	for i, t := range targets {
-		out, bounded := outputOf(c, t, outputs)
+		out, bounded, guessed := outputOf(c, t, outputs, less)
 		counted := out
 		if !bounded {
 			counted = fitting(list, in, out)
@@ -57,8 +59,8 @@ func estimate(list []limit.Limit, c *llm.Call, targets []*llm.Target, outputs *l
 			claims[i].refused = noPrice("model", q.Asked, err)
 		}
 		claims[i].Claim = limit.Claim{Cost: cost, InputTokens: in, OutputTokens: counted}
-		claims[i].unbounded = !bounded
-		if refused := addOthers(&claims[i], c, &seen, in, outputs); refused != nil && money && claims[i].refused == nil {
+		claims[i].unbounded, claims[i].guessed, claims[i].output = !bounded, guessed, out
+		if refused := addOthers(&claims[i], c, &seen, in, outputs, less); refused != nil && money && claims[i].refused == nil {
 			claims[i].refused = refused
 		}
 	}
@@ -67,14 +69,14 @@ func estimate(list []limit.Limit, c *llm.Call, targets []*llm.Target, outputs *l
 
 // addOthers raises a claim by what the other models that the body names may use: fallbacks in place of the one asked for, and
 // models that it may call in addition. A model that the provider chooses is taken for the one asked for.
-func addOthers(to *claim, c *llm.Call, seen *mentions, in int64, outputs *limit.Outputs) (refused *llm.Error) {
+func addOthers(to *claim, c *llm.Call, seen *mentions, in int64, outputs *limit.Outputs, less bool) (refused *llm.Error) {
 	own := to.Claim
 	for _, o := range c.Request.Others {
 		other := own
 		if o.Name != "" {
 			t := *to.target
 			t.Model, t.Upstream, t.Prices = o.Name, o.Name, nil // written prices are of the model asked for
-			out, _ := outputOf(c, &t, outputs)
+			out, _, _ := outputOf(c, &t, outputs, less)
 			cost, err := costOf(c, &t, seen, in, out)
 			if err != nil && refused == nil {
 				refused = noPrice(o.Member, o.Name, err)
@@ -126,13 +128,14 @@ const maxAnswers = 1_000_000
 // answers returns how many answers a call asks for.
 func answers(c *llm.Call) int64 { return min(max(1, c.Request.N), maxAnswers) }
 
-// outputOf returns how many tokens the answers may have, and whether they can have no more.
-func outputOf(c *llm.Call, t *llm.Target, outputs *limit.Outputs) (n int64, bounded bool) {
+// outputOf returns how many tokens the answers may have, whether they can have no more, and whether that is what the model can give, as
+// its answers are not known. less is that of estimate.
+func outputOf(c *llm.Call, t *llm.Target, outputs *limit.Outputs, less bool) (n int64, bounded, guessed bool) {
 	switch c.Endpoint.Reader {
 	case usage.OpenAIEmbeddings, usage.GeminiEmbed, usage.CohereEmbed, usage.CohereRerank:
-		return 0, true
+		return 0, true, false
 	case usage.OpenAIImages:
-		return madeTokens * answers(c), false
+		return madeTokens * answers(c), false, false
 	default:
 	}
 	bound, most := c.Request.MaxOutput, int64(0)
@@ -143,10 +146,13 @@ func outputOf(c *llm.Call, t *llm.Target, outputs *limit.Outputs) (n int64, boun
 		most = modelinfo.MaxOutput(t.Providers(), t.Upstream)
 	}
 	n, bounded, ok := outputs.Estimate(t.Model, answers(c), bound, most)
-	if !ok {
-		n = unknownOutput * answers(c)
+	if bounded || ok && outputs.Known(t.Model) {
+		return n, bounded, false
 	}
-	return n, bounded
+	if first := firstOutput * answers(c); !ok || less && first < n {
+		return first, false, false
+	}
+	return n, false, true
 }
 
 // costOf returns what a call may cost at a target. Of the kinds that its tokens may turn out to be, the dearest counts.

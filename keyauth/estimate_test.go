@@ -51,7 +51,7 @@ func estimateOf(t *testing.T, endpoint string, reader usage.API, request llm.Req
 	for _, u := range upstreams {
 		targets = append(targets, &llm.Target{Provider: "openai", BaseURL: "https://api.openai.com/v1", Model: u, Upstream: u})
 	}
-	return estimate([]limit.Limit{{Metric: limit.Cost}}, c, targets, new(limit.Outputs))
+	return estimate([]limit.Limit{{Metric: limit.Cost}}, c, targets, new(limit.Outputs), false)
 }
 
 func millionths(t *testing.T, c claim) uint64 {
@@ -73,7 +73,7 @@ func TestEstimates(t *testing.T) {
 	}{
 		{"bounded", llm.Request{MaxOutput: 100}, in + 100},
 		{"several answers", llm.Request{MaxOutput: 100, N: 3}, in + 300},
-		{"nothing known of the model", llm.Request{}, in + unknownOutput},
+		{"nothing known of the model", llm.Request{}, in + firstOutput},
 		{"a fallback that the body names", llm.Request{MaxOutput: 100, Others: []llm.OtherModel{{Member: "models", Name: "dear"}}}, 10 * (in + 100)},
 		{"two of them", llm.Request{MaxOutput: 100, Others: []llm.OtherModel{{Member: "models", Name: "dear"}, {Member: "models", Name: "cheap"}}}, 10 * (in + 100)},
 		{"the model of a tool", llm.Request{MaxOutput: 100, Others: []llm.OtherModel{{Member: "tools", Name: "dear"}}}, 11 * (in + 100)},

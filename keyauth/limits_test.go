@@ -68,7 +68,7 @@ func TestOutputOfManyAnswers(t *testing.T) {
 			last := int64(0)
 			for _, n := range []int64{0, 1, 2, 128, 1 << 40, 1 << 52, math.MaxInt64/4096 + 1, math.MaxInt64} {
 				c := &llm.Call{Endpoint: &llm.Endpoint{Reader: api}, Request: llm.Request{N: n, MaxOutput: bound}}
-				out, _ := outputOf(c, new(llm.Target), new(limit.Outputs))
+				out, _, _ := outputOf(c, new(llm.Target), new(limit.Outputs), false)
 				require.GreaterOrEqual(t, out, last, "%s, n %d", api, n)
 				last = out
 			}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"slices"
 	"time"
@@ -57,11 +58,16 @@ func (r *reservation) reserve(ctx context.Context, c *llm.Call) *llm.Error {
 			return refused
 		}
 		res := &limit.Reservation{ID: c.ID, Limits: list}
-		claims := estimate(list, c, targets, &r.keeper.Outputs)
+		claims := estimate(list, c, targets, &r.keeper.Outputs, false)
 		out := unpriced(claims)
 		if out.why == nil {
 			r.claim(res, c, claims)
 			g, err := r.keeper.Reserve(ctx, res)
+			if tooMuch(err, c, claims) {
+				claims = estimate(list, c, targets, &r.keeper.Outputs, true)
+				r.claim(res, c, claims)
+				g, err = r.keeper.Reserve(ctx, res)
+			}
 			if err == nil {
 				r.granted(c, list, g)
 				return nil
@@ -111,13 +117,18 @@ func (r *reservation) next(ctx context.Context, c *llm.Call, t *llm.Target) *llm
 	if refused := r.acquire(ctx, c); refused != nil {
 		return refused
 	}
-	claims := estimate(t.Limits, c, []*llm.Target{t}, &r.keeper.Outputs)
+	claims := estimate(t.Limits, c, []*llm.Target{t}, &r.keeper.Outputs, false)
 	if claims[0].refused != nil {
 		return claims[0].refused
 	}
 	res := &limit.Reservation{ID: c.ID, Limits: t.Limits}
 	r.claim(res, c, claims)
 	g, err := r.keeper.Reserve(ctx, res)
+	if tooMuch(err, c, claims) {
+		claims = estimate(t.Limits, c, []*llm.Target{t}, &r.keeper.Outputs, true)
+		r.claim(res, c, claims)
+		g, err = r.keeper.Reserve(ctx, res)
+	}
 	if err != nil {
 		out := r.refusal(c, claims, err)
 		out.count(limits.LeftOut)
@@ -206,6 +217,13 @@ func (r *reservation) end(c *llm.Call) {
 	}
 }
 
+// tooMuch reports whether a budget refuses a call of the model planned first for no other reason than that nothing is known of that
+// model's answers yet.
+func tooMuch(err error, c *llm.Call, claims []claim) bool {
+	denied, ok := errors.AsType[*limit.DeniedError](err)
+	return ok && denied.Metric == limit.Cost && len(claims) > 0 && claims[0].guessed && slices.Contains(full(denied, c, claims), claims[0].target)
+}
+
 // refusal reports why a call was not admitted.
 func (r *reservation) refusal(c *llm.Call, claims []claim, err error) outcome {
 	if denied, ok := errors.AsType[*limit.DeniedError](err); ok {
@@ -216,7 +234,8 @@ func (r *reservation) refusal(c *llm.Call, claims []claim, err error) outcome {
 		}
 		out.why = r.h.denial(denied, c)
 		if denied.Metric == limit.Cost && slices.ContainsFunc(claims, func(c claim) bool { return c.unbounded }) && len(llm.BoundMembers(c.Endpoint)) > 0 {
-			out.why.Message += " (nothing bounds the answer's length: send " + llm.BoundMembers(c.Endpoint)[0] + ")"
+			most := slices.MaxFunc(claims, func(a, b claim) int { return cmp.Compare(a.output, b.output) }).output
+			out.why.Message += fmt.Sprintf(" (nothing bounds the answer's length, which is taken for up to %d tokens: send %s)", most, llm.BoundMembers(c.Endpoint)[0])
 		}
 		return out
 	}

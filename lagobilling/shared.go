@@ -52,7 +52,11 @@ func (h *Handler) keepBooks(a *account.Account) {
 		return
 	}
 	keeper.Expect(a.Keep(name, keeper, release))
+	keeper.Learn(a.Dir(), func() error { return a.Recent(seenOutputs, keeper.Outputs.Observe) })
 }
+
+// seenOutputs is how many of the last records tell, after a start, what models answer.
+const seenOutputs = 1000
 
 // spendStore returns where the account's books are kept: where limits are, if instances share that, or beside the spool.
 func (h *Handler) spendStore(name string) account.SpendStore {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"sync"
 
 	"go.uber.org/zap"
@@ -43,10 +44,12 @@ type Keeper struct {
 	store  limit.Store
 	beside io.Closer
 	file   bool
+	log    *zap.Logger
 	cancel context.CancelFunc
 	done   sync.WaitGroup
 
 	mu     sync.Mutex
+	learnt []string          // the spools from which Outputs knows the last answers
 	behind []<-chan struct{} // closed when a spool's records are counted that were there when it was opened
 }
 
@@ -118,7 +121,7 @@ func open(c *Config) (*Keeper, error) {
 	if err != nil {
 		return nil, err
 	}
-	k := &Keeper{store: store, beside: beside, file: c.File}
+	k := &Keeper{store: store, beside: beside, file: c.File, log: c.Logger}
 	log := c.Logger
 	k.Limiter = limit.New(store, limit.Options{Instance: llm.NewID(), Deny: c.Deny, OnFault: func(err error) {
 		if err == nil {
@@ -143,6 +146,22 @@ func (k *Keeper) Expect(counted <-chan struct{}) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.behind = append(k.behind, counted)
+}
+
+// Learn has how to read what models answer from a spool, once for each spool of that name.
+func (k *Keeper) Learn(spool string, read func() error) {
+	k.mu.Lock()
+	known := slices.Contains(k.learnt, spool)
+	if !known {
+		k.learnt = append(k.learnt, spool)
+	}
+	k.mu.Unlock()
+	if known {
+		return
+	}
+	if err := read(); err != nil {
+		k.log.Warn("what models answer is not known from the records", zap.Error(err))
+	}
 }
 
 // Await waits until the store knows what was spent.

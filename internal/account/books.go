@@ -112,6 +112,31 @@ func (a *Account) OldestRecord(ctx context.Context) (time.Time, error) {
 	return time.Time{}, nil
 }
 
+// Recent tells each of up to n settled records that are the last in the spool: the configured model and the tokens of its answers.
+func (a *Account) Recent(n uint64, each func(model string, output int64)) error {
+	const atOnce = 100
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second) // the last ones may be gone, and none follows them
+	defer cancel()
+	decode := decoder()
+	last := a.spool.Last()
+	for after := last - min(n, last); after < last; {
+		b, err := a.spool.Read(ctx, after, atOnce)
+		if err != nil {
+			if ctx.Err() != nil {
+				err = nil
+			}
+			return err
+		}
+		for _, r := range b.Records {
+			if c, err := decode(r); err == nil && c.OutputTokens > 0 { // one that cannot be read is reported by who counts it
+				each(c.Model, c.OutputTokens)
+			}
+		}
+		after = b.To
+	}
+	return nil
+}
+
 // decoder returns what reads records for the books.
 func decoder() func(spool.Record) (*books.Call, error) {
 	var reader books.Reader

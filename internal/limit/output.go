@@ -83,6 +83,14 @@ func (o *Outputs) Estimate(model string, n, bound, limit int64) (tokens int64, b
 	return times(limit, n), false, limit > 0
 }
 
+// Known reports whether enough outputs of a model were seen to tell what its answers come to.
+func (o *Outputs) Known(model string) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	h := o.models[model]
+	return h != nil && h.n >= fewOutputs
+}
+
 func times(a, b int64) int64 {
 	if a > MaxNumber/b {
 		return MaxNumber

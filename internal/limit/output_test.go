@@ -22,8 +22,10 @@ func TestOutputsAreEstimated(t *testing.T) {
 	tokens, bounded, ok := o.Estimate("m", 2, 0, 4096)
 	require.Equal(t, [3]any{int64(8192), false, true}, [3]any{tokens, bounded, ok}, "the model's limit, as long as nothing else is known")
 	for range fewOutputs {
+		require.False(t, o.Known("few"))
 		o.Observe("few", 1000)
 	}
+	require.True(t, o.Known("few"))
 	tokens, _, _ = o.Estimate("few", 1, 0, 128_000)
 	require.InDelta(t, 2000, tokens, 300, "twice the largest of a few")
 	tokens, _, _ = o.Estimate("few", 1, 0, 1500)
