@@ -49,6 +49,7 @@ type Limiter struct {
 	now   func() time.Time
 
 	instances atomic.Int64           // 0: the store has not told yet
+	peers     func() int64           // how many there are, as the store last told with an admission; 0: it did not
 	away      atomic.Pointer[outage] // nil while the store answers
 	probe     chan struct{}
 	gone      chan struct{} // the store is to be told of calls
@@ -80,8 +81,9 @@ func New(store Store, o Options) *Limiter {
 	if _, alone := store.(*file); !alone && !o.Deny {
 		l.local = newEngine()
 	}
-	if s, ok := store.(interface{ guess() time.Time }); ok {
-		l.now = s.guess
+	l.peers = func() int64 { return 0 }
+	if s, ok := store.(*redisStore); ok {
+		l.now, l.peers = s.guess, s.others
 	}
 	return l
 }
@@ -201,6 +203,9 @@ func (l *Limiter) Reserve(ctx context.Context, r *Reservation) (*Grant, error) {
 	along.finished = slices.Clone(l.finished[max(0, len(l.finished)-finishedAlong):])
 	l.mu.Unlock()
 	g, err := l.store.Reserve(within, &along)
+	if n := l.peers(); n > 0 && l.away.Load() == nil {
+		l.instances.Store(n)
+	}
 	var denied *DeniedError
 	switch {
 	case err == nil:

@@ -54,6 +54,7 @@ type redisStore struct {
 	quit   chan struct{}
 	ended  chan struct{}
 	offset atomic.Int64 // the server's time less this clock's, nanoseconds
+	peers  atomic.Int64 // how many instances there are, as the last admission was told; 0: it was not
 
 	now func() time.Time // of tests; nil: the server's
 }
@@ -95,6 +96,9 @@ func (s *redisStore) guess() time.Time {
 	}
 	return time.Now().Add(time.Duration(s.offset.Load()))
 }
+
+// others returns how many instances share the store, this one included; 0 where that is not known yet.
+func (s *redisStore) others() int64 { return s.peers.Load() }
 
 // learn notes the server's time. It returns that time.
 func (s *redisStore) learn(ms int64) time.Time {

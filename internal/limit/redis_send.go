@@ -82,12 +82,13 @@ func (s *redisStore) send() {
 func (s *redisStore) exchange(batch []*job) {
 	ctx, cancel := context.WithTimeout(context.Background(), sendTimeout)
 	defer cancel()
-	reply, err := reserveScript.Run(ctx, s.client, []string{s.leases(), s.reservations()}, s.clock(), packed(batch)).Text()
+	reply, err := reserveScript.Run(ctx, s.client, []string{s.leases(), s.reservations(), s.instances()}, s.clock(), packed(batch)).Text()
 	u := unpacker{b: reply}
 	var at int64
 	left := 0
 	if err == nil {
-		left, at = u.list()-1, u.int()
+		left, at = u.list()-2, u.int()
+		s.peers.Store(u.int())
 	}
 	for _, j := range batch {
 		if err == nil && j.call != nil {

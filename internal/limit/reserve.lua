@@ -1,7 +1,8 @@
 -- Ends calls, and admits others, one after the other: all counters of a call are checked and then all taken, or none. ARGV: time, and as MessagePack
 -- a list of the lease, a list of the ids of calls that are not under way any more, and of each call a list: id, and of each
 -- counter: metric, key, need and limit; of money both are two numbers, and first second and end of its window, and when its key
--- expires follow. A negative limit is none. Returns as MessagePack a list of the time and of each call a list: a code, and
+-- expires follow. A negative limit is none. KEYS[3] is the sorted set of instances. Returns as MessagePack a list of the time, the number of instances,
+-- and of each call a list: a code, and
 -- 0: four numbers of each counter as they are now; 1: which counter does not admit the call, and its four numbers;
 -- 2: the time is outside of a window.
 local asked = cmsgpack.unpack(ARGV[2])
@@ -80,14 +81,14 @@ local function states(c)
 	return out
 end
 
-local replies = {now}
+local replies = {now, call('ZCOUNT', KEYS[3], now, '+inf')}
 for i = 3, #asked do
 	local c, had = asked[i], {}
 	local before = held(c[1]).entries or had
 	for j = 2, #before, 4 do had[before[j]] = true end -- it has been asked for before
 	local taken, other = check(c, had)
 	if taken and #taken > 0 then take(c[1], taken, lease, other) end
-	replies[i - 1] = taken and states(c) or other
+	replies[i] = taken and states(c) or other
 end
 flush()
 return cmsgpack.pack(replies)

@@ -101,19 +101,24 @@ func (g *Gateway) Load() {
 	require.NoError(g.T, caddy.Load(config, true))
 }
 
-// Build builds the binary, once for all tests of a package, and returns its path.
-var Build = sync.OnceValues(func() (string, error) {
+// Build and BuildRace build the binary, plain and with the race detector, once for all tests of a package, and return its path.
+var (
+	Build     = sync.OnceValues(func() (string, error) { return build() })
+	BuildRace = sync.OnceValues(func() (string, error) { return build("-race") })
+)
+
+func build(flags ...string) (string, error) {
 	dir, err := os.MkdirTemp("", "tollgate")
 	if err != nil {
 		return "", err
 	}
 	bin := filepath.Join(dir, "caddy")
-	out, err := exec.Command("go", "build", "-o", bin, "github.com/tollgate-llm/tollgate/cmd/caddy").CombinedOutput()
+	out, err := exec.Command("go", append(append([]string{"build"}, flags...), "-o", bin, "github.com/tollgate-llm/tollgate/cmd/caddy")...).CombinedOutput() // #nosec G204 -- a test's own flags
 	if err != nil {
 		return "", fmt.Errorf("%w: %s", err, out)
 	}
 	return bin, nil
-})
+}
 
 // Run runs the built binary with the directives; it is killed when the test ends.
 func Run(t testing.TB, directives string) *Gateway {
