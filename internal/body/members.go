@@ -137,12 +137,12 @@ func (p *parser) top(raw []byte, nameAt, depth int) error {
 		if p.peek() == '"' {
 			b.Tier, err = p.text(name)
 		} else {
-			err = p.inner(depth, "type", &b.Tier)
+			err = p.inner(depth, inner{"type", &b.Tier})
 		}
 	case "prompt_cache_options":
-		err = p.inner(depth, "ttl", &b.CacheTTL)
+		err = p.inner(depth, inner{"ttl", &b.CacheTTL})
 	case "performanceConfig":
-		err = p.inner(depth, "latency", &b.Latency)
+		err = p.inner(depth, inner{"latency", &b.Latency})
 	case "speed":
 		var speed string
 		if speed, err = p.text(name); b.Tier == "" {
