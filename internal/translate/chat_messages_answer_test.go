@@ -228,6 +228,10 @@ func TestReasonsOfMessagesInChat(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, c.want, gjson.GetBytes(out, "choices.0.finish_reason").Str, c.content+c.reason)
 	}
+	tr := asked(t, Pair{Chat, Messages}, says(""))
+	_, err := tr.Answer([]byte(answer(text, "stop_sequence", `,"stop_sequence":"end"`)))
+	require.NoError(t, err)
+	require.Equal(t, []string{"stop_sequence"}, tr.Dropped(), "which one it was has no place in the answer")
 	out, err := asked(t, Pair{Chat, Messages}, says("")).Answer([]byte(answer("", "refusal", `,"stop_details":{"type":"refusal","category":"cyber","explanation":"I \"cannot\"."}`)))
 	require.NoError(t, err)
 	require.Equal(t, `I "cannot".`, gjson.GetBytes(out, "choices.0.message.refusal").Str)

@@ -4,6 +4,7 @@ import (
 	"flag"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -64,5 +65,21 @@ func TestEachPairHasItsRows(t *testing.T) {
 			require.False(t, slices.ContainsFunc(list[:i], func(before *Row) bool { return before.Member == r.Member && len(before.When) == 0 }),
 				"%s: a row of %s for any value is before another one", p, r.Member)
 		}
+	}
+}
+
+// TestEfforts holds the page's table of efforts against the code.
+func TestEfforts(t *testing.T) {
+	text, err := os.ReadFile(page)
+	require.NoError(t, err)
+	for word, budget := range thinkingBudgets {
+		require.Contains(t, string(text), "| `"+word+"` | "+strconv.FormatInt(budget, 10)+" tokens | `"+strings.Replace(word, "minimal", "low", 1)+"` |")
+	}
+	for _, budget := range []int64{2048, 16384, 32000} {
+		require.NotEqual(t, effortOf(budget-1), effortOf(budget))
+		bound := " | below " + strconv.FormatInt(budget, 10) + " tokens |"
+		line := string(text)[:strings.Index(string(text), bound)]
+		line = line[strings.LastIndexByte(line, '\n')+1:]
+		require.True(t, strings.HasPrefix(line, "| `"+effortOf(budget-1)+"` |"), line)
 	}
 }

@@ -184,6 +184,7 @@ func (m *messagesAnswer) stopped(v gjson.Result) {
 	}
 	if sequence := v.Get("stop_sequence"); sequence.Type == gjson.String {
 		m.ending.sequence = sequence.Raw
+		m.t.drop("stop_sequence") // neither caller's API says which one it was
 	}
 	if details := v.Get("stop_details"); details.IsObject() {
 		m.ending.details = details.Raw
