@@ -1,12 +1,15 @@
 package e2e
 
 import (
+	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
+
+	"github.com/tidwall/gjson"
 
 	"github.com/tollgate-llm/tollgate/internal/testkit"
 	"github.com/tollgate-llm/tollgate/internal/testkit/gateway"
@@ -55,6 +58,15 @@ func newInternet(t *testing.T, answer func(n int, c testkit.RawCall) testkit.Raw
 	return "transport http {\nnetwork_proxy url " + proxy.URL + "\ntls_insecure_skip_verify\n}"
 }
 
+// eventsOf is a stream of events, each named by its type.
+func eventsOf(events ...string) string {
+	var b strings.Builder
+	for _, e := range events {
+		fmt.Fprintf(&b, "event: %s\ndata: %s\n\n", gjson.Get(e, "type"), e)
+	}
+	return b.String()
+}
+
 // hostedBills are answers of providers that are known by their hosts. The amounts are worked out from the providers' lists.
 func hostedBills() map[string]bill {
 	return map[string]bill{
@@ -62,6 +74,44 @@ func hostedBills() map[string]bill {
 		"gemini's thoughts at its compatible endpoint": {
 			path: "/v1/chat/completions", backend: "openai", url: "https://generativelanguage.googleapis.com/%d/v1beta/openai", body: gateway.Chat("m", "x", false), prices: "model gemini-2.5-flash",
 			answer: strings.Replace(completionOf("gemini-2.5-flash", "", ""), `"total_tokens":110`, `"total_tokens":210`, 1), cost: "0.000305", quantities: map[string]string{"reasoning_tokens": "100"},
+		},
+		// By Anthropic's list of fast answers made in the US, (550 x 10 + 40 read x 1 + 20 written x 12.5 + 40 for an hour x 20 + 30 x 50) x 1.1,
+		// and two searches at 0.01, which cost the same everywhere.
+		"claude searches fast and in the US, streamed": {
+			path: "/v1/messages", backend: "anthropic", url: "https://api.anthropic.com/%d", body: `{"model":"m","max_tokens":9,"stream":true,"messages":[]}`, prices: "model claude-opus-4-8", kind: "text/event-stream",
+			answer: eventsOf(
+				`{"type":"message_start","message":{"id":"m","type":"message","role":"assistant","model":"claude-opus-4-8","content":[],"usage":{"input_tokens":100,"cache_creation_input_tokens":60,"cache_read_input_tokens":40,"cache_creation":{"ephemeral_5m_input_tokens":20,"ephemeral_1h_input_tokens":40},"output_tokens":1,"service_tier":"standard","inference_geo":"us","speed":"fast"}}}`,
+				`{"type":"content_block_start","index":0,"content_block":{"type":"server_tool_use","id":"s","name":"web_search","input":{}}}`,
+				`{"type":"content_block_stop","index":0}`,
+				`{"type":"message_delta","delta":{"stop_reason":"end_turn"},"usage":{"input_tokens":550,"cache_creation_input_tokens":60,"cache_read_input_tokens":40,"output_tokens":30,"server_tool_use":{"web_search_requests":2}}}`,
+				`{"type":"message_stop"}`,
+			),
+			cost: "0.028899", quantities: map[string]string{"web_searches": "2", "cache_write_1h_tokens": "40"},
+		},
+		// The fallback's 1200 x 5 + 300 x 25 by the model that answered, and the adviser's 100 x 3 + 10 x 15.
+		"claude's fallback and adviser, streamed": {
+			path: "/v1/messages", backend: "anthropic", url: "https://api.anthropic.com/%d", body: `{"model":"m","max_tokens":9,"stream":true,"messages":[]}`, prices: "model claude-fable-5", kind: "text/event-stream",
+			answer: eventsOf(
+				`{"type":"message_start","message":{"id":"m","type":"message","role":"assistant","model":"claude-fable-5","content":[],"usage":{"input_tokens":1000,"output_tokens":1}}}`,
+				`{"type":"content_block_start","index":0,"content_block":{"type":"text","text":""}}`,
+				`{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"x"}}`,
+				`{"type":"content_block_stop","index":0}`,
+				`{"type":"message_delta","delta":{"stop_reason":"end_turn"},"usage":{"input_tokens":1200,"output_tokens":300,"iterations":[{"type":"message","model":"claude-fable-5","input_tokens":1000,"output_tokens":5},{"type":"fallback_message","model":"claude-opus-4-7","input_tokens":1200,"output_tokens":300},{"type":"advisor_message","model":"claude-sonnet-4-6","input_tokens":100,"output_tokens":10}]}}`,
+				`{"type":"message_stop"}`,
+			),
+			cost: "0.01395", quantities: map[string]string{"total_tokens": "1610"},
+		},
+		// By Azure's list, 100 x 2 + 10 x 8, and the one search that was made at 0.014: a page was opened, and another search failed.
+		"azure's searches without a count of them, streamed": {
+			path: "/v1/responses", backend: "azure", url: "https://resource.openai.azure.com/%d/openai/v1", body: `{"model":"m","stream":true,"input":"x"}`, prices: "model gpt-4.1", kind: "text/event-stream",
+			answer: eventsOf(
+				`{"type":"response.created","response":{"id":"r","model":"gpt-4.1","usage":null}}`,
+				`{"type":"response.output_item.done","item":{"type":"web_search_call","status":"completed","action":{"type":"search"}}}`,
+				`{"type":"response.output_item.done","item":{"type":"web_search_call","status":"completed","action":{"type":"open_page"}}}`,
+				`{"type":"response.output_item.done","item":{"type":"web_search_call","status":"failed","action":{"type":"search"}}}`,
+				`{"type":"response.completed","response":{"id":"r","model":"gpt-4.1","status":"completed","service_tier":"default","output":[{"type":"web_search_call","status":"completed","action":{"type":"search"}},{"type":"web_search_call","status":"completed","action":{"type":"open_page"}},{"type":"web_search_call","status":"failed","action":{"type":"search"}}],"tools":[{"type":"web_search"}],"usage":{"input_tokens":100,"output_tokens":10,"total_tokens":110}}}`,
+			),
+			cost: "0.01428", quantities: map[string]string{"web_searches": "1"},
 		},
 		// The gateway's fee is within the cost that it states.
 		"the cost that vercel's gateway states": {
