@@ -183,7 +183,7 @@ func TestLiteLLMLoad(t *testing.T) {
 	}
 	require.NoError(t, json.Unmarshal([]byte(generated), &made))
 	changed := strings.Replace(w.Caddyfile, "model_name: fake-openai-endpoint", "model_name: renamed", 1)
-	changed = strings.Replace(changed, "general_settings:", "  drop_params: true\ngeneral_settings:", 1)
+	changed = strings.Replace(changed, "general_settings:", "  modify_params: true\ngeneral_settings:", 1)
 	resp, err := http.Post("http://"+w.Admin+"/load", "text/litellm", strings.NewReader(changed))
 	require.NoError(t, err)
 	var loaded struct {
@@ -194,7 +194,7 @@ func TestLiteLLMLoad(t *testing.T) {
 	require.NoError(t, resp.Body.Close())
 	require.Empty(t, loaded.Error)
 	require.Len(t, loaded.Warnings, 1)
-	require.Equal(t, "litellm_settings.drop_params", loaded.Warnings[0].Directive)
+	require.Equal(t, "litellm_settings.modify_params", loaded.Warnings[0].Directive)
 	require.Equal(t, 9, loaded.Warnings[0].Line)
 
 	w.AwaitAnswer()

@@ -92,6 +92,7 @@ type converter struct {
 	limits       limits
 	priced       field // calls of models without a price are refused
 	cooldownsOff bool
+	lossy        bool // drop_params
 	redis        redisConfig
 	cache        field
 	cacheParams  field

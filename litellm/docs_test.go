@@ -86,7 +86,7 @@ func TestDocsNameProviders(t *testing.T) {
 	require.NoError(t, err)
 	_, list, found := strings.Cut(string(page), "**Providers**")
 	require.True(t, found)
-	list, _, _ = strings.Cut(list, "Nothing is translated")
+	list, _, _ = strings.Cut(list, "Calls between")
 	var named []string
 	for _, m := range quoted.FindAllStringSubmatch(list, -1) {
 		if _, ok := providers[m[1]]; ok {

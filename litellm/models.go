@@ -33,6 +33,7 @@ type deployment struct {
 	retries      word
 	environments []string // in which it is there; empty: in all
 	orgs         []word
+	lossy        bool // what a translated call cannot carry is left out
 }
 
 // line is one directive, with the field that it comes from.
@@ -87,7 +88,7 @@ var paramRules = rules{
 	"stream_timeout":                      warn("is left out: timeout holds for streams too, up to the first byte"),
 	"tags":                                warn("is left out: calls are not routed by tags"),
 	"region_name":                         warn("is left out: calls are not routed by region"),
-	"drop_params":                         warn("is left out: parameters go upstream as the client wrote them"),
+	"drop_params":                         carry(func(c *converter, f field) { c.entry.lossy = f.isTrue() }),
 	"allowed_openai_params":               warn("is left out: parameters go upstream as the client wrote them"),
 	"additional_drop_params":              warn("is left out: parameters go upstream as the client wrote them"),
 	"configurable_clientside_auth_params": refuse("clients cannot bring a base URL or a key of their own: such a call would go to an unmetered server"),
@@ -255,11 +256,11 @@ func (c *converter) complete(d *deployment, params field, sent string) {
 	}
 	switch {
 	case p.compat != "" && !d.base.set():
-		c.warn(at, "calls to chat/completions go to the provider's own API in OpenAI's manner, as nothing is translated here; its native API is served as well")
+		c.warn(at, "calls to chat/completions go to the provider's own API in OpenAI's manner; its native API is served as well")
 	case p.preset == "bedrock" && strings.Contains(sent, "openai."), p.preset == "vertex" && !strings.HasPrefix(sent, "claude"):
-		c.warn(at, "calls to chat/completions go to the cloud's own API in OpenAI's manner, as nothing is translated here; its native API is served as well")
-	case p.preset == "bedrock" || p.preset == "vertex" || p.compat != "":
-		c.warn(at, "the model is served by the provider's own API: calls to chat/completions are not translated here, and are refused")
+		c.warn(at, "calls to chat/completions go to the cloud's own API in OpenAI's manner; its native API is served as well")
+	case p.preset == "bedrock" || p.compat != "":
+		c.warn(at, "the model is served by the provider's own API: calls to chat/completions are not translated for it, and are refused")
 	}
 }
 
@@ -294,7 +295,7 @@ func (c *converter) everyProvider(d *deployment, public word, params, info field
 	}
 	any := false
 	serve := func(prefix, name, sent string) {
-		one := &deployment{at: d.at, prefix: prefix, mode: d.mode}
+		one := &deployment{at: d.at, prefix: prefix, mode: d.mode, lossy: d.lossy}
 		c.entry = one
 		c.params(params.members(), info.members())
 		c.complete(one, params, sent)

@@ -14,7 +14,7 @@ type provider struct {
 	needBase bool     // there is no base URL but the file's
 	keyless  bool     // there may well be no key
 	// compat is the provider's own API in OpenAI's manner, which serves the clients that call chat/completions. LiteLLM
-	// translates such calls itself.
+	// translates such calls itself, as is done here for Anthropic's alone.
 	compat string
 }
 
@@ -41,7 +41,6 @@ var providers = map[string]provider{
 	"azure":                  {preset: "azure", needBase: true, keys: []string{"AZURE_API_KEY", "AZURE_OPENAI_API_KEY"}, bases: []string{"AZURE_API_BASE"}},
 	"anthropic": {
 		preset: "anthropic", keys: []string{"ANTHROPIC_API_KEY"}, bases: []string{"ANTHROPIC_API_BASE", "ANTHROPIC_BASE_URL"},
-		compat: "https://api.anthropic.com/v1",
 	},
 	"gemini": {
 		preset: "gemini", keys: []string{"GOOGLE_API_KEY", "GEMINI_API_KEY"}, bases: []string{"GEMINI_API_BASE"},

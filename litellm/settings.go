@@ -67,6 +67,7 @@ var litellmRules = rules{
 	"upperbound_key_generate_params":            carry(func(c *converter, f field) { c.section(f, keyBoundRules) }),
 	"default_key_generate_params":               carry(func(c *converter, f field) { c.section(f, keyDefaultRules) }),
 	"budget_exceeded_status_code":               carry(func(c *converter, f field) { c.addLine(&c.limits.settings, f, "budget_status") }),
+	"drop_params":                               carry(func(c *converter, f field) { c.lossy = f.isTrue() }),
 	"block_requests_for_models_without_pricing": carry(func(c *converter, f field) { c.priced = f }),
 	"max_end_user_budget":                       refuse("LiteLLM does nothing with it: make a budget by /budget/new, name it by max_end_user_budget_id, and take this out"),
 	"max_user_budget":                           refuse("LiteLLM does nothing with it: write max_budget into default_internal_user_params, and take this out"),
@@ -74,7 +75,7 @@ var litellmRules = rules{
 	"overwrite_user_with_key_hash":              refuse("the end user would be the key: set LAGO_API_CHARGE_BY to user_id or team_id, and take this out"),
 }.each(carry(func(c *converter, f field) { c.fallbacks(&c.lite, f) }), "fallbacks", "context_window_fallbacks", "content_policy_fallbacks").
 	each(warn("is left out: parameters go upstream as the client wrote them"),
-		"drop_params", "modify_params", "add_function_to_prompt", "disable_stop_sequence_limit", "enable_preview_features", "route_all_chat_openai_to_responses",
+		"modify_params", "add_function_to_prompt", "disable_stop_sequence_limit", "enable_preview_features", "route_all_chat_openai_to_responses",
 		"use_chat_completions_url_for_anthropic_messages", "enable_json_schema_validation").
 	each(warn("is left out: Caddy has its own logging and TLS settings"),
 		"set_verbose", "json_logs", "request_correlation_in_logs", "turn_off_message_logging", "redact_user_api_key_info", "log_raw_request_response",

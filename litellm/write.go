@@ -284,12 +284,29 @@ func (c *converter) writeBackend(w *caddyfile, d *deployment, preset string, bas
 	for _, l := range d.lines {
 		w.line(l.at, l.words...)
 	}
+	if words := c.translates(d, preset); words != nil {
+		w.line(d.at, words...)
+	}
 	w.block(c.limitsOf(d), "limits")
 	if cool.set() {
 		w.line(cool.at, "fail_duration", cool.text)
 		w.line(cool.at, "max_fails", oneMore(first(fails, word{text: defaultAllowedFails}).text))
 	}
 	w.end()
+}
+
+// translates returns the subdirective by which a backend serves the APIs that its provider does not speak, as LiteLLM does; nil where
+// none are translated.
+func (c *converter) translates(d *deployment, preset string) []string {
+	switch {
+	case preset == "bedrock" || preset == "cohere" || preset == "gemini":
+		return nil
+	case d.mode != "" && d.mode != "chat" && d.mode != "responses":
+		return nil
+	case c.lossy || d.lossy:
+		return []string{"translate", "lossy"}
+	}
+	return []string{"translate"}
 }
 
 // oneMore returns n+1: LiteLLM allows so many failures, Caddy counts the first that is too many.
