@@ -240,3 +240,24 @@ func TestReasonsOfMessagesInChat(t *testing.T) {
 		require.Error(t, err, bad)
 	}
 }
+
+// A block of thinking is held for its signature, up to a bound.
+func TestThinkingWithoutEndIsCutOff(t *testing.T) {
+	s := asked(t, Pair{Chat, Messages}, says(askStream)).Stream()
+	out, err := s.Write(nil, []byte(sse(`{"type":"message_start","message":{"id":"msg_1"}}`, `{"type":"content_block_start","index":0,"content_block":{"type":"thinking","thinking":"","signature":""}}`)))
+	require.NoError(t, err)
+	piece := []byte(sse(`{"type":"content_block_delta","index":0,"delta":{"type":"thinking_delta","thinking":"` + strings.Repeat("x", 1<<20) + `"}}`))
+	sent := 0
+	for ; err == nil; sent++ {
+		require.Less(t, sent, 5)
+		out, err = s.Write(out[:0], piece)
+	}
+	require.ErrorIs(t, err, errHeld)
+	require.Contains(t, string(out), `data: {"error":`)
+	out, err = s.Write(nil, piece)
+	require.NoError(t, err)
+	require.Empty(t, out)
+	out, err = s.Close(nil, nil)
+	require.NoError(t, err)
+	require.Empty(t, out)
+}
