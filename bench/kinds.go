@@ -14,13 +14,13 @@ type kind struct {
 	apart  time.Duration // of the events of a stream
 	stamp  bool          // the delay of each event is measured, in place of calls
 	rate   int           // calls a second, over all connections; 0 for as many as go
-	limits bool          // the gateway's load with limits on the key is one more
+	limits bool          // the gateway's loads with limits on the key, and with traces, are more of them
 }
 
 // kinds are those of a run.
 func kinds(o *options) []*kind {
 	return []*kind{
-		{Name: "unstreamed", bytes: 600, limits: o.limits},
+		{Name: "unstreamed", bytes: 600, limits: o.limits || o.traces},
 		{Name: "4 KB bodies", bytes: 4 << 10},
 		{Name: "streamed", stream: true, bytes: 600, apart: o.delay},
 		{Name: "at a fixed rate", bytes: 600, rate: o.rate},

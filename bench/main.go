@@ -29,6 +29,7 @@ type options struct {
 	delay       time.Duration
 	askUsage    bool
 	limits      bool
+	traces      bool
 	streams     int
 	rate        int
 	peers       []peer
@@ -48,6 +49,9 @@ func main() {
 		case "lago":
 			serveLago()
 			return
+		case "collector":
+			serveCollector()
+			return
 		}
 	}
 	var o options
@@ -60,6 +64,7 @@ func main() {
 	flag.BoolVar(&o.askUsage, "ask-usage", false, "clients ask for usage in streams themselves")
 	flag.IntVar(&o.rate, "rate", 200, "calls a second where delay is measured: far fewer than go")
 	flag.BoolVar(&o.limits, "limits", false, "load the gateway also with keys that have five limits each")
+	flag.BoolVar(&o.traces, "traces", false, "load also a gateway with the console and with traces of every call, which it exports by OTLP")
 	flag.IntVar(&o.streams, "streams", 0, "open that many streams at once in place of all else, and print what memory each takes")
 	flag.StringVar(&o.only, "only", "", "one kind of load alone: unstreamed, 4 KB bodies, streamed, at a fixed rate, or chunks at a fixed rate")
 	flag.Func("peer", "another gateway as `NAME=CMD`; its command finds HOST, PORT, LISTEN (both) and PROVIDER (a base URL) in its environment", func(text string) error {
@@ -155,7 +160,7 @@ func measure(ctx context.Context, o *options, s *stage) ([]*result, error) {
 				slices.Reverse(targets)
 			}
 			for _, t := range targets {
-				if t.name == direct && !r.alone() || t.name == limited && !r.limits {
+				if t.name == direct && !r.alone() || (t.name == limited || t.name == traced) && !r.limits {
 					continue
 				}
 				m, err := s.round(ctx, o, t, r.kind, round)

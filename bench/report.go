@@ -137,8 +137,10 @@ func (r *result) print(t *strings.Builder) {
 		for _, base := range bases {
 			r.printRatios(t, gateway, base)
 		}
-		if r.samples[limited] != nil {
-			r.printRatios(t, limited, gateway)
+		for _, more := range []string{limited, traced} {
+			if r.samples[more] != nil {
+				r.printRatios(t, more, gateway)
+			}
 		}
 	}
 	fmt.Fprint(t, "\n")

@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"net/http"
+	"net/http/httptest"
 	"os"
 
 	"github.com/tollgate-llm/tollgate/internal/testkit"
@@ -51,6 +53,16 @@ func serveLago() {
 	a := lagoAccount{Events: l.EventCount(), Twice: l.BilledTwice(), Violations: l.Violations()}
 	l.Close()
 	account(a)
+}
+
+// serveCollector takes traces by OTLP, and drops them.
+func serveCollector() {
+	s := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+	}))
+	fmt.Println("URL", s.URL)
+	waitForEnd()
+	s.Close()
 }
 
 func waitForEnd() {

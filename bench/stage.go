@@ -110,8 +110,14 @@ const fiveLimits = `,"max_budget":1000000,"budget_duration":"30d","rpm_limit":10
 func (s *stage) makeKeys(ctx context.Context, o *options) error {
 	t := s.find(gateway)
 	var err error
-	if t.keys, err = t.makeKeys(ctx, ""); err != nil || !o.limits {
+	if t.keys, err = t.makeKeys(ctx, ""); err != nil {
 		return err
+	}
+	if other := s.find(traced); other != nil {
+		other.keys = t.keys
+	}
+	if !o.limits {
+		return nil
 	}
 	with := *t
 	with.name = limited
@@ -177,22 +183,27 @@ func (s *stage) load(ctx context.Context, o *options, t *target, k *kind, durati
 }
 
 // bills reports whether a target is the gateway.
-func (t *target) bills() bool { return t.name == gateway || t.name == limited }
+func (t *target) bills() bool { return t.name == gateway || t.name == limited || t.name == traced }
 
 // awaitDelivery waits until no record waits for Lago.
 func (s *stage) awaitDelivery(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
 	defer cancel()
 	return poll(ctx, 100*time.Millisecond, func() error {
-		var b struct {
-			Accounts []struct{ Open, Pending, Rejected int64 }
-		}
-		if err := getJSON(ctx, s.find(gateway).admin+"/tollgate/billing", &b); err != nil {
-			return err
-		}
-		for _, a := range b.Accounts {
-			if a.Open+a.Pending > 0 || a.Rejected > 0 {
-				return fmt.Errorf("%d open, %d pending, %d rejected", a.Open, a.Pending, a.Rejected)
+		for _, t := range s.targets {
+			if !t.bills() {
+				continue
+			}
+			var b struct {
+				Accounts []struct{ Open, Pending, Rejected int64 }
+			}
+			if err := getJSON(ctx, t.admin+"/tollgate/billing", &b); err != nil {
+				return err
+			}
+			for _, a := range b.Accounts {
+				if a.Open+a.Pending > 0 || a.Rejected > 0 {
+					return fmt.Errorf("%d open, %d pending, %d rejected", a.Open, a.Pending, a.Rejected)
+				}
 			}
 		}
 		return nil
@@ -219,6 +230,9 @@ func (s *stage) reconcile(ctx context.Context) (p proof, err error) {
 		return p, err
 	}
 	p = proof{Calls: *s.find(gateway).calls, Events: lago.Events}
+	if t := s.find(traced); t != nil {
+		p.Calls += *t.calls
+	}
 	if p.Calls != p.Events || len(lago.Twice) > 0 || len(lago.Violations) > 0 {
 		return p, fmt.Errorf("the gateway answered %d calls and Lago has %d events, %d of them twice; %q",
 			p.Calls, p.Events, len(lago.Twice), lago.Violations[:min(3, len(lago.Violations))])

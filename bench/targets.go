@@ -37,6 +37,7 @@ const (
 	tuned     = "reverse_proxy, tuned"
 	gateway   = "tollgate"
 	limited   = "tollgate, limits"
+	traced    = "tollgate, traces and console"
 )
 
 const proxyConfig = `{
@@ -61,12 +62,13 @@ const gatewayConfig = `{
 	persist_config off
 }
 http://%s {
+	%s
 	keyauth {
 		store redis %s
 		master_key %s
 	}
 	lagobilling {
-		account bench
+		account %s
 		api_base %s
 		api_key %s
 		event_code %s
@@ -122,10 +124,18 @@ func (s *stage) startTargets(ctx context.Context, o *options, dir, provider, lag
 			return err
 		}
 	}
-	if err := s.startCaddy(ctx, o, dir, gateway, "", func(admin, addr string) string {
-		return fmt.Sprintf(gatewayConfig, admin, addr, redis, masterKey, lago, lagoKey, lagoMetric, filepath.Join(dir, "spool"), provider)
-	}); err != nil {
+	own := func(directives, account string) func(admin, addr string) string {
+		return func(admin, addr string) string {
+			return fmt.Sprintf(gatewayConfig, admin, addr, directives, redis, masterKey, account, lago, lagoKey, lagoMetric, filepath.Join(dir, "spool", account), provider)
+		}
+	}
+	if err := s.startCaddy(ctx, o, dir, gateway, "", own("", "bench")); err != nil {
 		return err
+	}
+	if o.traces {
+		if err := s.startTraced(ctx, o, dir, own("tracing\n\tconsole", "traced")); err != nil {
+			return err
+		}
 	}
 	if program, err := exec.LookPath("nginx"); err == nil {
 		if err := s.startNginx(ctx, program, dir, at); err != nil {
@@ -142,6 +152,23 @@ func (s *stage) startTargets(ctx context.Context, o *options, dir, provider, lag
 	return s.makeKeys(ctx, o)
 }
 
+// startTraced starts a gateway that exports its traces.
+func (s *stage) startTraced(ctx context.Context, o *options, dir string, config func(admin, addr string) string) error {
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	collector, err := s.run(ctx, "collector", nil, self, "collector")
+	if err != nil {
+		return err
+	}
+	url, err := collector.await("URL ")
+	if err != nil {
+		return err
+	}
+	return s.startCaddy(ctx, o, dir, traced, "", config, "OTEL_EXPORTER_OTLP_ENDPOINT="+url, "OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf")
+}
+
 func (s *stage) add(t *target) {
 	if t.keys == nil {
 		t.keys = []string{"sk-any"}
@@ -153,7 +180,7 @@ func (s *stage) add(t *target) {
 }
 
 // startCaddy starts a Caddy. An empty gogc leaves the collector's setting to the configuration.
-func (s *stage) startCaddy(ctx context.Context, o *options, dir, name, gogc string, config func(admin, addr string) string) error {
+func (s *stage) startCaddy(ctx context.Context, o *options, dir, name, gogc string, config func(admin, addr string) string, env ...string) error {
 	admin, err := testkit.FreeAddr()
 	if err != nil {
 		return err
@@ -164,7 +191,7 @@ func (s *stage) startCaddy(ctx context.Context, o *options, dir, name, gogc stri
 	}
 	file := filepath.Join(own, "caddyfile")
 	// Data of its own: a Caddy of the user's keeps its own to itself.
-	env := []string{"XDG_DATA_HOME=" + own, "XDG_CONFIG_HOME=" + own}
+	env = append(env, "XDG_DATA_HOME="+own, "XDG_CONFIG_HOME="+own)
 	if gogc != "" {
 		env = append(env, "GOGC="+gogc)
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tollgate-llm/tollgate/internal/spool"
+	"github.com/tollgate-llm/tollgate/internal/testkit"
 	"github.com/tollgate-llm/tollgate/internal/testkit/gateway"
 )
 
@@ -52,9 +53,11 @@ func BenchmarkPages(b *testing.B) {
 	} {
 		b.Run(name, func(b *testing.B) {
 			admin.page("/console/" + path)
+			begin := testkit.CPUTime()
 			for b.Loop() {
 				admin.page("/console/" + path)
 			}
+			b.ReportMetric(float64((testkit.CPUTime()-begin).Microseconds())/1000/float64(b.N), "cpu-ms/op")
 			admin.seen = nil
 		})
 	}

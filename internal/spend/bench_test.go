@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tollgate-llm/tollgate/internal/record"
+	"github.com/tollgate-llm/tollgate/internal/testkit"
 	"github.com/tollgate-llm/tollgate/internal/spool"
 )
 
@@ -83,11 +84,13 @@ func BenchmarkYear(b *testing.B) {
 		"first 100: day,team,model":  {By: []Dimension{Team, Model}, Each: Day, Limit: 100},
 	} {
 		b.Run(name, func(b *testing.B) {
+			begin := testkit.CPUTime()
 			for b.Loop() {
 				q.Since = since
 				_, err := book.Query(context.Background(), q)
 				require.NoError(b, err)
 			}
+			b.ReportMetric(float64((testkit.CPUTime()-begin).Microseconds())/1000/float64(b.N), "cpu-ms/op")
 		})
 	}
 }
