@@ -130,6 +130,16 @@ func (s *sums) add(code int, a price.Amount, c *codes) error {
 	return err
 }
 
+// addRow adds the measures of a row in the file. Lines of prices that do not count are passed over.
+func (s *sums) addRow(v []byte, c *codes) error {
+	return eachMeasure(v, func(code int, amount []byte) error {
+		if code < len(c.names) && !s.lines && c.line(code) {
+			return nil
+		}
+		return s.add(code, amountOf(amount), c)
+	})
+}
+
 // done returns the sums by name.
 func (s *sums) done() Sums {
 	n := 0

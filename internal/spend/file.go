@@ -224,10 +224,11 @@ func (w *rowWriter) addTo(v []byte, sums tally) ([]byte, error) {
 		w.left = append(w.left, codedAmount{code, e.amount})
 	}
 	out := make([]byte, 0, len(v)+10*len(sums)) // the file keeps it until the transaction ends
-	err := eachMeasure(v, func(code int, a price.Amount) error {
+	err := eachMeasure(v, func(code int, amount []byte) error {
 		if code >= len(w.codes.names) {
 			return errDamaged
 		}
+		a := amountOf(amount)
 		var err error
 		for i := range w.left {
 			if w.left[i].code == code {
@@ -265,7 +266,8 @@ func appendMeasure(b []byte, code int, a price.Amount) ([]byte, error) {
 
 var errDamaged = errors.New("books: a row is damaged")
 
-func eachMeasure(v []byte, fn func(code int, a price.Amount) error) error {
+// eachMeasure calls fn with each measure of a row, whose amount is as amountOf reads it.
+func eachMeasure(v []byte, fn func(code int, amount []byte) error) error {
 	for len(v) > 0 {
 		code, n := binary.Uvarint(v)
 		if n <= 0 || code > math.MaxUint16 || n == len(v) {
@@ -276,14 +278,20 @@ func eachMeasure(v []byte, fn func(code int, a price.Amount) error) error {
 		if length > 16 || length > len(v) {
 			return errDamaged
 		}
-		var buf [16]byte
-		copy(buf[16-length:], v[:length])
+		amount := v[:length]
 		v = v[length:]
-		if err := fn(int(code), price.AmountOf(buf[:])); err != nil {
+		if err := fn(int(code), amount); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// amountOf reads an amount without its leading zeros, of 16 bytes at most.
+func amountOf(b []byte) price.Amount {
+	var buf [16]byte
+	copy(buf[16-len(b):], b)
+	return price.AmountOf(buf[:])
 }
 
 // trim removes rows by tuple, and by pairs, of periods that are not kept, some at a time.
@@ -362,7 +370,7 @@ func (r *fileReader) scan(u unit, d Dimension, from, to uint32, ids []id, fn fun
 		if s == nil {
 			return nil
 		}
-		return eachMeasure(v, func(code int, a price.Amount) error { return s.add(code, a, r.c) })
+		return s.addRow(v, r.c)
 	}
 	if ids == nil {
 		end := periodKey(u, d, to)

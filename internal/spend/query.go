@@ -157,13 +157,16 @@ func splitPairs(r reader, pieces []piece, d Dimension) ([]piece, error) {
 type group struct {
 	values []string
 	rank   int // in the order of values, once all are known
+	// The row that was added to last: many rows of the books follow each other that are one of the answer.
+	start int64
+	sums  *sums
 }
 
 // answer is an answer under way.
 type answer struct {
 	q      *Query
 	groups map[string]*group
-	byID   map[Dimension]map[id]*group // nil: not asked for
+	byID   map[Dimension]map[uint64]*group // by number; nil: not asked for
 	rows   map[place]*sums
 }
 
@@ -195,7 +198,7 @@ func (b *Book) query(r reader, q *Query) ([]Row, error) {
 		return nil, err
 	}
 	k := b.kept()
-	a := &answer{q: q, groups: make(map[string]*group), byID: make(map[Dimension]map[id]*group), rows: make(map[place]*sums)}
+	a := &answer{q: q, groups: make(map[string]*group), byID: make(map[Dimension]map[uint64]*group), rows: make(map[place]*sums)}
 	if pieces, err = splitPairs(r, pieces, q.dimension()); err != nil {
 		return nil, err
 	}
@@ -269,12 +272,15 @@ func (a *answer) scan(r reader, p piece) error {
 	start := int64(0)
 	last := uint32(0)
 	return r.scan(p.unit, d, p.from, p.to, ids, func(period uint32, i id) *sums {
-		g := groups[i]
+		g := groups[i.number()]
 		if g == nil {
 			return nil
 		}
 		if u != 0 && period != last {
 			last, start = period, u.start(u.of(p.unit.start(period))).Unix()
+		}
+		if g.sums != nil && g.start == start {
+			return g.sums
 		}
 		at := place{start, g}
 		s := a.rows[at]
@@ -282,15 +288,16 @@ func (a *answer) scan(r reader, p piece) error {
 			s = &sums{lines: a.q.Lines}
 			a.rows[at] = s
 		}
+		g.start, g.sums = start, s
 		return s
 	})
 }
 
 // groupsOf returns the groups of ids, and, where a question is for few of them, which.
-func (a *answer) groupsOf(r reader, d Dimension) (groups map[id]*group, ids []id, err error) {
+func (a *answer) groupsOf(r reader, d Dimension) (groups map[uint64]*group, ids []id, err error) {
 	groups = a.byID[d]
 	if groups == nil {
-		groups = make(map[id]*group)
+		groups = make(map[uint64]*group)
 		a.byID[d] = groups
 		total := 0
 		err = r.names(d, func(i id, text string) error {
@@ -305,7 +312,7 @@ func (a *answer) groupsOf(r reader, d Dimension) (groups map[id]*group, ids []id
 				v[d] = text
 			}
 			if g := a.group(&v); g != nil {
-				groups[i] = g
+				groups[i.number()] = g
 			}
 			return nil
 		})
@@ -321,8 +328,8 @@ func (a *answer) groupsOf(r reader, d Dimension) (groups map[id]*group, ids []id
 		return groups, nil, nil
 	}
 	ids = make([]id, 0, len(groups))
-	for i := range groups {
-		ids = append(ids, i)
+	for n := range groups {
+		ids = append(ids, idOf(n))
 	}
 	slices.SortFunc(ids, func(x, y id) int { return strings.Compare(string(x[:]), string(y[:])) })
 	return groups, ids, nil

@@ -140,6 +140,9 @@ var (
 // id names a value of a dimension, or a tuple of values, in rows.
 type id [8]byte
 
+func (i id) number() uint64 { return binary.BigEndian.Uint64(i[:]) }
+func idOf(n uint64) (i id)  { binary.BigEndian.PutUint64(i[:], n); return i }
+
 // name is a value of a dimension or a tuple: its dimension and its text, which for a tuple, and for two dimensions together, has of each
 // value that is not empty the dimension's number, its length and itself.
 type name struct {
