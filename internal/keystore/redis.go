@@ -67,6 +67,7 @@ func NewClient(o RedisOptions, credentials func() (username, password string)) r
 		MaxRetries: -1, DialerRetries: 1, // reads are tried again below; a change sent twice would undo what came between
 		DialTimeout: redisTimeout, ReadTimeout: redisTimeout, WriteTimeout: redisTimeout, PoolTimeout: redisTimeout,
 		ContextTimeoutEnabled:    true,
+		DisableIdentity:          true, // no CLIENT SETINFO, to which a user may have no right
 		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
 	}
 	if o.TLS {
