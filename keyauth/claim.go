@@ -17,7 +17,7 @@ type claim struct {
 	refused *llm.Error // it has no price, and a budget needs one
 
 	unbounded bool  // nothing bounds its answer: the output is what such answers come to
-	guessed   bool  // and these are not known: it is what the model can give
+	guessed   bool  // it is all that the model can take or give, as what it will be is not known
 	output    int64 // the tokens that the answers are taken for
 }
 

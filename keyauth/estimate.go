@@ -21,6 +21,8 @@ const (
 	// firstOutput is the output of a model of which too little is known, where nothing bounds it and a budget has no room for all
 	// that the model can give, or that is not known either.
 	firstOutput = 4_096
+	// firstStored is what is taken for input that the provider has stored, where a budget has no room for all that the model can take.
+	firstStored = 16_384
 	// imageTokens are what an image within a prompt counts, and madeTokens what an image that is made does.
 	imageTokens = 1_600
 	madeTokens  = 6_300
@@ -34,7 +36,7 @@ const (
 )
 
 // estimate returns what a call may use at most at each of the targets. With less, an output that nothing bounds is taken for no more
-// than firstOutput as long as the model's are not known.
+// than firstOutput as long as the model's are not known, and stored input for no more than firstStored.
 func estimate(list []limit.Limit, c *llm.Call, targets []*llm.Target, outputs *limit.Outputs, less bool) []claim {
 	claims := make([]claim, len(targets))
 	for i, t := range targets {
@@ -54,7 +56,15 @@ func estimate(list []limit.Limit, c *llm.Call, targets []*llm.Target, outputs *l
 		if !bounded {
 			counted = fitting(list, in, out)
 		}
-		cost, err := costOf(c, t, &seen, in, out)
+		from, more := in, out
+		if seen.has(stored) {
+			hidden := storedInput(t, in, less)
+			from, guessed = in+hidden, guessed || hidden > firstStored
+		}
+		if seen.has(prediction) {
+			more += in
+		}
+		cost, err := costOf(c, t, &seen, from, more)
 		if err != nil && money {
 			claims[i].refused = noPrice("model", q.Asked, err)
 		}
@@ -65,6 +75,15 @@ func estimate(list []limit.Limit, c *llm.Call, targets []*llm.Target, outputs *l
 		}
 	}
 	return claims
+}
+
+// storedInput returns how many tokens of input a provider may add to a body that names a conversation, a file or a cache of its.
+func storedInput(t *llm.Target, in int64, less bool) int64 {
+	window, _ := modelinfo.Sizes(t.Providers(), t.Upstream)
+	if window == 0 || less {
+		return firstStored
+	}
+	return max(firstStored, window-in)
 }
 
 // addOthers raises a claim by what the other models that the body names may use: fallbacks in place of the one asked for, and
@@ -143,7 +162,7 @@ func outputOf(c *llm.Call, t *llm.Target, outputs *limit.Outputs, less bool) (n 
 		bound = t.OutputCap
 	}
 	if bound == 0 {
-		most = modelinfo.MaxOutput(t.Providers(), t.Upstream)
+		_, most = modelinfo.Sizes(t.Providers(), t.Upstream)
 	}
 	n, bounded, ok := outputs.Estimate(t.Model, answers(c), bound, most)
 	if bounded || ok && outputs.Known(t.Model) {

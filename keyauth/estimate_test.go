@@ -78,6 +78,8 @@ func TestEstimates(t *testing.T) {
 		{"two of them", llm.Request{MaxOutput: 100, Others: []llm.OtherModel{{Member: "models", Name: "dear"}, {Member: "models", Name: "cheap"}}}, 10 * (in + 100)},
 		{"the model of a tool", llm.Request{MaxOutput: 100, Others: []llm.OtherModel{{Member: "tools", Name: "dear"}}}, 11 * (in + 100)},
 		{"one that the provider chooses", llm.Request{MaxOutput: 100, Others: []llm.OtherModel{{Member: "route"}}}, in + 100},
+		{"a prediction", llm.Request{MaxOutput: 100, Data: []byte(`{"prediction":{"type":"content"}}`)}, in + 100 + in},
+		{"a stored conversation", llm.Request{MaxOutput: 100, Data: []byte(`{"previous_response_id":"resp_1"}`)}, in + firstStored + 100},
 		{"searches", llm.Request{MaxOutput: 100, Data: []byte(`{"tools":[{"type":"web_search"}]}`)}, in + 100 + searches*1000},
 		{"files", llm.Request{MaxOutput: 100, Data: []byte(`{"tools":[{"type":"file_search"}]}`)}, in + 100 + searches*1000},
 		{"code", llm.Request{MaxOutput: 100, Data: []byte(`{"tools":[{"type":"code_interpreter"}]}`)}, in + 100 + (sessions+searches)*1000},
@@ -124,9 +126,28 @@ func TestMentions(t *testing.T) {
 		`{"tools":[{"t\u0079pe":"\u0077eb_search"}],"a":"\u003c\u00e9\u00"}`:                       {of: webSearch},
 		`{"tools":[{"google_search":{}},{"googleMaps":{}}]}`:                                       {of: webSearch | mapSearch},
 		`{"tools":[{"type":"shell"},{"type":"shellfish"},{"type":"file_search"}]}`:                 {of: codeRun | fileSearch},
-		`{"content":[{"type":"image_url","image_url" : {"url":"x"}},{"image_url":{}}]}`:            {of: imagePart, images: 2},
-		`{"modalities":["text","audio"],"x":[{"inlineData":{}},{"source"` + "\n" + `:1}],"source"`: {of: audioPart, images: 2},
+		`{"content":[{"type":"image_url","image_url" : {"url":"x"}},{"image_url":{}}]}`:            {of: imagePart | imageInput, images: 2},
+		`{"modalities":["text","audio"],"x":[{"inlineData":{}},{"source"` + "\n" + `:1}],"source"`: {of: audioPart | imageInput, images: 2},
+		`{"previous_response_id":null,"a":"conversation","prediction" : null}`:                     {},
+		`{"previous_response_id" : "resp_1"}`:                                                      {of: stored},
 	} {
 		require.Equal(t, want, mentionsIn([]byte(body)), body)
 	}
+}
+
+// TestStoredInput asks a budget for all that a model can take where the body names what the provider has stored, and for less of it where
+// that is asked for; limits of tokens are not asked for it.
+func TestStoredInput(t *testing.T) {
+	c := &llm.Call{
+		Endpoint: &llm.Endpoint{Name: "responses", Reader: usage.OpenAIResponses, API: llm.OpenAI, Billing: llm.Billable}, Quote: quoted,
+		Request: llm.Request{MaxOutput: 100, Data: []byte(`{"input":[{"type":"input_file","file_id":"file-1"}]}`)},
+	}
+	targets := []*llm.Target{{Provider: "openai", BaseURL: "https://api.openai.com/v1", Model: "gpt-4o", Upstream: "gpt-4o"}}
+	all := estimate([]limit.Limit{{Metric: limit.Cost}}, c, targets, new(limit.Outputs), false)[0]
+	require.EqualValues(t, 128_000+100, millionths(t, all))
+	require.True(t, all.guessed)
+	require.EqualValues(t, inputBeside, all.InputTokens)
+	less := estimate([]limit.Limit{{Metric: limit.Cost}}, c, targets, new(limit.Outputs), true)[0]
+	require.EqualValues(t, inputBeside+firstStored+100, millionths(t, less))
+	require.False(t, less.guessed)
 }

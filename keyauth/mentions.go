@@ -25,6 +25,8 @@ const (
 	audioPart
 	imagePart  // as input or output
 	imageInput // one image of the input; the name of a member
+	stored     // input that the body does not have: conversations, files and caches at the provider
+	prediction // an output that the client expects; what the answer does not take of it is billed as output too
 )
 
 // mentioned are the beginnings of texts, without their quote, by their first bytes: names of members and values of all APIs.
@@ -43,6 +45,10 @@ var mentioned = func() (by [256][]struct {
 		cacheWrite: {`cache_control"`},
 		audioPart:  {`audio"`, `AUDIO"`, `input_audio"`},
 		imagePart:  {"image", `IMAGE"`},
+		stored: {
+			`previous_response_id"`, `conversation"`, `file_id"`, `file_url"`, `fileUri"`, `file_uri"`, `cachedContent"`, `cached_content"`, `s3Location"`,
+		},
+		prediction: {`prediction"`},
 		imageInput: {`image_url"`, `source"`, `inlineData"`, `inline_data"`, `fileData"`, `file_data"`},
 	} {
 		for _, text := range texts {
@@ -70,13 +76,24 @@ func mentionsIn(data []byte) (m mentions) {
 			if !bytes.HasPrefix(rest, known.text) {
 				continue
 			}
-			if known.of != imageInput {
-				m.of |= known.of
-			} else if after := bytes.TrimLeft(rest[len(known.text):], " \t\r\n"); len(after) > 0 && after[0] == ':' {
+			switch known.of {
+			case imageInput, stored, prediction: // names of members; null is none
+				if !valued(rest[len(known.text):]) {
+					continue
+				}
+			}
+			if m.of |= known.of; known.of == imageInput {
 				m.images++
 			}
 		}
 	}
+}
+
+// valued reports whether what follows a text is a value, so that the text is the name of a member, and not null.
+func valued(rest []byte) bool {
+	const blanks = " \t\r\n"
+	value, ok := bytes.CutPrefix(bytes.TrimLeft(rest, blanks), []byte(":"))
+	return ok && !bytes.HasPrefix(bytes.TrimLeft(value, blanks), []byte("null"))
 }
 
 // plain returns a body in which no letter is escaped. Encoders escape none; who wants to hide a tool may.

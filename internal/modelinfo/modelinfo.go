@@ -46,15 +46,17 @@ func Find(providers []string, name string) *Model {
 	return nil
 }
 
-// MaxOutput returns a model's largest output in tokens, as Find finds it; 0 where that is not known.
-func MaxOutput(providers []string, name string) int64 {
+// Sizes returns a model's context window and its largest output in tokens, as Find finds it; 0 where one is not known.
+func Sizes(providers []string, name string) (window, output int64) {
 	row := find(providers, name)
-	for range 4 {
+	for range 3 {
 		_, row, _ = strings.Cut(row, "\t")
 	}
-	field, _, _ := strings.Cut(row, "\t")
-	n, _ := strconv.ParseInt(field, 10, 64) // empty where unknown
-	return n
+	field, row, _ := strings.Cut(row, "\t")
+	window, _ = strconv.ParseInt(field, 10, 64) // empty where unknown
+	field, _, _ = strings.Cut(row, "\t")
+	output, _ = strconv.ParseInt(field, 10, 64)
+	return window, output
 }
 
 // find returns the model's line; empty where it is not known.
