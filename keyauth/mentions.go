@@ -24,10 +24,13 @@ const (
 	cacheWrite // writes to the provider's cache
 	audioPart
 	imagePart  // as input or output
-	imageInput // one image of the input; the name of a member
+	imageInput // one image of the input
 	stored     // input that the body does not have: conversations, files and caches at the provider
 	prediction // an output that the client expects; what the answer does not take of it is billed as output too
 )
+
+// members are the names of members; null is none.
+const members = imageInput | stored | prediction
 
 // mentioned are the beginnings of texts, without their quote, by their first bytes: names of members and values of all APIs.
 var mentioned = func() (by [256][]struct {
@@ -76,11 +79,8 @@ func mentionsIn(data []byte) (m mentions) {
 			if !bytes.HasPrefix(rest, known.text) {
 				continue
 			}
-			switch known.of {
-			case imageInput, stored, prediction: // names of members; null is none
-				if !valued(rest[len(known.text):]) {
-					continue
-				}
+			if known.of&members != 0 && !valued(rest[len(known.text):]) {
+				continue
 			}
 			if m.of |= known.of; known.of == imageInput {
 				m.images++
