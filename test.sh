@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The one test command. It gets what the tests need and says what it installs. What the browser tests need is fetched where it can
-# be had; else it says which tests it leaves out. With CI=true it leaves out none, and fails instead.
+# The one test command. It gets what the tests need and says what it installs. What the tests of the console in a browser and of
+# PostgreSQL need is fetched where it can be had; else it says which tests it leaves out. With CI=true it leaves out none, and fails instead.
 #
 #   ./test.sh                       every test, with the race detector
 #   ./test.sh -short                every test, with fewer rounds of those that try every place: two minutes on two cores
@@ -57,8 +57,8 @@ install() {
 	return 1
 }
 
-# unpack puts a program of the Debian package of the same name, with the libraries that it lacks here, into the cache, for
-# users who may not install packages.
+# unpack puts a program of a Debian package (a name in /usr/bin, or a pattern of a path below /usr), with the libraries that it lacks here, into the
+# cache, for users who may not install packages.
 unpack() {
 	command -v apt-get >/dev/null && command -v dpkg >/dev/null || return 1
 	local package=$1 program=$2 to=$cache/$1
@@ -77,21 +77,29 @@ unpack() {
 		apt-get "${options[@]}" download $(comm -23 wanted here)
 		for deb in *.deb; do dpkg -x "$deb" "$to/root"; done
 	)
+	unpacked "$package" "$program"
+	rm -rf "$to/deb" "$to/lists" "$to/archives"
+}
+
+# unpacked makes a program of an unpacked package one that can be called.
+unpacked() {
+	local to=$cache/$1 program=$2
+	[[ $program == */* ]] || program=bin/$program
+	program=$(cd "$to/root/usr" && compgen -G "$program" | head -n 1) || return 1
 	# The libraries are for this program alone.
 	{
 		echo '#!/bin/sh'
 		echo "LD_LIBRARY_PATH='$(find "$to/root" -name '*.so*' -printf '%h\n' | sort -u | paste -sd:)'"
 		echo 'export LD_LIBRARY_PATH'
-		echo "exec '$to/root/usr/bin/$program' \"\$@\""
+		echo "exec '$to/root/usr/$program' \"\$@\""
 	} >"$to/new"
 	chmod +x "$to/new"
 	"$to/new" --version >/dev/null || {
-		say "the unpacked $program does not run"
+		say "the unpacked ${program##*/} does not run"
 		return 1
 	}
 	mkdir -p "$cache/unpacked"
-	mv "$to/new" "$cache/unpacked/$program"
-	rm -rf "$to/deb" "$to/lists" "$to/archives"
+	mv "$to/new" "$cache/unpacked/${program##*/}"
 }
 
 # need finds a program or gets it, from the package named after each package manager.
@@ -157,6 +165,21 @@ want_promtool() {
 		rm -rf "$to"
 	fi
 	[ -e "$TOLLGATE_PROMTOOL" ] || leave_out promtool "the reading of deploy/'s queries by Prometheus' own tool (TOLLGATE_PROMTOOL names one)"
+}
+
+# want_postgres gets the programs of a PostgreSQL server: the tests start servers of their own with them.
+want_postgres() {
+	[ -z "${TOLLGATE_POSTGRES_BIN:-}" ] && ! command -v initdb >/dev/null && ! compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || return 0
+	if install apt-get postgresql dnf postgresql-server apk postgresql brew postgresql &&
+		{ command -v initdb >/dev/null || compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null; }; then
+		return
+	fi
+	if [ -x "$cache/unpacked/postgres" ] ||
+		{ unpack postgresql 'lib/postgresql/*/bin/initdb' && unpacked postgresql 'lib/postgresql/*/bin/postgres'; }; then
+		export TOLLGATE_POSTGRES_BIN=$cache/unpacked
+		return
+	fi
+	leave_out postgresql "the tests of books in PostgreSQL (TOLLGATE_POSTGRES_BIN names the directory of its programs)"
 }
 
 need_programs() {
@@ -260,6 +283,7 @@ fuzz)
 	[ -z "$only_flags" ] || set -- ./... "$@"
 	case " $* " in *...* | *console*) want_browser ;; esac
 	case " $* " in *...* | *e2e*) want_promtool ;; esac
+	case " $* " in *...* | *e2e* | *postgres* | *testkit*) want_postgres ;; esac
 	exec go test $race -shuffle=on -timeout 15m "$@"
 	;;
 esac
