@@ -32,6 +32,12 @@ type App struct {
 	// BooksByEndUser keeps the end users that requests name apart in the books, which grow with their number. Default: they are one.
 	BooksByEndUser bool `json:"books_by_end_user,omitempty"`
 
+	// BooksBySession keeps the conversations that requests name apart in the books, as BooksByEndUser does end users. Default: they are one.
+	BooksBySession bool `json:"books_by_session,omitempty"`
+
+	// BooksPostgres has a copy of the books written into a PostgreSQL database. Default: there is none.
+	BooksPostgres *Postgres `json:"books_postgres,omitempty"`
+
 	percent       int
 	log           *zap.Logger
 	routesChecked bool

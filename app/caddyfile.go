@@ -26,6 +26,10 @@ func parseGlobal(d *caddyfile.Dispenser, before any) (any, error) {
 //	tollgate {
 //	    gc_percent <percent>|off
 //	    books_by_end_user
+//	    books_by_session
+//	    books postgres <dsn> {
+//	        records
+//	    }
 //	}
 func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next()
@@ -43,9 +47,24 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			if err := seen.Flag(d, &a.BooksByEndUser); err != nil {
 				return err
 			}
+		case "books":
+			err := seen.Once(d)
+			if err == nil {
+				a.BooksPostgres, err = unmarshalBooks(d)
+			}
+			if err != nil {
+				return err
+			}
+		case "books_by_session":
+			if err := seen.Flag(d, &a.BooksBySession); err != nil {
+				return err
+			}
 		default:
 			return d.Errf("unrecognized subdirective: %s", d.Val())
 		}
+	}
+	if a.BooksPostgres != nil {
+		a.BooksPostgres.Files = setting.Files(d)
 	}
 	return nil
 }

@@ -19,7 +19,7 @@ import (
 
 // What spend may be split by, by who reads everything and by who reads their own: the latter is what LiteLLM's reports show them.
 var (
-	splits    = []string{"model", "team", "payer", "user", "key_alias", "end_user", "provider", "backend", "upstream", "endpoint", "outcome", "source", "billed", ""}
+	splits    = []string{"model", "team", "payer", "user", "key_alias", "end_user", "session", "provider", "backend", "upstream", "endpoint", "outcome", "source", "billed", ""}
 	ownSplits = []string{"model", "upstream", "provider", "payer", "endpoint", "outcome", ""}
 	// Of an admin of a team.
 	teamSplits = []string{"model", "key_alias", "user", "upstream", "provider", "payer", "endpoint", "outcome", ""}

@@ -121,3 +121,20 @@ func TestMetricsByOTLP(t *testing.T) {
 	require.NotNil(t, c.metrics["gen_ai.client.inference.duration"])
 	require.NotNil(t, c.metrics["gen_ai.client.inference.time_to_first_chunk"])
 }
+
+// scrapeGauge returns the value of a gauge that has a label of that value; zero where there is none.
+func scrapeGauge(t *testing.T, g *gateway.Gateway, name, label string) float64 {
+	t.Helper()
+	text := (&gateway.Gateway{T: t, Addr: g.Admin}).Must(http.StatusOK, http.MethodGet, "/metrics", "", "").Body
+	parser := expfmt.NewTextParser(model.UTF8Validation)
+	families, err := parser.TextToMetricFamilies(strings.NewReader(text))
+	require.NoError(t, err)
+	for _, m := range families[name].GetMetric() {
+		for _, l := range m.Label {
+			if l.GetValue() == label {
+				return m.GetGauge().GetValue()
+			}
+		}
+	}
+	return 0
+}

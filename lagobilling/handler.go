@@ -192,17 +192,22 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	if err := errors.Join(agree(h.app, s), checkOpenAccounts(s)); err != nil {
 		return err
 	}
+	warehouse, err := h.warehouse()
+	if err != nil {
+		return err
+	}
 	logger, fallback, inForce := h.logger, h.tariff, tariffsOf(h, s.Name)
 	h.account = app.Use(h.app, "lagobilling "+s.Dir,
 		func() (*account.Account, error) {
 			return account.Open(s, fallback, account.Options{
-				Logger: logger, OnResult: theMetrics.delivered, Exiting: caddy.Exiting, Spend: h.spendStore(s.Name),
+				Logger: logger, OnResult: theMetrics.delivered, Exiting: caddy.Exiting, Spend: h.spendStore(s.Name), Warehouse: warehouse,
 			})
 		},
 		func(a *account.Account) {
 			a.Configure(s)
 			h.keepBooks(a)
 			a.KeepSpend(h.spendStore(s.Name))
+			a.KeepWarehouse(warehouse)
 			a.Use(inForce.list)
 		})
 	if err := h.useFeed(); err != nil {

@@ -155,6 +155,8 @@ var (
 	spoolRecords = prometheus.NewDesc("caddy_tollgate_spool_records", "Records in the spool by state.", []string{"account", "state"}, nil)
 	spoolOldest  = prometheus.NewDesc("caddy_tollgate_spool_oldest_seconds", "Age of the oldest record that Lago does not have yet.", []string{"account"}, nil)
 	spoolBytes   = prometheus.NewDesc("caddy_tollgate_spool_bytes", "Size of the spool on disk.", []string{"account"}, nil)
+	spoolUnread  = prometheus.NewDesc("caddy_tollgate_spool_unread_records", "Settled records that a consumer has not passed.", []string{"account", "consumer"}, nil)
+	spoolLag     = prometheus.NewDesc("caddy_tollgate_spool_unread_oldest_seconds", "Age of the oldest record that a consumer has not passed.", []string{"account", "consumer"}, nil)
 )
 
 // Describe sends the descriptions of the spool's metrics.
@@ -162,6 +164,8 @@ func (spoolCollector) Describe(ch chan<- *prometheus.Desc) {
 	ch <- spoolRecords
 	ch <- spoolOldest
 	ch <- spoolBytes
+	ch <- spoolUnread
+	ch <- spoolLag
 }
 
 // Collect sends the figures of every open spool. An account that a reload has moved has two until the old one is delivered: they
@@ -169,8 +173,17 @@ func (spoolCollector) Describe(ch chan<- *prometheus.Desc) {
 func (spoolCollector) Collect(ch chan<- prometheus.Metric) {
 	now := time.Now()
 	accounts := make(map[string]spool.Stats)
+	type reader struct{ account, consumer string }
+	lags, unread := make(map[reader]float64), make(map[reader]int64)
 	app.Each(func(_ string, a *account.Account) {
 		st, before := a.Spool().Stats(), accounts[a.Name()]
+		for consumer, n := range st.Unread {
+			r := reader{a.Name(), consumer}
+			unread[r] += n
+			if oldest := a.Spool().OldestUnread(consumer); !oldest.IsZero() {
+				lags[r] = max(lags[r], now.Sub(oldest).Seconds())
+			}
+		}
 		if st.Oldest.IsZero() || !before.Oldest.IsZero() && before.Oldest.Before(st.Oldest) {
 			st.Oldest = before.Oldest
 		}
@@ -182,10 +195,14 @@ func (spoolCollector) Collect(ch chan<- prometheus.Metric) {
 		st.Bytes += before.Bytes
 		accounts[a.Name()] = st
 	})
+	gauge := func(desc *prometheus.Desc, v float64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, v, labels...)
+	}
+	for r, n := range unread {
+		gauge(spoolUnread, float64(n), r.account, r.consumer)
+		gauge(spoolLag, lags[r], r.account, r.consumer)
+	}
 	for name, st := range accounts {
-		gauge := func(desc *prometheus.Desc, v float64, labels ...string) {
-			ch <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, v, labels...)
-		}
 		gauge(spoolRecords, float64(st.Open), name, "open")
 		gauge(spoolRecords, float64(st.Interrupted), name, "interrupted")
 		gauge(spoolRecords, float64(st.Pending), name, "pending")

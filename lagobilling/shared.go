@@ -7,6 +7,7 @@ import (
 	"github.com/tollgate-llm/tollgate/app/limits"
 	"github.com/tollgate-llm/tollgate/internal/account"
 	"github.com/tollgate-llm/tollgate/internal/spend"
+	"github.com/tollgate-llm/tollgate/internal/spend/postgres"
 	"github.com/tollgate-llm/tollgate/internal/tariff"
 )
 
@@ -58,14 +59,33 @@ func (h *Handler) keepBooks(a *account.Account) {
 // seenOutputs is how many of the last records tell, after a start, what models answer.
 const seenOutputs = 1000
 
+// warehouse returns which database has a copy of the books.
+func (h *Handler) warehouse() (w account.Warehouse, err error) {
+	dsn, err := h.app.BooksPostgres.Resolve()
+	if err != nil || dsn == "" {
+		return w, err
+	}
+	if w.Config, err = postgres.Parse(dsn); err != nil {
+		return w, fmt.Errorf("books postgres: %w", err)
+	}
+	w.Options = postgres.Options{Records: h.app.BooksPostgres.Records, Split: h.split()}
+	w.Name = fmt.Sprintf("%s %+v", dsn, w.Options)
+	return w, nil
+}
+
+// split returns which names the books keep apart.
+func (h *Handler) split() spend.Split {
+	return spend.Split{EndUsers: h.app.BooksByEndUser, Sessions: h.app.BooksBySession}
+}
+
 // spendStore returns where the account's books are kept: where limits are, if instances share that, or beside the spool.
 func (h *Handler) spendStore(name string) account.SpendStore {
 	place, open := limits.Books(h.app)
 	if open == nil {
-		return account.SpendStore{EndUsers: h.app.BooksByEndUser}
+		return account.SpendStore{Split: h.split()}
 	}
 	return account.SpendStore{
-		Name: place, AtOnce: spend.RedisBatchSize, EndUsers: h.app.BooksByEndUser,
+		Name: place, AtOnce: spend.RedisBatchSize, Split: h.split(),
 		Open: func(o spend.Options) (*spend.Book, error) { return open(name, o) },
 	}
 }

@@ -23,7 +23,7 @@ func command() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "spend", Short: "Shows what was spent, by whom and on what",
 		Long: "Shows what was spent, by whom and on what, from the books of the running instance.\n\n" +
-			"--by takes any of hour, day or month, account, payer, team, user, key, key_alias, end_user, model, upstream, provider, backend,\n" +
+			"--by takes any of hour, day or month, account, payer, team, user, key, key_alias, end_user, session, model, upstream, provider, backend,\n" +
 			"endpoint, outcome, source, billed, factor, with commas between.\n" + momentsHelp + "\nWithout --since it is the month under way.",
 		Args: cobra.NoArgs,
 		RunE: runSpend,

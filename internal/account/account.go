@@ -17,6 +17,7 @@ import (
 	"github.com/tollgate-llm/tollgate/internal/lago"
 	"github.com/tollgate-llm/tollgate/internal/record"
 	"github.com/tollgate-llm/tollgate/internal/spend"
+	"github.com/tollgate-llm/tollgate/internal/spend/postgres"
 	"github.com/tollgate-llm/tollgate/internal/spool"
 	"github.com/tollgate-llm/tollgate/internal/tariff"
 )
@@ -33,6 +34,8 @@ type Options struct {
 	OnResult func(result string, n int) // counts what came of events; must not block
 	Exiting  func() bool                // whether the process ends, as opposed to a reload
 	Spend    SpendStore                 // where the books are kept
+
+	Warehouse Warehouse // which database has a copy of the books
 }
 
 // Account is what the handlers of one Lago account share: the spool and its delivery. It outlives reloads, and each call
@@ -68,6 +71,9 @@ type Account struct {
 	accountant *accountant
 	keeping    sync.Mutex // with books
 	books      *bookkeeper
+
+	warehousing sync.Mutex // with warehouse
+	warehouse   *warehouse // nil where there is none
 }
 
 // Use puts the tariffs of a configuration in force.
@@ -107,9 +113,13 @@ func Open(s Settings, fallback *tariff.Tariff, o Options) (*Account, error) {
 	if s.Durability == "fsync" {
 		durability = spool.Fsync
 	}
+	consumers := []string{spend.ConsumerName, books.ConsumerName}
+	if o.Warehouse.Name != "" {
+		consumers = append(consumers, postgres.ConsumerName)
+	}
 	sp, err := spool.Open(spool.Options{
 		Dir: s.Dir, Durability: durability, MaxBytes: s.SpoolMax, Retain: s.Retain,
-		Consumers: []string{spend.ConsumerName, books.ConsumerName},
+		Consumers: consumers,
 		OnFault:   func(err error) { logger.Error("spool", zap.Error(err)) },
 	})
 	if err != nil {
@@ -127,6 +137,7 @@ func Open(s Settings, fallback *tariff.Tariff, o Options) (*Account, error) {
 	a.payers = newPayers(nil)
 	a.Configure(s)
 	a.KeepSpend(o.Spend)
+	a.KeepWarehouse(o.Warehouse)
 	report := sp.Report()
 	logDamage(logger, report.Damage)
 	if report.Interrupted > 0 {
@@ -273,6 +284,7 @@ func (a *Account) Close() error {
 	defer cancel()
 	a.endCalls()
 	a.closeSpend()
+	a.closeWarehouse()
 	a.closeBooks()
 	a.delivery.Stop(ctx)
 	a.payers.stop()

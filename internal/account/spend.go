@@ -30,8 +30,7 @@ type SpendStore struct {
 	Open func(o spend.Options) (*spend.Book, error)
 	// AtOnce is how many records are applied at once. Default: spend.BatchSize.
 	AtOnce int
-	// EndUsers keeps end users apart.
-	EndUsers bool
+	Split  spend.Split
 }
 
 // accountant adds an account's settled records to its books.
@@ -55,7 +54,7 @@ func (a *Account) KeepSpend(s SpendStore) {
 	a.accounting.Lock()
 	defer a.accounting.Unlock()
 	if b := a.accountant; b != nil {
-		if b.store.Name == s.Name && b.store.EndUsers == s.EndUsers {
+		if b.store.Name == s.Name && b.store.Split == s.Split {
 			return
 		}
 		b.stop(a.logger)
@@ -81,7 +80,7 @@ func (b *accountant) open() (*spend.Book, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.book == nil {
-		book, err := b.store.Open(spend.Options{EndUsers: b.store.EndUsers, Instance: b.instance, OnFault: b.onFault})
+		book, err := b.store.Open(spend.Options{Split: b.store.Split, Instance: b.instance, OnFault: b.onFault})
 		if err != nil {
 			return nil, err
 		}

@@ -16,7 +16,7 @@ import (
 // that hold escapes. The texts are parts of the payload.
 type Settled struct {
 	ID, Outcome, Endpoint, Model, Upstream, Backend, Provider       []byte
-	Payer, KeyAlias, Team, User, EndUser, KeyID                     []byte
+	Payer, KeyAlias, Team, User, EndUser, Session, KeyID            []byte
 	Source, ProviderCost, ProviderUnit, Factor, Unpriced, NotBilled []byte
 
 	At       time.Time // when it was settled
@@ -106,6 +106,8 @@ func (r *settledReader) member(name []byte) bool {
 		return r.text(&s.User)
 	case "end_user":
 		return r.text(&s.EndUser)
+	case "session":
+		return r.text(&s.Session)
 	case "key_id":
 		return r.text(&s.KeyID)
 	case "admitted":

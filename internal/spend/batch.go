@@ -98,7 +98,7 @@ type rowSums struct {
 // batch is what records add to rows.
 type batch struct {
 	kept     kept
-	endUsers bool
+	split    Split
 	instance string
 	ids      *ids
 	settled  record.Settled
@@ -114,9 +114,9 @@ type batch struct {
 	faults []error
 }
 
-func newBatch(k kept, endUsers bool, known *ids) *batch {
+func newBatch(k kept, s Split, known *ids) *batch {
 	return &batch{
-		kept: k, endUsers: endUsers, ids: known, byKey: make(map[string]*fact), lines: make(map[string]measure),
+		kept: k, split: s, ids: known, byKey: make(map[string]*fact), lines: make(map[string]measure),
 		byRow: make(map[row]int), names: make(map[id]name),
 	}
 }
@@ -182,6 +182,19 @@ func (b *batch) add(r spool.Record) error {
 	return nil
 }
 
+// addAll adds records of a spool, and returns those that could be counted.
+func (b *batch) addAll(spoolID string, records []spool.Record) (counted []spool.Record) {
+	counted = make([]spool.Record, 0, len(records))
+	for _, r := range records {
+		if err := b.add(r); err != nil {
+			b.faults = append(b.faults, fmt.Errorf("record %d of spool %s cannot be counted: %w", r.Origin.Seq, spoolID, err))
+			continue
+		}
+		counted = append(counted, r)
+	}
+	return counted
+}
+
 const isBilled = "billed"
 
 var billed = []byte(isBilled)
@@ -196,8 +209,11 @@ func (b *batch) fact(s *record.Settled) *fact {
 	put(User, s.User)
 	put(Key, s.KeyID)
 	put(KeyAlias, s.KeyAlias)
-	if b.endUsers {
+	if b.split.EndUsers {
 		put(EndUser, s.EndUser)
+	}
+	if b.split.Sessions {
+		put(Session, s.Session)
 	}
 	put(Model, s.Model)
 	put(Upstream, s.Upstream)
@@ -284,6 +300,9 @@ func (b *batch) roll() error {
 			b.put(row{ever, served, 0, i}, f.sums, nil)
 		}
 		for d := range Dimension(numDimensions) {
+			if !d.alone() {
+				continue
+			}
 			i, err := b.id(name{d, f.values[d]})
 			if err != nil {
 				return err
@@ -356,13 +375,9 @@ func (s *ids) of(n name) id {
 
 // build adds up what records add to rows.
 func (b *Book) build(spoolID string, records []spool.Record) (*batch, error) {
-	add := newBatch(b.kept(), b.o.EndUsers, &b.ids)
+	add := newBatch(b.kept(), b.o.Split, &b.ids)
 	add.instance = b.o.Instance
-	for _, r := range records {
-		if err := add.add(r); err != nil {
-			add.faults = append(add.faults, fmt.Errorf("record %d of spool %s cannot be counted: %w", r.Origin.Seq, spoolID, err))
-		}
-	}
+	add.addAll(spoolID, records)
 	return add, add.roll()
 }
 

@@ -21,7 +21,7 @@ func year(b *testing.B, m medium, keys, models, ofDays int) {
 	b.Helper()
 	now := time.Now()
 	last := days.of(now)
-	one := newBatch(kept{}, false, new(ids))
+	one := newBatch(kept{}, Split{}, new(ids))
 	for n := range keys * models {
 		r := sample(n, now)
 		r.KeyID, r.Model, r.KeyAlias = fmt.Sprintf("%064x", n/models), fmt.Sprint("model-", n%models), fmt.Sprint("key-", n/models)
@@ -33,7 +33,7 @@ func year(b *testing.B, m medium, keys, models, ofDays int) {
 		for _, f := range one.facts {
 			f.hour = 24 * period
 		}
-		add := newBatch(kept{hours: hours.of(now) + 1}, false, one.ids)
+		add := newBatch(kept{hours: hours.of(now) + 1}, Split{}, one.ids)
 		add.facts, add.lines, add.parts = one.facts, one.lines, one.parts
 		require.NoError(b, add.roll())
 		_, err := m.apply(context.Background(), "spool", uint64(d), uint64(d+1), add) //nolint:gosec // small

@@ -13,10 +13,12 @@ import (
 // BatchSize is how many records are best applied at once.
 const BatchSize = 500
 
+// Split says which names that requests choose are kept apart. There may be very many.
+type Split struct{ EndUsers, Sessions bool }
+
 // Options of books. All of them may be left out.
 type Options struct {
-	// EndUsers keeps the end users that requests name apart. There may be very many.
-	EndUsers bool
+	Split
 	// Instance is who adds to the books: what it adds is kept apart too, for Served. Empty: it is not.
 	Instance string
 	// OnFault is told of records that cannot be counted.

@@ -114,7 +114,7 @@ func (q *Query) dimension() Dimension {
 		return tuple
 	case len(needs) == 0:
 		return all
-	case len(needs) == 1:
+	case len(needs) == 1 && needs[0].alone():
 		return needs[0]
 	case len(needs) == 2:
 		for _, p := range pairs {

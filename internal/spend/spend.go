@@ -37,6 +37,7 @@ const (
 	Source   Dimension = 13 // of the counts: reported, partial, estimated
 	Billed   Dimension = 14 // billed, or why not
 	Factor   Dimension = 15 // of markup and discount; empty: 1/1
+	Session  Dimension = 16 // kept where it is configured
 
 	// Two dimensions together, so that a year by both is answered without reading every tuple.
 	payerModel Dimension = 200
@@ -53,12 +54,15 @@ var pairs = [...]struct{ dim, one, two Dimension }{{payerModel, Payer, Model}, {
 // joint reports whether values of the dimension are those of several: see values.
 func (d Dimension) joint() bool { return d == tuple || d >= payerModel && d <= userModel }
 
+// alone reports whether rows are kept by the dimension alone: not by what has a new value every few calls.
+func (d Dimension) alone() bool { return d != Session }
+
 // numDimensions is one more than the highest number of a dimension of calls.
-const numDimensions = 16
+const numDimensions = 17
 
 var dimensionNames = [numDimensions]string{
 	"", "payer", "team", "user", "key", "key_alias", "end_user", "model", "upstream", "provider", "backend", "endpoint", "outcome", "source",
-	"billed", "factor",
+	"billed", "factor", "session",
 }
 
 // String returns the dimension's name.

@@ -27,7 +27,7 @@ func sample(n int, at time.Time) *record.Record {
 	r := &record.Record{
 		ID: fmt.Sprint("call-", n), Account: "main", Opened: at, Settled: at, Outcome: record.OutcomeCompleted, Endpoint: "chat/completions",
 		Asked: "gpt", Model: fmt.Sprint("model-", n%3), Upstream: "gpt-4o", Backend: "b", Provider: "openai", Payer: fmt.Sprint("payer-", n%2),
-		Team: fmt.Sprint("team-", n%4), User: "ann", KeyID: fmt.Sprint("key-", n%5), KeyAlias: "ci", EndUser: fmt.Sprint("end-", n%7),
+		Team: fmt.Sprint("team-", n%4), User: "ann", KeyID: fmt.Sprint("key-", n%5), KeyAlias: "ci", EndUser: fmt.Sprint("end-", n%7), Session: fmt.Sprint("session-", n%6),
 		Source: usage.Reported, Cost: fmt.Sprintf("0.%06d%09d", n, 7*n+1), Factor: "11/10",
 	}
 	if n%6 == 0 {
@@ -137,7 +137,7 @@ func expected(t *testing.T, q Query, records []*record.Record) []Row {
 			continue
 		}
 		v := values{
-			Payer: r.Payer, Team: r.Team, User: r.User, Key: r.KeyID, KeyAlias: r.KeyAlias, EndUser: r.EndUser, Model: r.Model, Upstream: r.Upstream,
+			Payer: r.Payer, Team: r.Team, User: r.User, Key: r.KeyID, KeyAlias: r.KeyAlias, EndUser: r.EndUser, Session: r.Session, Model: r.Model, Upstream: r.Upstream,
 			Provider: r.Provider, Backend: r.Backend, Endpoint: r.Endpoint, Outcome: r.Outcome, Source: string(r.Source), Billed: "billed", Factor: r.Factor,
 		}
 		if r.NotBilled != "" {
@@ -189,7 +189,7 @@ func expected(t *testing.T, q Query, records []*record.Record) []Row {
 
 // stores runs a test with books in every medium; open opens the same again.
 func stores(t *testing.T, test func(t *testing.T, open func() *Book)) {
-	o := Options{EndUsers: true, Now: func() time.Time { return clock }, OnFault: func(err error) { t.Error(err) }}
+	o := Options{Split: Split{EndUsers: true, Sessions: true}, Now: func() time.Time { return clock }, OnFault: func(err error) { t.Error(err) }}
 	t.Run("file", func(t *testing.T) {
 		dir := t.TempDir()
 		test(t, func() *Book {

@@ -240,7 +240,10 @@ func (s *Spool) takeOver(from *Spool, a adoption) (n int, err error) {
 		}
 		return err
 	}
-	err = from.handOver(s.o.Consumers, func(r Record) error {
+	s.mu.Lock()
+	consumers := s.o.Consumers
+	s.mu.Unlock()
+	err = from.handOver(consumers, func(r Record) error {
 		c, err := s.copyOver(r, a)
 		if err == nil {
 			list = append(list, c)

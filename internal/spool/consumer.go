@@ -188,13 +188,13 @@ func (s *Spool) readBatch(list []located) (Batch, error) {
 // than before asks for records to be kept that the consumer needs again. The cursor counts at once, also where it cannot
 // be written; then a process to come will find an earlier one.
 func (s *Spool) Pass(consumer string, seq uint64) error {
-	if len(consumer) > maxConsumer || !slices.Contains(s.o.Consumers, consumer) {
-		return fmt.Errorf("the spool was opened without a consumer %q", consumer)
-	}
 	d := draft{frame: frame{kind: kindPassed, time: millis(s.o.Now())}}
 	d.payload = append(binary.LittleEndian.AppendUint64(make([]byte, 0, 8+len(consumer)), seq), consumer...)
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if len(consumer) > maxConsumer || !slices.Contains(s.o.Consumers, consumer) {
+		return fmt.Errorf("the spool has no consumer %q", consumer)
+	}
 	if s.cursors[consumer] == seq {
 		return nil
 	}
@@ -208,6 +208,20 @@ func (s *Spool) Pass(consumer string, seq uint64) error {
 		return s.wentWrong(err)
 	}
 	return s.release(at.seg)
+}
+
+// Consume has records wait for one more consumer from now on, or no longer for it, in a spool that was opened with at least one. A
+// new one finds the records that are still here.
+func (s *Spool) Consume(consumer string, reads bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	at := slices.Index(s.o.Consumers, consumer)
+	switch list := slices.Clone(s.o.Consumers); {
+	case reads && at < 0:
+		s.o.Consumers = append(list, consumer)
+	case !reads && at >= 0:
+		s.o.Consumers = slices.Delete(list, at, at+1)
+	}
 }
 
 // passed decodes a kindPassed frame.

@@ -37,6 +37,17 @@ func (s *Spool) Stats() Stats {
 	return st
 }
 
+// OldestUnread returns when the oldest record was settled that a consumer has not passed; zero when there is none.
+func (s *Spool) OldestUnread(consumer string) time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	list := s.after(s.cursors[consumer], s.readable(), 1)
+	if len(list) == 0 {
+		return time.Time{}
+	}
+	return s.settled(list[0])
+}
+
 // oldestPending returns the pending record of the lowest sequence number.
 func (s *Spool) oldestPending() (l located, ok bool) {
 	for _, g := range s.segments {

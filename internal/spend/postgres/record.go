@@ -1,0 +1,56 @@
+package postgres
+
+import (
+	"bytes"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/tollgate-llm/tollgate/internal/record"
+	"github.com/tollgate-llm/tollgate/internal/spend"
+	"github.com/tollgate-llm/tollgate/internal/spool"
+)
+
+// addRecords adds a row for each record, with the names that requests choose, whether or not they are kept apart.
+func (b *batch) addRecords(spoolID string, records []spool.Record) error {
+	var settled record.Settled
+	for i, r := range records {
+		if err := settled.Read(r.Payload); err != nil {
+			return err // it was read before
+		}
+		at := settled.At
+		if at.IsZero() {
+			at = r.Time
+		}
+		facts, _, faults := spend.AddUp(spoolID, records[i:i+1], spend.Split{EndUsers: true, Sessions: true})
+		if len(facts) != 1 {
+			return errors.Join(faults...)
+		}
+		s := facts[0].Sums
+		row := append([]string{hex.EncodeToString(r.ID[:]), at.UTC().Format(time.RFC3339Nano)}, b.values(facts[0].Value)...)
+		row = append(row, number(s[spend.InputTokens], 0), number(s[spend.OutputTokens], 0), s[spend.Cost].String(), s[spend.BaseCost].String())
+		b.records.add(append(row, document(r.Payload))...)
+	}
+	return nil
+}
+
+// document returns a record's JSON as jsonb takes it: without the character NUL, and with every escape a whole character.
+func document(payload []byte) string {
+	if utf8.Valid(payload) && !bytes.Contains(payload, []byte(`\u`)) {
+		return string(payload)
+	}
+	var v any
+	d := json.NewDecoder(bytes.NewReader(payload))
+	d.UseNumber()
+	if err := d.Decode(&v); err != nil {
+		return "null"
+	}
+	out, err := json.Marshal(v)
+	if err != nil {
+		return "null"
+	}
+	return strings.ReplaceAll(string(out), `\u0000`, `\ufffd`)
+}
