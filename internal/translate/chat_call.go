@@ -1,15 +1,31 @@
 package translate
 
-import "strconv"
+import (
+	"strconv"
+	"strings"
+)
 
 // chatCall is a call of a tool as a stream of chat completions gives it.
 type chatCall struct {
 	index    int64
-	id, name string
+	given    string // its id upstream
+	id, name string // as the caller has them; the id is set when the call is opened
 	extra    string // extra_content, as JSON
 	held     []byte // arguments that wait for their turn
 	scan     objectScan
 	closed   bool
+}
+
+// another reports whether a piece with the index of a call is the begin of another one: some give each call the index 0, with or without
+// an id.
+func (c *chatCall) another(id, name, arguments string) bool {
+	if name == "" {
+		return false
+	}
+	if id != "" {
+		return c.given != "" && id != c.given
+	}
+	return c.given == "" && (c.closed || c.scan.ended) && strings.HasPrefix(arguments, "{")
 }
 
 // objectScan follows the text of a JSON object, given as what is between the quotes of JSON strings, to tell where it ends. It does not

@@ -3,6 +3,7 @@ package translate
 import (
 	"errors"
 	"net/http"
+	"slices"
 	"strconv"
 
 	"github.com/tidwall/gjson"
@@ -202,6 +203,11 @@ func (r *chatReader) seal(dst []byte) ([]byte, error) {
 func (r *chatReader) call(dst []byte, piece gjson.Result) ([]byte, error) {
 	id, function := piece.Get("id").Str, piece.Get("function")
 	name := function.Get("name").Str
+	arguments := function.Get("arguments")
+	text := inner(quoted(arguments))
+	if arguments.IsObject() {
+		text = inner(string(appendString(nil, arguments.Raw)))
+	}
 	index := int64(len(r.calls))
 	if i := piece.Get("index"); i.Type == gjson.Number {
 		index = i.Int()
@@ -214,26 +220,21 @@ func (r *chatReader) call(dst []byte, piece gjson.Result) ([]byte, error) {
 			c = r.calls[i]
 		}
 	}
-	if c == nil || id != "" && c.id != "" && id != c.id && name != "" { // some give each call the index 0
+	if c == nil || c.another(id, name, text) {
 		if len(r.calls) == maxCalls {
 			return dst, errManyCalls
 		}
 		c = &chatCall{index: index}
 		r.calls = append(r.calls, c)
 	}
-	if c.id == "" {
-		c.id = id
+	if c.given == "" {
+		c.given = id
 	}
 	if c.name == "" {
 		c.name = name
 	}
 	if extra := piece.Get("extra_content"); extra.IsObject() {
 		c.extra = extra.Raw
-	}
-	arguments := function.Get("arguments")
-	text := inner(quoted(arguments))
-	if arguments.IsObject() {
-		text = inner(string(appendString(nil, arguments.Raw)))
 	}
 	if c == r.open {
 		return r.arguments(dst, c, text)
@@ -295,9 +296,7 @@ func (r *chatReader) begin(dst []byte, c *chatCall) ([]byte, error) {
 	if err != nil {
 		return dst, err
 	}
-	if c.id == "" {
-		c.id = "call_" + answerID(r.t.ID, "") + "_" + strconv.FormatInt(c.index, 10)
-	}
+	c.id = r.idOf(c)
 	if c.extra != "" {
 		if len(r.extras) > 0 {
 			r.extras = append(r.extras, ',')
@@ -317,6 +316,22 @@ func (r *chatReader) begin(dst []byte, c *chatCall) ([]byte, error) {
 	c.held = nil
 	c.scan.write(text)
 	return r.to.arguments(dst, text)
+}
+
+// idOf returns the id of a call for the caller: the upstream's, but where it gives none, or the same one to several calls.
+func (r *chatReader) idOf(c *chatCall) string {
+	twice := false
+	for _, other := range r.calls {
+		twice = twice || other != c && other.id == c.given
+	}
+	if c.given != "" && !twice {
+		return c.given
+	}
+	id := c.given
+	if id == "" {
+		id = "call_" + answerID(r.t.ID, "")
+	}
+	return id + "_" + strconv.Itoa(slices.Index(r.calls, c))
 }
 
 // endCall closes the call that is open, and gives what came before it was whole.

@@ -194,3 +194,30 @@ func TestSealIsReadBack(t *testing.T) {
 		require.False(t, ok, bad)
 	}
 }
+
+// What Claude Code 2.1 sends, shortened, is taken by the strictest backend.
+func TestClaudeCode(t *testing.T) {
+	body := `{"model":"claude-opus-4-8","max_tokens":64000,"stream":true,"system":[
+		{"type":"text","text":"x-anthropic-billing-header: cc_version=2.1.197.abc; cc_entrypoint=cli;"},{"type":"text","text":"You are Claude Code.","cache_control":{"type":"ephemeral"}},{"type":"text","text":"prompt","cache_control":{"type":"ephemeral","ttl":"1h"}}],
+		"messages":[{"role":"user","content":[{"type":"text","text":"<system-reminder>a</system-reminder>"},{"type":"text","text":"do it","cache_control":{"type":"ephemeral"}}]},
+			{"role":"system","content":[{"type":"text","text":"late"}]},
+			{"role":"assistant","content":[{"type":"thinking","thinking":"","signature":"EqQBCgIYAhIM"},{"type":"text","text":"I look."},{"type":"tool_use","id":"toolu_1","name":"Read","input":{"file_path":"/a"},"caller":{"type":"direct"}},{"type":"tool_use","id":"toolu_2","name":"Bash","input":{"command":"ls"}}]},
+			{"role":"user","content":[{"tool_use_id":"toolu_2","type":"tool_result","content":"files","is_error":false},{"tool_use_id":"toolu_1","type":"tool_result","content":[{"type":"image","source":{"type":"base64","media_type":"image/png","data":"AA=="}}],"is_error":false,"cache_control":{"type":"ephemeral"}}]}],
+		"tools":[{"name":"Read","description":"reads","input_schema":{"$schema":"https://json-schema.org/draft/2020-12/schema","type":"object","properties":{}},"eager_input_streaming":true},{"name":"Bash","description":"runs","input_schema":{"type":"object"}}],
+		"metadata":{"user_id":"` + strings.Repeat("u", 150) + `"},"thinking":{"type":"adaptive"},"context_management":{"edits":[{"type":"clear_thinking_20251015","keep":"all"}]},"output_config":{"effort":"high"}}`
+	title := `{"model":"claude-haiku-4-5","max_tokens":32000,"stream":true,"system":"title","messages":[{"role":"user","content":"x"}],"tools":[],"temperature":1,"thinking":{"type":"disabled"},
+		"output_config":{"format":{"type":"json_schema","schema":{"type":"object","properties":{"title":{"type":"string"}},"required":["title"],"additionalProperties":false}}}}`
+	for _, o := range []Options{{Provider: "vllm"}, {Provider: "groq"}, {Provider: "deepseek"}, {Provider: "mistral"}, {Provider: "openai", Official: true, OutputMember: "max_completion_tokens"}} {
+		tr := newTranslation(t, messagesOnChatPair, o)
+		got, err := tr.Request([]byte(body))
+		require.NoError(t, err, o.Provider)
+		requireChat(t, got, o.Provider == "deepseek")
+		require.Empty(t, tr.Lost())
+		require.NotContains(t, string(got), "billing-header")
+		require.Equal(t, "Read Bash", strings.Join(texts(gjson.GetBytes(got, "tools.#.function.name")), " "))
+		got, err = newTranslation(t, messagesOnChatPair, o).Request([]byte(title))
+		require.NoError(t, err, o.Provider)
+		requireChat(t, got, false)
+		require.Equal(t, "true", gjson.GetBytes(got, "response_format.json_schema.strict").Raw)
+	}
+}
