@@ -229,7 +229,7 @@ func BenchmarkCallAtScale(b *testing.B) {
 }
 
 // mostAllocations is how many allocations a call may make beyond those of plain reverse_proxy.
-const mostAllocations = 180
+const mostAllocations = 130
 
 // TestAllocationsOfACall holds how often a call allocates, from its first byte to its place in totals and books.
 func TestAllocationsOfACall(t *testing.T) {
