@@ -274,8 +274,10 @@ func (s *file) Status(_ context.Context, limits []Limit) ([]State, error) {
 	return s.status(limits, s.now())
 }
 
-// Totals implements Store.
+// Totals implements Store. It waits for a batch that is applied meanwhile, so that totals are not ahead of budgets.
 func (s *file) Totals(_ context.Context, totals ...string) ([]map[string]price.Amount, error) {
+	s.applying.Lock()
+	defer s.applying.Unlock()
 	all := make([]map[string]price.Amount, len(totals))
 	err := s.db.View(func(tx *bbolt.Tx) error {
 		for i, total := range totals {

@@ -452,7 +452,8 @@ func TestWhatIsAdmittedAgainComesBackToTheStore(t *testing.T) {
 	in := newInstances(t, 1, server)[0]
 	own := Limit{Scope: Scope{Key, "k"}, Metric: Requests, Max: 9}
 	backend := []Limit{
-		{Scope: Scope{Backend, "m/second"}, Metric: Requests, Max: 9}, {Scope: Scope{Backend, "m/second"}, Metric: Tokens, Max: 900},
+		{Scope: Scope{Backend, "m/second"}, Metric: Requests, Max: 9},
+		{Scope: Scope{Backend, "m/second"}, Metric: Tokens, Max: 900},
 		{Scope: Scope{Backend, "m/second"}, Metric: Parallel, Max: 9},
 	}
 	_, err := in.Reserve(t.Context(), &Reservation{ID: "call", Limits: []Limit{own}})
@@ -508,5 +509,34 @@ func TestAnAbandonedCallRunsOut(t *testing.T) {
 		money, running := reserved()
 		require.Equal(t, "1", money)
 		require.EqualValues(t, 1, running)
+	})
+}
+
+// TestTotalsAreNotAheadOfBudgets reads totals and budgets while batches are applied: what a total has, the budget has too.
+func TestTotalsAreNotAheadOfBudgets(t *testing.T) {
+	media(t, func(t *testing.T, m *medium, _ *clock) {
+		budget := teamBudget(t, "9")
+		name, _, _ := budget.counter(time.Now())
+		const batches = 60
+		done := make(chan error, 1)
+		go func() {
+			var err error
+			for i := uint64(0); i < batches && err == nil; i++ {
+				_, err = m.Apply(context.Background(), &Batch{
+					Spool: "s", From: i, To: i + 1, Charges: []Charge{{ID: fmt.Sprint(i), At: time.Now(), Counters: []string{name}, Cost: price.FromLimbs(1, 0)}},
+					Adds: []Add{{Total: "spend:team:blue", Field: "cost", Amount: price.FromLimbs(1, 0)}},
+				})
+			}
+			done <- err
+		}()
+		for seen := price.FromLimbs(0, 0); seen != price.FromLimbs(batches, 0); {
+			totals, err := m.Totals(t.Context(), "spend:team:blue")
+			require.NoError(t, err)
+			seen = totals[0]["cost"]
+			states, err := m.Status(t.Context(), []Limit{budget})
+			require.NoError(t, err)
+			require.LessOrEqual(t, seen.Cmp(states[0].Spent), 0)
+		}
+		require.NoError(t, <-done)
 	})
 }
