@@ -15,6 +15,7 @@ import (
 
 	"github.com/tollgate-llm/tollgate/app"
 	"github.com/tollgate-llm/tollgate/internal/settle"
+	"github.com/tollgate-llm/tollgate/internal/translate"
 	"github.com/tollgate-llm/tollgate/internal/usage"
 )
 
@@ -118,4 +119,18 @@ func BenchmarkCall(b *testing.B) {
 	})
 	b.Run("bare stream of 100 events", func(b *testing.B) { serve(b, streamed, false) })
 	b.Run("stream of 100 events", func(b *testing.B) { serve(b, streamed, true) })
+	onChat := translatedRoute(translate.Messages, messages, chat, streamed.answer)
+	b.Run("translated stream of 100 events", func(b *testing.B) { serve(b, onChat, true) })
+	onMessages := func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", stream)
+		_, _ = w.Write([]byte(messagesStart))
+		for range 100 {
+			_, _ = w.Write([]byte(messagesDelta))
+		}
+		_, _ = w.Write([]byte(messagesEnd))
+	}
+	own := translatedRoute(translate.Messages, messages, messages, onMessages)
+	own.caller = ""
+	b.Run("Messages, stream of 100 events", func(b *testing.B) { serve(b, own, true) })
+	b.Run("Messages, translated stream of 100 events", func(b *testing.B) { serve(b, translatedRoute(translate.Chat, chat, messages, onMessages), true) })
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -23,6 +24,7 @@ import (
 	"github.com/tollgate-llm/tollgate/internal/llm"
 	"github.com/tollgate-llm/tollgate/internal/record"
 	"github.com/tollgate-llm/tollgate/internal/spool"
+	"github.com/tollgate-llm/tollgate/internal/translate"
 	"github.com/tollgate-llm/tollgate/internal/usage"
 	"github.com/tollgate-llm/tollgate/lagobilling/operator"
 )
@@ -49,6 +51,7 @@ type route struct {
 	identity *llm.Identity
 	target   *llm.Target
 	injected bool
+	caller   translate.API // where the call is translated: of the client
 	answer   http.HandlerFunc
 	refused  func(*llm.Error)
 	silent   bool // the answer itself reports whether it is a backend's
@@ -166,6 +169,16 @@ func (rt route) serve(w http.ResponseWriter, r *http.Request) error {
 	if rt.target != nil {
 		a := call.Begin(rt.target)
 		a.SetUsageInjected(rt.injected)
+		if rt.caller != "" {
+			translation, ok := translate.New(translate.Pair{Caller: rt.caller, Upstream: translate.API(rt.target.Endpoint.Name)}, translate.Options{Model: "m"})
+			if !ok {
+				return errors.New("no such pair")
+			}
+			if _, err := translation.Request(askedFor[rt.caller]); err != nil {
+				return err
+			}
+			a.Translate(translation)
+		}
 		if !rt.silent {
 			a.SetAnswered()
 		}
