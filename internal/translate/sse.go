@@ -44,7 +44,7 @@ func (s *stream) Write(dst, piece []byte) ([]byte, error) {
 				continue
 			}
 		}
-		end := bytes.IndexAny(piece, "\r\n")
+		end := lineEnd(piece)
 		if end < 0 {
 			if len(s.line)+len(s.data)+len(piece) > s.max {
 				return s.fail(dst, errEventLong)
@@ -70,6 +70,19 @@ func (s *stream) Write(dst, piece []byte) ([]byte, error) {
 		}
 	}
 	return dst, nil
+}
+
+// lineEnd returns where the first line of a piece ends, -1 where it does not.
+func lineEnd(piece []byte) int {
+	end := bytes.IndexByte(piece, '\n')
+	line := piece
+	if end >= 0 {
+		line = piece[:end]
+	}
+	if cr := bytes.IndexByte(line, '\r'); cr >= 0 {
+		return cr
+	}
+	return end
 }
 
 // take takes one line without its end.
