@@ -31,6 +31,7 @@ type options struct {
 	limits      bool
 	traces      bool
 	streams     int
+	instances   int
 	rate        int
 	peers       []peer
 	only        string
@@ -66,6 +67,7 @@ func main() {
 	flag.BoolVar(&o.limits, "limits", false, "load the gateway also with keys that have five limits each")
 	flag.BoolVar(&o.traces, "traces", false, "load also a gateway with the console and with traces of every call, which it exports by OTLP")
 	flag.IntVar(&o.streams, "streams", 0, "open that many streams at once in place of all else, and print what memory each takes")
+	flag.IntVar(&o.instances, "instances", 0, "load one instance of the gateway, and then that many at once, in place of all else")
 	flag.StringVar(&o.only, "only", "", "one kind of load alone: unstreamed, 4 KB bodies, streamed, at a fixed rate, or chunks at a fixed rate")
 	flag.Func("peer", "another gateway as `NAME=CMD`; its command finds HOST, PORT, LISTEN (both) and PROVIDER (a base URL) in its environment", func(text string) error {
 		p, err := parsePeer(text)
@@ -93,7 +95,7 @@ func run(ctx context.Context, o *options) (err error) {
 	if runtime.GOOS != "linux" {
 		return errors.New("CPU time and memory are read from /proc: Linux is needed")
 	}
-	if flag.NArg() > 0 || o.rounds < 1 || o.duration <= 0 || o.concurrency < 1 || o.chunks < 1 || o.delay < 0 || o.rate < 1 || o.streams < 0 {
+	if flag.NArg() > 0 || o.rounds < 1 || o.duration <= 0 || o.concurrency < 1 || o.chunks < 1 || o.delay < 0 || o.rate < 1 || o.streams < 0 || o.instances < 0 {
 		return errors.New("flags are out of range; see -help")
 	}
 	dir, err := os.MkdirTemp("", "tollgate-bench-")
@@ -117,8 +119,12 @@ func run(ctx context.Context, o *options) (err error) {
 	}
 	defer func() { err = errors.Join(err, s.stop()) }()
 
-	if o.streams > 0 {
-		if err := s.openStreams(ctx, os.Stdout, o); err != nil {
+	other := s.openStreams
+	if o.instances > 0 {
+		other = s.instances
+	}
+	if o.streams+o.instances > 0 {
+		if err := other(ctx, os.Stdout, o); err != nil {
 			return err
 		}
 		_, err := s.reconcile(ctx)

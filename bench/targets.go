@@ -11,6 +11,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"strconv"
 	"strings"
 	"time"
 
@@ -114,46 +116,52 @@ http {
 `
 
 // startTargets starts all that is compared.
-func (s *stage) startTargets(ctx context.Context, o *options, dir, provider, lago, redis string) error {
-	at := strings.TrimPrefix(provider, "http://")
+func (s *stage) startTargets(ctx context.Context, o *options) error {
+	at := strings.TrimPrefix(s.at.provider, "http://")
 	s.add(&target{name: direct, addr: at, process: s.provider})
 	for _, p := range []struct{ name, gogc, block string }{{plain, "100", ""}, {plainSame, "150", ""}, {tuned, "150", tunedBlock}} {
-		if err := s.startCaddy(ctx, o, dir, p.name, p.gogc, func(admin, addr string) string {
+		if err := s.startCaddy(ctx, o, p.name, p.gogc, func(admin, addr string) string {
 			return fmt.Sprintf(proxyConfig, admin, addr, at, p.block)
 		}); err != nil {
 			return err
 		}
 	}
-	own := func(directives, account string) func(admin, addr string) string {
-		return func(admin, addr string) string {
-			return fmt.Sprintf(gatewayConfig, admin, addr, directives, redis, masterKey, account, lago, lagoKey, lagoMetric, filepath.Join(dir, "spool", account), provider)
-		}
-	}
-	if err := s.startCaddy(ctx, o, dir, gateway, "", own("", "bench")); err != nil {
+	if err := s.startCaddy(ctx, o, gateway, "", s.gatewayConfig("", gateway)); err != nil {
 		return err
 	}
 	if o.traces {
-		if err := s.startTraced(ctx, o, dir, own("tracing\n\tconsole", "traced")); err != nil {
+		if err := s.startTraced(ctx, o); err != nil {
 			return err
 		}
 	}
 	if program, err := exec.LookPath("nginx"); err == nil {
-		if err := s.startNginx(ctx, program, dir, at); err != nil {
+		if err := s.startNginx(ctx, program, s.at.dir, at); err != nil {
 			return err
 		}
 	} else {
 		say("no nginx on PATH: it is left out")
 	}
 	for _, p := range o.peers {
-		if err := s.startPeer(ctx, p, provider); err != nil {
+		if err := s.startPeer(ctx, p, s.at.provider); err != nil {
 			return err
 		}
 	}
 	return s.makeKeys(ctx, o)
 }
 
+// notOfNames are the characters that the name of an account does not have.
+var notOfNames = regexp.MustCompile(`[^a-z0-9]+`)
+
+// gatewayConfig returns the configuration of an instance of that name, which has its own spool and further directives.
+func (s *stage) gatewayConfig(directives, name string) func(admin, addr string) string {
+	return func(admin, addr string) string {
+		return fmt.Sprintf(gatewayConfig, admin, addr, directives, s.at.redis, masterKey, notOfNames.ReplaceAllString(name, "-"), s.at.lago, lagoKey, lagoMetric,
+			strconv.Quote(filepath.Join(s.at.dir, "spool", name)), s.at.provider)
+	}
+}
+
 // startTraced starts a gateway that exports its traces.
-func (s *stage) startTraced(ctx context.Context, o *options, dir string, config func(admin, addr string) string) error {
+func (s *stage) startTraced(ctx context.Context, o *options) error {
 	self, err := os.Executable()
 	if err != nil {
 		return err
@@ -166,7 +174,7 @@ func (s *stage) startTraced(ctx context.Context, o *options, dir string, config 
 	if err != nil {
 		return err
 	}
-	return s.startCaddy(ctx, o, dir, traced, "", config, "OTEL_EXPORTER_OTLP_ENDPOINT="+url, "OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf")
+	return s.startCaddy(ctx, o, traced, "", s.gatewayConfig("tracing\n\tconsole", traced), "OTEL_EXPORTER_OTLP_ENDPOINT="+url, "OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf")
 }
 
 func (s *stage) add(t *target) {
@@ -180,12 +188,12 @@ func (s *stage) add(t *target) {
 }
 
 // startCaddy starts a Caddy. An empty gogc leaves the collector's setting to the configuration.
-func (s *stage) startCaddy(ctx context.Context, o *options, dir, name, gogc string, config func(admin, addr string) string, env ...string) error {
+func (s *stage) startCaddy(ctx context.Context, o *options, name, gogc string, config func(admin, addr string) string, env ...string) error {
 	admin, err := testkit.FreeAddr()
 	if err != nil {
 		return err
 	}
-	own := filepath.Join(dir, name)
+	own := filepath.Join(s.at.dir, name)
 	if err := os.MkdirAll(own, 0o700); err != nil {
 		return err
 	}
