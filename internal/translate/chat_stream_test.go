@@ -175,6 +175,8 @@ var chatStreams = []struct {
 		blocks: []string{`tool_use:A=f{"a":"}"}`, `tool_use:B=g{}`}, end: "tool_use " + usageOfNothing + " stop"},
 	{name: "calls in alternation", stream: chunks(toolStart("0", "A", "f", `{\"a\":`), toolStart("1", "B", "g", `{\"b\"`), toolMore("0", `1`), toolMore("1", `:2}`), toolMore("0", `}`), "=tool_calls", "[DONE]"),
 		blocks: []string{`tool_use:A=f{"a":1}`, `tool_use:B=g{"b":2}`}, end: "tool_use " + usageOfNothing + " stop"},
+	{name: "three calls at once", stream: chunks(toolStart("0", "A", "f", "{"), toolStart("1", "B", "g", "{"), toolStart("2", "C", "h", "{"), toolMore("0", "}"), toolMore("2", "}"), toolMore("1", "}"), "=tool_calls", "[DONE]"),
+		blocks: []string{`tool_use:A=f{}`, `tool_use:B=g{}`, `tool_use:C=h{}`}, end: "tool_use " + usageOfNothing + " stop"},
 	{name: "calls without arguments", stream: chunks(toolStart("0", "A", "f", ""), toolStart("1", "B", "g", ""), "=tool_calls", "[DONE]"),
 		blocks: []string{`tool_use:A=f{}`, `tool_use:B=g{}`}, end: "tool_use " + usageOfNothing + " stop"},
 	{name: "all calls with the index 0", stream: chunks(toolStart("0", "A", "f", "{}"), toolStart("0", "B", "g", "{}"), "=stop", "[DONE]"), blocks: []string{`tool_use:A=f{}`, `tool_use:B=g{}`}, end: "tool_use " + usageOfNothing + " stop"},
