@@ -53,6 +53,7 @@ func (s sums) total() (all decimal.Decimal) {
 type truth struct {
 	*testing.T
 	w      *gateway.World
+	sql    *testkit.PostgresServer
 	otlp   *collector
 	search string // a provider that charges for searches
 	keys   []string
@@ -64,7 +65,7 @@ var truthTeams = []string{gateway.Payer, "sub-2", "sub-3"}
 func (tr *truth) run(spool string) *instance {
 	tr.Helper()
 	i := prepare(tr.T, tr.w, spool)
-	i.Caddyfile = gateway.Site(i.Addr, i.Admin, "", "tracing\nconsole\n"+tr.w.Routed(spool, "markup 7.3\ninterrupted estimate", fmt.Sprintf(`
+	i.Caddyfile = gateway.Site(i.Addr, i.Admin, "\ttollgate {\n\t\tbooks postgres {env.BOOKS_DSN} {\n\t\t\trecords\n\t\t}\n\t}", "tracing\nconsole\n"+tr.w.Routed(spool, "markup 7.3\ninterrupted estimate", fmt.Sprintf(`
 		model gpt-4o {
 			backend openai %[1]s/v1 {
 				api_key %[2]s
@@ -245,7 +246,8 @@ func (tr *truth) page(i *instance, key, by string) sums {
 // process loses those of calls under way alone, as the others were waited for, and what is compared are the calls that were not interrupted.
 func TestOneTruth(t *testing.T) {
 	t.Setenv("OTEL_BSP_SCHEDULE_DELAY", "50")
-	tr := &truth{T: t, otlp: newCollector(t), w: gateway.NewWorld(t, testkit.LagoOptions{})}
+	tr := &truth{T: t, otlp: newCollector(t), w: gateway.NewWorld(t, testkit.LagoOptions{}), sql: testkit.Postgres(t)}
+	t.Setenv("BOOKS_DSN", tr.sql.Database("spend"))
 	for _, team := range truthTeams[1:] {
 		tr.w.Lago.AddSubscription(testkit.LagoSubscription{ExternalID: team})
 	}
@@ -313,6 +315,22 @@ func TestOneTruth(t *testing.T) {
 	require.Equal(t, all, tr.w.Lago.Billed("", "llm", "response_cost"), "Lago")
 	for _, team := range truthTeams {
 		require.Equal(t, byTeam[team].String(), tr.w.Lago.Billed(team, "llm", "response_cost"), "Lago, %s", team)
+	}
+
+	// PostgreSQL: the totals, and every record.
+	for _, i := range instances {
+		require.Eventually(t, func() bool { return scrapeGauge(t, i.Gateway, "caddy_tollgate_spool_unread_records", "postgres") == 0 }, time.Minute, 10*time.Millisecond)
+	}
+	for column, want := range map[string]sums{"team": byTeam, "model": byModel} {
+		for _, table := range []string{"tollgate_daily", "tollgate_hourly", "tollgate_records"} {
+			stored := make(sums)
+			for _, row := range tr.sql.Rows("spend", "SELECT "+column+", sum(cost) FROM "+table+" GROUP BY 1") {
+				cost, err := decimal.NewFromString(row[1])
+				require.NoError(t, err)
+				stored.add(row[0], cost)
+			}
+			require.Equal(t, want.plain(), stored.plain(), "PostgreSQL, %s by %s", table, column)
+		}
 	}
 
 	// Traces.
