@@ -262,7 +262,7 @@ func (s *spending) periodsChart(totals []spend.Row) ([]*chart, error) {
 	largest := *q
 	few := len(totals) <= maxSeries
 	if s.by != "" && !few {
-		var names []string
+		names := make([]string, 0, maxSeries-1)
 		for _, r := range totals[:maxSeries-1] {
 			names = append(names, r.Values[0])
 		}

@@ -171,8 +171,14 @@ func (s *search) matches(state spool.State) bool {
 		wanted string
 		has    []byte
 	}{
-		{s.KeyID, r.KeyID}, {s.KeyAlias, r.KeyAlias}, {s.Team, r.Team}, {s.User, r.User}, {s.EndUser, r.EndUser}, {s.Payer, r.Payer},
-		{s.Group, r.Model}, {s.Upstream, r.Upstream},
+		{s.KeyID, r.KeyID},
+		{s.KeyAlias, r.KeyAlias},
+		{s.Team, r.Team},
+		{s.User, r.User},
+		{s.EndUser, r.EndUser},
+		{s.Payer, r.Payer},
+		{s.Group, r.Model},
+		{s.Upstream, r.Upstream},
 	} {
 		if m.wanted != "" && m.wanted != string(m.has) {
 			return false

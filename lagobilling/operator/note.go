@@ -9,8 +9,9 @@ import (
 	"net/http"
 	"strconv"
 
-	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap"
+
+	"github.com/caddyserver/caddy/v2"
 
 	"github.com/tollgate-llm/tollgate/app"
 	"github.com/tollgate-llm/tollgate/internal/keys"
