@@ -165,3 +165,74 @@ func joinedTexts(t *testing.T, blocks []string) string {
 	require.NoError(t, err)
 	return string(out)
 }
+
+// responsesConversation makes a call of Responses of what all three APIs have.
+func responsesConversation(r *rand.Rand) map[string]any {
+	text := func(kind string) map[string]any {
+		return map[string]any{"type": kind, "text": fmt.Sprintf("text %d \"é\\\n😀", r.IntN(1000))}
+	}
+	body := map[string]any{"model": "m", "max_output_tokens": 1 + r.IntN(1000), "store": false}
+	if r.IntN(2) == 0 {
+		body["instructions"] = "be brief"
+	}
+	if r.IntN(2) == 0 {
+		body["text"] = map[string]any{"format": map[string]any{"type": "json_schema", "name": "n", "schema": map[string]any{"type": "object"}}}
+	}
+	if r.IntN(2) == 0 {
+		body["safety_identifier"] = "user-1"
+	}
+	body["tools"] = []any{
+		map[string]any{"type": "function", "name": "f", "parameters": map[string]any{"type": "object"}, "strict": false},
+		map[string]any{"type": "namespace", "name": "n", "tools": []any{map[string]any{"type": "function", "name": "g", "parameters": map[string]any{"type": "object"}}}},
+		map[string]any{"type": "custom", "name": "p", "description": "d"},
+	}
+	body["tool_choice"] = []any{"auto", "none", "required", map[string]any{"type": "function", "name": "g"}}[r.IntN(4)]
+	body["parallel_tool_calls"] = r.IntN(2) == 0
+	user := func() any {
+		content := []any{text("input_text")}
+		if r.IntN(3) == 0 {
+			content = append(content, map[string]any{"type": "input_image", "image_url": "data:image/png;base64,AAA="},
+				map[string]any{"type": "input_file", "file_data": "data:application/pdf;base64,JVBERi0=", "filename": "a.pdf"})
+		}
+		return map[string]any{"role": "user", "content": content}
+	}
+	input := []any{map[string]any{"type": "message", "role": "developer", "content": []any{text("input_text")}}, user()}
+	for turn := range r.IntN(5) {
+		if r.IntN(2) == 0 {
+			input = append(input, map[string]any{"type": "message", "role": "assistant", "content": []any{text("output_text")}})
+		}
+		var results []any
+		for i := range r.IntN(3) {
+			id := fmt.Sprintf("call_%d_%d", turn, i)
+			if r.IntN(3) == 0 {
+				input = append(input, map[string]any{"type": "custom_tool_call", "call_id": id, "name": "p", "input": "x\n\"y"})
+				results = append(results, map[string]any{"type": "custom_tool_call_output", "call_id": id, "output": "ok"})
+				continue
+			}
+			input = append(input, map[string]any{"type": "function_call", "call_id": id, "name": "g", "namespace": "n", "arguments": `{"b": 1.0, "a":2}`})
+			results = append(results, map[string]any{"type": "function_call_output", "call_id": id, "output": []any{text("input_text")}})
+		}
+		r.Shuffle(len(results), func(i, j int) { results[i], results[j] = results[j], results[i] })
+		input = append(append(input, results...), user())
+	}
+	body["input"] = input
+	return body
+}
+
+// A call of Responses comes to Messages by chat completions as it does without.
+func TestBothWaysFromResponsesToMessages(t *testing.T) {
+	for seed := range uint64(300) {
+		body, err := json.Marshal(responsesConversation(rand.New(rand.NewPCG(seed, 4))))
+		require.NoError(t, err)
+		direct, _ := New(responsesToMessages, claudeOptions("claude-opus-4-6"))
+		want, err := direct.Request(body)
+		require.NoError(t, err, string(body))
+		there, _ := New(Pair{Responses, Chat}, openAIOptions)
+		chat, err := there.Request(body)
+		require.NoError(t, err, string(body))
+		on, _ := New(Pair{Chat, Messages}, claudeOptions("claude-opus-4-6"))
+		got, err := on.Request(chat)
+		require.NoError(t, err, string(chat))
+		require.Equal(t, sortedJSON(t, string(want)), sortedJSON(t, string(got)), string(body))
+	}
+}
