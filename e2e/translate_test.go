@@ -442,3 +442,25 @@ func TestTokenCountsOfTranslatedModels(t *testing.T) {
 	a = x.Must(http.StatusOK, http.MethodGet, "/v1/models", x.key, "", "Anthropic-Version", "2023-06-01")
 	require.Equal(t, "exact", gjson.Get(a.Body, "data.0.id").String(), a.Body)
 }
+
+// TestTranslatedWithoutAMeter has llmroute translate by itself where nothing meters the call.
+func TestTranslatedWithoutAMeter(t *testing.T) {
+	var status int
+	up := testkit.NewScript(t, func(n int, c testkit.RawCall) testkit.RawAnswer {
+		a := claudeAnswers(n, gjson.ParseBytes(c.Body))
+		if a.Status = status; status >= 400 {
+			a = testkit.RawAnswer{Status: status, ContentType: "text/html", Body: []byte("<html>gone</html>"), Length: true}
+		}
+		return a
+	})
+	g := gateway.Start(t, "", "llmroute {\nanonymous\nunmetered\n"+strings.ReplaceAll(claudeRoutes, "URL", up.URL)+"\n}\n")
+	a := g.Must(http.StatusOK, http.MethodPost, "/v1/chat/completions", "", chatCall+`}`)
+	require.Equal(t, "Hello", gjson.Get(a.Body, "choices.0.message.content").String())
+	require.Equal(t, fmt.Sprint(len(a.Body)), a.Header.Get("Content-Length"))
+	a = g.Must(http.StatusOK, http.MethodPost, "/v1/chat/completions", "", chatCall+`,"stream":true}`)
+	require.True(t, strings.HasSuffix(a.Body, "data: [DONE]\n\n"), a.Body)
+	status = http.StatusNotFound
+	a = g.Must(http.StatusNotFound, http.MethodPost, "/v1/chat/completions", "", chatCall+`}`)
+	require.JSONEq(t, `{"error":{"message":"not found","type":"invalid_request_error","param":null,"code":"model_not_found"}}`, a.Body)
+	require.Equal(t, "application/json", a.Header.Get("Content-Type"))
+}

@@ -38,10 +38,10 @@ type Row struct {
 // table is the rows of one pair, by place.
 type table map[string][]*Row
 
-// rows are the rows of each pair in the order of the file, and tables the same by place.
-var rows, tables = mustRead(membersText)
+// tables are the rows of each pair by place.
+var tables = mustRead(membersText)
 
-func mustRead(text string) (map[Pair][]*Row, map[Pair]table) {
+func mustRead(text string) map[Pair]table {
 	list, err := readRows(text)
 	if err != nil {
 		panic("members.txt: " + err.Error())
@@ -54,7 +54,7 @@ func mustRead(text string) (map[Pair][]*Row, map[Pair]table) {
 		}
 		by[pair] = t
 	}
-	return list, by
+	return by
 }
 
 // readRows reads the format that members.txt describes.
@@ -223,6 +223,7 @@ func (t *Translation) judge(at place, value gjson.Result) (*Row, error) {
 		return nil, nil
 	case Refused:
 		return nil, t.refuse(at.path, "%s", row.Text)
+	case Carried, Mapped:
 	}
 	return row, nil
 }

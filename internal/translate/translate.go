@@ -67,7 +67,7 @@ func New(p Pair, o Options) (t *Translation, ok bool) {
 func Known(p Pair) bool { return pairs[p] != nil }
 
 // Refusal is why a body is not translated: a member of it, and the reason, which completes a sentence that begins with the member.
-type Refusal struct{ Member, Reason string }
+type Refusal struct{ Member, Reason string } //nolint:errname // it is refused, nothing has failed
 
 // Error returns the member and the reason.
 func (r *Refusal) Error() string { return r.Member + " " + r.Reason }
