@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -19,15 +20,17 @@ import (
 
 // TestFindIsASearchOfAllRecords compares searches with a look at each record.
 func TestFindIsASearchOfAllRecords(t *testing.T) {
-	var at time.Time
-	sp, err := spool.Open(spool.Options{Dir: t.TempDir(), Now: func() time.Time { return at }})
+	var clock atomic.Pointer[time.Time] // which the spool's own goroutine reads too
+	clock.Store(new(time.Time))
+	sp, err := spool.Open(spool.Options{Dir: t.TempDir(), Now: func() time.Time { return *clock.Load() }})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, sp.Close()) })
 	begin := time.Now().Add(-time.Hour).Truncate(time.Millisecond)
 	pick := func(list ...string) string { return list[rand.IntN(len(list))] }
 	var all []*record.Record
 	for n := range 400 {
-		at = begin.Add(time.Duration(n) * time.Second)
+		at := begin.Add(time.Duration(n) * time.Second)
+		clock.Store(&at)
 		id := uuid.Must(uuid.NewV7())
 		r := &record.Record{
 			ID: id.String(), ResponseID: fmt.Sprint("chatcmpl-", n), Account: "a", Opened: at, Settled: at, Outcome: pick("completed", "error", "cut"),
