@@ -356,7 +356,10 @@ func twoNames(one, other string) error {
 }
 
 // ids knows the numbers of names, as the same come again.
-type ids struct{ known map[name]id }
+type ids struct {
+	seed  []byte // nil until it was read
+	known map[name]id
+}
 
 // maxIDs bounds the names that are known.
 const maxIDs = 20_000
@@ -368,7 +371,7 @@ func (s *ids) of(n name) id {
 	if s.known == nil || len(s.known) == maxIDs {
 		s.known = make(map[name]id)
 	}
-	i := n.id()
+	i := n.id(s.seed)
 	s.known[name{n.dim, strings.Clone(n.text)}] = i
 	return i
 }

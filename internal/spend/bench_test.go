@@ -133,7 +133,8 @@ func BenchmarkApply(b *testing.B) {
 // nowhere is a medium that takes everything.
 type nowhere struct{ medium }
 
-func (nowhere) most() int { return math.MaxInt }
+func (nowhere) most() int                            { return math.MaxInt }
+func (nowhere) seed(context.Context) ([]byte, error) { return newSeed(), nil }
 func (nowhere) apply(_ context.Context, _ string, _, to uint64, _ *batch) (uint64, error) {
 	return to, nil
 }

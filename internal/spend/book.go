@@ -2,6 +2,7 @@ package spend
 
 import (
 	"context"
+	"crypto/rand"
 	"strings"
 	"sync"
 	"time"
@@ -36,6 +37,8 @@ type medium interface {
 	// most is how many sums one batch may add to, so that the store is not busy for long.
 	most() int
 	cursor(ctx context.Context, spool string) (uint64, error)
+	// seed returns what names are numbered with. Names that were added before there was one have numbers without it, and may have two.
+	seed(ctx context.Context) ([]byte, error)
 	view(ctx context.Context, fn func(reader) error) error
 	close() error
 }
@@ -83,6 +86,13 @@ func (b *Book) Cursor(ctx context.Context, spool string) (uint64, error) {
 func (b *Book) Apply(ctx context.Context, spoolID string, from, to uint64, records []spool.Record) (uint64, error) {
 	b.applying.Lock()
 	defer b.applying.Unlock()
+	if b.ids.seed == nil {
+		seed, err := b.medium.seed(ctx)
+		if err != nil {
+			return 0, err
+		}
+		b.ids.seed = seed
+	}
 	most := b.medium.most()
 	for {
 		part, end := records, to
@@ -107,6 +117,13 @@ func (b *Book) Apply(ctx context.Context, spoolID string, from, to uint64, recor
 		}
 		return b.medium.apply(ctx, spoolID, from, end, add)
 	}
+}
+
+// newSeed makes a seed.
+func newSeed() []byte {
+	seed := make([]byte, 16)
+	_, _ = rand.Read(seed) // never fails
+	return seed
 }
 
 // sums are sums under way, by the measures' codes.

@@ -23,8 +23,9 @@ var (
 	nameBucket    = []byte("name")    // dimension (1), id (8): text
 	measureBucket = []byte("measure") // code (2): name
 	cursorBucket  = []byte("cursor")  // spool: sequence number (8)
-	keptBucket    = []byte("kept")    // unit (1): the first period (4) whose rows by tuple are kept; pairsKey: the first day (4) with rows by pairs
+	keptBucket    = []byte("kept")    // unit (1): the first period (4) whose rows by tuple are kept; pairsKey: the first day (4) with rows by pairs; seedKey: the seed (16)
 	pairsKey      = []byte("pairs")
+	seedKey       = []byte("seed")
 )
 
 const (
@@ -58,6 +59,11 @@ func OpenFile(dir string, o Options) (*Book, error) {
 			}
 		}
 		kept := tx.Bucket(keptBucket)
+		if kept.Get(seedKey) == nil {
+			if err := kept.Put(seedKey, newSeed()); err != nil {
+				return err
+			}
+		}
 		if kept.Get(pairsKey) != nil {
 			return nil
 		}
@@ -87,6 +93,14 @@ func (f *file) cursor(_ context.Context, spool string) (cursor uint64, err error
 		return nil
 	})
 	return cursor, err
+}
+
+func (f *file) seed(context.Context) (seed []byte, err error) {
+	err = f.db.View(func(tx *bbolt.Tx) error {
+		seed = bytes.Clone(tx.Bucket(keptBucket).Get(seedKey))
+		return nil
+	})
+	return seed, err
 }
 
 func cursorOf(tx *bbolt.Tx, spool string) uint64 {

@@ -85,6 +85,14 @@ func (m *redisMedium) cursor(ctx context.Context, spool string) (uint64, error) 
 	return cursor, err
 }
 
+func (m *redisMedium) seed(ctx context.Context) ([]byte, error) {
+	key := m.prefix + "seed"
+	if err := m.client.SetNX(ctx, key, newSeed(), 0).Err(); err != nil {
+		return nil, err
+	}
+	return m.client.Get(ctx, key).Bytes()
+}
+
 func (m *redisMedium) apply(ctx context.Context, spool string, from, to uint64, b *batch) (uint64, error) {
 	args := make([]any, 0, 6+3*len(b.names)+6*len(b.rows)+3*b.size())
 	tomorrow := days.of(m.now()) + 1

@@ -154,8 +154,9 @@ type name struct {
 	text string
 }
 
-func (n name) id() id {
-	sum := sha256.Sum256(append([]byte{byte(n.dim)}, n.text...))
+// id returns the name's number. Who does not know the store's seed finds no two names that have the same.
+func (n name) id(seed []byte) id {
+	sum := sha256.Sum256(append(append(slices.Clone(seed), byte(n.dim)), n.text...))
 	return id(sum[:8])
 }
 

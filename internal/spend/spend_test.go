@@ -275,3 +275,37 @@ func TestBooksOlderThanPairs(t *testing.T) {
 		})
 	}
 }
+
+// TestNumbersOfNamesAreSecret holds that names have other numbers in each store, the same again when it is opened again, and that those
+// added before a store had a seed are the same names to who asks.
+func TestNumbersOfNamesAreSecret(t *testing.T) {
+	var numbers []id
+	stores(t, func(t *testing.T, open func() *Book) {
+		b := open()
+		b.ids.seed = []byte{} // as before
+		records := []*record.Record{sample(0, clock), sample(1, clock.Add(-time.Hour))}
+		at := apply(t, b, "spool", 0, records...)
+		require.NoError(t, b.Close())
+		of := name{EndUser, "ann"}
+		for range 2 {
+			b = open()
+			more := sample(len(records), clock)
+			at = apply(t, b, "spool", at, more)
+			records = append(records, more)
+			numbers = append(numbers, b.ids.of(of))
+			require.Equal(t, numbers[len(numbers)-1], of.id(b.ids.seed))
+			for _, by := range [][]Dimension{{EndUser}, {Team, Model}, {Key, Session}} {
+				q := Query{Since: clock.AddDate(0, 0, -1).Truncate(24 * time.Hour), By: by, Each: Day}
+				got, err := b.Query(t.Context(), q)
+				require.NoError(t, err)
+				require.Equal(t, expected(t, q, records), got)
+			}
+			require.NoError(t, b.Close())
+		}
+	})
+	require.Len(t, numbers, 4)
+	require.Equal(t, numbers[0], numbers[1])
+	require.Equal(t, numbers[2], numbers[3])
+	require.NotEqual(t, numbers[0], numbers[2])
+	require.NotContains(t, numbers, name{EndUser, "ann"}.id(nil))
+}
