@@ -413,6 +413,42 @@ func TestOwnAPIFirst(t *testing.T) {
 	x.Settled(2)
 }
 
+// TestAConversationThatMovesToItsOwnAPI begins one with a model that is translated and reasons, and goes on with a model of the caller's
+// own API: its provider gets nothing that looks like a signature and is none of its own, and all else as the client sent it.
+func TestAConversationThatMovesToItsOwnAPI(t *testing.T) {
+	x := translating(t, `model reasons {
+		backend vllm URL/v1 {
+			price input 1
+			price output 2
+			translate {
+				calls messages
+			}
+		}
+	}
+	model claude {
+		backend anthropic URL {
+			api_key k
+			model claude-opus-4-6
+			price input 1
+			price output 2
+		}
+	}`, func(n int, b gjson.Result) testkit.RawAnswer {
+		if n == 2 {
+			return claudeAnswers(n, b)
+		}
+		return testkit.RawAnswer{ContentType: "application/json", Length: true, Body: []byte(`{"id":"c","object":"chat.completion","created":1,"model":"reasons","choices":[{"index":0,` +
+			`"message":{"role":"assistant","reasoning_content":"hm","content":"Hi"},"finish_reason":"stop"}],"usage":{"prompt_tokens":3,"completion_tokens":2,"total_tokens":5}}`)}
+	})
+	const ask = `{"model":%q,"max_tokens":9,"messages":[{"role":"user","content":"a"}%s]}`
+	a := x.Must(http.StatusOK, http.MethodPost, "/v1/messages", x.key, fmt.Sprintf(ask, "reasons", ""))
+	content := gjson.Get(a.Body, "content").Raw
+	require.Equal(t, []string{"thinking", "text"}, []string{gjson.Get(content, "0.type").Str, gjson.Get(content, "1.type").Str})
+	const more = `,{"role":"assistant","content":%s},{"role":"user","content":"b "}`
+	x.Must(http.StatusOK, http.MethodPost, "/v1/messages", x.key, fmt.Sprintf(ask, "claude", fmt.Sprintf(more, content)))
+	require.Equal(t, fmt.Sprintf(ask, "claude-opus-4-6", fmt.Sprintf(more, "["+gjson.Get(content, "1").Raw+"]")), string(x.up.Calls()[1].Body))
+	x.Settled(2)
+}
+
 // TestTokenCountsOfTranslatedModels are estimates, and say so.
 func TestTokenCountsOfTranslatedModels(t *testing.T) {
 	x := translating(t, `model m {

@@ -25,8 +25,9 @@ type dispatch struct {
 	arrival  *arrival
 	endpoint *endpoint.Endpoint
 	body     *body.Body
-	entry    *entry    // the model that was asked for
-	attempts []attempt // the next one first
+	unsealed *body.Body // what backends of the caller's own API are sent, where it is another body
+	entry    *entry     // the model that was asked for
+	attempts []attempt  // the next one first
 	shown    upstream.Shown
 
 	ready sent // what the planned attempt sends, where it was translated already

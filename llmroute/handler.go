@@ -80,6 +80,7 @@ type Handler struct {
 	bodyTimeout time.Duration
 	pause       time.Duration // before a backend is asked again
 	catalog     catalog
+	translates  bool     // calls to some backends are translated
 	users       []string // canonical names of headers that name the end user
 }
 
@@ -168,6 +169,7 @@ func (h *Handler) Provision(ctx caddy.Context) (err error) {
 	for _, m := range h.Models {
 		for _, b := range m.Backends {
 			b.sender.Traced = h.ForwardTrace
+			h.translates = h.translates || b.Translate != nil
 		}
 		if err := m.provision(ctx); err != nil {
 			return err

@@ -100,6 +100,11 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, call *llm.Call) 
 		}
 		return invalid("model", "model "+b.ModelName+" is not served at "+r.URL.Path+": none of its backends speaks that API")
 	}
+	if h.translates {
+		if refused := d.unseal(); refused != nil {
+			return refused
+		}
+	}
 	d.attempts = priced(attempts, call)
 	if refused := h.translatable(d, r.URL.RawQuery); refused != nil {
 		return refused

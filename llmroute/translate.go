@@ -1,6 +1,7 @@
 package llmroute
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -169,7 +170,7 @@ type sent struct {
 func (d *dispatch) send(a *attempt, target *llm.Target, query string) (sent, *llm.Error) {
 	switch {
 	case a.via == nil:
-		return sent{call: provider.Call{Endpoint: d.endpoint, Body: d.body, Upstream: target.Upstream, Query: query}}, nil
+		return sent{call: provider.Call{Endpoint: d.endpoint, Body: cmp.Or(d.unsealed, d.body), Upstream: target.Upstream, Query: query}}, nil
 	case d.ready.translation != nil && d.ready.of == *a:
 		ready := d.ready
 		d.ready = sent{}
@@ -206,6 +207,23 @@ func (d *dispatch) send(a *attempt, target *llm.Target, query string) (sent, *ll
 		return sent{}, e
 	}
 	return sent{provider.Call{Endpoint: a.via, Body: b, Upstream: target.Upstream}, t, *a}, nil
+}
+
+// unseal makes the body that backends of the caller's own API are sent: without the reasoning of other upstreams that a conversation has
+// from translated answers.
+func (d *dispatch) unseal() *llm.Error {
+	data, ok := translate.Unseal(translate.API(d.endpoint.Name), d.body.Data)
+	if !ok {
+		return nil
+	}
+	b, err := body.Parse(data)
+	if err != nil {
+		e := refusal(http.StatusInternalServerError, "internal_server_error", "", "the conversation's reasoning could not be left out")
+		e.Err = err
+		return e
+	}
+	d.unsealed = b
+	return nil
 }
 
 // nameLost names in the answer's header what of the call was left out though it asks for something.
