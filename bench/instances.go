@@ -5,8 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"sync"
-	"text/tabwriter"
 	"time"
 )
 
@@ -33,8 +33,8 @@ func (s *stage) instances(ctx context.Context, w io.Writer, o *options) error {
 	for _, t := range all {
 		t.keys = keys
 	}
-	table := tabwriter.NewWriter(w, 0, 8, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprint(table, "instances\tcalls/s\tCPU µs/call\tRedis µs/call\tp50 ms\tp99 ms\t\n")
+	var rows strings.Builder
+	fmt.Fprint(&rows, "instances\tcalls/s\tCPU µs/call\tRedis µs/call\tp50 ms\tp99 ms\t\n")
 	for _, n := range []int{1, o.instances} {
 		r := &result{kind: &kind{Name: "instances"}, samples: make(map[string][]sample)}
 		for round := range o.rounds + 1 { // the first warms up and is not counted
@@ -48,16 +48,16 @@ func (s *stage) instances(ctx context.Context, w io.Writer, o *options) error {
 				r.samples["redis"] = append(r.samples["redis"], sample{CPU: ofRedis})
 			}
 		}
-		fmt.Fprintf(table, "%d\t", n)
+		fmt.Fprintf(&rows, "%d\t", n)
 		for _, f := range []struct {
 			of     string
 			figure int
 		}{{"all", 0}, {"all", 4}, {"redis", 4}, {"all", 1}, {"all", 2}} {
-			fmt.Fprintf(table, figures[f.figure].format+"\t", r.of(f.of, figures[f.figure].of).Median)
+			fmt.Fprintf(&rows, figures[f.figure].format+"\t", r.of(f.of, figures[f.figure].of).Median)
 		}
-		fmt.Fprint(table, "\n")
+		fmt.Fprint(&rows, "\n")
 	}
-	return table.Flush()
+	return printTable(w, rows.String())
 }
 
 // loadTogether loads instances at the same time, and returns what their calls cost them and Redis.

@@ -97,17 +97,22 @@ func report(w io.Writer, o *options, s *stage, results []*result, p proof) error
 			fmt.Fprintf(&table, "%s\t%.0f\t%.1f\t\n", target.name, float64(target.start)/1e6, float64(target.size)/1e6)
 		}
 	}
-	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', tabwriter.AlignRight)
-	if _, err := io.WriteString(t, table.String()); err != nil {
-		return err
-	}
-	if err := t.Flush(); err != nil {
+	if err := printTable(w, table.String()); err != nil {
 		return err
 	}
 	_, err := fmt.Fprintf(w, "\n%d rounds of %s, %d calls at a time, %d CPUs; streams of %d content events, %s apart; a fixed rate is %d calls/s.\n"+
 		"The gateway answered %d calls, and Lago has %d events.\n",
 		o.rounds, o.duration, o.concurrency, runtime.NumCPU(), o.chunks, o.delay, o.rate, p.Calls, p.Events)
 	return err
+}
+
+// printTable aligns the cells of rows, each of which ends with a tab.
+func printTable(w io.Writer, rows string) error {
+	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', tabwriter.AlignRight)
+	if _, err := io.WriteString(t, rows); err != nil {
+		return err
+	}
+	return t.Flush()
 }
 
 func (r *result) print(t *strings.Builder) {

@@ -10,7 +10,6 @@ import (
 	"net/http"
 	"strings"
 	"sync"
-	"text/tabwriter"
 	"time"
 )
 
@@ -28,8 +27,8 @@ type held struct {
 
 // openStreams prints what each of that many open streams takes of the memory of each Caddy.
 func (s *stage) openStreams(ctx context.Context, w io.Writer, o *options) error {
-	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintf(t, "%d open streams\tlive KB each\tadded\tresident KB each\tadded\t\n", o.streams)
+	var rows strings.Builder
+	fmt.Fprintf(&rows, "%d open streams\tlive KB each\tadded\tresident KB each\tadded\t\n", o.streams)
 	var base *held
 	for _, target := range s.targets {
 		if target.name != plainSame && !target.bills() {
@@ -44,10 +43,10 @@ func (s *stage) openStreams(ctx context.Context, w io.Writer, o *options) error 
 			base = each
 		}
 		const kb = 1 << 10
-		fmt.Fprintf(t, "%s\t%.1f\t%.1f\t%.1f\t%.1f\t\n", target.name, float64(each.live)/kb, float64(each.live-base.live)/kb,
+		fmt.Fprintf(&rows, "%s\t%.1f\t%.1f\t%.1f\t%.1f\t\n", target.name, float64(each.live)/kb, float64(each.live-base.live)/kb,
 			float64(each.resident)/kb, float64(each.resident-base.resident)/kb)
 	}
-	return t.Flush()
+	return printTable(w, rows.String())
 }
 
 // holdStreams opens the streams, and returns what each takes while all are open. All are read to their end.

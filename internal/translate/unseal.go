@@ -27,13 +27,14 @@ func Unseal(api API, body []byte) (unsealed []byte, ok bool) {
 		})
 	case Responses:
 		return without(body, root.Get("input"), func(item gjson.Result) (string, bool) { return "", isSealed(item) })
+	case Chat: // has no place for a seal
 	}
 	return nil, false
 }
 
 // isSealed reports whether a block of thinking or a reasoning item has a seal.
 func isSealed(of gjson.Result) bool {
-	member := ""
+	var member string
 	switch of.Get("type").Str {
 	case "thinking":
 		member = "signature"
