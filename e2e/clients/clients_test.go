@@ -163,7 +163,7 @@ func (w *world) try(dir string, env []string, program string, args ...string) (s
 	cmd := exec.CommandContext(gateway.Timeout(t, 5*time.Minute), program, args...)
 	cmd.Dir = dir
 	cmd.Env = append([]string{
-		"PATH=" + os.Getenv("PATH"), "HOME=" + t.TempDir(), "LANG=C.UTF-8", "GATEWAY=http://" + w.Addr, "KEY=" + w.key,
+		"PATH=" + os.Getenv("PATH"), "HOME=" + t.TempDir(), "LANG=C.UTF-8", "PYTHONDONTWRITEBYTECODE=1", "GATEWAY=http://" + w.Addr, "KEY=" + w.key,
 		"HTTP_PROXY=" + outside.URL, "HTTPS_PROXY=" + outside.URL, "http_proxy=" + outside.URL, "https_proxy=" + outside.URL,
 		"NO_PROXY=127.0.0.1,localhost", "no_proxy=127.0.0.1,localhost",
 	}, env...)
