@@ -29,7 +29,9 @@ func (m *meter) writeTranslated(p []byte) (int, error) {
 	if err != nil {
 		m.untranslated(err)
 	}
-	m.scan(p)
+	if m.scan(p); m.answering.Ended() {
+		m.settle(settle.Ended) // whether the meter has seen an end or not
+	}
 	switch {
 	case m.aborted:
 		return 0, errUnsettled

@@ -56,6 +56,9 @@ func (a *Answering) Write(piece []byte) (out []byte, err error) {
 	return nil, nil
 }
 
+// Ended reports whether the caller has the end of a stream with the bytes that Write returned, and not for an error of Write's.
+func (a *Answering) Ended() bool { return a.stream != nil && a.stream.Ended() }
+
 // End ends the answer and returns the status and the last bytes that the caller gets. cause is nil where the upstream's bytes came to
 // their end. An error is why they are no answer of a model in the caller's API; what tells the caller so is among the bytes. Only the
 // first call returns anything.

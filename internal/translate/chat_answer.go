@@ -167,6 +167,8 @@ func (s *chatEvents) ping(dst []byte) []byte {
 	return s.to.ping(dst)
 }
 
+func (s *chatEvents) ended() bool { return s.over }
+
 func (s *chatEvents) end(dst []byte, cause error) ([]byte, error) {
 	if s.over {
 		return dst, nil

@@ -256,6 +256,8 @@ func (m *messagesAnswer) finish(dst []byte) ([]byte, error) {
 	return m.to.end(dst, m.ending)
 }
 
+func (m *messagesAnswer) ended() bool { return m.over }
+
 func (m *messagesAnswer) end(dst []byte, cause error) ([]byte, error) {
 	if m.over {
 		return dst, nil

@@ -25,6 +25,8 @@ type events interface {
 	// The caller's own end ([DONE], message_stop, response.completed) comes with the upstream's own ([DONE], message_stop) or here, and
 	// not before: it waits for the usage record, which is written when the upstream's end is seen.
 	end(dst []byte, cause error) ([]byte, error)
+	// ended reports whether the end was appended, or an error in its place.
+	ended() bool
 }
 
 // pairs are those that are translated.

@@ -15,6 +15,8 @@ type Stream interface {
 	// Write appends to dst what the caller gets of a piece, which may be split anywhere. After an error the end is appended
 	// already, and nothing of the stream is translated any more.
 	Write(dst, piece []byte) ([]byte, error)
+	// Ended reports whether what was appended ends a complete answer, or tells of an error of the upstream's.
+	Ended() bool
 	// Close appends what ends the stream. cause is nil where the upstream's bytes came to their end.
 	Close(dst []byte, cause error) ([]byte, error)
 }
@@ -84,6 +86,9 @@ func lineEnd(piece []byte) int {
 	}
 	return end
 }
+
+// Ended implements Stream.
+func (s *stream) Ended() bool { return !s.over && s.to.ended() }
 
 // take takes one line without its end.
 func (s *stream) take(dst, line []byte) ([]byte, error) {

@@ -19,6 +19,7 @@ func (e echo) event(dst, name, data []byte) ([]byte, error) {
 	return fmt.Appendf(dst, "<%s|%s>", name, data), nil
 }
 func (echo) ping(dst []byte) []byte { return append(dst, "<ping>"...) }
+func (echo) ended() bool            { return false }
 func (echo) end(dst []byte, cause error) ([]byte, error) {
 	return fmt.Appendf(dst, "<end %v>", cause), nil
 }
