@@ -466,7 +466,8 @@ func TestTokenCountsOfTranslatedModels(t *testing.T) {
 				token_counts refuse
 			}
 		}
-	}`, claudeAnswers)
+	}
+	alias nick m`, claudeAnswers)
 	text := strings.Repeat("abcd", 25)
 	a := x.Must(http.StatusOK, http.MethodPost, "/v1/messages/count_tokens", x.key, `{"model":"m","messages":[{"role":"user","content":"`+text+`"}]}`)
 	require.InDelta(t, 27, gjson.Get(a.Body, "input_tokens").Int(), 3)
@@ -475,6 +476,15 @@ func TestTokenCountsOfTranslatedModels(t *testing.T) {
 	require.Equal(t, "response.input_tokens", gjson.Get(a.Body, "object").String())
 	x.Must(http.StatusBadRequest, http.MethodPost, "/v1/messages/count_tokens", x.key, `{"model":"exact","messages":[]}`)
 	require.Empty(t, x.up.Calls())
+
+	// They come under the key's rights, and use nothing of its limits.
+	limited := x.NewKey(`{"team_id":"` + gateway.Payer + `","models":["m"],"rpm_limit":1}`)
+	for range 20 {
+		x.Must(http.StatusOK, http.MethodPost, "/v1/messages/count_tokens", limited, `{"model":"nick","messages":[]}`)
+	}
+	other := x.NewKey(`{"team_id":"` + gateway.Payer + `","models":["exact"]}`)
+	x.Must(http.StatusForbidden, http.MethodPost, "/v1/messages/count_tokens", other, `{"model":"nick","messages":[]}`)
+
 	a = x.Must(http.StatusOK, http.MethodGet, "/v1/models", x.key, "", "Anthropic-Version", "2023-06-01")
 	require.Equal(t, "exact", gjson.Get(a.Body, "data.0.id").String(), a.Body)
 }

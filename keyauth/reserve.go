@@ -34,6 +34,9 @@ type reservation struct {
 // model or a backend for which there is no room is left out of the call's plan. Where nothing is left, the call is refused for the
 // reason of what was planned first.
 func (r *reservation) reserve(ctx context.Context, c *llm.Call) *llm.Error {
+	if c.Endpoint != nil && c.Endpoint.Billing == llm.Local { // it uses nothing that is limited
+		return nil
+	}
 	var first *llm.Error
 	for {
 		var space [4]*llm.Target

@@ -272,8 +272,10 @@ func (h *Handler) countEstimated(w http.ResponseWriter, r *http.Request, d *disp
 	}
 	var by *Translate
 	for i, b := range d.entry.model.Backends {
-		if b.via(of.calls, d.entry.upstream(i, name)) != nil {
+		if via := b.via(of.calls, d.entry.upstream(i, name)); via != nil {
 			by = b.Translate
+			a := attempt{entry: d.entry, name: name, api: via.API, via: via, backend: i}
+			d.call.Plan(a.target()) // a key may name the configured model and not the alias that was asked for
 			break
 		}
 	}
