@@ -115,3 +115,43 @@ func TestNoTranslatedEndWithoutARecord(t *testing.T) {
 		b.wait()
 	})
 }
+
+// TestOddEndsOfTranslatedStreams has upstreams end streams in ways that the meter and the translation might read apart: where either takes
+// them for an end, the caller's waits for the record.
+func TestOddEndsOfTranslatedStreams(t *testing.T) {
+	const stop = `{"type":"message_stop"}`
+	for upstream, ends := range map[*llm.Endpoint][]string{
+		&messages: {
+			"data: " + stop + "\r\r", "data: " + stop + "\r\n\r|\n", "event: bye\ndata: " + stop + "\n\n", "data: {\"type\":\ndata: \"message_stop\"}\n\n",
+			`data: {"type":"ping","type":"message_stop"}` + "\n\n", "id: 1\nretry: 3\ndata:  \t" + stop + "  \n\n",
+		},
+		&chat: {
+			"data: [DONE]\r\r", "data: [DONE] bye\n\n", "data:\ndata: [DONE]\n\n", "data: \f[DONE]\n\n", "event: done\ndata:[DONE]\n\n", "data: [DONE]|\n|\n",
+			": x\r|data: [DONE]\r|\r", "data: [DONE]", "",
+		},
+	} {
+		for _, end := range ends {
+			t.Run(end, func(t *testing.T) {
+				caller, endpoint, whole, want := translate.Chat, chat, strings.TrimSuffix(messagesStart+messagesDelta+messagesEnd, "event: message_stop\ndata: "+stop+"\n\n"), "[DONE]"
+				if upstream == &chat {
+					caller, endpoint, whole, want = translate.Messages, messages, sseStart+sseUsage, "message_stop"
+				}
+				answer := chunked(stream, append([]string{whole}, strings.Split(end, "|")...)...)
+				b := newBench(t, &Handler{})
+				_, body, err := b.post(translatedRoute(caller, endpoint, *upstream, answer))
+				require.NoError(t, err)
+				require.Contains(t, body, want)
+				require.Equal(t, usage.Reported, b.only().Source)
+
+				b = newBench(t, &Handler{})
+				_, body, err = b.post(translatedRoute(caller, endpoint, *upstream, func(w http.ResponseWriter, r *http.Request) {
+					require.NoError(t, b.account.Spool().Close())
+					answer(w, r)
+				}))
+				require.Error(t, err)
+				require.NotContains(t, body, want)
+				b.wait()
+			})
+		}
+	}
+}
