@@ -130,8 +130,8 @@ func TestOddEndsOfTranslatedStreams(t *testing.T) {
 			": x\r|data: [DONE]\r|\r", "data: [DONE]", "",
 		},
 	} {
-		for _, end := range ends {
-			t.Run(end, func(t *testing.T) {
+		for i, end := range ends {
+			t.Run(upstream.Name+" "+itoa(i), func(t *testing.T) {
 				caller, endpoint, whole, want := translate.Chat, chat, strings.TrimSuffix(messagesStart+messagesDelta+messagesEnd, "event: message_stop\ndata: "+stop+"\n\n"), "[DONE]"
 				if upstream == &chat {
 					caller, endpoint, whole, want = translate.Messages, messages, sseStart+sseUsage, "message_stop"
@@ -140,7 +140,7 @@ func TestOddEndsOfTranslatedStreams(t *testing.T) {
 				b := newBench(t, &Handler{})
 				_, body, err := b.post(translatedRoute(caller, endpoint, *upstream, answer))
 				require.NoError(t, err)
-				require.Contains(t, body, want)
+				require.Contains(t, body, want, end)
 				require.Equal(t, usage.Reported, b.only().Source)
 
 				b = newBench(t, &Handler{})
