@@ -15,10 +15,10 @@ type outage struct {
 	since time.Time
 }
 
-// known is what was left of a budget when the store last said so.
+// known is what was left of a budget when the store last reported it.
 type known struct {
 	left price.Amount
-	mine price.Amount // what this instance had reserved of it by then
+	mine price.Amount // what this instance had reserved of it at that time
 }
 
 func (l *Limiter) failed(err error) {
@@ -31,7 +31,7 @@ func (l *Limiter) failed(err error) {
 	}
 }
 
-// Away returns why the store is away; nil while it is not.
+// Away returns why the store is away, or nil when it is not.
 func (l *Limiter) Away() error {
 	if o := l.away.Load(); o != nil {
 		return o.cause
@@ -39,10 +39,10 @@ func (l *Limiter) Away() error {
 	return nil
 }
 
-// alone decides without the store: each limit is this instance's share of it, or of what was left of a budget.
+// alone decides without the store. Each limit is this instance's share of it or, for a budget, of what was left.
 func (l *Limiter) alone(r *Reservation) (*Grant, error) {
 	out := l.away.Load()
-	if out == nil { // it is back just now
+	if out == nil { // it has just come back
 		out = &outage{cause: errors.New("the store was away"), since: l.now()}
 	}
 	if l.local == nil {
@@ -81,8 +81,8 @@ func (l *Limiter) alone(r *Reservation) (*Grant, error) {
 	return g, nil
 }
 
-// share makes a limit this instance's own. Of a budget it is the part of what was left when the store last told; all is left
-// of a window that began since.
+// share returns this instance's part of a limit. For a budget it is a part of what was left at the store's last report; in a
+// window that has begun since, everything is left.
 func (l *Limiter) share(lim *Limit, out *outage, now time.Time) error {
 	n := l.instances.Load()
 	switch {

@@ -17,7 +17,7 @@ import (
 	"github.com/tollgate-llm/tollgate/internal/price"
 )
 
-// fiveLimits are those of one of many keys: its budget, requests, tokens and calls at once, and its team's budget.
+// fiveLimits are the limits of one of many keys: its budget, requests, tokens and parallel calls, and its team's budget.
 func fiveLimits(key int) []Limit {
 	k, team := Scope{Key, fmt.Sprintf("%064x", key)}, Scope{Team, fmt.Sprintf("team-%d", key%50)}
 	month := Window{Anchor: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC), Months: 1}
@@ -107,7 +107,7 @@ func BenchmarkReserve(b *testing.B) {
 	})
 }
 
-// BenchmarkSteadily admits 2,000 calls a second: what a call waits for its admission.
+// BenchmarkSteadily admits 2,000 calls a second and measures how long a call waits for its admission.
 func BenchmarkSteadily(b *testing.B) {
 	s := NewRedis(redisClient(b), "tollgate:")
 	defer func() { require.NoError(b, s.Close()) }()

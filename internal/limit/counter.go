@@ -10,17 +10,17 @@ import (
 	"github.com/tollgate-llm/tollgate/internal/price"
 )
 
-// MaxNumber bounds counts: every store and JSON reader keeps it exactly.
+// MaxNumber is the largest count: every store and JSON reader represents it exactly.
 const MaxNumber = 1 << 53
 
 // rateSeconds are the seconds that a rate looks back, the current one included: any 60 seconds touch at most 61.
 const rateSeconds = 61
 
-// keepWindow is how long what was spent in a window stays after its end, for records that are applied late.
+// keepWindow is how long a window's spend is kept after its end, for records that are applied late.
 const keepWindow = 35 * 24 * time.Hour
 
-// sessionKept is how long what a session has spent is kept after its last call. A session's budget has no window, and clients
-// choose the names of sessions.
+// sessionKept is how long a session's spend is kept after its last call. A session's budget has no window, and clients choose the
+// names of sessions.
 const sessionKept = 7 * 24 * time.Hour
 
 // need is what a call reserves of one counter. Limits that share a counter, such as a soft and a hard budget of one window,
@@ -28,14 +28,14 @@ const sessionKept = 7 * 24 * time.Hour
 type need struct {
 	name       string
 	metric     Metric
-	start, end int64 // of the window in Unix seconds; end 0: it has none
+	start, end int64 // of the window in Unix seconds; end 0: it does not end
 	at         int64 // the second in which it was taken; 0: that of the call's admission
 	money      price.Amount
 	count      int64
 	hard, soft int // index of the lowest limit of each sort; -1: none
 }
 
-// needs returns what a reservation takes of which counters, with the windows that now is in, and which of these each limit counts in.
+// needs returns what a reservation takes from each counter, with the windows that contain now, and the counter of each limit.
 func needs(r *Reservation, now time.Time) (list []need, of []int, err error) {
 	list, of = make([]need, 0, len(r.Limits)), make([]int, len(r.Limits))
 	for i := range r.Limits {
@@ -96,11 +96,10 @@ func (l *Limit) above(o *Limit) bool {
 	return l.Max > o.Max
 }
 
-// counter names what a limit counts in: metric, window, model and scope, with a bar between each. A window is its first
-// second and the one it ends with, in Unix time; empty for a metric that has none. Scopes of limits that differ in nothing
-// of these share a counter.
+// counter returns the name of a limit's counter: metric, window, model and scope, separated by bars. A window is its first second
+// and its end, in Unix time; it is empty for a metric without one. Limits with the same four parts share a counter.
 func (l *Limit) counter(now time.Time) (name string, start, end int64) {
-	const most = 256 // of names that need no memory of their own until they are whole
+	const most = 256 // longer names are allocated twice
 	b := append(make([]byte, 0, most), l.Metric...)
 	b = append(b, '|')
 	if l.Metric == Cost {
@@ -127,7 +126,7 @@ func (l *Limit) counter(now time.Time) (name string, start, end int64) {
 type parsed struct {
 	metric Metric
 	end    int64 // of the window, Unix seconds; 0: none
-	idle   bool  // it is forgotten when it has not been used for sessionKept
+	idle   bool  // it is removed after sessionKept without use
 }
 
 func parseCounter(name string) (p parsed, ok bool) {
@@ -156,12 +155,12 @@ func parseCounter(name string) (p parsed, ok bool) {
 	return p, true
 }
 
-// idles reports whether a budget is forgotten when it is not used.
+// idles reports whether a budget is removed when it is unused for a while.
 func idles(name string, end int64) bool {
 	return end == 0 && strings.HasPrefix(name[strings.LastIndexByte(name, '|')+1:], string(Session)+":")
 }
 
-// of returns what a settled call has used of a rate. Those that the record does not name had nothing of it: it went to another
+// of returns what a settled call used of a rate: nothing of a rate that its record does not name, as the call went to another
 // model or backend.
 func (c *Charge) of(name string, m Metric) int64 {
 	if !slices.Contains(c.Counters, name) {
@@ -170,7 +169,7 @@ func (c *Charge) of(name string, m Metric) int64 {
 	return c.used(m)
 }
 
-// used returns what a settled call has used by a rate's metric.
+// used returns a settled call's usage in a rate's metric.
 func (c *Charge) used(m Metric) int64 {
 	switch m {
 	case Requests:
@@ -188,10 +187,10 @@ func (c *Charge) used(m Metric) int64 {
 
 var escaper = strings.NewReplacer("%", "%25", "|", "%7C", "/", "%2F")
 
-// escape keeps what separates the parts of a counter's name out of a part.
+// escape escapes the separator of a counter's name in one of its parts.
 func escape(s string) string { return escaper.Replace(s) }
 
-// denial makes the answer to a call that the limit of this need does not admit.
+// denial returns the error of a call that the limit of this need does not admit.
 func (n *need) denial(r *Reservation, st State, retry time.Duration) *DeniedError {
 	l := &r.Limits[n.hard]
 	st.Limit, st.Counter = *l, n.name
@@ -207,7 +206,7 @@ func (n *need) denial(r *Reservation, st State, retry time.Duration) *DeniedErro
 	return d
 }
 
-// grant makes the answer to a call that was admitted. states has one entry for each need, and of the need of each limit.
+// grant returns the answer to an admitted call. states has one entry for each need, and of the need of each limit.
 func grant(r *Reservation, list []need, of []int, states []State, at time.Time) *Grant {
 	g := &Grant{ID: r.ID, At: at, need: list, Counters: make([]string, len(list)), States: make([]State, len(r.Limits))}
 	for i, at := range of {

@@ -23,7 +23,7 @@ func page(t *testing.T, name string) string {
 	return strings.Join(strings.Fields(string(raw)), " ")
 }
 
-// TestEveryRedisKeyIsDocumented makes a key of every sort and looks each, with its type and its fields, up in docs/redis.md.
+// TestEveryRedisKeyIsDocumented makes a key of every sort and looks up each, with its type and fields, in docs/redis.md.
 func TestEveryRedisKeyIsDocumented(t *testing.T) {
 	client := redis.NewClient(&redis.Options{Addr: testkit.Redis(t).Addr})
 	defer func() { require.NoError(t, client.Close()) }()
@@ -74,7 +74,7 @@ func TestEveryRedisKeyIsDocumented(t *testing.T) {
 	}
 }
 
-// TestNumbersInTheDocuments compares what the documents say with the code.
+// TestNumbersInTheDocuments compares the numbers in the documents with the code.
 func TestNumbersInTheDocuments(t *testing.T) {
 	limits, redis := page(t, "limits.md"), page(t, "redis.md")
 	for _, text := range []string{

@@ -9,15 +9,15 @@ import (
 	"github.com/tollgate-llm/tollgate/internal/price"
 )
 
-// engine keeps counters and reservations in memory. The file store puts what must last beside it; a Limiter goes on with
-// one while its store is away.
+// engine keeps counters and reservations in memory. The file store adds what must outlast the process; a Limiter uses one while
+// its store is away.
 type engine struct {
 	mu       sync.Mutex
 	sums     map[string]*sum
 	rates    map[string]*rate
 	parallel map[string]int64
-	held     map[string]*list.Element // of *lease, by the call's id
-	leases   *list.List               // in the order of their ends
+	held     map[string]*list.Element // of *lease, by call id
+	leases   *list.List               // ordered by their ends
 	grown    bool                     // there are new counters since the last sweep
 }
 
@@ -110,7 +110,7 @@ func fits(spent, reserved, need, budget price.Amount) bool {
 	return err == nil && total.Cmp(budget) <= 0
 }
 
-// state returns where a counter is.
+// state returns a counter's state.
 func (e *engine) state(n *need, now time.Time) (st State) {
 	switch n.metric {
 	case Cost:
@@ -151,7 +151,7 @@ func (h *Held) second(n *need) int64 {
 	return h.At.Unix()
 }
 
-// hold takes what a call needs and does not have yet, whatever the limits.
+// hold reserves what a call needs and does not have yet, regardless of limits.
 func (e *engine) hold(h Held, now time.Time) {
 	el := e.held[h.ID]
 	for i := range h.need {
@@ -162,7 +162,7 @@ func (e *engine) hold(h Held, now time.Time) {
 		switch n.metric {
 		case Cost:
 			c := e.sum(n.name, now)
-			c.reserved, _ = c.reserved.Add(n.money) // both are far below what overflows
+			c.reserved, _ = c.reserved.Add(n.money) // both are far too small to overflow
 		case Parallel:
 			e.parallel[n.name]++
 		default:
@@ -178,7 +178,7 @@ func (e *engine) hold(h Held, now time.Time) {
 	}
 }
 
-// sum returns a budget's counter, to take or spend something of it.
+// sum returns a budget's counter for a change.
 func (e *engine) sum(name string, now time.Time) *sum {
 	c := e.sums[name]
 	if c == nil {
@@ -200,8 +200,8 @@ func (e *engine) rate(name string, now time.Time) *rate {
 	return c
 }
 
-// drop ends a reservation and returns what it held. of says what the call has really used of a rate; nil: what it had reserved,
-// as that is not known.
+// drop ends a reservation and returns what it held. of returns the call's actual usage of a rate; when it is nil, that is unknown
+// and what the call had reserved counts.
 func (e *engine) drop(id string, now time.Time, of func(name string, m Metric) int64) []need {
 	el := e.held[id]
 	if el == nil {
@@ -237,7 +237,7 @@ func (e *engine) reap(now time.Time) {
 	}
 }
 
-// renew puts leases off. A call that has none gets its reservation back.
+// renew extends leases. A call without one gets its reservation back.
 func (e *engine) renew(calls []*Held, now time.Time) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -251,7 +251,7 @@ func (e *engine) renew(calls []*Held, now time.Time) {
 	}
 }
 
-// finish says that calls are not under way any more.
+// finish marks calls as finished.
 func (e *engine) finish(ids ...string) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -280,7 +280,7 @@ func (e *engine) leaveParallel(name string) {
 	}
 }
 
-// finished returns what a call holds when it is not under way any more.
+// finished returns what a finished call still holds.
 func (h *Held) finished() Held {
 	rest := *h
 	rest.need = slices.DeleteFunc(slices.Clone(h.need), func(n need) bool { return n.metric == Parallel })
@@ -296,7 +296,7 @@ func (e *engine) release(now time.Time, ids ...string) {
 	}
 }
 
-// apply adds what settled calls have really used in the place of what they had reserved.
+// apply replaces what settled calls had reserved with their actual usage.
 func (e *engine) apply(charges []Charge, now time.Time) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -319,16 +319,16 @@ func (e *engine) apply(charges []Charge, now time.Time) {
 	}
 }
 
-// recent reports whether a charge counts in rates still.
+// recent reports whether a charge still counts in rates.
 func (c *Charge) recent(now time.Time) bool { return c.At.Unix() > now.Unix()-rateSeconds }
 
-// kept reports whether what was spent in a window is kept still.
+// kept reports whether a window's spend is still kept.
 func (p *parsed) kept(now time.Time) bool {
 	return p.end == 0 || now.Before(time.Unix(p.end, 0).Add(keepWindow))
 }
 
-// sweep takes a few counters when there are more of them than before, and forgets those that hold nothing any more, so that memory
-// is bounded by what is in use.
+// sweep looks at a few counters when their number has grown and removes those that no longer hold anything, so that memory is
+// bounded by what is in use.
 func (e *engine) sweep(now time.Time) {
 	if !e.grown {
 		return
@@ -356,7 +356,7 @@ func (e *engine) sweep(now time.Time) {
 	}
 }
 
-// status returns where limits are.
+// status returns the states of limits.
 func (e *engine) status(limits []Limit, now time.Time) ([]State, error) {
 	states := make([]State, len(limits))
 	e.mu.Lock()
@@ -374,7 +374,7 @@ func (e *engine) status(limits []Limit, now time.Time) ([]State, error) {
 	return states, nil
 }
 
-// known returns what is reserved of a budget, and forgets what was spent of it: that is known by the store now.
+// known returns what is reserved of a budget and forgets what was spent of it, as the store knows that now.
 func (e *engine) known(name string) price.Amount {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -385,7 +385,7 @@ func (e *engine) known(name string) price.Amount {
 	return price.Amount{}
 }
 
-// settle ends the reservations of settled calls; what they have spent is counted elsewhere.
+// settle ends the reservations of settled calls; their spend is counted elsewhere.
 func (e *engine) settle(charges []Charge, now time.Time) {
 	e.mu.Lock()
 	defer e.mu.Unlock()

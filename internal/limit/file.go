@@ -20,19 +20,19 @@ import (
 var (
 	cursorBucket = []byte("cursor") // spool: sequence number (8)
 	spentBucket  = []byte("spent")  // counter of a budget: amount; of a session's, the second of its last use after it (8)
-	rateBucket   = []byte("rate")   // second (8), counter of a rate: what settled calls that were admitted in it have used (8)
+	rateBucket   = []byte("rate")   // second (8), counter of a rate: usage of the settled calls admitted in that second (8)
 	totalBucket  = []byte("total")  // total, a zero byte, field: amount
 )
 
-// file keeps limits for one process. Admission is in memory; what settled calls have spent is in a bbolt file, one
-// transaction a batch. What else must outlast the process is in the spool, whose records are applied again from the
-// cursor on: so a restart refills nothing.
+// file keeps limits for one process. Admission is in memory; the spend of settled calls is in a bbolt file, one transaction per
+// batch. Everything else that must outlast the process is in the spool, whose records are applied again from the cursor on, so a
+// restart refills no limit.
 type file struct {
 	*engine
 	db       *bbolt.DB
 	now      func() time.Time
 	applying sync.Mutex
-	swept    []byte // the budget at which the file was last looked through for those that do not count any more
+	swept    []byte // the budget at which the last search for expired ones stopped
 }
 
 const (
@@ -40,8 +40,8 @@ const (
 	fileLockWait = time.Second
 )
 
-// OpenFile opens limits.db in dir, making both when they are absent, readable by their owner alone. One process at a time
-// holds it.
+// OpenFile opens limits.db in dir and creates either when it is absent, readable only by its owner. One process at a time can have
+// it open.
 func OpenFile(dir string) (Store, error) { return openFile(dir, time.Now) }
 
 func openFile(dir string, now func() time.Time) (*file, error) {
@@ -60,7 +60,7 @@ func openFile(dir string, now func() time.Time) (*file, error) {
 	return s, nil
 }
 
-// load reads what counts still, and removes the rest.
+// load reads what still counts, and removes the rest.
 func (s *file) load(tx *bbolt.Tx) error {
 	for _, name := range [][]byte{cursorBucket, spentBucket, rateBucket, totalBucket} {
 		if _, err := tx.CreateBucketIfNotExists(name); err != nil {
@@ -93,7 +93,7 @@ func (s *file) load(tx *bbolt.Tx) error {
 	})
 }
 
-// spentOf reads what is spent of a budget, when it was last used where the file says, and whether it counts still.
+// spentOf reads what is spent of a budget, when it was last used if the file has that, and whether it still counts.
 func spentOf(k, v []byte, now time.Time) (a price.Amount, used time.Time, counts bool) {
 	p, ok := parseCounter(string(k))
 	if !ok || !p.kept(now) {
@@ -126,7 +126,7 @@ func addSpent(tx *bbolt.Tx, name string, p *parsed, a price.Amount, now time.Tim
 	return b.Put(key, binary.BigEndian.AppendUint64(v, uint64(now.Unix()))) //nolint:gosec // after 1970
 }
 
-// forgetSpent looks at a few budgets at a time and removes those that do not count any more.
+// forgetSpent looks at a few budgets at a time and removes those that no longer count.
 func (s *file) forgetSpent(tx *bbolt.Tx, now time.Time) error {
 	const few = 8
 	b := tx.Bucket(spentBucket)
@@ -151,7 +151,7 @@ func (s *file) forgetSpent(tx *bbolt.Tx, now time.Time) error {
 	return nil
 }
 
-// forgetRates removes seconds that do not count any more.
+// forgetRates removes seconds that no longer count.
 func (s *file) forgetRates(tx *bbolt.Tx, now time.Time) error {
 	from := binary.BigEndian.AppendUint64(nil, uint64(now.Unix()-rateSeconds)) //nolint:gosec // after 1970
 	c := tx.Bucket(rateBucket).Cursor()
@@ -215,7 +215,7 @@ func cursorOf(tx *bbolt.Tx, spool string) uint64 {
 	return 0
 }
 
-// write puts what a batch adds.
+// write adds a batch.
 func (s *file) write(tx *bbolt.Tx, b *Batch, now time.Time) error {
 	for i := range b.Charges {
 		c := &b.Charges[i]
@@ -274,7 +274,7 @@ func (s *file) Status(_ context.Context, limits []Limit) ([]State, error) {
 	return s.status(limits, s.now())
 }
 
-// Totals implements Store. It waits for a batch that is applied meanwhile, so that totals are not ahead of budgets.
+// Totals implements Store. It waits for a batch that is being applied, so that totals are not ahead of budgets.
 func (s *file) Totals(_ context.Context, totals ...string) ([]map[string]price.Amount, error) {
 	s.applying.Lock()
 	defer s.applying.Unlock()

@@ -1,6 +1,6 @@
-// Package limit admits calls under limits of money, requests, tokens and calls at once, in one atomic step over all that
-// apply: all are checked and then all reserved, or nothing is taken. What a call really cost replaces its reservation when
-// the settled record is applied, exactly once. docs/limits.md states what holds; docs/redis.md has the layout in Redis.
+// Package limit admits calls under limits on money, requests, tokens and parallel calls, in one atomic step: all limits that apply
+// are checked and then all reserved, or nothing is. A call's actual cost replaces its reservation when the settled record is
+// applied, exactly once. docs/limits.md has the guarantees; docs/redis.md has the layout in Redis.
 package limit
 
 import (
@@ -12,7 +12,7 @@ import (
 	"github.com/tollgate-llm/tollgate/internal/price"
 )
 
-// Kind is a kind of what limits are set on.
+// Kind is a kind of scope.
 type Kind string
 
 // The kinds of scopes. Their names are in counters' names, and so in records and stores.
@@ -38,7 +38,7 @@ type Scope struct {
 // MemberID names a user within a team.
 func MemberID(team, user string) string { return escape(team) + "/" + escape(user) }
 
-// SessionID names a session that clients with that key say that their calls belong to.
+// SessionID names a session of a key. Clients choose which session a call belongs to.
 func SessionID(key, session string) string { return escape(key) + "/" + escape(session) }
 
 // BackendID names a backend of a model.
@@ -50,13 +50,13 @@ func (s Scope) String() string { return string(s.Kind) + ":" + escape(s.ID) }
 // Metric is what a limit counts.
 type Metric string
 
-// The metrics. Rates hold in every 60 seconds. Their names are in counters' names.
+// The metrics. Rates apply to any 60 seconds. Their names are in counters' names.
 const (
 	Cost         Metric = "cost"          // money in a window; max_budget, soft_budget, model_max_budget
 	Requests     Metric = "requests"      // rpm_limit
 	Tokens       Metric = "tokens"        // tpm_limit, input and output
-	InputTokens  Metric = "input_tokens"  // tpm_limit of input alone
-	OutputTokens Metric = "output_tokens" // tpm_limit of output alone
+	InputTokens  Metric = "input_tokens"  // tpm_limit of input only
+	OutputTokens Metric = "output_tokens" // tpm_limit of output only
 	Parallel     Metric = "parallel"      // max_parallel_requests
 )
 
@@ -67,10 +67,10 @@ func (m Metric) rate() bool { return m != Cost && m != Parallel }
 type Limit struct {
 	Scope  Scope
 	Metric Metric
-	Model  string       // counts calls of this model alone; empty: all
+	Model  string       // counts only calls of this model; empty: all
 	Window Window       // of Cost
-	Money  price.Amount // the most that Cost may come to in the window
-	Max    int64        // the most of every other metric: per 60 seconds, or at once; at most 2^53
+	Money  price.Amount // the maximum of Cost in the window
+	Max    int64        // the maximum of any other metric: per 60 seconds, or in parallel; at most 2^53
 	Soft   bool         // nothing is refused: Grant.Passed names the limit once it is passed
 }
 
@@ -81,10 +81,10 @@ type Reservation struct {
 	Cost         price.Amount
 	InputTokens  int64
 	OutputTokens int64
-	// Claims are what the call may use of each of Limits, in their order, where that is not the same of all; nil: it is.
+	// Claims are what the call may use of each of Limits, in their order; nil when that is the same for all.
 	Claims []Claim
 
-	finished []string // calls that are not under way any more, as the store may not know yet
+	finished []string // finished calls that the store may not know of yet
 }
 
 // Claim is what a call may use of one limit.
@@ -110,23 +110,23 @@ type Grant struct {
 	Counters []string
 	// States are where the limits are after the admission, one for each limit of the reservation.
 	States []State
-	// Passed are the soft limits that are passed.
+	// Passed are the soft limits that are exceeded.
 	Passed []State
-	// Local is set when the store is away and this instance decided alone.
+	// Local is set when the store is away and this instance decided without it.
 	Local bool
 
 	need []need
 }
 
-// State is where a limit is.
+// State is how far a limit is used.
 type State struct {
 	Limit
-	Counter  string       // the name of what it counts in
+	Counter  string       // the name of its counter
 	Spent    price.Amount // of Cost: settled in the window
-	Reserved price.Amount // of Cost: by calls under way or not yet applied
+	Reserved price.Amount // of Cost: by calls that are running or not yet applied
 	Used     int64        // of every other metric, reservations included
-	// ResetsAt is when the limit begins anew: the end of a window of money, zero where it has none; for a rate when
-	// nothing of what is used now will count any more.
+	// ResetsAt is when the limit starts afresh: the end of a window of money, zero if it does not end; for a rate, when nothing that
+	// is used now counts any more.
 	ResetsAt time.Time
 }
 
@@ -142,15 +142,15 @@ type DeniedError struct {
 	// Needed is what the call would have reserved: of Cost, or of any other metric.
 	NeededMoney price.Amount
 	Needed      int64
-	// RetryAfter is how long until as much is free again when nothing else is admitted; zero where that is not known, or
-	// never: see Never.
+	// RetryAfter is how long until that much is free again if nothing else is admitted; zero if that is unknown or will not happen
+	// (see Never).
 	RetryAfter time.Duration
 	// Never is set when the call asks for more than the whole limit.
 	Never bool
-	Local bool // the store is away and this instance's share is used up
+	Local bool // the store is away and this instance's share is exhausted
 }
 
-// Error says what was not admitted, for logs. The answer to the client is the caller's.
+// Error describes what was not admitted, for logs. The caller writes the client's answer.
 func (d *DeniedError) Error() string {
 	if d.Metric == Cost {
 		return fmt.Sprintf("%s: %s of %s USD are spent and %s reserved; the call needs %s", d.Scope, d.Spent, d.Money, d.Reserved, d.NeededMoney)
@@ -191,7 +191,7 @@ type Add struct {
 	Amount       price.Amount
 }
 
-// Batch is what is applied at once: the settled records of one spool with numbers above From and up to To.
+// Batch is applied in one step: the settled records of one spool with numbers above From and up to To.
 type Batch struct {
 	Spool    string
 	From, To uint64
@@ -201,41 +201,41 @@ type Batch struct {
 
 // Errors of stores, besides those of their medium.
 var (
-	// ErrTooLarge means that a number is beyond what the store can hold: nine billion dollars, or 2^53.
+	// ErrTooLarge means that a number is larger than the store can hold: nine billion dollars, or 2^53.
 	ErrTooLarge = errors.New("the number is too large")
 	// ErrLimit means that a limit is not well formed.
 	ErrLimit = errors.New("not a limit")
-	// ErrAway means that the store is away, and that this instance may not or cannot decide alone. The cause is wrapped.
+	// ErrAway means that the store is away and that this instance may not or cannot decide without it. It wraps the cause.
 	ErrAway = errors.New("limits cannot be checked")
 )
 
-// Store keeps reservations, what was spent, and totals. An error other than *DeniedError, ErrTooLarge and ErrLimit means that it
-// is away. Implementations are safe for concurrent use.
+// Store keeps reservations, spend and totals. An error other than *DeniedError, ErrTooLarge and ErrLimit means that it is away.
+// Implementations are safe for concurrent use.
 type Store interface {
 	// Reserve admits a call or returns *DeniedError. A call that has a reservation already takes only of the counters of which it
 	// has nothing yet: so the same call asked for twice takes nothing more, and one that goes to another backend is checked by that
 	// backend's limits alone.
 	Reserve(ctx context.Context, r *Reservation) (*Grant, error)
-	// Renew puts the leases of calls off, and brings back reservations that the store has lost. It returns how many
-	// instances have renewed of late.
+	// Renew extends the leases of calls, and restores reservations that the store has lost. It returns how many instances have
+	// renewed recently.
 	Renew(ctx context.Context, instance string, calls []*Held) (instances int, err error)
-	// Finish says that calls are not under way any more: they do not count in Parallel. All else stays until Apply.
+	// Finish marks calls as finished: they no longer count in Parallel. What else they hold stays until Apply.
 	Finish(ctx context.Context, ids ...string) error
-	// Release gives back what a call has reserved, requests and tokens included: it was not forwarded.
+	// Release gives back everything that a call has reserved, requests and tokens included. The call was not forwarded.
 	Release(ctx context.Context, ids ...string) error
-	// Apply adds a batch when the cursor kept for its spool is at From, moves that to To, and releases the reservations.
-	// It returns the cursor: where that is not To, nothing was done.
+	// Apply adds a batch if its spool's cursor is at From, moves the cursor to To, and releases the reservations. It returns the
+	// cursor; if that is not To, nothing was done.
 	Apply(ctx context.Context, b *Batch) (cursor uint64, err error)
 	// Cursor returns up to which number the records of a spool were applied.
 	Cursor(ctx context.Context, spool string) (uint64, error)
-	// Status returns where limits are.
+	// Status returns the states of limits.
 	Status(ctx context.Context, limits []Limit) ([]State, error)
 	// Totals returns the fields of totals.
 	Totals(ctx context.Context, totals ...string) ([]map[string]price.Amount, error)
-	// Put replaces what a limit of money has as spent in its window, for an import or an operator.
+	// Put replaces the spend of a money limit in its window, for an import or an operator.
 	Put(ctx context.Context, l Limit, spent price.Amount) error
-	// Reset forgets all that was applied: what is spent, totals and cursors. Consumers see it and apply again what is in their
-	// spools still. Reservations stay.
+	// Reset removes everything that was applied: spend, totals and cursors. Consumers notice and apply again what is still in their
+	// spools. Reservations stay.
 	Reset(ctx context.Context) error
 	// Close releases the store.
 	Close() error
@@ -247,9 +247,9 @@ type Held struct {
 	At   time.Time // of the admission
 	need []need
 
-	alone bool // admitted without the store, from this instance's share
+	alone bool // admitted from this instance's share, without the store
 }
 
-// Lease is how long a reservation holds when nobody renews it. It is longer than a rate's window, so that a call without a
-// reservation has nothing in a rate either.
+// Lease is how long a reservation lasts without renewal. It is longer than a rate's window, so a call without a reservation does
+// not count in a rate either.
 const Lease = 90 * time.Second

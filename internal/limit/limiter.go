@@ -15,55 +15,54 @@ import (
 
 const (
 	renewEvery = Lease / 3
-	// probeEvery is how often a store that is away is tried.
+	// probeEvery is how often the store is tried while it is away.
 	probeEvery = time.Second
-	// maxHeld bounds the calls that have a reservation, those included whose records were not applied yet.
+	// maxHeld bounds the calls with a reservation, including those whose records are not yet applied.
 	maxHeld = 200_000
-	// maxKnown bounds the budgets whose state is remembered for when the store is away.
+	// maxKnown bounds the budgets whose state is remembered for the case that the store goes away.
 	maxKnown = 100_000
-	// tellAtOnce is how many calls the store is told of at once.
+	// tellAtOnce is how many calls are reported to the store in one request.
 	tellAtOnce = 100
-	// finishedAlong is how many calls that ended just now go along with an admission, so that who waits for the end of one
-	// call to begin the next is not refused for it.
+	// finishedAlong is how many recently finished calls are sent with an admission, so that a caller who waits for one call to end
+	// before it begins the next is not refused.
 	finishedAlong = 32
 )
 
 // Options of a Limiter.
 type Options struct {
-	// Instance tells the processes that share a store apart.
+	// Instance identifies this process among those that share the store.
 	Instance string
-	// Deny refuses calls while the store is away. By default each instance goes on from what it last knew, with its share
-	// of what was left.
+	// Deny refuses calls while the store is away. By default each instance goes on with its share of what was last known to be left.
 	Deny bool
 	// Timeout is how long an admission waits for the store. Default: 500ms.
 	Timeout time.Duration
-	// OnFault is told once when the store goes away, with the cause, and once when it is back, with nil; may be nil.
+	// OnFault is called once when the store goes away, with the cause, and once when it is back, with nil. May be nil.
 	OnFault func(error)
 }
 
-// Limiter admits calls by a store, renews what they hold, and goes on alone while the store is away. Its methods may be
-// called from many goroutines.
+// Limiter admits calls through a store, renews their reservations, and goes on without the store while it is away. It is safe for
+// concurrent use.
 type Limiter struct {
 	store Store
 	o     Options
 	now   func() time.Time
 
-	instances atomic.Int64           // 0: the store has not told yet
-	peers     func() int64           // how many there are, as the store last told with an admission; 0: it did not
+	instances atomic.Int64           // 0: not yet known from the store
+	peers     func() int64           // their number in the store's answer to the last admission; 0: unknown
 	away      atomic.Pointer[outage] // nil while the store answers
 	probe     chan struct{}
-	gone      chan struct{} // the store is to be told of calls
+	gone      chan struct{} // there are calls to report to the store
 
-	turn sync.Mutex // one at a time renews or applies: what was applied must not be brought back
+	turn sync.Mutex // one at a time renews or applies: an applied reservation must not be restored
 
 	mu       sync.Mutex
 	held     map[string]*Held
-	owed     []*Held  // of these, calls that were admitted alone and that the store does not know
-	finished []string // calls that are not under way any more, as the store may not know yet; at most maxHeld
-	released []string // calls that the store is to be told of, at most maxHeld
+	owed     []*Held  // those that were admitted without the store and that it does not know
+	finished []string // finished calls that the store may not know of yet; at most maxHeld
+	released []string // calls to release in the store, at most maxHeld
 	known    map[string]*known
 
-	local *engine // of what this instance has admitted; nil where it never decides alone
+	local *engine // what this instance has admitted; nil if it never decides without the store
 }
 
 // New returns a limiter over a store. Run must be running.
@@ -88,7 +87,7 @@ func New(store Store, o Options) *Limiter {
 	return l
 }
 
-// Run renews what calls hold, and tries a store that is away, until the context ends.
+// Run renews reservations, and tries the store while it is away, until the context ends.
 func (l *Limiter) Run(ctx context.Context) {
 	tick := time.NewTicker(renewEvery)
 	defer tick.Stop()
@@ -125,8 +124,8 @@ func (l *Limiter) Run(ctx context.Context) {
 	}
 }
 
-// renew puts off the leases of calls that have run for a while; of all of them when the store was away. It comes back only
-// when it has them, those included that were admitted alone meanwhile.
+// renew extends the leases of calls that have run for a while, or of all calls if the store was away. The store counts as back only
+// when it has all of them, including those admitted without it.
 func (l *Limiter) renew(ctx context.Context) {
 	l.turn.Lock()
 	defer l.turn.Unlock()
@@ -162,14 +161,14 @@ func (l *Limiter) renew(ctx context.Context) {
 	}
 }
 
-// owe notes calls that the store does not know.
+// owe records calls that the store does not know.
 func (l *Limiter) owe(calls ...*Held) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.owed = append(l.owed, calls...)
 }
 
-// takeOwed returns the calls that the store does not know, but for those that hold nothing any more.
+// takeOwed returns the calls that the store does not know, except those that no longer hold anything.
 func (l *Limiter) takeOwed() []*Held {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -181,8 +180,8 @@ func (l *Limiter) takeOwed() []*Held {
 	return owed
 }
 
-// Reserve admits a call, or returns *DeniedError, ErrAway, ErrTooLarge or ErrLimit. A call without limits asks nobody. What was
-// reserved is held until the call's record is applied; a call that gets no record is given back by Release.
+// Reserve admits a call, or returns *DeniedError, ErrAway, ErrTooLarge or ErrLimit. A call without limits needs no store. The
+// reservation lasts until the call's record is applied; for a call without a record, Release gives it back.
 func (l *Limiter) Reserve(ctx context.Context, r *Reservation) (*Grant, error) {
 	if len(r.Limits) == 0 {
 		return &Grant{ID: r.ID, At: l.now()}, nil
@@ -227,7 +226,7 @@ func (l *Limiter) Reserve(ctx context.Context, r *Reservation) (*Grant, error) {
 	return g, err
 }
 
-// keep notes what a call holds, and what is left for others.
+// keep records what a call holds, and what is left for others.
 func (l *Limiter) keep(g *Grant) {
 	l.mu.Lock()
 	h := l.add(g)
@@ -241,7 +240,7 @@ func (l *Limiter) keep(g *Grant) {
 	}
 }
 
-// add notes what a call holds, beside what it held before. l.mu is held.
+// add records what a call holds in addition to what it held before. l.mu is held.
 func (l *Limiter) add(g *Grant) *Held {
 	h := &Held{ID: g.ID, At: g.At, need: g.need, alone: g.Local}
 	if before := l.held[g.ID]; before != nil {
@@ -256,7 +255,7 @@ func (l *Limiter) add(g *Grant) *Held {
 	return h
 }
 
-// learn notes where the store says that a budget is.
+// learn records a budget's state as the store reported it.
 func (l *Limiter) learn(st *State) {
 	if l.local == nil || st.Metric != Cost || st.Soft {
 		return
@@ -278,7 +277,7 @@ func (l *Limiter) learn(st *State) {
 	l.known[name] = &known{left: st.Left(), mine: mine}
 }
 
-// forget ends what calls hold here, and returns how many did and which of them were admitted without the store.
+// forget removes what calls hold here. It returns how many held something and which of them were admitted without the store.
 func (l *Limiter) forget(ids ...string) (held int, alone map[string]bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -294,7 +293,7 @@ func (l *Limiter) forget(ids ...string) (held int, alone map[string]bool) {
 				alone = make(map[string]bool)
 			}
 			alone[id] = true
-			continue // it is no part of what was reserved when the store last told
+			continue // it was not part of the reserved sum in the store's last report
 		}
 		for i := range h.need {
 			if k := l.known[h.need[i].name]; k != nil {
@@ -317,7 +316,7 @@ func (l *Limiter) Release(id string) {
 	l.giveLater(id)
 }
 
-// giveLater has the store told of a call that holds nothing. Beyond a bound its lease runs out instead.
+// giveLater queues a call for release in the store. When the queue is full, the lease runs out instead.
 func (l *Limiter) giveLater(ids ...string) {
 	l.mu.Lock()
 	if len(l.released)+len(ids) <= maxHeld {
@@ -334,13 +333,13 @@ func (l *Limiter) wake() {
 	}
 }
 
-// Abandon lets what a call has reserved run out with its lease: its record could not be written, and nobody knows when it will be.
+// Abandon lets a call's reservation run out with its lease: its record could not be written, and it is unknown when it will be.
 func (l *Limiter) Abandon(id string) {
 	l.Finish(id)
 	l.forget(id)
 }
 
-// Finish says that a call is not under way any more, whatever became of it. It does not wait for the store.
+// Finish marks a call as finished, whatever its outcome. It does not wait for the store.
 func (l *Limiter) Finish(id string) {
 	l.mu.Lock()
 	h := l.held[id]
@@ -360,7 +359,7 @@ func (l *Limiter) Finish(id string) {
 	l.wake()
 }
 
-// tell gives the store the calls of a list, and takes them from it; later where the store is away.
+// tell reports the calls of a list to the store and removes them from the list. While the store is away, they wait.
 func (l *Limiter) tell(ctx context.Context, list *[]string, how func(context.Context, ...string) error) {
 	for l.away.Load() == nil {
 		l.mu.Lock()
@@ -401,8 +400,8 @@ func (l *Limiter) Apply(ctx context.Context, b *Batch) (cursor uint64, err error
 		l.local.settle(b.Charges, l.now())
 		return cursor, nil
 	}
-	// What this instance has given out of its share stays given out until the store says what is left: records may be applied
-	// again before calls are admitted by the store again.
+	// What this instance has used of its share stays used until the store reports what is left: records may be applied again before
+	// the store admits calls again.
 	shared, own := make([]Charge, 0, len(b.Charges)), make([]Charge, 0, len(alone))
 	for _, c := range b.Charges {
 		if alone[c.ID] {
@@ -424,7 +423,7 @@ func (l *Limiter) Cursor(ctx context.Context, spool string) (uint64, error) {
 // Reset implements Store: see there.
 func (l *Limiter) Reset(ctx context.Context) error { return l.store.Reset(ctx) }
 
-// Status returns where limits are, as the store has them.
+// Status returns the states of limits, as the store has them.
 func (l *Limiter) Status(ctx context.Context, limits ...Limit) ([]State, error) {
 	return l.store.Status(ctx, limits)
 }
@@ -434,7 +433,7 @@ func (l *Limiter) Totals(ctx context.Context, totals ...string) ([]map[string]pr
 	return l.store.Totals(ctx, totals...)
 }
 
-// Put replaces what a limit of money has as spent in its window.
+// Put replaces the spend of a money limit in its window.
 func (l *Limiter) Put(ctx context.Context, lim Limit, spent price.Amount) error {
 	return l.store.Put(ctx, lim, spent)
 }

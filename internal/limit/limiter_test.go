@@ -175,7 +175,7 @@ func TestAFrozenStoreLeavesEachInstanceItsShare(t *testing.T) {
 	require.Empty(t, storm(t, instances, 5000, 40, []Limit{budget}, cost))
 }
 
-// TestDenyRefusesWhileTheStoreIsAway has the operator's other choice.
+// TestDenyRefusesWhileTheStoreIsAway tests the operator's other choice.
 func TestDenyRefusesWhileTheStoreIsAway(t *testing.T) {
 	server := testkit.Redis(t)
 	client := redis.NewClient(&redis.Options{Addr: server.Addr, MaxRetries: -1, DialTimeout: time.Second})
@@ -202,8 +202,8 @@ func TestDenyRefusesWhileTheStoreIsAway(t *testing.T) {
 	}, patience, 10*time.Millisecond)
 }
 
-// TestAnEmptiedStoreKnowsLiveCallsAgain loses all of Redis. What live calls hold comes back with the next renewal; what was
-// given back, or applied, does not.
+// TestAnEmptiedStoreKnowsLiveCallsAgain empties Redis. What live calls hold comes back with the next renewal; what was given back or
+// applied does not.
 func TestAnEmptiedStoreKnowsLiveCallsAgain(t *testing.T) {
 	server := testkit.Redis(t)
 	in := newInstances(t, 1, server)[0]
@@ -242,8 +242,8 @@ func TestAnEmptiedStoreKnowsLiveCallsAgain(t *testing.T) {
 	require.Equal(t, int64(4), states[2].Used, "the applied call counts in its minute again")
 }
 
-// TestClocksOfInstancesDoNotMatter has instances whose clocks are wrong by half a minute. Windows begin and end by the
-// server's clock.
+// TestClocksOfInstancesDoNotMatter runs instances with clocks that are half a minute off. Windows begin and end by the server's
+// clock.
 func TestClocksOfInstancesDoNotMatter(t *testing.T) {
 	server := testkit.Redis(t)
 	instances := newInstances(t, 2, server)
@@ -339,8 +339,8 @@ func TestNothingIsTakenWhereOneLimitRefuses(t *testing.T) {
 	})
 }
 
-// TestOneCallAfterTheOther has callers that may have one call at once, and begin the next when one has ended, as its record
-// is not applied yet.
+// TestOneCallAfterTheOther has callers with a limit of one parallel call that begin the next as soon as one has ended, before its
+// record is applied.
 func TestOneCallAfterTheOther(t *testing.T) {
 	in := newInstances(t, 1, testkit.Redis(t))[0]
 	var wg sync.WaitGroup
@@ -404,8 +404,8 @@ func TestWindowsFollowEachOther(t *testing.T) {
 	require.Error(t, Window{Every: time.Millisecond}.check())
 }
 
-// TestAShareIsGivenOutOnce has records applied again before the store is known to be back, as after a failover: what was given out of
-// the share meanwhile stays given out until the store says what is left.
+// TestAShareIsGivenOutOnce applies records again before the store is known to be back, as after a failover: what was used of the
+// share meanwhile stays used until the store reports what is left.
 func TestAShareIsGivenOutOnce(t *testing.T) {
 	in := newInstances(t, 1, testkit.Redis(t))[0]
 	budget := teamBudget(t, "1")
@@ -445,8 +445,8 @@ func TestAShareIsGivenOutOnce(t *testing.T) {
 	require.Equal(t, 4, spend(), "the store has told of them")
 }
 
-// TestWhatIsAdmittedAgainComesBackToTheStore has a call that the store admitted go to another backend while the store is away. What it
-// holds of that backend's limits is in the store when that is back, and not twice.
+// TestWhatIsAdmittedAgainComesBackToTheStore moves a call that the store admitted to another backend while the store is away. What it
+// holds of that backend's limits is in the store once that is back, and not twice.
 func TestWhatIsAdmittedAgainComesBackToTheStore(t *testing.T) {
 	server := testkit.Redis(t)
 	in := newInstances(t, 1, server)[0]
@@ -481,7 +481,8 @@ func TestWhatIsAdmittedAgainComesBackToTheStore(t *testing.T) {
 	require.Eventually(t, func() bool { return used() == [4]int64{} }, patience, 10*time.Millisecond)
 }
 
-// TestAnAbandonedCallRunsOut has what a call holds whose record cannot be written end with its lease, and no sooner; another's stays.
+// TestAnAbandonedCallRunsOut abandons a call whose record cannot be written: its reservation ends with its lease, no sooner, and that
+// of another call stays.
 func TestAnAbandonedCallRunsOut(t *testing.T) {
 	media(t, func(t *testing.T, m *medium, c *clock) {
 		l := New(m.Store, Options{Instance: "a", Deny: true})

@@ -98,7 +98,7 @@ type admitted struct {
 	seconds  map[string]time.Time // when it took a counter that it did not take when it was admitted
 	held     bool
 	until    time.Time
-	finished bool // not under way any more
+	finished bool // no longer running
 	lost     bool // the store lost what it had reserved
 	inTime   bool // it was applied while it had its reservation
 	applied  *Charge
@@ -264,7 +264,7 @@ func (m *model) reserve() {
 	require.Equal(m.t, g.States, again.States, "asked again, nothing more is taken")
 }
 
-// extend has a call that is under way go to another backend, with limits of its own.
+// extend moves a running call to another backend, which has its own limits.
 func (m *model) extend() {
 	for _, a := range m.calls {
 		if !a.held || a.finished || m.r.IntN(4) > 0 {
@@ -296,7 +296,7 @@ func (m *model) extend() {
 	}
 }
 
-// settled picks calls that have not been applied.
+// settled picks calls that are not applied yet.
 func (m *model) apply() {
 	b := Batch{Spool: "spool", From: m.seq}
 	for _, a := range m.calls {
@@ -440,7 +440,7 @@ func (m *model) check() {
 	}
 }
 
-// TestStoresAreTheModel holds every store against a model that adds up all calls that ever were, through random admissions,
+// TestStoresAreTheModel compares every store with a model that adds up all calls there ever were, through random admissions,
 // settlements, renewals, crashes, losses and waits.
 func TestStoresAreTheModel(t *testing.T) {
 	media(t, func(t *testing.T, medium *medium, c *clock) {

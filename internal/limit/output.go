@@ -6,9 +6,9 @@ import (
 )
 
 const (
-	// Of so many real outputs of a model one may be larger than what a call of it is taken to answer where nothing bounds it.
+	// One in this many outputs of a model may be larger than the estimate for a call without a bound.
 	oneOf = 1000
-	// enoughOutputs is how many outputs of a model must have been seen for that. From fewOutputs on, twice the largest is taken.
+	// enoughOutputs is how many outputs of a model that takes. From fewOutputs on, the estimate is twice the largest.
 	enoughOutputs = 200
 	fewOutputs    = 20
 	// maxModels bounds the models that are remembered.
@@ -57,9 +57,9 @@ func (o *Outputs) Observe(model string, tokens int64) {
 	}
 }
 
-// Estimate returns what n answers of a model may come to, in tokens. bound is the most that one may have by the request, 0
-// where it does not say, and limit by the model, 0 where that is not known. bounded tells that more cannot come: the bound is
-// the request's. ok is false where nothing is known at all.
+// Estimate returns how many tokens n answers of a model may have. bound is the request's maximum for one answer, 0 if it has none,
+// and limit the model's, 0 if that is unknown. bounded reports that the request's maximum rules out more. ok is false if nothing is
+// known at all.
 func (o *Outputs) Estimate(model string, n, bound, limit int64) (tokens int64, bounded, ok bool) {
 	n = max(1, n)
 	if bound > 0 {
@@ -83,7 +83,7 @@ func (o *Outputs) Estimate(model string, n, bound, limit int64) (tokens int64, b
 	return times(limit, n), false, limit > 0
 }
 
-// Known reports whether enough outputs of a model were seen to tell what its answers come to.
+// Known reports whether enough outputs of a model were seen to estimate its answers.
 func (o *Outputs) Known(model string) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()

@@ -5,7 +5,7 @@ import (
 	"math"
 )
 
-// Scripts take and return MessagePack: one argument in the place of fifty, which neither side has to take apart.
+// Scripts take and return MessagePack: one argument instead of fifty, which neither side has to parse.
 
 // packList appends the beginning of a list of n.
 func packList(b []byte, n int) []byte {
@@ -33,7 +33,7 @@ func packInt(b []byte, n int64) []byte {
 // unpacker reads numbers and lists.
 type unpacker struct {
 	b   string
-	bad bool // it was not that
+	bad bool // something else was found
 }
 
 // take returns the next n bytes.

@@ -2,15 +2,15 @@ package limit
 
 import "time"
 
-// rate counts what was admitted in each of the last seconds. Its size is fixed, and it is exact in this sense: in no 60
-// seconds is more admitted than the limit. What was admitted in a second counts until 61 seconds after that second began.
+// rate counts what was admitted in each of the last seconds. Its size is fixed, and it is exact in this sense: no 60 seconds have
+// more admissions than the limit. What was admitted in a second counts until 61 seconds after that second began.
 type rate struct {
 	first   int64 // the oldest second that may count; no bucket before it has anything
 	sum     int64
 	buckets [64]int64 // by second, modulo their number
 }
 
-// slide takes out what does not count any more in that second. A clock that went back by more than a minute empties it.
+// slide removes what no longer counts in that second. A clock that went back by more than a minute empties it.
 func (r *rate) slide(sec int64) {
 	from := sec - rateSeconds + 1
 	if r.first < from-int64(len(r.buckets)) || r.first > sec {
@@ -45,7 +45,7 @@ func (r *rate) free(now time.Time, n, limit int64) time.Duration {
 	return 0
 }
 
-// resets returns when nothing of what is used now counts any more; zero when nothing is used.
+// resets returns when nothing that is used now counts any more; zero when nothing is used.
 func (r *rate) resets(now time.Time) time.Time {
 	for sec := now.Unix(); sec >= r.first; sec-- {
 		if r.buckets[sec&63] != 0 {

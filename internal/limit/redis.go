@@ -45,8 +45,8 @@ var (
 	statusScript  = redis.NewScript(commonLua + statusLua)
 )
 
-// redisStore keeps limits in Redis, for all instances together. Times are the server's, so that the clocks of instances do
-// not matter. All keys have one hash tag in a cluster, as one script works on all of a call's counters.
+// redisStore keeps limits in Redis, for all instances together. Times are the server's, so the clocks of instances do not matter.
+// In a cluster all keys have one hash tag, as one script works on all counters of a call.
 type redisStore struct {
 	client redis.UniversalClient
 	prefix string
@@ -54,13 +54,13 @@ type redisStore struct {
 	quit   chan struct{}
 	ended  chan struct{}
 	offset atomic.Int64 // the server's time less this clock's, nanoseconds
-	peers  atomic.Int64 // how many instances there are, as the last admission was told; 0: it was not
+	peers  atomic.Int64 // how many instances there are, from the answer to the last admission; 0: unknown
 
 	now func() time.Time // of tests; nil: the server's
 }
 
-// NewRedis returns a store in Redis. The client stays the caller's, and its timeouts hold. In a cluster the prefix gets a
-// hash tag where it has none.
+// NewRedis returns a store in Redis. The caller keeps the client, whose timeouts apply. In a cluster the prefix gets a hash tag if it
+// has none.
 func NewRedis(client redis.UniversalClient, prefix string) Store {
 	return newRedis(client, prefix, nil)
 }
@@ -97,7 +97,7 @@ func (s *redisStore) guess() time.Time {
 	return time.Now().Add(time.Duration(s.offset.Load()))
 }
 
-// others returns how many instances share the store, this one included; 0 where that is not known yet.
+// others returns how many instances share the store, this one included; 0 if that is not known yet.
 func (s *redisStore) others() int64 { return s.peers.Load() }
 
 // learn notes the server's time. It returns that time.
@@ -118,8 +118,8 @@ func (n *need) limbs() (high, low uint64) {
 	return uint64(n.count), 0 //nolint:gosec // not negative
 }
 
-// expires is when the key of a counter goes by itself; 0 for one that the scripts see to, and of one that goes when it is not
-// used the seconds until then, negative.
+// expires returns when the key of a counter expires: 0 if the scripts remove it, and the negated number of seconds for one that
+// expires when it is unused for that long.
 func expires(name string, end int64) int64 {
 	switch {
 	case idles(name, end):
@@ -162,7 +162,7 @@ func (s *redisStore) Reserve(ctx context.Context, r *Reservation) (*Grant, error
 				retry = time.Duration(reply[3]) * time.Millisecond
 			}
 			return nil, n.denial(r, st, retry)
-		case code == 2: // a window ends just now, or this is the first call and clocks differ
+		case code == 2: // a window is just ending, or this is the first call and clocks differ
 		default:
 			return nil, errReply
 		}
@@ -170,10 +170,10 @@ func (s *redisStore) Reserve(ctx context.Context, r *Reservation) (*Grant, error
 	return nil, errors.New("redis: the server's clock jumps")
 }
 
-// errReply means that a script of another version has answered.
+// errReply means that a script of another version answered.
 var errReply = errors.New("redis: unexpected answer of a script")
 
-// jobOf makes of a reservation what the script takes.
+// jobOf encodes a reservation for the script.
 func (s *redisStore) jobOf(r *Reservation, needs []need) *job {
 	const about = 128 // what a counter takes
 	j := &job{call: make([]byte, 0, 64+about*len(needs)), finished: r.finished, done: make(chan struct{})}
@@ -268,7 +268,7 @@ func (s *redisStore) Release(ctx context.Context, ids ...string) error {
 	return releaseScript.Run(ctx, s.client, []string{s.leases(), s.reservations()}, args...).Err()
 }
 
-// Finish implements Store. The ends of calls go along with admissions.
+// Finish implements Store. Finished calls are sent with admissions.
 func (s *redisStore) Finish(ctx context.Context, ids ...string) error {
 	_, _, err := s.run(ctx, &job{finished: ids, done: make(chan struct{})})
 	return err
@@ -424,7 +424,7 @@ func (s *redisStore) Put(ctx context.Context, l Limit, spent price.Amount) error
 	return err
 }
 
-// globs are what a pattern of keys must have escaped.
+// globs are the characters to escape in a pattern of keys.
 var globs = strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`, `]`, `\]`)
 
 // Reset implements Store.

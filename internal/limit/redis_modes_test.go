@@ -98,7 +98,7 @@ const (
 	idleBytes = 300  // its budgets alone
 )
 
-// TestMemoryOfAKeyWithLimits gives 100,000 keys five limits each, and holds Redis to what the document states.
+// TestMemoryOfAKeyWithLimits gives 100,000 keys five limits each, and compares Redis' memory with the document.
 func TestMemoryOfAKeyWithLimits(t *testing.T) {
 	const keys = 100_000
 	server := testkit.Redis(t, "--appendonly", "no")

@@ -8,9 +8,9 @@ import (
 )
 
 const (
-	// sendAtOnce is how many admissions, and calls' ends, go to Redis in one script call.
+	// sendAtOnce is how many admissions and finished calls go to Redis in one script call.
 	sendAtOnce = 64
-	// sendInFlight is how many such calls are under way.
+	// sendInFlight is how many such calls run at a time.
 	sendInFlight = 4
 	// sendTimeout bounds one such call.
 	sendTimeout = 2 * time.Second
@@ -19,17 +19,17 @@ const (
 // job is an admission, or the end of calls, on its way to Redis.
 type job struct {
 	call     []byte   // the call and its counters, as the script takes them; nil: no call
-	finished []string // ids of calls that are not under way any more
+	finished []string // ids of finished calls
 
 	at    int64 // the server's time, milliseconds
 	reply []int64
 	err   error
-	done  chan struct{} // closed when these are there
+	done  chan struct{} // closed when these are set
 }
 
 var errClosed = errors.New("limits: the store is closed")
 
-// run has a job sent, and waits for its answer. A caller that leaves early does not know whether the call was admitted.
+// run sends a job and waits for its answer. A caller that leaves early does not know whether the call was admitted.
 func (s *redisStore) run(ctx context.Context, j *job) (reply []int64, at int64, err error) {
 	select {
 	case s.jobs <- j:
@@ -46,7 +46,7 @@ func (s *redisStore) run(ctx context.Context, j *job) (reply []int64, at int64, 
 	}
 }
 
-// send takes what waits and writes it at once, until the store is closed.
+// send writes waiting jobs, all in one batch, until the store is closed.
 func (s *redisStore) send() {
 	defer close(s.ended)
 	slots := make(chan struct{}, sendInFlight)
@@ -61,7 +61,7 @@ func (s *redisStore) send() {
 		case j := <-s.jobs:
 			batch = append(batch, j)
 		}
-		slots <- struct{}{} // what comes meanwhile waits, and goes along
+		slots <- struct{}{} // jobs that arrive meanwhile join the batch
 	fill:
 		for len(batch) < sendAtOnce {
 			select {
@@ -78,7 +78,7 @@ func (s *redisStore) send() {
 	}
 }
 
-// exchange has the script decide on a batch, and hands its answers out.
+// exchange runs the script for a batch and distributes its answers.
 func (s *redisStore) exchange(batch []*job) {
 	ctx, cancel := context.WithTimeout(context.Background(), sendTimeout)
 	defer cancel()
@@ -106,7 +106,7 @@ func (s *redisStore) exchange(batch []*job) {
 	}
 }
 
-// packed makes of a batch the argument of the script.
+// packed encodes a batch as the script's argument.
 func packed(batch []*job) []byte {
 	size, calls := 0, 0
 	var finished []string
@@ -116,7 +116,7 @@ func packed(batch []*job) []byte {
 			size += len(j.call)
 		}
 	}
-	if len(batch) > 1 { // calls that end are told of with several admissions
+	if len(batch) > 1 { // several admissions may carry the same finished calls
 		slices.Sort(finished)
 		finished = slices.Compact(finished)
 	}

@@ -8,8 +8,8 @@ import (
 	"go.etcd.io/bbolt"
 )
 
-// TestSessionsAreForgotten spends within sessions, whose names clients choose: what a session has spent is kept for a week after
-// its last call, and then takes no room any more.
+// TestSessionsAreForgotten spends within sessions, whose names clients choose: a session's spend is kept for a week after its last
+// call, and then takes no room.
 func TestSessionsAreForgotten(t *testing.T) {
 	session := Limit{Scope: Scope{Session, SessionID("k", "a|session:b")}, Metric: Cost, Money: usd(t, "1")}
 	looks := Limit{Scope: Scope{Key, "k"}, Model: "session:x", Metric: Cost, Money: usd(t, "1")} // a model of that name is no session

@@ -5,15 +5,15 @@ import (
 	"time"
 )
 
-// Window says when a budget begins anew. Windows follow each other from Anchor on without a gap. The zero value, and one
-// without a length, has no end: then Anchor only tells budgets apart that were set at different times.
+// Window defines when a budget starts afresh. Windows follow each other from Anchor on without a gap. The zero value, and a window
+// without a length, has no end: then Anchor only distinguishes budgets that were set at different times.
 type Window struct {
 	Anchor time.Time     // when the first window begins, to the second
 	Every  time.Duration // length of a window, whole seconds
 	Months int           // or its length in months of the calendar, UTC
 }
 
-// at returns the window that t is in. A zero end means that it has none.
+// at returns the window that contains t. A zero end means that it does not end.
 func (w Window) at(t time.Time) (start, end time.Time) {
 	anchor := w.Anchor.UTC().Truncate(time.Second)
 	switch {
@@ -40,7 +40,7 @@ func (w Window) at(t time.Time) (start, end time.Time) {
 	return anchor, time.Time{}
 }
 
-// ResetsAt returns when the window that t is in ends; zero when it does not.
+// ResetsAt returns when the window that contains t ends; zero if it does not.
 func (w Window) ResetsAt(t time.Time) time.Time {
 	_, end := w.at(t)
 	return end
