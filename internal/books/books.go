@@ -1,5 +1,5 @@
-// Package books reads the settled records of a spool and adds them up, each exactly once: what was spent by whom, and what
-// counts against limits.
+// Package books reads the settled records of a spool and adds them up, each exactly once: who spent what, and what counts against
+// limits.
 package books
 
 import (
@@ -19,22 +19,22 @@ import (
 const ConsumerName = "books"
 
 const (
-	// readAtOnce bounds a batch of New. It has fewer where they would keep the store busy for long: mostCharges of calls under limits,
-	// or as many as add to mostTotals.
+	// readAtOnce bounds a batch of New. A batch is smaller if it would keep the store busy for long: it has at most mostCharges calls
+	// under limits, and changes at most mostTotals totals.
 	readAtOnce  = 512
 	mostCharges = 64
 	mostTotals  = 320
-	// pace is how far batches of New are apart, so that a busy gateway's records come by the dozen. While no call comes under limits,
-	// nothing waits for its record, and they are further apart.
+	// pace is the time between batches of New, so that a busy gateway's records are applied by the dozen. While no calls are under
+	// limits, nothing waits for their records, and batches are further apart.
 	pace      = 10 * time.Millisecond
 	quietPace = 100 * time.Millisecond
-	// idleCheck is how often a consumer with nothing to read looks whether its store has lost something.
+	// idleCheck is how often a consumer with nothing to read checks whether its store has lost something.
 	idleCheck = 5 * time.Second
 	retryFrom = 50 * time.Millisecond
 	retryTo   = 5 * time.Second
 )
 
-// Spool is where records are read from: *spool.Spool.
+// Spool is the source of records: *spool.Spool.
 type Spool interface {
 	ID() spool.LogID
 	Cursor(consumer string) uint64
@@ -44,64 +44,63 @@ type Spool interface {
 	Next() uint64
 }
 
-// Sink is what records are added to: *limit.Limiter.
+// Sink is the store that records are added to: *limit.Limiter.
 type Sink interface {
 	Apply(ctx context.Context, b *limit.Batch) (cursor uint64, err error)
 	Cursor(ctx context.Context, spool string) (uint64, error)
 }
 
-// Applier is what Follow gives records to.
+// Applier receives the records of Follow.
 type Applier interface {
-	// Apply adds the records of a spool with numbers above from and up to to, when the cursor kept for that spool is at from, and
-	// moves that to to, in one step. It may add the first of them alone, and moves the cursor to the last of these. It returns the
-	// cursor: where that is neither, nothing was done.
+	// Apply adds the records of a spool with numbers above from and up to to if the spool's cursor is at from, and moves the cursor to
+	// to, in one step. It may add only the first of them, and then moves the cursor to the last one added. It returns the cursor; if
+	// that is neither, nothing was done.
 	Apply(ctx context.Context, spool string, from, to uint64, records []spool.Record) (cursor uint64, err error)
-	// Cursor returns up to which number the records of a spool were applied.
+	// Cursor returns the number up to which the records of a spool are applied.
 	Cursor(ctx context.Context, spool string) (uint64, error)
 }
 
-// Loss says that the store had lost records that were applied to it, and from where on they are applied again.
+// Loss reports that the store has lost applied records, and from where on they are applied again.
 type Loss struct {
 	Spool    string
 	Had, Has uint64    // sequence numbers up to which the store had the spool's records, and has them now
 	Oldest   time.Time // when the oldest record that is applied again was settled; what is older is lost
 }
 
-// Options of a consumer. All of them may be left out.
+// Options of a consumer. All are optional.
 type Options struct {
-	// OnFault is told of a fault of the store or the spool, once until it goes well again, and of each record that cannot
-	// be counted.
+	// OnFault is called with a fault of the store or the spool, once until it recovers, and with each record that cannot be counted.
 	OnFault func(error)
-	// OnLoss is told when records are applied again.
+	// OnLoss is called when records are applied again.
 	OnLoss func(Loss)
-	// Name is the consumer's in the spool. Default: ConsumerName.
+	// Name is the consumer's name in the spool. Default: ConsumerName.
 	Name string
 	// AtOnce bounds a batch. Default: 512.
 	AtOnce int
-	// Pace is the least time between two batches, unless the first of them was full, so that a store has fewer to write.
-	// Default: 10ms; for New 100ms behind a batch of calls of which none came under limits.
+	// Pace is the minimum time between two batches unless the first was full, so that a store has fewer batches to write.
+	// Default: 10ms; for New 100ms after a batch without calls under limits.
 	Pace time.Duration
 }
 
-// Consumer has the records of one spool applied. Run must be running.
+// Consumer applies the records of one spool. Run must be running.
 type Consumer struct {
 	spool Spool
 	sink  Applier
 	o     Options
-	hurry chan struct{} // ends the wait for a pace
-	next  time.Time     // before which no batch is read
-	quiet func() bool   // whether nothing waits for the next batch; nil: unknown
+	hurry chan struct{} // ends the wait between batches
+	next  time.Time     // when the next batch may be read
+	quiet func() bool   // reports whether nothing waits for the next batch; nil: unknown
 
 	end     uint64 // of what was in the spool at the start
 	caught  chan struct{}
-	lag     atomic.Int64 // Unix milliseconds of the oldest record that was read and is not applied; 0: none
+	lag     atomic.Int64 // Unix milliseconds of the oldest record that is read and not applied; 0: none
 	cursors map[string]uint64
 	pos     uint64
-	loss    *Loss // to be told with the time of the next record
+	loss    *Loss // to report, with the time of the next record
 	faulty  bool
 }
 
-// New returns a consumer that adds records up for limits and totals. decode reads a record; an error of it leaves the record out.
+// New returns a consumer that adds up records for limits and totals. decode reads a record; a record with an error is left out.
 func New(s Spool, sink Sink, decode func(spool.Record) (*Call, error), o Options) *Consumer {
 	c := Follow(s, nil, o)
 	t := &totals{Sink: sink, decode: decode, onFault: c.o.OnFault, sums: newSums()}
@@ -128,7 +127,7 @@ func Follow(s Spool, to Applier, o Options) *Consumer {
 	}
 }
 
-// Hurry has what is settled applied now.
+// Hurry applies what is settled now, without waiting for the pace.
 func (c *Consumer) Hurry() {
 	select {
 	case c.hurry <- struct{}{}:
@@ -136,11 +135,11 @@ func (c *Consumer) Hurry() {
 	}
 }
 
-// CaughtUp is closed once everything is applied that was in the spool when the consumer was made. Until then the file store
-// does not know all that was spent.
+// CaughtUp is closed once everything that was in the spool when the consumer was made is applied. Until then the file store does not
+// know everything that was spent.
 func (c *Consumer) CaughtUp() <-chan struct{} { return c.caught }
 
-// Behind returns since when the oldest record waits that was read and could not be applied; zero when none does.
+// Behind returns since when the oldest record that was read and could not be applied has been waiting; zero if there is none.
 func (c *Consumer) Behind() time.Time {
 	if ms := c.lag.Load(); ms != 0 {
 		return time.UnixMilli(ms)
@@ -184,7 +183,7 @@ func (c *Consumer) Run(ctx context.Context) {
 	}
 }
 
-// start begins where the store is.
+// start starts from the store's cursor.
 func (c *Consumer) start(ctx context.Context) error {
 	own := c.spool.ID().String()
 	has, err := c.sink.Cursor(ctx, own)
@@ -193,7 +192,7 @@ func (c *Consumer) start(ctx context.Context) error {
 	}
 	if had := c.spool.Cursor(c.o.Name); has < had {
 		c.loss = &Loss{Spool: own, Had: had, Has: has}
-		if err := c.spool.Pass(c.o.Name, has); err != nil { // so that the records stay until they are applied again
+		if err := c.spool.Pass(c.o.Name, has); err != nil { // keeps the records until they are applied again
 			return err
 		}
 	}
@@ -209,7 +208,7 @@ func (c *Consumer) start(ctx context.Context) error {
 // errLost means that reading goes on from an earlier place.
 var errLost = errors.New("the store has lost records")
 
-// rewind goes back to where the store is now.
+// rewind goes back to the store's present cursor.
 func (c *Consumer) rewind(id string, has uint64) error {
 	c.loss = &Loss{Spool: id, Had: c.cursors[id], Has: has}
 	clear(c.cursors) // it may have lost those of other spools too
@@ -258,7 +257,7 @@ func (c *Consumer) step(ctx context.Context) error {
 	return c.spool.Pass(c.o.Name, c.pos)
 }
 
-// progress tells when the records of the start are applied.
+// progress closes CaughtUp once the records of the start are applied.
 func (c *Consumer) progress() {
 	if c.pos < c.end {
 		return
@@ -270,7 +269,7 @@ func (c *Consumer) progress() {
 	}
 }
 
-// read waits for records. To is zero where none came for a while and the store has all there were.
+// read waits for records. To is zero if none came for a while and the store has all of them.
 func (c *Consumer) read(ctx context.Context) (spool.Batch, error) {
 	c.keepPace(ctx)
 	within, cancel := context.WithTimeout(ctx, idleCheck)
@@ -309,7 +308,7 @@ func (c *Consumer) keepPace(ctx context.Context) {
 	}
 }
 
-// apply adds those of the records of one spool, up to that number, that the store does not have.
+// apply adds the records of one spool, up to that number, that the store does not have.
 func (c *Consumer) apply(ctx context.Context, id string, records []spool.Record, to uint64) error {
 	at, known := c.cursors[id]
 	if !known {
@@ -330,7 +329,7 @@ func (c *Consumer) apply(ctx context.Context, id string, records []spool.Record,
 		if has < at {
 			return c.rewind(id, has)
 		}
-		if has == at { // the same number twice, and the batch was refused: nothing would ever change that
+		if has == at { // the batch was refused although the cursor is right: a retry would not change that
 			return fmt.Errorf("the store does not take the records of spool %s after %d", id, at)
 		}
 		at = has
@@ -364,7 +363,7 @@ func (t *totals) Apply(ctx context.Context, id string, from, to uint64, records 
 			t.onFault(fmt.Errorf("record %d of spool %s cannot be counted: %w", r.Origin.Seq, id, err))
 			continue
 		}
-		if !call.At.IsZero() || len(call.Counters) > 0 { // else it came under no limit, and holds nothing
+		if !call.At.IsZero() || len(call.Counters) > 0 { // other calls are under no limit and hold nothing
 			b.Charges = append(b.Charges, call.Charge)
 		}
 	}

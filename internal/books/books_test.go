@@ -30,7 +30,7 @@ func usd(t testing.TB, text string) price.Amount {
 	return a
 }
 
-// cost of the n-th call: every one has a last digit of its own.
+// cost of the n-th call: each has a distinct last digit.
 func cost(t testing.TB, n int) price.Amount { return usd(t, fmt.Sprintf("0.%06d%09d", n, 7*n+1)) }
 
 func payload(t testing.TB, n int, counters []string, at time.Time) []byte {
@@ -108,7 +108,7 @@ func expect(t testing.TB, store limit.Store, n int) {
 	}
 }
 
-// stores opens every kind of store, and the same again.
+// stores opens every kind of store, and the same store again.
 func stores(t *testing.T, test func(t *testing.T, open func() limit.Store, flush func())) {
 	t.Run("file", func(t *testing.T) {
 		dir := t.TempDir()
@@ -180,7 +180,7 @@ func TestTotalsAreTheSumOfTheRecords(t *testing.T) {
 	})
 }
 
-// TestAnEmptiedStoreIsFilledAgain loses the store under a running consumer.
+// TestAnEmptiedStoreIsFilledAgain empties the store under a running consumer.
 func TestAnEmptiedStoreIsFilledAgain(t *testing.T) {
 	client := redis.NewClient(&redis.Options{Addr: testkit.Redis(t).Addr, MaxRetries: -1})
 	defer func() { require.NoError(t, client.Close()) }()
@@ -206,7 +206,7 @@ func TestAnEmptiedStoreIsFilledAgain(t *testing.T) {
 	expect(t, store, 101)
 }
 
-// TestACopyOfASpoolIsTold has a spool that is older than what the store knows of it.
+// TestACopyOfASpoolIsTold opens a spool that is older than the store's cursor for it.
 func TestACopyOfASpoolIsTold(t *testing.T) {
 	store, err := limit.OpenFile(t.TempDir())
 	require.NoError(t, err)
@@ -221,7 +221,7 @@ func TestACopyOfASpoolIsTold(t *testing.T) {
 	require.NoError(t, store.Close())
 }
 
-// flaky is a sink that fails at times, at others after it has done what was asked.
+// flaky is a sink that fails at times, and at other times after it has done its work.
 type flaky struct {
 	*limit.Limiter
 	n atomic.Int64
@@ -270,7 +270,7 @@ func TestAnAnswerThatIsLostCountsOnce(t *testing.T) {
 	})
 }
 
-// TestARecordThatCannotBeReadHoldsNobodyUp leaves it out and tells of it.
+// TestARecordThatCannotBeReadHoldsNobodyUp checks that the record is left out and reported.
 func TestARecordThatCannotBeReadHoldsNobodyUp(t *testing.T) {
 	store, err := limit.OpenFile(t.TempDir())
 	require.NoError(t, err)
@@ -286,7 +286,7 @@ func TestARecordThatCannotBeReadHoldsNobodyUp(t *testing.T) {
 	require.NoError(t, store.Close())
 }
 
-// part is an applier that takes some of the records that it is given.
+// part is an applier that accepts some of the records that it is given.
 type part struct {
 	at   uint64
 	seen []uint64
@@ -313,7 +313,7 @@ func (p *part) Apply(_ context.Context, _ string, from, to uint64, records []spo
 	return to, nil
 }
 
-// TestAStoreMayTakeAPart gives each record once to a store that takes half of what it is given.
+// TestAStoreMayTakeAPart gives each record once to a store that accepts half of each batch.
 func TestAStoreMayTakeAPart(t *testing.T) {
 	s := open(t, t.TempDir())
 	for n := range 100 {

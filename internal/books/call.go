@@ -9,7 +9,7 @@ import (
 	"github.com/tollgate-llm/tollgate/internal/spool"
 )
 
-// Call is what the books need of a settled record.
+// Call is the part of a settled record that the books need.
 type Call struct {
 	limit.Charge
 	KeyID    string // hex SHA-256
@@ -19,7 +19,7 @@ type Call struct {
 	Model    string // the configured model
 }
 
-// Fields of a total. Cost is there for each model too: see CostOf.
+// Fields of a total. There is also a cost for each model: see CostOf.
 const (
 	Cost         = "cost"          // in 10^-15 USD
 	Calls        = "calls"         // settled records
@@ -27,7 +27,7 @@ const (
 	OutputTokens = "output_tokens" // all kinds
 )
 
-// Spend names the total of a scope: what it has spent since it is counted.
+// Spend names the total of a scope: everything that it has spent since counting began.
 func Spend(s limit.Scope) string { return "spend:" + s.String() }
 
 // CostOf names the field of one model's cost.
@@ -47,7 +47,7 @@ type modelCost struct {
 	cost         price.Amount
 }
 
-// mostCost is more than any call costs, and so little that no batch of calls adds up to more than an amount holds.
+// mostCost is more than any call costs, and so small that the sum of a batch does not overflow an amount.
 var mostCost = price.FromLimbs(1<<62, 0)
 
 var errTooMuch = errors.New("the cost is beyond what can be counted")
@@ -78,7 +78,7 @@ func (t *total) add(c *Call) {
 	t.models = append(t.models, modelCost{c.Model, CostOf(c.Model), c.Cost})
 }
 
-// list appends what is to be added to the total.
+// list appends the additions to the total.
 func (t *total) list(adds []limit.Add) []limit.Add {
 	add := func(field string, a price.Amount) {
 		if !a.IsZero() {
@@ -95,22 +95,22 @@ func (t *total) list(adds []limit.Add) []limit.Add {
 	return adds
 }
 
-// sums adds the calls of a batch up, so that the store has less to do. What it knows of scopes stays for the next batch, as the
-// same keys, teams and models come again.
+// sums adds up the calls of a batch, so that the store has less to do. It keeps its scopes for the next batch, as the same keys, teams
+// and models come again.
 type sums struct {
 	scopes  map[limit.Scope]*total
 	members map[[2]string]*total // by team and user
 	used    []*total             // by calls of this batch
 }
 
-// maxScopes bounds the scopes that are known from one batch to the next.
+// maxScopes bounds the scopes that are kept from one batch to the next.
 const maxScopes = 4096
 
 func newSums() *sums {
 	return &sums{scopes: make(map[limit.Scope]*total), members: make(map[[2]string]*total)}
 }
 
-// add adds a call to every total that it counts for; to none on an error.
+// add adds a call to every total that it counts in; on an error, to none.
 func (s *sums) add(c *Call) error {
 	if c.Cost.Cmp(mostCost) > 0 {
 		return errTooMuch
@@ -160,7 +160,7 @@ func (s *sums) use(t *total) *total {
 	return t
 }
 
-// take returns what is to be added and begins the next batch.
+// take returns the additions and begins the next batch.
 func (s *sums) take() []limit.Add {
 	adds := make([]limit.Add, 0, 5*len(s.used))
 	for _, t := range s.used {
@@ -179,7 +179,7 @@ func (s *sums) take() []limit.Add {
 type Reader struct {
 	settled record.Settled
 	call    Call
-	texts   map[string]string // those of records before, which come again
+	texts   map[string]string // of earlier records, as they come again
 }
 
 // maxTexts bounds the texts that a reader keeps.
@@ -200,8 +200,8 @@ func (r *Reader) text(b []byte) string {
 	return text
 }
 
-// Decode reads a settled record as it is in the spool. A call counts with its cost whether or not Lago bills it. What it returns
-// is good until the next one.
+// Decode reads a settled record as it is in the spool. A call counts with its cost whether or not Lago bills it. The result is valid
+// until the next call.
 func (r *Reader) Decode(rec spool.Record) (*Call, error) {
 	s := &r.settled
 	if err := s.Read(rec.Payload); err != nil {

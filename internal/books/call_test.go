@@ -14,7 +14,7 @@ import (
 	"github.com/tollgate-llm/tollgate/internal/usage"
 )
 
-// TestWhatARecordCountsFor writes a record as lagobilling does, and reads what it adds to which totals.
+// TestWhatARecordCountsFor writes a record as lagobilling does, and checks what it adds to which totals.
 func TestWhatARecordCountsFor(t *testing.T) {
 	at := time.Date(2026, 11, 30, 10, 11, 12, 13_000_000, time.UTC)
 	r := record.Record{
@@ -60,8 +60,8 @@ func (b *batches) Apply(_ context.Context, batch *limit.Batch) (uint64, error) {
 	return batch.To, nil
 }
 
-// TestWhatABatchHolds holds that a store is given the calls under limits alone, and not more at once than keeps it busy for long; the
-// totals are of all.
+// TestWhatABatchHolds checks that a store is given only the calls under limits, and no more in one batch than keep it busy for long,
+// and that totals include all calls.
 func TestWhatABatchHolds(t *testing.T) {
 	apply := func(n int, call func(n int) Call) *batches {
 		var sink batches
@@ -105,7 +105,7 @@ func TestWhatABatchHolds(t *testing.T) {
 	require.EqualValues(t, 3*mostCharges, sink.list[0].To)
 	require.Len(t, sink.list[1].Charges, 100-mostCharges)
 	require.EqualValues(t, 300, calls(sink.list[0])+calls(sink.list[1]))
-	// Calls without limits, each of a key of its own.
+	// Calls without limits, each with its own key.
 	sink = apply(1000, func(n int) Call { return Call{KeyID: fmt.Sprint("key-", n)} })
 	require.Len(t, sink.list, 4)
 	var sum uint64

@@ -50,8 +50,8 @@ var (
 	}
 )
 
-// serve is an instance: it admits calls of several callers until the budget refuses them, and settles each. What the process
-// before left open is settled as an estimate.
+// serve is an instance: it admits calls of several callers until the budget refuses them, and settles each. Calls that the previous
+// process left open are settled as estimates.
 func serve(dir, redisAddr string) (err error) {
 	var store limit.Store
 	if redisAddr == "" {
@@ -101,12 +101,12 @@ func serve(dir, redisAddr string) (err error) {
 	default:
 	}
 	counted()
-	count(s, l)() // what the first has left
+	count(s, l)() // what the first one left
 	fmt.Println("spent")
 	return errors.Join(s.Close(), store.Close())
 }
 
-// count counts the records that are there and those to come, and returns how to end that.
+// count counts existing and new records, and returns a function that ends it.
 func count(s *spool.Spool, l *limit.Limiter) (end func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	c := New(s, l, decode, Options{})
@@ -144,8 +144,8 @@ func oneCall(s *spool.Spool, l *limit.Limiter) error {
 	return s.Settle(id, settled, rand.IntN(2) == 0)
 }
 
-// TestKilledInstances kills instances at random moments until the budget is spent. Then it is not passed, and what is spent is the sum
-// of the records, to the last digit.
+// TestKilledInstances kills instances at random moments until the budget is spent. The budget is not exceeded, and what is spent is the
+// sum of the records, to the last digit.
 func TestKilledInstances(t *testing.T) {
 	for name, instances := range map[string]int{"file": 1, "redis": 3} {
 		t.Run(name, func(t *testing.T) {

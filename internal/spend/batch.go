@@ -14,7 +14,7 @@ import (
 	"github.com/tollgate-llm/tollgate/internal/usage"
 )
 
-// measure is the number of a measure in a batch: those that every row may have, the kinds of usage, then lines of prices.
+// measure is the number of a measure in a batch: first those that every row may have, then the kinds of usage, then lines of prices.
 type measure uint32
 
 const (
@@ -40,7 +40,7 @@ var measureNames = func() (names [firstLine]string) {
 	return names
 }()
 
-// tally are sums by measure, in the order of their numbers.
+// tally is a list of sums by measure, ordered by number.
 type tally []entry
 
 type entry struct {
@@ -48,7 +48,7 @@ type entry struct {
 	amount  price.Amount
 }
 
-// mostAmount is more than any call costs, and so little that no batch adds up to more than an amount holds.
+// mostAmount is more than any call costs, and so small that the sum of a batch does not overflow an amount.
 var mostAmount = price.FromLimbs(1<<62, 0)
 
 var errTooMuch = errors.New("an amount is beyond what can be counted")
@@ -72,7 +72,7 @@ func (t *tally) add(m measure, a price.Amount) {
 
 func (t *tally) addAll(other tally) {
 	for i, e := range other {
-		if i < len(*t) && (*t)[i].measure == e.measure { // most have the same
+		if i < len(*t) && (*t)[i].measure == e.measure { // most have the same measures
 			(*t)[i].amount, _ = (*t)[i].amount.Add(e.amount)
 			continue
 		}
@@ -102,11 +102,11 @@ type batch struct {
 	instance string
 	ids      *ids
 	settled  record.Settled
-	key      []byte // of a fact, under way
+	key      []byte // of the fact being built
 
 	facts  []*fact
 	byKey  map[string]*fact
-	lines  map[string]measure // by what linePrefix and the part are before
+	lines  map[string]measure // by the name without linePrefix and the part
 	parts  []string           // names of the measures of lines, from firstLine on
 	rows   []rowSums
 	byRow  map[row]int
@@ -137,7 +137,7 @@ func (b *batch) size() (n int) {
 	return n
 }
 
-// add adds a settled record as it is in the spool; nothing of it on an error.
+// add adds a settled record as it is in the spool. On an error it adds nothing.
 func (b *batch) add(r spool.Record) error {
 	s := &b.settled
 	if err := s.Read(r.Payload); err != nil {
@@ -153,7 +153,7 @@ func (b *batch) add(r spool.Record) error {
 		if unit == "" {
 			unit = "usd"
 		}
-		// What cannot be read as money is no cost: the record has its text.
+		// A text that is not an amount of money is no cost: it remains in the record.
 		var err error
 		stated, _, err = price.ParseReported(string(s.ProviderCost), unit)
 		states = err == nil && stated.Cmp(mostAmount) <= 0
@@ -232,7 +232,7 @@ func (b *batch) fact(s *record.Settled) *fact {
 	f := b.byKey[string(key)]
 	if f == nil {
 		f = &fact{hour: hour, tuple: string(key[4:])}
-		f.values, _ = parseTuple(f.tuple) // it was made just now
+		f.values, _ = parseTuple(f.tuple) // it has just been made
 		b.byKey[string(key)] = f
 		b.facts = append(b.facts, f)
 	}
@@ -259,7 +259,7 @@ func (f *fact) measure(s *record.Settled) {
 	}
 }
 
-// line returns the measure of a line's quantity. Those of its base and cost follow.
+// line returns the measure of a line's quantity. The measures of its base and cost follow it.
 func (b *batch) line(l *record.SettledLine) measure {
 	key := b.key[:0]
 	for _, part := range [...][]byte{l.Kind, l.Price, l.Per, l.Model} {
@@ -276,7 +276,7 @@ func (b *batch) line(l *record.SettledLine) measure {
 	return m
 }
 
-// roll adds the facts up to rows. It fails where two names have one number.
+// roll adds the facts up to rows. It fails if two names have the same number.
 func (b *batch) roll() error {
 	for _, f := range b.facts {
 		at := hours.start(f.hour)
@@ -318,7 +318,7 @@ func (b *batch) roll() error {
 			b.put(row{days, p.dim, day, i}, f.sums, nil)
 		}
 	}
-	for n := range len(b.rows) { // those of months are behind
+	for n := range len(b.rows) { // months come after these
 		if r := &b.rows[n]; r.unit == days && r.dim != tuple {
 			b.put(row{months, r.dim, months.of(days.start(r.period)), r.id}, r.sums, nil)
 		}
@@ -355,13 +355,13 @@ func twoNames(one, other string) error {
 	return fmt.Errorf("books: two names have one number: %q and %q", one, other)
 }
 
-// ids knows the numbers of names, as the same come again.
+// ids caches the numbers of names, as the same names come again.
 type ids struct {
 	seed  []byte // nil until it was read
 	known map[name]id
 }
 
-// maxIDs bounds the names that are known.
+// maxIDs bounds the cached names.
 const maxIDs = 20_000
 
 func (s *ids) of(n name) id {
@@ -389,7 +389,7 @@ func (b *Book) kept() kept {
 	return kept{hours: hours.of(now.Add(-KeepHours)), days: days.of(now.Add(-KeepDays))}
 }
 
-// How long rows by every dimension at once are kept. Months, and days by one dimension, are kept for ever.
+// How long rows by all dimensions together are kept. Months, and days by one dimension, are kept for ever.
 const (
 	KeepHours = 3 * 24 * time.Hour
 	KeepDays  = 400 * 24 * time.Hour

@@ -16,7 +16,7 @@ import (
 	"github.com/tollgate-llm/tollgate/internal/testkit"
 )
 
-// year writes the books of a year in which each of 1,000 keys has called each of 20 models on every day.
+// year writes the books of a year in which each of 1,000 keys called each of 20 models every day.
 func year(b *testing.B, m medium, keys, models, ofDays int) {
 	b.Helper()
 	now := time.Now()
@@ -41,8 +41,8 @@ func year(b *testing.B, m medium, keys, models, ofDays int) {
 	}
 }
 
-// BenchmarkYear asks the books of a year of 1,000 keys x 20 models x 365 days, up to today. To build them takes minutes: with TOLLGATE_YEAR
-// they are in that directory, for the next time and for the console's benchmark.
+// BenchmarkYear queries the books of a year of 1,000 keys x 20 models x 365 days, up to today. Building them takes minutes: with
+// TOLLGATE_YEAR they are kept in that directory, for the next run and for the console's benchmark.
 func BenchmarkYear(b *testing.B) {
 	dir := os.Getenv("TOLLGATE_YEAR")
 	if dir == "" {
@@ -75,7 +75,7 @@ func BenchmarkYear(b *testing.B) {
 		"day,key":              {By: []Dimension{Key}, Each: Day},
 		"key,model":            {By: []Dimension{Key, Model}},
 		"payer,team":           {By: []Dimension{Payer, Team}},
-		// The first page of what is long.
+		// The first page of a long answer.
 		"first 100: month,key,model": {By: []Dimension{Key, Model}, Each: Month, Limit: 100},
 		"first 100: day,key,model":   {By: []Dimension{Key, Model}, Each: Day, Limit: 100},
 		"first 100: day,payer,team":  {By: []Dimension{Payer, Team}, Each: Day, Limit: 100},
@@ -95,7 +95,7 @@ func BenchmarkYear(b *testing.B) {
 	}
 }
 
-// BenchmarkApply adds records of as many keys and 5 models in batches, to the file and to no store.
+// BenchmarkApply adds records of that many keys and 5 models in batches, to the file and to no store.
 func BenchmarkApply(b *testing.B) {
 	for _, keys := range []int{8, 1000, 100_000} {
 		list := make([]spool.Record, max(BatchSize, min(keys, 16*1024)))

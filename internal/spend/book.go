@@ -11,18 +11,18 @@ import (
 	"github.com/tollgate-llm/tollgate/internal/spool"
 )
 
-// BatchSize is how many records are best applied at once.
+// BatchSize is the best number of records to apply in one batch.
 const BatchSize = 500
 
-// Split says which names that requests choose are kept apart. There may be very many.
+// Split selects which names that requests choose are kept apart. There may be very many of them.
 type Split struct{ EndUsers, Sessions bool }
 
-// Options of books. All of them may be left out.
+// Options of books. All are optional.
 type Options struct {
 	Split
-	// Instance is who adds to the books: what it adds is kept apart too, for Served. Empty: it is not.
+	// Instance is the instance that adds to the books. What it adds is also kept separately, for Served. Empty: it is not.
 	Instance string
-	// OnFault is told of records that cannot be counted.
+	// OnFault is called with records that cannot be counted.
 	OnFault func(error)
 	Now     func() time.Time
 }
@@ -32,12 +32,12 @@ type kept struct{ hours, days uint32 }
 
 // medium is where rows are: a file or Redis.
 type medium interface {
-	// apply adds a batch when the spool's cursor is at from, and moves that to to; it returns the cursor.
+	// apply adds a batch if the spool's cursor is at from, and moves the cursor to to. It returns the cursor.
 	apply(ctx context.Context, spool string, from, to uint64, b *batch) (uint64, error)
-	// most is how many sums one batch may add to, so that the store is not busy for long.
+	// most is how many sums one batch may change, so that the store is not busy for long.
 	most() int
 	cursor(ctx context.Context, spool string) (uint64, error)
-	// seed returns what names are numbered with. Names that were added before there was one have numbers without it, and may have two.
+	// seed returns the secret that names are numbered with. Names from before there was one have numbers without it, and may have both.
 	seed(ctx context.Context) ([]byte, error)
 	view(ctx context.Context, fn func(reader) error) error
 	close() error
@@ -45,12 +45,12 @@ type medium interface {
 
 // reader reads rows.
 type reader interface {
-	// pairsFrom returns the first day from which on rows by pairs are whole.
+	// pairsFrom returns the first day from which rows by pairs are complete.
 	pairsFrom() (uint32, error)
 	// names calls fn with every value of a dimension, or with every tuple.
 	names(d Dimension, fn func(id, string) error) error
-	// scan adds the rows of the periods [from, to) to the sums that fn returns; nil leaves a row out. With ids it reads
-	// theirs alone.
+	// scan adds the rows of the periods [from, to) to the sums that fn returns; nil leaves a row out. With ids it reads only their
+	// rows.
 	scan(u unit, d Dimension, from, to uint32, ids []id, fn func(uint32, id) *sums) error
 }
 
@@ -59,8 +59,8 @@ type Book struct {
 	medium medium
 	o      Options
 
-	applying sync.Mutex // with what is below
-	atOnce   int        // as many records as the latest batches could have
+	applying sync.Mutex // guards the fields below
+	atOnce   int        // how many records the latest batches could have
 	ids      ids
 }
 
@@ -82,7 +82,7 @@ func (b *Book) Cursor(ctx context.Context, spool string) (uint64, error) {
 	return b.medium.cursor(ctx, spool)
 }
 
-// Apply implements books.Applier. It applies fewer records where all of them would keep the store busy for long.
+// Apply implements books.Applier. It applies only a part of the records if all of them would keep the store busy for long.
 func (b *Book) Apply(ctx context.Context, spoolID string, from, to uint64, records []spool.Record) (uint64, error) {
 	b.applying.Lock()
 	defer b.applying.Unlock()
@@ -126,11 +126,11 @@ func newSeed() []byte {
 	return seed
 }
 
-// sums are sums under way, by the measures' codes.
+// sums are sums being added up, by the measures' codes.
 type sums struct {
 	amounts []price.Amount
 	names   *codes
-	lines   bool // lines of prices count too
+	lines   bool // include lines of prices
 }
 
 func (s *sums) add(code int, a price.Amount, c *codes) error {
@@ -149,7 +149,7 @@ func (s *sums) add(code int, a price.Amount, c *codes) error {
 	return err
 }
 
-// addRow adds the measures of a row in the file. Lines of prices that do not count are passed over.
+// addRow adds the measures of a row in the file. It skips lines of prices unless they are included.
 func (s *sums) addRow(v []byte, c *codes) error {
 	return eachMeasure(v, func(code int, amount []byte) error {
 		if code < len(c.names) && !s.lines && c.line(code) {
@@ -176,14 +176,14 @@ func (s *sums) done() Sums {
 	return out
 }
 
-// codes are the measures' numbers in a store.
+// codes holds the measures' numbers in a store.
 type codes struct {
 	names []string
 	of    map[string]int
-	lines []bool // whether it is of a line of prices, as far as it was asked
+	lines []bool // whether it belongs to a line of prices, as far as known
 }
 
-// line reports whether a measure is of a line of prices.
+// line reports whether a measure belongs to a line of prices.
 func (c *codes) line(code int) bool {
 	for code >= len(c.lines) {
 		c.lines = append(c.lines, strings.HasPrefix(c.names[len(c.lines)], linePrefix))

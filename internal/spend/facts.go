@@ -6,20 +6,20 @@ import (
 	"github.com/tollgate-llm/tollgate/internal/spool"
 )
 
-// Fact is what records of one hour with the same value of each dimension add up to.
+// Fact is the sum of the records of one hour with the same value of each dimension.
 type Fact struct {
 	Hour time.Time
-	Name string // of the values: a fact with others has another
-	Sums Sums   // lines of prices among them
+	Name string // identifies the values: facts with other values have other names
+	Sums Sums   // lines of prices included
 
 	values values
 }
 
-// Value returns the value of a dimension; empty, where it has none or is not kept apart.
+// Value returns the value of a dimension; empty if there is none or it is not kept apart.
 func (f *Fact) Value(d Dimension) string { return f.values[d] }
 
-// AddUp adds records of a spool up by hour and dimension, for stores of other layouts than the books' own. Records that cannot be
-// counted are left out of counted and told in faults.
+// AddUp adds up records of a spool by hour and dimension, for stores with another layout than the books. Records that cannot be counted
+// are left out of counted and reported in faults.
 func AddUp(spoolID string, records []spool.Record, s Split) (facts []Fact, counted []spool.Record, faults []error) {
 	b := newBatch(kept{}, s, nil)
 	counted = b.addAll(spoolID, records)

@@ -31,20 +31,20 @@ var (
 const (
 	fileName     = "books.db"
 	fileLockWait = time.Second
-	// trimAtOnce bounds how many old rows go with one batch.
+	// trimAtOnce bounds how many old rows are removed with one batch.
 	trimAtOnce = 20_000
 )
 
-// file keeps the books of one process in a bbolt file, one transaction a batch.
+// file keeps the books of one process in a bbolt file, one transaction per batch.
 type file struct {
 	db    *bbolt.DB
 	named map[id]struct{} // names that are in the file
 }
 
-// most is no bound: nobody waits for the file.
+// most is no bound: nothing else waits for the file.
 func (f *file) most() int { return math.MaxInt }
 
-// OpenFile opens books.db in a directory that exists, readable by its owner alone. One process at a time holds it.
+// OpenFile opens books.db in an existing directory, readable only by its owner. One process at a time can have it open.
 func OpenFile(dir string, o Options) (*Book, error) {
 	path := filepath.Join(dir, fileName)
 	db, err := bbolt.Open(path, 0o600, &bbolt.Options{Timeout: fileLockWait})
@@ -185,7 +185,7 @@ func readCodes(tx *bbolt.Tx) (*codes, error) {
 	})
 }
 
-// code returns the number of a measure, a new one when it has none.
+// code returns the number of a measure, and assigns one if it has none.
 func (c *codes) code(tx *bbolt.Tx, measure string) (int, error) {
 	code, known := c.of[measure]
 	if known {
@@ -205,7 +205,7 @@ type rowWriter struct {
 	codes *codes
 	batch *batch
 	of    []int         // the code of each measure of the batch, and one; 0: not known
-	left  []codedAmount // what is not in the row yet
+	left  []codedAmount // not in the row yet
 }
 
 type codedAmount struct {
@@ -227,7 +227,7 @@ func (w *rowWriter) code(m measure) (int, error) {
 	return w.of[m] - 1, nil
 }
 
-// addTo returns a row with what sums add to it.
+// addTo returns a row with the sums added.
 func (w *rowWriter) addTo(v []byte, sums tally) ([]byte, error) {
 	w.left = w.left[:0]
 	for _, e := range sums {
@@ -280,7 +280,7 @@ func appendMeasure(b []byte, code int, a price.Amount) ([]byte, error) {
 
 var errDamaged = errors.New("books: a row is damaged")
 
-// eachMeasure calls fn with each measure of a row, whose amount is as amountOf reads it.
+// eachMeasure calls fn with each measure of a row and its amount in the form that amountOf reads.
 func eachMeasure(v []byte, fn func(code int, amount []byte) error) error {
 	for len(v) > 0 {
 		code, n := binary.Uvarint(v)
@@ -322,7 +322,7 @@ func trim(tx *bbolt.Tx, k kept) error {
 			}
 		}
 		if left == 0 {
-			continue // the rest with a later batch; what is there is whole only from the first on
+			continue // the rest goes with a later batch; rows are complete only from the first period on
 		}
 		if err := tx.Bucket(keptBucket).Put(at, binary.BigEndian.AppendUint32(nil, first)); err != nil {
 			return err

@@ -36,7 +36,7 @@ var (
 	focusRemoved14 = []string{"ProviderName", "PublisherName"}
 )
 
-// Columns that are ours, behind those of the specification.
+// Our own columns, after those of the specification.
 var focusOwn = []string{"x_BaseCost", "x_BilledReason", "x_UsageSource"}
 
 // FocusVersions are the versions that can be written, the default first.
@@ -62,8 +62,8 @@ func FocusColumns(version string) ([]string, error) {
 	return append(list, focusOwn...), nil
 }
 
-// Focus returns the FOCUS rows of a row of the books, which is of one day, split by FocusDimensions and with its lines. issuer is who
-// writes the invoices. Cells are by column; those that are not there are null.
+// Focus returns the FOCUS rows of a row of the books that covers one day, split by FocusDimensions and with its lines. issuer is the
+// issuer of the invoices. Cells are keyed by column; missing ones are null.
 func Focus(r *Row, issuer string) ([]map[string]string, error) {
 	lines, err := LinesOf(r.Sums)
 	if err != nil {
@@ -96,10 +96,10 @@ type LineSums struct {
 	Base, Cost price.Amount
 }
 
-// Total is the kind of a line that is a sum without a price of a unit: as the provider reported it, or of records that hold no lines.
+// Total is the kind of a line that is a sum without a unit price: one that the provider reported, or that of records without lines.
 const Total = "total"
 
-// LinesOf returns the lines in sums, in the order of their names. They add up to the cost: what no line holds is one of its own.
+// LinesOf returns the lines in sums, ordered by name. They add up to the cost: the part that is in no line gets its own line.
 func LinesOf(s Sums) ([]LineSums, error) {
 	found := make(map[Line]*LineSums)
 	at := func(l Line) *LineSums {
@@ -147,7 +147,7 @@ func LinesOf(s Sums) ([]LineSums, error) {
 	return list, nil
 }
 
-// unitsOf are the plural names of units, and how many of the line's unit its price is for.
+// unitsOf holds the plural names of units, and the number of units that a price is for.
 func unitsOf(l *Line) (name string, per int64) {
 	switch l.Per {
 	case "hour":
@@ -174,7 +174,7 @@ func unitsOf(l *Line) (name string, per int64) {
 	return "Requests", per
 }
 
-// dollars is the unit of a charge that has no price of a unit, or one that is no finite decimal: its quantity is its base cost.
+// dollars is the unit of a charge without a unit price, or with one that is not a finite decimal: its quantity is its base cost.
 const dollars = "US Dollars"
 
 func focusRow(l *LineSums, v *values, day time.Time, factor *big.Rat) (map[string]string, error) {
@@ -252,7 +252,7 @@ func rat(a price.Amount) *big.Rat {
 	return r
 }
 
-// decimal writes a number exactly, with at least one decimal: readers tell types by it. It reports whether that is possible.
+// decimal writes a number exactly, with at least one decimal, by which readers recognize its type. It reports whether that is possible.
 func decimal(r *big.Rat) (string, bool) {
 	if r == nil {
 		return "", false

@@ -26,7 +26,7 @@ var (
 		"BilledCost", "ContractedCost", "EffectiveCost", "ListCost", "BillingPeriodStart", "BillingPeriodEnd", "ChargePeriodStart", "ChargePeriodEnd",
 		"BillingAccountId", "BillingCurrency", "ChargeCategory", "InvoiceIssuerName", "ProviderName", "PublisherName", "ServiceCategory", "ServiceName",
 		"HostProviderName", "ServiceProviderName",
-		// of rows whose category is Usage
+		// of rows with the category Usage
 		"SkuId", "SkuPriceId", "PricingQuantity", "PricingUnit", "ListUnitPrice", "ContractedUnitPrice", "ConsumedQuantity", "ConsumedUnit",
 	}
 	focusValues = map[string][]string{

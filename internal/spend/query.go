@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// Unit is how long the periods are that rows are split by.
+// Unit is the length of the periods that rows are split by.
 type Unit string
 
 // The units.
@@ -27,10 +27,11 @@ type Query struct {
 	Until time.Time // a whole hour, or later than now
 	Each  Unit      // a row for each
 	By    []Dimension
-	// Where are the values of a dimension that count; all, where it has none.
+	// Where has the values of a dimension that count; without an entry, all count.
 	Where map[Dimension][]string
-	Lines bool // sums have the lines of prices; for whole days
-	// Limit is how many rows the answer has at most, behind the first Offset of them; 0: all. Split by time, what is later is not read.
+	Lines bool // sums include the lines of prices; only for whole days
+	// Limit is the maximum number of rows in the answer, after the first Offset; 0: all. If rows are split by time, later ones are not
+	// read.
 	Limit, Offset int
 }
 
@@ -48,11 +49,11 @@ type piece struct {
 	dim      Dimension // of its rows
 }
 
-// pieces covers a time with the longest periods that may be used.
+// pieces covers a span of time with the longest periods that may be used.
 func (q *Query) pieces(now time.Time) ([]piece, error) {
 	since, until := q.Since.UTC(), q.Until.UTC()
 	if q.Until.IsZero() || until.After(now) {
-		// What is later than now has no records: the period under way counts whole.
+		// There are no records after now, so the current period counts as a whole.
 		switch q.Each {
 		case Hour:
 			until = hours.start(hours.of(now) + 1)
@@ -95,7 +96,7 @@ func (q *Query) pieces(now time.Time) ([]piece, error) {
 	return list, nil
 }
 
-// dimension returns which rows answer the question with the fewest dimensions.
+// dimension returns the kind of rows with the fewest dimensions that can answer the question.
 func (q *Query) dimension() Dimension {
 	var needs []Dimension
 	need := func(d Dimension) {
@@ -153,16 +154,16 @@ func splitPairs(r reader, pieces []piece, d Dimension) ([]piece, error) {
 	return list, nil
 }
 
-// group is what an id counts for: which values it has of Query.By.
+// group is what an id is counted in: its values of Query.By.
 type group struct {
 	values []string
 	rank   int // in the order of values, once all are known
-	// The row that was added to last: many rows of the books follow each other that are one of the answer.
+	// The row that was last added to: many consecutive rows of the books belong to the same row of the answer.
 	start int64
 	sums  *sums
 }
 
-// answer is an answer under way.
+// answer is an answer being built.
 type answer struct {
 	q      *Query
 	groups map[string]*group
@@ -176,7 +177,7 @@ type place struct {
 	group *group
 }
 
-// View calls fn with what answers questions. In a file all answers are of one state of the books.
+// View calls fn with a function that answers questions. In a file all answers see the same state of the books.
 func (b *Book) View(ctx context.Context, fn func(ask func(Query) ([]Row, error)) error) error {
 	return b.medium.view(ctx, func(r reader) error {
 		return fn(func(q Query) ([]Row, error) { return b.query(r, &q) })
@@ -213,7 +214,7 @@ func (b *Book) query(r reader, q *Query) ([]Row, error) {
 	return a.list(), nil
 }
 
-// check reports a piece that is not kept, and has hours read by tuple, as they are kept.
+// check reports a piece that is no longer kept, and has hours read by tuple, as they are stored.
 func (q *Query) check(p *piece, k kept) error {
 	switch {
 	case p.unit == hours && q.Lines:
@@ -229,7 +230,7 @@ func (q *Query) check(p *piece, k kept) error {
 	return nil
 }
 
-// read adds the pieces, which are in the order of time: no more than the rows that are asked for need.
+// read adds the pieces in the order of time, and no more than the requested rows need.
 func (a *answer) read(r reader, pieces []piece) error {
 	if a.q.Limit <= 0 || a.q.Each == Whole {
 		for _, p := range pieces {
@@ -242,7 +243,7 @@ func (a *answer) read(r reader, pieces []piece) error {
 	u := unitOf[a.q.Each]
 	last := uint32(0) // the period of the answer's last row
 	for _, p := range pieces {
-		for n := uint32(1); p.from < p.to; n *= 2 { // ever more at once, as each reading has its cost
+		for n := uint32(1); p.from < p.to; n *= 2 { // ever larger reads, as each has a fixed cost
 			part := p
 			part.to = min(p.to, p.from+n)
 			if first := u.of(p.unit.start(part.from)); first != last && len(a.rows) >= a.q.Offset+a.q.Limit {
@@ -293,7 +294,7 @@ func (a *answer) scan(r reader, p piece) error {
 	})
 }
 
-// groupsOf returns the groups of ids, and, where a question is for few of them, which.
+// groupsOf returns the groups of ids and, if a question is for few ids, these.
 func (a *answer) groupsOf(r reader, d Dimension) (groups map[uint64]*group, ids []id, err error) {
 	groups = a.byID[d]
 	if groups == nil {
@@ -335,7 +336,7 @@ func (a *answer) groupsOf(r reader, d Dimension) (groups map[uint64]*group, ids 
 	return groups, ids, nil
 }
 
-// group returns the group of values; nil when they are not asked for.
+// group returns the group of values; nil if they are not asked for.
 func (a *answer) group(v *values) *group {
 	for d, wanted := range a.q.Where {
 		if !slices.Contains(wanted, v[d]) {

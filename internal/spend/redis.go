@@ -24,9 +24,9 @@ var applyLua string
 var applyScript = redis.NewScript(applyLua)
 
 const (
-	// RedisBatchSize is how many records are best applied at once in Redis.
+	// RedisBatchSize is the best number of records to apply in one batch in Redis.
 	RedisBatchSize = BatchSize
-	// redisMost bounds how many sums one script adds to: Redis serves nobody meanwhile, some milliseconds at most.
+	// redisMost bounds how many sums one script changes: Redis serves no other client meanwhile, for some milliseconds at most.
 	redisMost = 3000
 	// readAtOnce bounds how many hashes are asked for in one round trip.
 	readAtOnce = 500
@@ -39,8 +39,8 @@ type redisMedium struct {
 	now    func() time.Time
 }
 
-// NewRedis returns the books of an account in Redis. They close the client. In a cluster the prefix gets a hash tag where it has
-// none, as one script adds to all rows.
+// NewRedis returns the books of an account in Redis. Closing them closes the client. In a cluster the prefix gets a hash tag if it has
+// none, as one script changes all rows.
 func NewRedis(client redis.UniversalClient, prefix, account string, o Options) *Book {
 	if _, cluster := client.(*redis.ClusterClient); cluster && !strings.Contains(prefix, "{") {
 		prefix = "{" + prefix + "}"
@@ -68,7 +68,7 @@ func (m *redisMedium) rows(place, shard string) string {
 	return m.prefix + "rows:" + place + ":" + shard
 }
 
-// shardOf spreads the rows of a period over hashes that stay small.
+// shardOf distributes the rows of a period over hashes that stay small.
 func shardOf(d Dimension, i id) string {
 	n := binary.BigEndian.Uint16(i[:2])
 	if d == tuple {
@@ -116,7 +116,7 @@ func (m *redisMedium) apply(ctx context.Context, spool string, from, to uint64, 
 	return applyScript.Run(ctx, m.client, []string{m.cursors()}, args...).Uint64()
 }
 
-// live is how many seconds a row is kept; 0 for ever.
+// live returns how many seconds a row is kept; 0: for ever.
 func (r *row) live(now time.Time) int64 {
 	keep := KeepHours
 	switch {
@@ -132,7 +132,7 @@ func (m *redisMedium) view(ctx context.Context, fn func(reader) error) error {
 	return fn(&redisReader{ctx, m, &codes{of: make(map[string]int)}})
 }
 
-// redisReader reads rows, batch by batch: what is added meanwhile may be in some of them.
+// redisReader reads rows batch by batch: records added meanwhile may be in some of them.
 type redisReader struct {
 	ctx context.Context //nolint:containedctx // it lives for one question
 	m   *redisMedium
@@ -142,7 +142,7 @@ type redisReader struct {
 func (r *redisReader) pairsFrom() (uint32, error) {
 	n, err := r.m.client.Get(r.ctx, r.m.pairs()).Uint64()
 	if errors.Is(err, redis.Nil) || err == nil && n > math.MaxUint32 {
-		return math.MaxUint32, nil // nothing was added since there are pairs
+		return math.MaxUint32, nil // nothing was added since pairs were introduced
 	}
 	return uint32(n), err //nolint:gosec // checked above
 }
@@ -163,7 +163,7 @@ func (r *redisReader) names(d Dimension, fn func(id, string) error) error {
 	return nil
 }
 
-// hash is a hash of rows that is read.
+// hash is a hash of rows to read.
 type hash struct {
 	period uint32
 	key    string
@@ -197,7 +197,7 @@ func (r *redisReader) scan(u unit, d Dimension, from, to uint32, ids []id, fn fu
 	return nil
 }
 
-// hashes lists what is there of periods.
+// hashes lists the existing hashes of periods.
 func (r *redisReader) hashes(u unit, d Dimension, from, to uint32, some bool, wanted map[string]bool) (list []hash, err error) {
 	pipe := r.m.client.Pipeline()
 	replies := make([]*redis.StringSliceCmd, 0, to-from)

@@ -15,7 +15,7 @@ const (
 	ever   unit = 'e' // one period, 0
 )
 
-// of returns the number of the period that a moment is in: hours and days since 1970, months since the year 0, in UTC.
+// of returns the number of the period that contains a moment: hours and days since 1970, months since the year 0, in UTC.
 func (u unit) of(t time.Time) uint32 {
 	switch t = t.UTC(); u {
 	case hours:
@@ -39,7 +39,7 @@ func (u unit) start(n uint32) time.Time {
 	}
 }
 
-// row is the place of sums. Rows of hours are kept by tuple alone; days and months by tuple and by each single dimension.
+// row identifies a row of sums. Hours are kept by tuple only; days and months by tuple and by each single dimension.
 type row struct {
 	unit   unit
 	dim    Dimension // all, one dimension, or tuple
@@ -47,12 +47,12 @@ type row struct {
 	id     id
 }
 
-// Line is a price of one kind, and what a measure of lines is named by.
+// Line is a price of one kind. Measures of lines are named after it.
 type Line struct {
 	Kind  string
 	Price string // USD per Per; empty for a sum that the provider reported
 	Per   string
-	Model string // another model than the answer's own
+	Model string // if it is not the model of the answer
 }
 
 // The parts of a line.
@@ -67,7 +67,7 @@ func (l Line) Measure(part string) string {
 	return linePrefix + strings.Join([]string{part, l.Kind, l.Price, l.Per, l.Model}, "|")
 }
 
-// ParseLine reads a measure; ok is false for one of no line.
+// ParseLine reads a measure; ok is false if it does not belong to a line.
 func ParseLine(measure string) (l Line, part string, ok bool) {
 	rest, ok := strings.CutPrefix(measure, linePrefix)
 	if !ok {

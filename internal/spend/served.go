@@ -5,8 +5,8 @@ import (
 	"strings"
 )
 
-// Served is what an instance has added to the books since it began, for the calls with the same model and backend: totals that
-// grow as a counter does, and outlive the process.
+// Served is what an instance has ever added to the books for the calls with the same model and backend: totals that grow like a
+// counter and outlive the process.
 type Served struct {
 	Model, Backend, Outcome, Provider, Endpoint string
 
@@ -16,7 +16,7 @@ type Served struct {
 // servedDimensions are those of Served: configured names and closed lists.
 var servedDimensions = [...]Dimension{Model, Backend, Outcome, Provider, Endpoint}
 
-// servedText is the name of a row of Served: its instance and the values, none of which has the byte between them.
+// servedText returns the name of a row of Served: its instance and the values, separated by a byte that none of them contains.
 func servedText(instance string, v *values) string {
 	parts := append(make([]string, 0, 1+len(servedDimensions)), instance)
 	for _, d := range servedDimensions {

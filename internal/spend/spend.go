@@ -1,5 +1,5 @@
-// Package spend keeps the books: what settled calls cost and used, added up by hour, day and month for whoever paid, called and
-// answered, each record exactly once. docs/books.md states what is kept, for how long, and how large it gets.
+// Package spend keeps the books: what settled calls cost and used, added up by hour, day and month for payers, callers and backends,
+// each record exactly once. docs/books.md describes what is kept, for how long, and how large it gets.
 package spend
 
 import (
@@ -16,7 +16,7 @@ import (
 // ConsumerName is the consumer's name in a spool: one of spool.Options.Consumers.
 const ConsumerName = "spend"
 
-// Dimension is what spend is split by. The numbers are on disk.
+// Dimension is a property that spend is split by. The numbers are on disk.
 type Dimension byte
 
 // The dimensions. Each call has one value of each, which may be empty.
@@ -39,7 +39,7 @@ const (
 	Factor   Dimension = 15 // of markup and discount; empty: 1/1
 	Session  Dimension = 16 // kept where it is configured
 
-	// Two dimensions together, so that a year by both is answered without reading every tuple.
+	// Pairs of dimensions, so that a year by both can be answered without reading every tuple.
 	payerModel Dimension = 200
 	teamModel  Dimension = 201
 	userModel  Dimension = 202
@@ -48,13 +48,13 @@ const (
 	tuple  Dimension = 255
 )
 
-// pairs are the dimensions that rows are kept by together.
+// pairs are the pairs of dimensions that rows are kept by.
 var pairs = [...]struct{ dim, one, two Dimension }{{payerModel, Payer, Model}, {teamModel, Team, Model}, {userModel, User, Model}}
 
 // joint reports whether values of the dimension are those of several: see values.
 func (d Dimension) joint() bool { return d == tuple || d >= payerModel && d <= userModel }
 
-// alone reports whether rows are kept by the dimension alone: not by what has a new value every few calls.
+// alone reports whether rows are kept by this single dimension: not if it has a new value every few calls.
 func (d Dimension) alone() bool { return d != Session }
 
 // numDimensions is one more than the highest number of a dimension of calls.
@@ -81,17 +81,17 @@ func ParseDimension(name string) (Dimension, error) {
 	return 0, fmt.Errorf("%q is none of %s", name, strings.Join(dimensionNames[1:], ", "))
 }
 
-// Measures that every row may have. Quantities of a kind of usage have the kind's name behind KindPrefix, lines of prices
-// linePrefix and what Line.name makes.
+// Measures that every row may have. Quantities of a kind of usage are named KindPrefix and the kind, those of lines of prices
+// linePrefix and the result of Line.name.
 const (
 	Calls        = "calls"
-	Failed       = "failed"        // calls whose outcome is an error
+	Failed       = "failed"        // calls with an error as their outcome
 	Cost         = "cost"          // as billed
 	BaseCost     = "base"          // before markup and discount
-	ProviderCost = "provider_cost" // of calls whose provider states one
-	Stated       = "stated"        // calls whose provider states a cost
+	ProviderCost = "provider_cost" // of calls for which the provider reports one
+	Stated       = "stated"        // calls for which the provider reports a cost
 	StatedCost   = "stated_cost"   // as billed, of these calls
-	Unpriced     = "unpriced"      // calls that used something and have no price
+	Unpriced     = "unpriced"      // calls with usage and without a price
 	InputTokens  = "input_tokens"  // all kinds
 	OutputTokens = "output_tokens" // all kinds
 	KindPrefix   = "n:"
@@ -122,7 +122,7 @@ func (s Sums) AddAll(other Sums) error {
 	return nil
 }
 
-// Count returns a measure that is no money.
+// Count returns a measure that is not money.
 func (s Sums) Count(measure string) int64 {
 	high, low, ok := s[measure].Limbs()
 	if !ok || high > 1<<33 {
@@ -135,7 +135,7 @@ func count(n int64) price.Amount { return price.FromLimbs(0, uint64(max(0, n))) 
 
 // Errors of queries.
 var (
-	// ErrFolded means that a period is not kept in such detail any more.
+	// ErrFolded means that a period is no longer kept in such detail.
 	ErrFolded = errors.New("not kept in such detail any more")
 	// ErrQuery means that a question cannot be answered as it is.
 	ErrQuery = errors.New("not a question to the books")
@@ -147,14 +147,14 @@ type id [8]byte
 func (i id) number() uint64 { return binary.BigEndian.Uint64(i[:]) }
 func idOf(n uint64) (i id)  { binary.BigEndian.PutUint64(i[:], n); return i }
 
-// name is a value of a dimension or a tuple: its dimension and its text, which for a tuple, and for two dimensions together, has of each
-// value that is not empty the dimension's number, its length and itself.
+// name is a value of a dimension or a tuple: its dimension and its text. The text of a tuple or a pair has, for each value that is not
+// empty, the dimension's number, the value's length and the value.
 type name struct {
 	dim  Dimension
 	text string
 }
 
-// id returns the name's number. Who does not know the store's seed finds no two names that have the same.
+// id returns the name's number. Without the store's seed, two names with the same number cannot be found.
 func (n name) id(seed []byte) id {
 	sum := sha256.Sum256(append(append(slices.Clone(seed), byte(n.dim)), n.text...))
 	return id(sum[:8])

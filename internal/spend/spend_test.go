@@ -22,7 +22,7 @@ import (
 
 var clock = time.Date(2026, 11, 30, 10, 30, 0, 0, time.UTC)
 
-// sample is a settled record whose cost has a last digit of its own.
+// sample is a settled record with a distinct last digit in its cost.
 func sample(n int, at time.Time) *record.Record {
 	r := &record.Record{
 		ID: fmt.Sprint("call-", n), Account: "main", Opened: at, Settled: at, Outcome: record.OutcomeCompleted, Endpoint: "chat/completions",
@@ -52,7 +52,7 @@ func apply(t testing.TB, b *Book, log string, from uint64, records ...*record.Re
 		rest := list[at-from:]
 		to, err := b.Apply(context.Background(), log, at, end, rest)
 		require.NoError(t, err)
-		if to < end { // as many as the store takes at once
+		if to < end { // as many as the store takes in one batch
 			require.Greater(t, to, at)
 			again, err := b.Apply(context.Background(), log, at, end, rest)
 			require.NoError(t, err)
@@ -187,7 +187,7 @@ func expected(t *testing.T, q Query, records []*record.Record) []Row {
 	return list
 }
 
-// stores runs a test with books in every medium; open opens the same again.
+// stores runs a test with books in every medium; open opens the same books again.
 func stores(t *testing.T, test func(t *testing.T, open func() *Book)) {
 	o := Options{Split: Split{EndUsers: true, Sessions: true}, Now: func() time.Time { return clock }, OnFault: func(err error) { t.Error(err) }}
 	t.Run("file", func(t *testing.T) {
@@ -207,7 +207,7 @@ func stores(t *testing.T, test func(t *testing.T, open func() *Book)) {
 	})
 }
 
-// TestBooksOlderThanPairs asks books that were begun before rows by pairs were kept.
+// TestBooksOlderThanPairs queries books from before rows by pairs were kept.
 func TestBooksOlderThanPairs(t *testing.T) {
 	now := clock
 	dir := t.TempDir()
@@ -276,8 +276,8 @@ func TestBooksOlderThanPairs(t *testing.T) {
 	}
 }
 
-// TestNumbersOfNamesAreSecret holds that names have other numbers in each store, the same again when it is opened again, and that those
-// added before a store had a seed are the same names to who asks.
+// TestNumbersOfNamesAreSecret checks that names have different numbers in each store, the same ones when it is opened again, and that
+// queries do not distinguish names that were added before a store had a seed.
 func TestNumbersOfNamesAreSecret(t *testing.T) {
 	var numbers []id
 	stores(t, func(t *testing.T, open func() *Book) {

@@ -47,7 +47,7 @@ type period struct {
 	sums  spend.Sums
 }
 
-// newBatch makes the rows of facts. They are in the order of their keys, so that no two instances wait for each other's rows.
+// newBatch makes the rows of facts, ordered by key, so that no two instances wait for each other's rows.
 func newBatch(account string, facts []spend.Fact) (*batch, error) {
 	b := &batch{account: account}
 	type place struct{ group, day string }
@@ -104,7 +104,7 @@ func sorted[V any](m map[string]V) []string {
 	return list
 }
 
-// key makes a key, as a UUID, out of names.
+// key makes a key, as a UUID, from names.
 func key(names ...string) string {
 	h := sha256.New()
 	for _, n := range names {
@@ -113,7 +113,7 @@ func key(names ...string) string {
 	return hex.EncodeToString(h.Sum(nil)[:16])
 }
 
-// dimensions are the columns behind the account's.
+// dimensions are the columns after the account's.
 var dimensions = []spend.Dimension{
 	spend.Payer, spend.Team, spend.User, spend.Key, spend.KeyAlias, spend.EndUser, spend.Model, spend.Upstream, spend.Provider, spend.Backend,
 	spend.Endpoint, spend.Outcome, spend.Source, spend.Billed, spend.Factor, spend.Session,
@@ -129,7 +129,7 @@ func (b *batch) values(of func(spend.Dimension) string) []string {
 	return list
 }
 
-// text makes a text one that PostgreSQL takes.
+// text makes a text acceptable to PostgreSQL.
 func text(s string) string {
 	return strings.ReplaceAll(strings.ToValidUTF8(s, "\ufffd"), "\x00", "\ufffd")
 }
@@ -148,7 +148,7 @@ func addSums(totals, kinds *rows, p *period, start string) {
 	}
 }
 
-// addLines adds what the cost of a group on a day is made of.
+// addLines adds the lines of a group's cost on a day.
 func addLines(lines *rows, p *period, day string) error {
 	list, err := spend.LinesOf(p.sums)
 	if err != nil {
@@ -166,9 +166,9 @@ func addLines(lines *rows, p *period, day string) error {
 	return nil
 }
 
-// number writes an amount that is a count, with as many decimals.
+// number writes an amount that is a count, with that many decimals.
 func number(a price.Amount, decimals int) string {
-	// An amount's last digit is one, 15 decimals behind the point of its text.
+	// A count of one is the last digit of an amount, the 15th decimal of its text.
 	whole, fraction, _ := strings.Cut(a.String(), ".")
 	digits := strings.TrimLeft(whole+fraction+strings.Repeat("0", 15-len(fraction)), "0")
 	if missing := decimals + 1 - len(digits); missing > 0 {
@@ -181,7 +181,7 @@ func number(a price.Amount, decimals int) string {
 	return digits[:point] + "." + digits[point:]
 }
 
-// decimal returns a text that is a number, and nothing for any other.
+// decimal returns a text if it is a number, and nothing otherwise.
 func decimal(s string) string {
 	whole, fraction, point := strings.Cut(s, ".")
 	for _, c := range whole + fraction {
@@ -206,12 +206,12 @@ const (
 	totalTypes   = "bbbnnnbnnn"
 )
 
-// types are those of columns, by a letter each.
+// types are the types of columns, one letter each.
 var types = map[rune]string{
 	'u': "uuid", 'h': "timestamptz", 'd': "date", 't': "text", 'b': "bigint", 'n': "numeric", 'j': "jsonb",
 }
 
-// statements returns those that add the batch.
+// statements returns the statements that add the batch.
 func (b *batch) statements() (list []statement) {
 	texts := strings.Repeat("t", 1+len(dimensions))
 	add := func(r *rows, table, types, conflict string) {
@@ -247,7 +247,7 @@ func insert(table, letters, conflict string) string {
 		") AS u (" + strings.Join(names, ", ") + ") ON CONFLICT " + conflict
 }
 
-// sum adds to the columns of a row that is there.
+// sum adds to the columns of an existing row.
 func sum(key string, columns ...string) string {
 	list := make([]string, len(columns))
 	for i, c := range columns {

@@ -11,7 +11,7 @@ import (
 	"github.com/tollgate-llm/tollgate/internal/testkit"
 )
 
-// BenchmarkDay writes a day of 1,000 keys that each call 20 models once, all of them in one hour, and shows how large the tables are.
+// BenchmarkDay writes a day of 1,000 keys that each call 20 models once, all in one hour, and reports the size of the tables.
 func BenchmarkDay(b *testing.B) {
 	const records = 20_000
 	server := testkit.Postgres(b)

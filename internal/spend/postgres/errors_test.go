@@ -12,7 +12,7 @@ import (
 	"github.com/tollgate-llm/tollgate/internal/testkit"
 )
 
-// TestConnectionStringsAreInNoError refuses strings whose passwords would end up in names that errors show.
+// TestConnectionStringsAreInNoError refuses strings with passwords that would end up in names that errors show.
 func TestConnectionStringsAreInNoError(t *testing.T) {
 	for _, dsn := range []string{
 		"postgres://user:p/ssw0rd-secret@host/db", "postgres://user:12/ssw0rd-secret@host/db", "postgres://user:12?ssw0rd-secret@host/db",
@@ -31,8 +31,8 @@ func TestConnectionStringsAreInNoError(t *testing.T) {
 	require.NotContains(t, err.Error(), "w0rd-secret")
 }
 
-// TestWhatTheRoleMayNot meets a wrong password, roles that may not write or make tables, tables of a newer version, and a database that
-// is not there.
+// TestWhatTheRoleMayNot tries a wrong password, roles that may not write or create tables, tables of a newer version, and a missing
+// database.
 func TestWhatTheRoleMayNot(t *testing.T) {
 	server := testkit.Postgres(t)
 	dsn := server.Database("spend")
@@ -67,7 +67,7 @@ func TestWhatTheRoleMayNot(t *testing.T) {
 	require.Equal(t, [][]string{{"1"}}, server.Rows("spend", "SELECT count(*) FROM tollgate_records"))
 }
 
-// TestInstancesMakeTheTablesOnce begins with an empty database by many at once, one of them without records.
+// TestInstancesMakeTheTablesOnce starts many instances at the same time on an empty database, one of them without records.
 func TestInstancesMakeTheTablesOnce(t *testing.T) {
 	server := testkit.Postgres(t)
 	dsn := server.Database("spend")
@@ -90,7 +90,7 @@ func TestInstancesMakeTheTablesOnce(t *testing.T) {
 	require.Equal(t, [][]string{{"1", "0"}}, server.Rows("spend", "SELECT sum(calls), (SELECT count(*) FROM tollgate_records) FROM tollgate_hourly"))
 }
 
-// TestTheDocumentHasTheStatements holds that an operator who runs those of docs/books.md has the tables.
+// TestTheDocumentHasTheStatements checks that the statements in docs/books.md create the tables.
 func TestTheDocumentHasTheStatements(t *testing.T) {
 	page, err := os.ReadFile("../../../docs/books.md")
 	require.NoError(t, err)

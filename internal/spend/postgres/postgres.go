@@ -18,19 +18,19 @@ import (
 const ConsumerName = "postgres"
 
 const (
-	// patience bounds a batch.
+	// patience is the timeout of a batch.
 	patience = 30 * time.Second
-	// bounds end what a gateway has left behind on a server that does not see that it is gone: the next one waits for its locks.
+	// bounds end the sessions of a gateway that is gone without the server noticing: the next gateway waits for their locks.
 	bounds = "SET LOCAL statement_timeout = '30s'; SET LOCAL idle_in_transaction_session_timeout = '60s'"
 )
 
-// Options of a sink. OnFault may be left out.
+// Options of a sink. OnFault is optional.
 type Options struct {
 	Account string
 	Records bool // every settled record is a row
 	spend.Split
 
-	// OnFault is told of records that cannot be counted.
+	// OnFault is called with records that cannot be counted.
 	OnFault func(error)
 }
 
@@ -41,7 +41,7 @@ type Sink struct {
 	conn   *pgx.Conn // nil while there is none
 }
 
-// New returns a sink, which connects when it is first used and whenever the connection was lost.
+// New returns a sink. It connects when it is first used and again after the connection is lost.
 func New(c Config, o Options) *Sink {
 	if o.OnFault == nil {
 		o.OnFault = func(error) {}
@@ -61,7 +61,7 @@ func (s *Sink) Close() error {
 	return err
 }
 
-// with calls fn with a connection, which does not outlive an error.
+// with calls fn with a connection, and closes the connection after an error.
 func (s *Sink) with(ctx context.Context, fn func(context.Context, *pgx.Conn) error) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
@@ -90,7 +90,7 @@ func (s *Sink) connect(ctx context.Context) error {
 	return prepare(ctx, c)
 }
 
-// explained says what an operator can do about an error.
+// explained adds what an operator can do about an error.
 func explained(err error) error {
 	e, ok := errors.AsType[*pgconn.PgError](err)
 	if !ok {
@@ -123,11 +123,11 @@ func cursorOf(ctx context.Context, q query, sql, spoolID string) (uint64, error)
 	return uint64(seq), err //nolint:gosec // never negative
 }
 
-// writes are transactions whatever the role has by default: a batch sees what others have committed before each statement, as it adds to
-// their rows.
+// writes sets the isolation regardless of the role's default: each statement of a batch sees what others have committed before it, as it
+// adds to their rows.
 var writes = pgx.TxOptions{IsoLevel: pgx.ReadCommitted, AccessMode: pgx.ReadWrite}
 
-// Apply implements books.Applier: a batch is one transaction, which holds the row of the spool's cursor.
+// Apply implements books.Applier. A batch is one transaction, which locks the row of the spool's cursor.
 func (s *Sink) Apply(ctx context.Context, spoolID string, from, to uint64, records []spool.Record) (cursor uint64, err error) {
 	if to > math.MaxInt64 {
 		return 0, fmt.Errorf("sequence number %d is too large for PostgreSQL", to)
@@ -157,7 +157,7 @@ func apply(ctx context.Context, c *pgx.Conn, b *batch, spoolID string, from, to 
 	if err != nil {
 		return 0, err
 	}
-	defer func() { err = errors.Join(err, undone(tx.Rollback(ctx))) }() // nothing, once it is committed
+	defer func() { err = errors.Join(err, undone(tx.Rollback(ctx))) }() // a no-op after the commit
 	if _, err := tx.Exec(ctx, bounds); err != nil {
 		return 0, err
 	}

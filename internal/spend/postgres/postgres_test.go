@@ -37,7 +37,7 @@ const (
 
 var begin = time.Date(2026, 11, 30, 10, 30, 0, 0, time.UTC)
 
-// sample is a settled record whose cost has a last digit of its own.
+// sample is a settled record with a distinct last digit in its cost.
 func sample(n int, at time.Time) *record.Record {
 	r := &record.Record{
 		ID: fmt.Sprint("call-", n), Account: "main", Opened: at, Settled: at, Outcome: record.OutcomeCompleted, Endpoint: "chat/completions",
@@ -108,7 +108,7 @@ func settle(t testing.TB, s *spool.Spool, n int) {
 	require.NoError(t, s.Settle(callID(n), sample(n, at).Append(nil, nil), n%2 == 0))
 }
 
-// follow has a spool's records written until stop is called.
+// follow writes a spool's records until stop is called.
 func follow(t testing.TB, s *spool.Spool, to *Sink) (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	c := books.Follow(s, to, books.Options{Name: ConsumerName, AtOnce: 16, Pace: time.Millisecond, OnFault: func(err error) { t.Log(err) }})
@@ -126,7 +126,7 @@ func await(t testing.TB, s *spool.Spool) {
 	require.Eventually(t, func() bool { return s.Cursor(ConsumerName) >= s.Last() }, longest, 2*time.Millisecond)
 }
 
-// expect holds that every table adds up to the first n samples, to the last digit.
+// expect checks that every table adds up to the first n samples, to the last digit.
 func expect(t testing.TB, server *testkit.PostgresServer, database string, n int) {
 	t.Helper()
 	var want [][]string
@@ -137,7 +137,7 @@ func expect(t testing.TB, server *testkit.PostgresServer, database string, n int
 }
 
 // TestTotalsAreThoseOfTheBooks writes the same records to books and to PostgreSQL: each sum of each group and day is the same, line by
-// line, and the records add up to them.
+// line, and the records add up to it.
 func TestTotalsAreThoseOfTheBooks(t *testing.T) {
 	server := testkit.Postgres(t)
 	p := sink(t, server.Database("spend"))
@@ -220,7 +220,7 @@ func TestTotalsAreThoseOfTheBooks(t *testing.T) {
 	require.Equal(t, [][]string{{"0"}}, server.Rows("spend", "SELECT count(*) FROM tollgate_records WHERE session <> record->>'session' OR key <> record->>'key_id'"))
 }
 
-// TestTextsThatPostgresRefuses writes names that its texts and its JSON cannot hold: they do not stop what follows.
+// TestTextsThatPostgresRefuses writes names that PostgreSQL's text and JSON types cannot hold: they do not stop later records.
 func TestTextsThatPostgresRefuses(t *testing.T) {
 	server := testkit.Postgres(t)
 	p := sink(t, server.Database("spend"))
@@ -231,8 +231,8 @@ func TestTextsThatPostgresRefuses(t *testing.T) {
 		server.Rows("spend", "SELECT model, cost, record->>'asked' FROM tollgate_records"))
 }
 
-// TestInterruptedBatchesCountOnce has two instances write at once while connections are cut in the middle of batches, answers to commits are
-// lost, and the server is killed and started again; then one adopts the other's spool.
+// TestInterruptedBatchesCountOnce has two instances write concurrently while connections are cut in the middle of batches, answers to
+// commits are lost, and the server is killed and restarted; then one adopts the other's spool.
 func TestInterruptedBatchesCountOnce(t *testing.T) {
 	server := testkit.Postgres(t)
 	dsn := server.Database("spend")
@@ -280,8 +280,8 @@ func TestInterruptedBatchesCountOnce(t *testing.T) {
 	require.NoError(t, spools[1].Close())
 }
 
-// TestRecordsWaitForTheServer settles records while there is no server: they stay in the spool, and are written once when it is back,
-// by a process that comes later too. A database that was emptied is filled again.
+// TestRecordsWaitForTheServer settles records while the server is down: they stay in the spool, and are written once when it is back,
+// also by a later process. An emptied database is filled again.
 func TestRecordsWaitForTheServer(t *testing.T) {
 	server := testkit.Postgres(t)
 	dsn, dir := server.Database("spend"), t.TempDir()
@@ -350,7 +350,7 @@ func newCutter(t *testing.T, to string) *cutter {
 }
 
 func (c *cutter) pass(client, server net.Conn) {
-	var deaf atomic.Bool // what the server says is not passed on
+	var deaf atomic.Bool // the server's bytes are not passed on
 	var back sync.WaitGroup
 	back.Go(func() {
 		buf := make([]byte, 64<<10)

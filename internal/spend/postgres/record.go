@@ -14,7 +14,7 @@ import (
 	"github.com/tollgate-llm/tollgate/internal/spool"
 )
 
-// addRecords adds a row for each record, with the names that requests choose, whether or not they are kept apart.
+// addRecords adds a row for each record, including the names that requests choose, whether or not they are kept apart.
 func (b *batch) addRecords(spoolID string, records []spool.Record) error {
 	var settled record.Settled
 	for i, r := range records {
@@ -37,7 +37,7 @@ func (b *batch) addRecords(spoolID string, records []spool.Record) error {
 	return nil
 }
 
-// document returns a record's JSON as jsonb takes it: without the character NUL, and with every escape a whole character.
+// document returns a record's JSON in the form that jsonb accepts: without NUL characters, and with no half of a surrogate pair.
 func document(payload []byte) string {
 	if utf8.Valid(payload) && !bytes.Contains(payload, []byte(`\u`)) {
 		return string(payload)

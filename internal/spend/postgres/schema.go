@@ -13,16 +13,16 @@ import (
 //go:embed schema.sql
 var schema string
 
-// schemaVersion is the version of the tables that this program writes.
+// schemaVersion is the version of the tables of this program.
 const schemaVersion = 1
 
-// schemaLock is the number of the lock that one instance at a time holds while it makes the tables.
+// schemaLock is the number of the advisory lock that an instance holds while it creates the tables.
 const schemaLock = 0x746f6c6c67617465
 
 // ErrNewer means that the tables were made by a newer program.
 var ErrNewer = errors.New("the tables are of a newer version than this program knows")
 
-// prepare makes the tables where there are none, and refuses those of another version.
+// prepare creates the tables if there are none, and refuses those of another version.
 func prepare(ctx context.Context, c *pgx.Conn) error {
 	version, there, err := versionOf(ctx, c)
 	if err == nil && !there {
@@ -44,7 +44,7 @@ type query interface {
 	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
 }
 
-// found reads the catalog: what looks names up, such as to_regclass, may not know yet what another session has just made.
+// found reads the catalog: functions that look up names, such as to_regclass, may not know yet what another session has just created.
 const found = "SELECT EXISTS (SELECT FROM pg_catalog.pg_class WHERE relname = 'tollgate_schema' AND pg_catalog.pg_table_is_visible(oid))"
 
 func versionOf(ctx context.Context, q query) (version int, there bool, err error) {
@@ -59,11 +59,11 @@ func create(ctx context.Context, c *pgx.Conn) (version int, err error) {
 	if err != nil {
 		return 0, err
 	}
-	defer func() { err = errors.Join(err, undone(tx.Rollback(ctx))) }() // nothing, once it is committed
+	defer func() { err = errors.Join(err, undone(tx.Rollback(ctx))) }() // a no-op after the commit
 	if _, err := tx.Exec(ctx, "SELECT pg_advisory_xact_lock($1)", schemaLock); err != nil {
 		return 0, err
 	}
-	version, there, err := versionOf(ctx, tx) // another instance may have made them meanwhile
+	version, there, err := versionOf(ctx, tx) // another instance may have created them meanwhile
 	if err != nil || there {
 		return version, errors.Join(err, tx.Commit(ctx))
 	}
@@ -73,7 +73,7 @@ func create(ctx context.Context, c *pgx.Conn) (version int, err error) {
 	return schemaVersion, tx.Commit(ctx)
 }
 
-// undone leaves out that a transaction has ended by itself.
+// undone ignores the error of a transaction that has already ended.
 func undone(err error) error {
 	if errors.Is(err, pgx.ErrTxClosed) || errors.Is(err, pgconn.ErrConnClosed) {
 		return nil
