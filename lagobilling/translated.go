@@ -51,6 +51,9 @@ func (m *meter) writeTranslated(p []byte) (int, error) {
 // endWhole ends an answer that is translated whole, before it is settled: a client that gets an error in its place does not pay.
 func (m *meter) endWhole(how settle.End) {
 	if !m.answering.Whole() {
+		if m.keep && !m.clientGone() {
+			m.call.Attempt().SetFailed() // events that were not asked for, and that a client of HTTP/1.0 cannot be sent
+		}
 		return
 	}
 	if how == settle.Broken || how == settle.Returned && m.handlerErr != nil {

@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tollgate-llm/tollgate/internal/llm"
+	"github.com/tollgate-llm/tollgate/internal/record"
 	"github.com/tollgate-llm/tollgate/internal/translate"
 	"github.com/tollgate-llm/tollgate/internal/usage"
 )
@@ -154,4 +155,19 @@ func TestOddEndsOfTranslatedStreams(t *testing.T) {
 			})
 		}
 	}
+}
+
+// TestTranslatedByHTTP10 has clients of HTTP/1.0: a whole answer comes with its length, and events that were not asked for do not come and
+// are not billed.
+func TestTranslatedByHTTP10(t *testing.T) {
+	b := newBench(t, &Handler{})
+	all := b.post10(translatedRoute(translate.Messages, messages, chat, plain("application/json", jsonAnswer)))
+	head, body, _ := strings.Cut(all, "\r\n\r\n")
+	require.Contains(t, head, "Content-Length: "+itoa(len(body)))
+	require.Contains(t, body, `"type":"message"`)
+	require.Len(t, b.only().Events, 1)
+
+	b = newBench(t, &Handler{})
+	require.Empty(t, b.post10(translatedRoute(translate.Messages, messages, chat, chunked(stream, sseStart, sseUsage, sseDone))))
+	require.Equal(t, record.NotBilledError, b.only().NotBilled)
 }
