@@ -30,7 +30,8 @@ type Answering struct {
 // Begin begins an answer with its status and its Content-Type.
 func (t *Translation) Begin(status int, contentType string) *Answering {
 	a := &Answering{t: t, status: status}
-	if status < http.StatusMultipleChoices && strings.HasPrefix(contentType, "text/event-stream") {
+	media, _, _ := strings.Cut(contentType, ";")
+	if status < http.StatusMultipleChoices && strings.EqualFold(strings.TrimSpace(media), "text/event-stream") {
 		a.stream = t.Stream()
 	}
 	return a
