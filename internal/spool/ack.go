@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// Done notes that Lago has these records. It is idempotent.
+// Done marks records as stored by Lago. It is idempotent.
 func (s *Spool) Done(seqs ...uint64) error {
 	for part := range slices.Chunk(seqs, maxListed) {
 		list, err := s.identify(part)
@@ -28,7 +28,7 @@ func (s *Spool) Done(seqs ...uint64) error {
 	return nil
 }
 
-// identify finds the ids of records. Of those that this process claimed they are known; others are read.
+// identify finds the ids of records. Those that this process claimed are known; others are read.
 func (s *Spool) identify(seqs []uint64) ([]finished, error) {
 	list := make([]finished, len(seqs))
 	var missing []located
@@ -51,7 +51,7 @@ func (s *Spool) identify(seqs []uint64) ([]finished, error) {
 		return list, nil
 	}
 	ids := make(map[uint64]ID, len(missing))
-	// A record that cannot be read is finished without its id, which helps only where the record is damaged later.
+	// A record that cannot be read is finished without its id, which is only needed if the record is damaged later.
 	err := read(missing, func(l located, r Record, err error) error {
 		if err == nil {
 			ids[l.seq] = r.ID
@@ -66,7 +66,7 @@ func (s *Spool) identify(seqs []uint64) ([]finished, error) {
 	return list, errors.Join(err, s.releaseAll(missing))
 }
 
-// Reject moves a pending record to the rejected ones with Lago's error, where it can be seen, fixed and sent again.
+// Reject marks a pending record as rejected, with Lago's error, so that it can be inspected, fixed and sent again.
 func (s *Spool) Reject(seq uint64, note []byte) error {
 	if len(note) > maxNote {
 		return ErrTooLarge
@@ -83,13 +83,13 @@ func (s *Spool) Reject(seq uint64, note []byte) error {
 // reject applies a kindRejected frame.
 func (s *Spool) reject(seq uint64, at place, when int64) {
 	if _, r := s.find(seq); r == nil || r.state() == StateDone {
-		return // what Lago has is not sent again
+		return // a record that Lago has is not sent again
 	}
 	s.change(seq, StateRejected, when)
 	s.notes[seq] = place{at.seg, at.off + frameHeader + 8, at.len - 8}
 }
 
-// Retry makes rejected records pending again, all of them when none is named. It returns how many.
+// Retry makes rejected records pending again: all of them if none are named. It returns how many.
 func (s *Spool) Retry(seqs ...uint64) (int, error) {
 	s.mu.Lock()
 	var found []uint64
@@ -122,8 +122,8 @@ func (s *Spool) rejected() []uint64 {
 	return seqs
 }
 
-// Replay makes finished records that match pending again, to be sent once more as they are. It returns how many. The
-// bounds are those of Scan.
+// Replay makes matching finished records pending again, so that they are sent once more unchanged. It returns how many. The bounds
+// are those of Scan.
 func (s *Spool) Replay(since, until time.Time, match func(Record) bool) (int, error) {
 	var seqs []uint64
 	err := s.Scan(since, until, func(r Record) error {
@@ -136,16 +136,16 @@ func (s *Spool) Replay(since, until time.Time, match func(Record) bool) (int, er
 	return n, errors.Join(err, aerr)
 }
 
-// errNone means that none of the records is in the state that the step is for.
+// errNone means that no record is in the required state.
 var errNone = errors.New("no record is in that state any more")
 
-// again makes those of the records pending that are in state was still.
+// again makes pending those of the records that are still in the state was.
 func (s *Spool) again(seqs []uint64, was State) (n int, err error) {
 	for part := range slices.Chunk(seqs, maxListed) {
 		d := draft{frame: frame{kind: kindRetry, time: millis(s.o.Now())}, bound: 8 * len(part), reserve: true}
 		var list []uint64
 		notes := make(map[uint64]place)
-		// A frame that was written and lost in a failed sync has changed nothing.
+		// A frame that was written and then lost in a failed sync has no effect.
 		undo := func() {
 			for _, seq := range list {
 				if _, r := s.find(seq); r == nil || r.state() != StatePending {

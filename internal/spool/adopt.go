@@ -13,9 +13,9 @@ import (
 	"strings"
 )
 
-// An adoption is made of three files. ADOPTING in the other spool names it before anything is copied; adopted-NUMBER in
-// this spool is the moment from which the copies count, all at once; ADOPTED in the other spool ends it. Either of the
-// files in the other spool keeps it from being opened.
+// An adoption has three files. ADOPTING in the other spool names it before anything is copied; from the creation of adopted-NUMBER
+// in this spool the copies count, all together; ADOPTED in the other spool ends it. Either file in the other spool prevents it from
+// being opened.
 const (
 	adoptingName  = "ADOPTING"
 	adoptedName   = "ADOPTED"
@@ -49,7 +49,7 @@ func (f *frame) adoption() (a adoption, ok bool) {
 // records are here once, and the other directory cannot be opened or adopted again (ErrAdopted).
 func (s *Spool) Adopt(dir string) (n int, err error) {
 	s.mu.Lock()
-	err = s.beginWrite() // so that Close waits: the adoption must not begin to count when another process has the spool
+	err = s.beginWrite() // so that Close waits: the adoption must not take effect when another process has the spool
 	s.mu.Unlock()
 	if err != nil {
 		return 0, err
@@ -85,7 +85,7 @@ func (s *Spool) Adopt(dir string) (n int, err error) {
 	case doubt:
 		return 0, fmt.Errorf("%w: whether an adoption counts is not known until the spool is opened again", ErrUnavailable)
 	case !counts:
-		// What an earlier try may have copied stays under its own number, and so never counts.
+		// Copies from an earlier attempt stay under that attempt's number, and so never count.
 		if a, err = from.nameAdoption(by, begun); err != nil {
 			return 0, err
 		}
@@ -104,7 +104,7 @@ func (s *Spool) has(name string) bool {
 	return f.Close() == nil
 }
 
-// AdoptedBy returns the directory of the spool that has taken over the records of this one; empty when none has.
+// AdoptedBy returns the directory of the spool that took over the records of this one; empty if none did.
 func (s *Spool) AdoptedBy() (string, error) {
 	content, err := s.content(adoptedName)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -127,7 +127,7 @@ func (s *Spool) content(name string) (string, error) {
 	return string(content[:n]), errors.Join(err, f.Close())
 }
 
-// mark makes a durable file.
+// mark creates a durable file.
 func (s *Spool) mark(name string, content []byte) error {
 	f, err := s.o.FS.Create(filepath.Join(s.o.Dir, name))
 	if err != nil {
@@ -143,8 +143,8 @@ func (s *Spool) mark(name string, content []byte) error {
 	return s.o.FS.SyncDir(s.o.Dir)
 }
 
-// begunAdoption returns the adoption that was begun, if any. Only the spool that began it may go on with it: the copies
-// may count there already.
+// begunAdoption returns the adoption that was begun, if any. Only the spool that began it may continue it: the copies may already
+// count there.
 func (s *Spool) begunAdoption(by string) (a adoption, begun bool, err error) {
 	content, err := s.content(adoptingName)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -156,7 +156,7 @@ func (s *Spool) begunAdoption(by string) (a adoption, begun bool, err error) {
 	if ok && owner != by {
 		return a, false, fmt.Errorf("spool %s: %w: %s has begun to, and must go on with it", s.o.Dir, ErrAdopted, owner)
 	}
-	return a, true, nil // without a whole line it was cut off while it was written, before anything was copied
+	return a, true, nil // without a complete line, writing it was interrupted before anything was copied
 }
 
 // adoptingFile is the content of ADOPTING: the number and the adopter's directory.
@@ -175,14 +175,14 @@ func parseAdopting(content string) (a adoption, by string, ok bool) {
 	return a, by, ok
 }
 
-// twice is the content of a small file: two equal lines, so that one damaged byte takes nothing away. A line is the
-// CRC32C of the text behind it, and the text.
+// twice is the content of a small file: two equal lines, so that one damaged byte loses nothing. A line is the CRC32C of the text
+// after it, and the text.
 func twice(text string) []byte {
 	line := fmt.Sprintf("%08x %s\n", crc32.Checksum([]byte(text), castagnoli), text)
 	return []byte(line + line)
 }
 
-// parseTwice gives parse the text of each undamaged line until it takes one.
+// parseTwice passes the text of each undamaged line to parse until it accepts one.
 func parseTwice(content string, parse func(text string) bool) bool {
 	half := len(content) / 2
 	for _, line := range []string{content[:half], content[half:]} {
@@ -194,7 +194,7 @@ func parseTwice(content string, parse func(text string) bool) bool {
 	return false
 }
 
-// nameAdoption names a new adoption in place of one that was begun and does not count.
+// nameAdoption names a new adoption in place of one that was begun and has not taken effect.
 func (s *Spool) nameAdoption(by string, begun bool) (a adoption, err error) {
 	if begun {
 		if err := s.o.FS.Remove(filepath.Join(s.o.Dir, adoptingName)); err != nil {
@@ -217,8 +217,7 @@ type copied struct {
 	note   int
 }
 
-// takeOver copies the records that are unfinished, or not read by a consumer, and makes them count. n is how many are
-// unfinished.
+// takeOver copies the records that are unfinished or not read by a consumer, and makes them count. n is how many are unfinished.
 func (s *Spool) takeOver(from *Spool, a adoption) (n int, err error) {
 	var live int64
 	for _, g := range from.segments {
@@ -278,7 +277,7 @@ func (s *Spool) takeOver(from *Spool, a adoption) (n int, err error) {
 	return n, errors.Join(err, release())
 }
 
-// commit makes an adoption count. After an error it does not, or that is in doubt.
+// commit makes an adoption take effect. After an error it has not, or that is unknown.
 func (s *Spool) commit(a adoption) error {
 	err := s.mark(a.fileName(), nil)
 	if err == nil {
@@ -296,7 +295,7 @@ func (s *Spool) commit(a adoption) error {
 	return errors.Join(err, rerr)
 }
 
-// allHere reports whether no copy is in the tail that a failed sync took away.
+// allHere reports whether all copies are outside the tail that a failed sync discarded.
 func (s *Spool) allHere(list []copied) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -143,7 +143,7 @@ func TestCrashAtEveryStepOfAdoption(t *testing.T) {
 	}
 }
 
-// again crashes an adoption that is called again after a crash, at a step of its own.
+// again repeats an adoption after a crash, and crashes it at a given step too.
 func again(t testing.TB, w *adoptionWorld, disk *simFS, r *rand.Rand, what string) {
 	o, dead := w.on(disk)
 	s, err := Open(o)
@@ -166,7 +166,7 @@ func again(t testing.TB, w *adoptionWorld, disk *simFS, r *rand.Rand, what strin
 	require.NoError(t, s.Close())
 }
 
-// TestFaultAtEveryStepOfAdoption makes each change that an adoption makes fail once. It says so, and can be called again.
+// TestFaultAtEveryStepOfAdoption makes each step of an adoption fail once. The adoption returns the error and can be repeated.
 func TestFaultAtEveryStepOfAdoption(t *testing.T) {
 	for _, d := range []Durability{Process, Fsync} {
 		w := newAdoptionWorld(t, d)
@@ -284,7 +284,7 @@ func TestAdoptionNeedsAQuietSpool(t *testing.T) {
 	require.Nil(t, w.fs.before, "the adoption was never half done")
 }
 
-// TestAdoptionTellsDamage takes over what can be read, and tells of what cannot.
+// TestAdoptionTellsDamage takes over what can be read, and reports what cannot.
 func TestAdoptionTellsDamage(t *testing.T) {
 	w := newAdoptionWorld(t, Process)
 	disk := w.fs
@@ -300,7 +300,7 @@ func TestAdoptionTellsDamage(t *testing.T) {
 	require.GreaterOrEqual(t, n, len(w.take)-1)
 }
 
-// TestCloseWaitsForAdoption closes a spool just before an adoption begins to count: nobody else may have the spool then.
+// TestCloseWaitsForAdoption closes a spool just before an adoption takes effect: no other process may have the spool then.
 func TestCloseWaitsForAdoption(t *testing.T) {
 	w := newAdoptionWorld(t, Process)
 	s, err := Open(w.o)

@@ -8,14 +8,14 @@ import (
 // draft is a frame on its way to the log. Its functions are called under the lock.
 type draft struct {
 	frame
-	bound   int          // the most bytes that compose makes of the payload
+	bound   int          // the maximum size of the payload that compose makes
 	reserve bool         // it may take the disk space kept for calls in flight
 	compose func() error // fills in what must be true at the frame's place in the log; an error keeps it from being written
 	written func(place)  // applies what the frame records about earlier records: in the order of the log, as recovery does
 	refused bool         // by compose
 }
 
-// append writes one frame and returns when it is as durable as the options ask for.
+// append writes one frame and returns when it is as durable as the options require.
 func (s *Spool) append(d *draft) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -23,8 +23,8 @@ func (s *Spool) append(d *draft) error {
 	return err
 }
 
-// appendLocked is append for a caller that has the lock, which is let go while the frame becomes durable. When it
-// returns, nothing can take the frame away any more, so the caller makes the frame's own record known.
+// appendLocked is append for a caller that has the lock, which is released while the frame becomes durable. When it returns, the
+// frame can no longer be lost, so the caller makes the frame's own record known.
 func (s *Spool) appendLocked(d *draft) (place, error) {
 	if len(d.payload) > maxFrame {
 		return place{}, ErrTooLarge
@@ -61,7 +61,7 @@ func (s *Spool) appendLocked(d *draft) (place, error) {
 	return place{}, s.wentWrong(errs)
 }
 
-// beginWrite refuses a write where none can be; else endWrite must follow.
+// beginWrite refuses a write if none is possible. Otherwise endWrite must follow.
 func (s *Spool) beginWrite() error {
 	switch {
 	case s.closed:
@@ -91,18 +91,18 @@ func (s *Spool) wentWrong(err error) error {
 	return fmt.Errorf("%w: %w", ErrUnavailable, err)
 }
 
-// note keeps an error that changes nothing for the caller where Stats shows it.
+// note keeps an error that does not affect the caller, for Stats.
 func (s *Spool) note(err error) {
 	if err != nil {
 		s.lastErr = err
 	}
 }
 
-// end is the offset behind the frame.
+// end is the offset after the frame.
 func (p place) end() int64 { return int64(p.off) + frameHeader + int64(p.len) }
 
 // write puts one frame at the end of the log and acquires its segment. A failed write seals the segment at its last good
-// offset: the next segment's header records it, and whatever of the failed frame reached the disk is never read.
+// offset: the next segment's header records it, and any part of the failed frame that reached the disk is never read.
 func (s *Spool) write(d *draft) (place, error) {
 	var errs error
 	for try := range 3 {
@@ -145,8 +145,8 @@ func (s *Spool) write(d *draft) (place, error) {
 	return place{}, errs
 }
 
-// writable returns the segment for the next frame, of n bytes. It may let go of the lock, and never between its last
-// look and its return.
+// writable returns the segment for the next frame, of n bytes. It may release the lock, but not between its last check and its
+// return.
 func (s *Spool) writable(n int64) (*segment, error) {
 	for {
 		if g := s.current; g != nil {
@@ -175,7 +175,7 @@ func (s *Spool) writable(n int64) (*segment, error) {
 	}
 }
 
-// syncLast syncs the segment that is about to end. Only those that syncTo will wake may wait for it by then.
+// syncLast syncs the segment that is about to end. From then on, only callers that syncTo will wake may wait for it.
 func (s *Spool) syncLast(g *segment) error {
 	f, err := s.acquire(g)
 	if err != nil {
@@ -191,7 +191,7 @@ func (s *Spool) syncLast(g *segment) error {
 	return nil
 }
 
-// seal ends the segment at its last good offset after a write failed. One without a frame is taken out of the log.
+// seal ends the segment at its last good offset after a failed write. A segment without a frame is removed from the log.
 func (s *Spool) seal(g *segment) error {
 	if g.size > segmentHeader {
 		return errors.Join(g.file.Truncate(g.size), s.retire())
@@ -201,8 +201,8 @@ func (s *Spool) seal(g *segment) error {
 	return errors.Join(s.retire(), s.o.FS.Remove(s.segmentPath(g)))
 }
 
-// syncTo returns when the segment survives the loss of power up to end. The first caller syncs for all that wait. The
-// caller has the lock, which is let go meanwhile, and has acquired the segment.
+// syncTo returns when the segment survives a loss of power up to end. The first caller syncs for all that wait. The caller has the
+// lock, which is released meanwhile, and has acquired the segment.
 func (s *Spool) syncTo(g *segment, end int64) error {
 	for {
 		switch {
@@ -234,7 +234,7 @@ func (s *Spool) syncTo(g *segment, end int64) error {
 }
 
 // failSync seals a segment where its last good sync left it. After a failed sync it is unknown what reached the disk, and
-// the next one would not report it, so all that waited write their frames again, elsewhere.
+// the next one would not report it, so all waiting callers write their frames again, elsewhere.
 func (s *Spool) failSync(g *segment, err error) error {
 	g.failed = err
 	s.bytes -= g.size - g.synced

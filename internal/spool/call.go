@@ -11,7 +11,7 @@ import (
 // probeEvery is how often a new call may try a disk that failed.
 const probeEvery = time.Second
 
-// probeBytes is the size of what is written to try a disk: a block of most file systems.
+// probeBytes is how much is written to test a disk: a block of most file systems.
 const probeBytes = 4096
 
 // Begin opens the record of a call that is about to be forwarded. ErrFull and ErrUnavailable mean that the call must be
@@ -41,8 +41,8 @@ func (s *Spool) Begin(id ID, payload []byte) error {
 	return nil
 }
 
-// admit reports whether a new call may begin: there must be room for its settlement too, and for those of all that are
-// under way; and the disk must be well.
+// admit reports whether a new call may begin: there must be room for its settlement and for those of all calls in flight, and the
+// disk must work.
 func (s *Spool) admit(n int) error {
 	switch {
 	case s.closed:
@@ -73,7 +73,7 @@ func (s *Spool) admit(n int) error {
 	return nil
 }
 
-// Ready returns why a new call would be refused. A disk that failed is tried, at most once a second.
+// Ready returns why a new call would be refused. It tests a disk that failed, at most once a second.
 func (s *Spool) Ready() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -105,7 +105,7 @@ func (s *Spool) probe() error {
 		_, err = f.WriteAt(make([]byte, probeBytes), 0)
 		err = errors.Join(err, f.Sync(), f.Close())
 	} else {
-		err = nil // of a process that ended in the midst of it
+		err = nil // left by a process that ended during a probe
 	}
 	return errors.Join(err, s.o.FS.Remove(name))
 }
@@ -125,9 +125,9 @@ func (s *Spool) full(n int) bool {
 	return s.bytes+int64(frameHeader+n)+(s.counts[StateOpen]+1)*s.typical >= s.o.MaxBytes
 }
 
-// Settle writes the settled record of an open or interrupted call; it is durable on return. deliver: Lago is to get it;
-// else it is finished at once. ErrUnknown means that the call is not open: it was never, or it was settled before, and
-// nothing is written. After any other error the call is open still, and the record is not in the spool.
+// Settle writes the settled record of an open or interrupted call; it is durable on return. With deliver the record is sent to Lago;
+// without, it is finished immediately. ErrUnknown means that the call is not open: it never was, or it is already settled, and
+// nothing is written. After any other error the call is still open, and the record is not in the spool.
 func (s *Spool) Settle(id ID, payload []byte, deliver bool) error {
 	if len(payload) > maxPayload {
 		return ErrTooLarge
@@ -159,7 +159,7 @@ func (s *Spool) Settle(id ID, payload []byte, deliver bool) error {
 	s.news.ring()
 	s.recent.add(at, &d.frame)
 	for v := range s.views {
-		if d.seq < v.limit { // it was seen as an open call
+		if d.seq < v.limit { // already seen as an open call
 			v.skip[d.seq] = struct{}{}
 		}
 	}

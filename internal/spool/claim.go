@@ -7,9 +7,9 @@ import (
 	"slices"
 )
 
-// Claim returns up to limit pending records that are not claimed, oldest first but for those that were amended or
-// copied forward. It waits until there is one, the context ends, or the spool closes (ErrClosed). A record that cannot
-// be read back is rejected with a note about it, so that it does not block those behind it.
+// Claim returns up to limit pending records that are not claimed, oldest first except for those that were amended or copied forward.
+// It waits until there is one, the context ends, or the spool closes (ErrClosed). A record that cannot be read back is rejected with
+// a note about it, so that it does not block later ones.
 func (s *Spool) Claim(ctx context.Context, limit int) ([]Record, error) {
 	for {
 		if err := ctx.Err(); err != nil {
@@ -38,8 +38,8 @@ func (s *Spool) Claim(ctx context.Context, limit int) ([]Record, error) {
 	}
 }
 
-// claim marks records as claimed. Of each that it found it returns the record too where that was kept; else one of
-// sequence number zero, and it acquires the segment.
+// claim marks records as claimed. For each it returns the record if that was kept in memory. Otherwise it returns a record with
+// sequence number zero, and acquires the segment.
 func (s *Spool) claim(limit int) (found []located, records []Record, err error) {
 	free := s.counts[StatePending] - int64(len(s.claims))
 	if free <= 0 {
@@ -79,13 +79,13 @@ func (s *Spool) claim(limit int) (found []located, records []Record, err error) 
 		for i := 0; i < len(g.carried) && len(found) < limit && err == nil; i++ {
 			err = take(g, g.carried[i].seq, g.carried[i].rec)
 		}
-		// A segment that cannot be opened keeps none behind it from being sent.
+		// A segment that cannot be opened does not stop later ones from being sent.
 		unreachable, err = errors.Join(unreachable, err), nil
 	}
 	return found, records, unreachable
 }
 
-// readClaimed reads those of the claimed records that were not kept, and releases their segments.
+// readClaimed reads the claimed records that were not kept in memory, and releases their segments.
 func (s *Spool) readClaimed(found []located, records []Record) ([]Record, error) {
 	var missing []located
 	for i, l := range found {
@@ -130,7 +130,7 @@ func (s *Spool) readClaimed(found []located, records []Record) ([]Record, error)
 	return records, err
 }
 
-// Release gives claimed records back: they will be claimed again.
+// Release returns claimed records: they can be claimed again.
 func (s *Spool) Release(seqs ...uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -33,9 +33,9 @@ func (s *Spool) maintain(ctx context.Context) {
 	}
 }
 
-// Compact removes segments whose records were all finished longer than Options.Retain ago. They go oldest first, so that
-// no acknowledgement goes before what it acknowledges. Unfinished records are copied forward out of old segments once
-// that frees at least as much as it copies.
+// Compact removes segments in which all records were finished longer than Options.Retain ago. It removes the oldest first, so that
+// no acknowledgement is removed before what it acknowledges. Unfinished records are copied forward out of old segments once that
+// frees at least as much as it copies.
 func (s *Spool) Compact() error {
 	s.pruning.Lock()
 	defer s.pruning.Unlock()
@@ -54,7 +54,7 @@ func (s *Spool) Compact() error {
 	}
 }
 
-// next returns the oldest segment, when its time has come.
+// next returns the oldest segment if it is due.
 func (s *Spool) next() (*segment, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -62,7 +62,7 @@ func (s *Spool) next() (*segment, error) {
 		return nil, ErrClosed
 	}
 	before := millis(s.o.Now().Add(-s.o.Retain))
-	// A quiet segment must end for its records to grow old.
+	// A segment without new records must end before its records can expire.
 	if g := s.current; g != nil && g.size > segmentHeader && g.created < before && g.refs == 1 {
 		if err := s.retire(); err != nil {
 			return nil, err
@@ -81,8 +81,8 @@ func (s *Spool) next() (*segment, error) {
 	return nil, nil
 }
 
-// empty copies what is unfinished in a segment to the end of the log. It returns false when some of it cannot be moved
-// yet: its settlement is being written.
+// empty copies the unfinished records of a segment to the end of the log. It returns false if some cannot be moved yet because their
+// settlement is being written.
 func (s *Spool) empty(g *segment) (bool, error) {
 	for {
 		s.moving.Lock()
@@ -141,7 +141,7 @@ func (g *segment) unfinished(s *Spool) []move {
 	return moves
 }
 
-// lose gives up a record whose bytes are damaged: they are moved to a damage file and reported, as at opening.
+// lose gives up a damaged record: its bytes are moved to a damage file and reported, as at opening.
 func (s *Spool) lose(m *move, cause error) {
 	s.mu.Lock()
 	_, ok := s.locateMove(m)
@@ -165,10 +165,10 @@ func (s *Spool) lose(m *move, cause error) {
 	s.o.OnFault(errors.Join(cause, err))
 }
 
-// prune removes a segment in which nothing is unfinished. It returns false when somebody reads it still.
+// prune removes a segment in which nothing is unfinished. It returns false while the segment is being read.
 func (s *Spool) prune(g *segment) (bool, error) {
-	// Names that came or went before must have done so for good: were this segment to go and an earlier one to come back,
-	// finished records would be pending again.
+	// Earlier changes of names must be durable: if this segment were gone and an earlier one came back, finished records would be
+	// pending again.
 	if err := s.o.FS.SyncDir(s.o.Dir); err != nil {
 		return false, err
 	}
@@ -202,8 +202,8 @@ func (s *Spool) prune(g *segment) (bool, error) {
 	return true, s.o.FS.SyncDir(s.o.Dir)
 }
 
-// keepOne sees to it that a segment stays when one is removed: its header keeps numbers from being given out again. On a
-// full disk it takes the room of the reserve, as what is removed next gives more.
+// keepOne ensures that one segment remains after a removal: its header prevents numbers from being reused. On a full disk it uses
+// the space of the reserve, as the removal frees more.
 func (s *Spool) keepOne() error {
 	var errs error
 	for try := range 2 {

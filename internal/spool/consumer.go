@@ -16,31 +16,31 @@ import (
 
 const (
 	idName = "id"
-	// seqJump is how far sequence numbers go ahead when a spool with consumers is opened: what the loss of power took from
-	// the end of the log had numbers that a consumer's store may know.
+	// seqJump is how far sequence numbers skip ahead when a spool with consumers is opened: records that a loss of power took from the
+	// end of the log had numbers that a consumer's store may know.
 	seqJump = 1 << 32
 )
 
-// Batch is what a consumer reads at once.
+// Batch is what a consumer reads in one step.
 type Batch struct {
-	// Records are settled records in the order of their sequence numbers: all of those above the number that was asked for
-	// and up to To, but for those that are not readable any more.
+	// Records are settled records in the order of their sequence numbers: all above the number that was asked for and up to To, except
+	// those that are no longer readable.
 	Records []Record
 	To      uint64
 }
 
-// ID returns the number that identifies this spool; zero when it never had a consumer.
+// ID returns the number that identifies this spool; zero if it never had a consumer.
 func (s *Spool) ID() LogID { return s.id }
 
-// Cursor returns the sequence number up to which a consumer has passed the records. The store to which it applies them
-// knows better: after a crash, or when a cursor was written to a disk that lost it, this one is behind.
+// Cursor returns the sequence number up to which a consumer has passed the records. The store to which it applies them has the exact
+// number: this one is behind after a crash, or if the disk lost the last cursor.
 func (s *Spool) Cursor(consumer string) uint64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.cursors[consumer]
 }
 
-// Last returns the highest sequence number of a settled record; 0 when there is none.
+// Last returns the highest sequence number of a settled record; 0 if there are none.
 func (s *Spool) Last() uint64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -84,7 +84,7 @@ func (s *Spool) Read(ctx context.Context, after uint64, limit int) (Batch, error
 	}
 }
 
-// readable returns the sequence number from which on records may yet come to be known out of order.
+// readable returns the sequence number from which on records may still become known out of order.
 func (s *Spool) readable() uint64 {
 	end := s.nextSeq
 	for d := range s.settling {
@@ -98,8 +98,8 @@ func (s *Spool) readable() uint64 {
 	return end
 }
 
-// after locates settled records with sequence numbers above after and below end, in the order of these. Copies of records
-// whose own segment is gone are left out: every consumer has passed them.
+// after locates settled records with sequence numbers above after and below end, in that order. Copies of records from removed
+// segments are left out: every consumer has passed them.
 func (s *Spool) after(after, end uint64, limit int) []located {
 	if len(s.segments) == 0 || limit <= 0 {
 		return nil
@@ -139,12 +139,12 @@ func (s *Spool) after(after, end uint64, limit int) []located {
 	return list[:min(limit, len(list))]
 }
 
-// above returns the index of the first record of the segment's own with a higher sequence number.
+// above returns the index of the segment's first own record with a higher sequence number.
 func (g *segment) above(after uint64) int {
 	return sort.Search(len(g.recs), func(i int) bool { return g.first+uint64(g.recs[i].delta) > after })
 }
 
-// readBatch reads located records. The caller has the lock, which is let go.
+// readBatch reads located records. The caller has the lock, which is released.
 func (s *Spool) readBatch(list []located) (Batch, error) {
 	batch := Batch{Records: make([]Record, len(list)), To: list[len(list)-1].seq}
 	var missing []located
@@ -184,9 +184,9 @@ func (s *Spool) readBatch(list []located) (Batch, error) {
 	return batch, errors.Join(err, s.releaseAll(missing))
 }
 
-// Pass moves a consumer's cursor: it has applied everything up to seq to its store, where it will stay. A lower number
-// than before asks for records to be kept that the consumer needs again. The cursor counts at once, also where it cannot
-// be written; then a process to come will find an earlier one.
+// Pass moves a consumer's cursor: the consumer has applied everything up to seq durably to its store. A lower number than before
+// requests that records which the consumer needs again are kept. The cursor takes effect immediately, even if it cannot be written;
+// then a later process will find an earlier one.
 func (s *Spool) Pass(consumer string, seq uint64) error {
 	d := draft{frame: frame{kind: kindPassed, time: millis(s.o.Now())}}
 	d.payload = append(binary.LittleEndian.AppendUint64(make([]byte, 0, 8+len(consumer)), seq), consumer...)
@@ -210,8 +210,8 @@ func (s *Spool) Pass(consumer string, seq uint64) error {
 	return s.release(at.seg)
 }
 
-// Consume has records wait for one more consumer from now on, or no longer for it, in a spool that was opened with at least one. A
-// new one finds the records that are still here.
+// Consume adds or removes a consumer that records wait for, in a spool that was opened with at least one. A new consumer gets the
+// records that are still here.
 func (s *Spool) Consume(consumer string, reads bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -246,7 +246,7 @@ func (s *Spool) passed(g *segment) bool {
 	return true
 }
 
-// unread counts the settled records above a cursor. Copies elsewhere than in their own segments are left out.
+// unread counts the settled records above a cursor. Copies outside their own segments are left out.
 func (s *Spool) unread(after uint64) (n int64) {
 	for _, g := range slices.Backward(s.segments) {
 		from := g.above(after)
@@ -259,7 +259,7 @@ func (s *Spool) unread(after uint64) (n int64) {
 }
 
 // handOver calls fn for each record that is unfinished, or that one of the consumers may not have read, with its origin.
-// Settled ones come in the order of their sequence numbers. The spool is open for reading alone.
+// Settled ones come in the order of their sequence numbers. The spool is open only for reading.
 func (s *Spool) handOver(consumers []string, fn func(Record) error) error {
 	unread := s.nextSeq
 	for _, name := range consumers {
@@ -324,7 +324,7 @@ func (s *Spool) acquireAll(list []located) error {
 	return nil
 }
 
-// recoverConsumers reads the spool's own number, or gives it one where it is to have consumers.
+// recoverConsumers reads the spool's own number, or assigns one if it has consumers.
 func (s *Spool) recoverConsumers() error {
 	content, err := s.content(idName)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -344,7 +344,7 @@ func (s *Spool) recoverConsumers() error {
 	if whole {
 		return nil
 	}
-	if found { // cut off while it was made, before anything was read
+	if found { // creating it was interrupted, before anything was read
 		if err := s.o.FS.Remove(filepath.Join(s.o.Dir, idName)); err != nil {
 			return err
 		}

@@ -194,7 +194,7 @@ func TestNoConsumerOvertakesASync(t *testing.T) {
 	require.Equal(t, []string{"record 2", "record 3"}, payloads(b.Records))
 }
 
-// TestDamagedRecordDoesNotHoldAConsumerUp leaves out what cannot be read, and tells of it.
+// TestDamagedRecordDoesNotHoldAConsumerUp checks that a record that cannot be read is left out and reported.
 func TestDamagedRecordDoesNotHoldAConsumerUp(t *testing.T) {
 	var told []error
 	fs := newSimFS()

@@ -268,7 +268,7 @@ func TestFormatIsAsDocumented(t *testing.T) {
 	}, stateMap(scan(t, mustOpen(t, o))))
 }
 
-// TestNumbersInTheDocument compares what the document says of limits, names and defaults with the code.
+// TestNumbersInTheDocument compares limits, names and defaults in the document with the code.
 func TestNumbersInTheDocument(t *testing.T) {
 	raw, err := os.ReadFile(filepath.Join("..", "..", "docs", "spool.md"))
 	require.NoError(t, err)

@@ -38,7 +38,7 @@ func smallSpool(t *testing.T, d Durability) (*simFS, Options, []extent) {
 	return fs, o, extents(t, fs)
 }
 
-// extent is where one frame stands, or a segment's header.
+// extent is the position of a frame or of a segment's header.
 type extent struct {
 	file     string
 	from, to int64
@@ -206,7 +206,7 @@ func TestTornTail(t *testing.T) {
 	}
 }
 
-// TestUnreadableSector has the disk refuse to read one segment: opening goes on, and the records of the others stand.
+// TestUnreadableSector makes one segment unreadable: opening goes on, and the records of the others are there.
 func TestUnreadableSector(t *testing.T) {
 	fs, o, frames := smallSpool(t, Process)
 	want := stateMap(scan(t, mustOpen(t, Options{Dir: modelDir, FS: fs.killed(), ReadOnly: true})))
@@ -245,8 +245,8 @@ func TestUnreadableSector(t *testing.T) {
 	require.GreaterOrEqual(t, s.nextSeq, before)
 }
 
-// TestNumbersOfDamagedRecordsAreNotReused damages the last record: what is written next has a number of its own, and
-// stands beside it when the disk reads well again.
+// TestNumbersOfDamagedRecordsAreNotReused damages the last record: the next one gets a new number, and both are there when the disk
+// can be read again.
 func TestNumbersOfDamagedRecordsAreNotReused(t *testing.T) {
 	fs := newSimFS()
 	o := Options{Dir: modelDir, FS: fs, ReserveBytes: -1, manual: true}
@@ -264,7 +264,7 @@ func TestNumbersOfDamagedRecordsAreNotReused(t *testing.T) {
 	require.Empty(t, s.Report().Damage)
 }
 
-// FuzzOpen opens segments that hold anything: bytes as they are, and frames whose checksums are right and whose payloads
+// FuzzOpen opens segments with any content: bytes as they are, and frames whose checksums are right and whose payloads
 // are not. Opening succeeds, finds the same again, and the spool takes records.
 func FuzzOpen(f *testing.F) {
 	f.Add(false, []byte("TGSPOOL1"))

@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// A frame on disk, little endian; docs/spool.md has the table. The last byte of the magic is no part of any UTF-8 text,
-// so a search for the next frame does not stop inside payloads.
+// A frame on disk, little endian; docs/spool.md has the table. The last byte of the magic never occurs in UTF-8 text, so a search for
+// the next frame does not stop inside payloads.
 const (
 	frameMagic    = 0xfe4754f1
 	frameHeader   = 48
@@ -34,7 +34,7 @@ const (
 	kindRejected kind = 5  // a sequence number, then why it was rejected
 	kindRetry    kind = 6  // sequence numbers of records that are pending again
 	kindMoved    kind = 7  // an unfinished record in its present form: copied forward or amended
-	kindAdopted  kind = 8  // the number of the adoption, then an unfinished record of another spool as it stood there
+	kindAdopted  kind = 8  // the number of the adoption, then an unfinished record of another spool as it was there
 	kindTaken    kind = 9  // the same with the record's origin in front of it; it may be finished
 	kindPassed   kind = 10 // the sequence number up to which a consumer has read, then its name
 )
@@ -73,13 +73,13 @@ func appendFrame(b []byte, f *frame, segment uint64, off int64) []byte {
 	b = append(b, f.id[:]...)
 	b = append(b, f.payload...)
 	end := len(b)
-	b = appendWhere(b, segment, off) // behind the frame, as a separate array would be garbage
+	b = appendWhere(b, segment, off) // after the frame, as a separate array would be an allocation
 	binary.LittleEndian.PutUint32(b[at+4:], checksum(b[end:], b[at:end]))
 	return b[:end]
 }
 
-// parseHeader reads a frame's header and the length of its payload. ok is false where none begins. Nothing of it may be
-// believed before the checksum was compared.
+// parseHeader reads a frame's header and the length of its payload. ok is false if no frame begins there. The result must not be
+// trusted before the checksum is compared.
 func parseHeader(b []byte) (f frame, length int, ok bool) {
 	if len(b) < frameHeader || binary.LittleEndian.Uint32(b) != frameMagic {
 		return f, 0, false
@@ -108,7 +108,7 @@ func parseFrame(b []byte, segment uint64, off int64) (f frame, ok bool) {
 
 var magicBytes = binary.LittleEndian.AppendUint32(nil, frameMagic)
 
-// nextMagic returns where the next frame may begin in b. Up to three bytes at the end may be the beginning of one.
+// nextMagic returns where the next frame may begin in b. Up to three bytes at the end may be the start of one.
 func nextMagic(b []byte) int {
 	if i := bytes.Index(b, magicBytes); i >= 0 {
 		return i
@@ -149,7 +149,7 @@ func eachSeq(b []byte, fn func(uint64)) {
 	}
 }
 
-// moved is the payload of a kindMoved frame, and of a kindAdopted frame behind the adoption's number.
+// moved is the payload of a kindMoved frame, and that of a kindAdopted frame after the adoption's number.
 type moved struct {
 	seq     uint64 // the record's own; a record keeps it for life
 	time    int64  // Unix milliseconds of the record
@@ -191,7 +191,7 @@ func (f *frame) origin() (o Origin) {
 	return o
 }
 
-// record returns the record that a frame holds, by its own account.
+// record returns the record that a frame claims to hold.
 func (f *frame) record() (m moved, ok bool) {
 	switch f.kind {
 	case kindMoved:

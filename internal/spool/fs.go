@@ -2,16 +2,16 @@ package spool
 
 import "io"
 
-// FS is the little of a file system that a spool needs, so that crashes can be simulated.
+// FS is the part of a file system that a spool needs, so that crashes can be simulated.
 type FS interface {
-	// MkdirAll makes dir and what is missing above it, and makes their names durable.
+	// MkdirAll creates dir and missing parents, and makes their names durable.
 	MkdirAll(dir string) error
 	// ReadDir returns the names in dir.
 	ReadDir(dir string) ([]string, error)
-	// Create makes a new file for reading and writing; one that exists is an error (fs.ErrExist).
+	// Create creates a file for reading and writing. If it exists, that is an error (fs.ErrExist).
 	Create(name string) (File, error)
-	// Open opens a file for reading and, unless readOnly, for writing. One that is missing is fs.ErrNotExist. On a file
-	// system that is read-only it opens for reading, and the writes fail.
+	// Open opens a file for reading and, unless readOnly, for writing. A missing file is fs.ErrNotExist. On a read-only file system it
+	// opens the file for reading, and writes fail.
 	Open(name string, readOnly bool) (File, error)
 	Remove(name string) error
 	// SyncDir makes the names in dir durable.
@@ -26,7 +26,7 @@ type File interface {
 	io.WriterAt
 	io.Closer
 	Truncate(size int64) error
-	// Sync makes the content durable. After an error it is unknown what is durable, and a later success proves nothing.
+	// Sync makes the content durable. After an error it is unknown what is durable, even if a later Sync succeeds.
 	Sync() error
 	Size() (int64, error)
 }

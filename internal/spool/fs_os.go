@@ -96,14 +96,14 @@ func (osFS) Lock(name string) (io.Closer, error) {
 		holder := make([]byte, 20)
 		n, rerr := f.ReadAt(holder, 0)
 		if rerr != nil && !errors.Is(rerr, io.EOF) {
-			n = 0 // the holder's number is a courtesy: without it the message is still right
+			n = 0 // the holder's process id is optional in the message
 		}
 		if errors.Is(err, ErrLocked) && n > 0 {
 			err = fmt.Errorf("%w (process %s)", err, strings.TrimSpace(string(holder[:n])))
 		}
 		return nil, errors.Join(err, f.Close())
 	}
-	// A disk that is full must not keep a spool from opening, so the number is written only when that works.
+	// A full disk must not prevent a spool from opening, so a failure to write the number is ignored.
 	if f.Truncate(0) == nil {
 		_, _ = fmt.Fprint(f, os.Getpid())
 	}

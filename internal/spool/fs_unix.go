@@ -17,7 +17,7 @@ func lockFile(f *os.File) error {
 	return err
 }
 
-// SyncDir opens the directory, as POSIX wants it, to sync its entries.
+// SyncDir opens the directory to sync its entries, as POSIX requires.
 func (osFS) SyncDir(dir string) error {
 	d, err := os.Open(filepath.Clean(dir))
 	if err != nil {

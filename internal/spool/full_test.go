@@ -267,7 +267,7 @@ func TestReadOnlyDisk(t *testing.T) {
 	}
 }
 
-// TestReadyIsWhetherCallsBegin asks, while nobody calls, whether a call could begin: not on a full disk, which is tried again once a
+// TestReadyIsWhetherCallsBegin asks, without any calls, whether a call could begin: not on a full disk, which is tried again once a
 // second, and again as soon as there is room.
 func TestReadyIsWhetherCallsBegin(t *testing.T) {
 	for _, reserve := range []int64{-1, 900} {

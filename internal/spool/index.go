@@ -13,9 +13,9 @@ type place struct {
 	len uint32 // of the frame's payload
 }
 
-// rec is one settled record's place and state: 12 bytes, so that a million pending records fit well into memory.
+// rec is a settled record's place and state, in 12 bytes, so that a million pending records fit in memory.
 type rec struct {
-	delta uint32 // sequence number, less the segment's first
+	delta uint32 // sequence number minus the segment's first
 	off   uint32
 	bits  uint32 // state, and the length of the frame's payload in the lower 24 bits
 }
@@ -30,13 +30,13 @@ func (r rec) len() uint32 { return r.bits & maxFrame }
 
 func (r *rec) put(st State) { r.bits = r.bits&maxFrame | uint32(st)<<24 }
 
-// carried is a record in a later segment than its own: it was copied forward or amended.
+// carried is a record in a later segment than its own, because it was copied forward or amended.
 type carried struct {
 	seq uint64
 	rec
 }
 
-// openCall is a call under way, or one that was interrupted.
+// openCall is a call in flight, or one that was interrupted.
 type openCall struct {
 	seq      uint64
 	at       place
@@ -101,7 +101,7 @@ func (s *Spool) leave(g *segment, r rec) {
 	}
 }
 
-// addRecord indexes a settled record. Waiters for one sync come back in any order, so it may not be the last.
+// addRecord indexes a settled record. Callers that wait for one sync return in any order, so it may not be the last.
 func (s *Spool) addRecord(at place, seq uint64, st State) {
 	g := at.seg
 	r := makeRec(seq-g.first, at, st)
@@ -127,8 +127,7 @@ func (g *segment) findCarried(seq uint64) (int, bool) {
 	return slices.BinarySearchFunc(g.carried, seq, func(c carried, seq uint64) int { return cmp.Compare(c.seq, seq) })
 }
 
-// find returns the settled record of that sequence number at its present place. The pointer is good until the next
-// change of the index.
+// find returns the settled record with that sequence number at its current place. The pointer is valid until the index next changes.
 func (s *Spool) find(seq uint64) (*segment, *rec) {
 	if i := sort.Search(len(s.segments), func(i int) bool { return s.segments[i].first > seq }); i > 0 {
 		g := s.segments[i-1]
@@ -148,7 +147,7 @@ func (s *Spool) find(seq uint64) (*segment, *rec) {
 	return nil, nil
 }
 
-// set changes a record's state and every figure that depends on it.
+// set changes a record's state and all counts that depend on it.
 func (s *Spool) set(g *segment, r *rec, st State) {
 	s.leave(g, *r)
 	r.put(st)
@@ -158,7 +157,7 @@ func (s *Spool) set(g *segment, r *rec, st State) {
 	s.enter(g, *r)
 }
 
-// remove takes a record out of its place; it has been copied elsewhere, or is lost.
+// remove removes a record from its place; it was copied elsewhere, or is lost.
 func (s *Spool) remove(seq uint64) {
 	g, r := s.find(seq)
 	if r == nil {
@@ -188,7 +187,7 @@ func (s *Spool) change(seq uint64, to State, at int64) {
 	s.set(g, r, to)
 }
 
-// bell wakes those that wait. The spool's lock guards it.
+// bell wakes waiting goroutines. The spool's lock guards it.
 type bell struct {
 	waiting int
 	wake    chan struct{} // closed when it rings

@@ -164,7 +164,7 @@ func TestReserveYieldsToCallsInFlight(t *testing.T) {
 	require.Equal(t, map[ID]string{testID(0): "pending settled", testID(1): "pending settled"}, stateMap(scan(t, s)))
 }
 
-// TestBackgroundWorkLeavesTheReserve has no room for copies: pruning waits, and the reserve stands.
+// TestBackgroundWorkLeavesTheReserve has no room for copies: pruning waits, and the reserve is kept.
 func TestBackgroundWorkLeavesTheReserve(t *testing.T) {
 	sim, now := newSimFS(), time.UnixMilli(1_800_000_000_000)
 	o := Options{Dir: modelDir, FS: sim, SegmentBytes: 400, Retain: time.Hour, ReserveBytes: 4096, manual: true, Now: func() time.Time { return now }}
@@ -183,7 +183,7 @@ func TestBackgroundWorkLeavesTheReserve(t *testing.T) {
 	require.Equal(t, map[ID]string{testID(100): "pending settled"}, stateMap(scan(t, s)))
 }
 
-// TestSegmentThatCannotBeOpened keeps none of the others from being delivered.
+// TestSegmentThatCannotBeOpened checks that records of all other segments are delivered.
 func TestSegmentThatCannotBeOpened(t *testing.T) {
 	sim := newSimFS()
 	s := mustOpen(t, Options{Dir: modelDir, FS: sim, SegmentBytes: 300, ReserveBytes: -1, manual: true})

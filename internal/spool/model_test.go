@@ -74,7 +74,7 @@ func stateOf(r Record) string {
 	}
 }
 
-// scan returns every record in the spool, and sees to it that none is there twice.
+// scan returns every record in the spool, and checks that none is there twice.
 func scan(t testing.TB, s *Spool) map[ID]Record {
 	found := map[ID]Record{}
 	seqs := map[uint64]ID{}
@@ -419,7 +419,7 @@ func (m *model) verify(disk *simFS, after string, powerLost, deep bool) {
 		require.NoError(m.t, s.Close())
 		return
 	}
-	// It takes records again, under numbers that nobody had, and finds all of it when it is opened once more.
+	// It accepts records again, under unused numbers, and finds all of them when it is opened once more.
 	id := ID{0: 1}
 	if err := s.Begin(id, []byte("opened")); err != nil && disk.limit > 0 {
 		require.ErrorIs(m.t, err, ErrUnavailable)

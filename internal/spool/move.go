@@ -17,11 +17,11 @@ type move struct {
 	replaced []byte // the new payload; nil: the old one
 }
 
-// errMovedOn means that the record is not any more what it was when its copy was begun.
+// errMovedOn means that the record has changed since its copy was begun.
 var errMovedOn = errors.New("the record has changed meanwhile")
 
-// Amend replaces the payload of a pending or rejected record; from then on the new one counts. It returns the record's
-// sequence number, which stays. The caller keeps the record from being sent meanwhile.
+// Amend replaces the payload of a pending or rejected record. It returns the record's sequence number, which does not change. The
+// caller ensures that the record is not sent meanwhile.
 func (s *Spool) Amend(seq uint64, payload []byte) (uint64, error) {
 	if len(payload) > maxPayload {
 		return 0, ErrTooLarge
@@ -44,7 +44,7 @@ func (s *Spool) Amend(seq uint64, payload []byte) (uint64, error) {
 	return seq, nil
 }
 
-// locateMove finds the record, and whether it may be moved. An amendment is for settled records alone.
+// locateMove finds the record, and whether it may be moved. Only settled records can be amended.
 func (s *Spool) locateMove(m *move) (State, bool) {
 	if m.open {
 		c := s.open[m.id]
@@ -123,7 +123,7 @@ func (s *Spool) copyForward(m *move) error {
 	return err
 }
 
-// settleMoves gives records the places of their copies, after a sync where the copies must survive the loss of power.
+// settleMoves gives records the places of their copies, after a sync if the copies must survive a loss of power.
 func (s *Spool) settleMoves(moves []move, hard bool) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()

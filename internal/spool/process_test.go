@@ -26,7 +26,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// child opens a spool, and by its task writes records until it is killed: it says which were acknowledged.
+// child opens a spool and, depending on its task, writes records until it is killed. It prints which were acknowledged.
 func child(dir, task string) int {
 	s, err := Open(Options{Dir: dir, SegmentBytes: 20_000})
 	if err != nil {
@@ -85,7 +85,7 @@ func TestSecondProcessIsRefused(t *testing.T) {
 	mustOpen(t, Options{Dir: dir, ReserveBytes: -1})
 }
 
-// TestKilledProcess kills a process that writes records, again and again: all that it told of are there, once.
+// TestKilledProcess repeatedly kills a process that writes records: all acknowledged records are there, once.
 func TestKilledProcess(t *testing.T) {
 	dir := t.TempDir()
 	next := 1
@@ -99,7 +99,7 @@ func TestKilledProcess(t *testing.T) {
 			last = n
 		}
 		require.NoError(t, cmd.Process.Kill())
-		for out.Scan() { // what it said before it died
+		for out.Scan() { // what it printed before it died
 			if n, err := strconv.Atoi(out.Text()); err == nil && n == last+1 {
 				last = n
 			}
@@ -119,7 +119,7 @@ func TestKilledProcess(t *testing.T) {
 	}
 }
 
-// listing is a file system whose first listing of names is not of one moment: segments come and go meanwhile.
+// listing is a file system whose first listing of names is not atomic: segments come and go meanwhile.
 type listing struct {
 	*simFS
 	meanwhile func()

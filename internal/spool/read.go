@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// readAhead is the most that is read at once from a segment where records are close together.
+// readAhead is the maximum size of one read from a segment, where records are close together.
 const readAhead = 256 << 10
 
 // located is a record with its place.
@@ -19,8 +19,8 @@ type located struct {
 	state State
 }
 
-// read reads records whose segments the caller has acquired, and checks each. Those that follow each other in one file
-// are read at once. fn gets each record, or why it cannot be read; the payload is its own. It runs without the lock.
+// read reads and checks records; the caller has acquired their segments. Consecutive ones in a file are read together. fn gets each
+// record, or why it cannot be read, and owns the payload. It runs without the lock.
 func read(list []located, fn func(located, Record, error) error) error {
 	for len(list) > 0 {
 		g, from, n := list[0].seg, int64(list[0].off), 1
@@ -32,7 +32,7 @@ func read(list []located, fn func(located, Record, error) error) error {
 		b := make([]byte, to-from)
 		got, err := g.file.ReadAt(b, from)
 		if err != nil && !errors.Is(err, io.EOF) {
-			if n > 1 { // one bad sector must not take its neighbours along
+			if n > 1 { // one bad sector must not affect its neighbours
 				for i := range n {
 					if err := read(list[i:i+1], fn); err != nil {
 						return err
@@ -86,22 +86,21 @@ func (s *Spool) releaseAll(list []located) error {
 	return err
 }
 
-// view is a Scan under way.
+// view is the state of a Scan.
 type view struct {
 	at    uint64              // number of the segment that was reached
 	limit uint64              // sequence numbers from here on came later
 	skip  map[uint64]struct{} // records that were moved ahead, or settled, after they were seen
 }
 
-// Scan calls fn for every record that is still readable and was settled (opened, for an open one) within [since, until):
-// first those of calls that are open or interrupted, then the settled in the order of the log, each once. A zero bound is
-// open. It holds a few records at a time. An error of fn ends it; records that cannot be read are left out and reported in
-// the error at the end.
+// Scan calls fn for every record that is still readable and was settled (opened, for an open one) within [since, until): first those of
+// calls that are open or interrupted, then the settled ones in the order of the log, each once. A zero bound is open. It holds a few
+// records in memory. An error of fn ends it; unreadable records are left out and reported in the error at the end.
 func (s *Spool) Scan(since, until time.Time, fn func(Record) error) error {
 	return s.Select(nil, since, until, fn)
 }
 
-// Select is Scan for records in the given states, all of them when none is given. It reads no others from disk.
+// Select is Scan for records in the given states, or in all if none are given. It reads no others from disk.
 func (s *Spool) Select(states []State, since, until time.Time, fn func(Record) error) error {
 	other := func(l located) bool { return len(states) > 0 && !slices.Contains(states, l.state) }
 	var unreadable error
@@ -184,7 +183,7 @@ func (s *Spool) openCalls() ([]located, error) {
 	return list, nil
 }
 
-// list locates the settled records of a segment, in order of place, but for those from limit on and the skipped.
+// list locates the settled records of a segment, in order of place, except those from limit on and the skipped ones.
 func (g *segment) list(limit uint64, skip map[uint64]struct{}) []located {
 	list := make([]located, 0, len(g.recs)+len(g.carried))
 	add := func(seq uint64, r rec) {
@@ -204,7 +203,7 @@ func (g *segment) list(limit uint64, skip map[uint64]struct{}) []located {
 	return list
 }
 
-// readNote returns Lago's words on a rejected record; nil where there are none or they cannot be read.
+// readNote returns Lago's error on a rejected record; nil if there is none or it cannot be read.
 func (s *Spool) readNote(seq uint64) []byte {
 	s.mu.Lock()
 	p, ok := s.notes[seq]
@@ -245,7 +244,7 @@ func (s *Spool) Interrupted() ([]Record, error) {
 
 var errFound = errors.New("found")
 
-// Get returns the record of a call. It reads until it finds it: it is for people, not for the path of a call.
+// Get returns the record of a call. It searches linearly: it is for operators, not for the path of a call.
 func (s *Spool) Get(id ID) (record Record, ok bool, err error) {
 	err = s.Scan(time.Time{}, time.Time{}, func(r Record) error {
 		if r.ID == id {

@@ -8,9 +8,9 @@ const (
 	recentBytes   = 1 << 20 // of payloads
 )
 
-// recent keeps the records that were settled last, so that neither Claim nor Read need read back and check what was written a
-// moment ago. It is in order of sequence number; what is not in it is read from disk. A record counts only where it was written:
-// amended or copied forward, it is elsewhere.
+// recent keeps the last settled records, so that Claim and Read need not read back and check what was just written. It is ordered by
+// sequence number; other records are read from disk. An entry is valid only for the place where it was written, not after the record
+// is amended or copied forward.
 type recent struct {
 	ring  []recentRecord // nil until the first
 	head  int            // of the oldest
@@ -29,7 +29,7 @@ type recentRecord struct {
 // at returns the record at a place in the order.
 func (r *recent) at(i int) *recentRecord { return &r.ring[(r.head+i)%recentRecords] }
 
-// add keeps a copy of the record at that place, in the stead of the oldest.
+// add keeps a copy of the record at that place and drops the oldest.
 func (r *recent) add(at place, f *frame) {
 	if len(f.payload) > recentBytes || r.n > 0 && r.at(r.n-1).seq > f.seq {
 		return
@@ -48,7 +48,7 @@ func (r *recent) add(at place, f *frame) {
 	r.bytes += len(f.payload)
 }
 
-// get returns the record at that place. Its payload is that of all who ask for it. ok is false when it is not kept.
+// get returns the record at that place. All callers share its payload. ok is false if it is not kept.
 func (r *recent) get(l located) (record Record, ok bool) {
 	i := sort.Search(r.n, func(i int) bool { return r.at(i).seq >= l.seq })
 	if i == r.n {

@@ -14,7 +14,7 @@ import (
 // recover reads the segments into the index.
 func (s *Spool) recover() error {
 	start := s.o.Now()
-	// A writer may remove a segment, whose unfinished records it copied into a new one, while the names are being read.
+	// While the names are being read, a writer may remove a segment after copying its unfinished records into a new one.
 	err := s.recoverOnce()
 	for try := 0; s.o.ReadOnly && (errors.Is(err, fs.ErrNotExist) || errors.Is(err, errChanged)) && try < 100; try++ {
 		err = s.recoverOnce()
@@ -75,7 +75,7 @@ func (s *Spool) recoverOnce() error {
 			return err
 		}
 		s.bytes += g.size
-		g.recs, g.carried = slices.Clone(g.recs), slices.Clone(g.carried) // without the room they grew
+		g.recs, g.carried = slices.Clone(g.recs), slices.Clone(g.carried) // drops spare capacity
 	}
 	s.nextSeq = max(s.nextSeq, s.lostSeq)
 	if err := s.recoverConsumers(); err != nil {
@@ -89,7 +89,7 @@ func (s *Spool) recoverOnce() error {
 		}
 	}
 	if !s.o.ReadOnly && (len(s.adopted) > 0 || s.o.Durability == Fsync) {
-		// What counts now, an adoption or a segment of a killed process, must not be undone by the loss of power.
+		// What is valid now, an adoption or a segment of a killed process, must not be undone by a loss of power.
 		s.note(s.o.FS.SyncDir(s.o.Dir))
 	}
 	s.report.Interrupted = int(s.counts[StateInterrupted])
@@ -121,7 +121,7 @@ func (s *Spool) survey(g *segment) (info segmentInfo, err error) {
 	}
 	size, err := f.Size()
 	if s.o.Durability == Fsync && !s.o.ReadOnly {
-		// What a killed process left in the page cache counts as written, so it must not be lost with the power either.
+		// What a killed process left in the page cache counts as written, so it must survive a loss of power too.
 		s.note(f.Sync())
 	}
 	if err != nil {
@@ -139,8 +139,8 @@ func (s *Spool) survey(g *segment) (info segmentInfo, err error) {
 	return info, s.release(g)
 }
 
-// leaveOut removes what is no part of the log by the headers: the tail behind the last good offset of a segment, and
-// files that a failed try to begin a segment left over.
+// leaveOut removes what is not part of the log according to the headers: the tail after the last good offset of a segment, and files
+// left over from a failed attempt to begin a segment.
 func (s *Spool) leaveOut(infos []segmentInfo) {
 	var kept []*segment
 	for i, g := range s.segments {
@@ -155,7 +155,7 @@ func (s *Spool) leaveOut(infos []segmentInfo) {
 				g.synced = g.size
 			}
 		}
-		// A file that holds no more than the beginning of a header was never written to.
+		// A file with no more than the start of a header has no frames.
 		void = void || (infos[i].number == 0 && g.size < segmentHeader)
 		if !void {
 			kept = append(kept, g)
@@ -169,7 +169,7 @@ func (s *Spool) leaveOut(infos []segmentInfo) {
 	s.segments = kept
 }
 
-// readWhole fills b from off. Where the disk gives an error, what it cannot read stays zero: the checksums find it.
+// readWhole fills b from off. Parts that the disk cannot read stay zero: the checksums find them.
 func readWhole(f File, b []byte, off int64) error {
 	_, err := f.ReadAt(b, off)
 	if err == nil || errors.Is(err, io.EOF) {
@@ -238,7 +238,7 @@ func (s *Spool) load(g *segment, last bool) (err error) {
 			s.setAside(g, f, bad, pos-bad)
 			bad = -1
 		}
-		if !named { // the index counts from the first frame, which may be far ahead
+		if !named { // the index starts at the first frame, which may be far ahead
 			named, g.first = true, fr.seq
 		}
 		s.replay(&fr, place{g, uint32(pos), uint32(length)}) //nolint:gosec // segments stay below 4 GiB
@@ -249,7 +249,7 @@ func (s *Spool) load(g *segment, last bool) (err error) {
 	}
 	// Lost frames had sequence numbers, which are not used again.
 	s.lostSeq = max(s.lostSeq, s.nextSeq+uint64(g.size-bad)/frameHeader+1) //nolint:gosec // not negative
-	// While another process writes, the end of the last segment may be in the middle of a write.
+	// While another process writes, the last segment may end in an unfinished write.
 	if !s.o.ReadOnly || !last {
 		s.setAside(g, f, bad, g.size-bad)
 	}
@@ -264,7 +264,7 @@ type window struct {
 	buf  []byte
 }
 
-// at returns the file from pos on: n bytes or more, fewer at its end.
+// at returns n or more bytes of the file from pos on, fewer at its end.
 func (w *window) at(pos int64, n int) ([]byte, error) {
 	const step = 1 << 20
 	if at := pos - w.base; at >= 0 && at+int64(n) <= int64(len(w.buf)) {
@@ -360,8 +360,8 @@ func movedNote(at place, n int) place {
 	return place{at.seg, at.off + frameHeader + movedHead, uint32(n)} //nolint:gosec // bounded by maxNote
 }
 
-// setAside copies damaged bytes into a file of their own and reports them. It returns no error: what keeps the bytes
-// from being copied must not keep the spool from opening.
+// setAside copies damaged bytes into a separate file and reports them. It returns no error: a failure to copy the bytes must not
+// prevent the spool from opening.
 func (s *Spool) setAside(g *segment, from File, off, n int64) {
 	name := segmentName(g.number)
 	d := Damage{Segment: name, Offset: off, Bytes: n}
@@ -395,7 +395,7 @@ func (s *Spool) copyAside(name string, from File, off, n int64) (known bool, err
 		return err
 	})
 	if err == nil {
-		err = to.Sync() // the segment may go before anybody looks
+		err = to.Sync() // the segment may be removed before anyone looks
 	}
 	if err = errors.Join(err, to.Close()); err != nil {
 		return false, errors.Join(err, s.o.FS.Remove(name))
@@ -403,7 +403,7 @@ func (s *Spool) copyAside(name string, from File, off, n int64) (known bool, err
 	return false, nil
 }
 
-// sameBytes reports whether f holds just the n bytes at off of the other file.
+// sameBytes reports whether f consists of the n bytes at off of the other file.
 func sameBytes(f, of File, off, n int64) (bool, error) {
 	size, err := f.Size()
 	same := err == nil && size == n
@@ -419,7 +419,7 @@ func sameBytes(f, of File, off, n int64) (bool, error) {
 	return same && err == nil, err
 }
 
-// eachPart reads n bytes of a file from off on, piece by piece. fn gets each, and its distance from off.
+// eachPart reads n bytes of a file from off on, part by part. fn gets each part and its distance from off.
 func eachPart(f File, off, n int64, fn func(part []byte, at int64) error) error {
 	buf := make([]byte, min(n, 1<<20))
 	for at := int64(0); at < n; at += int64(len(buf)) {

@@ -6,12 +6,12 @@ import (
 	"path/filepath"
 )
 
-// The reserve is a file whose only use is to be removed when the disk is full, so that calls in flight can settle. While
-// it is missing, no new call begins: it would use up the room of calls in flight.
+// The reserve is a file that is removed when the disk is full, so that calls in flight can settle. While it is missing, no new call
+// begins: it would use up the space of calls in flight.
 
 func (s *Spool) reserveName() string { return filepath.Join(s.o.Dir, "reserve") }
 
-// holdReserve makes the reserve when the spool is opened. Begin reports that a full disk has no room for it.
+// holdReserve makes the reserve when the spool is opened. If a full disk has no room for it, Begin reports that.
 func (s *Spool) holdReserve() {
 	err := s.makeReserve()
 	s.mu.Lock()
@@ -19,7 +19,7 @@ func (s *Spool) holdReserve() {
 	s.note(err)
 }
 
-// makeReserve makes the reserve where it is missing.
+// makeReserve makes the reserve if it is missing.
 func (s *Spool) makeReserve() error {
 	s.reserving.Lock()
 	defer s.reserving.Unlock()
@@ -75,7 +75,7 @@ func (s *Spool) writeReserve() error {
 	if err != nil {
 		return err
 	}
-	// Bytes that do not compress: a file system that stores zeros in no space would keep no space free.
+	// Incompressible bytes: a file system that compresses zeros away would reserve no space.
 	chunk, x := make([]byte, min(64<<10, s.o.ReserveBytes)), uint32(2463534242)
 	for i := range chunk {
 		x ^= x << 13
@@ -94,9 +94,8 @@ func (s *Spool) writeReserve() error {
 	return nil
 }
 
-// dropReserve gives the reserve's room to calls in flight, and reports whether it did. cause is shown for as long as it
-// is missing. Where the reserve is just being made, it may be what took the room: then this lets go of the lock until
-// that has ended.
+// dropReserve frees the reserve's space for calls in flight, and reports whether it did. cause is shown while the reserve is missing.
+// If the reserve is being made, it may be what filled the disk: then this releases the lock until that has ended.
 func (s *Spool) dropReserve(cause error) bool {
 	made := s.making
 	for s.making {

@@ -22,30 +22,30 @@ const (
 // segment is one file of the log with the index of its records. The spool's lock guards it.
 type segment struct {
 	number   uint64
-	first    uint64 // no frame here has a lower sequence number, and none in an older segment has one as high
+	first    uint64 // all frames here have this sequence number or a higher one, and all in older segments a lower one
 	size     int64  // last good offset: the next frame goes here
-	synced   int64  // offset up to which the file survives the loss of power
-	syncing  bool   // somebody syncs for all that wait
+	synced   int64  // offset up to which the file survives a loss of power
+	syncing  bool   // one caller is syncing for all that wait
 	failed   error  // the sync that failed and sealed the segment
 	file     File   // open while refs > 0
 	refs     int    // the writer, readers, and writes that are not durable yet
 	held     bool   // by offline reading, until it closes
 	created  int64  // Unix milliseconds of the first frame
-	newest   int64  // and of the newest
+	newest   int64  // that of the newest frame
 	finished int64  // when the last of its records was finished
 	recs     []rec  // settled records, in order of sequence number
 	carried  []carried
 	pending  int   // records here that are pending
 	low      int   // no record of recs below this index is pending
 	kept     int   // records here, open calls included, that keep the segment from being removed
-	live     int64 // bytes of theirs
+	live     int64 // their size in bytes
 }
 
 // segmentInfo is a segment's header.
 type segmentInfo struct {
 	number uint64
-	before uint64 // the segment before this one; files numbered in between are no part of the log. 0: none
-	good   int64  // where the segment before ends; what follows is no part of the log
+	before uint64 // the segment before this one; files numbered in between are not part of the log. 0: none
+	good   int64  // where the segment before ends; what follows is not part of the log
 	first  uint64 // the lowest sequence number possible here
 }
 
@@ -60,7 +60,7 @@ func (h *segmentInfo) encode() []byte {
 	return append(b, b...)
 }
 
-// parseSegmentInfo reads the copies of a header. whole is false where one of them is damaged.
+// parseSegmentInfo reads the copies of a header. whole is false if one of them is damaged.
 func parseSegmentInfo(b []byte) (h segmentInfo, ok, whole bool) {
 	whole = len(b) == segmentHeader
 	for ; len(b) >= headerCopy; b = b[headerCopy:] {
@@ -146,7 +146,7 @@ func (s *Spool) release(g *segment) error {
 	return f.Close()
 }
 
-// letGo closes the files that offline reading keeps open, so that its picture stays whole while a writer removes segments.
+// letGo closes the files that offline reading keeps open. They keep its view consistent while a writer removes segments.
 func (s *Spool) letGo() error {
 	var err error
 	for _, g := range s.segments {

@@ -406,7 +406,7 @@ func (s *simFS) content(name string) []byte {
 	return nil
 }
 
-// errDisk is a fault. errLanded is that of a write whose bytes are on disk all the same.
+// errDisk is a fault. errLanded is the fault of a write whose bytes are on disk nevertheless.
 var (
 	errDisk   = errors.New("the simulated disk is broken")
 	errLanded = fmt.Errorf("%w after it has written", errDisk)

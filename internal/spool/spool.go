@@ -14,33 +14,33 @@ import (
 	"time"
 )
 
-// Spool is an open spool. Its methods may be called from many goroutines.
+// Spool is an open spool. It is safe for concurrent use.
 type Spool struct {
 	o    Options
 	lock io.Closer
 
-	mu       sync.Mutex // held while writing, never while reading or, but for the end of a segment, syncing
-	changed  *sync.Cond // a sync ended, or the last write under way; with mu
+	mu       sync.Mutex // held while writing, never while reading or, except at the end of a segment, syncing
+	changed  *sync.Cond // a sync or the last pending write has ended; with mu
 	segments []*segment
-	current  *segment // the segment that is written to; nil when the next append begins one
+	current  *segment // the segment that is written to; nil if the next append begins one
 	nextSeq  uint64
 	nextSeg  uint64
 	lostSeq  uint64           // frames in damaged tails may have had numbers below it
-	open     map[ID]*openCall // calls whose opened record is still being written included
+	open     map[ID]*openCall // including calls for which the opened record is still being written
 	notes    map[uint64]place // why records were rejected
 	claims   map[uint64]ID
 	recent   recent
 	counts   [stateGone + 1]int64
 	bytes    int64
-	typical  int64 // bytes that a settled record takes, on average
+	typical  int64 // average size of a settled record in bytes
 	reserve  bool  // the reserve file exists
-	making   bool  // somebody makes it
-	yield    bool  // its maker must leave the room to a call in flight
-	fault    error // of the last write; nil when it went well
+	making   bool  // it is being made
+	yield    bool  // its maker must leave the space to a call in flight
+	fault    error // of the last write; nil if it succeeded
 	failedAt time.Time
 	lost     error // the directory is no longer the one that was opened
 	lastErr  error // shown in Stats
-	writers  int   // appends under way
+	writers  int   // appends in progress
 	views    map[*view]struct{}
 	ready    bell // a record is pending
 	news     bell // a record was settled
@@ -51,8 +51,8 @@ type Spool struct {
 	cursors  map[string]uint64   // sequence number up to which each consumer has read
 	origins  map[uint64]Origin   // of adopted records
 	settling map[*draft]struct{} // settlements that are being written
-	adopting uint64              // no lower than this are the copies of an adoption that may yet count; 0: there is none
-	doubt    bool                // whether an adoption counts is not known until the spool is opened again
+	adopting uint64              // lowest number of the copies of an adoption that may yet take effect; 0: none
+	doubt    bool                // whether an adoption took effect is unknown until the spool is opened again
 	oldest   oldestTime
 	buf      []byte
 
@@ -64,8 +64,8 @@ type Spool struct {
 	done      sync.WaitGroup
 }
 
-// Open opens the spool in o.Dir, making it where there is none. Damage never keeps it from opening: it is moved aside and
-// told in the report. ErrLocked means that another process has it; ErrAdopted, that another spool took it over.
+// Open opens the spool in o.Dir, or creates it. Damage never prevents it from opening: damaged bytes are moved to a file and reported.
+// ErrLocked means that another process has it open; ErrAdopted, that another spool took it over.
 func Open(o Options) (*Spool, error) {
 	s, err := open(o, !o.ReadOnly)
 	if err != nil {
@@ -86,7 +86,7 @@ func Open(o Options) (*Spool, error) {
 	return s, nil
 }
 
-// open reads the spool. lock is taken for every opening but offline reading.
+// open reads the spool. lock is taken except for offline reading.
 func open(o Options, lock bool) (*Spool, error) {
 	o.defaults()
 	s := &Spool{o: o, compactor: make(chan struct{}, 1), typical: 2 << 10}
@@ -119,7 +119,7 @@ func (s *Spool) Report() Report {
 	return r
 }
 
-// Close waits for the writes under way, ends background work and closes the files. Records stay as they are.
+// Close waits for pending writes, ends background work and closes the files. Records stay as they are.
 func (s *Spool) Close() error {
 	s.mu.Lock()
 	if s.closed {
@@ -137,7 +137,7 @@ func (s *Spool) Close() error {
 		s.stop()
 		s.done.Wait()
 	}
-	// The spool is closed to everybody else, so that moves under way have ended or fail.
+	// The spool is closed for all others, so moves in progress have ended or fail.
 	s.moving.Lock()
 	defer s.moving.Unlock()
 	return errors.Join(s.Sync(), s.closeFiles())
@@ -159,7 +159,7 @@ func (s *Spool) closeFiles() error {
 	return err
 }
 
-// Sync makes everything written so far survive the loss of power.
+// Sync makes everything written so far survive a loss of power.
 func (s *Spool) Sync() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -2,7 +2,7 @@ package spool
 
 import "time"
 
-// oldestTime remembers when the oldest pending record was settled, which only the disk has.
+// oldestTime caches when the oldest pending record was settled, which is only on disk.
 type oldestTime struct {
 	seq uint64
 	at  time.Time
@@ -37,7 +37,7 @@ func (s *Spool) Stats() Stats {
 	return st
 }
 
-// OldestUnread returns when the oldest record was settled that a consumer has not passed; zero when there is none.
+// OldestUnread returns when the oldest record that a consumer has not passed was settled; zero if there is none.
 func (s *Spool) OldestUnread(consumer string) time.Time {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -76,7 +76,7 @@ func (s *Spool) oldestPending() (l located, ok bool) {
 	return l, ok
 }
 
-// settled reads when a record was settled. Where it cannot, the beginning of its segment has to do.
+// settled reads when a record was settled. If it cannot, it returns the creation time of the segment.
 func (s *Spool) settled(l located) time.Time {
 	at := fromMillis(l.seg.created)
 	if _, err := s.acquire(l.seg); err != nil {

@@ -187,7 +187,7 @@ func TestKilledThenPowerLost(t *testing.T) {
 }
 
 // TestSegmentEndsWhereItIsSynced needs a new segment while a sync of the one before is under way, which then fails. The
-// new header must not say that what was lost is part of the log: it is written again.
+// new header must not include what was lost in the log: it is written again.
 func TestSegmentEndsWhereItIsSynced(t *testing.T) {
 	for seed := range rounds(60, 20) {
 		fs := newSimFS()
@@ -212,7 +212,7 @@ func TestSegmentEndsWhereItIsSynced(t *testing.T) {
 			case "sync " + segmentName(1):
 				sync.Do(func() {
 					go func() { second <- s.Settle(testID(2), make([]byte, 200), true) }()
-					select { // it has to wait, which nobody can see
+					select { // it has to wait, which cannot be observed
 					case <-began:
 					case <-time.After(5 * time.Millisecond):
 					}
@@ -289,7 +289,7 @@ func TestCloseWhileOthersWork(t *testing.T) {
 	require.Equal(t, map[ID]string{testID(1): "pending settled"}, stateMap(scan(t, mustOpen(t, o))))
 }
 
-// TestOneCallOpensOnce opens a call twice while the first opening waits for its sync. Until then nobody can settle it.
+// TestOneCallOpensOnce opens a call twice while the first opening waits for its sync. Until then it cannot be settled.
 func TestOneCallOpensOnce(t *testing.T) {
 	fs := newSimFS()
 	s := mustOpen(t, Options{Dir: modelDir, FS: fs, Durability: Fsync, ReserveBytes: -1, manual: true})
@@ -312,7 +312,7 @@ func TestOneCallOpensOnce(t *testing.T) {
 	require.Zero(t, s.Stats().Open)
 }
 
-// TestScanSeesACallOnce scans while a settlement that stands in the log waits for its sync.
+// TestScanSeesACallOnce scans while a settlement that is in the log waits for its sync.
 func TestScanSeesACallOnce(t *testing.T) {
 	fs := newSimFS()
 	s := mustOpen(t, Options{Dir: modelDir, FS: fs, Durability: Fsync, ReserveBytes: -1, manual: true})

@@ -28,7 +28,7 @@ type Durability uint8
 // The durability modes.
 const (
 	Process Durability = iota // the end of the process at any instruction
-	Fsync                     // the loss of power: one sync serves all that wait
+	Fsync                     // a loss of power: one sync serves all waiting callers
 )
 
 // State is the state of a record.
@@ -36,10 +36,10 @@ type State uint8
 
 // The states of a record. Their numbers are part of the format.
 const (
-	StateOpen        State = iota + 1 // the call is under way
+	StateOpen        State = iota + 1 // the call is in flight
 	StatePending                      // settled, on its way to Lago
-	StateDone                         // Lago has it, or it is for the ledger alone
-	StateRejected                     // refused for good, with Lago's error
+	StateDone                         // Lago has it, or it is only for the ledger
+	StateRejected                     // permanently refused, with Lago's error
 	StateInterrupted                  // opened by a process that ended before it could settle
 	stateGone                         // its place is taken by a later frame
 )
@@ -73,18 +73,18 @@ func (s State) keeps() bool {
 var (
 	// ErrFull means that the spool has reached Options.MaxBytes.
 	ErrFull = errors.New("the spool is full")
-	// ErrUnavailable means that the disk is full or faulty; the cause is wrapped.
+	// ErrUnavailable means that the disk is full or faulty. It wraps the cause.
 	ErrUnavailable = errors.New("the spool cannot be written")
-	// ErrUnknown means that no record of that id, or in a state that allows the step, is there: it was never, or it was
-	// settled or finished before.
+	// ErrUnknown means that there is no record with that id, or none in a state that allows the step: it never existed, or it was
+	// already settled or finished.
 	ErrUnknown = errors.New("no record of that id is open")
-	// ErrOpen means that a call of that id is open already.
+	// ErrOpen means that a call with that id is already open.
 	ErrOpen = errors.New("a record of that id is open already")
 	// ErrClosed means that the spool was closed.
 	ErrClosed = errors.New("the spool is closed")
-	// ErrReadOnly means that the spool was opened for reading alone.
+	// ErrReadOnly means that the spool was opened only for reading.
 	ErrReadOnly = errors.New("the spool is open for reading alone")
-	// ErrTooLarge means that a record is beyond 8 MiB, or a note beyond 1 MiB.
+	// ErrTooLarge means that a record exceeds 8 MiB, or a note 1 MiB.
 	ErrTooLarge = errors.New("the record is too large")
 	// ErrLocked means that another process has the spool open.
 	ErrLocked = errors.New("the spool is in use by another process")
@@ -103,7 +103,8 @@ type Options struct {
 	Retain time.Duration
 	// SegmentBytes is the size at which a segment ends. Default: 64 MiB; at most 1 GiB.
 	SegmentBytes int64
-	// Consumers names those that read settled records by a cursor (Read, Pass). What one of them has not passed stays.
+	// Consumers are the names of consumers that read settled records by a cursor (Read, Pass). Records that one of them has not passed
+	// stay.
 	Consumers []string
 	// ReserveBytes is disk space kept for calls in flight when the disk is full. Default: 4 MiB; negative: none.
 	ReserveBytes int64
@@ -141,14 +142,14 @@ func (o *Options) defaults() {
 	}
 }
 
-// Record is one call's record in its present form.
+// Record is one call's record in its current form.
 type Record struct {
 	Seq     uint64 // position: unique, ascending; a record keeps it for life
 	ID      ID
 	State   State
 	Time    time.Time // when it was settled; when it was opened, while it is open or interrupted
 	Payload []byte
-	Note    []byte // why it was rejected, in Lago's words
+	Note    []byte // why it was rejected: Lago's error
 	Origin  Origin // of a record that Read returned
 }
 
@@ -160,8 +161,8 @@ type Report struct {
 	Took        time.Duration
 }
 
-// Damage is a stretch of a segment that no frame could be read from. A write that the end of the process cut off looks
-// the same; no caller was told of success.
+// Damage is a part of a segment from which no frame could be read. A write that was interrupted by the end of the process looks the
+// same; its caller got no success.
 type Damage struct {
 	Segment string
 	Offset  int64
@@ -177,8 +178,8 @@ type Stats struct {
 	Oldest                                        time.Time // when the oldest pending record was settled
 	Bytes                                         int64
 	Segments                                      int
-	LastError                                     string           // of the last write, or of background work since; empty when it went well
+	LastError                                     string           // of the last write, or of background work since; empty if both succeeded
 	Full                                          bool             // new calls are refused for Options.MaxBytes
-	Lost                                          bool             // they are refused as the directory was removed or replaced
+	Lost                                          bool             // new calls are refused because the directory was removed or replaced
 	Unread                                        map[string]int64 // settled records that a consumer has not passed, by its name
 }

@@ -10,13 +10,13 @@ import (
 	"time"
 )
 
-// watchEvery is how often the spool looks whether its lock is still the file of that name: a directory that was removed, replaced
-// or unmounted under the process takes what is written to it away.
+// watchEvery is how often the spool checks that its lock is still the file of that name: what is written to a directory that was
+// removed, replaced or unmounted is lost.
 const watchEvery = 500 * time.Millisecond
 
 var errReplaced = errors.New("the lock of the spool is another file than the one that was opened: its directory was replaced")
 
-// present is a file system that can tell whether a lock that is held is still the file of that name.
+// present is a file system that can check whether a held lock is still the file of that name.
 type present interface {
 	Present(name string, lock io.Closer) error
 }
@@ -41,7 +41,7 @@ func (osFS) Present(name string, lock io.Closer) error {
 	return nil
 }
 
-// watch looks after the lock until ctx ends. It reports a loss once, and takes it back should the directory return.
+// watch checks the lock until ctx ends. It reports a loss once, and withdraws it if the directory returns.
 func (s *Spool) watch(ctx context.Context, fs present) {
 	tick := time.NewTicker(watchEvery)
 	defer tick.Stop()
