@@ -13,7 +13,7 @@ var (
 	ErrOverflow = errors.New("amount overflows")
 	// ErrInexact means that a number has more decimals than can be kept.
 	ErrInexact = errors.New("number has too many decimals")
-	// ErrUnpriced means that no price is known for what was asked: the provider, the model, the tier or a kind of token.
+	// ErrUnpriced means that no price is known for the provider, the model, the tier or a kind of token.
 	ErrUnpriced = errors.New("unpriced")
 )
 
@@ -159,8 +159,8 @@ func (a Amount) appendDecimal(dst []byte, decimals int) []byte {
 	return dst
 }
 
-// ParseUSD parses the text of a non-negative decimal number of US dollars, as written in JSON: exponent forms such as
-// 4.4e-05 are fine. It is exact: more than 15 decimals are ErrInexact, a number that does not fit is ErrOverflow.
+// ParseUSD parses the text of a non-negative decimal number of US dollars, as written in JSON; exponent forms such as 4.4e-05 are
+// accepted. It is exact: more than 15 decimals are ErrInexact, a number that does not fit is ErrOverflow.
 func ParseUSD(text string) (Amount, error) {
 	if a, ok := parsePlain(text); ok {
 		return a, nil
@@ -181,8 +181,8 @@ func ParseUSDBytes(text []byte) (Amount, error) {
 }
 
 // ParseReported parses a cost that a provider reports in its own unit: "usd", or "usd_ticks" of which 10^10 are one US
-// dollar. Providers compute such costs in floats, whose noise may reach beyond 15 decimals: these are rounded half to even
-// and exact is false.
+// dollar. Providers compute such costs in floats, which may have noise beyond 15 decimals: these are rounded half to even and exact
+// is false.
 func ParseReported(text, unit string) (a Amount, exact bool, err error) {
 	switch unit {
 	case "usd":

@@ -199,7 +199,7 @@ func FuzzParseUSD(f *testing.F) {
 	})
 }
 
-// TestAmountsAsRatios compares with what the text of an amount says.
+// TestAmountsAsRatios compares with the text of an amount.
 func TestAmountsAsRatios(t *testing.T) {
 	for _, a := range []Amount{{}, {0, 1}, {0, 1e15}, {0, 1<<63 + 1025}, {1, 0}, {7, 3}, {1<<64 - 1, 1<<64 - 1}} {
 		want, ok := new(big.Rat).SetString(a.String())

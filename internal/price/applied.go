@@ -14,29 +14,28 @@ const tokenSlots uint64 = 1<<(usage.OutputVideo+1) - 1 | 1<<usage.Citations
 // maxSheets bounds the layers that one cost is computed from: configuration, price files, embedded data.
 const maxSheets = 10
 
-// applied are the sheets that price one call, the topmost first. It holds no pointer into itself, so that it stays on the
-// stack.
+// applied holds the sheets that price one call, the topmost first. It has no pointer into itself, so that it stays on the stack.
 type applied struct {
 	written        [numSlots]rate // of the configuration, in the tier
 	writtenSet     uint64
 	writtenFees    [numSlots]rate // of the configuration, in the standard tier
 	writtenFeeSet  uint64
 	tier, standard [maxSheets]*sheet
-	multiplied     [maxSheets]bool // its prices of tokens are multiplied by times
-	times          Price           // zero for one
+	multiplied     [maxSheets]bool // the sheet's prices of tokens are multiplied by times
+	times          Price           // zero stands for one
 	n              int
 	set            uint64 // slots priced in the tier, in any layer
 	free           bool
 	entry          *entry // the topmost
 	minAudio       int64
-	listed         string // the provider whose list fees hold; empty when there is none
+	listed         string // the provider whose list fees apply; empty if none do
 	who            *who
-	explicit       bool // cached tokens were read from a cache that the request asked for
-	explicitRead   rate // what these cost, where there is a price for them
+	explicit       bool // cached tokens were read from a cache that the request set up
+	explicitRead   rate // their price, if there is one
 	explicitPriced bool
 }
 
-// rate returns the rate that a slot is billed at and a note on how it was found; ok is false when there is none.
+// rate returns the rate that a slot is billed at and a note on how it was found; ok is false if there is none.
 func (a *applied) rate(k slot) (r rate, note string, ok bool) {
 	if a.explicitPriced && k == slot(usage.CacheRead) {
 		return a.explicitRead, "", true
@@ -64,7 +63,7 @@ func (a *applied) rate(k slot) (r rate, note string, ok bool) {
 			}
 		}
 	}
-	// Fees per call and per search do not depend on how fast the tokens come, nor on where.
+	// Fees per call and per search do not depend on the speed or the region of inference.
 	if isFee(k) {
 		if a.writtenFeeSet&(1<<k) != 0 {
 			return a.writtenFees[k], standardNotes[k], true
@@ -141,7 +140,7 @@ func (t *Table) apply(a *applied, q *Query) error {
 
 type unpricedKey struct{ preset, name, tier string }
 
-// unpriced returns the error that names what has no price. It is remembered: a model without a price is so at every call.
+// unpriced returns the error that names what has no price. It is cached, as it is the same at every call.
 func (t *Table) unpriced(preset, name, tier string) error {
 	key := unpricedKey{preset, name, tier}
 	if err, ok := t.noPrice.peek(key); ok {
@@ -166,7 +165,7 @@ func (a *applied) push(tier, standard *sheet) {
 	}
 }
 
-// explicitFrom takes the price of reading from a cache that the request asked for, where no layer above has one.
+// explicitFrom takes the price of reading from a cache that the request set up, if no layer above has one.
 func (a *applied) explicitFrom(p *pricing, tier string) {
 	if !a.explicit || a.explicitPriced {
 		return

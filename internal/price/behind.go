@@ -10,13 +10,12 @@ import (
 //go:embed litellm.txt
 var liteText string
 
-// rows is a list of models by exact name, as text that is searched when it is asked and parsed where it is hit, so that a
-// start costs nothing. After a comment and a line with the version come, in the order of their bytes, lines of fields
-// separated by tabs:
+// rows is a list of models by exact name, as text. A lookup searches it and parses only the line found, so that loading it costs
+// nothing. After a comment and a line with the version come lines of tab-separated fields, sorted bytewise:
 //
 //	<provider> <name in lower case> [regional=<factor>] <name=price>...
 //
-// A provider that begins with "!" marks a line that goes before the first source.
+// A provider with a leading "!" marks a line that takes precedence over the first source.
 type rows struct {
 	version, fetched string
 	text             string
@@ -73,7 +72,7 @@ func parseRow(row string) *entry {
 	return e
 }
 
-// finder returns how a layer finds an entry among the lines whose provider has that mark before it.
+// finder returns a layer's function that finds an entry among the lines whose provider has that prefix.
 func (r *rows) finder(mark string) func(*who, string) *entry {
 	return func(w *who, name string) *entry {
 		for _, provider := range w.names {
@@ -147,7 +146,7 @@ var hosts = map[string]string{
 	"vanchin.streamlake.ai":              "streamlake",
 }
 
-// servedBy returns the provider at a host, empty when it is none that only LiteLLM's list has.
+// servedBy returns the provider at a host; empty if it is not one that only LiteLLM's list has.
 func servedBy(host string) string {
 	if strings.HasPrefix(host, mantle) {
 		return "bedrock_mantle"
@@ -155,10 +154,10 @@ func servedBy(host string) string {
 	return hosts[host]
 }
 
-// mantle begins the hosts of Bedrock's endpoint that speaks OpenAI's API: bedrock-mantle.us-east-1.api.aws.
+// mantle is the prefix of the hosts of Bedrock's endpoint with OpenAI's API: bedrock-mantle.us-east-1.api.aws.
 const mantle = "bedrock-mantle."
 
-// host returns the host of a base URL in lower case, empty when there is none.
+// host returns the host of a base URL in lower case; empty if there is none.
 func host(baseURL string) string {
 	u, err := url.Parse(baseURL)
 	if err != nil {
@@ -167,8 +166,8 @@ func host(baseURL string) string {
 	return u.Hostname()
 }
 
-// place reports where the provider runs its models, by the region that is configured or else by the base URL. regional: not
-// wherever the provider likes, which costs more for some models; region: the cloud's name of the place.
+// place reports where the provider runs its models, by the configured region or, without one, by the base URL. regional: in a fixed
+// region, which costs more for some models; region: the cloud's name of the region.
 func place(preset, baseURL, configured string) (regional bool, region string) {
 	h := host(baseURL)
 	if rest, ok := strings.CutPrefix(h, mantle); ok {

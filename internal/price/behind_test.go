@@ -28,7 +28,7 @@ func TestEveryRow(t *testing.T) {
 	require.Nil(t, r.find("zzz", "zzz"))
 }
 
-// TestSecondSource prices what genai-prices lacks, by hand from the providers' pages, and shows who says so.
+// TestSecondSource prices what genai-prices lacks, by hand from the providers' pages, and checks the source.
 func TestSecondSource(t *testing.T) {
 	for name, c := range map[string]struct {
 		q    Query
@@ -84,9 +84,9 @@ func TestRegions(t *testing.T) {
 		require.Equal(t, c.in, total(t, Default(), q, in), name)
 		require.Equal(t, c.out, total(t, Default(), q, out), name)
 	}
-	// Nothing says whether a model that LiteLLM does not know costs more there.
+	// It is unknown whether a model that LiteLLM does not have costs more there.
 	require.ErrorIs(t, Default().Priced(Query{Provider: "openai", BaseURL: "https://eu.api.openai.com/v1", Model: "gpt-99"}), ErrUnpriced)
-	// Behind an address of the operator's own, the configured region tells.
+	// At an operator's own address, the configured region decides.
 	for _, c := range [][]string{
 		{"vertex", "us-east5", "claude-haiku-4-5@20251001", "1.1"},
 		{"vertex", "global", "claude-haiku-4-5@20251001", "1"},
@@ -105,7 +105,7 @@ func TestRegions(t *testing.T) {
 	require.Equal(t, "3", total(t, own, q, out))
 }
 
-// mega returns the price of a million tokens as that of a thousand says it.
+// mega returns the price of a million tokens from that of a thousand.
 func mega(t *testing.T, q Query, kind string) string {
 	t.Helper()
 	q.At = at
@@ -114,7 +114,7 @@ func mega(t *testing.T, q Query, kind string) string {
 	return cost.Lines[0].Price.String()
 }
 
-// TestWorkdays prices DeepSeek's peak hours, which there are none of on Saturday and Sunday.
+// TestWorkdays prices DeepSeek's peak hours; Saturday and Sunday have none.
 func TestWorkdays(t *testing.T) {
 	q := Query{Provider: "deepseek", Model: "deepseek-v4-pro"}
 	for day, want := range map[string]string{"2026-11-27": "1.32", "2026-11-28": "0.66", "2026-11-29": "0.66", "2026-11-30": "1.32"} {
@@ -125,7 +125,7 @@ func TestWorkdays(t *testing.T) {
 	}
 }
 
-// TestList shows what is known of a model, each price with who says so.
+// TestList lists the prices of a model, each with its source.
 func TestList(t *testing.T) {
 	list, err := Default().List(Query{Provider: "azure", Model: "gpt-4.1", At: at, Written: map[string]string{"input": "1.5", "input>1000": "2"}})
 	require.NoError(t, err)

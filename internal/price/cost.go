@@ -9,17 +9,17 @@ import (
 	"github.com/tollgate-llm/tollgate/internal/usage"
 )
 
-// Query is what is to be priced.
+// Query describes what to price.
 type Query struct {
 	Provider string // the backend's preset: openai, anthropic, ...
 	BaseURL  string // the backend's base URL; it distinguishes OpenAI-compatible providers
-	Region   string // the cloud's region or location, where it is configured; else the base URL tells
-	Model    string // the name to try first: the one the answer gives
-	// Fallback are other names to try, in this order: the one sent upstream, the one asked for.
+	Region   string // the cloud's region or location, if configured; empty: determined by the base URL
+	Model    string // the name to try first: the one in the answer
+	// Fallback has other names to try, in this order: the one sent upstream, the requested one.
 	Fallback []string
 	Tier     string    // the service tier or region that served; see canonicalTier for the names of the standard tier
-	At       time.Time // when the call was settled: what decides between dated and time-of-day prices; zero is now
-	// Written are the prices written in the configuration for the backend: price name to US dollars per unit of that name
+	At       time.Time // when the call was settled, which selects dated and time-of-day prices; zero is now
+	// Written has the prices written in the configuration for the backend: price name to US dollars per unit of that name
 	// (docs/prices.md), such as "input": "2.50" or "output@flex": "5". CheckWritten reports whether they are well-formed.
 	Written map[string]string
 }
@@ -27,7 +27,7 @@ type Query struct {
 // Cost is the exact cost of one call.
 type Cost struct {
 	Total    Amount
-	Lines    []Line // one per kind that has a count and a price, in the order of the kinds, the price per call last
+	Lines    []Line // one per kind with a count and a price, in the order of the kinds, the price per call last
 	Version  string // the data that the prices come from
 	Provider string // the provider of the entry that the prices come from; its own id in the data
 	Model    string // the id of that entry
@@ -38,7 +38,7 @@ type Cost struct {
 type Line struct {
 	Kind    usage.Kind // meaningless when Request is set
 	Request bool       // the price of the call itself
-	Count   int64      // in the kind's own unit; audio that is billed by a minimum counts that minimum
+	Count   int64      // in the kind's own unit; for audio with a minimum charge, at least that minimum
 	Price   Price      // in US dollars per Unit
 	Unit    Unit
 	Amount  Amount
@@ -59,8 +59,7 @@ func slotName(k slot) string {
 	return usage.Kind(k).String()
 }
 
-// fallback is a price that replaces a missing one, with a note about it; most have none, because that is how
-// the provider bills.
+// fallback is a price that replaces a missing one, with a note about it. Most need no note, because that is how the provider bills.
 type fallback struct {
 	slot slot
 	note string
@@ -90,7 +89,7 @@ var fallbacks = func() (f [numSlots][]fallback) {
 	add(usage.CacheWrite12h, noted, usage.CacheWrite)
 	add(usage.InputImage, quiet, usage.Input)
 	add(usage.InputVideo, noted, usage.Input)
-	// A medium with its own price but no cached one is billed uncached: its text's cached price could be far too low.
+	// A medium with its own price but no cached one is billed uncached: the cached price of text could be far too low.
 	add(usage.CacheReadAudio, noted, usage.InputAudio)
 	add(usage.CacheReadImage, noted, usage.InputImage)
 	add(usage.CacheReadImage, quiet, usage.CacheRead)
@@ -131,13 +130,13 @@ func CheckWritten(written map[string]string) error {
 	return err
 }
 
-// Priced reports whether there is any price for what is asked: nil, or an error that wraps ErrUnpriced.
+// Priced reports whether there is any price for the query: nil, or an error that wraps ErrUnpriced.
 func (t *Table) Priced(q Query) error {
 	var a applied
 	return t.apply(&a, &q)
 }
 
-// Prices reports whether one of the kinds has a price of its own for what is asked, no stand-in.
+// Prices reports whether one of the kinds has its own price for the query, not a fallback.
 func (t *Table) Prices(q Query, kinds ...usage.Kind) bool {
 	var a applied
 	if t.apply(&a, &q) != nil {
@@ -172,7 +171,7 @@ func (t *Table) Cost(q Query, c *usage.Counts) (Cost, error) {
 	return cost, nil
 }
 
-// price fills in the lines and the total.
+// price adds the lines and the total.
 func (a *applied) price(cost *Cost, c *usage.Counts) error {
 	var kinds int
 	var input uint64
@@ -249,7 +248,7 @@ func (a *applied) price(cost *Cost, c *usage.Counts) error {
 	return nil
 }
 
-// beside returns why a kind is not charged by itself, because another holds it; empty when it is.
+// beside returns why a kind is not charged separately, because another kind includes it; empty if it is.
 func (a *applied) beside(k usage.Kind, c *usage.Counts, model string) string {
 	priced := func(k usage.Kind) bool { return a.set&(1<<k) != 0 }
 	switch k {
@@ -286,7 +285,7 @@ func (a *applied) fee(k usage.Kind, model string) (rate, bool) {
 	return rate{price: p, unit: PerOne}, ok
 }
 
-// bySize reports whether the fee per request was counted by the size of its search.
+// bySize reports whether the fee per request is priced by the size of its search.
 func (a *applied) bySize(c *usage.Counts) bool {
 	return c.N(usage.SearchRequestsLow)+c.N(usage.SearchRequestsMedium)+c.N(usage.SearchRequestsHigh) > 0
 }

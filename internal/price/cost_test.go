@@ -111,7 +111,7 @@ func TestUnpriced(t *testing.T) {
 	require.NoError(t, Default().Priced(Query{Provider: "openai", Model: "gpt-4o"}))
 	require.NoError(t, Default().Priced(Query{Provider: "openai", Model: "gpt-4o", Tier: "auto"}))
 
-	// A kind of token without a price is not given away; other kinds are said to be uncharged.
+	// A kind of token without a price is not free; other kinds are reported as uncharged.
 	_, err := Default().Cost(Query{Provider: "openai", Model: "text-embedding-3-small"}, c)
 	require.ErrorIs(t, err, ErrUnpriced)
 	_, err = Default().Cost(Query{Provider: "openai", Model: "whisper-1"}, counts("input", 10))

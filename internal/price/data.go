@@ -51,7 +51,7 @@ type model struct {
 //	least     <milliseconds of audio that are billed at least>
 //	price     <condition: "-", a date, or a daily window> <name=price>... | free
 //
-// The lines of a provider's models come last, and are parsed when a model of it is first asked for: most gateways have few providers.
+// The lines of a provider's models come last, and are parsed at the first query for one of them: most gateways have few providers.
 func parseList(text string) (*list, error) {
 	l := &list{byID: make(map[string]*provider)}
 	n := 0
@@ -78,7 +78,7 @@ func parseList(text string) (*list, error) {
 	return l, nil
 }
 
-// modelRows returns how much of a text is of the models of the provider that it is within.
+// modelRows returns the length of the part of a text that belongs to the current provider's models.
 func modelRows(text string) int {
 	if at := strings.Index(text, "\nprovider\t"); at >= 0 {
 		return at + 1
@@ -199,8 +199,8 @@ func parseVariant(f []string) (v variant, err error) {
 	return v, err
 }
 
-// providerFor returns the provider by its name, its base URL, or a model that only it serves, in the order of genai-prices;
-// nil when there is none.
+// providerFor returns the provider by its name, its base URL, or a model that only it serves, in the order of genai-prices; nil if
+// there is none.
 func (l *list) providerFor(name, baseURL, modelName string) *provider {
 	if name != "" {
 		if p := l.byID[name]; p != nil {
@@ -234,8 +234,8 @@ func (l *list) providerAt(baseURL string) *provider {
 	return nil
 }
 
-// find returns the first model of the provider, or of those it falls back to, whose rule matches the name; when there is
-// none, names with a date as 20260131 are tried with 2026-01-31.
+// find returns the first model of the provider, or of those it falls back to, whose rule matches the name. If there is none, a date
+// such as 20260131 in the name is tried as 2026-01-31.
 func (l *list) find(p *provider, name string) *entry {
 	if e := l.findExactly(p, name); e != nil {
 		return e

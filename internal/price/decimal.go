@@ -9,7 +9,7 @@ import (
 	"strings"
 )
 
-// maxNumberLen bounds the text of a number: no price needs more, and a longer one is not worth reading.
+// maxNumberLen bounds the text of a number: no price needs more.
 const maxNumberLen = 400
 
 // parseDecimal returns the number in text times 10^scale, rounded half to even; exact is false when it had to be rounded.
@@ -48,7 +48,7 @@ func parseDecimal(text string, scale int) (a Amount, exact bool, err error) {
 	return a, false, err
 }
 
-// tens are the powers of ten that a fraction of fewer than amountDecimals digits lacks.
+// tens are the powers of ten that pad a fraction of fewer than amountDecimals digits.
 var tens = func() (t [amountDecimals + 1]uint64) {
 	t[0] = 1
 	for i := range amountDecimals {

@@ -7,10 +7,10 @@ import (
 	"github.com/tollgate-llm/tollgate/internal/usage"
 )
 
-// fee is a provider's list price for something beside tokens that the price data has no price for.
+// fee is a provider's list price for something other than tokens that is missing in the price data.
 type fee struct {
 	provider string // id in the price data
-	models   string // prefixes of model ids that it holds for, separated by spaces; empty: all
+	models   string // prefixes of the model ids that it applies to, separated by spaces; empty: all
 	kind     usage.Kind
 	price    Price // US dollars per one, in 10^-9
 }
@@ -18,8 +18,8 @@ type fee struct {
 // Thousandths of a dollar per call are dollars per thousand calls.
 const perThousand Price = 1_000_000
 
-// fees are list prices as the providers' pages had them in November 2026. The first that matches holds; docs/prices.md names
-// what each is counted from.
+// fees are list prices from the providers' pages in November 2026. The first match applies; docs/prices.md names what each is counted
+// from.
 var fees = []fee{
 	// platform.openai.com/docs/pricing: Built-in tools. A container costs 0.03 for each gigabyte of its memory.
 	{"openai", "", usage.WebSearches, 10 * perThousand},
@@ -32,7 +32,7 @@ var fees = []fee{
 	{"azure", "", usage.WebSearchesPreview, 14 * perThousand},
 	{"azure", "", usage.FileSearches, 0},
 	{"azure", "", usage.CodeSessions, 33 * perThousand},
-	// docs.anthropic.com/en/docs/about-claude/pricing, on the clouds too.
+	// docs.anthropic.com/en/docs/about-claude/pricing, also on the clouds.
 	{"anthropic", "", usage.WebSearches, 10 * perThousand},
 	{"google", "claude", usage.WebSearches, 10 * perThousand},
 	{"aws", "anthropic. global.anthropic. us.anthropic. regional.anthropic. claude", usage.WebSearches, 10 * perThousand},
@@ -83,8 +83,8 @@ var fees = []fee{
 	{"zai", "", usage.WebSearches, 10 * perThousand},
 }
 
-// cacheMultiple returns what tokens of a prompt cache cost as a multiple of uncached input, for a provider that states its prices so:
-// Alibaba's Model Studio, help.aliyun.com/zh/model-studio/context-cache. explicit: the request asked for the cache.
+// cacheMultiple returns the price of tokens of a prompt cache as a multiple of uncached input, for a provider that defines its prices so:
+// Alibaba's Model Studio, help.aliyun.com/zh/model-studio/context-cache. explicit: the request set up the cache.
 func cacheMultiple(w *who, model string, k slot, explicit bool) (Price, bool) {
 	if !slices.ContainsFunc(w.names, func(n string) bool { return n == "dashscope" || n == "qwencloud" || n == "qwen_ai_platform" }) ||
 		!strings.HasPrefix(model, "qwen") {
@@ -128,8 +128,8 @@ func searchModel(id string) bool {
 	return strings.Contains(id, "-search-preview") || strings.Contains(id, "-search-api")
 }
 
-// standIn returns the slot whose price a model has for a medium that price lists name by another: the output of models that
-// make nothing else, and audio that Google's Pro models take at the price of text.
+// standIn returns the slot whose price applies to a medium that price lists have under another name: the output of models that make nothing else,
+// and audio that Google's Pro models accept at the price of text.
 func standIn(e *entry, k slot) (slot, bool) {
 	if e == nil {
 		return 0, false

@@ -13,7 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestNoFloats reads the code on money's way, from a price's text to an event's amount: none of it handles a float. The one
+// TestNoFloats reads the code that handles money, from a price's text to an event's amount: none of it uses a float. The one
 // function that makes a float is for metrics.
 func TestNoFloats(t *testing.T) {
 	files, err := filepath.Glob("*.go")

@@ -5,11 +5,11 @@ import (
 	"math/bits"
 )
 
-// LimbBase is what the two limbs of an amount are apart: 10^9.
+// LimbBase is the factor between the two limbs of an amount: 10^9.
 const LimbBase = 1_000_000_000
 
-// Limbs returns the amount as high * LimbBase + low: whole millionths of a US dollar and the rest, for stores whose numbers
-// are narrow. ok is false when high does not fit into 53 bits, which are nine billion dollars.
+// Limbs returns the amount as high * LimbBase + low: whole millionths of a US dollar and the rest, for stores with narrow numbers. ok
+// is false if high does not fit into 53 bits, which is nine billion dollars.
 func (a Amount) Limbs() (high, low uint64, ok bool) {
 	if a.hi >= LimbBase {
 		return 0, 0, false
@@ -25,7 +25,7 @@ func FromLimbs(high, low uint64) Amount {
 	return Amount{hi + carry, lo}
 }
 
-// Sub returns a - b, and zero when b is larger.
+// Sub returns a - b, or zero if b is larger.
 func (a Amount) Sub(b Amount) Amount {
 	if a.Cmp(b) <= 0 {
 		return Amount{}
@@ -45,13 +45,13 @@ func (a Amount) Share(n uint64) Amount {
 	return Amount{hi, lo}
 }
 
-// AppendBinary appends the amount in 16 bytes, the highest first.
+// AppendBinary appends the amount as 16 bytes, big endian.
 func (a Amount) AppendBinary(b []byte) ([]byte, error) {
 	b = binary.BigEndian.AppendUint64(b, a.hi)
 	return binary.BigEndian.AppendUint64(b, a.lo), nil
 }
 
-// AmountOf reads what AppendBinary has written; zero from anything else.
+// AmountOf reads the output of AppendBinary; anything else is zero.
 func AmountOf(b []byte) Amount {
 	if len(b) != 16 {
 		return Amount{}

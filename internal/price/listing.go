@@ -14,22 +14,22 @@ import (
 	"github.com/tollgate-llm/tollgate/internal/usage"
 )
 
-// Listed is a price as it holds for a model.
+// Listed is a price that applies to a model.
 type Listed struct {
 	Name   string // input, output@flex, input>200000 ...
 	Price  Price  // USD per Unit
 	Unit   Unit
 	Source string // the name and version of the data; "configuration" for prices written there
-	Date   string // on which that data was the newest; empty when that is not known
-	From   string // the date from which the price holds; empty for always
+	Date   string // on which that data was the newest; empty if unknown
+	From   string // the date from which the price applies; empty for always
 	Model  string // the entry that matched; empty for prices written in the configuration
 }
 
 // FeeSource is the source of fees that no price list has.
 const FeeSource = "provider's page"
 
-// List returns every price that holds for the query, of all tiers, in the order of their names: of what several layers price,
-// the topmost. There are none when the model has no price.
+// List returns every price that applies to the query, of all tiers, ordered by name. If several layers have a price, it is that of the
+// topmost. The list is empty if the model has no price.
 func (t *Table) List(q Query) ([]Listed, error) {
 	type thing struct {
 		slot slot
@@ -112,8 +112,8 @@ func (t *Table) List(q Query) ([]Listed, error) {
 	return list, nil
 }
 
-// Billed returns what something of that name (input, output@flex, input>200000 ...) is billed at for the query: its own price, or the
-// one that stands in for it. ok is false where it has neither.
+// Billed returns the price that something of that name (input, output@flex, input>200000 ...) is billed at for the query: its own
+// price, or its fallback. ok is false if it has neither.
 func (t *Table) Billed(q Query, name string) (p Price, per Unit, ok bool, err error) {
 	n, err := parseName(name)
 	if err != nil {
@@ -131,8 +131,8 @@ func (t *Table) Billed(q Query, name string) (p Price, per Unit, ok bool, err er
 	return r.at(n.above + 1), r.unit, ok, nil
 }
 
-// Standard returns the prices of the standard tier below all thresholds that hold for the query, in USD per unit, by name. It
-// is nil when the model has no price.
+// Standard returns the prices that apply to the query in the standard tier below all thresholds, in USD per unit, by name. It is nil
+// if the model has no price.
 func (t *Table) Standard(q Query) map[string]string {
 	list, err := t.List(q)
 	if err != nil || len(list) == 0 {
@@ -153,8 +153,8 @@ type LiteLLMModel struct {
 	ID       string   // its name in the file
 	Mode     string   // chat, embedding, ...
 	Names    []string // names in lower case under which it is looked up
-	Prices   []Listed // Name, Price and Unit alone
-	Regional Price    // what a regional endpoint costs, as a multiple of the price; zero when the file has none
+	Prices   []Listed // only Name, Price and Unit
+	Regional Price    // price of a regional endpoint as a multiple of the price; zero if the file has none
 }
 
 // ReadLiteLLM returns the models of LiteLLM's price file that have a price.
@@ -187,8 +187,8 @@ type FileModel struct {
 	Name     string // in lower case; with * in our own format
 }
 
-// Turns returns the next times after Query.At at which other prices may hold: the dates from which, and the windows of the day in which
-// an entry has others. They come in no order.
+// Turns returns the next times after Query.At at which prices may change, by the dates and the windows of the day in an entry. They
+// are in no particular order.
 func (t *Table) Turns(q Query) (list []time.Time) {
 	w := t.identify(q.Provider, q.BaseURL, q.Region)
 	now := q.At.UnixMilli()
@@ -206,7 +206,7 @@ func (t *Table) Turns(q Query) (list []time.Time) {
 	return list
 }
 
-// Models reads a price file and returns the models that it names, in the order of their names.
+// Models reads a price file and returns the models that it names, ordered by name.
 func Models(data []byte, name string) ([]FileModel, error) {
 	if _, err := Default().Overlay(bytes.NewReader(data), name); err != nil {
 		return nil, err

@@ -35,11 +35,11 @@ var liteProviders = map[string]string{
 	"bigmodel":                      "zhipuai",
 }
 
-// liteKey is what one of LiteLLM's price keys is a price of.
+// liteKey is the meaning of one of LiteLLM's price keys.
 type liteKey struct {
 	name  string // our price name
 	shift int    // power of ten from LiteLLM's unit to ours
-	modes string // modes of a model in which the key holds; empty: all
+	modes string // modes of a model for which the key applies; empty: all
 }
 
 const (
@@ -80,7 +80,7 @@ var liteKeys = map[string]liteKey{
 	"annotation_cost_per_page":                    {"annotated_pages", 0, ""},
 }
 
-// liteInstead names the key that goes before another one for the same thing: LiteLLM has older spellings, and a price of
+// liteInstead names the key that takes precedence over another one for the same thing: LiteLLM has older spellings, and a price of
 // zero on the side that is not billed.
 var liteInstead = map[string]string{
 	"output_cost_per_second":                      "input_cost_per_second",
@@ -89,7 +89,7 @@ var liteInstead = map[string]string{
 	"cache_read_input_token_cost_per_audio_token": "cache_read_input_audio_token_cost",
 }
 
-// liteElsewhere are the price keys that are read, but are no price of one kind.
+// liteElsewhere are price keys that are read but are not the price of one kind.
 var liteElsewhere = map[string]bool{
 	"search_context_cost_per_query":            true,
 	"regional_endpoint_uplift_multiplier":      true,
@@ -107,11 +107,11 @@ type liteEntry struct {
 	names    []string // in lower case: the name, and the same without the provider before it
 	mode     string
 	prices   []named
-	regional Price // what a regional endpoint costs, as a multiple of the price; zero when the map has none
+	regional Price // price of a regional endpoint as a multiple of the price; zero if the map has none
 	offPeak  []variant
 }
 
-// liteEntries reads LiteLLM's map and returns the entries that have a price, by name, and the price keys that it did not use.
+// liteEntries reads LiteLLM's map and returns the entries with a price, by name, and the price keys that it did not use.
 func liteEntries(top map[string]json.RawMessage) ([]liteEntry, []string, error) {
 	var entries []liteEntry
 	ignored := make(map[string]bool)
@@ -149,7 +149,7 @@ func liteEntries(top map[string]json.RawMessage) ([]liteEntry, []string, error) 
 	return entries, slices.Sorted(maps.Keys(ignored)), nil
 }
 
-// withoutProvider takes the provider off a model's name, where LiteLLM writes it before it.
+// withoutProvider removes the provider from a model's name, if LiteLLM has it as a prefix.
 func withoutProvider(name string, providers ...string) string {
 	head, bare, ok := strings.Cut(name, "/")
 	if !ok {
@@ -164,7 +164,7 @@ func withoutProvider(name string, providers ...string) string {
 	return name
 }
 
-// readLiteLLM reads LiteLLM's map and returns how to find an entry, and the price keys that it did not use.
+// readLiteLLM reads LiteLLM's map and returns a function that finds an entry, and the price keys that it did not use.
 func readLiteLLM(top map[string]json.RawMessage, source string) (func(*who, string) *entry, []string, error) {
 	list, ignored, err := liteEntries(top)
 	if err != nil {
@@ -179,7 +179,7 @@ func readLiteLLM(top map[string]json.RawMessage, source string) (func(*who, stri
 		}
 		e := &entry{provider: l.provider, id: l.id, source: source, replace: true, regional: l.regional, variants: append([]variant{{pricing: p}}, l.offPeak...)}
 		entries[key{l.provider, l.names[0]}] = e
-		// A name with the provider before it gives way to one that is written without.
+		// A name without the provider in the map takes precedence over one with it.
 		if bare := l.names[len(l.names)-1]; len(l.names) > 1 {
 			if other := entries[key{l.provider, bare}]; other == nil || strings.Contains(other.id, "/") {
 				entries[key{l.provider, bare}] = e
@@ -222,7 +222,7 @@ type liteModel struct {
 func (m *liteModel) text(key string) string {
 	var s string
 	if json.Unmarshal(m.fields[key], &s) != nil {
-		return "" // another type is as good as none
+		return "" // another type counts as missing
 	}
 	return s
 }
@@ -232,7 +232,7 @@ func isPriceKey(key string) bool {
 	return strings.Contains(key, "cost") || strings.Contains(key, "uplift")
 }
 
-// regional returns what the model costs at a regional endpoint, as a multiple of its price; zero when the map has none.
+// regional returns the model's price at a regional endpoint as a multiple of its price; zero if the map has none.
 func (m *liteModel) regional() (Price, error) {
 	for _, key := range []string{"regional_endpoint_uplift_multiplier", "regional_processing_uplift_multiplier_eu"} {
 		if raw := m.fields[key]; raw != nil && string(raw) != "null" {
@@ -246,7 +246,7 @@ func (m *liteModel) regional() (Price, error) {
 	return 0, nil
 }
 
-// list returns the entry's prices, none when it has none that can be used.
+// list returns the entry's usable prices.
 func (m *liteModel) list() ([]named, error) {
 	tiered, err := m.tieredPrices()
 	if err != nil {
@@ -295,8 +295,8 @@ func (m *liteModel) list() ([]named, error) {
 	return append(prices, geo...), err
 }
 
-// geoPrices returns the prices of Anthropic's fast mode and of its inference in one place, which the map has as multiples of
-// those of all kinds of tokens.
+// geoPrices returns the prices of Anthropic's fast mode and of inference in one region, which the map has as multiples of those of all
+// kinds of tokens.
 func (m *liteModel) geoPrices(prices []named) ([]named, error) {
 	raw := m.fields["provider_specific_entry"]
 	if m.text("litellm_provider") != "anthropic" || raw == nil {
@@ -331,7 +331,7 @@ func (m *liteModel) geoPrices(prices []named) ([]named, error) {
 	return more, nil
 }
 
-// prices returns the prices among the members; all hold above that many input tokens.
+// prices returns the prices among the members; all apply above that many input tokens.
 func (m *liteModel) prices(fields map[string]json.RawMessage, above int64) ([]named, error) {
 	var prices []named
 	mode := m.text("mode")
@@ -370,7 +370,7 @@ func (m *liteModel) prices(fields map[string]json.RawMessage, above int64) ([]na
 
 // superseded reports whether another member has a better price for the same thing.
 func (m *liteModel) superseded(fields map[string]json.RawMessage, full, key string) bool {
-	// An image made is charged by its tokens where these have a price.
+	// A generated image is charged by its tokens if these have a price.
 	if liteKeys[key].name == "images" && fields["output_cost_per_image_token"] != nil {
 		return true
 	}
@@ -395,8 +395,7 @@ func isZero(raw json.RawMessage) bool {
 
 var liteThreshold = regexp.MustCompile(`_above_(\d{1,6})k_tokens$`)
 
-// parseLiteKey takes a key apart: price, then _above_<n>k_tokens, then the tier. ok is false for a key that is no price we
-// use.
+// parseLiteKey parses a key: price, then _above_<n>k_tokens, then the tier. ok is false for a key that is not a price we use.
 func parseLiteKey(full string) (n named, key string, ok bool) {
 	key = full
 	for _, tier := range liteTiers {
@@ -423,7 +422,7 @@ func parseLiteKey(full string) (n named, key string, ok bool) {
 	return n, key, ok
 }
 
-// tieredPrices returns the prices of tiered_pricing: for each range of input tokens a list that holds for the whole call.
+// tieredPrices returns the prices of tiered_pricing: for each range of input tokens a list that applies to the whole call.
 // The first range is the base price.
 func (m *liteModel) tieredPrices() ([]named, error) {
 	raw, ok := m.fields["tiered_pricing"]
@@ -438,7 +437,7 @@ func (m *liteModel) tieredPrices() ([]named, error) {
 	for _, r := range ranges {
 		var span []json.Number
 		if err := json.Unmarshal(r["range"], &span); err != nil || len(span) == 0 {
-			// Tiers by something else than input tokens are of no use here.
+			// Tiers by anything other than input tokens are not usable here.
 			m.ignored["tiered_pricing"] = true
 			return nil, nil //nolint:nilerr // it is listed as ignored
 		}

@@ -19,7 +19,7 @@ import (
 	"github.com/tollgate-llm/tollgate/internal/usage"
 )
 
-// liteKinds are the kinds that LiteLLM's cost_per_token is told of.
+// liteKinds are the kinds that are passed to LiteLLM's cost_per_token.
 var liteKinds = []usage.Kind{usage.Input, usage.CacheRead, usage.CacheWrite, usage.InputAudio, usage.Output, usage.Reasoning, usage.OutputAudio}
 
 // bothPriced is a call that both have priced, or refused to.
@@ -93,7 +93,7 @@ func TestLiteLLMCrossCheck(t *testing.T) {
 			var c usage.Counts
 			for _, k := range liteKinds {
 				c.Set(k, 0)
-				// What has no price is free at LiteLLM, and here it makes the call unpriced; a cache and reasoning have stand-ins.
+				// Kinds without a price are free in LiteLLM, and make the call unpriced here; a cache and reasoning have fallbacks.
 				if standsIn := k == usage.CacheRead || k == usage.CacheWrite || k == usage.Reasoning; (standsIn || priced[k.String()]) && r.IntN(2) == 0 {
 					c.Set(k, r.Int64N(1<<r.IntN(14)))
 				}

@@ -11,8 +11,7 @@ func IsLiteLLMPrice(field string) bool { return isPriceKey(field) || field == "t
 
 // LiteLLMLine returns the `price` line equal to one of LiteLLM's price fields, such as
 // input_cost_per_token_priority, of a model of that provider and mode (LiteLLM's words): the price's name, and the price in
-// our unit. The price is exact: a number with more than nine decimals in our unit is an error, and so is a field that has
-// no line.
+// our unit. The price is exact: a number with more than nine decimals in our unit is an error, and so is a field without a line.
 func LiteLLMLine(field, number, provider, mode string) (name, price string, err error) {
 	n, key, ok := parseLiteKey(field)
 	lk := liteKeys[key]

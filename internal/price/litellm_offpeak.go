@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// liteOffPeak is LiteLLM's off_peak_pricing beside its prices. Source: litellm_core_utils/llm_cost_calc/utils.py.
+// liteOffPeak is LiteLLM's off_peak_pricing without its prices. Source: litellm_core_utils/llm_cost_calc/utils.py.
 type liteOffPeak struct {
 	Hours   liteHours `json:"hours_utc"` // on all days
 	Windows []struct {
@@ -32,8 +32,8 @@ func (h *liteHours) UnmarshalJSON(raw []byte) error {
 	return json.Unmarshal(raw, (*[]string)(h))
 }
 
-// offPeak returns the entry's prices in each of its hours off peak: a price that is stated for them replaces the standard one
-// with all its thresholds, others stay as they are.
+// offPeak returns the entry's prices in each of its off-peak windows: an off-peak price replaces the standard one with all its
+// thresholds, others stay as they are.
 func (m *liteModel) offPeak(standard []named) ([]variant, error) {
 	raw, ok := m.fields["off_peak_pricing"]
 	if !ok || string(raw) == "null" || string(raw) == "{}" {
@@ -95,7 +95,7 @@ func (m *liteModel) offPeak(standard []named) ([]variant, error) {
 	return variants, nil
 }
 
-// liteDays returns weekdays as a variant has them.
+// liteDays returns weekdays in the form of a variant.
 func liteDays(list []json.RawMessage) (days uint8, err error) {
 	if list == nil {
 		return 0, nil
@@ -124,7 +124,7 @@ func liteDays(list []json.RawMessage) (days uint8, err error) {
 	return days, nil
 }
 
-// liteZone returns the time zone of weekdays. China's, which the list has, is known on systems without a zone database too.
+// liteZone returns the time zone of weekdays. China's, which the list uses, is also known on systems without a zone database.
 func liteZone(name string) (*time.Location, error) {
 	switch name {
 	case "", "UTC":

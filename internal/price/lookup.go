@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// presets maps the names of backends in the configuration to the ids of genai-prices. An empty id has no list price:
-// what such a backend serves costs what its operator writes.
+// presets maps the names of backends in the configuration to the ids of genai-prices. An empty id means no list price: such a backend
+// costs what its operator configures.
 var presets = map[string]string{
 	"openai":     "openai",
 	"azure":      "azure",
@@ -31,17 +31,17 @@ var presets = map[string]string{
 	"mock":       "",
 }
 
-// who is the provider of a query as the layers see it.
+// who identifies the provider of a query for the layers.
 type who struct {
 	preset string    // as the query names it, in lower case
-	listed *provider // in the embedded data; nil when there is no list price
-	names  []string  // names that a published price list may have for who serves the API
+	listed *provider // in the embedded data; nil if there is no list price
+	names  []string  // names of the provider in published price lists
 	// regional and region are as place returns them.
 	regional bool
 	region   string
 }
 
-// lookups remembers what names resolve to, an error included. It is bounded: names come from requests and answers.
+// lookups caches what names resolve to, errors included. It is bounded, as names come from requests and answers.
 type lookups[K comparable, V any] struct {
 	mu sync.RWMutex
 	m  map[K]V
@@ -49,7 +49,7 @@ type lookups[K comparable, V any] struct {
 
 const maxLookups = 4096
 
-// peek returns what the key resolves to, if that is known.
+// peek returns what the key resolves to, if that is cached.
 func (l *lookups[K, V]) peek(key K) (V, bool) {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
@@ -57,11 +57,11 @@ func (l *lookups[K, V]) peek(key K) (V, bool) {
 	return v, ok
 }
 
-// keep remembers what the key resolves to and returns it, or what another goroutine was quicker to find.
+// keep caches what the key resolves to and returns it, or the entry that another goroutine has already cached.
 func (l *lookups[K, V]) keep(key K, v V) V {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if other, ok := l.m[key]; ok { // the first is the one: its pointer is part of other keys
+	if other, ok := l.m[key]; ok { // the first one stays: its pointer is part of other keys
 		return other
 	}
 	if l.m == nil || len(l.m) >= maxLookups {
@@ -73,8 +73,8 @@ func (l *lookups[K, V]) keep(key K, v V) V {
 
 type whoKey struct{ provider, baseURL, region string }
 
-// identify returns the provider of a query. The base URL goes before the preset, for what an API costs is set by who
-// serves it; but an OpenAI-compatible API at an address that the data does not know has no list price.
+// identify returns the provider of a query. The base URL takes precedence over the preset, as the server of an API sets its prices; but
+// an OpenAI-compatible API at an unknown address has no list price.
 func (t *Table) identify(provider, baseURL, region string) *who {
 	key := whoKey{provider, baseURL, region}
 	if w, ok := t.whos.peek(key); ok {
@@ -118,8 +118,8 @@ func (t *Table) identify(provider, baseURL, region string) *who {
 	return t.whos.keep(whoKey{strings.Clone(provider), strings.Clone(baseURL), strings.Clone(region)}, w)
 }
 
-// ProviderNames returns the names under which the price data has who serves the API of a backend, sorted: none for a backend
-// without list prices, which serves what its operator installed, and for an OpenAI-compatible API at an unknown address.
+// ProviderNames returns the names of a backend's provider in the price data, sorted: none for a self-hosted backend, which has no list
+// prices, and for an OpenAI-compatible API at an unknown address.
 func ProviderNames(provider, baseURL string) []string {
 	if id, preset := presets[lower(provider)]; preset && id == "" {
 		return nil
@@ -129,7 +129,7 @@ func ProviderNames(provider, baseURL string) []string {
 
 // layer is one source of prices.
 type layer struct {
-	// listed: it has providers' list prices, to which a regional endpoint may add.
+	// listed: it has providers' list prices, which a regional endpoint may raise.
 	listed bool
 	// find returns the entry for a provider and a model name in lower case, or nil.
 	find  func(w *who, name string) *entry
@@ -141,10 +141,10 @@ type layerKey struct {
 	name string
 }
 
-// maxName bounds the names that are looked up: longer ones name no model.
+// maxName bounds the names that are looked up: no model has a longer one.
 const maxName = 512
 
-// entry returns the entry for the first of the names that has one, or nil.
+// entry returns the entry of the first name with one, or nil.
 func (l *layer) entry(w *who, q *Query) *entry {
 	if e := l.named(w, q.Model); e != nil {
 		return e
@@ -176,8 +176,8 @@ func (l *layer) named(w *who, name string) *entry {
 // bedrockRegions are the prefixes of Bedrock's cross-region inference profiles.
 var bedrockRegions = []string{"us-gov.", "us.", "eu.", "apac.", "global.", "jp.", "au.", "ca.", "in."}
 
-// findBedrock looks for a Bedrock model id: as it is, without an ARN's head, without its region. The price of a regional
-// endpoint is never taken for a global one.
+// findBedrock looks up a Bedrock model id: as it is, without an ARN's prefix, without its region. The price of a regional endpoint is
+// never used for a global one.
 func findBedrock(name string, find func(string) *entry) *entry {
 	if strings.HasPrefix(name, "arn:") {
 		name = name[strings.LastIndexByte(name, '/')+1:]
@@ -189,7 +189,7 @@ func findBedrock(name string, find func(string) *entry) *entry {
 		if bare, ok := strings.CutPrefix(name, region); ok {
 			e := find(bare)
 			if e != nil && region == "global." && (strings.HasPrefix(e.id, "regional.") || strings.HasPrefix(e.source, "litellm ")) {
-				return nil // LiteLLM's list names the global ids that there are
+				return nil // LiteLLM's list has all global ids
 			}
 			return e
 		}
@@ -210,14 +210,14 @@ func (l *list) findListed(w *who, name string) *entry {
 	return nil
 }
 
-// claudeRegional is what a Claude costs at a regional endpoint of Vertex AI, as a multiple of its price, where the list does not
-// know the model. Source: https://cloud.google.com/vertex-ai/generative-ai/pricing, from Claude Sonnet 4.5 on.
+// claudeRegional is the price of Claude at a regional endpoint of Vertex AI as a multiple of its price, for models that are not in the
+// list. Source: https://cloud.google.com/vertex-ai/generative-ai/pricing, from Claude Sonnet 4.5 on.
 const claudeRegional Price = 1_100_000_000
 
 var olderClaude = regexp.MustCompile(`^claude-(?:[123]|instant|(?:sonnet|opus)-4(?:-[01])?(?:@|-20|$))`)
 
-// uplift returns the multiple of list prices that is paid for where the query's base URL makes the model run, zero for one.
-// ok is false when it is not known.
+// uplift returns the multiple of list prices that is billed in the region of the query's base URL; zero stands for one. ok is false if
+// it is unknown.
 func (t *Table) uplift(w *who, q *Query) (times Price, ok bool) {
 	if !w.regional {
 		return 0, true

@@ -12,7 +12,7 @@ import (
 	"github.com/tollgate-llm/tollgate/internal/usage"
 )
 
-// slot is what a price is for: a kind of usage, or the call itself.
+// slot identifies what a price is for: a kind of usage, or the call itself.
 type slot uint8
 
 // request is the slot of a price per call.
@@ -21,7 +21,7 @@ const (
 	numSlots = usage.NumKinds + 1
 )
 
-// Unit is what a price is a price of.
+// Unit is the unit that a price is for.
 type Unit uint8
 
 // The units. A price is always stored in US dollars per one of these.
@@ -87,12 +87,12 @@ func isToken(k usage.Kind) bool { return k <= usage.OutputVideo || k == usage.Ci
 // isTokenSlot reports whether the price is one of tokens.
 func isTokenSlot(k slot) bool { return k != request && isToken(usage.Kind(k)) }
 
-// parsedName is a price name taken apart: kind[@tier][>tokens].
+// parsedName is a parsed price name: kind[@tier][>tokens].
 type parsedName struct {
 	slot  slot
 	unit  Unit
 	tier  string // canonical, empty for the standard price
-	above int64  // the price holds when the input has more tokens than this; zero for the base price
+	above int64  // the price applies if the input has more tokens than this; zero for the base price
 }
 
 // parseName parses a price name such as input, input@flex, input>200000 or input@priority>272000.
@@ -138,8 +138,8 @@ func (n parsedName) String() string {
 	return text
 }
 
-// canonicalTier returns the tier's name in lower case, empty for every spelling of the standard tier. Several things that
-// change a price are joined by "+", of which those that do not are left out.
+// canonicalTier returns the tier's name in lower case, empty for every spelling of the standard tier. Parts that change a price are
+// joined by "+"; other parts are left out.
 func canonicalTier(tier string) string {
 	t := lower(tier)
 	if !strings.Contains(t, "+") {
@@ -154,8 +154,8 @@ func canonicalTier(tier string) string {
 	return strings.Join(parts, "+")
 }
 
-// canonicalPart is canonicalTier for one thing. "auto" and Anthropic's "standard_only" stand for no choice of another tier;
-// an answer names the tier that really served. Vertex names its tiers as kinds of on-demand traffic.
+// canonicalPart is canonicalTier for one part. "auto" and Anthropic's "standard_only" do not select another tier; an answer names the
+// tier that actually served. Vertex names its tiers as kinds of on-demand traffic.
 func canonicalPart(t string) string {
 	switch t = strings.TrimPrefix(t, "on_demand_"); t {
 	case "", "standard", "default", "on_demand", "on-demand", "auto", "standard_only", "unspecified":
@@ -184,7 +184,7 @@ const priceDecimals = 9
 
 // ParsePrice parses the text of a price in US dollars, exactly: more than nine decimals are ErrInexact.
 func ParsePrice(text string) (Price, error) {
-	const unit = 1e6 // of an amount, whose decimals are six more
+	const unit = 1e6 // an amount has six more decimals
 	if a, ok := parsePlain(text); ok && a.hi == 0 && a.lo%unit == 0 {
 		return Price(a.lo / unit), nil //nolint:gosec // it is less than it was
 	}
@@ -204,8 +204,8 @@ func parsePrice(text string, shift int) (p Price, exact bool, err error) {
 	return Price(a.lo), exact, err //nolint:gosec // checked above
 }
 
-// times returns the price multiplied by a factor, half to even where more than nine decimals are needed. One that does not fit
-// is the highest price there is.
+// times returns the price multiplied by a factor, rounded half to even beyond nine decimals. A result that does not fit becomes the
+// highest price.
 func (p Price) times(by Price) Price {
 	hi, lo := bits.Mul64(uint64(p), uint64(by)) //nolint:gosec // neither is ever negative
 	a, err := Amount{hi, lo}.mulDiv(1, 1e9)

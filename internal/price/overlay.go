@@ -18,7 +18,7 @@ import (
 const MaxFile = 32 << 20
 
 // Overlay returns a table with a price file laid over this one. The file is in our own format (a JSON object with a list
-// named "models", docs/prices.md) or LiteLLM's model_prices_and_context_window.json; which one is seen from its content.
+// named "models", docs/prices.md) or LiteLLM's model_prices_and_context_window.json, recognized by its content.
 // The last element of the name, with a hash of the content, is added to the table's version.
 func (t *Table) Overlay(r io.Reader, name string) (*Table, error) {
 	data, err := io.ReadAll(io.LimitReader(r, MaxFile+1))
@@ -49,7 +49,7 @@ func (t *Table) Overlay(r io.Reader, name string) (*Table, error) {
 		return nil, fmt.Errorf("%s: more than %d price files", name, maxSheets-4)
 	}
 	version := t.version + " + " + source
-	// Layers are shared with the table below, but what names resolve to depends on the table's own providers.
+	// Layers are shared with the table below, but the resolution of names depends on the table's own providers.
 	layers := make([]*layer, 0, len(t.layers)+1)
 	layers = append(layers, l)
 	for _, below := range t.layers {
@@ -67,11 +67,11 @@ type ownFile struct {
 
 type ownModel struct {
 	Provider string                     `json:"provider"` // preset or id of genai-prices; empty: any
-	Model    string                     `json:"model"`    // name; * stands for any text
-	Replace  bool                       `json:"replace"`  // nothing of the layers below holds for this model
+	Model    string                     `json:"model"`    // name; * matches any text
+	Replace  bool                       `json:"replace"`  // layers below do not apply to this model
 	Prices   map[string]json.RawMessage `json:"prices"`
 	Later    []ownVariant               `json:"later"`
-	Source   string                     `json:"source"` // who says so
+	Source   string                     `json:"source"` // where the prices are from
 }
 
 // ownVariant is a full list of prices in place of the entry's, under one condition.
@@ -81,7 +81,7 @@ type ownVariant struct {
 	Prices map[string]json.RawMessage `json:"prices"`
 }
 
-// readOwn reads our own format and returns how to find an entry: the first that matches, in the order of the file.
+// readOwn reads our own format and returns a function that finds an entry: the first match, in the order of the file.
 func readOwn(data []byte, source, date string) (func(*who, string) *entry, error) {
 	dec := json.NewDecoder(bytes.NewReader(data))
 	dec.DisallowUnknownFields()
@@ -179,7 +179,7 @@ func numberText(raw json.RawMessage) (string, error) {
 	return n.String(), nil
 }
 
-// glob reports whether the name matches a pattern in which * stands for any text.
+// glob reports whether the name matches a pattern in which * matches any text.
 func glob(pattern, name string) bool {
 	parts := strings.Split(pattern, "*")
 	if len(parts) == 1 {

@@ -172,7 +172,7 @@ func TestLiteLLM(t *testing.T) {
 	} {
 		require.Equal(t, c.want, total(t, table, c.q, counts(c.c...)), name)
 	}
-	// The file's entry stands alone: nothing of the list is mixed into it.
+	// The file's entry replaces the list's: nothing of the list is mixed into it.
 	_, err := table.Cost(Query{Provider: "anthropic", Model: "claude-sonnet-4-5", Tier: "flex"}, counts("input", 1))
 	require.ErrorIs(t, err, ErrUnpriced)
 	// OpenAI's prices are not those of any server that speaks its API.

@@ -15,13 +15,13 @@ type rate struct {
 	cliffs []cliff // ascending
 }
 
-// cliff replaces a price as a whole once the input has more tokens than above.
+// cliff replaces a price for the whole call if the input has more tokens than above.
 type cliff struct {
 	above int64
 	price Price
 }
 
-// at returns the price that holds for a call with that many input tokens.
+// at returns the price for a call with that many input tokens.
 func (r *rate) at(inputTokens int64) Price {
 	p := r.price
 	for _, c := range r.cliffs {
@@ -47,7 +47,7 @@ func amount(n int64, p Price, u Unit) (Amount, error) {
 	return Amount{hi, lo}.mulDiv(u.ratio())
 }
 
-// sheet holds the rates of one tier. Rates lie in the order of their slots, of which set has one bit each.
+// sheet holds the rates of one tier, in the order of their slots. set has one bit for each slot.
 type sheet struct {
 	set   uint64
 	rates []rate
@@ -146,12 +146,12 @@ func newPricing(prices []named) (*pricing, error) {
 	return p, nil
 }
 
-// variant is a price list that holds under a condition.
+// variant is a price list that applies under a condition.
 type variant struct {
-	from       int64          // Unix milliseconds from which it holds; zero: always
-	daily      bool           // it holds between two times of day only
-	days       uint8          // and on these days only, Sunday the lowest bit; zero: on all
-	zone       *time.Location // of the days, which are those of UTC when it is nil
+	from       int64          // Unix milliseconds from which it applies; zero: always
+	daily      bool           // it applies only between two times of day
+	days       uint8          // and only on these days, Sunday the lowest bit; zero: on all
+	zone       *time.Location // of the days; nil: UTC
 	start, end int64          // milliseconds of the UTC day; the window wraps midnight when end is before start
 	*pricing
 }
@@ -182,7 +182,7 @@ func (v *variant) holds(ms int64) bool {
 	return day >= v.start && day < v.end
 }
 
-// next returns the first time after another at which the variant begins to hold.
+// next returns the first time after the given one at which the variant begins to apply.
 func (v *variant) next(after int64) (ms int64, ok bool) {
 	if !v.daily {
 		return v.from, v.from > after
@@ -196,8 +196,8 @@ func (v *variant) next(after int64) (ms int64, ok bool) {
 	return 0, false
 }
 
-// parseDaily parses a daily window such as 16:30-00:30, in UTC, with seconds if need be; with "mon-fri " before it, it holds on
-// these days alone.
+// parseDaily parses a daily window such as 16:30-00:30, in UTC, optionally with seconds. With the prefix "mon-fri " it applies only on
+// these days.
 func (v *variant) parseDaily(window string) error {
 	window, workdays := strings.CutPrefix(window, "mon-fri ")
 	if workdays {
@@ -221,7 +221,7 @@ func (v *variant) parseDaily(window string) error {
 	return err
 }
 
-// parseFrom parses the date, in UTC, from which the variant holds.
+// parseFrom parses the date, in UTC, from which the variant applies.
 func (v *variant) parseFrom(date string) error {
 	t, err := time.Parse(time.DateOnly, date)
 	if err != nil {
@@ -238,12 +238,12 @@ type entry struct {
 	variants []variant
 	minAudio int64  // shorter audio is billed as this many milliseconds
 	replace  bool   // layers below do not add to this entry
-	source   string // the name and version of the data, and where that is from
-	date     string // on which the data was the newest; empty when that is not known
-	regional Price  // what a regional endpoint costs, as a multiple of the price; zero when that is not known
+	source   string // the name and version of the data, and its origin
+	date     string // on which the data was the newest; empty if unknown
+	regional Price  // price of a regional endpoint as a multiple of the price; zero if unknown
 }
 
-// at returns the prices in force at a time, nil when there are none.
+// at returns the prices in force at a time; nil if there are none.
 func (e *entry) at(ms int64) *pricing {
 	if v := e.variantAt(ms); v != nil {
 		return v.pricing
@@ -251,7 +251,7 @@ func (e *entry) at(ms int64) *pricing {
 	return nil
 }
 
-// variantAt returns the price list in force at a time: of the variants the last one that holds, else the first.
+// variantAt returns the price list in force at a time: the last variant that applies, or the first one if none does.
 func (e *entry) variantAt(ms int64) *variant {
 	for i := len(e.variants) - 1; i >= 0; i-- {
 		if e.variants[i].holds(ms) {

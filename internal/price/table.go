@@ -48,18 +48,18 @@ var loadDefault = sync.OnceValue(func() *Table {
 	return newTable(l.version+" + "+more.version, l, layers)
 })
 
-// FirstSource returns a table of genai-prices alone: what the generator looks for gaps in.
+// FirstSource returns a table of genai-prices only, in which the generator looks for gaps.
 func FirstSource() *Table {
 	l := Default().list
 	return newTable(l.version, l, []*layer{{find: l.findListed, listed: true}})
 }
 
-// Default returns the table of the embedded data, which is parsed once, each provider when first asked for.
+// Default returns the table of the embedded data. It is parsed once, each provider at its first query.
 func Default() *Table { return loadDefault() }
 
 // Version names the data that prices come from, such as "genai-prices 0.2.3 + litellm 1.110.2", followed by one " + name@hash" per price
 // file laid over it.
 func (t *Table) Version() string { return t.version }
 
-// Ignored returns the price keys of the table's price files that nothing the gateway meters is priced by, sorted.
+// Ignored returns the price keys of the table's price files that do not price anything the gateway meters, sorted.
 func (t *Table) Ignored() []string { return slices.Clone(t.ignored) }

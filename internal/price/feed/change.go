@@ -11,14 +11,14 @@ import (
 	"github.com/tollgate-llm/tollgate/internal/price"
 )
 
-// ErrChange is why a document of prices is refused: it changes a price by more than the bound, or drops one.
+// ErrChange means that a document of prices was refused because it changes a price by more than the bound, or drops one.
 var ErrChange = errors.New("a change beyond the bound")
 
 // maxTurns bounds the times at which the prices of one model are compared.
 const maxTurns = 100
 
-// compareDocuments returns ErrChange if a document changes a price of one of the models that it or the one before names by more than times, or
-// drops a price that the one before had. It looks at the prices of now, and at those of the dates and of the hours of the day that either states others for.
+// compareDocuments returns ErrChange if a document changes a price of a model in it or in the previous one by more than times, or drops
+// a price of the previous one. It compares current prices, and those of the dates and hours for which either has other prices.
 func compareDocuments(before, after *document, times uint64) error {
 	models, err := price.Models(before.data, before.name)
 	if err != nil {
@@ -67,7 +67,7 @@ func compare(before, after *document, q price.Query, times uint64) error {
 	return compareNew(before, is, was, q, times)
 }
 
-// compareNew compares the prices that only the later document has with those that stood in for them.
+// compareNew compares the prices that only the later document has with the fallbacks that they replace.
 func compareNew(before *document, is, was []price.Listed, q price.Query, times uint64) error {
 	for _, n := range is {
 		if slices.ContainsFunc(was, func(p price.Listed) bool { return p.Name == n.Name && p.Unit == n.Unit }) {
@@ -85,7 +85,7 @@ func compareNew(before *document, is, was []price.Listed, q price.Query, times u
 	return nil
 }
 
-// states reports whether a price is stated by the document itself.
+// states reports whether the document itself has a price.
 func (d *document) states(p price.Listed) bool { return strings.HasPrefix(p.Source, d.name+"@") }
 
 // beyond reports whether one of two prices is more than that many times the other.

@@ -25,32 +25,32 @@ import (
 // fetchTime bounds one fetch of a price document.
 const fetchTime = 15 * time.Second
 
-// Results of a look at a price document, as metrics name them.
+// Results of a check of a price document, as metrics name them.
 const (
 	Updated = "updated"
 	Same    = "unchanged"
-	Failed  = "failed"  // it could not be fetched or read; the prices of before hold
-	Refused = "refused" // it changes a price by more than the bound, or drops one; the prices of before hold
+	Failed  = "failed"  // it could not be fetched or read; the previous prices stay
+	Refused = "refused" // it changes a price by more than the bound, or drops one; the previous prices stay
 )
 
-// usualChange is the factor beyond which a change is reported where the configuration sets no bound.
+// usualChange is the factor beyond which a change is reported if the configuration sets no bound.
 const usualChange = 10
 
-// Options say where prices come from.
+// Options define where prices come from.
 type Options struct {
-	URL      string        // where the document is fetched, every so often
-	File     string        // in place of a URL: the file that it is read from, once
+	URL      string        // where the document is fetched regularly
+	File     string        // instead of a URL: the file that it is read from, once
 	CacheDir string        // where the latest accepted document is kept
 	Every    time.Duration // between two fetches
 	// MaxChange is the factor by which a price may rise or fall from one document to the next; zero is any.
 	MaxChange uint64
-	// Report is called after each look, with why the prices of before hold, or, with Updated, what is remarkable about the new
-	// ones. It must not block.
+	// Report is called after each check, with the reason why the previous prices stay or, with Updated, what is remarkable about the
+	// new ones. It must not block.
 	Report func(result string, version string, err error)
 }
 
-// Feed is a table of prices that follows a document at a URL, or that was read from a file. A document that cannot be fetched or read, or that
-// changes a price too much, changes nothing.
+// Feed is a table of prices that follows a document at a URL, or that was read from a file. A document that cannot be fetched or read, or
+// that changes a price too much, has no effect.
 type Feed struct {
 	o      Options
 	base   string // the document's name in versions
@@ -64,7 +64,7 @@ type Feed struct {
 	status Status
 }
 
-// document is one accepted document with the table that it makes. It does not change.
+// document is an accepted document with its table. It does not change.
 type document struct {
 	name  string
 	data  []byte
@@ -79,11 +79,11 @@ type Status struct {
 	Checksum string    `json:"checksum"`          // SHA-256 of the document in force, in hexadecimal digits
 	Accepted time.Time `json:"accepted"`          // when that document was fetched or read first
 	Looked   time.Time `json:"looked"`            // when the source was last asked
-	Result   string    `json:"result"`            // what came of that, as the results are named
-	Problem  *Problem  `json:"problem,omitempty"` // the latest document that was not taken, or why none came
+	Result   string    `json:"result"`            // the result of that
+	Problem  *Problem  `json:"problem,omitempty"` // the latest document that was not accepted, or why there was none
 }
 
-// Problem is why a document was not taken.
+// Problem is why a document was not accepted.
 type Problem struct {
 	At     time.Time `json:"at"`
 	Result string    `json:"result"` // refused or failed
@@ -104,8 +104,8 @@ func CheckURL(text string) error {
 	return nil
 }
 
-// Open returns a feed with the document that was last accepted, or, where there is none yet, with one that it fetches. It follows the URL
-// until it is closed.
+// Open returns a feed with the last accepted document or, if there is none yet, with one that it fetches. It follows the URL until it is
+// closed.
 func Open(o Options) (*Feed, error) {
 	if err := CheckURL(o.URL); err != nil {
 		return nil, err
@@ -134,8 +134,8 @@ func Open(o Options) (*Feed, error) {
 	return f, nil
 }
 
-// ReadFile returns a feed of a price file, which is read once, and writes nothing. Where the file's prices may not be taken, those that were
-// last accepted hold. A file that cannot be read or is no price file is an error.
+// ReadFile returns a feed of a price file, which is read once, and writes nothing. If the file is refused, the last accepted prices stay.
+// A file that cannot be read or is not a price file is an error.
 func ReadFile(o Options) (*Feed, error) {
 	f := &Feed{o: o, base: filepath.Base(o.File), cache: Cache(o.CacheDir, o.File), cancel: func() {}, done: make(chan struct{})}
 	close(f.done)
@@ -147,12 +147,12 @@ func ReadFile(o Options) (*Feed, error) {
 	if _, err := price.Default().Overlay(bytes.NewReader(data), o.File); err != nil {
 		return nil, err
 	}
-	_ = f.remember() // it is reported
+	_ = f.remember() // reports the error itself
 	f.report(f.accept(data, time.Now(), false))
 	return f, nil
 }
 
-// Keep makes the document in force the one that the next is compared with.
+// Keep makes the document in force the one that the next one is compared with.
 func (f *Feed) Keep() error { return writeWhole(f.cache, f.latest.Load().data) }
 
 // Cache is the file that keeps the latest accepted document of a URL or of a file.
@@ -161,7 +161,7 @@ func Cache(dir, source string) string {
 	return filepath.Join(dir, hex.EncodeToString(sum[:8])+".json")
 }
 
-// Table returns the prices of now. It never changes: a call that took it is billed by it.
+// Table returns the current prices. A table never changes: a call that took it is billed by it.
 func (f *Feed) Table() *price.Table { return f.latest.Load().table }
 
 // Status returns the state of the source.
@@ -187,7 +187,7 @@ func (f *Feed) Take(later *Feed) {
 	f.status = s
 }
 
-// Close ends it.
+// Close ends the feed.
 func (f *Feed) Close() error {
 	f.cancel()
 	<-f.done
@@ -217,7 +217,7 @@ func (f *Feed) follow(ctx context.Context, now bool) {
 // errSame means that the document is the one in force.
 var errSame = errors.New("unchanged")
 
-// remarkable is what an accepted document does that one under a bound may not.
+// remarkable is a change in an accepted document that a bound would refuse.
 type remarkable struct{ error }
 
 func (f *Feed) report(err error) {
@@ -246,7 +246,7 @@ func (f *Feed) report(err error) {
 	f.o.Report(result, version, err)
 }
 
-// remember takes up the document that was last accepted, and reports why it cannot where there is one.
+// remember loads the last accepted document. If there is one and it cannot be loaded, it reports why.
 func (f *Feed) remember() error {
 	data, err := os.ReadFile(f.cache)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -323,7 +323,7 @@ func (f *Feed) accept(data []byte, from time.Time, keep bool) error {
 	return note
 }
 
-// writeWhole replaces a file by a whole one.
+// writeWhole replaces a file atomically.
 func writeWhole(name string, data []byte) error {
 	if err := os.MkdirAll(filepath.Dir(name), 0o700); err != nil {
 		return err

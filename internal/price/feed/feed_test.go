@@ -103,7 +103,7 @@ func TestFileIsHeldToTheBound(t *testing.T) {
 	require.ErrorIs(t, err, os.ErrNotExist)
 }
 
-// TestPricesOfOtherTimesAreHeldToTheBound has documents whose prices of now are as before, but not those of other hours and dates.
+// TestPricesOfOtherTimesAreHeldToTheBound has documents with unchanged current prices and changed prices for other hours and dates.
 func TestPricesOfOtherTimesAreHeldToTheBound(t *testing.T) {
 	hour := time.Now().UTC().Add(6 * time.Hour)
 	hours := hour.Format("15:04") + "-" + hour.Add(time.Hour).Format("15:04")
@@ -186,7 +186,7 @@ func TestNewPricesAreHeldToTheBound(t *testing.T) {
 	}
 }
 
-// TestBrokenCopy finds that the kept copy cannot be read: the file holds, and the fault is told.
+// TestBrokenCopy has a kept copy that cannot be read: the file's prices apply, and the fault is reported.
 func TestBrokenCopy(t *testing.T) {
 	dir := t.TempDir()
 	seen := make(looks, 10)
@@ -200,7 +200,7 @@ func TestBrokenCopy(t *testing.T) {
 	require.Equal(t, "3", input(t, f))
 }
 
-// TestURLDropsNoPrice follows a document that stops to name a model: the built-in price, or none, does not take the place of its own.
+// TestURLDropsNoPrice follows a document that no longer names a model: its price is not replaced by the built-in one or by none.
 func TestURLDropsNoPrice(t *testing.T) {
 	var served atomic.Value
 	source := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {

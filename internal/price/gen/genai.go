@@ -45,7 +45,7 @@ func genaiPrices(ctx context.Context, w *wheel) (map[string][]byte, error) {
 	return map[string][]byte{"data.txt": b.Bytes()}, nil
 }
 
-// provider, model and priced mirror the package's types. Members that are not used are named so that a new one is an error.
+// provider, model and priced mirror the package's types. Unused members are listed so that a new one is an error.
 type provider struct {
 	ID         string          `json:"id"`
 	APIPattern string          `json:"api_pattern"`
@@ -78,7 +78,7 @@ type model struct {
 type priced struct {
 	Constraint *constraint                `json:"constraint"`
 	Prices     map[string]json.RawMessage `json:"prices"`
-	When       map[string]string          `json:"when"` // what the call has to say of itself; for price_variants only
+	When       map[string]string          `json:"when"` // what the call must report; for price_variants only
 }
 
 type constraint struct {
@@ -88,7 +88,7 @@ type constraint struct {
 	EndTime   string `json:"end_time"`
 }
 
-// strict decodes JSON, refusing members that are not known.
+// strict decodes JSON and refuses unknown members.
 func strict(raw json.RawMessage, v any) error {
 	dec := json.NewDecoder(bytes.NewReader(raw))
 	dec.UseNumber()

@@ -14,29 +14,29 @@ import (
 	"github.com/tollgate-llm/tollgate/internal/price"
 )
 
-// before are the models whose prices in LiteLLM's list go before those of genai-prices: provider and name, with * for any text
+// before are the models for which LiteLLM's prices take precedence over those of genai-prices: provider and name, with * for any text
 // without a slash.
 var before = []string{
-	// On-demand prices by region; genai-prices knows the model, but not the place: https://aws.amazon.com/bedrock/pricing/
+	// On-demand prices by region; genai-prices has the model, but not the region: https://aws.amazon.com/bedrock/pricing/
 	"bedrock/eu.*", "bedrock/us-gov.*", "bedrock/apac.*", "bedrock/au.*", "bedrock/jp.*", "bedrock/ca.*", "bedrock/in.*",
 	"bedrock/[a-z][a-z]-*-[1-9]/*", "bedrock/us-gov-*-[1-9]/*", "bedrock_mantle/us-gov-*-[1-9]/*",
 	// The same for OpenAI's models, whose prices have a threshold there too.
 	"bedrock/global.openai.*", "bedrock/us.openai.*",
-	// The names stand for newer models now: https://docs.mistral.ai/getting-started/models
+	// The names refer to newer models now: https://docs.mistral.ai/getting-started/models
 	"mistral/mistral-large-latest", "mistral/magistral-*-latest", "mistral/mistral-medium",
-	// Vertex AI has a price of its own: https://cloud.google.com/vertex-ai/generative-ai/pricing
+	// Vertex AI has its own price: https://cloud.google.com/vertex-ai/generative-ai/pricing
 	"vertex/gemini-2.0-flash", "vertex/gemini-2.0-flash-001",
-	// A model of its own, not a Gemini 3.8 Flash.
+	// A separate model, not a Gemini 3.8 Flash.
 	"vertex/gemini-3.8-flash-cyber", "gemini/gemini-3.8-flash-cyber",
 	// Served and priced as their successor: https://api.x.ai/v1/language-models
 	"xai/grok-code-fast*",
 }
 
-// resellers are the providers that genai-prices gives the makers' prices where it lacks theirs. LiteLLM has their own.
+// resellers are the providers to which genai-prices assigns the makers' prices if it lacks theirs. LiteLLM has their own.
 var resellers = map[string]string{"azure": "azure/", "vertex": "google/"}
 
-// liteLLM returns models.txt of package modelinfo, and litellm.txt: what LiteLLM's list has that genai-prices has not, by provider and model. It must run after data.txt
-// was written, and prints where both have a price and differ.
+// liteLLM returns models.txt of package modelinfo, and litellm.txt: what LiteLLM's list has and genai-prices lacks, by provider and model.
+// It must run after data.txt was written, and prints differing prices.
 func liteLLM(_ context.Context, w *wheel) (map[string][]byte, error) {
 	file, err := w.find("litellm/model_prices_and_context_window_backup.json")
 	if err != nil {
@@ -48,7 +48,7 @@ func liteLLM(_ context.Context, w *wheel) (map[string][]byte, error) {
 	}
 	first := price.FirstSource()
 	rows := make(map[string]string)          // by provider and name
-	full := make(map[string]bool)            // those whose name is written with the provider before it
+	full := make(map[string]bool)            // those with the provider as a prefix of the name
 	regional := make(map[string]price.Price) // only one of two spellings may have it
 	for _, m := range models {
 		key := m.Provider + "\t" + m.Names[len(m.Names)-1]
@@ -84,7 +84,7 @@ func liteLLM(_ context.Context, w *wheel) (map[string][]byte, error) {
 	return map[string][]byte{"litellm.txt": b.Bytes(), "../modelinfo/models.txt": known}, err
 }
 
-// liteRow returns the line of a model, empty when there is nothing to add.
+// liteRow returns the line of a model; empty if there is nothing to add.
 func liteRow(first *price.Table, m price.LiteLLMModel, name string) (string, error) {
 	// What the first source has, thresholds included, by the name of the price below them.
 	had, theirs := make(map[string][]string), make(map[string][]string)
@@ -96,7 +96,7 @@ func liteRow(first *price.Table, m price.LiteLLMModel, name string) (string, err
 	}
 	for _, p := range list {
 		if !strings.HasPrefix(p.Source, "genai-prices ") {
-			continue // a fee by the provider's page, which a list goes before
+			continue // a fee from the provider's page, which a list would override
 		}
 		base, _, _ := strings.Cut(p.Name, ">")
 		had[base] = append(had[base], p.Name+"="+p.Price.String())
@@ -125,7 +125,7 @@ func liteRow(first *price.Table, m price.LiteLLMModel, name string) (string, err
 		charged = charged || p.Price != 0
 	}
 	if !charged {
-		return "", nil // nothing says that it is free
+		return "", nil // there is no indication that it is free
 	}
 	var fields, differ []string
 	for _, base := range slices.Sorted(maps.Keys(theirs)) {

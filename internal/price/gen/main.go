@@ -1,8 +1,8 @@
-// Command gen writes the embedded price data: that of the Python package genai-prices, and behind it what LiteLLM's price
-// file has more, with what that says of the models themselves. It needs pip and python3; nothing else in the repository does.
+// Command gen writes the embedded price data: that of the Python package genai-prices and, as a second source, what LiteLLM's price
+// file has in addition, with its properties of models. It needs pip and python3; nothing else in the repository does.
 //
-// Everything works on the text of the numbers. Whatever is new in the data - a price key, a condition, a regular expression
-// that Go cannot compile - stops the generation, so that nothing is left out unseen.
+// Everything works on the text of the numbers. Anything new in the data - a price key, a condition, a regular expression that Go cannot
+// compile - stops the generation, so that nothing is left out silently.
 package main
 
 import (

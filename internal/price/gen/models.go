@@ -12,11 +12,11 @@ import (
 	"github.com/tollgate-llm/tollgate/internal/price"
 )
 
-// notOffered are the providers whose entries in LiteLLM's list are of shapes, sizes or regions of a model, where these are in
+// notOffered are the providers for which LiteLLM's list has entries for shapes, sizes or regions of a model, with these as a prefix of
 // the name before a slash.
 var notOffered = map[string]bool{"openai": true, "azure": true, "bedrock": true, "vertex": true, "gemini": true, "xai": true, "mistral": true}
 
-// modelInfo returns models.txt: what LiteLLM's list says of each model that has a price, but of what it costs.
+// modelInfo returns models.txt: the properties of each model with a price in LiteLLM's list, except prices.
 func modelInfo(file []byte, models []price.LiteLLMModel) ([]byte, error) {
 	var all map[string]map[string]json.RawMessage
 	if err := json.Unmarshal(file, &all); err != nil {
@@ -30,7 +30,7 @@ func modelInfo(file []byte, models []price.LiteLLMModel) ([]byte, error) {
 		}
 		key := m.Provider + "\t" + name
 		if _, taken := rows[key]; taken && len(m.Names) > 1 {
-			continue // a name with the provider before it gives way to one that is written without
+			continue // a name without the provider takes precedence over one with it
 		}
 		rows[key] = key + "\t" + infoRow(m.Mode, all[m.ID])
 	}

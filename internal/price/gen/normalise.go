@@ -38,7 +38,7 @@ var priceNames = map[string]struct {
 	"output_video_mtok":     {"output_video", 1},
 	"output_citation_mtok":  {"citations", 1},
 	"input_mchars":          {"input_characters", 1},
-	// A transcription's audio is input; audio_hours is the parent that holds where there is no price of its own.
+	// A transcription's audio is input; audio_hours is the parent, which applies if there is no specific price.
 	"input_audio_hours":       {"audio_hours", 1},
 	"audio_hours":             {"audio_hours", 1},
 	"requests_kcount":         {"request", 1000},
@@ -47,11 +47,11 @@ var priceNames = map[string]struct {
 	"input_document_kpages":   {"pages", 1000},
 	"storage_searches_kcount": {"file_searches", 1000},
 
-	"input_annotated_document_kpages": {"annotated_pages", 1000}, // in place of the price of the page, not beside it
+	"input_annotated_document_kpages": {"annotated_pages", 1000}, // replaces the price of the page
 	"input_text_messages_kcount":      {},
 }
 
-// translations are the regular expressions with a negative look-ahead, which Go does not have, as rules that mean the same.
+// translations are equivalent rules for the regular expressions with a negative look-ahead, which Go does not support.
 var translations = map[string][]string{
 	`^(?!.*-[tT][tT][sS](?:$|-))`: {"!1", `/-[tT][tT][sS](?:$|-)`},
 	`^(?![^/]+/)(?:labs-)?(?:(?:mi|code|dev|magi|mini)stral|mixtral|pixtral|voxtral|open-(?:mistral|mixtral))`: {
@@ -59,8 +59,8 @@ var translations = map[string][]string{
 	},
 }
 
-// freeModels are the models without prices that cost nothing, by what the package says of them. Others without prices,
-// but for names that end in :free, are unpriced: nothing says that they are free.
+// freeModels are the models without prices that are free according to the package. Others without prices, except names that end in
+// :free, are unpriced: there is no indication that they are free.
 var freeModels = map[string]bool{
 	"openai/moderation":            true,
 	"google/gemma-3":               true,
@@ -73,7 +73,7 @@ var freeModels = map[string]bool{
 	"github-copilot/gpt-4o-mini":   true,
 }
 
-// minAudio are the models whose shortest billed audio the package has in its code, in milliseconds.
+// minAudio are the models for which the package's code has a minimum length of billed audio, in milliseconds.
 var minAudio = map[string]int{"groq/whisper-large-v3": 10000, "groq/whisper-large-v3-turbo": 10000}
 
 // normalise writes the providers in the line format that package price reads.
@@ -119,7 +119,7 @@ func writeModel(b *bytes.Buffer, providerID string, m model) error {
 		}
 		return nil
 	}
-	// Prices of tiers begin on days of their own: one line for each day on which anything changes.
+	// Prices of tiers begin on different days: one line for each day on which anything changes.
 	dates := []string{""}
 	for _, v := range slices.Concat(list, m.Variants) {
 		if v.Constraint != nil && v.Constraint.Type != "start_date" {
@@ -162,7 +162,7 @@ func tiersOn(date string, standard map[string]json.RawMessage, variants []priced
 		for key, value := range v.When {
 			switch {
 			case key == "route" || key == "search_type":
-				continue // no answer says it
+				continue // no answer reports it
 			case key == "service_tier" && value == "default":
 				if len(v.Prices) > 0 {
 					return nil, errors.New("a default tier with prices")
@@ -234,7 +234,7 @@ func priceKeys(prices map[string]json.RawMessage) []string {
 	return slices.DeleteFunc(keys, func(key string) bool { return key == "audio_hours" })
 }
 
-// when returns the condition as it stands in the data: "-" for none, a date, or a daily window in UTC.
+// when returns the condition in the form of the data: "-" for none, a date, or a daily window in UTC.
 func (c *constraint) when() (string, error) {
 	switch {
 	case c == nil:

@@ -21,7 +21,7 @@ type wheel struct {
 	dir           string // for files of the generation, removed after it
 }
 
-// maxFile bounds what is read of one file of a package.
+// maxFile bounds the size of one file of a package.
 const maxFile = 64 << 20
 
 // download gets the package, without its dependencies, in that version or, when it is empty, in the newest.
