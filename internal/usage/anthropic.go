@@ -88,7 +88,7 @@ func anthropicIterations() *node {
 			r.part(&r.scratch, &m.Counts)
 			return
 		case "fallback_message":
-			r.name(toModel, r.scratch.bytes()) // it answered, whatever the beginning of the stream names
+			r.name(toModel, r.scratch.bytes()) // the model that answered, which the start of the stream may not name
 		case "compaction":
 			r.sums.put(flag, 1)
 		}
@@ -104,7 +104,7 @@ func anthropicIterations() *node {
 	})
 }
 
-// compacted puts the sums over all iterations in the place of the counters, if there was a compaction.
+// compacted replaces the counters by the sums over all iterations, if there was a compaction.
 func compacted(r *Reader) {
 	if !r.sums.has(flag) {
 		return
@@ -142,7 +142,7 @@ func anthropicDelta(r *Reader) {
 	}
 	keep := is == 0 && was > 0
 	if hits := c.n[cached] + c.n[written]; hits > 0 && !c.has(inTotal) && k.n[cached]+k.n[written] == 0 && !r.delta {
-		// Alibaba and its likes: the start has the whole prompt, and what of it the cache served comes at the end alone.
+		// Alibaba and similar providers: the start has the whole prompt, and the cached part of it comes only at the end.
 		k.put(inTotal, max(k.n[inTotal]-hits, 0))
 	}
 	if keep && c.has(inTotal) && c.zero() {

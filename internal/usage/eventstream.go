@@ -22,7 +22,7 @@ type binaryStream struct {
 	sum, want          uint32 // checksum of the frame so far, and the one it names
 	prelude            [preludeLen]byte
 	head               [256]byte // the headers, as far as they fit
-	before             tally     // the usage kept before this frame, for when its checksum is wrong
+	before             tally     // the usage kept before this frame, in case its checksum is wrong
 	failedBefore       bool
 }
 
@@ -107,7 +107,7 @@ func (r *Reader) frameEnds(p []byte, i int) (int, Mark) {
 	return i, EventEnd
 }
 
-// breakOff gives up an answer whose bytes make no sense from here on.
+// breakOff gives up an answer that cannot be read from here on.
 func (r *Reader) breakOff(why string) {
 	r.framing, r.broken = opaque, why
 	r.event = event{}

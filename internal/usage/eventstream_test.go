@@ -58,7 +58,7 @@ func TestFramesAgainstAWS(t *testing.T) {
 	require.Greater(t, messages, 30)
 }
 
-// TestFrameDamage flips each bit of a stream in turn: usage is read only out of frames whose checksums are right.
+// TestFrameDamage flips each bit of a stream in turn: usage is read only from frames with correct checksums.
 func TestFrameDamage(t *testing.T) {
 	payload := []byte(`{"usage":{"inputTokens":5,"outputTokens":7,"totalTokens":12}}`)
 	answer := encodeFrame(t, "metadata", "", payload)

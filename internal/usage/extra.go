@@ -11,7 +11,7 @@ const (
 	maxHashes = 48
 )
 
-// extra is what few answers report: fees beside tokens, and what other models used. A reader has one from the first of these on.
+// extra is what few answers report: fees, and what other models used. A reader allocates it for the first of these.
 type extra struct {
 	fees       Counts
 	queries    hashes // of the web
@@ -35,7 +35,7 @@ type modelPart struct {
 	counts Counts
 }
 
-// hashes is a set of texts, by their hashes. Beyond its size every text counts as a new one.
+// hashes is a set of texts, by their hashes. Once it is full, every text counts as a new one.
 type hashes struct {
 	n    int64
 	seen [maxHashes]uint64
@@ -74,7 +74,7 @@ func hash(h uint64, p []byte) uint64 {
 	return h
 }
 
-// fee takes the count of a fee. One that comes again replaces the one before, but zeros replace nothing.
+// fee takes the count of a fee. A repeated count replaces the previous one, unless it is zero.
 func (r *Reader) fee(k Kind, b []byte) {
 	n, ok := parseCount(b)
 	if !ok || n == 0 && r.extra == nil {
@@ -85,7 +85,7 @@ func (r *Reader) fee(k Kind, b []byte) {
 	}
 }
 
-// feeAdded is fee for counts of which an answer has several, to be added up.
+// feeAdded is fee for counts that an answer has several times and that add up.
 func (r *Reader) feeAdded(k Kind, b []byte) {
 	if n, ok := parseCount(b); ok && n > 0 {
 		if x := r.more(); x.fees.N(k)+n <= maxCount {
@@ -97,7 +97,7 @@ func (r *Reader) feeAdded(k Kind, b []byte) {
 // query takes a search query whose text has this hash.
 func (r *Reader) query(n *node, h uint64) {
 	if h == hashBegin {
-		return // an empty query is none
+		return // an empty query does not count
 	}
 	if n.class == asPicture {
 		r.more().pictures.add(h)
@@ -106,7 +106,7 @@ func (r *Reader) query(n *node, h uint64) {
 	}
 }
 
-// part keeps what another model used. Those beyond the bound are left to the answer's own model, which is noted.
+// part keeps what another model used. Beyond the bound, usage counts for the answer's own model, with a note.
 func (r *Reader) part(model *name, c *Counts) {
 	x := r.more()
 	if x.numParts == maxParts {
@@ -124,7 +124,7 @@ func (r *Reader) noParts() {
 	}
 }
 
-// distinct returns the hashes, none when there are more than are distinguished.
+// distinct returns the hashes, or none if the set has overflowed.
 func (h *hashes) distinct() []uint64 {
 	if h.n == 0 || h.n > maxHashes {
 		return nil
@@ -186,14 +186,14 @@ func (x *extra) apply(r *Reader, m *mapped) []Part {
 	return parts
 }
 
-// addParts adds to the totals what other models used beside them.
+// addParts adds to the totals what other models used, which they do not include.
 func (x *extra) addParts(m *mapped) {
 	for i := range x.numParts {
 		m.AddAll(&x.parts[i].counts)
 	}
 }
 
-// partsWithin raises the totals to the sum of their parts, where the answer reports them within.
+// partsWithin raises the totals to the sum of their parts, if the answer includes the parts in the totals.
 func (x *extra) partsWithin(m *mapped) {
 	var sum Counts
 	for i := range x.numParts {
@@ -206,8 +206,8 @@ func (x *extra) partsWithin(m *mapped) {
 	}
 }
 
-// promptsBilled reports whether Google bills a grounded prompt, whatever number of queries was made for it: it does for the
-// models before Gemini 3.
+// promptsBilled reports whether Google bills per grounded prompt, regardless of the number of queries: it does for models before
+// Gemini 3.
 func promptsBilled(answered []byte, sent string) bool {
 	for _, model := range [...][]byte{answered, []byte(sent)} {
 		if _, rest, ok := bytes.Cut(model, []byte("gemini-")); ok {
@@ -217,8 +217,8 @@ func promptsBilled(answered []byte, sent string) bool {
 	return false
 }
 
-// citesAsSearch reports whether pages that a chat completion cites mean that it searched: where its model is named, that tells whether it
-// does. A deployment may be named in its place.
+// citesAsSearch reports whether cited pages mean that a chat completion searched. If the model is known by name, that decides; the name
+// may also be that of a deployment.
 func (r *Reader) citesAsSearch() bool {
 	model := r.model.bytes()
 	switch r.o.Provider {

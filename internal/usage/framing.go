@@ -9,7 +9,7 @@ import (
 type framing uint8
 
 const (
-	unknown framing = iota // nothing but white space has come
+	unknown framing = iota // only white space so far
 	events                 // server-sent events
 	body                   // one JSON object
 	lines                  // JSON objects, one a line
@@ -18,8 +18,8 @@ const (
 	opaque                 // nothing that can be read
 )
 
-// sniff finds the framing by the first byte that is not white space; the Content-Type, which may lie, decides only where
-// that byte cannot. It returns how many bytes lie before.
+// sniff finds the framing by the first byte that is not white space; the Content-Type, which may be wrong, decides only if that byte
+// does not. It returns how many bytes come before.
 func (r *Reader) sniff(p []byte) int {
 	kind, _, _ := strings.Cut(strings.ToLower(r.o.ContentType), ";")
 	kind = strings.TrimSpace(kind)

@@ -29,11 +29,11 @@ type golden struct {
 	Sent    string            `json:"sent"`    // the model name sent upstream
 	BaseURL string            `json:"base_url"`
 	TTL     string            `json:"cache_ttl"`
-	Priced  bool              `json:"priced"` // the backend has prices of its own
+	Priced  bool              `json:"priced"` // the backend has configured prices
 
 	// The answer, in one of five forms.
-	JSON   json.RawMessage   `json:"json"`   // a JSON body, as it stands here
-	SSE    []json.RawMessage `json:"sse"`    // events: an object is the data of one, a text is an event as it stands
+	JSON   json.RawMessage   `json:"json"`   // a JSON body, verbatim
+	SSE    []json.RawMessage `json:"sse"`    // events: an object is the data of one, a text is an event, verbatim
 	Lines  []json.RawMessage `json:"lines"`  // objects, one a line
 	Frames []goldenFrame     `json:"frames"` // a binary event stream
 	Text   *string           `json:"text"`   // any bytes

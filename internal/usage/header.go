@@ -2,8 +2,8 @@ package usage
 
 import "net/http"
 
-// header reads what a provider states in the header of an answer: Bedrock the tokens of every invoke, its tier and its latency; Google
-// the tier that served.
+// header reads usage from the header of an answer: for Bedrock the tokens of every invoke, its tier and its latency; for Google the tier
+// that served.
 func (r *Reader) header() {
 	h := r.o.Header
 	if len(h) == 0 {

@@ -15,7 +15,7 @@ import (
 )
 
 // TestCompressedIsNotRead compresses every case: usage is never read out of such bytes, by chance or otherwise. What is
-// billed then is the request, as an estimate that says why.
+// billed then is the request, as an estimate with the reason.
 func TestCompressedIsNotRead(t *testing.T) {
 	for _, g := range goldens(t) {
 		if g.API == NotBillable || g.Status >= 400 || strings.Contains(g.ContentType, "eventstream") || strings.HasPrefix(g.ContentType, "audio/") ||
@@ -132,7 +132,7 @@ func TestMemoryPerStream(t *testing.T) {
 	}
 }
 
-// randomJSON makes a value in which the names that matter stand at every place.
+// randomJSON makes a value with the names that matter at every place.
 func randomJSON(r *rand.Rand, depth int) any {
 	names := []string{"usage", "choices", "prompt_tokens", "completion_tokens", "prompt_tokens_details", "cached_tokens", "model", "id", "error", "x", "delta", "message", "content", "usage "}
 	texts := []string{"", "a", `"usage":{"prompt_tokens":9}`, `\`, "\n", "你好", `\"`, "}]", strings.Repeat(`\"`, 40), "\u2028", "😀"}
@@ -157,8 +157,7 @@ func randomJSON(r *rand.Rand, depth int) any {
 	return r.Int64N(1 << r.IntN(50))
 }
 
-// TestBodiesAgainstOracle reads random bodies as encoding/json does, which holds all of them: usage is what stands at the
-// root, and nothing else.
+// TestBodiesAgainstOracle compares with encoding/json, which keeps the whole body: usage is only what is at the root.
 func TestBodiesAgainstOracle(t *testing.T) {
 	r := rand.New(rand.NewPCG(8, 9))
 	seen := 0

@@ -120,8 +120,8 @@ func openAIChoices() *node {
 	return choices.onOpen(choicesBegin)
 }
 
-// callName takes the name of a function that the model calls. Moonshot's own search, whose name no function of a client can have,
-// has a fee for each call. Source: platform.kimi.ai/docs/pricing/tools.
+// callName takes the name of a function that the model calls. Moonshot's own search has a fee for each call; its name is not available to
+// functions of clients. Source: platform.kimi.ai/docs/pricing/tools.
 func (r *Reader) callName(b []byte) {
 	if string(b) == "$web_search" && r.servedBy("moonshot", "moonshot.ai", "moonshot.cn") {
 		x := r.more()
@@ -129,7 +129,7 @@ func (r *Reader) callName(b []byte) {
 	}
 }
 
-// zaiResults is the node of what Z.ai's search found: an answer that has any searched once.
+// zaiResults is the node of results of Z.ai's search: an answer with any has made one search.
 func zaiResults() *node {
 	results := list(object(fields{}))
 	results.item = func(r *Reader) {
@@ -162,7 +162,7 @@ func openAIAnnotations() *node {
 	}))
 }
 
-// itemBegins forgets what the element before was.
+// itemBegins clears the state of the previous element.
 func itemBegins(r *Reader, _ byte) {
 	r.itemType.n, r.action.n, r.status.n, r.scratch.n = 0, 0, 0, 0
 }

@@ -7,7 +7,7 @@ import (
 	"github.com/tollgate-llm/tollgate/internal/audio"
 )
 
-// API names how an answer reports its usage. Each has one file in this package.
+// API is a format in which answers report usage. Each has one file in this package.
 type API string
 
 // The APIs whose usage can be read.
@@ -31,23 +31,22 @@ const (
 	NotBillable         API = "not_billable"         // token counters, moderations: nothing to read
 )
 
-// Options are what is known of an answer when its header has arrived.
+// Options are the known properties of an answer when its header has arrived.
 type Options struct {
 	API         API
 	Provider    string // provider preset, for habits that the format alone does not show: xai, perplexity, ...
 	Status      int    // HTTP status; an answer of 400 or more is never priced
 	ContentType string
-	// Header is the answer's header, of which counts and tiers are read that providers state there; what the body says goes
-	// before it.
+	// Header is the answer's header, from which counts and tiers of some providers are read. The body takes precedence.
 	Header http.Header
 	Model  string // the model name sent upstream, for habits of models that the answer does not name
 	// BaseURL is the backend's: it identifies which of the providers that state a cost serves an OpenAI-compatible API.
 	BaseURL string
-	// CacheTTL is how long the request asks tokens to live in the cache that they are written to. It holds where usage counts such
-	// tokens and the answer does not say for how long they were written.
+	// CacheTTL is the time to live that the request asks for tokens written to a cache. It applies if usage counts such tokens and the
+	// answer does not report their time to live.
 	CacheTTL string
-	// Priced: prices are written for the backend, which go before a cost that the provider states: fees that such a
-	// cost holds are then counted too.
+	// Priced: the backend has configured prices, which take precedence over a cost reported by the provider. Fees that such a cost
+	// includes are then counted too.
 	Priced bool
 }
 
@@ -56,13 +55,13 @@ type Mark uint8
 
 // The marks.
 const (
-	More      Mark = iota // nothing ended: all bytes were taken, an event or a body may be under way
+	More      Mark = iota // nothing ended: all bytes were taken, an event or a body may be incomplete
 	EventEnd              // an event of a stream ended; it may pass
-	UsageOnly             // an event ended that carries usage and an empty list of choices: the chunk that include_usage adds
+	UsageOnly             // an event with usage and an empty list of choices ended: the chunk that include_usage adds
 	End                   // the answer's own end: the byte that closes a JSON body, the line end of a terminal event
 )
 
-// Estimate is what the request is known to hold, for answers that report no usage.
+// Estimate has the known size of the request, for answers that report no usage.
 type Estimate struct {
 	InputUnits int64 // text of the request in thousandths of a token, see Units
 	// InputCharacters is the length of the text to be spoken, in characters; 0 when unknown. Speech models without token
@@ -72,11 +71,11 @@ type Estimate struct {
 	InputMilliseconds int64
 }
 
-// maxHold is how far into an event the meter may be asked to hold it back: a chunk with nothing but usage is far smaller.
+// maxHold is how far into an event the meter may be asked to hold it back: a chunk with only usage is far smaller.
 const maxHold = 16 << 10
 
-// A Reader reads the usage out of one answer as its bytes pass. It keeps none of them but those
-// of one short event of a stream, uses less than 8 KB whatever passes, and is not safe for concurrent use.
+// A Reader reads the usage from one answer as its bytes pass. It keeps only the bytes of one short event of a stream, uses less than 8 KB
+// regardless of the answer, and is not safe for concurrent use.
 type Reader struct {
 	// What each event of a stream needs is kept together, in few cache lines.
 	f       *format
@@ -88,11 +87,11 @@ type Reader struct {
 	inner   scanner // events inside events (Bedrock)
 
 	o     Options
-	cur   tally // the usage object under way
+	cur   tally // the current usage object
 	kept  tally // the usage that counts
 	outer tally // the usage object around an element of its list
 	sums  tally // sums over such a list
-	other tally // usage from a second place, for when the first stays empty
+	other tally // usage from a second place, in case the first stays empty
 
 	model, id, tier, geo, speed name
 	kind                        name // the type of the event under way
@@ -107,7 +106,7 @@ type Reader struct {
 
 	atUsage    int64 // text that had passed when the kept usage came
 	failed     bool  // an error was seen
-	inChoice   bool  // the kept usage stood inside a choice
+	inChoice   bool  // the kept usage was inside a choice
 	blocked    bool  // the prompt was blocked
 	refused    bool  // the model refused (Anthropic)
 	begun      bool  // content has begun (Anthropic)
@@ -116,7 +115,7 @@ type Reader struct {
 	ended      bool  // End was given
 	complete   bool
 	broken     string // why the bytes could not be read
-	compressed bool   // which is that they are compressed: an answer all the same
+	compressed bool   // the reason is compression: it is still an answer
 	open       bool
 
 	inArray bool
@@ -132,13 +131,13 @@ type Reader struct {
 	b64   base64Text
 }
 
-// event is what is known of the event under way.
+// event is the state of the current event.
 type event struct {
 	bytes   int64 // bytes taken of it
 	usage   bool  // it has a usage object
-	kept    bool  // which reports more than what was kept before
+	kept    bool  // the usage reports more than what was kept before
 	choices bool  // it has a list of choices
-	choice  bool  // which is not empty
+	choice  bool  // the list is not empty
 	finish  bool  // it reports that the answer is finished
 	done    bool  // it is terminal by its data
 }

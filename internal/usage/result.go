@@ -10,9 +10,9 @@ type format struct {
 	root    *node
 	wrapper *node                        // the event around the root's events, in a binary event stream
 	counts  func(*Reader, *mapped)       // turns what was kept into disjoint kinds
-	ends    func(*Reader) bool           // whether the event under way, whose object has closed, ends the stream
-	part    func(*Reader, bool) partMark // what the event under way, which has ended or not, makes of its part; nil: its finish tells
-	delta   func([]byte) class           // what text counts as whose class depends on the event's type; output when nil
+	ends    func(*Reader) bool           // whether the current event, whose object has closed, ends the stream
+	part    func(*Reader, bool) partMark // how the current event, which may have ended, affects its part; nil: its finish decides
+	delta   func([]byte) class           // the class of text that depends on the event's type; nil: output
 	output  bool                         // answers hold generated text
 	strips  bool                         // streams may have a chunk with nothing but usage
 	closes  bool                         // streams have no terminal event: a finish reason completes it
@@ -51,7 +51,7 @@ type mapped struct {
 	in, out bool     // input and output were reported
 	floor   int64    // output reported so far, when it is known to be too low
 	how     []string // repairs
-	writes  Kind     // of tokens written to a cache whose usage does not name the time to live; Input stands for CacheWrite
+	writes  Kind     // of tokens written to a cache, if usage does not name the time to live; Input stands for CacheWrite
 }
 
 func (m *mapped) note(s string) {
@@ -70,8 +70,8 @@ type part struct {
 // of makes a part of slot s.
 func (t *tally) of(k Kind, s slot) part { return part{k, t.n[s], t.has(s)} }
 
-// split divides a total into its parts and the rest, which is a separate kind, so that all of them sum to the total. Parts
-// beyond the total are cut, and that is noted.
+// split divides a total into its parts and the rest, which is a separate kind, so that they sum to the total. Parts beyond the total are
+// cut, with a note.
 func (m *mapped) split(all int64, rest Kind, parts ...part) {
 	left := all
 	for _, p := range parts {
@@ -141,7 +141,7 @@ func (r *Reader) Result(e Estimate) Result {
 			m.note("the stream ended in an error: only what was reported")
 		}
 	case r.broken != "" && !r.compressed && !reported && text == 0:
-		// What came is no answer of this API: there is nothing to go by.
+		// This is not an answer of this API: there is no usage to read.
 	default:
 		r.estimate(m, e, since, final)
 		if !m.Empty() {
@@ -190,7 +190,7 @@ func (r *Reader) writeKind() Kind {
 	return CacheWrite
 }
 
-// estimate fills in what was not reported, by the characters rule.
+// estimate estimates what was not reported, by the characters rule.
 func (r *Reader) estimate(m *mapped, e Estimate, since int64, final bool) {
 	const rule = " by the characters rule"
 	if !m.in && r.f.spoken && e.InputCharacters > 0 {

@@ -6,8 +6,8 @@ import (
 	"math/bits"
 )
 
-// maxDepth is how deep a table may go; tables are checked against it by a test. Whatever no table names may be nested
-// without a limit: it is skipped by counting brackets.
+// maxDepth is the maximum depth of a table, which a test checks. Values that no table names may be nested without a limit: they are
+// skipped by counting brackets.
 const maxDepth = 16
 
 // state is what the scanner expects next.
@@ -33,8 +33,7 @@ type frame struct {
 	array bool
 }
 
-// scanner is a push scanner for one JSON value, which may be cut at any byte. It keeps no text but the name or the
-// scalar that a table asks for.
+// scanner is a push scanner for one JSON value, which may be cut at any byte. It keeps only names, and scalars that a table needs.
 type scanner struct {
 	st     state
 	esc    bool // a backslash waits for the character it escapes
@@ -43,7 +42,7 @@ type scanner struct {
 	keyLen uint8
 	valLen uint8
 	depth  int64 // brackets open in the container that is being skipped
-	cur    *node // the node of the value that is due or under way
+	cur    *node // the node of the next or current value
 	jt     jsonText
 	key    [40]byte
 	val    [240]byte
@@ -386,7 +385,7 @@ func (s *scanner) literal(r *Reader, p []byte, i int) int {
 	return j
 }
 
-// tooLong stands for a number that does not fit: it is refused as a count and as a cost.
+// tooLong represents a number that does not fit: it is refused as a count and as a cost.
 var tooLong = []byte("9e99")
 
 // literalStart and literalByte hold the bytes that numbers, true, false and null begin with and are made of.

@@ -14,10 +14,10 @@ const (
 	partEnds                   // a part that the client sees ends: the answer may end with it
 )
 
-// EndInSight reports whether what the client came for has passed, and all that is still to come is what ends the answer: its
-// usage above all. It holds from the answer's own word that it is finished, from the end of a text, a tool call or another part
-// that the client sees until the next one begins, and from the first byte of an answer that is one JSON object, which was made
-// before it was sent. A part of an event counts as soon as it was read.
+// EndInSight reports whether the content of the answer has passed, and only its end is still to come, above all its usage. It is true once
+// the answer reports that it is finished, from the end of a text, a tool call or another part that the client sees until the next one
+// begins, and from the first byte of an answer that is one JSON object, which was complete before it was sent. A part of an event counts
+// as soon as it is read.
 func (r *Reader) EndInSight() bool {
 	if r.ended || r.finished || r.event.finish || r.framing == body {
 		return true
@@ -38,7 +38,7 @@ func (r *Reader) EndInSight() bool {
 // the provider may show a part or none.
 func (r *Reader) Reasons() bool { return r.reasons || r.reasoningUnits() > 0 }
 
-// seePart notes what the event that has ended makes of its part.
+// seePart records how an event that has ended affects its part.
 func (r *Reader) seePart() {
 	if r.f.part == nil {
 		return
@@ -52,7 +52,7 @@ func (r *Reader) seePart() {
 	}
 }
 
-// anthropicPart follows content blocks. A block of thinking is none that a client waits for.
+// anthropicPart follows content blocks. Clients do not wait for blocks of thinking.
 func anthropicPart(r *Reader, whole bool) partMark {
 	switch string(r.kind.bytes()) {
 	case "content_block_start":
@@ -113,8 +113,8 @@ func coherePart(r *Reader, _ bool) partMark {
 	return partSilent
 }
 
-// Text reports whether the API's answers are text that is made, and can be counted, as it is streamed. What other answers cost
-// shows in none of their bytes but the last.
+// Text reports whether the API's answers are text that can be counted as it is streamed. The cost of other answers is only known from
+// their last bytes.
 func (a API) Text() bool { return slices.Contains(textAPIs, a) }
 
 var textAPIs = []API{OpenAIChat, OpenAIResponses, AnthropicMessages, GeminiGenerate, BedrockConverse, BedrockInvoke, CohereChat, OllamaNative}
@@ -132,7 +132,7 @@ func ReasoningModel(name string) bool {
 	return reasoningModel(buf[:copy(buf[:], name)])
 }
 
-const maxModelName = 200 // longer names are no known model's
+const maxModelName = 200 // no known model has a longer name
 
 // reasoningModel is ReasoningModel for a name in a buffer, which it may change.
 func reasoningModel(name []byte) bool {

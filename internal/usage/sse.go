@@ -2,7 +2,7 @@ package usage
 
 import "bytes"
 
-// lineKind is what the line of an event stream under way is.
+// lineKind is the kind of the current line of an event stream.
 type lineKind uint8
 
 const (
@@ -267,7 +267,7 @@ func (r *Reader) failing() bool {
 	return r.framing == events && r.sse.data && string(r.kind.bytes()) == "error"
 }
 
-// glue ends an event whose end was seen too late to give it its own mark.
+// glue ends an event without its own mark, because its end was seen too late.
 func (r *Reader) glue() {
 	s := &r.sse
 	s.glued = s.fields || s.glued

@@ -5,9 +5,9 @@ import (
 	"slices"
 )
 
-// A node is what to do with the value at one place of an answer. Each API's file builds a tree of them: the tree is the
-// API's format, as far as the meter needs it. Whatever has no node is skipped without being looked at, so that a
-// `usage` inside a text, a tool's schema or a search result is never taken for the answer's own.
+// A node defines what to do with the value at one place of an answer. Each API's file builds a tree of them: the API's format, as far as the
+// meter needs it. Values without a node are skipped, so that a `usage` inside a text, a tool's schema or a search result is never taken for
+// the answer's own.
 type node struct {
 	leaf  leaf
 	slot  slot                // for numbers: where the count goes
@@ -15,7 +15,7 @@ type node struct {
 	class class               // for text: what it counts as
 	kind  Kind                // for fees: what is counted
 	edges *[32][]edge         // members, if the value is an object; in buckets by headHash
-	any   *node               // members whose name is not known beforehand, such as an id
+	any   *node               // members with unknown names, such as ids
 	elem  *node               // elements, if the value is an array
 	open  func(*Reader, byte) // called when an object or array begins here, with its bracket
 	item  func(*Reader)       // called for each element of an array
@@ -35,11 +35,11 @@ const (
 	leafNone        leaf = iota
 	leafCount            // a number to keep in slot
 	leafMillisApart      // seconds, kept apart as well
-	leafCountApart       // a number to keep apart, for when no usage object comes
+	leafCountApart       // a number to keep apart, in case no usage object comes
 	leafMillis           // seconds, as a number or a string, to keep in slot as milliseconds
 	leafTrue             // the literal true, kept in slot as 1
 	leafText             // text to keep in dest
-	leafPrice            // a number whose own text is kept in dest
+	leafPrice            // a number to keep in dest as text
 	leafOutput           // text of the answer, to be counted
 	leafCallName         // text of the answer that is the name of a function which the model calls
 	leafError            // anything but null, false and "" is an error
@@ -84,14 +84,14 @@ const (
 	asOutput     class = iota
 	asReasoning        // reasoning
 	asReasoning2       // the same reasoning under a second name: some servers send both
-	asDelta            // text whose class depends on the event's type, known at the event's end
+	asDelta            // text with a class that depends on the event's type, known at the event's end
 	asWhole            // text that repeats what went before
 	asNothing          // text that is not to be counted
 	asPicture          // a query for images
 	numClasses
 )
 
-// fields are the members of an object that matter.
+// fields are the members of an object that have nodes.
 type fields map[string]*node
 
 // keyHead returns the first eight bytes of a name, padded with zeros, as a little-endian number.
@@ -153,7 +153,7 @@ func (n *node) onOpen(f func(*Reader, byte)) *node {
 	return n
 }
 
-// seen is the node of what matters only for being there: an object, an array or a text that is not empty.
+// seen is the node of a value of which only the presence matters: an object, an array or a text that is not empty.
 func seen(f func(*Reader, byte)) *node { return &node{leaf: leafSeen, open: f} }
 
 // failure is the node of an error: an object, a text, or null when there is none.

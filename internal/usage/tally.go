@@ -2,8 +2,7 @@ package usage
 
 import "bytes"
 
-// slot is a place for one number of a usage object, under the meaning that the provider gives it. Each API's file turns
-// slots into disjoint kinds.
+// slot is a place for one number of a usage object, with the provider's meaning. Each API's file turns slots into disjoint kinds.
 type slot uint8
 
 const (
@@ -51,10 +50,10 @@ const (
 type tally struct {
 	n        [numSlots]int64
 	set      uint64
-	beyond   uint64 // sums that grew beyond what is believed
+	beyond   uint64 // sums that exceeded the largest plausible count
 	rejected bool   // a number was negative, too large, or had a fraction
 	foreign  bool   // the cost is in another currency than US dollars
-	explicit bool   // cached tokens were read from a cache that the request asked for (Qwen)
+	explicit bool   // cached tokens were read from a cache that the request set up (Qwen)
 	costKind dest
 	context  uint8 // the size of a search's context: 1 low, 2 medium, 3 high
 	cost     short
@@ -81,7 +80,7 @@ func (t *tally) put(s slot, n int64) {
 	t.set |= 1 << s
 }
 
-// add adds to a slot. A sum beyond what is believed is refused, as a count of that size is: the slot stays absent.
+// add adds to a slot. A sum beyond the largest plausible count is refused, as such a count is: the slot stays absent.
 func (t *tally) add(s slot, n int64) {
 	switch n += t.n[s]; {
 	case t.beyond&(1<<s) != 0:
@@ -130,10 +129,10 @@ type name struct {
 
 func (t *name) bytes() []byte { return t.b[:t.n] }
 
-// put keeps a text that is not empty. It reports whether it may be another than before.
+// put keeps a text that is not empty. It reports whether the text may have changed.
 func (t *name) put(b []byte) bool {
 	if len(b) == 0 || len(b) > len(t.b) || string(b) == string(t.bytes()) {
-		return false // most often it is what it was
+		return false // usually it is the same
 	}
 	if bytes.IndexByte(b, '\\') >= 0 {
 		t.n = uint8(unescape(t.b[:], b))
@@ -167,7 +166,7 @@ func unescape(dst, src []byte) int {
 	return n
 }
 
-// contextSize returns the size of a search's context: 1 to 3, 0 when it is none.
+// contextSize returns the size of a search's context: 1 to 3, 0 for anything else.
 func contextSize(b []byte) uint8 {
 	switch string(b) {
 	case "low":
@@ -213,13 +212,13 @@ func commit(r *Reader) {
 	r.event.kept = true
 }
 
-// commitApart ends a usage object that counts only when no better one comes.
+// commitApart ends a usage object that counts only if no better one comes.
 func commitApart(r *Reader) { r.other = r.cur }
 
 // usageObject is the node of a usage object with these members.
 func usageObject(f fields) *node { return object(f).onOpen(begin).onDone(commit) }
 
-// apartObject is the node of a usage object that counts only when no better one comes.
+// apartObject is the node of a usage object that counts only if no better one comes.
 func apartObject(f fields) *node {
 	return object(f).onOpen(func(r *Reader, _ byte) { r.cur = tally{} }).onDone(commitApart)
 }
@@ -323,7 +322,7 @@ func (r *Reader) name(d dest, b []byte) {
 	case toSpeed:
 		r.speed.put(b)
 	case toLatency:
-		if string(b) == "optimized" { // it has prices of its own, and the answer reports the standard one where it fell back
+		if string(b) == "optimized" { // it has its own prices, and the answer reports "standard" if it fell back
 			r.speed.put([]byte("latency-optimized"))
 		}
 	case toType:

@@ -8,9 +8,9 @@ import (
 // asciiUnits is what one ASCII character counts: four characters make a token.
 const asciiUnits = 250
 
-// leadUnits is the characters rule: what a character counts, in thousandths of a token, by the first byte of its UTF-8
-// form. Bytes that continue a character count nothing, so a text may be cut anywhere and its parts be added up. The
-// values are rounded from what current vocabularies make of common text in each script:
+// leadUnits is the characters rule: the size of a character in thousandths of a token, by the first byte of its UTF-8 form. Continuation
+// bytes count nothing, so a text may be cut anywhere and its parts added up. The values are rounded from the sizes of common text in each
+// script with current vocabularies:
 //
 //	ASCII                                      250   four characters a token
 //	Cyrillic                                   400

@@ -1,9 +1,9 @@
-// Package usage reads token usage out of the bytes of a model's answer as they pass, whatever the provider's format,
-// and turns it into counts of disjoint kinds.
+// Package usage reads token usage from the bytes of a model's answer as they pass, in any provider's format, and turns it into counts of
+// disjoint kinds.
 package usage
 
-// Kind is a disjoint kind of consumption: a token counted under one kind is counted under no other, so that nothing is
-// charged twice whatever the provider's habit.
+// Kind is a disjoint kind of consumption: a token counted under one kind is counted under no other, so that nothing is charged twice,
+// regardless of the provider's format.
 type Kind uint8
 
 // Token kinds first, then kinds counted in other units, fees last.
@@ -158,7 +158,7 @@ type Source string
 // The three sources, and none at all.
 const (
 	None      Source = ""          // no counts
-	Reported  Source = "reported"  // the provider said so
+	Reported  Source = "reported"  // by the provider
 	Partial   Source = "partial"   // by the provider in part (input, or a running total); the rest is estimated
 	Estimated Source = "estimated" // counted here, by the characters rule
 )
@@ -170,7 +170,7 @@ type Part struct {
 }
 
 // ExplicitCache is the part of a Result's Tier that reports that cached tokens were read from a cache which the request asked for, where
-// the provider bills these at a price of their own (Qwen). It changes no other price.
+// the provider has a separate price for these (Qwen). It changes no other price.
 const ExplicitCache = "explicit-cache"
 
 // Result is what one answer reported of its usage.
