@@ -510,3 +510,22 @@ func TestTranslatedWithoutAMeter(t *testing.T) {
 	require.JSONEq(t, `{"error":{"message":"not found","type":"invalid_request_error","param":null,"code":"model_not_found"}}`, a.Body)
 	require.Equal(t, "application/json", a.Header.Get("Content-Type"))
 }
+
+// TestTranslatedBodiesTakeRoom has a body that is twice as long once it is translated: it counts in max_bodies until its call is over.
+func TestTranslatedBodiesTakeRoom(t *testing.T) {
+	x := translating(t, "max_body 1MB\nmax_bodies 2MB\n"+deepseekRoutes, chatAnswers)
+	call := func(quotes int) string {
+		return `{"model":"m","max_tokens":50,"messages":[{"role":"user","content":"hi"},{"role":"assistant","content":[{"type":"tool_use","id":"t","name":"f","input":{"x":"` +
+			strings.Repeat(`\"`, quotes) + `"}}]},{"role":"user","content":[{"type":"tool_result","tool_use_id":"t","content":"ok"}]}]}`
+	}
+	for range 3 {
+		a := x.Must(http.StatusServiceUnavailable, http.MethodPost, "/v1/messages", x.key, call(450_000))
+		require.Contains(t, a.Body, "max_bodies")
+		require.Equal(t, "1", a.Header.Get("Retry-After"))
+	}
+	require.Empty(t, x.up.Calls())
+	for range 5 { // what calls took is given back
+		x.Must(http.StatusOK, http.MethodPost, "/v1/messages", x.key, call(250_000))
+	}
+	x.Settled(5)
+}

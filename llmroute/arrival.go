@@ -107,6 +107,7 @@ type arrival struct {
 	own      share  // of the key's
 	size     int64  // bytes read
 	held     int64  // of bodiesHeld
+	copied   int64  // of held, by the translated body
 	arriving int64  // of bodiesArriving
 	streamed bool   // what is read from here on is not held
 	timedOut atomic.Bool
@@ -195,6 +196,16 @@ func (a *arrival) hold(size int64) error {
 		}
 		a.arriving = size
 	}
+	return nil
+}
+
+// translated takes memory for a translated body of n bytes, in the place of the one before, and returns why there is none.
+func (a *arrival) translated(n int64) error {
+	more := n - a.copied
+	if !take(&bodiesHeld, more, a.handler.maxBodies) {
+		return errNoRoom
+	}
+	a.held, a.copied = a.held+more, n
 	return nil
 }
 

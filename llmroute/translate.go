@@ -200,6 +200,9 @@ func (d *dispatch) send(a *attempt, target *llm.Target, query string) (sent, *ll
 		}
 		return sent{}, e
 	}
+	if err := d.arrival.translated(int64(len(data))); err != nil {
+		return sent{}, notArrived(err)
+	}
 	b, err := body.Parse(data)
 	if err != nil {
 		e := refusal(http.StatusInternalServerError, "internal_server_error", "", "the call was not translated as the provider would read it")
