@@ -127,15 +127,51 @@ func cursorOf(ctx context.Context, q query, sql, spoolID string) (uint64, error)
 // adds to their rows.
 var writes = pgx.TxOptions{IsoLevel: pgx.ReadCommitted, AccessMode: pgx.ReadWrite}
 
-// Apply implements books.Applier. A batch is one transaction, which locks the row of the spool's cursor.
+// Apply implements books.Applier: a batch is one transaction, which holds the row of the spool's cursor. Where the database refuses what
+// a record holds, those before it are written, and the error names the call.
 func (s *Sink) Apply(ctx context.Context, spoolID string, from, to uint64, records []spool.Record) (cursor uint64, err error) {
 	if to > math.MaxInt64 {
 		return 0, fmt.Errorf("sequence number %d is too large for PostgreSQL", to)
 	}
+	for {
+		cursor, err = s.write(ctx, spoolID, from, to, records, false)
+		if !refused(err) || len(records) < 2 {
+			break
+		}
+		records = records[:len(records)/2]
+		to = records[len(records)-1].Origin.Seq
+	}
+	if !refused(err) || len(records) == 0 {
+		return cursor, err
+	}
+	if s.o.Records {
+		if cursor, err = s.write(ctx, spoolID, from, to, records, true); !refused(err) {
+			return cursor, err
+		}
+	}
+	return cursor, fmt.Errorf("the record of call %x is refused, and those after it wait: %w", records[0].ID, err)
+}
+
+// refused says that the database does not take a value that a statement has: it is of the wrong form, too large, or against a constraint
+// or trigger that someone has added.
+func refused(err error) bool {
+	e, ok := errors.AsType[*pgconn.PgError](err)
+	if !ok || len(e.Code) != 5 {
+		return false
+	}
+	switch e.Code[:2] {
+	case "22", "23", "44", "54", "P0": // data exceptions, constraints, checks of views, limits of the program, exceptions of triggers
+		return true
+	}
+	return false
+}
+
+// write writes records in one transaction.
+func (s *Sink) write(ctx context.Context, spoolID string, from, to uint64, records []spool.Record, asText bool) (cursor uint64, err error) {
 	facts, counted, faults := spend.AddUp(spoolID, records, s.o.Split)
 	b, err := newBatch(s.o.Account, facts)
 	if err == nil && s.o.Records {
-		err = b.addRecords(spoolID, counted)
+		err = b.addRecords(spoolID, counted, asText)
 	}
 	if err != nil {
 		return 0, err

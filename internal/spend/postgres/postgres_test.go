@@ -220,15 +220,68 @@ func TestTotalsAreThoseOfTheBooks(t *testing.T) {
 	require.Equal(t, [][]string{{"0"}}, server.Rows("spend", "SELECT count(*) FROM tollgate_records WHERE session <> record->>'session' OR key <> record->>'key_id'"))
 }
 
-// TestTextsThatPostgresRefuses writes names that PostgreSQL's text and JSON types cannot hold: they do not stop later records.
+// TestTextsThatPostgresRefuses writes names that its texts and its JSON cannot hold, and one longer than a row of an index: they do not stop
+// what follows.
 func TestTextsThatPostgresRefuses(t *testing.T) {
 	server := testkit.Postgres(t)
 	p := sink(t, server.Database("spend"))
-	payload := []byte(`{"v":1,"id":"a","settled":"2026-11-30T10:00:00.000Z","endpoint":"e","asked":"\u0000 \ud800","model":"a\u0000b","cost":"0.5"}`)
-	_, err := p.Apply(t.Context(), "spool", 0, 1, []spool.Record{{Payload: payload, Origin: spool.Origin{Seq: 1}}})
+	raw := strings.Repeat("x\xff", 20_000)
+	for seq, payload := range []string{
+		`{"v":1,"id":"a","settled":"2026-11-30T10:00:00.000Z","endpoint":"e","asked":"\u0000 \ud800 \\u0000","model":"a\u0000b","cost":"0.5"}`,
+		`{"v":1,"id":"b","settled":"2026-11-30T10:00:00.000Z","endpoint":"e","model":"\u0001\u001b[2J","cost":"0.25","end_user":"` + raw + `"}`,
+	} {
+		at := uint64(seq) //nolint:gosec // small
+		to, err := p.Apply(t.Context(), "spool", at, at+1, []spool.Record{{ID: callID(seq), Payload: []byte(payload), Origin: spool.Origin{Seq: at + 1}}})
+		require.NoError(t, err)
+		require.Equal(t, at+1, to)
+	}
+	require.Equal(t, [][]string{{"a\ufffdb", "0.5", "\ufffd \ufffd \\u0000", "0"}, {"\x01\x1b[2J", "0.25", "", "40000"}},
+		server.Rows("spend", "SELECT model, cost, record->>'asked', length(end_user) FROM tollgate_records ORDER BY cost DESC"))
+	require.Equal(t, [][]string{{"2", "0.75"}}, server.Rows("spend", "SELECT sum(calls), trim_scale(sum(cost)) FROM tollgate_daily"))
+}
+
+// TestRecordsThatPostgresRefuses has a batch with a record that jsonb cannot hold, which is then kept as a text, and one that a trigger of the
+// database's owner refuses: those before it are written, it and those after it wait, and the error names the call.
+func TestRecordsThatPostgresRefuses(t *testing.T) {
+	server := testkit.Postgres(t)
+	p := sink(t, server.Database("spend"))
+	const count = 50
+	records := make([]spool.Record, count)
+	for n := range records {
+		payload := sample(n, begin).Append(nil, nil)
+		if n == 17 { // a number beyond the range of numeric
+			payload = append(payload[:len(payload)-1], `,"later":1e999999}`...)
+		}
+		records[n] = spool.Record{ID: callID(n), Payload: payload, Origin: spool.Origin{Seq: uint64(n) + 1}} //nolint:gosec // small
+	}
+	at := uint64(0)
+	all := func() (err error) {
+		for at < count {
+			has, err := p.Apply(t.Context(), "spool", at, count, records[at:])
+			if err != nil {
+				return err
+			}
+			require.Greater(t, has, at)
+			at = has
+		}
+		return nil
+	}
+	_, err := p.Cursor(t.Context(), "spool") // makes the tables
 	require.NoError(t, err)
-	require.Equal(t, [][]string{{"a\ufffdb", "0.5", "\ufffd \ufffd"}},
-		server.Rows("spend", "SELECT model, cost, record->>'asked' FROM tollgate_records"))
+	server.Exec("spend", `CREATE FUNCTION no() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+		IF NEW.session = 's-30' THEN RAISE 'not this one'; END IF; RETURN NEW; END $$;
+		CREATE TRIGGER no BEFORE INSERT ON tollgate_records FOR EACH ROW EXECUTE FUNCTION no()`)
+	for range 2 { // it is tried again, and nothing counts twice
+		err = all()
+		require.ErrorContains(t, err, "not this one")
+		require.ErrorContains(t, err, fmt.Sprintf("the record of call %x is refused", callID(30)))
+		expect(t, server, "spend", 30)
+	}
+	server.Exec("spend", "DROP TRIGGER no ON tollgate_records")
+	require.NoError(t, all())
+	expect(t, server, "spend", count)
+	require.Equal(t, [][]string{{string(records[17].Payload)}},
+		server.Rows("spend", "SELECT record #>> '{}' FROM tollgate_records WHERE jsonb_typeof(record) <> 'object'"))
 }
 
 // TestInterruptedBatchesCountOnce has two instances write concurrently while connections are cut in the middle of batches, answers to

@@ -14,8 +14,9 @@ import (
 	"github.com/tollgate-llm/tollgate/internal/spool"
 )
 
-// addRecords adds a row for each record, including the names that requests choose, whether or not they are kept apart.
-func (b *batch) addRecords(spoolID string, records []spool.Record) error {
+// addRecords adds a row for each record, with the names that requests choose, whether or not they are kept apart. asText has the records
+// as texts in place of JSON.
+func (b *batch) addRecords(spoolID string, records []spool.Record, asText bool) error {
 	var settled record.Settled
 	for i, r := range records {
 		if err := settled.Read(r.Payload); err != nil {
@@ -32,12 +33,22 @@ func (b *batch) addRecords(spoolID string, records []spool.Record) error {
 		s := facts[0].Sums
 		row := append([]string{hex.EncodeToString(r.ID[:]), at.UTC().Format(time.RFC3339Nano)}, b.values(facts[0].Value)...)
 		row = append(row, number(s[spend.InputTokens], 0), number(s[spend.OutputTokens], 0), s[spend.Cost].String(), s[spend.BaseCost].String())
-		b.records.add(append(row, document(r.Payload))...)
+		whole := document(r.Payload)
+		if asText {
+			var err error
+			if whole, err = quoted(r.Payload); err != nil {
+				return err
+			}
+		}
+		b.records.add(append(row, whole)...)
 	}
 	return nil
 }
 
-// document returns a record's JSON in the form that jsonb accepts: without NUL characters, and with no half of a surrogate pair.
+// noNUL takes the character NUL out of JSON, and leaves alone what is written like its escape behind an escaped backslash.
+var noNUL = strings.NewReplacer(`\\`, `\\`, `\u0000`, `\ufffd`)
+
+// document returns a record's JSON as jsonb takes it: without the character NUL, and with every escape a whole character.
 func document(payload []byte) string {
 	if utf8.Valid(payload) && !bytes.Contains(payload, []byte(`\u`)) {
 		return string(payload)
@@ -52,5 +63,11 @@ func document(payload []byte) string {
 	if err != nil {
 		return "null"
 	}
-	return strings.ReplaceAll(string(out), `\u0000`, `\ufffd`)
+	return noNUL.Replace(string(out))
+}
+
+// quoted returns a record's JSON as one text, for what jsonb does not take otherwise, such as a number beyond its range.
+func quoted(payload []byte) (string, error) {
+	out, err := json.Marshal(text(string(payload)))
+	return string(out), err
 }
