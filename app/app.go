@@ -123,6 +123,9 @@ func (a *App) Start() error {
 	for _, l := range a.refs {
 		l.entry.apply(l)
 	}
+	if a.BooksPostgres != nil && !a.BooksPostgres.used {
+		a.log.Warn("books postgres writes nothing: there is no lagobilling, whose records it would write")
+	}
 	collect(a.percent, a.log)
 	running.Add(1)
 	a.counted = true

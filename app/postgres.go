@@ -6,6 +6,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
 	"github.com/tollgate-llm/tollgate/app/setting"
+	"github.com/tollgate-llm/tollgate/internal/spend/postgres"
 )
 
 // Postgres is a PostgreSQL database that has a copy of the books.
@@ -18,13 +19,16 @@ type Postgres struct {
 
 	// Files is the state of the files that the Caddyfile's placeholders name, so that a reload sees a change of one. It is not read.
 	Files map[string]string `json:"files,omitempty"`
+
+	used bool // an account has its records written
 }
 
-// Resolve returns the connection string; empty where there is no database.
+// Resolve returns the connection string to an account whose records are to be written; empty where there is no database.
 func (p *Postgres) Resolve() (string, error) {
 	if p == nil {
 		return "", nil
 	}
+	p.used = true
 	if p.DSN == "" {
 		return "", errors.New("books postgres: there is no connection string")
 	}
@@ -40,6 +44,12 @@ func unmarshalBooks(d *caddyfile.Dispenser) (*Postgres, error) {
 	args := d.RemainingArgs()
 	if len(args) != 2 || args[0] != "postgres" || args[1] == "" {
 		return nil, d.Err("books takes the word postgres and one connection string, quoted where it has spaces")
+	}
+	if setting.Literal(args[1]) {
+		// A file that it names may be on the machine of the gateway alone.
+		if _, err := postgres.Parse(args[1]); err != nil && !errors.Is(err, postgres.ErrFile) {
+			return nil, d.Errf("books postgres: %v", err)
+		}
 	}
 	p := &Postgres{DSN: args[1]}
 	seen := make(setting.Seen)

@@ -5,6 +5,7 @@ package postgres
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/url"
 	"strings"
 	"time"
@@ -19,7 +20,10 @@ var errDSN = errors.New("not a connection string of PostgreSQL: that is a URL, s
 	"or settings, such as host=db user=tollgate password=... dbname=spend. Special characters are percent-encoded in the one, and " +
 	"quoted in the other; it is not shown here, as it may hold a password")
 
-// connectTimeout is how long connecting may take, unless the connection string sets it.
+// ErrFile is that of a connection string that names a file that is not there or cannot be read.
+var ErrFile = errors.New("a file that the connection string names cannot be read (sslrootcert, sslcert, sslkey or servicefile)")
+
+// connectTimeout is how long a connection may take, unless the connection string has a time.
 const connectTimeout = 10 * time.Second
 
 // Parse reads a connection string in libpq's format. Its errors do not show any part of the string.
@@ -32,6 +36,9 @@ func Parse(dsn string) (Config, error) {
 		}
 	}
 	c, err := pgx.ParseConfig(dsn)
+	if _, is := errors.AsType[*fs.PathError](err); is {
+		return Config{}, ErrFile
+	}
 	if err != nil {
 		return Config{}, errDSN
 	}

@@ -23,6 +23,9 @@ func TestConnectionStringsAreInNoError(t *testing.T) {
 		require.Error(t, err, dsn)
 		require.NotContains(t, err.Error(), "w0rd-secret")
 	}
+	_, err := Parse("postgres://user:w0rd-secret@host/db?sslmode=verify-full&sslrootcert=/no/such/file")
+	require.ErrorIs(t, err, ErrFile)
+	require.NotContains(t, err.Error(), "w0rd-secret")
 	c, err := Parse("postgres://user:w0rd-secret@127.0.0.1:1/db")
 	require.NoError(t, err)
 	require.Equal(t, "user@127.0.0.1:1/db", c.String())
