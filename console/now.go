@@ -7,6 +7,7 @@ import (
 	"github.com/dustin/go-humanize"
 
 	"github.com/tollgate-llm/tollgate/app/operator"
+	"github.com/tollgate-llm/tollgate/internal/account"
 	billing "github.com/tollgate-llm/tollgate/lagobilling/operator"
 )
 
@@ -39,6 +40,9 @@ func showNow(v *visit) (*content, error) {
 		minutes.Text = "There are more records than could be read in a second: the latest minutes are not complete."
 	}
 	page.Sections = append(page.Sections, minutes, lagoOf(&st))
+	if st.Postgres != nil {
+		page.Sections = append(page.Sections, postgresOf(st.Postgres))
+	}
 	return page, nil
 }
 
@@ -104,6 +108,19 @@ func lagoOf(st *billing.Status) section {
 	return s
 }
 
+// postgresOf shows how far PostgreSQL has the records.
+func postgresOf(w *account.WarehouseStatus) section {
+	s := section{Title: "PostgreSQL", Facts: []fact{
+		{"Database", text(w.Database)},
+		{"Records that it does not have yet", number(w.Waiting)},
+		{"The oldest waits for", text((time.Duration(w.OldestSeconds) * time.Second).String())},
+	}}
+	if w.LastError != "" {
+		s.Facts = append(s.Facts, fact{"Last error", text(w.LastError)}, fact{"At", moment(w.LastErrorAt)})
+	}
+	return s
+}
+
 func ageOf(st *billing.Status) string { return (time.Duration(st.OldestAge) * time.Second).String() }
 
 // alarms lists what needs an operator.
@@ -120,6 +137,9 @@ func alarms(st *billing.Status) []string {
 	add(time.Duration(st.OldestAge)*time.Second > lateAfter, "Lago has not got a record for %s.", ageOf(st))
 	if st.Delivery != nil {
 		add(st.Delivery.Stopped != "", "Nothing is sent to Lago: %s", st.Delivery.Stopped)
+	}
+	if w := st.Postgres; w != nil {
+		add(!w.LostSince.IsZero(), "PostgreSQL takes no records: %s wait in the spool, which they fill.", operator.Counted(int(w.Waiting), "record"))
 	}
 	if st.Payers != nil {
 		add(len(st.Payers.Unknown) > 0, "Lago does not know %s, and bills nothing for their calls.", operator.Counted(len(st.Payers.Unknown), "payer"))

@@ -30,15 +30,52 @@ type Warehouse struct {
 // warehouse writes an account's settled records into a database.
 type warehouse struct {
 	name     string
+	database string // its name, without what is secret
 	sink     *postgres.Sink
 	consumer *books.Consumer
 	cancel   context.CancelFunc
 	done     sync.WaitGroup
 	account  *Account
 
-	mu     sync.Mutex
-	since  time.Time // when the database was lost; zero while it takes records
-	logged time.Time
+	mu       sync.Mutex
+	since    time.Time // when the database was lost; zero while it takes records
+	logged   time.Time
+	fault    string // the last error, which may be over
+	faultyAt time.Time
+}
+
+// WarehouseStatus is how the writing into a database goes.
+type WarehouseStatus struct {
+	Database      string    `json:"database"` // user@host:port/database
+	Waiting       int64     `json:"waiting"`  // settled records that it does not have yet
+	OldestSeconds int64     `json:"oldest_seconds"`
+	CaughtUp      bool      `json:"caught_up"`           // it has what was in the spool when the writing began; until then more may wait
+	LostSince     time.Time `json:"lost_since,omitzero"` // since when it takes no records
+	LastError     string    `json:"last_error,omitempty"`
+	LastErrorAt   time.Time `json:"last_error_at,omitzero"`
+}
+
+// WarehouseStatus returns how the writing into a database goes; nil where there is none.
+func (a *Account) WarehouseStatus(now time.Time) *WarehouseStatus {
+	a.warehousing.Lock()
+	defer a.warehousing.Unlock()
+	b := a.warehouse
+	if b == nil {
+		return nil
+	}
+	st := &WarehouseStatus{Database: b.database, Waiting: b.waiting()}
+	if oldest := a.spool.OldestUnread(postgres.ConsumerName); !oldest.IsZero() {
+		st.OldestSeconds = max(0, int64(now.Sub(oldest)/time.Second))
+	}
+	select {
+	case <-b.consumer.CaughtUp():
+		st.CaughtUp = true
+	default:
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	st.LostSince, st.LastError, st.LastErrorAt = b.since, b.fault, b.faultyAt
+	return st
 }
 
 // KeepWarehouse has the account's records written into a database from now on, in the place of the one before.
@@ -56,7 +93,7 @@ func (a *Account) KeepWarehouse(w Warehouse) {
 	if w.Name == "" {
 		return
 	}
-	b := &warehouse{name: w.Name, account: a}
+	b := &warehouse{name: w.Name, database: w.Config.String(), account: a}
 	o := w.Options
 	o.Account, o.OnFault = a.name, func(err error) { a.logger.Error("a record is not in PostgreSQL", zap.Error(err)) }
 	b.sink = postgres.New(w.Config, o)
@@ -94,6 +131,9 @@ func (b *warehouse) note(ctx context.Context, err error) {
 	}
 	b.mu.Lock()
 	now, since := time.Now(), b.since
+	if err != nil {
+		b.fault, b.faultyAt = err.Error(), now
+	}
 	remind := err != nil && !since.IsZero() && now.Sub(b.logged) >= warehouseReminder
 	switch {
 	case err == nil:

@@ -110,6 +110,8 @@ type Status struct {
 	AdoptedBy   string               `json:"adopted_by,omitempty"` // the spool that has what is unfinished here
 	Delivery    *delivery.Status     `json:"delivery,omitempty"`
 	Payers      *account.PayerStatus `json:"payers,omitempty"`
+
+	Postgres *account.WarehouseStatus `json:"postgres,omitempty"` // the copy of the books in PostgreSQL
 }
 
 // spoolStatus is the part of the status that is known of a spool alone.
@@ -130,7 +132,7 @@ func StatusOf(a *account.Account, now time.Time) Status {
 	out := spoolStatus(a.Spool(), now)
 	lago := a.Settings().APIBase
 	out.Account, out.Spool, out.Lago, out.Drains = a.Name(), a.Dir(), lago, a.Drains()
-	out.Refused = a.RefusedCalls()
+	out.Refused, out.Postgres = a.RefusedCalls(), a.WarehouseStatus(now)
 	d := a.DeliveryStatus()
 	out.Delivered = d.Results[delivery.Accepted] + d.Results[delivery.Duplicate]
 	if out.LastError == "" {

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/tollgate-llm/tollgate/app/operator"
+	"github.com/tollgate-llm/tollgate/internal/account"
 )
 
 func init() {
@@ -118,6 +119,18 @@ func awaitDrained(cmd *cobra.Command, longest time.Duration) error {
 	}
 }
 
+// waitingOf says how much a database does not have yet.
+func waitingOf(w *account.WarehouseStatus) string {
+	switch {
+	case w.Waiting > 0:
+	case w.CaughtUp:
+		return "has all records"
+	default:
+		return "not known yet what it has"
+	}
+	return operator.Counted(int(w.Waiting), "record") + " to write, the oldest for " + (time.Duration(w.OldestSeconds) * time.Second).String()
+}
+
 // printStatus prints the status for people.
 func printStatus(w io.Writer, status StatusList) error {
 	if len(status.Accounts) == 0 {
@@ -150,6 +163,15 @@ func printStatus(w io.Writer, status StatusList) error {
 		p.Line("  rejected     %d", a.Rejected)
 		p.Line("  interrupted  %d", a.Interrupted)
 		p.Line("  finished     %d", a.Finished)
+		if w := a.Postgres; w != nil {
+			p.Line("  PostgreSQL   %s", w.Database)
+			p.Line("               %s", waitingOf(w))
+			if !w.LostSince.IsZero() {
+				p.Line("  NOT WRITTEN  since %s: %s", w.LostSince.UTC().Format(time.RFC3339), w.LastError)
+			} else if w.LastError != "" {
+				p.Line("               last error at %s, which is over: %s", w.LastErrorAt.UTC().Format(time.RFC3339), w.LastError)
+			}
+		}
 		if a.AdoptedBy != "" {
 			p.Line("  ADOPTED      by %s: what is unfinished here is there now", a.AdoptedBy)
 		}
