@@ -20,10 +20,10 @@ var errDSN = errors.New("not a connection string of PostgreSQL: that is a URL, s
 	"or settings, such as host=db user=tollgate password=... dbname=spend. Special characters are percent-encoded in the one, and " +
 	"quoted in the other; it is not shown here, as it may hold a password")
 
-// ErrFile is that of a connection string that names a file that is not there or cannot be read.
+// ErrFile means that a file named by the connection string cannot be read.
 var ErrFile = errors.New("a file that the connection string names cannot be read (sslrootcert, sslcert, sslkey or servicefile)")
 
-// connectTimeout is how long a connection may take, unless the connection string has a time.
+// connectTimeout is how long connecting may take, unless the connection string sets it.
 const connectTimeout = 10 * time.Second
 
 // Parse reads a connection string in libpq's format. Its errors do not show any part of the string.

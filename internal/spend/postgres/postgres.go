@@ -127,8 +127,8 @@ func cursorOf(ctx context.Context, q query, sql, spoolID string) (uint64, error)
 // adds to their rows.
 var writes = pgx.TxOptions{IsoLevel: pgx.ReadCommitted, AccessMode: pgx.ReadWrite}
 
-// Apply implements books.Applier: a batch is one transaction, which holds the row of the spool's cursor. Where the database refuses what
-// a record holds, those before it are written, and the error names the call.
+// Apply implements books.Applier. A batch is one transaction, which locks the row of the spool's cursor. If the database refuses a record,
+// the records before it are written, and the error names the call.
 func (s *Sink) Apply(ctx context.Context, spoolID string, from, to uint64, records []spool.Record) (cursor uint64, err error) {
 	if to > math.MaxInt64 {
 		return 0, fmt.Errorf("sequence number %d is too large for PostgreSQL", to)
@@ -152,8 +152,8 @@ func (s *Sink) Apply(ctx context.Context, spoolID string, from, to uint64, recor
 	return cursor, fmt.Errorf("the record of call %x is refused, and those after it wait: %w", records[0].ID, err)
 }
 
-// refused says that the database does not take a value that a statement has: it is of the wrong form, too large, or against a constraint
-// or trigger that someone has added.
+// refused reports whether the database rejects a value of a statement: it is malformed, too large, or violates a constraint or trigger that
+// someone has added.
 func refused(err error) bool {
 	e, ok := errors.AsType[*pgconn.PgError](err)
 	if !ok || len(e.Code) != 5 {
@@ -166,7 +166,7 @@ func refused(err error) bool {
 	return false
 }
 
-// write writes records in one transaction.
+// write writes records in one transaction; asText: see addRecords.
 func (s *Sink) write(ctx context.Context, spoolID string, from, to uint64, records []spool.Record, asText bool) (cursor uint64, err error) {
 	facts, counted, faults := spend.AddUp(spoolID, records, s.o.Split)
 	b, err := newBatch(s.o.Account, facts)

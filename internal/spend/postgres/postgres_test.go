@@ -220,8 +220,8 @@ func TestTotalsAreThoseOfTheBooks(t *testing.T) {
 	require.Equal(t, [][]string{{"0"}}, server.Rows("spend", "SELECT count(*) FROM tollgate_records WHERE session <> record->>'session' OR key <> record->>'key_id'"))
 }
 
-// TestTextsThatPostgresRefuses writes names that its texts and its JSON cannot hold, and one longer than a row of an index: they do not stop
-// what follows.
+// TestTextsThatPostgresRefuses writes names that PostgreSQL's text and JSON types cannot hold, and one longer than an index row: they do not
+// stop later records.
 func TestTextsThatPostgresRefuses(t *testing.T) {
 	server := testkit.Postgres(t)
 	p := sink(t, server.Database("spend"))
@@ -240,8 +240,8 @@ func TestTextsThatPostgresRefuses(t *testing.T) {
 	require.Equal(t, [][]string{{"2", "0.75"}}, server.Rows("spend", "SELECT sum(calls), trim_scale(sum(cost)) FROM tollgate_daily"))
 }
 
-// TestRecordsThatPostgresRefuses has a batch with a record that jsonb cannot hold, which is then kept as a text, and one that a trigger of the
-// database's owner refuses: those before it are written, it and those after it wait, and the error names the call.
+// TestRecordsThatPostgresRefuses writes a batch with a record that jsonb cannot hold, which is stored as a string, and one that a trigger
+// refuses: the records before it are written, it and the later ones wait, and the error names the call.
 func TestRecordsThatPostgresRefuses(t *testing.T) {
 	server := testkit.Postgres(t)
 	p := sink(t, server.Database("spend"))

@@ -14,8 +14,8 @@ import (
 	"github.com/tollgate-llm/tollgate/internal/spool"
 )
 
-// addRecords adds a row for each record, with the names that requests choose, whether or not they are kept apart. asText has the records
-// as texts in place of JSON.
+// addRecords adds a row for each record, including the names that requests choose, whether or not they are kept apart. With asText, the
+// record column is a JSON string that holds the record.
 func (b *batch) addRecords(spoolID string, records []spool.Record, asText bool) error {
 	var settled record.Settled
 	for i, r := range records {
@@ -45,10 +45,10 @@ func (b *batch) addRecords(spoolID string, records []spool.Record, asText bool) 
 	return nil
 }
 
-// noNUL takes the character NUL out of JSON, and leaves alone what is written like its escape behind an escaped backslash.
+// noNUL replaces escaped NUL characters in JSON. It skips escaped backslashes, so that it does not match the text behind one.
 var noNUL = strings.NewReplacer(`\\`, `\\`, `\u0000`, `\ufffd`)
 
-// document returns a record's JSON as jsonb takes it: without the character NUL, and with every escape a whole character.
+// document returns a record's JSON in the form that jsonb accepts: without NUL characters, and with no half of a surrogate pair.
 func document(payload []byte) string {
 	if utf8.Valid(payload) && !bytes.Contains(payload, []byte(`\u`)) {
 		return string(payload)
@@ -66,7 +66,7 @@ func document(payload []byte) string {
 	return noNUL.Replace(string(out))
 }
 
-// quoted returns a record's JSON as one text, for what jsonb does not take otherwise, such as a number beyond its range.
+// quoted returns a record as a JSON string, for records that jsonb rejects, such as one with a number beyond its range.
 func quoted(payload []byte) (string, error) {
 	out, err := json.Marshal(text(string(payload)))
 	return string(out), err
