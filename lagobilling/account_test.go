@@ -18,6 +18,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/tollgate-llm/tollgate/internal/account"
+	"github.com/tollgate-llm/tollgate/internal/jsonscan"
 	"github.com/tollgate-llm/tollgate/internal/llm"
 	"github.com/tollgate-llm/tollgate/internal/record"
 	"github.com/tollgate-llm/tollgate/internal/settle"
@@ -203,7 +204,7 @@ func TestRecordRoundTrip(t *testing.T) {
 	require.False(t, known, "absent is not zero")
 	_, err = record.Parse([]byte(`{"v":99,"id":"x"}`))
 	require.ErrorContains(t, err, "newer")
-	require.True(t, json.Valid(record.AppendString(nil, "\xff\xfe\x00")))
+	require.True(t, json.Valid(jsonscan.AppendString(nil, "\xff\xfe\x00")))
 }
 
 // TestTimesAreWrittenAsPackageTimeDoes compares with the layout that appendTime stands for.

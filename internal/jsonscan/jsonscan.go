@@ -1,4 +1,4 @@
-// Package jsonscan walks over JSON once, checks it by the grammar of RFC 8259 and builds nothing.
+// Package jsonscan walks over JSON once, checks it by the grammar of RFC 8259 and builds nothing. It writes strings as well.
 package jsonscan
 
 import (

@@ -3,7 +3,8 @@ package record
 import (
 	"strconv"
 	"time"
-	"unicode/utf8"
+
+	"github.com/tollgate-llm/tollgate/internal/jsonscan"
 )
 
 // Object is a JSON object under way at the end of a buffer: its methods append members. Records are written for every call,
@@ -33,11 +34,11 @@ func (o Object) Key(name string) Object {
 
 // Own appends a string member whose name an operator chose.
 func (o Object) Own(name, value string) Object {
-	return AppendString(append(AppendString(o.comma(), name), ':'), value)
+	return jsonscan.AppendString(append(jsonscan.AppendString(o.comma(), name), ':'), value)
 }
 
 // Str appends a string member, also an empty one.
-func (o Object) Str(name, value string) Object { return AppendString(o.Key(name), value) }
+func (o Object) Str(name, value string) Object { return jsonscan.AppendString(o.Key(name), value) }
 
 // Opt appends a string member unless it is empty.
 func (o Object) Opt(name, value string) Object {
@@ -89,7 +90,7 @@ func (o Object) names(name string, list []string) Object {
 		if i > 0 {
 			o = append(o, ',')
 		}
-		o = AppendString(o, s)
+		o = jsonscan.AppendString(o, s)
 	}
 	return append(o, ']')
 }
@@ -104,65 +105,6 @@ func AppendTime(b []byte, t time.Time) []byte {
 // AppendThousandths appends the three decimals of n thousandths.
 func AppendThousandths(b []byte, n int64) []byte {
 	return append(b, '.', byte('0'+n/100), byte('0'+n/10%10), byte('0'+n%10))
-}
-
-const hexDigits = "0123456789abcdef"
-
-// unescaped marks the bytes that a JSON string holds unescaped.
-var unescaped = func() (t [256]bool) {
-	for c := ' '; c < utf8.RuneSelf; c++ {
-		t[c] = c != '"' && c != '\\'
-	}
-	return t
-}()
-
-// AppendString appends s as a JSON string. What is not valid UTF-8 becomes U+FFFD.
-func AppendString(b []byte, s string) []byte {
-	b = append(b, '"')
-	i := 0
-	for i < len(s) && unescaped[s[i]] {
-		i++
-	}
-	if i == len(s) { // nearly all are
-		return append(append(b, s...), '"')
-	}
-	from := 0
-	for i < len(s) {
-		c := s[i]
-		if c >= utf8.RuneSelf {
-			r, n := utf8.DecodeRuneInString(s[i:])
-			if r == utf8.RuneError && n == 1 {
-				b = append(b, s[from:i]...)
-				b = append(b, "\ufffd"...)
-				i++
-				from = i
-				continue
-			}
-			i += n
-			continue
-		}
-		if unescaped[c] {
-			i++
-			continue
-		}
-		b = append(b, s[from:i]...)
-		switch c {
-		case '"', '\\':
-			b = append(b, '\\', c)
-		case '\n':
-			b = append(b, '\\', 'n')
-		case '\t':
-			b = append(b, '\\', 't')
-		case '\r':
-			b = append(b, '\\', 'r')
-		default:
-			b = append(b, '\\', 'u', '0', '0', hexDigits[c>>4], hexDigits[c&0xf])
-		}
-		i++
-		from = i
-	}
-	b = append(b, s[from:]...)
-	return append(b, '"')
 }
 
 // AppendTimestamp appends t as Lago takes timestamps: Unix seconds with milliseconds, as a decimal number.
