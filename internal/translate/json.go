@@ -6,8 +6,8 @@ import (
 	"github.com/tollgate-llm/tollgate/internal/jsonscan"
 )
 
-// appendString appends a text as a JSON string.
-func appendString(dst []byte, text string) []byte { return gjson.AppendJSONString(dst, text) }
+// appendString appends a text as a JSON string. Of code, which is full of them, no < and > are escaped: a body would grow sixfold.
+func appendString(dst []byte, text string) []byte { return jsonscan.AppendString(dst, text) }
 
 // appendMember appends a member's name, with a comma unless it is the first of its object. The value follows.
 func appendMember(dst []byte, name string) []byte {

@@ -221,3 +221,14 @@ func TestClaudeCode(t *testing.T) {
 		require.Equal(t, "true", gjson.GetBytes(got, "response_format.json_schema.strict").Raw)
 	}
 }
+
+// TestCodeDoesNotGrow has arguments full of what some writers of JSON escape: a translated body is held in memory as long as its call is.
+func TestCodeDoesNotGrow(t *testing.T) {
+	body := `{"model":"m","max_tokens":5,"messages":[{"role":"user","content":"x"},{"role":"assistant","content":[{"type":"tool_use","id":"a","name":"f","input":{"x":"` +
+		strings.Repeat("<&>", 1000) + `"}}]},{"role":"user","content":[{"type":"tool_result","tool_use_id":"a","content":"y"}]}]}`
+	tr, ok := New(Pair{Messages, Chat}, Options{Upstream: "m", Provider: "deepseek"})
+	require.True(t, ok)
+	out, err := tr.Request([]byte(body))
+	require.NoError(t, err)
+	require.Less(t, len(out), len(body)+200)
+}
