@@ -41,7 +41,6 @@ type Backend struct {
 	denied   deniedOptions
 	ownHost  bool // the configuration sets the Host header itself
 	byClient bool // connections are a client's own, for the PROXY protocol
-	wired    bool // connections report when a request was written
 }
 
 // Provision makes the backend use what a reverse proxy that was provisioned from the settings of Config has.
@@ -62,7 +61,6 @@ func (b *Backend) Provision(ctx caddy.Context, proxy *reverseproxy.Handler) erro
 	b.logger = ctx.Logger(proxy)
 	switch t := proxy.Transport.(type) {
 	case *reverseproxy.HTTPTransport: // changes Host alone, which complete does
-		b.wired = wired(t.Transport, b.Server.Base.Scheme)
 	case reverseproxy.RequestHeaderOpsTransport:
 		if ops := t.RequestHeaderOps(); ops != nil {
 			b.ops = append(b.ops, ops)

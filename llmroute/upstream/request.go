@@ -70,9 +70,9 @@ func (x *exchange) request(ctx context.Context) (out, shown *http.Request, err e
 	if err := b.complete(out, x.payload); err != nil {
 		return nil, nil, err
 	}
-	out.Body, out.GetBody = x.body(), nil
+	out.Body, out.GetBody = x.payload.Reader(), nil
 	if x.payload.Whole() {
-		out.GetBody = func() (io.ReadCloser, error) { return x.body(), nil }
+		out.GetBody = func() (io.ReadCloser, error) { return x.payload.Reader(), nil }
 	}
 	return out, shown, nil
 }

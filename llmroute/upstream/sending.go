@@ -1,7 +1,6 @@
 package upstream
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"net/http/httptrace"
@@ -19,8 +18,6 @@ type sending struct {
 
 	attempt *llm.Attempt
 	now     atomic.Pointer[llm.Writing]
-	payload atomic.Pointer[bytes.Reader] // nil where net/http does not know it to be in memory
-	wired   atomic.Bool                  // the connection reports when the request was written
 
 	reused   bool          // the connection had served before
 	idle     time.Duration // since then
@@ -33,15 +30,12 @@ func (x *exchange) watch(ctx sentContext) context.Context {
 	s := &sending{sentContext: ctx, attempt: x.Attempt.Attempt}
 	x.sending = s
 	s.trace = httptrace.ClientTrace{
-		GetConn: func(string) { s.begin() },
-		GotConn: func(info httptrace.GotConnInfo) {
-			s.reused, s.idle = info.Reused, info.IdleTime
-			s.got(info.Conn)
-		},
+		GetConn:              func(string) { s.begin() },
+		GotConn:              func(info httptrace.GotConnInfo) { s.reused, s.idle = info.Reused, info.IdleTime },
 		GotFirstResponseByte: func() { s.answered.Store(true) },
 		Got1xxResponse:       x.hint,
 		WroteRequest: func(info httptrace.WroteRequestInfo) {
-			if info.Err == nil && !s.wired.Load() {
+			if info.Err == nil {
 				s.current().Done()
 			}
 		},

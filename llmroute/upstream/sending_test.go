@@ -55,7 +55,6 @@ func countedCall(t *testing.T, base string, payload *body.Payload, header, failA
 		conn.Conn, err = new(net.Dialer).DialContext(ctx, network, addr)
 		return conn, err
 	}
-	b.wired = wired(inner(b), b.Server.Base.Scheme)
 	a := attemptWith(t, chat)
 	a.Attempt = sent
 	w := httptest.NewRecorder()
@@ -105,19 +104,6 @@ func TestSentWhenWritten(t *testing.T) {
 				require.Empty(t, conn.late, "header %d, body %d: written after it was said to be", header, n)
 			}
 		}
-	}
-}
-
-// TestOneWrite holds that the header of a small call does not go before its payload: each write wakes the backend.
-func TestOneWrite(t *testing.T) {
-	server := answering(t, http.StatusOK, "{}")
-	for _, model := range []string{"", "another"} {
-		b, fault := body.Parse([]byte(`{"model":"m","x":"` + strings.Repeat("y", 3000) + `"}`))
-		require.Nil(t, fault)
-		sent, conn, err := countedCall(t, server.URL, b.Edited(model, false), 0, 0)
-		require.NoError(t, err)
-		awaitSent(t, sent)
-		require.Equal(t, 1, conn.writes)
 	}
 }
 
