@@ -408,7 +408,8 @@ func TestOwnAPIFirst(t *testing.T) {
 	require.Equal(t, []any{"messages", 2}, []any{r.TranslatedTo, r.Attempts})
 	require.Equal(t, int64(11), r.Counts["input"])
 	// Where the other one cannot be sent the call, the failure of the first is what the client gets.
-	x.Must(http.StatusBadGateway, http.MethodPost, "/v1/chat/completions", x.key, chatCall+`,"logit_bias":{"1":5}}`)
+	a = x.Must(http.StatusBadGateway, http.MethodPost, "/v1/chat/completions", x.key, chatCall+`,"logit_bias":{"1":5}}`)
+	require.Equal(t, "openai", a.Header.Get("X-Tollgate-Backend"))
 	require.Equal(t, 3, own)
 	x.Settled(2)
 }

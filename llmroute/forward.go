@@ -86,9 +86,6 @@ func (h *Handler) forward(w http.ResponseWriter, r *http.Request, d *dispatch) *
 			a = &d.attempts[0]
 			target = a.target()
 		}
-		if !h.HideRoute {
-			d.describe(w.Header(), a)
-		}
 		last := len(d.attempts) == 1
 		sent, untranslated := d.send(a, target, r.URL.RawQuery)
 		if untranslated != nil {
@@ -97,9 +94,12 @@ func (h *Handler) forward(w http.ResponseWriter, r *http.Request, d *dispatch) *
 				continue
 			}
 			if res.Err != nil {
-				return unanswered(&res, target.Model)
+				return unanswered(&res, d.call.Target().Model)
 			}
 			return untranslated
+		}
+		if !h.HideRoute {
+			d.describe(w.Header(), a)
 		}
 		begun := d.call.Begin(target)
 		begun.Translate(sent.translation)
