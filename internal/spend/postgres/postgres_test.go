@@ -362,7 +362,8 @@ func TestRecordsWaitForTheServer(t *testing.T) {
 	server.Database("spend")
 	stop = follow(t, s, sink(t, dsn))
 	require.Eventually(t, func() bool {
-		return len(server.Rows("spend", "SELECT 1 FROM pg_tables WHERE tablename = 'tollgate_records'")) == 1 && s.Cursor(ConsumerName) >= s.Last()
+		return len(server.Rows("spend", "SELECT 1 FROM pg_tables WHERE tablename = 'tollgate_records'")) == 1 &&
+			len(server.Rows("spend", "SELECT 1 FROM tollgate_records")) >= 40
 	}, longest, time.Millisecond)
 	expect(t, server, "spend", 40)
 	stop()
