@@ -119,6 +119,9 @@ func (m *meter) WriteHeader(status int) {
 	if m.Opened() {
 		m.prepare(status, m.Header())
 	}
+	if m.answering != nil {
+		m.answering.Describe(m.Header())
+	}
 	if !m.keep && !m.aborted {
 		m.sendHeader()
 	}

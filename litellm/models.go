@@ -259,7 +259,10 @@ func (c *converter) complete(d *deployment, params field, sent string) {
 		c.warn(at, "calls to chat/completions go to the provider's own API in OpenAI's manner; its native API is served as well")
 	case p.preset == "bedrock" && strings.Contains(sent, "openai."), p.preset == "vertex" && !strings.HasPrefix(sent, "claude"):
 		c.warn(at, "calls to chat/completions go to the cloud's own API in OpenAI's manner; its native API is served as well")
-	case p.preset == "bedrock" || p.compat != "":
+	case p.preset == "bedrock" && strings.Contains(sent, "anthropic.claude-"): // they are translated
+	case p.preset == "bedrock":
+		c.warn(at, "of Bedrock's models Anthropic's and OpenAI's alone are known to serve chat/completions: calls to others are refused")
+	case p.compat != "":
 		c.warn(at, "the model is served by the provider's own API: calls to chat/completions are not translated for it, and are refused")
 	}
 }

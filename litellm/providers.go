@@ -14,7 +14,7 @@ type provider struct {
 	needBase bool     // there is no base URL but the file's
 	keyless  bool     // there may well be no key
 	// compat is the provider's own API in OpenAI's manner, which serves the clients that call chat/completions. LiteLLM
-	// translates such calls itself, as is done here for Anthropic's alone.
+	// translates such calls itself, as is done here for Anthropic's models alone.
 	compat string
 }
 

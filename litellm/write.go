@@ -299,7 +299,7 @@ func (c *converter) writeBackend(w *caddyfile, d *deployment, preset string, bas
 // none are translated.
 func (c *converter) translates(d *deployment, preset string) []string {
 	switch {
-	case preset == "bedrock" || preset == "cohere" || preset == "gemini":
+	case preset == "cohere" || preset == "gemini":
 		return nil
 	case d.mode != "" && d.mode != "chat" && d.mode != "responses":
 		return nil

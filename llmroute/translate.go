@@ -115,6 +115,18 @@ func unmarshalTranslate(d *caddyfile.Dispenser) (*Translate, error) {
 var targets = []*endpoint.Endpoint{
 	endpoint.Find(llm.OpenAI, string(translate.Chat)),
 	endpoint.Find(llm.Anthropic, string(translate.Messages)),
+	endpoint.Find(llm.Bedrock, "invoke"),
+}
+
+// invokeStream is in place of the last one where an answer is streamed.
+var invokeStream = endpoint.Find(llm.Bedrock, "invoke-with-response-stream")
+
+// takes returns the API of what a target is sent: that of the model where it is Bedrock's invoke.
+func takes(to *endpoint.Endpoint) translate.API {
+	if to.API == llm.Bedrock {
+		return translate.Messages
+	}
+	return translate.API(to.Name)
 }
 
 // native reports whether the backend takes calls to an endpoint as they are.
@@ -139,8 +151,8 @@ func (b *Backend) via(ep *endpoint.Endpoint, model string) *endpoint.Endpoint {
 		return nil
 	}
 	for _, to := range targets {
-		if translate.Known(translate.Pair{Caller: translate.API(ep.Name), Upstream: translate.API(to.Name)}) && b.server.Serves(to, model) &&
-			!slices.Contains(b.Translate.calls, to.Name) {
+		if translate.Known(translate.Pair{Caller: translate.API(ep.Name), Upstream: takes(to)}) && b.server.Serves(to, model) &&
+			(to.API != llm.Bedrock || provider.BedrockClaude(model)) && !slices.Contains(b.Translate.calls, to.Name) {
 			return to
 		}
 	}
@@ -184,7 +196,7 @@ func (d *dispatch) send(a *attempt, target *llm.Target, query string) (sent, *ll
 			limit = m.MaxOutput
 		}
 	}
-	t, ok := translate.New(translate.Pair{Caller: translate.API(d.endpoint.Name), Upstream: translate.API(a.via.Name)}, translate.Options{
+	t, ok := translate.New(translate.Pair{Caller: translate.API(d.endpoint.Name), Upstream: takes(a.via)}, translate.Options{
 		Lossy: a.server().Translate.Lossy, Model: d.call.Request.Asked, Upstream: target.Upstream, Provider: target.Provider,
 		Official: target.Official(), OutputLimit: limit, OutputMember: member, ID: strings.ReplaceAll(d.call.ID, "-", ""), Created: time.Now().Unix(),
 		Reasons: reasons,
@@ -194,7 +206,7 @@ func (d *dispatch) send(a *attempt, target *llm.Target, query string) (sent, *ll
 	}
 	data, err := t.Request(d.body.Data)
 	if err != nil {
-		e := invalid("", "the call cannot be translated for the backend of model "+target.Model+", which speaks "+spoken[translate.API(a.via.Name)]+": "+err.Error())
+		e := invalid("", "the call cannot be translated for the backend of model "+target.Model+", which speaks "+spoken[takes(a.via)]+": "+err.Error())
 		if r, ok := errors.AsType[*translate.Refusal](err); ok {
 			e.Param = r.Member
 		}
@@ -209,7 +221,11 @@ func (d *dispatch) send(a *attempt, target *llm.Target, query string) (sent, *ll
 		e.Err = err
 		return sent{}, e
 	}
-	return sent{provider.Call{Endpoint: a.via, Body: b, Upstream: target.Upstream}, t, *a}, nil
+	to := a.via
+	if to.API == llm.Bedrock && t.Streamed {
+		to = invokeStream
+	}
+	return sent{provider.Call{Endpoint: to, Body: b, Upstream: target.Upstream}, t, *a}, nil
 }
 
 // unseal makes the body that backends of the caller's own API are sent: without the reasoning of other upstreams that a conversation has

@@ -164,11 +164,22 @@ func GoldenAnswer(t testing.TB, file, name string) RawAnswer {
 // EventFrame returns an event of AWS' binary event stream.
 func EventFrame(t testing.TB, kind string, payload []byte) []byte {
 	t.Helper()
+	return awsFrame(t, "event", kind, payload)
+}
+
+// ExceptionFrame returns a frame that tells of an exception.
+func ExceptionFrame(t testing.TB, kind string, payload []byte) []byte {
+	t.Helper()
+	return awsFrame(t, "exception", kind, payload)
+}
+
+func awsFrame(t testing.TB, message, kind string, payload []byte) []byte {
+	t.Helper()
 	var b bytes.Buffer
 	var m eventstream.Message
 	m.Payload = payload
-	m.Headers.Set(":message-type", eventstream.StringValue("event"))
-	m.Headers.Set(":event-type", eventstream.StringValue(kind))
+	m.Headers.Set(":message-type", eventstream.StringValue(message))
+	m.Headers.Set(":"+message+"-type", eventstream.StringValue(kind))
 	m.Headers.Set(":content-type", eventstream.StringValue("application/json"))
 	if err := eventstream.NewEncoder().Encode(&b, m); err != nil {
 		t.Fatal(err)

@@ -2,7 +2,6 @@ package testkit
 
 import (
 	"encoding/json"
-	"net/http"
 	"slices"
 	"strings"
 	"testing"
@@ -26,9 +25,37 @@ func StrictFault(t testing.TB, c RawCall) string {
 			return err.Error()
 		}
 	case strings.HasSuffix(path, "/messages"):
-		return messagesFault(t, c.Header, c.Body, body)
+		return messagesFault(t, c.Header.Get("Anthropic-Version"), c.Body, body)
+	case strings.HasSuffix(path, "/invoke"), strings.HasSuffix(path, "/invoke-with-response-stream"):
+		if body.Get("stream").Exists() {
+			return "stream: Extra inputs are not permitted"
+		}
+		return cloudFault(t, "bedrock-2023-05-31", c.Body, body)
+	case strings.HasSuffix(path, ":rawPredict"), strings.HasSuffix(path, ":streamRawPredict"):
+		if body.Get("stream").Bool() != strings.HasSuffix(path, ":streamRawPredict") {
+			return "stream does not go with the path"
+		}
+		return cloudFault(t, "vertex-2023-10-16", c.Body, body)
 	}
 	return ""
+}
+
+// cloudFault checks a request of Messages to a cloud: the path names the model, the body the version, and nothing is fetched.
+func cloudFault(t testing.TB, version string, text []byte, body gjson.Result) string {
+	switch {
+	case body.Get("anthropic_version").String() != version:
+		return "anthropic_version: " + body.Get("anthropic_version").Raw
+	case body.Get("model").Exists(), body.Get("service_tier").Exists():
+		return "model, service_tier: Extra inputs are not permitted"
+	case strings.Contains(body.Raw, `"type":"url"`):
+		return "URL sources are not supported"
+	}
+	var v map[string]any
+	if err := json.Unmarshal(without(text, "", "anthropic_version"), &v); err != nil {
+		return err.Error()
+	}
+	v["model"] = "m"
+	return messagesFault(t, "2023-06-01", mustJSON(v), body)
 }
 
 // without returns a JSON object without members; of every element of a list, where within names one.
@@ -81,13 +108,13 @@ func chatOrder(body gjson.Result) string {
 }
 
 // messagesFault checks a request of Messages by its version: the newer one has no sampling members.
-func messagesFault(t testing.TB, h http.Header, text []byte, body gjson.Result) string {
-	switch h.Get("Anthropic-Version") {
+func messagesFault(t testing.TB, version string, text []byte, body gjson.Result) string {
+	switch version {
 	case "2023-06-01":
 		text = without(text, "", "temperature", "top_p", "top_k")
 	case "2026-10-21":
 	default:
-		return "anthropic-version: " + h.Get("Anthropic-Version")
+		return "anthropic-version: " + version
 	}
 	if err := RequestSchema(t, "messages").Check(text); err != nil {
 		return err.Error()

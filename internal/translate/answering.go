@@ -12,6 +12,8 @@ const (
 	maxWhole = 64 << 20
 	// maxWholeError bounds what is kept of an error, in bytes.
 	maxWholeError = 1 << 20
+
+	eventsType = "text/event-stream"
 )
 
 var errWholeLong = errors.New("the upstream's answer is too long to be translated")
@@ -25,16 +27,30 @@ type Answering struct {
 	long   bool // whole is not all
 	out    []byte
 	over   bool
+	frames bool
 }
 
 // Begin begins an answer with its status and its Content-Type.
 func (t *Translation) Begin(status int, contentType string) *Answering {
 	a := &Answering{t: t, status: status}
 	media, _, _ := strings.Cut(contentType, ";")
-	if status < http.StatusMultipleChoices && strings.EqualFold(strings.TrimSpace(media), "text/event-stream") {
+	media = strings.ToLower(strings.TrimSpace(media))
+	switch {
+	case status >= http.StatusMultipleChoices:
+	case media == eventsType:
 		a.stream = t.Stream()
+	case media == framesType && t.Pair.Upstream == Messages:
+		a.stream, a.frames = newFrames(t.pair.stream(t)), true
 	}
 	return a
+}
+
+// Describe has the header of a stream say what the caller gets, where that is not what the upstream sends. It is called when the
+// upstream's own header has been read.
+func (a *Answering) Describe(h http.Header) {
+	if a.frames {
+		h["Content-Type"] = []string{eventsType}
+	}
 }
 
 // Whole reports whether the caller gets nothing, and no header, before the answer has ended.

@@ -28,6 +28,7 @@ type claude struct {
 	forced     bool // takes a tool choice that forces a call
 	hides      bool // shows its thinking only where that is asked for
 	lateSystem bool // takes system messages behind the first user message
+	shortCache bool // keeps a cache for five minutes only
 }
 
 // claudeOf returns what is known of a model by its name at a provider: claude-opus-4-5, anthropic.claude-3-7-sonnet-20250219-v1:0,
@@ -52,6 +53,7 @@ func claudeOf(provider, model string) claude {
 		c.thinking = thinkingDefault
 	}
 	c.hides = version >= 47
+	c.shortCache = provider == bedrock && version < 45
 	c.sampling = version <= 46
 	c.bothSample = version < 40
 	// A version that is newer than these is not known.

@@ -33,6 +33,10 @@ func translateError(p Pair, status int, body []byte) (int, []byte) {
 		f.status = statusOverloaded
 	case p.Caller != Messages && status == statusOverloaded:
 		f.status = http.StatusServiceUnavailable
+	case status == http.StatusRequestTimeout: // Bedrock, of its model
+		f.status = http.StatusGatewayTimeout
+	case status == http.StatusFailedDependency: // the same
+		f.status = http.StatusBadGateway
 	}
 	return f.status, appendFailure(nil, p.Caller, f)
 }
@@ -57,7 +61,7 @@ func readFailure(status int, body []byte) failure {
 		if code := e.Get("code"); code.Type == gjson.String {
 			f.code = code.Str
 		}
-		for _, name := range []string{"message", "detail"} {
+		for _, name := range []string{"message", "Message", "detail"} {
 			if m := e.Get(name); f.message == "" && m.Type == gjson.String {
 				f.message = m.Str
 			}
@@ -132,7 +136,8 @@ func openAICode(f failure) (kind, code string) {
 	case f.status >= http.StatusInternalServerError:
 		return "server_error", "server_error"
 	case f.code == "context_length_exceeded", f.status == http.StatusRequestEntityTooLarge,
-		strings.Contains(message, "prompt is too long"), strings.Contains(message, "exceed context limit"):
+		strings.Contains(message, "prompt is too long"), strings.Contains(message, "exceed context limit"),
+		strings.Contains(message, "input is too long for requested model"), strings.Contains(message, "too many input tokens"): // Bedrock
 		return "invalid_request_error", "context_length_exceeded"
 	}
 	return "invalid_request_error", ""

@@ -218,11 +218,15 @@ func (b *messagesBody) bytes() ([]byte, error) {
 		b.t.drop("prompt_cache_breakpoint")
 	}
 	dst := make([]byte, 0, len(b.system)+len(b.messages)+len(b.tools)+len(b.settings)+len(b.output)+len(b.thinking)+256)
-	dst = append(dst, `{"model":`...)
-	dst = appendString(dst, b.t.Upstream)
+	inPath := b.t.Provider == bedrock // which names the model, and says whether it is a stream
+	if inPath {
+		dst = append(dst, `{"anthropic_version":"`+versionBedrock+`"`...)
+	} else {
+		dst = appendString(append(dst, `{"model":`...), b.t.Upstream)
+	}
 	dst = append(dst, `,"max_tokens":`...)
 	dst = strconv.AppendInt(dst, b.maxTokens, 10)
-	if b.t.Streamed {
+	if b.t.Streamed && !inPath {
 		dst = append(dst, `,"stream":true`...)
 	}
 	if len(b.tools) > 1 {

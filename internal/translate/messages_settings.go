@@ -11,6 +11,13 @@ import (
 const (
 	versionSampling = "2023-06-01"
 	versionNew      = "2026-10-21"
+	versionBedrock  = "bedrock-2023-05-31" // of the body that InvokeModel takes
+)
+
+// The clouds' presets, which have Messages with habits of their own.
+const (
+	bedrock = "bedrock"
+	vertex  = "vertex"
 )
 
 // setting is a member of the caller's body: its name, and its value as JSON, which is empty where it is absent.
@@ -140,14 +147,15 @@ func (b *messagesBody) stop(s setting) error {
 
 // tier sets the service tier: auto or default, as OpenAI's APIs name them.
 func (b *messagesBody) tier(s setting) error {
-	switch s.value {
-	case "":
-	case `"auto"`:
-		b.set("service_tier", `"auto"`)
-	case `"default"`:
-		b.set("service_tier", `"standard_only"`)
-	default:
+	word := map[string]string{`"auto"`: `"auto"`, `"default"`: `"standard_only"`}[s.value]
+	switch {
+	case s.value == "":
+	case word == "":
 		return b.t.refuse(s.name, "is none of auto and default, which are what Messages has")
+	case b.t.Provider == bedrock || b.t.Provider == vertex: // where the member is not taken
+		b.t.drop(s.name)
+	default:
+		b.set("service_tier", word)
 	}
 	return nil
 }
@@ -313,15 +321,17 @@ func (b *messagesBody) noThinking(at string) error {
 
 // version tells the gateway which version of the API the body is of.
 func (b *messagesBody) version() {
-	if b.t.Provider == "bedrock" || b.t.Provider == "vertex" { // they have theirs in the body
+	name, value := "Anthropic-Version", versionSampling
+	switch {
+	case b.t.Provider == vertex: // it has its own in the body
 		return
-	}
-	version := versionSampling
-	if b.sampling == 0 && b.t.Provider == "anthropic" {
-		version = versionNew
+	case b.t.Provider == bedrock: // it has, too, and takes no other kind of answer
+		name, value = "Accept", "application/json"
+	case b.t.Provider == "anthropic" && b.sampling == 0:
+		value = versionNew
 	}
 	if b.t.Headers == nil {
 		b.t.Headers = make(map[string]string, 1)
 	}
-	b.t.Headers["Anthropic-Version"] = version
+	b.t.Headers[name] = value
 }

@@ -164,7 +164,9 @@ func (b *messagesBody) endPart(p part) error {
 		if cache != "" {
 			return invalid(p.at, "has both cache_control and prompt_cache_breakpoint")
 		}
-		cache = `{"type":"ephemeral","ttl":"1h"}`
+		if cache = `{"type":"ephemeral","ttl":"1h"}`; b.model.shortCache {
+			cache = `{"type":"ephemeral"}`
+		}
 	}
 	b.end(cache)
 	return nil
@@ -204,7 +206,7 @@ func (b *messagesBody) image(p part) error {
 // links reports whether the provider fetches what a URL names.
 func (b *messagesBody) links(p part) (bool, error) {
 	switch b.t.Provider {
-	case "bedrock", "vertex":
+	case bedrock, vertex:
 		return false, b.t.refuse(p.at, "is at a URL, and %s takes base64 only", b.t.Provider)
 	}
 	return true, nil

@@ -59,6 +59,11 @@ func bedrockOpenAI(model string) bool {
 	return strings.HasPrefix(model, "openai.") || strings.Contains(model, ".openai.") || strings.Contains(model, "/openai.")
 }
 
+// BedrockClaude reports whether one of Bedrock's models speaks Messages: Anthropic's, by its id or that of a system's inference profile.
+func BedrockClaude(model string) bool {
+	return strings.HasPrefix(model, "anthropic.claude-") || strings.Contains(model, ".anthropic.claude-") || strings.Contains(model, "/anthropic.claude-")
+}
+
 // bedrockPath names the model in the path, as Bedrock's runtime API has it.
 func bedrockPath(s *Server, c *Call) (path, query string) {
 	if c.Endpoint.API == llm.OpenAI {

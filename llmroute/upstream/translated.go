@@ -15,11 +15,11 @@ func translatedHeader(h http.Header) {
 		delete(h, name)
 	}
 	for name := range h {
-		if strings.HasPrefix(name, "Anthropic-") || strings.HasPrefix(name, "Openai-") {
+		if strings.HasPrefix(name, "Anthropic-") || strings.HasPrefix(name, "Openai-") || name == "X-Amzn-Errortype" {
 			delete(h, name)
 		}
 	}
-	for _, names := range [...][2]string{{"Request-Id", "X-Request-Id"}, {"X-Request-Id", "Request-Id"}} {
+	for _, names := range [...][2]string{{"X-Request-Id", "X-Amzn-Requestid"}, {"Request-Id", "X-Request-Id"}, {"X-Request-Id", "Request-Id"}} {
 		if len(h[names[0]]) == 0 && len(h[names[1]]) > 0 {
 			h[names[0]] = h[names[1]]
 		}
@@ -36,7 +36,7 @@ type translated struct {
 // WriteHeader takes the status. The header of an answer that is translated whole waits for its end.
 func (t *translated) WriteHeader(status int) {
 	t.answer = t.with.Begin(status, t.Header().Get("Content-Type"))
-	if !t.answer.Whole() {
+	if t.answer.Describe(t.Header()); !t.answer.Whole() {
 		t.ResponseWriter.WriteHeader(status)
 	}
 }
