@@ -5,8 +5,8 @@
 #   ./test.sh                       every test, with the race detector
 #   ./test.sh -short                every test, with fewer rounds of those that try every place: two minutes on two cores
 #   ./test.sh PACKAGE... [FLAG...]  the tests of these packages
-#   ./test.sh clients [all]         calls of official SDKs, Claude Code and Codex, which it installs into .cache from PyPI and npm; with
-#                                   "all" it is an error if one cannot be had
+#   ./test.sh clients [all]         calls of official SDKs, LangChain, Claude Code and Codex, which it installs into .cache from PyPI, npm
+#                                   and Go's proxy; with "all" it is an error if one cannot be had
 #   ./test.sh soak [TIME]           the test that nothing is lost and nothing billed twice, for TIME (default 10m)
 #   ./test.sh fuzz [TIME]           each fuzz test for TIME (default 30s)
 #   ./test.sh bench [FLAG...]       the load test against plain reverse_proxy; see docs/performance.md
@@ -223,20 +223,33 @@ javascript_clients() {
 		"$cache/clients/js/node_modules/.bin/claude" --version && "$cache/clients/js/node_modules/.bin/codex" --version
 }
 
-# get_clients installs the clients of the tests and sets tests to those of which the clients are there.
+go_clients() {
+	go build -C e2e/clients/golang -o "$cache/clients/go/client" .
+}
+
+# get_clients installs the clients of the tests. It sets tests to those of which the clients are there, and missing where some are not.
 get_clients() {
-	say "installing the SDKs of e2e/clients/requirements.txt with pip and those of e2e/clients/package.json, Claude Code and Codex with npm, into $cache/clients ..."
+	say "installing the SDKs of e2e/clients/requirements.txt with pip, those of e2e/clients/package.json, Claude Code and Codex with npm, and those of e2e/clients/golang, into $cache/clients ..."
+	tests='' missing=''
 	latest e2e/clients/requirements.txt "$cache/clients/python" python_clients &
 	local python=$!
-	tests='Test(Translated)?(JavaScriptSDKs|ClaudeCode|Codex)'
-	latest e2e/clients/package-lock.json "$cache/clients/js" javascript_clients || {
-		say "Node 20 or newer with npm is needed, and the npm registry: without the tests of JavaScript's SDKs, Claude Code and Codex"
-		tests=
-	}
-	if wait $python; then
-		tests="Test(Translated)?PythonSDKs${tests:+|$tests}"
+	if latest e2e/clients/package-lock.json "$cache/clients/js" javascript_clients; then
+		tests+='|JavaScriptSDKs|ClaudeCode|Codex'
 	else
-		say "Python 3.11 or newer with venv is needed, and PyPI: without the tests of Python's SDKs"
+		missing=yes
+		say "Node 20 or newer with npm is needed, and the npm registry: without the tests of JavaScript's SDKs, Claude Code and Codex"
+	fi
+	if go_clients; then
+		tests+='|GoSDKs'
+	else
+		missing=yes
+		say "the module proxy of Go is needed: without the tests of Go's SDKs"
+	fi
+	if wait $python; then
+		tests+='|PythonSDKs|PythonLangChain'
+	else
+		missing=yes
+		say "Python 3.11 or newer with venv is needed, and PyPI: without the tests of Python's SDKs and LangChain"
 	fi
 	export TOLLGATE_CLIENTS=$cache/clients
 }
@@ -245,9 +258,9 @@ case ${1:-} in
 clients)
 	need_programs
 	get_clients
-	[ "${2:-}" != all ] || [ "$tests" = 'Test(Translated)?PythonSDKs|Test(Translated)?(JavaScriptSDKs|ClaudeCode|Codex)' ] || exit 1
+	[ "${2:-}" != all ] || [ -z "$missing" ] || exit 1
 	[ -n "$tests" ] || exit 0
-	exec go test -tags clients -count=1 -timeout 15m -run "^($tests)\$" ./e2e/clients
+	exec go test -tags clients -count=1 -timeout 15m -run "^Test(Translated)?(${tests#|})\$" ./e2e/clients
 	;;
 bench)
 	shift

@@ -1,17 +1,21 @@
 // Does what translated.py does, by the official SDKs of JavaScript and by the `ai` SDK.
 
 import Anthropic from "@anthropic-ai/sdk";
+import { zodOutputFormat } from "@anthropic-ai/sdk/helpers/zod";
 import { createAnthropic } from "@ai-sdk/anthropic";
 import { createOpenAI } from "@ai-sdk/openai";
 import { createOpenAICompatible } from "@ai-sdk/openai-compatible";
 import { generateText, stepCountIs, streamText, tool } from "ai";
 import OpenAI from "openai";
+import { zodResponseFormat, zodTextFormat } from "openai/helpers/zod";
 import { z } from "zod";
 
 const { GATEWAY, KEY } = process.env;
 const TEXT = "Hello there";
 const PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==";
 const WEATHER = { type: "object", properties: { city: { type: "string" } }, required: ["city"], additionalProperties: false };
+
+const City = z.object({ city: z.string() });
 
 let number = 0;
 const report = (model, input, output) => console.log(JSON.stringify({ model, free: false, counts: { input, output } }));
@@ -25,7 +29,7 @@ async function chat(backend) {
 	for (const streamed of [false, true]) {
 		const talk = [{ role: "user", content: [{ type: "text", text: "Where?" }, { type: "image_url", image_url: { url: "data:image/png;base64," + PNG } }] }];
 		for (;;) {
-			const options = { model: `on-${backend}-js-chat-${number++}`, messages: talk, tools };
+			const options = { model: `on-${backend}-js-chat-${number++}`, messages: talk, tools, reasoning_effort: "high" };
 			const r = streamed
 				? await client.chat.completions.stream({ ...options, stream_options: { include_usage: true } }).finalChatCompletion()
 				: await client.chat.completions.create(options);
@@ -44,15 +48,19 @@ async function chat(backend) {
 		}
 		same(talk.length, 4);
 	}
+	const model = `on-${backend}-js-chat-${number++}`;
+	const r = await client.chat.completions.parse({ model, messages: [{ role: "user", content: "Where?" }], response_format: zodResponseFormat(City, "city") });
+	same(r.choices[0].message.parsed.city, "Oslo");
+	report(model, r.usage.prompt_tokens, r.usage.completion_tokens);
 }
 
 async function responses(backend) {
 	const client = new OpenAI({ baseURL: GATEWAY + "/v1", apiKey: KEY });
 	const tools = [{ type: "function", name: "weather", parameters: WEATHER, strict: true }];
 	for (const streamed of [false, true]) {
-		const talk = [{ role: "user", content: "Where?" }];
+		const talk = [{ role: "user", content: [{ type: "input_text", text: "Where?" }, { type: "input_image", image_url: "data:image/png;base64," + PNG, detail: "auto" }] }];
 		for (;;) {
-			const options = { model: `on-${backend}-js-responses-${number++}`, input: talk, tools, store: false, include: ["reasoning.encrypted_content"] };
+			const options = { model: `on-${backend}-js-responses-${number++}`, input: talk, tools, store: false, reasoning: { effort: "high", summary: "auto" }, include: ["reasoning.encrypted_content"] };
 			const r = streamed ? await client.responses.stream(options).finalResponse() : await client.responses.create(options);
 			same(r.status, "completed");
 			report(options.model, r.usage.input_tokens, r.usage.output_tokens);
@@ -68,15 +76,19 @@ async function responses(backend) {
 			}
 		}
 	}
+	const model = `on-${backend}-js-responses-${number++}`;
+	const r = await client.responses.parse({ model, input: "Where?", store: false, text: { format: zodTextFormat(City, "city") } });
+	same(r.output_parsed.city, "Oslo");
+	report(model, r.usage.input_tokens, r.usage.output_tokens);
 }
 
 async function messages(backend) {
 	const client = new Anthropic({ baseURL: GATEWAY, authToken: KEY, apiKey: null });
 	const tools = [{ name: "weather", input_schema: WEATHER }];
 	for (const streamed of [false, true]) {
-		const talk = [{ role: "user", content: "Where?" }];
+		const talk = [{ role: "user", content: [{ type: "text", text: "Where?" }, { type: "image", source: { type: "base64", media_type: "image/png", data: PNG } }] }];
 		for (;;) {
-			const options = { model: `on-${backend}-js-messages-${number++}`, max_tokens: 900, messages: talk, tools };
+			const options = { model: `on-${backend}-js-messages-${number++}`, max_tokens: 900, messages: talk, tools, thinking: { type: "adaptive" } };
 			const r = streamed ? await client.messages.stream(options).finalMessage() : await client.messages.create(options);
 			report(options.model, r.usage.input_tokens, r.usage.output_tokens);
 			talk.push({ role: "assistant", content: r.content });
@@ -90,6 +102,10 @@ async function messages(backend) {
 		}
 		same(talk.length, 4);
 	}
+	const model = `on-${backend}-js-messages-${number++}`;
+	const r = await client.messages.parse({ model, max_tokens: 900, messages: [{ role: "user", content: "Where?" }], output_config: { format: zodOutputFormat(City) } });
+	same(r.parsed_output.city, "Oslo");
+	report(model, r.usage.input_tokens, r.usage.output_tokens);
 }
 
 // The `ai` SDK asks for one model in all steps of a conversation, so that its calls are reported by step.
@@ -98,12 +114,14 @@ async function ai() {
 	const compatible = createOpenAICompatible({ name: "gateway", baseURL: GATEWAY + "/v1", apiKey: KEY, includeUsage: true });
 	const anthropic = createAnthropic({ baseURL: GATEWAY + "/v1", authToken: KEY });
 	const tools = { weather: tool({ inputSchema: z.object({ city: z.string() }), execute: async () => "rain" }) };
-	const stateless = { openai: { store: false } };
+	const stateless = { openai: { store: false, include: ["reasoning.encrypted_content"] } };
 	for (const [name, model, providerOptions] of [
 		["on-claude-ai-compatible", compatible("on-claude-ai-compatible")],
 		["on-claude-ai-responses", openai.responses("on-claude-ai-responses"), stateless],
 		["on-chat-ai-responses", openai.responses("on-chat-ai-responses"), stateless],
 		["on-chat-ai-messages", anthropic("on-chat-ai-messages")],
+		["on-gemini-ai-responses", openai.responses("on-gemini-ai-responses"), stateless],
+		["on-gemini-ai-messages", anthropic("on-gemini-ai-messages")],
 	]) {
 		const options = { model, tools, prompt: "Where?", stopWhen: stepCountIs(4), maxRetries: 0, ...(providerOptions && { providerOptions }) };
 		const whole = await generateText(options);
@@ -119,6 +137,8 @@ async function ai() {
 
 await chat("claude");
 await responses("claude");
-await responses("chat");
-await messages("chat");
+for (const backend of ["chat", "gemini"]) {
+	await responses(backend);
+	await messages(backend);
+}
 await ai();

@@ -1,7 +1,9 @@
 """Holds conversations over models whose backends speak another API than the caller, by the official SDKs of Python: tools, streams, images,
-thinking and answers by a schema. It prints what sdks.py prints. Each call asks for a model of its own: its number is in the name."""
+thinking and answers by a schema. The tool is called $TURNS times. It prints what sdks.py prints. Each call asks for a model of its own: its
+number is in the name."""
 
 import itertools
+import os
 
 import anthropic
 import openai
@@ -10,6 +12,7 @@ from sdks import GATEWAY, KEY, TEXT, WEATHER, report, same
 
 PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 CITY = WEATHER | {"additionalProperties": False}
+TURNS = int(os.environ["TURNS"])
 numbers = itertools.count()
 
 
@@ -21,7 +24,7 @@ def chat_on(backend):
     messages = [{"role": "system", "content": "be kind"}, {"role": "user", "content": [{"type": "text", "text": "Where?"}, image]}]
     for streamed in (False, True):
         talk = list(messages)
-        for turn in range(4):
+        for turn in range(TURNS + 1):
             options = {"model": name(), "messages": talk, "tools": tools, "max_tokens": 900, "reasoning_effort": "high", "user": "someone"}
             if streamed:
                 with client.chat.completions.stream(**options, stream_options={"include_usage": True}) as stream:
@@ -42,7 +45,7 @@ def chat_on(backend):
             for call in message.tool_calls:
                 same(call.function.arguments.replace(" ", ""), '{"city":"Oslo"}')
                 talk.append({"role": "tool", "tool_call_id": call.id, "content": "rain"})
-        same(turn, 1)
+        same(turn, TURNS)
     schema = {"type": "json_schema", "json_schema": {"name": "city", "strict": True, "schema": CITY}}
     model = name()
     r = client.chat.completions.create(model=model, messages=[{"role": "user", "content": "Where?"}], response_format=schema)
@@ -57,7 +60,7 @@ def responses_on(backend):
     image = {"type": "input_image", "image_url": "data:image/png;base64," + PNG, "detail": "auto"}
     for streamed in (False, True):
         talk = [{"role": "user", "content": [{"type": "input_text", "text": "Where?"}, image]}]
-        for turn in range(4):
+        for turn in range(TURNS + 1):
             options = {
                 "model": name(), "input": talk, "tools": tools, "store": False, "instructions": "be kind", "reasoning": {"effort": "high", "summary": "auto"},
                 "include": ["reasoning.encrypted_content"],
@@ -79,7 +82,7 @@ def responses_on(backend):
             for call in calls:
                 same(call.arguments.replace(" ", ""), '{"city":"Oslo"}')
                 talk.append({"type": "function_call_output", "call_id": call.call_id, "output": "rain"})
-        same(turn, 1)
+        same(turn, TURNS)
     model = name()
     r = client.responses.create(model=model, input="Where?", store=False, text={"format": {"type": "json_schema", "name": "city", "schema": CITY, "strict": True}})
     same(r.output_text, '{"city":"Oslo"}')
@@ -93,7 +96,7 @@ def messages_on(backend):
     image = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": PNG}}
     for streamed in (False, True):
         talk = [{"role": "user", "content": [{"type": "text", "text": "Where?"}, image]}]
-        for turn in range(4):
+        for turn in range(TURNS + 1):
             options = {
                 "model": name(), "max_tokens": 4000, "system": "be kind", "messages": talk, "tools": tools, "thinking": {"type": "adaptive"},
                 "metadata": {"user_id": "someone"},
@@ -117,7 +120,7 @@ def messages_on(backend):
             for call in calls:
                 same(call.input, {"city": "Oslo"})
             talk.append({"role": "user", "content": [{"type": "tool_result", "tool_use_id": c.id, "content": "rain"} for c in calls]})
-        same(turn, 1)
+        same(turn, TURNS)
     model = name()
     r = client.messages.create(
         model=model, max_tokens=4000, messages=[{"role": "user", "content": "Where?"}], output_config={"format": {"type": "json_schema", "schema": CITY}}
@@ -135,5 +138,6 @@ def messages_on(backend):
 if __name__ == "__main__":
     chat_on("claude")
     responses_on("claude")
-    responses_on("chat")
-    messages_on("chat")
+    for backend in ("chat", "gemini"):
+        responses_on(backend)
+        messages_on(backend)

@@ -3,11 +3,15 @@
 package clients
 
 import (
+	"bytes"
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -18,33 +22,75 @@ import (
 	"github.com/tollgate-llm/tollgate/internal/testkit/gateway"
 )
 
-// The signature of a thinking block, which comes back byte for byte or not at all.
-const signature = "EqMDCkYIBxgCKkA+/signed=="
+// conversation is what a provider answers: in each of its first turns a call of a tool, and then text.
+type conversation struct {
+	turns int
+	tool  string // the name of the tool; empty for the first that is offered
+	args  string // a JSON object
+	end   string // the text of the last turn
+}
 
-// newTranslated starts a gateway before one provider that has Messages alone and one that has chat completions alone. Each checks every
-// request against its schema. Models are named on-claude-... and on-chat-....
-func newTranslated(t *testing.T, chatAnswer, claudeAnswer func(b gjson.Result) testkit.RawAnswer) *world {
+// weather is the conversation of the SDKs' programs.
+func weather(turns int) *conversation {
+	return &conversation{turns: turns, args: `{"city":"Oslo"}`, end: "Hello there"}
+}
+
+// next returns the tool to call in the turn of that number; else none and the text to end with.
+func (c *conversation) next(turn int, names, format gjson.Result) (tool, text string) {
+	for _, name := range names.Array() {
+		if turn < c.turns && (c.tool == "" || c.tool == name.Str) {
+			return name.Str, ""
+		}
+	}
+	if format.Exists() {
+		return "", c.args
+	}
+	return "", c.end
+}
+
+// signature is that of a turn's thinking, which comes back byte for byte or not at all.
+func signature(kind string, turn int) string {
+	return base64.StdEncoding.EncodeToString(fmt.Appendf(nil, "\xfb\xff %s of turn %d~", kind, turn))
+}
+
+// newTranslated starts a gateway before one provider that has Messages alone, one that has chat completions alone, and Gemini with its chat
+// completions. Each checks every request against its schema. Models are named on-claude-..., on-chat-... and on-gemini-....
+func newTranslated(t *testing.T, c *conversation) *world {
 	t.Helper()
 	w := &world{World: gateway.NewBooks(t, testkit.LagoOptions{})}
-	w.upstream = testkit.NewScript(t, func(_ int, c testkit.RawCall) testkit.RawAnswer {
-		if fault := testkit.StrictFault(t, c); fault != "" {
-			t.Errorf("the provider refuses %s: %s: %s", c.URI, fault, c.Body)
+	w.upstream = testkit.NewScript(t, func(n int, call testkit.RawCall) testkit.RawAnswer {
+		plain, answer := call, c.chat
+		b := gjson.ParseBytes(call.Body)
+		switch call.URI {
+		case "/v1/messages":
+			answer = c.messages
+		case "/v1/chat/completions":
+		case geminiChat:
+			plain.Body = extraContent.ReplaceAll(call.Body, nil)
+			answer = c.gemini
+		default:
+			t.Errorf("the provider has no %s", call.URI)
+			return refused(http.StatusNotFound, "no such path")
+		}
+		fault := testkit.StrictFault(t, plain)
+		if fault == "" && call.URI == geminiChat {
+			fault = unsignedCall(b)
+		}
+		if fault != "" {
+			t.Errorf("the provider refuses %s: %s: %s", call.URI, fault, call.Body)
 			return refused(http.StatusBadRequest, fault)
 		}
-		b := gjson.ParseBytes(c.Body)
-		if c.URI == "/v1/messages" {
-			return claudeAnswer(b)
+		a := answer(b)
+		for _, id := range []string{`"id":"c1"`, `"id":"msg_1"`} { // agents take answers of one id for the same
+			a.Body = bytes.ReplaceAll(a.Body, []byte(id), fmt.Appendf(nil, "%s_%d\"", id[:len(id)-1], n))
 		}
-		if c.URI == "/v1/chat/completions" {
-			return chatAnswer(b)
-		}
-		t.Errorf("the provider has no %s", c.URI)
-		return refused(http.StatusNotFound, "no such path")
+		return a
 	})
 	var routes strings.Builder
 	for _, m := range []struct{ names, backend, model string }{
 		{"on-claude-*", "anthropic " + w.upstream.URL, "claude-opus-4-6"},
 		{"on-chat-* claude-on-chat", "openai " + w.upstream.URL + "/v1", "up"},
+		{"on-gemini-* claude-on-gemini", "openai " + w.upstream.URL + "/v1beta/openai", "gemini-3-pro-preview"},
 	} {
 		fmt.Fprintf(&routes, "model %s {\nbackend %s {\napi_key %s\nmodel %s\nprice input 1\nprice output 2\ntranslate {\ncalls responses\n}\n}\n}\n", m.names, m.backend, gateway.ProviderKey, m.model)
 	}
@@ -53,147 +99,242 @@ func newTranslated(t *testing.T, chatAnswer, claudeAnswer func(b gjson.Result) t
 	return w
 }
 
-// chatThatCalls is chat with an answer in JSON where that is asked for.
-func chatThatCalls(b gjson.Result) testkit.RawAnswer {
-	a := chat(b)
-	if b.Get("response_format.type").String() == "json_schema" {
-		a.Body = []byte(strings.ReplaceAll(string(a.Body), `"Hello there"`, `"{\"city\":\"Oslo\"}"`))
-	}
-	return a
-}
-
-// claudeThatThinks thinks before it calls the tool that it is offered.
-func claudeThatThinks(b gjson.Result) testkit.RawAnswer {
-	name := tool(b)
+// messages answers a call of Messages: with thinking, some of it redacted, before each call of the tool.
+func (c *conversation) messages(b gjson.Result) testkit.RawAnswer {
+	turn := strings.Count(b.Raw, `"type":"tool_result"`)
+	name, text := c.next(turn, b.Get("tools.#.name"), b.Get("output_config.format"))
 	if name == "" {
-		text := "Hello there"
-		if b.Get("output_config.format").Exists() {
-			text = `{\"city\":\"Oslo\"}`
-		}
-		return messageOf(b, `{"type":"text","text":""}`, `{"type":"text_delta","text":"`+text+`"}`, "end_turn")
+		return messageOf(b, `{"type":"text","text":""}`, `{"type":"text_delta","text":`+quoted(text)+`}`, "end_turn")
 	}
+	blocks := append(thinking(turn), `{"type":"tool_use","id":"toolu_`+fmt.Sprint(turn)+`","name":"`+name+`","input":`+c.args+`}`)
 	const usage = `"usage":{"input_tokens":11,"output_tokens":7,"cache_creation_input_tokens":0,"cache_read_input_tokens":0}`
 	head := `{"id":"msg_1","type":"message","role":"assistant","model":"claude-up","stop_sequence":null,`
 	if !b.Get("stream").Bool() {
-		return whole(head + `"content":[{"type":"thinking","thinking":"It rains.","signature":"` + signature + `"},{"type":"tool_use","id":"toolu_1","name":"` + name +
-			`","input":{"city":"Oslo"}}],"stop_reason":"tool_use",` + usage + `}`)
+		return whole(head + `"content":[` + strings.Join(blocks, ",") + `],"stop_reason":"tool_use",` + usage + `}`)
 	}
-	return named(
-		`{"type":"message_start","message":`+head+`"content":[],"stop_reason":null,`+usage+`}}`,
-		`{"type":"content_block_start","index":0,"content_block":{"type":"thinking","thinking":"","signature":""}}`,
-		`{"type":"content_block_delta","index":0,"delta":{"type":"thinking_delta","thinking":"It "}}`,
-		`{"type":"content_block_delta","index":0,"delta":{"type":"thinking_delta","thinking":"rains."}}`,
-		`{"type":"content_block_delta","index":0,"delta":{"type":"signature_delta","signature":"`+signature+`"}}`,
-		`{"type":"content_block_stop","index":0}`,
-		`{"type":"content_block_start","index":1,"content_block":{"type":"tool_use","id":"toolu_1","name":"`+name+`","input":{}}}`,
-		`{"type":"content_block_delta","index":1,"delta":{"type":"input_json_delta","partial_json":"{\"city\":"}}`,
-		`{"type":"content_block_delta","index":1,"delta":{"type":"input_json_delta","partial_json":"\"Oslo\"}"}}`,
-		`{"type":"content_block_stop","index":1}`,
+	events := []string{`{"type":"message_start","message":` + head + `"content":[],"stop_reason":null,` + usage + `}}`}
+	for i, block := range blocks {
+		begin, deltas := block, []string(nil)
+		piece := func(kind, member, text string) {
+			deltas = append(deltas, `{"type":"`+kind+`","`+member+`":`+quoted(text)+`}`)
+		}
+		switch v := gjson.Parse(block); v.Get("type").Str {
+		case "thinking":
+			begin = `{"type":"thinking","thinking":"","signature":""}`
+			text := v.Get("thinking").Str
+			piece("thinking_delta", "thinking", text[:3])
+			piece("thinking_delta", "thinking", text[3:])
+			piece("signature_delta", "signature", v.Get("signature").Str)
+		case "tool_use":
+			begin = strings.Replace(block, c.args, "{}", 1)
+			piece("input_json_delta", "partial_json", c.args[:5])
+			piece("input_json_delta", "partial_json", c.args[5:])
+		}
+		events = append(events, fmt.Sprintf(`{"type":"content_block_start","index":%d,"content_block":%s}`, i, begin))
+		for _, delta := range deltas {
+			events = append(events, fmt.Sprintf(`{"type":"content_block_delta","index":%d,"delta":%s}`, i, delta))
+		}
+		events = append(events, fmt.Sprintf(`{"type":"content_block_stop","index":%d}`, i))
+	}
+	return named(append(events,
 		`{"type":"message_delta","delta":{"stop_reason":"tool_use","stop_sequence":null},"usage":{"output_tokens":7}}`,
-		`{"type":"message_stop"}`)
+		`{"type":"message_stop"}`)...)
 }
 
-// translatedSDKs runs a program of conversations over translated models, and checks the bill. It returns how many of the calls to Claude
-// with a tool's result had the signed thinking of the turn before, and how many there were.
-func translatedSDKs(t *testing.T, program string, args ...string) (signed, results int) {
-	w := newTranslated(t, chatThatCalls, claudeThatThinks)
+// thinking returns the blocks of Claude's thinking in a turn.
+func thinking(turn int) []string {
+	text := `{"type":"thinking","thinking":"It rains, ` + fmt.Sprint(turn) + `.","signature":"` + signature("text", turn) + `"}`
+	redacted := `{"type":"redacted_thinking","data":"` + signature("redacted", turn) + `"}`
+	return [][]string{{text}, {text, redacted}, {redacted, text}, {redacted}}[turn%4]
+}
+
+// chat answers a call of chat completions, and shows the reasoning before each call of the tool.
+func (c *conversation) chat(b gjson.Result) testkit.RawAnswer {
+	return c.chatWith(b, func(turn int) (message, call string) {
+		return `"reasoning_content":"It rains, ` + fmt.Sprint(turn) + `.",`, ""
+	})
+}
+
+const geminiChat = "/v1beta/openai/chat/completions"
+
+// gemini answers a call of Gemini's chat completions, which sign the call and show no reasoning.
+func (c *conversation) gemini(b gjson.Result) testkit.RawAnswer {
+	return c.chatWith(b, func(turn int) (message, call string) {
+		return "", `,"extra_content":{"google":{"thought_signature":"` + signature("call", turn) + `"}}`
+	})
+}
+
+var extraContent = regexp.MustCompile(`,"extra_content":\{"google":\{"thought_signature":"[^"]*"\}\}`)
+
+// unsignedCall is what Gemini refuses: a call of a tool without the signature that it came with.
+func unsignedCall(b gjson.Result) string {
+	turn := 0
+	for _, m := range b.Get("messages").Array() {
+		call := m.Get("tool_calls.0")
+		if !call.Exists() {
+			continue
+		}
+		if call.Get("extra_content.google.thought_signature").Str != signature("call", turn) {
+			return "Function call is missing a thought_signature in functionCall parts: " + call.Raw
+		}
+		turn++
+	}
+	return ""
+}
+
+func (c *conversation) chatWith(b gjson.Result, more func(turn int) (message, call string)) testkit.RawAnswer {
+	turn := strings.Count(b.Raw, `"role":"tool"`)
+	name, text := c.next(turn, b.Get("tools.#.function.name"), b.Get("response_format.json_schema"))
+	if name == "" {
+		a := chat(gjson.Parse(`{"stream":` + fmt.Sprint(b.Get("stream").Bool()) + `,"stream_options":{"include_usage":true}}`))
+		a.Body = bytes.ReplaceAll(a.Body, []byte(`"Hello there"`), []byte(quoted(text)))
+		return a
+	}
+	message, call := more(turn)
+	call = `"id":"call_` + fmt.Sprint(turn) + `","type":"function","function":{"name":"` + name + `","arguments":` + quoted(c.args) + `}` + call
+	head := `{"id":"c1","created":1,"model":"up","object":"chat.completion`
+	if !b.Get("stream").Bool() {
+		return whole(head + `","choices":[{"index":0,"finish_reason":"tool_calls","message":{"role":"assistant",` + message + `"content":null,"tool_calls":[{` + call + `}]}}],` + chatUsage + `}`)
+	}
+	return events(
+		head+`.chunk","choices":[{"index":0,"delta":{"role":"assistant",`+message+`"content":null},"finish_reason":null}]}`,
+		head+`.chunk","choices":[{"index":0,"delta":{"tool_calls":[{"index":0,`+call+`}]},"finish_reason":null}]}`,
+		head+`.chunk","choices":[{"index":0,"delta":{},"finish_reason":"tool_calls"}]}`,
+		head+`.chunk","choices":[],`+chatUsage+`}`, "[DONE]")
+}
+
+func quoted(text string) string {
+	b, _ := json.Marshal(text) // it is a string
+	return string(b)
+}
+
+// thought returns how many calls with results of tools came to a path, and in how many of them the thinking of each turn before was as
+// it was given, byte for byte.
+func (w *world) thought(path string) (whole, all int) {
+	for _, c := range w.upstream.Calls() {
+		body := gjson.ParseBytes(c.Body)
+		if c.URI != path {
+			continue
+		}
+		turn, same := 0, true
+		for _, m := range body.Get("messages").Array() {
+			if m.Get("tool_calls").Exists() {
+				same = same && m.Get("reasoning_content").Str == fmt.Sprintf("It rains, %d.", turn)
+				turn++
+			}
+			var blocks []string
+			for _, b := range m.Get("content").Array() {
+				switch b.Get("type").Str {
+				case "thinking":
+					blocks = append(blocks, `{"type":"thinking","thinking":`+b.Get("thinking").Raw+`,"signature":`+b.Get("signature").Raw+`}`)
+				case "redacted_thinking":
+					blocks = append(blocks, `{"type":"redacted_thinking","data":`+b.Get("data").Raw+`}`)
+				case "tool_use":
+					same = same && slices.Equal(blocks, thinking(turn))
+					turn++
+				}
+			}
+		}
+		if turn > 0 {
+			all++
+		}
+		if turn > 0 && same {
+			whole++
+		}
+	}
+	return whole, all
+}
+
+// keptThinking checks that all calls with results of tools had the thinking of the turns before.
+func (w *world) keptThinking(path string) {
+	w.T.Helper()
+	whole, all := w.thought(path)
+	require.Positive(w.T, all)
+	require.Equal(w.T, all, whole, "calls of %s in which the thinking comes back as it was", path)
+}
+
+// translatedSDKs runs a program of conversations over translated models of that many turns with calls of a tool, and checks the bill.
+func translatedSDKs(t *testing.T, turns int, program string, args ...string) *world {
+	w := newTranslated(t, weather(turns))
 	var calls []seen
-	for line := range strings.Lines(w.run("", nil, program, args...)) {
+	for line := range strings.Lines(w.run("", []string{fmt.Sprintf("TURNS=%d", turns)}, program, args...)) {
 		var c seen
 		require.NoError(t, json.Unmarshal([]byte(line), &c), line)
 		calls = append(calls, c)
 	}
 	require.NotEmpty(t, calls)
 	w.billed(calls)
-	for _, c := range w.upstream.Calls() {
-		if c.URI == "/v1/messages" && strings.Contains(string(c.Body), `"tool_result"`) {
-			results++
-			if strings.Contains(string(c.Body), `"thinking":"It rains."`) && strings.Contains(string(c.Body), `"signature":"`+signature+`"`) {
-				signed++
-			}
-		}
-	}
-	return signed, results
+	return w
 }
 
-// TestTranslatedPythonSDKs has the official SDKs of Python hold conversations over each pair of APIs: tools, streams, images, thinking and
-// answers by a schema.
+// TestTranslatedPythonSDKs has the official SDKs of Python hold conversations of ten calls of a tool over each pair of APIs, whole and
+// streamed, with images, thinking and answers by a schema.
 func TestTranslatedPythonSDKs(t *testing.T) {
-	signed, results := translatedSDKs(t, installed(t, "python", "bin", "python"), "translated.py")
-	require.Positive(t, results)
-	require.Equal(t, results, signed, "thinking comes back with its signature")
+	w := translatedSDKs(t, 10, installed(t, "python", "bin", "python"), "translated.py")
+	w.keptThinking("/v1/messages")
+	w.keptThinking("/v1/chat/completions")
 }
 
-// TestTranslatedJavaScriptSDKs does the same with those of JavaScript, and with the `ai` SDK, whose chat completions give no thinking back.
+// TestTranslatedGoSDKs has those of Go do the same. Theirs of chat completions gives no thinking back.
+func TestTranslatedGoSDKs(t *testing.T) {
+	w := translatedSDKs(t, 10, installed(t, "go", "client"))
+	w.keptThinking("/v1/chat/completions")
+	whole, all := w.thought("/v1/messages")
+	require.Equal(t, all, 2*whole)
+	require.Positive(t, whole)
+}
+
+// TestTranslatedPythonLangChain has agents of LangChain do the same with three. Its chat completions give no thinking back.
+func TestTranslatedPythonLangChain(t *testing.T) {
+	w := translatedSDKs(t, 3, installed(t, "python", "bin", "python"), "agents.py")
+	w.keptThinking("/v1/chat/completions")
+	whole, all := w.thought("/v1/messages")
+	require.Equal(t, all, 2*whole)
+	require.Positive(t, whole)
+}
+
+// TestTranslatedJavaScriptSDKs does the same with those of JavaScript and one call of a tool, and with the `ai` SDK, whose chat completions give no
+// thinking back.
 func TestTranslatedJavaScriptSDKs(t *testing.T) {
 	program := filepath.Join(t.TempDir(), "translated.mjs")
 	text, err := os.ReadFile("translated.mjs")
 	require.NoError(t, err)
 	require.NoError(t, os.WriteFile(program, text, 0o600))
 	require.NoError(t, os.Symlink(installed(t, "js", "node_modules"), filepath.Join(filepath.Dir(program), "node_modules")))
-	signed, results := translatedSDKs(t, "node", program)
-	require.Positive(t, signed)
-	require.Positive(t, results)
+	w := translatedSDKs(t, 1, "node", program)
+	whole, _ := w.thought("/v1/messages")
+	require.Positive(t, whole)
 }
 
-// TestTranslatedClaudeCode has Claude Code run a command with a model that is served by chat completions alone.
+// TestTranslatedClaudeCode has Claude Code run commands with models that are served by chat completions alone.
 func TestTranslatedClaudeCode(t *testing.T) {
-	input, err := json.Marshal(map[string]string{"command": command, "description": "makes a file"})
-	require.NoError(t, err)
-	w := newTranslated(t, func(b gjson.Result) testkit.RawAnswer {
-		offered := b.Get(`tools.#(function.name=="Bash")`).Exists()
-		if !offered || strings.Contains(b.Raw, `"role":"tool"`) {
-			a := chat(gjson.Parse(`{"stream":` + fmt.Sprint(b.Get("stream").Bool()) + `,"stream_options":{"include_usage":true}}`))
-			a.Body = []byte(strings.ReplaceAll(string(a.Body), "Hello there", "all done"))
-			return a
-		}
-		quoted, _ := json.Marshal(string(input)) // it is a string
-		a := chat(gjson.Parse(`{"stream":` + fmt.Sprint(b.Get("stream").Bool()) + `,"stream_options":{"include_usage":true},"tools":[{"function":{"name":"Bash"}}]}`))
-		a.Body = []byte(strings.ReplaceAll(string(a.Body), `"{\"city\":\"Oslo\"}"`, string(quoted)))
-		return a
-	}, claudeThatThinks)
-	dir := t.TempDir()
-	out, log, err := w.try(dir, []string{
-		"ANTHROPIC_BASE_URL=http://" + w.Addr, "ANTHROPIC_AUTH_TOKEN=" + w.key, "ANTHROPIC_MODEL=claude-on-chat", "ANTHROPIC_SMALL_FAST_MODEL=claude-on-chat",
-		"CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC=1", "DISABLE_AUTOUPDATER=1",
-	}, installed(t, "js", "node_modules", ".bin", "claude"), "-p", "make a file", "--allowedTools", "Bash", "--output-format", "json")
-	require.NoError(t, err, "%s\n%s", out, log)
-	require.Equal(t, "all done", gjson.Get(out, "result").String(), out)
-	w.checkTool(dir)
+	for model, path := range map[string]string{"claude-on-chat": "/v1/chat/completions", "claude-on-gemini": geminiChat} {
+		t.Run(model, func(t *testing.T) {
+			args, err := json.Marshal(map[string]string{"command": command, "description": "makes a file"})
+			require.NoError(t, err)
+			w := newTranslated(t, &conversation{turns: 3, tool: "Bash", args: string(args), end: "all done"})
+			dir := t.TempDir()
+			out, log, err := w.try(dir, []string{
+				"ANTHROPIC_BASE_URL=http://" + w.Addr, "ANTHROPIC_AUTH_TOKEN=" + w.key, "ANTHROPIC_MODEL=" + model, "ANTHROPIC_SMALL_FAST_MODEL=" + model,
+				"CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC=1", "DISABLE_AUTOUPDATER=1",
+			}, installed(t, "js", "node_modules", ".bin", "claude"), "-p", "make a file", "--allowedTools", "Bash", "--output-format", "json")
+			require.NoError(t, err, "%s\n%s", out, log)
+			require.Equal(t, "all done", gjson.Get(out, "result").String(), out)
+			w.checkTool(dir)
+			if path != geminiChat { // which refuses what is not signed
+				w.keptThinking(path)
+			}
+		})
+	}
 }
 
-// TestTranslatedCodex has Codex run a command with models that are served by chat completions alone, and by Messages alone.
+// TestTranslatedCodex has Codex run commands with models that are served by chat completions alone, and by Messages alone.
 func TestTranslatedCodex(t *testing.T) {
-	text, err := json.Marshal(map[string]any{"cmd": command})
+	args, err := json.Marshal(map[string]any{"cmd": command})
 	require.NoError(t, err)
-	quoted, err := json.Marshal(string(text))
-	require.NoError(t, err)
-	for _, model := range []string{"on-chat-codex", "on-claude-codex"} {
+	for model, path := range map[string]string{"on-chat-codex": "/v1/chat/completions", "on-claude-codex": "/v1/messages", "on-gemini-codex": geminiChat} {
 		t.Run(model, func(t *testing.T) {
-			w := newTranslated(t, func(b gjson.Result) testkit.RawAnswer {
-				asks := `{"stream":true,"stream_options":{"include_usage":true}`
-				if strings.Contains(b.Raw, `"role":"tool"`) {
-					a := chat(gjson.Parse(asks + `}`))
-					a.Body = []byte(strings.ReplaceAll(string(a.Body), "Hello there", "all done"))
-					return a
-				}
-				if !b.Get(`tools.#(function.name=="exec_command")`).Exists() {
-					t.Errorf("Codex offers no exec_command: %s", b.Get("tools.#.function.name"))
-				}
-				a := chat(gjson.Parse(asks + `,"tools":[{"function":{"name":"exec_command"}}]}`))
-				a.Body = []byte(strings.ReplaceAll(string(a.Body), `"{\"city\":\"Oslo\"}"`, string(quoted)))
-				return a
-			}, func(b gjson.Result) testkit.RawAnswer {
-				if strings.Contains(b.Raw, `"tool_result"`) {
-					if !strings.Contains(b.Raw, signature) {
-						t.Errorf("the thinking of the turn before is lost: %s", b.Get("messages"))
-					}
-					return messageOf(b, `{"type":"text","text":""}`, `{"type":"text_delta","text":"all done"}`, "end_turn")
-				}
-				a := claudeThatThinks(gjson.Parse(`{"stream":true,"tools":[{"name":"exec_command"}]}`))
-				a.Body = []byte(strings.ReplaceAll(strings.ReplaceAll(string(a.Body), `"{\"city\":"`, `""`), `"\"Oslo\"}"`, string(quoted)))
-				return a
-			})
+			w := newTranslated(t, &conversation{turns: 3, tool: "exec_command", args: string(args), end: "all done"})
 			dir, home := t.TempDir(), t.TempDir()
 			require.NoError(t, os.WriteFile(filepath.Join(home, "config.toml"), []byte(`
 model = "`+model+`"
@@ -218,6 +359,9 @@ plugins = false
 			require.NoError(t, err, "%s\n%s", out, log)
 			require.Contains(t, out, "all done")
 			w.checkTool(dir)
+			if path != geminiChat { // which refuses what is not signed
+				w.keptThinking(path)
+			}
 		})
 	}
 }
