@@ -279,8 +279,10 @@ func TestWhatCannotBeTranslatedIsRefused(t *testing.T) {
 // TestErrorsOfATranslatedBackend come in the caller's shape with their status, after the retries that the upstream's status asks for.
 func TestErrorsOfATranslatedBackend(t *testing.T) {
 	fail := func(status int, kind string) testkit.RawAnswer {
-		return testkit.RawAnswer{Status: status, ContentType: "application/json", Length: true,
-			Body: []byte(`{"type":"error","error":{"type":"` + kind + `","message":"so it is"},"request_id":"req_1"}`)}
+		return testkit.RawAnswer{
+			Status: status, ContentType: "application/json", Length: true,
+			Body: []byte(`{"type":"error","error":{"type":"` + kind + `","message":"so it is"},"request_id":"req_1"}`),
+		}
 	}
 	var now func(n int, body gjson.Result) testkit.RawAnswer
 	x := translating(t, strings.Replace(claudeRoutes, "model m {", "model m {\nretries 1", 1), func(n int, b gjson.Result) testkit.RawAnswer { return now(n, b) })

@@ -52,7 +52,7 @@ type Sink interface {
 
 // Applier receives the records of Follow.
 type Applier interface {
-	// Apply adds the records of a spool with numbers above from and up to to if the spool's cursor is at from, and moves the cursor to
+	// Apply adds the records of a spool with numbers above from and at most to if the spool's cursor is at from, and moves the cursor to
 	// to, in one step. It may add only the first of them, and then moves the cursor to the last one added. It returns the cursor; if
 	// that is neither, nothing was done.
 	Apply(ctx context.Context, spool string, from, to uint64, records []spool.Record) (cursor uint64, err error)

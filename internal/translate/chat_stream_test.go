@@ -142,52 +142,80 @@ var chatStreams = []struct {
 	blocks []string
 	end    string
 }{
-	{name: "text", stream: chunks(`{"role":"assistant","content":""}`, `{"content":"a\u00e9"}`, `: comment`, `{"content":"b\n"}`, "=stop", chatUsage, "[DONE]"),
-		blocks: []string{"text:aéb\n"}, end: "end_turn " + usageOfChat + " stop"},
+	{
+		name: "text", stream: chunks(`{"role":"assistant","content":""}`, `{"content":"a\u00e9"}`, `: comment`, `{"content":"b\n"}`, "=stop", chatUsage, "[DONE]"),
+		blocks: []string{"text:aéb\n"}, end: "end_turn " + usageOfChat + " stop",
+	},
 	{name: "no usage, no DONE", stream: chunks(`{"content":"a"}`, "=stop"), blocks: []string{"text:a"}, end: "end_turn " + usageOfNothing + " stop"},
 	{name: "length", stream: chunks(`{"content":"a"}`, "=length", "[DONE]"), blocks: []string{"text:a"}, end: "max_tokens " + usageOfNothing + " stop"},
 	{name: "filter", stream: chunks(`{"content":"a"}`, "=content_filter", "[DONE]"), blocks: []string{"text:a"}, end: "refusal " + usageOfNothing + " stop"},
 	{name: "a refusal", stream: chunks(`{"refusal":"no"}`, "=stop", "[DONE]"), blocks: []string{"text:no"}, end: "refusal " + usageOfNothing + " stop"},
-	{name: "the stop sequence of vLLM", stream: chunks(`{"content":"a"}`, `{"id":"1","choices":[{"index":0,"delta":{},"finish_reason":"stop","stop_reason":"##"}]}`, "[DONE]"),
-		blocks: []string{"text:a"}, end: "stop_sequence ## " + usageOfNothing + " stop"},
-	{name: "a reason that is no stop sequence", stream: chunks(`{"content":"a"}`, `{"id":"1","choices":[{"index":0,"delta":{},"finish_reason":"stop","stop_reason":"eos"}]}`, "[DONE]"),
-		blocks: []string{"text:a"}, end: "end_turn " + usageOfNothing + " stop"},
+	{
+		name: "the stop sequence of vLLM", stream: chunks(`{"content":"a"}`, `{"id":"1","choices":[{"index":0,"delta":{},"finish_reason":"stop","stop_reason":"##"}]}`, "[DONE]"),
+		blocks: []string{"text:a"}, end: "stop_sequence ## " + usageOfNothing + " stop",
+	},
+	{
+		name: "a reason that is no stop sequence", stream: chunks(`{"content":"a"}`, `{"id":"1","choices":[{"index":0,"delta":{},"finish_reason":"stop","stop_reason":"eos"}]}`, "[DONE]"),
+		blocks: []string{"text:a"}, end: "end_turn " + usageOfNothing + " stop",
+	},
 	{name: "Azure's first chunk", stream: chunks(`{"id":"","choices":[],"prompt_filter_results":[]}`, `{"content":"a"}`, "=stop", "[DONE]"), blocks: []string{"text:a"}, end: "end_turn " + usageOfNothing + " stop"},
-	{name: "reasoning before text", o: Options{Provider: "deepseek"}, stream: chunks(`{"role":"assistant","content":null,"reasoning_content":"th"}`, `{"reasoning_content":"ink","content":""}`, `{"content":"a"}`, "=stop", "[DONE]"),
-		blocks: []string{"thinking:think|deepseek reasoning_content", "text:a"}, end: "end_turn " + usageOfNothing + " stop"},
-	{name: "both names of reasoning", o: Options{Provider: "vllm"}, stream: chunks(`{"reasoning":"t","reasoning_content":"t"}`, `{"content":"a"}`, "=stop", "[DONE]"),
-		blocks: []string{"thinking:t|vllm reasoning", "text:a"}, end: "end_turn " + usageOfNothing + " stop"},
+	{
+		name: "reasoning before text", o: Options{Provider: "deepseek"}, stream: chunks(`{"role":"assistant","content":null,"reasoning_content":"th"}`, `{"reasoning_content":"ink","content":""}`, `{"content":"a"}`, "=stop", "[DONE]"),
+		blocks: []string{"thinking:think|deepseek reasoning_content", "text:a"}, end: "end_turn " + usageOfNothing + " stop",
+	},
+	{
+		name: "both names of reasoning", o: Options{Provider: "vllm"}, stream: chunks(`{"reasoning":"t","reasoning_content":"t"}`, `{"content":"a"}`, "=stop", "[DONE]"),
+		blocks: []string{"thinking:t|vllm reasoning", "text:a"}, end: "end_turn " + usageOfNothing + " stop",
+	},
 	{name: "reasoning alone", o: Options{Provider: "vllm"}, stream: chunks(`{"reasoning":"t"}`, "=stop", "[DONE]"), blocks: []string{"thinking:t|vllm reasoning"}, end: "end_turn " + usageOfNothing + " stop"},
-	{name: "reasoning_details in pieces", o: Options{Provider: "openrouter"}, stream: chunks(
-		`{"reasoning":"th","reasoning_details":[{"type":"reasoning.text","text":"th","format":"f","index":0,"signature":null}]}`,
-		`{"reasoning":"ink","reasoning_details":[{"type":"reasoning.text","text":"ink","format":"f","index":0}]}`,
-		`{"reasoning_details":[{"type":"reasoning.text","signature":"S","index":0}]}`, `{"content":"a"}`,
-		`{"reasoning_details":[{"type":"reasoning.encrypted","data":"D","index":1}]}`, "=stop", "[DONE]"),
+	{
+		name: "reasoning_details in pieces", o: Options{Provider: "openrouter"}, stream: chunks(
+			`{"reasoning":"th","reasoning_details":[{"type":"reasoning.text","text":"th","format":"f","index":0,"signature":null}]}`,
+			`{"reasoning":"ink","reasoning_details":[{"type":"reasoning.text","text":"ink","format":"f","index":0}]}`,
+			`{"reasoning_details":[{"type":"reasoning.text","signature":"S","index":0}]}`, `{"content":"a"}`,
+			`{"reasoning_details":[{"type":"reasoning.encrypted","data":"D","index":1}]}`, "=stop", "[DONE]"),
 		blocks: []string{`thinking:think|openrouter reasoning  [{"type":"reasoning.text","text":"think","format":"f","index":0,"signature":"S"}]`, "text:a", `redacted_thinking:openrouter reasoning  [{"type":"reasoning.encrypted","data":"D","index":1}]`},
-		end:    "end_turn " + usageOfNothing + " stop"},
-	{name: "Mistral's parts", o: Options{Provider: "mistral"}, stream: chunks(`{"content":[{"type":"thinking","thinking":[{"type":"text","text":"t"}]}]}`, `{"content":[{"type":"text","text":"a"}]}`, `{"content":"b"}`, "=stop", "[DONE]"),
-		blocks: []string{"thinking:t", "text:ab"}, end: "end_turn " + usageOfNothing + " stop"},
-	{name: "a call", stream: chunks(`{"content":"a"}`, toolStart("0", "A", "f", ""), toolMore("0", `{\"p\":`), toolMore("0", `1}`), "=tool_calls", chatUsage, "[DONE]"),
-		blocks: []string{"text:a", `tool_use:A=f{"p":1}`}, end: "tool_use " + usageOfChat + " stop"},
+		end:    "end_turn " + usageOfNothing + " stop",
+	},
+	{
+		name: "Mistral's parts", o: Options{Provider: "mistral"}, stream: chunks(`{"content":[{"type":"thinking","thinking":[{"type":"text","text":"t"}]}]}`, `{"content":[{"type":"text","text":"a"}]}`, `{"content":"b"}`, "=stop", "[DONE]"),
+		blocks: []string{"thinking:t", "text:ab"}, end: "end_turn " + usageOfNothing + " stop",
+	},
+	{
+		name: "a call", stream: chunks(`{"content":"a"}`, toolStart("0", "A", "f", ""), toolMore("0", `{\"p\":`), toolMore("0", `1}`), "=tool_calls", chatUsage, "[DONE]"),
+		blocks: []string{"text:a", `tool_use:A=f{"p":1}`}, end: "tool_use " + usageOfChat + " stop",
+	},
 	{name: "a call that ends by stop", stream: chunks(toolStart("0", "A", "f", "{}"), "=stop", "[DONE]"), blocks: []string{`tool_use:A=f{}`}, end: "tool_use " + usageOfNothing + " stop"},
 	{name: "tool_calls without any", stream: chunks(`{"content":"a"}`, "=tool_calls", "[DONE]"), blocks: []string{"text:a"}, end: "end_turn " + usageOfNothing + " stop"},
-	{name: "calls after each other", stream: chunks(toolStart("0", "A", "f", `{\"a\":\"}\"}`), toolStart("1", "B", "g", ""), toolMore("1", "{}"), "=tool_calls", "[DONE]"),
-		blocks: []string{`tool_use:A=f{"a":"}"}`, `tool_use:B=g{}`}, end: "tool_use " + usageOfNothing + " stop"},
-	{name: "calls in alternation", stream: chunks(toolStart("0", "A", "f", `{\"a\":`), toolStart("1", "B", "g", `{\"b\"`), toolMore("0", `1`), toolMore("1", `:2}`), toolMore("0", `}`), "=tool_calls", "[DONE]"),
-		blocks: []string{`tool_use:A=f{"a":1}`, `tool_use:B=g{"b":2}`}, end: "tool_use " + usageOfNothing + " stop"},
-	{name: "three calls at once", stream: chunks(toolStart("0", "A", "f", "{"), toolStart("1", "B", "g", "{"), toolStart("2", "C", "h", "{"), toolMore("0", "}"), toolMore("2", "}"), toolMore("1", "}"), "=tool_calls", "[DONE]"),
-		blocks: []string{`tool_use:A=f{}`, `tool_use:B=g{}`, `tool_use:C=h{}`}, end: "tool_use " + usageOfNothing + " stop"},
-	{name: "calls without arguments", stream: chunks(toolStart("0", "A", "f", ""), toolStart("1", "B", "g", ""), "=tool_calls", "[DONE]"),
-		blocks: []string{`tool_use:A=f{}`, `tool_use:B=g{}`}, end: "tool_use " + usageOfNothing + " stop"},
+	{
+		name: "calls after each other", stream: chunks(toolStart("0", "A", "f", `{\"a\":\"}\"}`), toolStart("1", "B", "g", ""), toolMore("1", "{}"), "=tool_calls", "[DONE]"),
+		blocks: []string{`tool_use:A=f{"a":"}"}`, `tool_use:B=g{}`}, end: "tool_use " + usageOfNothing + " stop",
+	},
+	{
+		name: "calls in alternation", stream: chunks(toolStart("0", "A", "f", `{\"a\":`), toolStart("1", "B", "g", `{\"b\"`), toolMore("0", `1`), toolMore("1", `:2}`), toolMore("0", `}`), "=tool_calls", "[DONE]"),
+		blocks: []string{`tool_use:A=f{"a":1}`, `tool_use:B=g{"b":2}`}, end: "tool_use " + usageOfNothing + " stop",
+	},
+	{
+		name: "three calls at once", stream: chunks(toolStart("0", "A", "f", "{"), toolStart("1", "B", "g", "{"), toolStart("2", "C", "h", "{"), toolMore("0", "}"), toolMore("2", "}"), toolMore("1", "}"), "=tool_calls", "[DONE]"),
+		blocks: []string{`tool_use:A=f{}`, `tool_use:B=g{}`, `tool_use:C=h{}`}, end: "tool_use " + usageOfNothing + " stop",
+	},
+	{
+		name: "calls without arguments", stream: chunks(toolStart("0", "A", "f", ""), toolStart("1", "B", "g", ""), "=tool_calls", "[DONE]"),
+		blocks: []string{`tool_use:A=f{}`, `tool_use:B=g{}`}, end: "tool_use " + usageOfNothing + " stop",
+	},
 	{name: "all calls with the index 0", stream: chunks(toolStart("0", "A", "f", "{}"), toolStart("0", "B", "g", "{}"), "=stop", "[DONE]"), blocks: []string{`tool_use:A=f{}`, `tool_use:B=g{}`}, end: "tool_use " + usageOfNothing + " stop"},
 	{name: "id and name again in each piece", stream: chunks(toolStart("0", "A", "f", "{"), toolStart("0", "A", "f", "}"), "=stop", "[DONE]"), blocks: []string{`tool_use:A=f{}`}, end: "tool_use " + usageOfNothing + " stop"},
 	{name: "a call without an id", stream: chunks(toolStart("0", "", "f", "{}"), "=stop", "[DONE]"), blocks: []string{`tool_use:call_made_0=f{}`}, end: "tool_use " + usageOfNothing + " stop"},
 	{name: "all calls with the index 0 and no id", stream: chunks(toolStart("0", "", "f", "{}"), toolStart("0", "", "g", "{}"), "=stop", "[DONE]"), blocks: []string{`tool_use:call_made_0=f{}`, `tool_use:call_made_1=g{}`}, end: "tool_use " + usageOfNothing + " stop"},
 	{name: "one id for two calls", stream: chunks(toolStart("0", "A", "f", "{}"), toolStart("1", "A", "g", "{}"), "=stop", "[DONE]"), blocks: []string{`tool_use:A=f{}`, `tool_use:A_1=g{}`}, end: "tool_use " + usageOfNothing + " stop"},
-	{name: "text while a call is not whole", stream: chunks(toolStart("0", "A", "f", "{"), `{"content":"a"}`, toolMore("0", "}"), `{"content":"b"}`, "=tool_calls", "[DONE]"),
-		blocks: []string{`tool_use:A=f{}`, "text:ab"}, end: "tool_use " + usageOfNothing + " stop"},
-	{name: "thought signatures", o: Options{Provider: "gemini"}, stream: chunks(`{"content":"a"}`, `{"tool_calls":[{"index":0,"id":"A","type":"function","function":{"name":"f","arguments":"{}"},"extra_content":{"google":{"thought_signature":"G"}}},{"index":1,"id":"B","function":{"name":"g","arguments":"{}"}}]}`, "=tool_calls", "[DONE]"),
-		blocks: []string{"text:a", `redacted_thinking:gemini     {"A":{"google":{"thought_signature":"G"}}}`, `tool_use:A=f{}`, `tool_use:B=g{}`}, end: "tool_use " + usageOfNothing + " stop"},
+	{
+		name: "text while a call is not whole", stream: chunks(toolStart("0", "A", "f", "{"), `{"content":"a"}`, toolMore("0", "}"), `{"content":"b"}`, "=tool_calls", "[DONE]"),
+		blocks: []string{`tool_use:A=f{}`, "text:ab"}, end: "tool_use " + usageOfNothing + " stop",
+	},
+	{
+		name: "thought signatures", o: Options{Provider: "gemini"}, stream: chunks(`{"content":"a"}`, `{"tool_calls":[{"index":0,"id":"A","type":"function","function":{"name":"f","arguments":"{}"},"extra_content":{"google":{"thought_signature":"G"}}},{"index":1,"id":"B","function":{"name":"g","arguments":"{}"}}]}`, "=tool_calls", "[DONE]"),
+		blocks: []string{"text:a", `redacted_thinking:gemini     {"A":{"google":{"thought_signature":"G"}}}`, `tool_use:A=f{}`, `tool_use:B=g{}`}, end: "tool_use " + usageOfNothing + " stop",
+	},
 	{name: "an error in the middle", stream: chunks(`{"content":"a"}`, `{"error":{"message":"slow","type":"rate_limit_exceeded"}}`), blocks: nil, end: "error rate_limit_error: slow"},
 	{name: "an error with a status", stream: chunks(`{"error":{"message":"gone","code":529}}`), blocks: nil, end: "error overloaded_error: gone"},
 	{name: "no end", stream: chunks(`{"content":"a"}`, "[DONE]"), blocks: nil, end: "error api_error: " + brokenOff},
@@ -244,8 +272,10 @@ func TestChatAnswerToMessages(t *testing.T) {
 	for _, c := range []struct{ name, message, finish, want, stop string }{
 		{"text", `{"role":"assistant","content":"a\u00e9"}`, "stop", `{"type":"text","text":"a\u00e9"}`, "end_turn"},
 		{"nothing", `{"role":"assistant","content":null}`, "stop", ``, "end_turn"},
-		{"calls", `{"role":"assistant","content":"a","tool_calls":[{"id":"A","type":"function","function":{"name":"f","arguments":"{\"p\": 1.0}"}},{"id":"B","type":"function","function":{"name":"g","arguments":""}}]}`, "tool_calls",
-			`{"type":"text","text":"a"},{"type":"tool_use","id":"A","name":"f","input":{"p": 1.0}},{"type":"tool_use","id":"B","name":"g","input":{}}`, "tool_use"},
+		{
+			"calls", `{"role":"assistant","content":"a","tool_calls":[{"id":"A","type":"function","function":{"name":"f","arguments":"{\"p\": 1.0}"}},{"id":"B","type":"function","function":{"name":"g","arguments":""}}]}`, "tool_calls",
+			`{"type":"text","text":"a"},{"type":"tool_use","id":"A","name":"f","input":{"p": 1.0}},{"type":"tool_use","id":"B","name":"g","input":{}}`, "tool_use",
+		},
 		{"a call that was cut", `{"role":"assistant","content":"a","tool_calls":[{"id":"A","type":"function","function":{"name":"f","arguments":"{\"p\""}}]}`, "length", `{"type":"text","text":"a"}`, "max_tokens"},
 		{"reasoning", `{"role":"assistant","reasoning_content":"t","content":"a"}`, "stop", `{"type":"thinking","thinking":"t","signature":"` + (&seal{field: "reasoning_content"}).String() + `"},{"type":"text","text":"a"}`, "end_turn"},
 	} {
@@ -253,8 +283,10 @@ func TestChatAnswerToMessages(t *testing.T) {
 		require.NoError(t, err, c.name)
 		require.Equal(t, head+c.want+tail(c.stop), string(got), c.name)
 	}
-	for _, bad := range []string{"", "{}", "[]", "null", `{"choices":[]}`, answer(`{"content":"a"}`, ""), answer(`{"content":"a"}`, "error"), answer(`{"tool_calls":[{"id":"A","function":{"name":"f","arguments":"[1]"}}]}`, "stop"),
-		`{"error":{"message":"x"}}`, answer(`"a"`, "stop")} {
+	for _, bad := range []string{
+		"", "{}", "[]", "null", `{"choices":[]}`, answer(`{"content":"a"}`, ""), answer(`{"content":"a"}`, "error"), answer(`{"tool_calls":[{"id":"A","function":{"name":"f","arguments":"[1]"}}]}`, "stop"),
+		`{"error":{"message":"x"}}`, answer(`"a"`, "stop"),
+	} {
 		_, err := newTranslation(t, messagesOnChatPair, Options{}).Answer([]byte(bad))
 		require.Error(t, err, bad)
 	}

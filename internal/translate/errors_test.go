@@ -18,12 +18,18 @@ func TestErrorsInTheCallersShape(t *testing.T) {
 		want   int
 		out    string
 	}{
-		{Chat, 400, `{"type":"error","error":{"type":"invalid_request_error","message":"prompt is too long: 9 tokens"}}`, 400,
-			`{"error":{"message":"prompt is too long: 9 tokens","type":"invalid_request_error","param":null,"code":"context_length_exceeded"}}`},
-		{Chat, 529, `{"type":"error","error":{"type":"overloaded_error","message":"Overloaded"}}`, 503,
-			`{"error":{"message":"Overloaded","type":"server_error","param":null,"code":"server_error"}}`},
-		{Responses, 429, `{"type":"error","error":{"type":"rate_limit_error","message":"slow"}}`, 429,
-			`{"error":{"message":"slow","type":"rate_limit_exceeded","param":null,"code":"rate_limit_exceeded"}}`},
+		{
+			Chat, 400, `{"type":"error","error":{"type":"invalid_request_error","message":"prompt is too long: 9 tokens"}}`, 400,
+			`{"error":{"message":"prompt is too long: 9 tokens","type":"invalid_request_error","param":null,"code":"context_length_exceeded"}}`,
+		},
+		{
+			Chat, 529, `{"type":"error","error":{"type":"overloaded_error","message":"Overloaded"}}`, 503,
+			`{"error":{"message":"Overloaded","type":"server_error","param":null,"code":"server_error"}}`,
+		},
+		{
+			Responses, 429, `{"type":"error","error":{"type":"rate_limit_error","message":"slow"}}`, 429,
+			`{"error":{"message":"slow","type":"rate_limit_exceeded","param":null,"code":"rate_limit_exceeded"}}`,
+		},
 		{Chat, 401, `nobody`, 401, `{"error":{"message":"nobody","type":"invalid_request_error","param":null,"code":"invalid_api_key"}}`},
 		{Chat, 422, `{"detail":"no"}`, 422, `{"error":{"message":"no","type":"invalid_request_error","param":null,"code":null}}`},
 		{Messages, 503, `{"error":{"message":"busy","type":"server_error","code":503}}`, 529, `{"type":"error","error":{"type":"overloaded_error","message":"busy"}}`},

@@ -27,9 +27,19 @@ tools[].kind | void | "a" or {"b": 1} | -
 		member, value string
 		want          Action
 	}{
-		{"n", "1", Void}, {"n", "1.0", Void}, {"n", "null", Void}, {"n", "2", Refused}, {"n", `"1"`, Refused},
-		{"stop", "[]", Mapped}, {"tools[web_search_2]", "{}", Refused}, {"tools[]", "{}", Carried}, {"tools[x]", "{}", Refused},
-		{"tools[].kind", `"\u0061"`, Void}, {"tools[].kind", `{ "b":1 }`, Void}, {"tools[].kind", `"b"`, Refused}, {"other", "1", Refused},
+		{"n", "1", Void},
+		{"n", "1.0", Void},
+		{"n", "null", Void},
+		{"n", "2", Refused},
+		{"n", `"1"`, Refused},
+		{"stop", "[]", Mapped},
+		{"tools[web_search_2]", "{}", Refused},
+		{"tools[]", "{}", Carried},
+		{"tools[x]", "{}", Refused},
+		{"tools[].kind", `"\u0061"`, Void},
+		{"tools[].kind", `{ "b":1 }`, Void},
+		{"tools[].kind", `"b"`, Refused},
+		{"other", "1", Refused},
 	} {
 		require.Equal(t, c.want, table.find(c.member, gjson.Parse(c.value)).Action, c.member+" "+c.value)
 	}

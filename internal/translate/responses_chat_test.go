@@ -27,44 +27,78 @@ func TestResponsesToChat(t *testing.T) {
 		dropped []string
 	}{
 		{name: "text", body: x, want: userX},
-		{name: "settings", body: x + `,"max_output_tokens":5,"temperature":0.50,"top_p":1,"stream":true,"reasoning":{"effort":"low","summary":"auto"},"store":false,"user":"u"`,
-			want: `"stream":true,` + userX + `,"max_tokens":5,"temperature":0.50,"top_p":1,"reasoning_effort":"low","user":"u"`, dropped: []string{"store"}},
-		{name: "what OpenAI alone takes", o: official, body: x + `,"max_output_tokens":5,"metadata":{"a":"b"},"safety_identifier":"s","prompt_cache_key":"k","prompt_cache_retention":"24h","prompt_cache_options":{"mode":"explicit"},"service_tier":"flex","text":{"verbosity":"low"}`,
-			want: userX + `,"max_completion_tokens":5,"verbosity":"low","service_tier":"flex","safety_identifier":"s","metadata":{"a":"b"},"prompt_cache_key":"k","prompt_cache_options":{"mode":"explicit"},"prompt_cache_retention":"24h"`},
-		{name: "which is left out elsewhere", body: x + `,"metadata":{"a":"b"},"safety_identifier":"s","prompt_cache_key":"k","prompt_cache_retention":"24h","prompt_cache_options":{"mode":"explicit"},"service_tier":"auto","text":{"verbosity":"medium"}`,
-			want: userX, dropped: []string{"text.verbosity", "service_tier", "safety_identifier", "metadata", "prompt_cache_key", "prompt_cache_options", "prompt_cache_retention"}},
-		{name: "two developers' messages are one of the system", body: `"instructions":"i","input":[` + said("developer", "a") + "," + said("user", "x") + `]`,
-			want: `"messages":[{"role":"system","content":[{"type":"text","text":"i"},{"type":"text","text":"a"}]},{"role":"user","content":"x"}]`},
-		{name: "parallel calls with outputs in another order", body: `"input":[` + said("user", "x") + "," + call("A", "f") + "," + call("B", "g") + "," + output("B", "2") + "," + output("A", "1") + `]`,
+		{
+			name: "settings", body: x + `,"max_output_tokens":5,"temperature":0.50,"top_p":1,"stream":true,"reasoning":{"effort":"low","summary":"auto"},"store":false,"user":"u"`,
+			want: `"stream":true,` + userX + `,"max_tokens":5,"temperature":0.50,"top_p":1,"reasoning_effort":"low","user":"u"`, dropped: []string{"store"},
+		},
+		{
+			name: "what OpenAI alone takes", o: official, body: x + `,"max_output_tokens":5,"metadata":{"a":"b"},"safety_identifier":"s","prompt_cache_key":"k","prompt_cache_retention":"24h","prompt_cache_options":{"mode":"explicit"},"service_tier":"flex","text":{"verbosity":"low"}`,
+			want: userX + `,"max_completion_tokens":5,"verbosity":"low","service_tier":"flex","safety_identifier":"s","metadata":{"a":"b"},"prompt_cache_key":"k","prompt_cache_options":{"mode":"explicit"},"prompt_cache_retention":"24h"`,
+		},
+		{
+			name: "which is left out elsewhere", body: x + `,"metadata":{"a":"b"},"safety_identifier":"s","prompt_cache_key":"k","prompt_cache_retention":"24h","prompt_cache_options":{"mode":"explicit"},"service_tier":"auto","text":{"verbosity":"medium"}`,
+			want: userX, dropped: []string{"text.verbosity", "service_tier", "safety_identifier", "metadata", "prompt_cache_key", "prompt_cache_options", "prompt_cache_retention"},
+		},
+		{
+			name: "two developers' messages are one of the system", body: `"instructions":"i","input":[` + said("developer", "a") + "," + said("user", "x") + `]`,
+			want: `"messages":[{"role":"system","content":[{"type":"text","text":"i"},{"type":"text","text":"a"}]},{"role":"user","content":"x"}]`,
+		},
+		{
+			name: "parallel calls with outputs in another order", body: `"input":[` + said("user", "x") + "," + call("A", "f") + "," + call("B", "g") + "," + output("B", "2") + "," + output("A", "1") + `]`,
 			want:    `"messages":[{"role":"user","content":"x"},{"role":"assistant","content":null,"tool_calls":[` + called("A", "f") + `,` + called("B", "g") + `]},{"role":"tool","content":"1","tool_call_id":"A"},{"role":"tool","content":"2","tool_call_id":"B"}]`,
-			dropped: []string{"input[function_call].id", "input[function_call].status"}},
-		{name: "an image of an output", body: `"input":[` + call("A", "f") + `,{"type":"function_call_output","call_id":"A","output":[{"type":"input_image","image_url":"data:image/png;base64,AA","detail":"high"}]}]`,
+			dropped: []string{"input[function_call].id", "input[function_call].status"},
+		},
+		{
+			name: "an image of an output", body: `"input":[` + call("A", "f") + `,{"type":"function_call_output","call_id":"A","output":[{"type":"input_image","image_url":"data:image/png;base64,AA","detail":"high"}]}]`,
 			want:    `"messages":[{"role":"assistant","content":null,"tool_calls":[` + called("A", "f") + `]},{"role":"tool","content":"","tool_call_id":"A"},{"role":"user","content":[{"type":"image_url","image_url":{"url":"data:image/png;base64,AA","detail":"high"}}]}]`,
-			dropped: []string{"input[function_call].id", "input[function_call].status"}},
-		{name: "reasoning goes back", o: Options{Provider: "deepseek"}, body: `"input":[{"type":"reasoning","id":"rs_1","summary":[{"type":"summary_text","text":"t"}],"content":null,"encrypted_content":"` + own + `"},` + call("A", "f") + "," + output("A", "1") + `]`,
+			dropped: []string{"input[function_call].id", "input[function_call].status"},
+		},
+		{
+			name: "reasoning goes back", o: Options{Provider: "deepseek"}, body: `"input":[{"type":"reasoning","id":"rs_1","summary":[{"type":"summary_text","text":"t"}],"content":null,"encrypted_content":"` + own + `"},` + call("A", "f") + "," + output("A", "1") + `]`,
 			want:    `"messages":[{"role":"assistant","content":null,"reasoning_content":"t","tool_calls":[` + called("A", "f") + `]},{"role":"tool","content":"1","tool_call_id":"A"}]`,
-			dropped: []string{"input[reasoning].id", "input[reasoning].content", "input[function_call].id", "input[function_call].status"}},
-		{name: "reasoning of others is left out", o: Options{Provider: "deepseek"}, body: `"input":[{"type":"reasoning","id":"rs_1","summary":[],"encrypted_content":"gAAAA"},` + said("assistant", "y") + "," + said("user", "x") + `]`,
-			want: `"messages":[{"role":"assistant","content":"y"},{"role":"user","content":"x"}]`, dropped: []string{"input[reasoning].id", "input[].thinking"}},
-		{name: "nothing is left of a turn", body: `"input":[` + said("user", "x") + `,{"type":"reasoning","id":"rs_1","summary":[],"encrypted_content":"gAAAA"},` + said("user", "y") + `]`,
-			want: `"messages":[{"role":"user","content":"x"},{"role":"user","content":"y"}]`, dropped: []string{"input[reasoning].id", "input[].thinking"}},
-		{name: "refusals", o: official, body: `"input":[{"role":"assistant","content":[{"type":"output_text","text":"a"},{"type":"refusal","refusal":"no"}]},` + said("user", "x") + `]`,
-			want: `"messages":[{"role":"assistant","content":"a","refusal":"no"},{"role":"user","content":"x"}]`},
-		{name: "refusals elsewhere", body: `"input":[{"role":"assistant","content":[{"type":"output_text","text":"a"},{"type":"refusal","refusal":"no"}]},` + said("user", "x") + `]`,
-			want: `"messages":[{"role":"assistant","content":"ano"},{"role":"user","content":"x"}]`},
-		{name: "marks for the cache", o: official, body: `"input":[{"role":"user","content":[{"type":"input_text","text":"x","prompt_cache_breakpoint":{"mode":"explicit"}}]}]`,
-			want: `"messages":[{"role":"user","content":[{"type":"text","text":"x","prompt_cache_breakpoint":{"mode":"explicit"}}]}]`},
-		{name: "marks for the cache elsewhere", body: `"input":[{"role":"user","content":[{"type":"input_text","text":"x","prompt_cache_breakpoint":{"mode":"explicit"}}]}]`,
-			want: `"messages":[{"role":"user","content":"x"}]`, dropped: []string{"input[].content[].prompt_cache_breakpoint"}},
-		{name: "tools", body: x + `,"tools":[` + function + `,{"type":"web_search","external_web_access":true}],"tool_choice":"auto","parallel_tool_calls":true`,
-			want: userX + `,"tools":[` + asChat + `],"tool_choice":"auto","parallel_tool_calls":true`, dropped: []string{"tools[web_search]"}},
-		{name: "a tool without parameters", body: x + `,"tools":[{"type":"function","name":"f","parameters":null,"strict":null}],"tool_choice":{"type":"function","name":"f"}`,
-			want: userX + `,"tools":[{"type":"function","function":{"name":"f","parameters":{"type":"object","properties":{}}}}],"tool_choice":{"type":"function","function":{"name":"f"}}`},
-		{name: "allowed tools", o: official, body: x + `,"tools":[` + function + `],"tool_choice":{"type":"allowed_tools","mode":"auto","tools":[{"type":"function","name":"f"}]}`,
-			want: userX + `,"tools":[` + asChat + `],"tool_choice":{"type":"allowed_tools","allowed_tools":{"mode":"auto","tools":[{"type":"function","function":{"name":"f"}}]}}`},
+			dropped: []string{"input[reasoning].id", "input[reasoning].content", "input[function_call].id", "input[function_call].status"},
+		},
+		{
+			name: "reasoning of others is left out", o: Options{Provider: "deepseek"}, body: `"input":[{"type":"reasoning","id":"rs_1","summary":[],"encrypted_content":"gAAAA"},` + said("assistant", "y") + "," + said("user", "x") + `]`,
+			want: `"messages":[{"role":"assistant","content":"y"},{"role":"user","content":"x"}]`, dropped: []string{"input[reasoning].id", "input[].thinking"},
+		},
+		{
+			name: "nothing is left of a turn", body: `"input":[` + said("user", "x") + `,{"type":"reasoning","id":"rs_1","summary":[],"encrypted_content":"gAAAA"},` + said("user", "y") + `]`,
+			want: `"messages":[{"role":"user","content":"x"},{"role":"user","content":"y"}]`, dropped: []string{"input[reasoning].id", "input[].thinking"},
+		},
+		{
+			name: "refusals", o: official, body: `"input":[{"role":"assistant","content":[{"type":"output_text","text":"a"},{"type":"refusal","refusal":"no"}]},` + said("user", "x") + `]`,
+			want: `"messages":[{"role":"assistant","content":"a","refusal":"no"},{"role":"user","content":"x"}]`,
+		},
+		{
+			name: "refusals elsewhere", body: `"input":[{"role":"assistant","content":[{"type":"output_text","text":"a"},{"type":"refusal","refusal":"no"}]},` + said("user", "x") + `]`,
+			want: `"messages":[{"role":"assistant","content":"ano"},{"role":"user","content":"x"}]`,
+		},
+		{
+			name: "marks for the cache", o: official, body: `"input":[{"role":"user","content":[{"type":"input_text","text":"x","prompt_cache_breakpoint":{"mode":"explicit"}}]}]`,
+			want: `"messages":[{"role":"user","content":[{"type":"text","text":"x","prompt_cache_breakpoint":{"mode":"explicit"}}]}]`,
+		},
+		{
+			name: "marks for the cache elsewhere", body: `"input":[{"role":"user","content":[{"type":"input_text","text":"x","prompt_cache_breakpoint":{"mode":"explicit"}}]}]`,
+			want: `"messages":[{"role":"user","content":"x"}]`, dropped: []string{"input[].content[].prompt_cache_breakpoint"},
+		},
+		{
+			name: "tools", body: x + `,"tools":[` + function + `,{"type":"web_search","external_web_access":true}],"tool_choice":"auto","parallel_tool_calls":true`,
+			want: userX + `,"tools":[` + asChat + `],"tool_choice":"auto","parallel_tool_calls":true`, dropped: []string{"tools[web_search]"},
+		},
+		{
+			name: "a tool without parameters", body: x + `,"tools":[{"type":"function","name":"f","parameters":null,"strict":null}],"tool_choice":{"type":"function","name":"f"}`,
+			want: userX + `,"tools":[{"type":"function","function":{"name":"f","parameters":{"type":"object","properties":{}}}}],"tool_choice":{"type":"function","function":{"name":"f"}}`,
+		},
+		{
+			name: "allowed tools", o: official, body: x + `,"tools":[` + function + `],"tool_choice":{"type":"allowed_tools","mode":"auto","tools":[{"type":"function","name":"f"}]}`,
+			want: userX + `,"tools":[` + asChat + `],"tool_choice":{"type":"allowed_tools","allowed_tools":{"mode":"auto","tools":[{"type":"function","function":{"name":"f"}}]}}`,
+		},
 		{name: "only hosted tools", body: x + `,"tools":[{"type":"web_search","external_web_access":false}],"tool_choice":"auto","parallel_tool_calls":false`, want: userX, dropped: []string{"tools[web_search]"}},
-		{name: "a schema", body: x + `,"text":{"format":{"type":"json_schema","name":"n","schema":{"a": 1},"strict":true,"description":"d"}}`,
-			want: userX + `,"response_format":{"type":"json_schema","json_schema":{"name":"n","description":"d","schema":{"a": 1},"strict":true}}`},
+		{
+			name: "a schema", body: x + `,"text":{"format":{"type":"json_schema","name":"n","schema":{"a": 1},"strict":true,"description":"d"}}`,
+			want: userX + `,"response_format":{"type":"json_schema","json_schema":{"name":"n","description":"d","schema":{"a": 1},"strict":true}}`,
+		},
 		{name: "JSON", body: x + `,"text":{"format":{"type":"json_object"}}`, want: userX + `,"response_format":{"type":"json_object"}`},
 	} {
 		tr := newTranslation(t, responsesToChatPair, c.o)

@@ -69,30 +69,52 @@ func TestResponsesItemsBecomeTurns(t *testing.T) {
 		{"instructions first", `{"input":"hi","instructions":"be\n"}`, "s be\\n\nu hi"},
 		{"no instructions", `{"input":"hi","instructions":null}`, "u hi"},
 		{"developers are the system's", `{"input":[` + said("developer", "a") + "," + said("developer", "b") + "," + said("user", "c") + `]}`, "s a\ns b\nu c"},
-		{"parallel calls are one turn", `{"input":[` + call("A", "f") + "," + call("B", "g") + "," + output("A", "1") + "," + output("B", "2") + `]}`,
-			"a A=f{} B=g{}\no ->A 1 ->B 2"},
-		{"outputs in the order of the calls", `{"input":[` + call("A", "f") + "," + call("B", "g") + "," + output("B", "2") + "," + output("A", "1") + `]}`,
-			"a A=f{} B=g{}\no ->A 1 ->B 2"},
-		{"serial calls are two turns", `{"input":[` + call("A", "f") + "," + output("A", "1") + "," + call("B", "g") + "," + output("B", "2") + `]}`,
-			"a A=f{}\no ->A 1\na B=g{}\no ->B 2"},
-		{"a message between a call and its output is the call's turn", `{"input":[` + call("A", "f") + "," + said("assistant", "x") + "," + output("A", "1") + `]}`,
-			"a A=f{} x\no ->A 1"},
-		{"text and reasoning before calls", `{"input":[{"type":"reasoning","id":"rs_1","summary":[{"type":"summary_text","text":"a"},{"type":"summary_text","text":"b"}],"encrypted_content":"E","content":null},
+		{
+			"parallel calls are one turn", `{"input":[` + call("A", "f") + "," + call("B", "g") + "," + output("A", "1") + "," + output("B", "2") + `]}`,
+			"a A=f{} B=g{}\no ->A 1 ->B 2",
+		},
+		{
+			"outputs in the order of the calls", `{"input":[` + call("A", "f") + "," + call("B", "g") + "," + output("B", "2") + "," + output("A", "1") + `]}`,
+			"a A=f{} B=g{}\no ->A 1 ->B 2",
+		},
+		{
+			"serial calls are two turns", `{"input":[` + call("A", "f") + "," + output("A", "1") + "," + call("B", "g") + "," + output("B", "2") + `]}`,
+			"a A=f{}\no ->A 1\na B=g{}\no ->B 2",
+		},
+		{
+			"a message between a call and its output is the call's turn", `{"input":[` + call("A", "f") + "," + said("assistant", "x") + "," + output("A", "1") + `]}`,
+			"a A=f{} x\no ->A 1",
+		},
+		{
+			"text and reasoning before calls", `{"input":[{"type":"reasoning","id":"rs_1","summary":[{"type":"summary_text","text":"a"},{"type":"summary_text","text":"b"}],"encrypted_content":"E","content":null},
 			{"type":"message","role":"assistant","id":"msg_1","status":"completed","content":[{"type":"output_text","text":"x","annotations":[]},{"type":"refusal","refusal":"no"}]},` + call("A", "f") + "," + output("A", "") + `]}`,
-			"a thinking:a\\n\\nb:E x refusal:no A=f{}\no ->A "},
+			"a thinking:a\\n\\nb:E x refusal:no A=f{}\no ->A ",
+		},
 		{"a user's message before an output follows it", `{"input":[` + call("A", "f") + "," + said("user", "x") + "," + output("A", "1") + `]}`, "a A=f{}\no ->A 1\nu x"},
-		{"the model goes on after outputs", `{"input":[` + call("A", "f") + "," + output("A", "1") + "," + said("assistant", "x") + "," + said("user", "y") + `]}`,
-			"a A=f{}\no ->A 1\na x\nu y"},
-		{"an id may be used again", `{"input":[` + call("A", "f") + "," + output("A", "1") + "," + call("A", "f") + "," + output("A", "2") + `]}`,
-			"a A=f{}\no ->A 1\na A=f{}\no ->A 2"},
-		{"parts", `{"input":[{"role":"user","content":[{"type":"input_text","text":"t"},{"type":"input_image","image_url":"https://i","detail":"low","file_id":null},{"type":"input_file","file_data":"data:x","filename":"n"}]}]}`,
-			"u t image:https://ilow file:data:x:n"},
-		{"an output of parts", `{"input":[` + call("A", "f") + `,{"type":"function_call_output","call_id":"A","output":[{"type":"input_text","text":"t"},{"type":"input_image","image_url":"data:i"}]}]}`,
-			"a A=f{}\no ->A t image:data:i"},
-		{"custom calls", `{"input":[{"type":"custom_tool_call","call_id":"A","name":"patch","input":"a\"b"},{"type":"custom_tool_call_output","call_id":"A","output":"ok"}]}`,
-			"a A=patch{\"input\":\"a\\\"b\"}\no ->A ok"},
-		{"namespaces", `{"input":[{"type":"function_call","call_id":"A","name":"spawn","namespace":"agents","arguments":""},` + output("A", "1") + `]}`,
-			"a A=agents__spawn{}\no ->A 1"},
+		{
+			"the model goes on after outputs", `{"input":[` + call("A", "f") + "," + output("A", "1") + "," + said("assistant", "x") + "," + said("user", "y") + `]}`,
+			"a A=f{}\no ->A 1\na x\nu y",
+		},
+		{
+			"an id may be used again", `{"input":[` + call("A", "f") + "," + output("A", "1") + "," + call("A", "f") + "," + output("A", "2") + `]}`,
+			"a A=f{}\no ->A 1\na A=f{}\no ->A 2",
+		},
+		{
+			"parts", `{"input":[{"role":"user","content":[{"type":"input_text","text":"t"},{"type":"input_image","image_url":"https://i","detail":"low","file_id":null},{"type":"input_file","file_data":"data:x","filename":"n"}]}]}`,
+			"u t image:https://ilow file:data:x:n",
+		},
+		{
+			"an output of parts", `{"input":[` + call("A", "f") + `,{"type":"function_call_output","call_id":"A","output":[{"type":"input_text","text":"t"},{"type":"input_image","image_url":"data:i"}]}]}`,
+			"a A=f{}\no ->A t image:data:i",
+		},
+		{
+			"custom calls", `{"input":[{"type":"custom_tool_call","call_id":"A","name":"patch","input":"a\"b"},{"type":"custom_tool_call_output","call_id":"A","output":"ok"}]}`,
+			"a A=patch{\"input\":\"a\\\"b\"}\no ->A ok",
+		},
+		{
+			"namespaces", `{"input":[{"type":"function_call","call_id":"A","name":"spawn","namespace":"agents","arguments":""},` + output("A", "1") + `]}`,
+			"a A=agents__spawn{}\no ->A 1",
+		},
 	} {
 		r, err := readResponses(translation(responsesToChatPair, Options{}), []byte(c.body))
 		require.NoError(t, err, c.name)
