@@ -288,6 +288,45 @@ func TestCallsOfOnePayerAskOnce(t *testing.T) {
 	}
 }
 
+// TestPayersWhileTheStoreIsAway: what was known of a payer goes on to hold while the store is away, past cache_ttl and when changes may have
+// been missed before, until stale_ttl.
+func TestPayersWhileTheStoreIsAway(t *testing.T) {
+	for name, customer := range map[string]string{"there is no customer": "", "the payer is one": `{"user_id":"acme","max_budget":5}`} {
+		t.Run(name, func(t *testing.T) {
+			server := testkit.Redis(t)
+			clock := testkit.NewClock()
+			d, o := newTestDirectory(t, openRedis(server), clock.Now)
+			key := generate(t, d, `{}`)
+			if customer != "" {
+				_, err := NewService(d, nil).New(t.Context(), Customers, fields(t, customer))
+				require.NoError(t, err)
+				for await(t, o.changed, patience, "the news of the customer") != "acme" { //nolint:revive // that of the key comes before
+				}
+			}
+			limits := func() (int, error) {
+				st, err := d.Lookup(t.Context(), DigestOf(key), testBounds)
+				require.NoError(t, err)
+				list, err := d.LimitsOf(t.Context(), st, &Subject{Payer: "acme", Now: clock.Now(), Bounds: testBounds})
+				return len(list), err
+			}
+			want, err := limits()
+			require.NoError(t, err)
+			d.Missed()
+			server.Stop()
+			got, err := limits()
+			require.NoError(t, err, "changes may have been missed")
+			require.Equal(t, want, got)
+			clock.Forward(testBounds.Cache)
+			got, err = limits()
+			require.NoError(t, err, "past cache_ttl")
+			require.Equal(t, want, got)
+			clock.Forward(testBounds.Stale - testBounds.Cache - 1)
+			_, err = limits()
+			require.NoError(t, err, "before stale_ttl")
+		})
+	}
+}
+
 func TestUnknownKeysAreBoundedAndEvictNoKnownOne(t *testing.T) {
 	c := newEntries()
 	now := time.Now()

@@ -22,7 +22,7 @@ type customers struct {
 	mu      sync.Mutex
 	changes uint64 // counts the announced changes, so that an answer older than one of them is not kept
 	known   map[string]customer
-	none    time.Time           // when the store last had no customer at all; zero: it had one, or was not asked
+	none    customer            // its time is when the store last had no customer at all; zero: it had one, or was not asked
 	flights *singleflight.Group // of the questions to the store since the last announced change
 }
 
@@ -48,7 +48,7 @@ func (c *customers) forget(id string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.changed()
-	c.none = time.Time{}
+	c.none = customer{}
 	delete(c.known, id)
 }
 
@@ -65,7 +65,7 @@ func (c *customers) invalidate() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.changed()
-	c.none = time.Time{}
+	c.none.doubt = true
 	for id, k := range c.known {
 		k.doubt = true
 		c.known[id] = k
@@ -76,10 +76,9 @@ func (c *customers) invalidate() {
 func (c *customers) recall(id string, now time.Time, b Bounds) (k customer, there, fresh bool, ticket uint64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if !c.none.IsZero() && now.Sub(c.none) < b.Cache {
-		return customer{}, true, true, c.changes
+	if k, there = c.known[id]; !there && !c.none.at.IsZero() {
+		k, there = c.none, true
 	}
-	k, there = c.known[id]
 	return k, there, there && !k.doubt && now.Sub(k.at) < b.Cache, c.changes
 }
 
@@ -90,10 +89,11 @@ func (c *customers) put(id string, k customer, none bool, ticket uint64) {
 		return
 	}
 	if none {
-		c.none = k.at
+		c.none = k
+		clear(c.known)
 		return
 	}
-	c.none = time.Time{}
+	c.none = customer{}
 	for other := range c.known {
 		if len(c.known) < maxCustomers {
 			break
