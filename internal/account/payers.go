@@ -43,7 +43,7 @@ const (
 
 // payers knows which payers Lago knows. Look-ups are cached, bounded in number and rate, and made apart from the calls;
 // only a call that PayerCheckReject asks about waits for one, briefly. A Lago that cannot be asked refuses no call, but one whose
-// look-up has to wait for those of others is refused for now.
+// look-up has to wait for those of others gets PayerUndecided.
 type payers struct {
 	now    func() time.Time
 	lookup func(ctx context.Context, payer string) (known bool, err error) // nil: no Lago is configured
