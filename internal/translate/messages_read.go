@@ -1,6 +1,7 @@
 package translate
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/tidwall/gjson"
@@ -367,33 +368,11 @@ func (r *messageReader) answered(at place) error {
 
 // content reads a message's content, that of a tool_result, or `system`.
 func (r *messageReader) content(at place, content gjson.Result) ([]part, error) {
-	if content.Type == gjson.String {
-		return []part{{kind: partText, at: at.path, text: content.Raw}}, nil
+	parts, err := r.t.parts(at, content, r.part)
+	if content.IsArray() {
+		parts = slices.DeleteFunc(parts, func(p part) bool { return p.kind == partText && p.text == `""` })
 	}
-	if !content.IsArray() {
-		return nil, invalid(at.path, "must be a string or an array")
-	}
-	var parts []part
-	for i, value := range content.Array() {
-		kind := value.Get("type").Str
-		at := at.element(i, kind)
-		row, err := r.t.judge(at, value)
-		if err != nil {
-			return nil, err
-		}
-		if row == nil {
-			continue
-		}
-		p, err := r.part(at, kind, value)
-		if err != nil {
-			return nil, err
-		}
-		if p.kind == partText && p.text == `""` {
-			continue
-		}
-		parts = append(parts, p)
-	}
-	return parts, nil
+	return parts, err
 }
 
 func (r *messageReader) part(at place, kind string, value gjson.Result) (part, error) {

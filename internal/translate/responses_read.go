@@ -286,6 +286,11 @@ func (r *itemReader) message(at place, item gjson.Result) error {
 
 // content reads a message's content, or an output.
 func (r *itemReader) content(at place, content gjson.Result) ([]part, error) {
+	return r.t.parts(at, content, r.part)
+}
+
+// parts reads a content: one text, or an array of parts, each by read. Parts that mean nothing upstream are left out.
+func (t *Translation) parts(at place, content gjson.Result, read func(at place, kind string, value gjson.Result) (part, error)) ([]part, error) {
 	if content.Type == gjson.String {
 		return []part{{kind: partText, at: at.path, text: content.Raw}}, nil
 	}
@@ -296,14 +301,14 @@ func (r *itemReader) content(at place, content gjson.Result) ([]part, error) {
 	for i, value := range content.Array() {
 		kind := value.Get("type").Str
 		at := at.element(i, kind)
-		row, err := r.t.judge(at, value)
+		row, err := t.judge(at, value)
 		if err != nil {
 			return nil, err
 		}
 		if row == nil {
 			continue
 		}
-		p, err := r.part(at, kind, value)
+		p, err := read(at, kind, value)
 		if err != nil {
 			return nil, err
 		}
