@@ -8,9 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
-	"os/exec"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -27,36 +25,33 @@ func TestParsePeer(t *testing.T) {
 	}
 }
 
-// TestStatTicks reads a process whose name is made to be misread.
-func TestStatTicks(t *testing.T) {
-	ticks, err := statTicks([]byte("7 (a) b) S 1 7 7 0 -1 4194560 1 0 0 0 250 50 9 9 20 0 1 0 100"))
-	require.NoError(t, err)
-	require.Equal(t, int64(300), ticks)
-	for _, text := range []string{"", "7 (a) S 1 7", "7 (a) S 1 7 7 0 -1 4194560 1 0 0 0 x 50 9"} {
-		_, err := statTicks([]byte(text))
-		require.Error(t, err, text)
-	}
-}
-
-// TestGroup finds the workers of a program, and their memory.
+// TestGroup finds the workers of a program, their memory, and what CPU time they use, and ends all of them.
 func TestGroup(t *testing.T) {
-	p, err := start(t.Context(), "sh", nil, "/bin/sh", "-c", "sleep 60 & echo started; wait")
+	const loop = `i=0; while [ $i -lt 200000 ]; do i=$((i+1)); done; echo worked; sleep 60`
+	p, err := start(t.Context(), "sh", nil, "/bin/sh", "-c", "echo started; read x; ("+loop+") & wait")
 	require.NoError(t, err)
-	t.Cleanup(func() {
-		require.NoError(t, syscall.Kill(-p.cmd.Process.Pid, syscall.SIGKILL))
-		var killed *exec.ExitError
-		require.ErrorAs(t, p.cmd.Wait(), &killed)
-	})
 	_, err = p.await("started")
+	require.NoError(t, err)
+	before, err := p.cpu()
+	require.NoError(t, err)
+	_, err = io.WriteString(p.stdin, "go\n")
+	require.NoError(t, err)
+	_, err = p.await("worked")
 	require.NoError(t, err)
 	pids, err := p.pids()
 	require.NoError(t, err)
-	require.Len(t, pids, 2)
+	require.GreaterOrEqual(t, len(pids), 2)
+	after, err := p.cpu()
+	require.NoError(t, err)
+	require.Greater(t, after-before, 10*time.Millisecond, "200,000 turns of a shell's loop, in a worker")
 	peak, err := p.peak()
 	require.NoError(t, err)
 	require.Positive(t, peak)
-	_, err = p.cpu()
-	require.NoError(t, err)
+	require.NoError(t, p.stop())
+	require.Eventually(t, func() bool {
+		left, err := p.pids()
+		return err == nil && len(left) == 0
+	}, time.Minute, time.Millisecond)
 }
 
 func TestAppendDelays(t *testing.T) {
@@ -88,41 +83,61 @@ func costing(k *kind, us map[string][]int) *result {
 	return r
 }
 
+// TestUnread holds that delivery is awaited, and that totals and books are.
+func TestUnread(t *testing.T) {
+	const name = "caddy_tollgate_spool_unread_records"
+	text := "# TYPE " + name + " gauge\n" + name + `{account="a",consumer="books"} 0` + "\n" + name + `{account="a",consumer="spend"} `
+	require.NoError(t, unread(text+"0\n"))
+	require.ErrorContains(t, unread(text+"10\n"), `consumer="spend"} 10`)
+	require.Error(t, unread(""))
+}
+
 // TestCheck holds the goals: one that is missed by less than the noise is no failure.
 func TestCheck(t *testing.T) {
 	k := &kind{Name: "unstreamed"}
 	for want, us := range map[string][]int{"": {99, 99}, "unstreamed, CPU µs/call, to that of " + plainSame + ": 1.20": {120, 120}} {
-		err := check(io.Discard, []*result{costing(k, map[string][]int{gateway: us, plainSame: {100, 100}, plain: {100, 100}})})
+		err := check(io.Discard, verdicts([]*result{costing(k, map[string][]int{gateway: us, plainSame: {100, 100}, plain: {100, 100}})}))
 		if want == "" {
 			require.NoError(t, err)
 			continue
 		}
 		require.ErrorContains(t, err, want)
 	}
-	require.NoError(t, check(io.Discard, []*result{costing(k, map[string][]int{gateway: {95, 115}, plainSame: {100, 100}, plain: {100, 100}})}))
+	var text strings.Builder
+	require.NoError(t, check(&text, verdicts([]*result{costing(k, map[string][]int{gateway: {95, 115}, plainSame: {100, 100}, plain: {100, 100}})})))
+	require.Contains(t, text.String(), "within the noise  unstreamed, CPU")
+	require.Contains(t, text.String(), "reached           unstreamed, peak MB")
+	chunks := costing(kinds(&options{rate: 1})[4], map[string][]int{gateway: {190, 190}, plain: {100, 100}})
+	require.ErrorContains(t, check(io.Discard, verdicts([]*result{chunks})), "chunks at a fixed rate, p99 µs, beyond that of reverse_proxy: 90.00 ± 0.00; the goal is 50.00")
 }
 
 // TestReport prints a table, and JSON that holds the same ratio.
 func TestReport(t *testing.T) {
 	results := []*result{
 		costing(&kind{Name: "unstreamed"}, map[string][]int{gateway: {150, 150}, plain: {100, 100}, plainSame: {75, 75}, tuned: {75, 75}}),
-		costing(&kind{Name: "at a fixed rate", rate: 1}, map[string][]int{gateway: {150, 150}, direct: {100, 100}}),
+		costing(&kind{Name: "at a fixed rate", every: time.Second}, map[string][]int{gateway: {150, 150}, plain: {120, 120}, direct: {100, 100}}),
 	}
 	var table strings.Builder
 	require.NoError(t, report(&table, &options{rounds: 2}, new(stage), results, proof{Calls: 4, Events: 4}))
 	require.Contains(t, strings.Join(strings.Fields(table.String()), " "), "tollgate / reverse_proxy, GOGC 150 1.00 2.00 2.00 2.00 2.00 2.00")
+	require.Contains(t, strings.Join(strings.Fields(table.String()), " "), "tollgate less reverse_proxy ± 0 30 30..30 ± 0 30 30..30")
 	require.Contains(t, table.String(), "Lago has 4 events")
 	var text strings.Builder
 	require.NoError(t, report(&text, &options{json: true}, new(stage), results, proof{}))
 	var got struct {
 		Results map[string]struct {
-			Ratios map[string]map[string]spread
-			Added  map[string]map[string]spread `json:"added_us"`
+			Figures, Ratios map[string]map[string]spread
+			Added           map[string]map[string]spread `json:"added_us"`
+			Beside          map[string]map[string]spread `json:"beside_us"`
 		}
+		Goals []verdict
 	}
 	require.NoError(t, json.Unmarshal([]byte(text.String()), &got))
 	require.InDelta(t, 1.5, got.Results["unstreamed"].Ratios[plain]["cpu_us"].Median, 1e-9)
+	require.InDelta(t, 75, got.Results["unstreamed"].Figures[tuned]["cpu_us"].Median, 1e-9)
 	require.InDelta(t, 50, got.Results["at a fixed rate"].Added[gateway]["p99_us"].Median, 1e-9)
+	require.InDelta(t, 30, got.Results["at a fixed rate"].Beside[plain]["p99_us"].Median, 1e-9)
+	require.Equal(t, "missed", got.Goals[0].Held)
 }
 
 // TestLoader makes whole calls, as many as the rate says, and takes no other for one.
@@ -135,12 +150,12 @@ func TestLoader(t *testing.T) {
 	}))
 	t.Cleanup(s.Close)
 	addr := s.Listener.Addr().String()
-	k := &kind{bytes: 600, rate: 100}
-	l := &loader{addr: addr, requests: k.requests(&options{chunks: 2}, addr, []string{"sk-a", "sk-b"}), concurrency: 4, tail: k.tail(), rate: k.rate}
+	k := &kind{bytes: 600, connections: 4, every: 40 * time.Millisecond}
+	l := k.loader(new(options), &target{addr: addr, keys: []string{"sk-a", "sk-b"}})
 	timings, _, err := l.run(t.Context(), 300*time.Millisecond)
 	require.NoError(t, err)
 	require.NotEmpty(t, timings)
-	require.LessOrEqual(t, len(timings), 34, "no more calls than the rate says, and one a connection that was begun")
+	require.LessOrEqual(t, len(timings), 4*8, "no more calls than are due")
 	text = "{"
 	_, _, err = l.run(t.Context(), 300*time.Millisecond)
 	require.ErrorContains(t, err, "not whole")

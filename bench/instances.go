@@ -5,16 +5,26 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"runtime"
 	"strings"
 	"sync"
 	"time"
 )
 
-// instances loads one instance of the gateway and then all that are wanted at once, which share Redis, the keys and Lago, by keys with
-// five limits each. It prints what a call costs the instances and Redis in CPU.
+// together is a number of instances that are loaded at once, with keys that have limits or none.
+type together struct {
+	Instances int      `json:"instances"`
+	Limits    bool     `json:"limits"`
+	Samples   []sample `json:"samples"`
+	// What the machines would carry, by the medians of CPU.
+	PerCPU   float64 `json:"calls_per_second_of_an_instances_cpu"`
+	PerRedis float64 `json:"calls_per_second_of_redis"`
+	keys     []string
+}
+
+// instances loads one instance of the gateway and all that are wanted at once, in turn. They share Redis, the keys and Lago. It prints
+// what a call costs the instances and Redis in CPU, with keys that have no limits and with five each.
 func (s *stage) instances(ctx context.Context, w io.Writer, o *options) error {
-	of := *o
-	of.limits = true
 	first := s.find(gateway)
 	all := []*target{first}
 	for n := 2; n <= o.instances; n++ {
@@ -26,71 +36,89 @@ func (s *stage) instances(ctx context.Context, w io.Writer, o *options) error {
 		t.calls = first.calls
 		all = append(all, t)
 	}
-	keys, err := first.makeKeys(ctx, fiveLimits)
+	limited, err := first.makeKeys(ctx, fiveLimits)
 	if err != nil {
 		return err
 	}
-	for _, t := range all {
-		t.keys = keys
+	var loads []*together
+	for _, l := range []*together{{keys: first.keys}, {keys: limited, Limits: true}} {
+		one, more := *l, *l
+		one.Instances, more.Instances = 1, o.instances
+		loads = append(loads, &one)
+		if o.instances > 1 {
+			loads = append(loads, &more)
+		}
 	}
-	var rows strings.Builder
-	fmt.Fprint(&rows, "instances\tcalls/s\tCPU µs/call\tRedis µs/call\tp50 ms\tp99 ms\t\n")
-	for _, n := range []int{1, o.instances} {
-		r := &result{kind: &kind{Name: "instances"}, samples: make(map[string][]sample)}
-		for round := range o.rounds + 1 { // the first warms up and is not counted
-			say("round %d of %d, %d at once ...", round, o.rounds, n)
-			m, ofRedis, err := s.loadTogether(ctx, &of, all[:n])
+	p := progress{whole: time.Duration(len(loads)*(o.rounds+1)) * planned(o.duration)}
+	for round := range o.rounds + 1 { // the first warms up and is not counted
+		for _, l := range loads {
+			p.begin("round %d of %d, %d at once", round, o.rounds, l.Instances)
+			m, err := s.loadTogether(ctx, o, all[:l.Instances], l.keys)
 			if err != nil {
 				return err
 			}
 			if round > 0 {
-				r.samples["all"] = append(r.samples["all"], m)
-				r.samples["redis"] = append(r.samples["redis"], sample{CPU: ofRedis})
+				l.Samples = append(l.Samples, m)
 			}
+			p.ended(o.duration)
 		}
-		fmt.Fprintf(&rows, "%d\t", n)
-		for _, f := range []struct {
-			of     string
-			figure int
-		}{{"all", 0}, {"all", 4}, {"redis", 4}, {"all", 1}, {"all", 2}} {
-			fmt.Fprintf(&rows, figures[f.figure].format+"\t", r.of(f.of, figures[f.figure].of).Median)
-		}
-		fmt.Fprint(&rows, "\n")
 	}
-	return printTable(w, rows.String())
+	proof, err := s.reconcile(ctx)
+	if err != nil {
+		return err
+	}
+	var rows strings.Builder
+	fmt.Fprint(&rows, "instances\tlimits\tcalls/s\tCPU µs/call\tRedis µs/call\tp50 ms\tp99 ms\tcalls/s of a CPU\tcalls/s of Redis\t\n")
+	for _, l := range loads {
+		fmt.Fprint(&rows, l.row())
+	}
+	if o.json {
+		return printJSON(w, map[string]any{"rounds": o.rounds, "duration_ns": o.duration, "concurrency": o.concurrency, "cpus": runtime.NumCPU(), "results": loads, "proof": proof})
+	}
+	if err := printTable(w, rows.String()); err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(w, "\n%d rounds of %s, %d calls at a time over all instances, %d CPUs for everything.\n"+
+		"calls/s of a CPU: what one CPU of an instance carries, were it fully used; of Redis: what one Redis carries for any number of instances,\n"+
+		"as it runs commands on one CPU. Both are computed from the CPU of a call.\nThe gateway answered %d calls, and Lago has %d events.\n",
+		o.rounds, o.duration, o.concurrency, runtime.NumCPU(), proof.Calls, proof.Events)
+	return err
 }
 
-// loadTogether loads instances at the same time, and returns what their calls cost them and Redis.
-func (s *stage) loadTogether(ctx context.Context, o *options, all []*target) (m sample, redis time.Duration, err error) {
-	k := &kind{bytes: 600}
-	spent := func() (gateways, redis time.Duration, err error) {
-		for _, t := range all {
-			used, failed := t.cpu()
-			gateways, err = gateways+used, errors.Join(err, failed)
-		}
-		redis, failed := s.redis.cpu()
-		return gateways, redis, errors.Join(err, failed)
+// row computes what a CPU carries and returns the row of the table.
+func (l *together) row() string {
+	r := &result{samples: map[string][]sample{"": l.Samples}}
+	var row strings.Builder
+	limits := "none"
+	if l.Limits {
+		limits = "five"
 	}
-	before, redisBefore, err := spent()
+	fmt.Fprintf(&row, "%d\t%s\t", l.Instances, limits)
+	of := func(figure func(sample) float64) float64 { return r.of("", figure).Median }
+	l.PerCPU, l.PerRedis = 1e6/of(cpu), 1e6/of(ofRedis)
+	fmt.Fprintf(&row, "%.0f\t%.0f\t%.1f\t%.2f\t%.2f\t%.0f\t%.0f\t\n", of(figures[0].of), of(cpu), of(ofRedis), of(figures[1].of), of(figures[2].of), l.PerCPU, l.PerRedis)
+	return row.String()
+}
+
+// loadTogether loads instances at the same time.
+func (s *stage) loadTogether(ctx context.Context, o *options, all []*target, keys []string) (m sample, err error) {
+	k := &kind{bytes: 600, connections: max(1, o.concurrency/len(all))}
+	before, err := s.spent(all...)
 	if err != nil {
-		return m, 0, err
+		return m, err
 	}
 	timings, errs := make([][]timing, len(all)), make([]error, len(all))
-	var took time.Duration
+	begun := time.Now()
 	var wg sync.WaitGroup
 	for i, t := range all {
-		l := &loader{addr: t.addr, requests: k.requests(o, t.addr, t.keys), concurrency: max(1, o.concurrency/len(all)), tail: k.tail()}
-		wg.Go(func() {
-			var mine time.Duration
-			timings[i], mine, errs[i] = l.run(ctx, o.duration)
-			if i == 0 {
-				took = mine
-			}
-		})
+		l := k.loader(o, t)
+		l.requests = k.requests(o, t.addr, keys)
+		wg.Go(func() { timings[i], _, errs[i] = l.run(ctx, o.duration) })
 	}
 	wg.Wait()
+	took := time.Since(begun)
 	if err := errors.Join(errs...); err != nil {
-		return m, 0, err
+		return m, err
 	}
 	var calls []timing
 	for _, t := range timings {
@@ -99,14 +127,15 @@ func (s *stage) loadTogether(ctx context.Context, o *options, all []*target) (m 
 	*all[0].calls += len(calls)
 	for _, t := range all {
 		if err := s.awaitDelivery(ctx, t); err != nil {
-			return m, 0, err
+			return m, err
 		}
 	}
-	after, redisAfter, err := spent()
+	after, err := s.spent(all...)
 	if err != nil {
-		return m, 0, err
+		return m, err
 	}
 	m = summarise(calls, took)
-	m.CPU = (after - before) / time.Duration(len(calls))
-	return m, (redisAfter - redisBefore) / time.Duration(len(calls)), nil
+	n := time.Duration(max(1, len(calls)))
+	m.CPU, m.Redis = (after.targets-before.targets)/n, (after.redis-before.redis)/n
+	return m, nil
 }

@@ -22,26 +22,31 @@ type sample struct {
 	P50       time.Duration `json:"p50_ns"`
 	P99       time.Duration `json:"p99_ns"`
 	First     time.Duration `json:"first_byte_p50_ns"` // to the first byte of the answer's body
-	CPU       time.Duration `json:"cpu_ns_per_call"`   // user and system time of the target's process, delivery included
-	Peak      int64         `json:"peak_bytes"`        // VmHWM, since the load began
-	Lag       time.Duration `json:"delivery_lag_ns"`   // from the last answer until Lago had every event
+	CPU       time.Duration `json:"cpu_ns_per_call"`   // user and system time of the target's processes, delivery and books included
+	Redis     time.Duration `json:"redis_cpu_ns_per_call"`
+	Peak      int64         `json:"peak_bytes"`      // VmHWM, since the load began
+	Lag       time.Duration `json:"delivery_lag_ns"` // from the last answer until Lago had every event
 }
 
 // timing is how long one call took.
 type timing struct {
 	first, whole time.Duration
-	chunks       []time.Duration // how long each event of a stream was under way, where that is measured
+	chunks       []time.Duration // how long each event of a stream but the first was under way, where that is measured
 }
 
-// loader keeps that many calls under way over kept-alive connections of HTTP/1.1, each with the next call as soon as
-// the last one is answered.
+// loader has that many kept-alive connections of HTTP/1.1, each with the next call as soon as the last one is answered, or by a clock.
 type loader struct {
 	addr        string
 	requests    [][]byte // taken in turn
 	concurrency int
-	tail        []byte // how a whole answer ends
-	stamp       bool   // the events of streams tell when they were sent
-	rate        int    // calls a second, over all connections; 0 for as many as go
+	tail        []byte        // how a whole answer ends
+	stamp       bool          // the events of streams tell when they were sent
+	every       time.Duration // between the calls of a connection; 0 for as many as go
+}
+
+// loader returns what loads a target with calls of this kind.
+func (k *kind) loader(o *options, t *target) *loader {
+	return &loader{addr: t.addr, requests: k.requests(o, t.addr, t.keys), concurrency: k.connections, tail: k.tail(), stamp: k.stamp, every: k.every}
 }
 
 // run loads the target for that long. Any answer that is not whole is an error: a benchmark of failures means nothing.
@@ -72,18 +77,9 @@ func (l *loader) client(ctx context.Context, i int, end time.Time) (timings []ti
 	defer func() { err = errors.Join(err, conn.Close()) }()
 	r := bufio.NewReaderSize(conn, 16<<10)
 	buf := make([]byte, 16<<10)
-	due := time.Now()
-	var every time.Duration // between the calls of this connection
-	if l.rate > 0 {
-		every = time.Second * time.Duration(l.concurrency) / time.Duration(l.rate)
-		due = due.Add(every * time.Duration(i) / time.Duration(l.concurrency))
-	}
-	for n := i; time.Now().Before(end) && ctx.Err() == nil; n++ {
-		if l.rate > 0 {
-			time.Sleep(time.Until(due))
-		} else {
-			due = time.Now()
-		}
+	due := time.Now().Add(l.every * time.Duration(i) / time.Duration(l.concurrency))
+	for n := i; due.Before(end) && ctx.Err() == nil; n++ {
+		time.Sleep(time.Until(due))
 		if err := conn.SetDeadline(time.Now().Add(30 * time.Second)); err != nil {
 			return timings, err
 		}
@@ -92,7 +88,9 @@ func (l *loader) client(ctx context.Context, i int, end time.Time) (timings []ti
 			return timings, err
 		}
 		timings = append(timings, t)
-		due = due.Add(every)
+		if due = due.Add(l.every); l.every == 0 {
+			due = time.Now()
+		}
 	}
 	return timings, ctx.Err()
 }
@@ -134,6 +132,7 @@ func (l *loader) call(conn net.Conn, r *bufio.Reader, buf, request []byte, due t
 		}
 	}
 	t.whole = time.Since(due)
+	t.chunks = t.chunks[min(1, len(t.chunks)):] // the first comes with the header: that is the time to the first byte
 	if !bytes.HasSuffix(last[:], l.tail) {
 		return t, fmt.Errorf("an answer is not whole: it ends with %q", last)
 	}

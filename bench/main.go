@@ -57,9 +57,9 @@ func main() {
 	}
 	var o options
 	flag.StringVar(&o.caddy, "caddy", "", "the binary to measure; default: cmd/caddy is built")
-	flag.IntVar(&o.rounds, "rounds", 15, "how often each target is loaded, in turn")
-	flag.DurationVar(&o.duration, "duration", time.Second, "how long each time")
-	flag.IntVar(&o.concurrency, "concurrency", 32, "calls at a time")
+	flag.IntVar(&o.rounds, "rounds", 5, "how often each target is loaded, in turn")
+	flag.DurationVar(&o.duration, "duration", 2*time.Second, "how long each time; twice that at a fixed rate")
+	flag.IntVar(&o.concurrency, "concurrency", 32, "calls at a time; streams are twice as many")
 	flag.IntVar(&o.chunks, "chunks", 20, "content events of a stream")
 	flag.DurationVar(&o.delay, "delay", 2*time.Millisecond, "the provider's pause before each event of a stream")
 	flag.BoolVar(&o.askUsage, "ask-usage", false, "clients ask for usage in streams themselves")
@@ -76,7 +76,7 @@ func main() {
 	})
 	flag.StringVar(&o.profile, "profile", "", "write CPU profiles of the last loads to this file name with the target's name and the kind's")
 	flag.BoolVar(&o.json, "json", false, "print JSON")
-	flag.BoolVar(&o.check, "check", false, "print the goals of this project, and fail where one is missed by more than the noise")
+	flag.BoolVar(&o.check, "check", false, "print what became of the goals of this project, and fail where one is missed by more than the noise")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	err := run(ctx, &o)
@@ -119,16 +119,11 @@ func run(ctx context.Context, o *options) (err error) {
 	}
 	defer func() { err = errors.Join(err, s.stop()) }()
 
-	other := s.openStreams
-	if o.instances > 0 {
-		other = s.instances
+	if o.streams > 0 {
+		return s.openStreams(ctx, os.Stdout, o)
 	}
-	if o.streams+o.instances > 0 {
-		if err := other(ctx, os.Stdout, o); err != nil {
-			return err
-		}
-		_, err := s.reconcile(ctx)
-		return err
+	if o.instances > 0 {
+		return s.instances(ctx, os.Stdout, o)
 	}
 	results, err := measure(ctx, o, s)
 	if err != nil {
@@ -142,7 +137,7 @@ func run(ctx context.Context, o *options) (err error) {
 		return err
 	}
 	if o.check {
-		return check(os.Stderr, results)
+		return check(os.Stderr, verdicts(results))
 	}
 	return nil
 }
@@ -158,17 +153,16 @@ func measure(ctx context.Context, o *options, s *stage) ([]*result, error) {
 	if len(results) == 0 {
 		return nil, fmt.Errorf("-only %s: no such kind; see -help", o.only)
 	}
+	var p progress
+	for round := range o.rounds + 1 {
+		for _, r := range results {
+			p.whole += time.Duration(len(s.loaded(r, round))) * planned(r.time(o, round))
+		}
+	}
 	for round := range o.rounds + 1 { // the first warms up and is not counted
 		for _, r := range results {
-			say("round %d of %d, %s ...", round, o.rounds, r.Name)
-			targets := slices.Clone(s.targets)
-			if round%2 == 0 {
-				slices.Reverse(targets)
-			}
-			for _, t := range targets {
-				if t.name == direct && !r.alone() || (t.name == limited || t.name == traced) && !r.limits {
-					continue
-				}
+			p.begin("round %d of %d, %s", round, o.rounds, r.Name)
+			for _, t := range s.loaded(r, round) {
 				m, err := s.round(ctx, o, t, r.kind, round)
 				if err != nil {
 					return nil, fmt.Errorf("%s, %s: %w", t.name, r.Name, err)
@@ -176,6 +170,7 @@ func measure(ctx context.Context, o *options, s *stage) ([]*result, error) {
 				if round > 0 {
 					r.samples[t.name] = append(r.samples[t.name], m)
 				}
+				p.ended(r.time(o, round))
 			}
 		}
 	}
@@ -189,12 +184,29 @@ func measure(ctx context.Context, o *options, s *stage) ([]*result, error) {
 	return results, nil
 }
 
+// loaded are the targets of a kind in the order of a round.
+func (s *stage) loaded(r *result, round int) []*target {
+	targets := slices.DeleteFunc(slices.Clone(s.targets), func(t *target) bool {
+		return t.name == direct && !r.alone() || (t.name == limited || t.name == traced) && !r.limits
+	})
+	if round%2 == 0 {
+		slices.Reverse(targets)
+	}
+	return targets
+}
+
+// time is how long a load takes. One that only warms up may be short.
+func (k *kind) time(o *options, round int) time.Duration {
+	d := k.duration(o)
+	if round == 0 {
+		d = min(d, time.Second)
+	}
+	return d
+}
+
 // round loads one target, and takes a profile of it in the last round if one is wanted.
 func (s *stage) round(ctx context.Context, o *options, t *target, k *kind, round int) (sample, error) {
-	duration := o.duration
-	if round == 0 {
-		duration = min(duration, time.Second)
-	}
+	duration := k.time(o, round)
 	wait := func() error { return nil }
 	if o.profile != "" && round == o.rounds && t.admin != "" {
 		wait = t.profile(ctx, o.profile+"."+strings.ReplaceAll(t.name+"."+k.Name, " ", "-"), duration)

@@ -2,7 +2,6 @@ package main
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -13,6 +12,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // process is a program that runs for the benchmark.
@@ -31,7 +32,7 @@ func start(ctx context.Context, name string, env []string, program string, args 
 	p.cmd.Env = append(os.Environ(), env...)
 	p.cmd.Stderr = &p.output
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	p.cmd.Cancel = func() error { return syscall.Kill(-p.cmd.Process.Pid, syscall.SIGKILL) } // its workers too
+	p.cmd.Cancel = func() error { return p.signal(syscall.SIGKILL) }
 	var err error
 	if p.stdin, err = p.cmd.StdinPipe(); err != nil {
 		return nil, err
@@ -76,11 +77,21 @@ func (p *process) await(text string) (string, error) {
 	}
 }
 
-// stop ends the program as an operator would.
-func (p *process) stop() error {
-	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
+// signal sends a signal to the program and its workers.
+func (p *process) signal(s syscall.Signal) error {
+	if err := syscall.Kill(-p.cmd.Process.Pid, s); err != nil && !errors.Is(err, syscall.ESRCH) {
 		return fmt.Errorf("%s: %w", p.name, err)
 	}
+	return nil
+}
+
+// stop ends the program as an operator would, and kills it when that takes half a minute.
+func (p *process) stop() error {
+	if err := p.signal(syscall.SIGTERM); err != nil {
+		return err
+	}
+	kill := time.AfterFunc(30*time.Second, func() { _ = p.signal(syscall.SIGKILL) }) // Wait returns what came of it
+	defer kill.Stop()
 	err := p.cmd.Wait()
 	if _, exited := errors.AsType[*exec.ExitError](err); exited || errors.Is(err, context.Canceled) {
 		return nil // the signal's own doing
@@ -113,38 +124,18 @@ func (p *process) cpu() (time.Duration, error) {
 	if err != nil {
 		return 0, err
 	}
-	var ticks int64
+	var sum time.Duration
 	for _, pid := range pids {
-		b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-		if err != nil {
-			return 0, err
+		// The clock that clock_getcpuclockid(3) names: all threads of the process, those that ended included, in nanoseconds, where
+		// /proc/PID/stat counts hundredths of a second.
+		const allThreads = 2 // CPUCLOCK_SCHED
+		var t unix.Timespec
+		if err := unix.ClockGettime(int32(^pid<<3|allThreads), &t); err != nil {
+			return 0, fmt.Errorf("CPU time of process %d: %w", pid, err)
 		}
-		n, err := statTicks(b)
-		if err != nil {
-			return 0, fmt.Errorf("/proc/%d/stat: %w", pid, err)
-		}
-		ticks += n
+		sum += time.Duration(t.Nano())
 	}
-	const perSecond = 100 // USER_HZ, the same on every Linux that Go supports
-	return time.Duration(ticks) * time.Second / perSecond, nil
-}
-
-// statTicks returns user and system time out of /proc/PID/stat. Its second field is the program's name in brackets, which may hold spaces
-// and brackets. utime and stime are the 14th and 15th.
-func statTicks(stat []byte) (ticks int64, err error) {
-	_, after, _ := bytes.Cut(stat[bytes.LastIndexByte(stat, ')')+1:], []byte(" "))
-	fields := strings.Fields(string(after))
-	if len(fields) < 13 {
-		return 0, fmt.Errorf("%d fields", len(fields))
-	}
-	for _, f := range fields[11:13] {
-		n, err := strconv.ParseInt(f, 10, 64)
-		if err != nil {
-			return 0, err
-		}
-		ticks += n
-	}
-	return ticks, nil
+	return sum, nil
 }
 
 // resetPeak makes the peak of its memory what it uses now.

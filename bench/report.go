@@ -77,10 +77,36 @@ var (
 	}
 )
 
-func cpu(s sample) float64 { return float64(s.CPU) / float64(time.Microsecond) }
+func cpu(s sample) float64     { return float64(s.CPU) / float64(time.Microsecond) }
+func ofRedis(s sample) float64 { return float64(s.Redis) / float64(time.Microsecond) }
+
+// figures returns the columns of the kind.
+func (k *kind) figures() []figure {
+	if k.alone() {
+		return delays
+	}
+	return figures
+}
 
 // bases are what the gateway is compared with.
-var bases = []string{plain, plainSame, tuned}
+func (r *result) bases() (names []string) {
+	for _, name := range r.names {
+		if name != direct && !bills(name) {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// more are the targets that are compared with the gateway: those that do more than it.
+func (r *result) more() (names []string) {
+	for _, name := range []string{limited, traced} {
+		if r.samples[name] != nil {
+			names = append(names, name)
+		}
+	}
+	return names
+}
 
 // report prints the medians of all rounds, and what the gateway is to the others within rounds.
 func report(w io.Writer, o *options, s *stage, results []*result, p proof) error {
@@ -92,18 +118,26 @@ func report(w io.Writer, o *options, s *stage, results []*result, p proof) error
 		r.print(&table)
 	}
 	fmt.Fprint(&table, "programs\tstart ms\tMB\t\n")
-	for _, target := range s.targets {
-		if target.start > 0 && target.name != limited {
-			fmt.Fprintf(&table, "%s\t%.0f\t%.1f\t\n", target.name, float64(target.start)/1e6, float64(target.size)/1e6)
-		}
+	for _, t := range s.programs() {
+		fmt.Fprintf(&table, "%s\t%.0f\t%.1f\t\n", t.name, float64(t.start)/1e6, float64(t.size)/1e6)
 	}
 	if err := printTable(w, table.String()); err != nil {
 		return err
 	}
-	_, err := fmt.Fprintf(w, "\n%d rounds of %s, %d calls at a time, %d CPUs; streams of %d content events, %s apart; a fixed rate is %d calls/s.\n"+
-		"The gateway answered %d calls, and Lago has %d events.\n",
-		o.rounds, o.duration, o.concurrency, runtime.NumCPU(), o.chunks, o.delay, o.rate, p.Calls, p.Events)
+	_, err := fmt.Fprintf(w, "\n%d rounds of %s, twice that at a fixed rate; %d calls at a time, %d streams, %d where the rate is fixed; %d CPUs.\n"+
+		"Streams have %d content events, %s apart; a fixed rate is %d calls/s.\nThe gateway answered %d calls, and Lago has %d events.\n",
+		o.rounds, o.duration, o.concurrency, 2*o.concurrency, quiet, runtime.NumCPU(), o.chunks, o.delay, o.rate, p.Calls, p.Events)
 	return err
+}
+
+// programs are the targets that are programs of their own.
+func (s *stage) programs() (all []*target) {
+	for _, t := range s.targets {
+		if t.start > 0 && t.name != limited {
+			all = append(all, t)
+		}
+	}
+	return all
 }
 
 // printTable aligns the cells of rows, each of which ends with a tab.
@@ -116,10 +150,7 @@ func printTable(w io.Writer, rows string) error {
 }
 
 func (r *result) print(t *strings.Builder) {
-	columns := figures
-	if r.alone() {
-		columns = delays
-	}
+	columns := r.figures()
 	fmt.Fprint(t, r.Name+"\t")
 	for _, f := range columns {
 		fmt.Fprint(t, f.name+"\t")
@@ -138,15 +169,18 @@ func (r *result) print(t *strings.Builder) {
 		}
 	}
 	fmt.Fprint(t, "\n")
-	if !r.alone() {
-		for _, base := range bases {
+	for _, base := range r.bases() {
+		if r.alone() {
+			r.printDifferences(t, base)
+		} else {
 			r.printRatios(t, gateway, base)
 		}
-		for _, more := range []string{limited, traced} {
-			if r.samples[more] != nil {
-				r.printRatios(t, more, gateway)
-			}
+	}
+	if !r.alone() {
+		for _, more := range r.more() {
+			r.printRatios(t, more, gateway)
 		}
+		r.printRedis(t)
 	}
 	fmt.Fprint(t, "\n")
 }
@@ -164,40 +198,87 @@ func (r *result) printRatios(t *strings.Builder, name, base string) {
 	fmt.Fprint(t, "\n")
 }
 
-func reportJSON(w io.Writer, o *options, s *stage, results []*result, p proof) error {
-	type shown struct {
-		Samples map[string][]sample          `json:"samples"`
-		Ratios  map[string]map[string]spread `json:"ratios,omitempty"`   // of the gateway to others, by figure
-		Added   map[string]map[string]spread `json:"added_us,omitempty"` // to the provider alone, by figure
+// printDifferences prints what the gateway adds beyond another proxy.
+func (r *result) printDifferences(t *strings.Builder, base string) {
+	fmt.Fprintf(t, "%s less %s\t", gateway, base)
+	for _, f := range delays {
+		s := r.against(gateway, base, f.of, difference)
+		fmt.Fprintf(t, "± %.0f\t%.0f\t%.0f..%.0f\t", s.Noise, s.Median, s.Least, s.Most)
 	}
-	all := make(map[string]shown)
-	for _, r := range results {
-		v := shown{r.samples, make(map[string]map[string]spread), make(map[string]map[string]spread)}
-		if r.alone() {
-			for _, name := range r.names {
-				v.Added[name] = make(map[string]spread)
-				for _, f := range delays {
-					v.Added[name][f.key] = r.against(name, direct, f.of, difference)
-				}
+	fmt.Fprint(t, "\n")
+}
+
+// printRedis prints what calls of the gateway cost Redis, under CPU.
+func (r *result) printRedis(t *strings.Builder) {
+	for _, name := range r.names {
+		if !bills(name) {
+			continue
+		}
+		fmt.Fprintf(t, "Redis, for %s\t", name)
+		for _, f := range figures {
+			if f.key == "cpu_us" {
+				fmt.Fprintf(t, f.format, r.of(name, ofRedis).Median)
 			}
-		} else {
-			for _, base := range bases {
-				v.Ratios[base] = make(map[string]spread)
-				for _, f := range figures {
-					v.Ratios[base][f.key] = r.against(gateway, base, f.of, ratio)
-				}
+			fmt.Fprint(t, "\t")
+		}
+		fmt.Fprint(t, "\n")
+	}
+}
+
+// shown is what the report of a kind has, in JSON.
+type shown struct {
+	Samples map[string][]sample          `json:"samples"`
+	Figures map[string]map[string]spread `json:"figures"`                      // of each target, over the rounds
+	Ratios  map[string]map[string]spread `json:"ratios,omitempty"`             // of the gateway to others
+	More    map[string]map[string]spread `json:"ratios_to_tollgate,omitempty"` // of the gateway with limits, and with traces
+	Added   map[string]map[string]spread `json:"added_us,omitempty"`           // to the provider alone
+	Beside  map[string]map[string]spread `json:"beside_us,omitempty"`          // what the gateway adds beyond others
+}
+
+func (r *result) shown() shown {
+	each := func(names []string, of func(name string, f figure) spread) map[string]map[string]spread {
+		all := make(map[string]map[string]spread)
+		for _, name := range names {
+			all[name] = make(map[string]spread)
+			for _, f := range r.figures() {
+				all[name][f.key] = of(name, f)
 			}
 		}
-		all[r.Name] = v
+		return all
+	}
+	v := shown{Samples: r.samples, Figures: each(r.names, func(name string, f figure) spread { return r.of(name, f.of) })}
+	if r.alone() {
+		v.Added = each(r.names, func(name string, f figure) spread { return r.against(name, direct, f.of, difference) })
+		v.Beside = each(r.bases(), func(base string, f figure) spread { return r.against(gateway, base, f.of, difference) })
+		return v
+	}
+	v.Ratios = each(r.bases(), func(base string, f figure) spread { return r.against(gateway, base, f.of, ratio) })
+	v.More = each(r.more(), func(name string, f figure) spread { return r.against(name, gateway, f.of, ratio) })
+	for _, name := range r.names {
+		if bills(name) {
+			v.Figures[name]["redis_cpu_us"] = r.of(name, ofRedis)
+		}
+	}
+	return v
+}
+
+func reportJSON(w io.Writer, o *options, s *stage, results []*result, p proof) error {
+	all := make(map[string]shown)
+	for _, r := range results {
+		all[r.Name] = r.shown()
 	}
 	programs := make(map[string]any)
-	for _, t := range s.targets {
+	for _, t := range s.programs() {
 		programs[t.name] = map[string]any{"start_ns": t.start, "bytes": t.size}
 	}
+	return printJSON(w, map[string]any{
+		"rounds": o.rounds, "duration_ns": o.duration, "concurrency": o.concurrency, "cpus": runtime.NumCPU(), "chunks": o.chunks,
+		"delay_ns": o.delay, "rate": o.rate, "results": all, "programs": programs, "proof": p, "goals": verdicts(results),
+	})
+}
+
+func printJSON(w io.Writer, v any) error {
 	e := json.NewEncoder(w)
 	e.SetIndent("", "  ")
-	return e.Encode(map[string]any{
-		"rounds": o.rounds, "duration_ns": o.duration, "concurrency": o.concurrency, "cpus": runtime.NumCPU(), "chunks": o.chunks,
-		"delay_ns": o.delay, "rate": o.rate, "results": all, "programs": programs, "proof": p,
-	})
+	return e.Encode(v)
 }

@@ -151,17 +151,14 @@ func (t *target) makeKeys(ctx context.Context, fields string) (keys []string, er
 	return keys, nil
 }
 
-// load loads a target for that long and returns what it cost. The time in which the gateway delivers what is left is
-// part of its cost, not of its throughput.
+// load loads a target for that long and returns what it cost. The time in which the gateway delivers what is left, and adds it to its
+// books, is part of its cost, not of its throughput.
 func (s *stage) load(ctx context.Context, o *options, t *target, k *kind, duration time.Duration) (sample, error) {
-	l := &loader{addr: t.addr, requests: k.requests(o, t.addr, t.keys), concurrency: o.concurrency, tail: k.tail(), stamp: k.stamp, rate: k.rate}
-	if k.alone() {
-		l.concurrency = quiet
-	}
+	l := k.loader(o, t)
 	if err := t.resetPeak(); err != nil {
 		return sample{}, err
 	}
-	before, err := t.cpu()
+	before, err := s.spent(t)
 	if err != nil {
 		return sample{}, err
 	}
@@ -178,19 +175,38 @@ func (s *stage) load(ctx context.Context, o *options, t *target, k *kind, durati
 		}
 		m.Lag = time.Since(ended)
 	}
-	after, err := t.cpu()
+	after, err := s.spent(t)
 	if err != nil {
 		return sample{}, err
 	}
-	m.CPU = (after - before) / time.Duration(max(1, len(timings)))
+	n := time.Duration(max(1, len(timings)))
+	m.CPU, m.Redis = (after.targets-before.targets)/n, (after.redis-before.redis)/n
 	m.Peak, err = t.peak()
 	return m, err
 }
 
-// bills reports whether a target is the gateway.
-func (t *target) bills() bool { return t.name == gateway || t.name == limited || t.name == traced }
+// spent is CPU time since the processes began.
+type spent struct{ targets, redis time.Duration }
 
-// awaitDelivery waits until no record of an instance waits for Lago.
+// spent returns the CPU time of targets, and of Redis.
+func (s *stage) spent(targets ...*target) (sum spent, err error) {
+	for _, t := range targets {
+		used, err := t.cpu()
+		if err != nil {
+			return sum, err
+		}
+		sum.targets += used
+	}
+	sum.redis, err = s.redis.cpu()
+	return sum, err
+}
+
+// bills reports whether a target of that name is the gateway.
+func bills(name string) bool { return name == gateway || name == limited || name == traced }
+
+func (t *target) bills() bool { return bills(t.name) }
+
+// awaitDelivery waits until no record of an instance waits for Lago, or to be added to totals and books.
 func (s *stage) awaitDelivery(ctx context.Context, t *target) error {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
 	defer cancel()
@@ -206,8 +222,26 @@ func (s *stage) awaitDelivery(ctx context.Context, t *target) error {
 				return fmt.Errorf("%d open, %d pending, %d rejected", a.Open, a.Pending, a.Rejected)
 			}
 		}
-		return nil
+		text, err := t.get(ctx, "/metrics")
+		if err != nil {
+			return err
+		}
+		return unread(string(text))
 	}, t.output.String)
+}
+
+// unread returns an error if the metrics of an instance name a reader of records that has not read them all.
+func unread(metrics string) error {
+	const name = "caddy_tollgate_spool_unread_records{"
+	if !strings.Contains(metrics, name) {
+		return errors.New("/metrics has no " + name)
+	}
+	for line := range strings.Lines(metrics) {
+		if strings.HasPrefix(line, name) && !strings.HasSuffix(line, "} 0\n") {
+			return errors.New(strings.TrimSpace(line))
+		}
+	}
+	return nil
 }
 
 // proof is the reconciliation at the end: what was measured must have worked.

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"strings"
 	"sync"
 	"time"
@@ -25,38 +26,63 @@ type held struct {
 	resident int64 // VmRSS, in bytes
 }
 
+// each is what an open stream takes of a Caddy's memory, in KB.
+type each struct {
+	Live         float64 `json:"live_kb"`      // heap and stacks after a collection
+	Resident     float64 `json:"resident_kb"`  // VmRSS
+	MoreLive     float64 `json:"live_kb_more"` // than with plainSame
+	MoreResident float64 `json:"resident_kb_more"`
+}
+
 // openStreams prints what each of that many open streams takes of the memory of each Caddy.
 func (s *stage) openStreams(ctx context.Context, w io.Writer, o *options) error {
-	var rows strings.Builder
-	fmt.Fprintf(&rows, "%d open streams\tlive KB each\tadded\tresident KB each\tadded\t\n", o.streams)
-	var base *held
+	found := make(map[string]each)
+	var names []string
 	for _, target := range s.targets {
 		if target.name != plainSame && !target.bills() {
 			continue
 		}
-		say("opening %d streams of %s ...", o.streams, target.name)
-		each, err := s.holdStreams(ctx, o, target)
+		say("opening %d streams of %s; they take a minute ...", o.streams, target.name)
+		h, err := s.holdStreams(ctx, o, target)
 		if err != nil {
 			return fmt.Errorf("%s: %w", target.name, err)
 		}
-		if base == nil {
-			base = each
-		}
 		const kb = 1 << 10
-		fmt.Fprintf(&rows, "%s\t%.1f\t%.1f\t%.1f\t%.1f\t\n", target.name, float64(each.live)/kb, float64(each.live-base.live)/kb,
-			float64(each.resident)/kb, float64(each.resident-base.resident)/kb)
+		e := each{Live: float64(h.live) / kb, Resident: float64(h.resident) / kb}
+		if base, ok := found[plainSame]; ok {
+			e.MoreLive, e.MoreResident = e.Live-base.Live, e.Resident-base.Resident
+		}
+		found[target.name] = e
+		names = append(names, target.name)
 	}
-	return printTable(w, rows.String())
+	proof, err := s.reconcile(ctx)
+	if err != nil {
+		return err
+	}
+	goal := judge("an open stream, live KB beyond that of "+plainSame, spread{Median: found[gateway].MoreLive}, mostOfStream)
+	if o.json {
+		err = printJSON(w, map[string]any{"streams": o.streams, "results": found, "proof": proof, "goals": []verdict{goal}})
+	} else {
+		var rows strings.Builder
+		fmt.Fprintf(&rows, "%d open streams\tlive KB each\tadded\tresident KB each\tadded\t\n", o.streams)
+		for _, name := range names {
+			e := found[name]
+			fmt.Fprintf(&rows, "%s\t%.1f\t%.1f\t%.1f\t%.1f\t\n", name, e.Live, e.MoreLive, e.Resident, e.MoreResident)
+		}
+		err = printTable(w, rows.String())
+	}
+	if err == nil && o.check {
+		err = check(os.Stderr, []verdict{goal})
+	}
+	return err
 }
 
 // holdStreams opens the streams, and returns what each takes while all are open. All are read to their end.
 func (s *stage) holdStreams(ctx context.Context, o *options, t *target) (*held, error) {
 	ctx, cancel := context.WithTimeout(ctx, 3*streamEvents*streamPause+time.Minute)
 	defer cancel()
-	of := *o
-	of.chunks = streamEvents
-	k := &kind{stream: true, bytes: 600, apart: streamPause}
-	requests := k.requests(&of, t.addr, t.keys)
+	k := &kind{stream: true, bytes: 600, chunks: streamEvents, apart: streamPause}
+	requests := k.requests(o, t.addr, t.keys)
 	before, err := t.held(ctx)
 	if err != nil {
 		return nil, err

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"net"
 	"net/http"
 	"os"
@@ -33,13 +32,18 @@ type target struct {
 
 // The names of targets that others are compared with.
 const (
-	direct    = "provider alone"
-	plain     = "reverse_proxy"
-	plainSame = "reverse_proxy, GOGC 150"
-	tuned     = "reverse_proxy, tuned"
-	gateway   = "tollgate"
-	limited   = "tollgate, limits"
-	traced    = "tollgate, traces and console"
+	direct  = "provider alone"
+	plain   = "reverse_proxy"
+	tuned   = "reverse_proxy, tuned"
+	gateway = "tollgate"
+	limited = "tollgate, limits"
+	traced  = "tollgate, traces and console"
+)
+
+// gatewayGOGC is at which percentage the gateway collects: its default, unless the environment sets another one. plainSame does so too.
+var (
+	gatewayGOGC = cmp.Or(os.Getenv("GOGC"), "150")
+	plainSame   = "reverse_proxy, GOGC " + gatewayGOGC
 )
 
 const proxyConfig = `{
@@ -117,9 +121,13 @@ http {
 
 // startTargets starts all that is compared.
 func (s *stage) startTargets(ctx context.Context, o *options) error {
+	// The file is read before any start is measured.
+	if out, err := exec.CommandContext(ctx, o.caddy, "version").CombinedOutput(); err != nil { //nolint:gosec // the binary to measure
+		return fmt.Errorf("%s version: %w: %s", o.caddy, err, out)
+	}
 	at := strings.TrimPrefix(s.at.provider, "http://")
 	s.add(&target{name: direct, addr: at, process: s.provider})
-	for _, p := range []struct{ name, gogc, block string }{{plain, "100", ""}, {plainSame, "150", ""}, {tuned, "150", tunedBlock}} {
+	for _, p := range []struct{ name, gogc, block string }{{plain, "100", ""}, {plainSame, gatewayGOGC, ""}, {tuned, gatewayGOGC, tunedBlock}} {
 		if err := s.startCaddy(ctx, o, p.name, p.gogc, func(admin, addr string) string {
 			return fmt.Sprintf(proxyConfig, admin, addr, at, p.block)
 		}); err != nil {
@@ -229,10 +237,12 @@ func parsePeer(text string) (peer, error) {
 	return peer{strings.TrimSpace(name), command}, nil
 }
 
+const shell = "/bin/sh"
+
 func (s *stage) startPeer(ctx context.Context, p peer, provider string) error {
 	t := &target{name: p.name}
 	env := []string{"PROVIDER=" + provider}
-	return s.launch(ctx, t, env, func(string) ([]string, error) { return []string{"/bin/sh", "-c", "exec " + p.command}, nil })
+	return s.launch(ctx, t, env, func(string) ([]string, error) { return []string{shell, "-c", p.command}, nil })
 }
 
 // launch starts a target and waits until it answers.
@@ -255,13 +265,31 @@ func (s *stage) launch(ctx context.Context, t *target, env []string, command fun
 		return err
 	}
 	t.start = time.Since(begun)
-	if info, err := os.Stat(args[0]); err == nil && args[0] != "/bin/sh" {
-		t.size = info.Size()
-	} else if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
+	t.size, err = t.programSize()
 	s.add(t)
-	return nil
+	return err
+}
+
+// programSize returns the size of the largest program file among the process and its workers, a peer's shell aside.
+func (t *target) programSize() (size int64, err error) {
+	pids, err := t.pids()
+	if err != nil {
+		return 0, err
+	}
+	sh, err := os.Stat(shell)
+	if err != nil {
+		return 0, err
+	}
+	for _, pid := range pids {
+		info, err := os.Stat(fmt.Sprintf("/proc/%d/exe", pid))
+		if err != nil {
+			return 0, err
+		}
+		if !os.SameFile(info, sh) {
+			size = max(size, info.Size())
+		}
+	}
+	return size, nil
 }
 
 // awaitAnswer waits until the target answers anything.
