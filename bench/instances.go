@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -14,6 +15,7 @@ import (
 // together is a number of instances that are loaded at once, with keys that have limits or none.
 type together struct {
 	Instances int      `json:"instances"`
+	Keys      int      `json:"keys"` // which call in turn
 	Limits    bool     `json:"limits"`
 	Samples   []sample `json:"samples"`
 	// What the machines would carry, by the medians of CPU.
@@ -22,8 +24,11 @@ type together struct {
 	keys     []string
 }
 
+// manyKeys are so many that a batch of records has one of each: that costs Redis the most.
+const manyKeys = 1000
+
 // instances loads one instance of the gateway and all that are wanted at once, in turn. They share Redis, the keys and Lago. It prints
-// what a call costs the instances and Redis in CPU, with keys that have no limits and with five each.
+// what a call costs the instances and Redis in CPU, with keys that have no limits, with five each, and with five and many keys.
 func (s *stage) instances(ctx context.Context, w io.Writer, o *options) error {
 	first := s.find(gateway)
 	all := []*target{first}
@@ -36,23 +41,23 @@ func (s *stage) instances(ctx context.Context, w io.Writer, o *options) error {
 		t.calls = first.calls
 		all = append(all, t)
 	}
-	limited, err := first.makeKeys(ctx, fiveLimits)
-	if err != nil {
-		return err
-	}
 	var loads []*together
-	for _, l := range []*together{{keys: first.keys}, {keys: limited, Limits: true}} {
-		one, more := *l, *l
-		one.Instances, more.Instances = 1, o.instances
-		loads = append(loads, &one)
-		if o.instances > 1 {
-			loads = append(loads, &more)
+	for _, k := range []struct {
+		keys   int
+		fields string
+	}{{teams, ""}, {teams, fiveLimits}, {manyKeys, fiveLimits}} {
+		keys, err := first.makeKeys(ctx, k.keys, k.fields)
+		if err != nil {
+			return err
+		}
+		for _, n := range slices.Compact([]int{1, o.instances}) {
+			loads = append(loads, &together{Instances: n, Keys: len(keys), Limits: k.fields != "", keys: keys})
 		}
 	}
 	p := progress{whole: time.Duration(len(loads)*(o.rounds+1)) * planned(o.duration)}
 	for round := range o.rounds + 1 { // the first warms up and is not counted
 		for _, l := range loads {
-			p.begin("round %d of %d, %d at once", round, o.rounds, l.Instances)
+			p.begin("round %d of %d, %d at once, %d keys", round, o.rounds, l.Instances, l.Keys)
 			m, err := s.loadTogether(ctx, o, all[:l.Instances], l.keys)
 			if err != nil {
 				return err
@@ -68,7 +73,7 @@ func (s *stage) instances(ctx context.Context, w io.Writer, o *options) error {
 		return err
 	}
 	var rows strings.Builder
-	fmt.Fprint(&rows, "instances\tlimits\tcalls/s\tCPU µs/call\tRedis µs/call\tp50 ms\tp99 ms\tcalls/s of a CPU\tcalls/s of Redis\t\n")
+	fmt.Fprint(&rows, "instances\tkeys\tlimits\tcalls/s\tCPU µs/call\tRedis µs/call\tp50 ms\tp99 ms\tcalls/s of a CPU\tcalls/s of Redis\t\n")
 	for _, l := range loads {
 		fmt.Fprint(&rows, l.row())
 	}
@@ -93,7 +98,7 @@ func (l *together) row() string {
 	if l.Limits {
 		limits = "five"
 	}
-	fmt.Fprintf(&row, "%d\t%s\t", l.Instances, limits)
+	fmt.Fprintf(&row, "%d\t%d\t%s\t", l.Instances, l.Keys, limits)
 	of := func(figure func(sample) float64) float64 { return r.of("", figure).Median }
 	l.PerCPU, l.PerRedis = 1e6/of(cpu), 1e6/of(ofRedis)
 	fmt.Fprintf(&row, "%.0f\t%.0f\t%.1f\t%.2f\t%.2f\t%.0f\t%.0f\t\n", of(figures[0].of), of(cpu), of(ofRedis), of(figures[1].of), of(figures[2].of), l.PerCPU, l.PerRedis)

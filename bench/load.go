@@ -78,7 +78,7 @@ func (l *loader) client(ctx context.Context, i int, end time.Time) (timings []ti
 	r := bufio.NewReaderSize(conn, 16<<10)
 	buf := make([]byte, 16<<10)
 	due := time.Now().Add(l.every * time.Duration(i) / time.Duration(l.concurrency))
-	for n := i; due.Before(end) && ctx.Err() == nil; n++ {
+	for n := i * len(l.requests) / l.concurrency; due.Before(end) && ctx.Err() == nil; n++ {
 		time.Sleep(time.Until(due))
 		if err := conn.SetDeadline(time.Now().Add(30 * time.Second)); err != nil {
 			return timings, err

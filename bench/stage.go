@@ -115,7 +115,7 @@ const fiveLimits = `,"max_budget":1000000,"budget_duration":"30d","rpm_limit":10
 func (s *stage) makeKeys(ctx context.Context, o *options) error {
 	t := s.find(gateway)
 	var err error
-	if t.keys, err = t.makeKeys(ctx, ""); err != nil {
+	if t.keys, err = t.makeKeys(ctx, teams, ""); err != nil {
 		return err
 	}
 	if other := s.find(traced); other != nil {
@@ -126,16 +126,17 @@ func (s *stage) makeKeys(ctx context.Context, o *options) error {
 	}
 	with := *t
 	with.name = limited
-	if with.keys, err = t.makeKeys(ctx, fiveLimits); err != nil {
+	if with.keys, err = t.makeKeys(ctx, teams, fiveLimits); err != nil {
 		return err
 	}
 	s.add(&with)
 	return nil
 }
 
-func (t *target) makeKeys(ctx context.Context, fields string) (keys []string, err error) {
-	for i := range teams {
-		body := fmt.Sprintf(`{"team_id":%q%s}`, team(i), fields)
+// makeKeys makes that many keys with those fields, of the teams in turn.
+func (t *target) makeKeys(ctx context.Context, count int, fields string) (keys []string, err error) {
+	for i := range count {
+		body := fmt.Sprintf(`{"team_id":%q%s}`, team(i%teams), fields)
 		req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+t.addr+"/key/generate", strings.NewReader(body))
 		if err != nil {
 			return nil, err
