@@ -21,7 +21,8 @@ import (
 	"github.com/openai/openai-go/v3/responses"
 	"github.com/stretchr/testify/require"
 
-	"github.com/tollgate-llm/tollgate/internal/testkit"
+	"github.com/tollgate-llm/tollgate/internal/testkit/fakelago"
+	"github.com/tollgate-llm/tollgate/internal/testkit/fakeprovider"
 	"github.com/tollgate-llm/tollgate/internal/testkit/gateway"
 )
 
@@ -60,9 +61,9 @@ func TestQuickStart(t *testing.T) {
 
 // TestSDKs calls with the official clients, streamed and not, and reconciles Lago's bill with what the provider said.
 func TestSDKs(t *testing.T) {
-	for _, store := range []string{testkit.LagoPostgres, testkit.LagoClickHouse} {
+	for _, store := range []string{fakelago.Postgres, fakelago.ClickHouse} {
 		t.Run(store, func(t *testing.T) {
-			w := gateway.SetUp(t, testkit.LagoOptions{Store: store})
+			w := gateway.SetUp(t, fakelago.Options{Store: store})
 			key := w.NewKey(`{"team_id":"` + gateway.Payer + `"}`)
 			ctx := gateway.Timeout(t, time.Minute)
 			oa := openai.NewClient(option.WithBaseURL(w.URL("/v1")), option.WithAPIKey(key))
@@ -115,7 +116,7 @@ func TestSDKs(t *testing.T) {
 
 // TestThousandCalls makes a thousand calls at once: one event each.
 func TestThousandCalls(t *testing.T) {
-	w := gateway.SetUp(t, testkit.LagoOptions{})
+	w := gateway.SetUp(t, fakelago.Options{})
 	key := w.NewKey(`{"team_id":"` + gateway.Payer + `"}`)
 	var wg sync.WaitGroup
 	failures := make(chan string, 1000)
@@ -138,7 +139,7 @@ func TestThousandCalls(t *testing.T) {
 
 // TestBlockReachesOtherInstances blocks a key on one instance and calls with it on another.
 func TestBlockReachesOtherInstances(t *testing.T) {
-	w := gateway.SetUp(t, testkit.LagoOptions{})
+	w := gateway.SetUp(t, fakelago.Options{})
 	other := gateway.Run(t, strings.Replace(w.Directives(t.TempDir(), "account other"), "cache_ttl 10s", "cache_ttl 24h", 1))
 	key := w.NewKey(`{"team_id":"` + gateway.Payer + `"}`)
 	call := func() int {
@@ -154,7 +155,7 @@ func TestBlockReachesOtherInstances(t *testing.T) {
 
 // TestRedisOutage stops Redis in the middle: known keys go on, unknown ones are told to come back.
 func TestRedisOutage(t *testing.T) {
-	w := gateway.SetUp(t, testkit.LagoOptions{})
+	w := gateway.SetUp(t, fakelago.Options{})
 	key := w.NewKey(`{"team_id":"` + gateway.Payer + `"}`)
 	call := func(key string) gateway.Answer {
 		a, err := w.Do(http.MethodPost, "/v1/chat/completions", key, gateway.Chat("gpt-4o", "hi", false))
@@ -180,10 +181,10 @@ func TestRedisOutage(t *testing.T) {
 
 // TestLagoTrouble holds delivery against a Lago that fails in every stated way; each event arrives once.
 func TestLagoTrouble(t *testing.T) {
-	w := gateway.SetUp(t, testkit.LagoOptions{})
+	w := gateway.SetUp(t, fakelago.Options{})
 	key := w.NewKey(`{"team_id":"` + gateway.Payer + `"}`)
-	w.Lago.Next(testkit.FaultStatus(500, "oops"), testkit.FaultHTML(502), testkit.FaultRateLimit(time.Second), testkit.FaultCommitThenReset,
-		testkit.FaultTruncated, testkit.FaultReset, testkit.FaultCommitThen500)
+	w.Lago.Next(fakelago.FaultStatus(500, "oops"), fakelago.FaultHTML(502), fakelago.FaultRateLimit(time.Second), fakelago.FaultCommitThenReset,
+		fakelago.FaultTruncated, fakelago.FaultReset, fakelago.FaultCommitThen500)
 	for range 150 {
 		w.Must(http.StatusOK, http.MethodPost, "/v1/chat/completions", key, gateway.Chat("gpt-4o", "tokens=in:1,out:1", false))
 	}
@@ -211,12 +212,12 @@ func TestLagoTrouble(t *testing.T) {
 // TestOneBadEventOfAHundred holds delivery against a batch of a hundred events, one of which Lago refuses: the others arrive
 // once, and the one is dead-lettered with Lago's error.
 func TestOneBadEventOfAHundred(t *testing.T) {
-	w := gateway.NewWorld(t, testkit.LagoOptions{})
-	w.Lago.AddMetric(testkit.LagoMetric{Code: "llm", Field: "total_tokens", Needs: []string{"region"}})
+	w := gateway.NewWorld(t, fakelago.Options{})
+	w.Lago.AddMetric(fakelago.Metric{Code: "llm", Field: "total_tokens", Needs: []string{"region"}})
 	w.Gateway = gateway.Start(t, "", w.Directives(t.TempDir(), "property region {http.request.header.X-Region}"))
 	key := w.NewKey(`{"team_id":"` + gateway.Payer + `"}`)
-	w.Lago.Always(func(c *testkit.LagoCall) testkit.LagoFault {
-		return testkit.FaultStatus(http.StatusServiceUnavailable, "")
+	w.Lago.Always(func(c *fakelago.Call) fakelago.Fault {
+		return fakelago.FaultStatus(http.StatusServiceUnavailable, "")
 	})
 	var bad string
 	for i := range 100 {
@@ -249,7 +250,7 @@ func TestOneBadEventOfAHundred(t *testing.T) {
 
 // TestReloadUnderStreams reloads ten times while a hundred streams are open.
 func TestReloadUnderStreams(t *testing.T) {
-	w := gateway.SetUp(t, testkit.LagoOptions{Store: testkit.LagoClickHouse})
+	w := gateway.SetUp(t, fakelago.Options{Store: fakelago.ClickHouse})
 	key := w.NewKey(`{"team_id":"` + gateway.Payer + `"}`)
 	gate := w.Provider.Gate(3, nil)
 	const streams = 100
@@ -283,7 +284,7 @@ func TestReloadUnderStreams(t *testing.T) {
 
 // TestHangUp leaves in the middle of a stream; the call is billed all the same, once.
 func TestHangUp(t *testing.T) {
-	w := gateway.NewWorld(t, testkit.LagoOptions{})
+	w := gateway.NewWorld(t, fakelago.Options{})
 	w.Gateway = gateway.Start(t, "", w.Directives(t.TempDir(), "on_disconnect drain 10s"))
 	key := w.NewKey(`{"team_id":"` + gateway.Payer + `"}`)
 	gate := w.Provider.Gate(2, nil)
@@ -306,7 +307,7 @@ func TestHangUp(t *testing.T) {
 
 // TestKeysInNoLog searches everything logged at DEBUG for the client's and the provider's key.
 func TestKeysInNoLog(t *testing.T) {
-	w := gateway.NewWorld(t, testkit.LagoOptions{})
+	w := gateway.NewWorld(t, fakelago.Options{})
 	log := filepath.Join(t.TempDir(), "log")
 	filter := `format filter {
 			wrap json
@@ -325,7 +326,7 @@ func TestKeysInNoLog(t *testing.T) {
 		}
 		w.Must(http.StatusOK, http.MethodPost, "/v1/chat/completions", "", gateway.Chat("gpt-4o", "hi", false), header, value)
 	}
-	w.Provider.Next(testkit.UpstreamStatus(500), testkit.UpstreamReset)
+	w.Provider.Next(fakeprovider.FaultStatus(500), fakeprovider.FaultReset)
 	for range 2 {
 		_, err := w.Do(http.MethodPost, "/v1/chat/completions", key, gateway.Chat("gpt-4o", "hi", false))
 		require.NoError(t, err)

@@ -8,7 +8,8 @@ import (
 	"net/http/httptest"
 	"os"
 
-	"github.com/tollgate-llm/tollgate/internal/testkit"
+	"github.com/tollgate-llm/tollgate/internal/testkit/fakelago"
+	"github.com/tollgate-llm/tollgate/internal/testkit/fakeprovider"
 )
 
 // The servers print the URL they serve at, serve until their standard input ends, and then print their account.
@@ -22,7 +23,7 @@ type providerAccount struct {
 }
 
 func serveProvider() {
-	p := testkit.NewProvider(nil, testkit.ProviderOptions{Keep: 1})
+	p := fakeprovider.New(nil, fakeprovider.Options{Keep: 1})
 	fmt.Println("URL", p.URL)
 	waitForEnd()
 	var a providerAccount
@@ -43,10 +44,10 @@ type lagoAccount struct {
 }
 
 func serveLago() {
-	l := testkit.NewLago(nil, testkit.LagoOptions{Key: lagoKey})
-	l.AddMetric(testkit.LagoMetric{Code: lagoMetric, Field: "total_tokens"})
+	l := fakelago.New(nil, fakelago.Options{Key: lagoKey})
+	l.AddMetric(fakelago.Metric{Code: lagoMetric, Field: "total_tokens"})
 	for i := range teams {
-		l.AddSubscription(testkit.LagoSubscription{ExternalID: team(i)})
+		l.AddSubscription(fakelago.Subscription{ExternalID: team(i)})
 	}
 	fmt.Println("URL", l.URL)
 	waitForEnd()

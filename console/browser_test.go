@@ -12,7 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tollgate-llm/tollgate/internal/llm"
-	"github.com/tollgate-llm/tollgate/internal/testkit"
+	"github.com/tollgate-llm/tollgate/internal/testkit/fakelago"
 	"github.com/tollgate-llm/tollgate/internal/testkit/gateway"
 )
 
@@ -59,9 +59,9 @@ const consoleRoutes = `
 
 func startConsoleWorld(t *testing.T) *consoleWorld {
 	t.Helper()
-	w := &consoleWorld{World: gateway.NewWorld(t, testkit.LagoOptions{})}
+	w := &consoleWorld{World: gateway.NewWorld(t, fakelago.Options{})}
 	for _, team := range []string{"support", "research", "website"} {
-		w.Lago.AddSubscription(testkit.LagoSubscription{ExternalID: team})
+		w.Lago.AddSubscription(fakelago.Subscription{ExternalID: team})
 	}
 	dir := t.TempDir()
 	interrupted := llm.NewID()
@@ -79,8 +79,8 @@ func startConsoleWorld(t *testing.T) *consoleWorld {
 			`{"model":"claude","max_tokens":4000,"messages":[{"role":"user","content":"tokens=in:11800,cached:9000,out:2900"}]}`, "anthropic-version", "2023-06-01")
 	}
 	w.Settled(12)
-	w.Lago.Always(func(*testkit.LagoCall) testkit.LagoFault {
-		return testkit.FaultStatus(http.StatusUnprocessableEntity,
+	w.Lago.Always(func(*fakelago.Call) fakelago.Fault {
+		return fakelago.FaultStatus(http.StatusUnprocessableEntity,
 			`{"status":422,"error":"Unprocessable Entity","code":"validation_errors","error_details":{"0":{"expression":["expression_evaluation_failed"]}}}`)
 	})
 	a := w.Must(http.StatusOK, http.MethodPost, "/v1/chat/completions", w.theirs, gateway.Chat("gpt-4o", "tokens=in:1200,out:80", false))

@@ -10,7 +10,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/tollgate-llm/tollgate/internal/testkit"
+	"github.com/tollgate-llm/tollgate/internal/testkit/fakelago"
 	"github.com/tollgate-llm/tollgate/internal/testkit/gateway"
 )
 
@@ -138,10 +138,10 @@ func TestAttempts(t *testing.T) {
 
 // TestADeadLetterIsRetried has Lago reject an event until its metric is there.
 func TestADeadLetterIsRetried(t *testing.T) {
-	w := gateway.NewWorld(t, testkit.LagoOptions{})
+	w := gateway.NewWorld(t, fakelago.Options{})
 	w.Gateway = gateway.Start(t, "", "console\n"+w.Directives(t.TempDir(), ""))
-	w.Lago.Always(func(*testkit.LagoCall) testkit.LagoFault {
-		return testkit.FaultStatus(http.StatusUnprocessableEntity, `{"status":422,"error":"Unprocessable Entity","code":"validation_errors","error_details":{"0":{"expression":["expression_evaluation_failed"]}}}`)
+	w.Lago.Always(func(*fakelago.Call) fakelago.Fault {
+		return fakelago.FaultStatus(http.StatusUnprocessableEntity, `{"status":422,"error":"Unprocessable Entity","code":"validation_errors","error_details":{"0":{"expression":["expression_evaluation_failed"]}}}`)
 	})
 	key := w.NewKey(`{"team_id":"` + gateway.Payer + `"}`)
 	a := w.Must(http.StatusOK, http.MethodPost, "/v1/chat/completions", key, gateway.Chat("gpt-4o", "hi", false))

@@ -18,7 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"github.com/tidwall/gjson"
 
-	"github.com/tollgate-llm/tollgate/internal/testkit"
+	"github.com/tollgate-llm/tollgate/internal/testkit/fakelago"
 	"github.com/tollgate-llm/tollgate/internal/testkit/gateway"
 )
 
@@ -62,8 +62,8 @@ func TestBooksLedgerAndLagoAgree(t *testing.T) {
 }
 
 func booksAgree(t *testing.T, store string) {
-	w := gateway.NewWorld(t, testkit.LagoOptions{})
-	w.Lago.AddSubscription(testkit.LagoSubscription{ExternalID: "sub-2"})
+	w := gateway.NewWorld(t, fakelago.Options{})
+	w.Lago.AddSubscription(fakelago.Subscription{ExternalID: "sub-2"})
 	spool, keyDir := t.TempDir(), t.TempDir()
 	start := func(spool string) *instance {
 		i := prepare(t, w, spool)

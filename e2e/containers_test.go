@@ -9,14 +9,14 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/tollgate-llm/tollgate/internal/testkit"
 	"github.com/tollgate-llm/tollgate/internal/testkit/gateway"
+	"github.com/tollgate-llm/tollgate/internal/testkit/scripted"
 )
 
 // TestCodeContainersOfSeveralAnswers makes calls whose answers show the containers that the request names: whole ones, streams, and calls
 // at once. Each container is billed once, and a failed run bills none.
 func TestCodeContainersOfSeveralAnswers(t *testing.T) {
-	up := testkit.NewScript(t, func(_ int, c testkit.RawCall) testkit.RawAnswer {
+	up := scripted.New(t, func(_ int, c scripted.Call) scripted.Answer {
 		_, list, _ := strings.Cut(string(c.Body), `"input":"`)
 		list, _, _ = strings.Cut(list, `"`)
 		var items []string
@@ -31,14 +31,14 @@ func TestCodeContainersOfSeveralAnswers(t *testing.T) {
 		answer := `{"id":"r","object":"response","status":"completed","model":"m","tools":[{"type":"code_interpreter","container":{"type":"auto","memory_limit":"4g"}}],"output":[` +
 			strings.Join(items, ",") + `],"usage":{"input_tokens":100,"output_tokens":10,"total_tokens":110}}`
 		if !strings.Contains(string(c.Body), `"stream":true`) {
-			return testkit.RawAnswer{ContentType: "application/json", Body: []byte(answer), Length: true}
+			return scripted.Answer{ContentType: "application/json", Body: []byte(answer), Length: true}
 		}
 		var events strings.Builder
 		for _, item := range items {
 			fmt.Fprintf(&events, "event: response.output_item.done\ndata: {\"type\":\"response.output_item.done\",\"item\":%s}\n\n", item)
 		}
 		fmt.Fprintf(&events, "event: response.completed\ndata: {\"type\":\"response.completed\",\"response\":%s}\n\n", answer)
-		return testkit.RawAnswer{ContentType: "text/event-stream", Body: []byte(events.String())}
+		return scripted.Answer{ContentType: "text/event-stream", Body: []byte(events.String())}
 	})
 	g := gateway.Start(t, "", openSite(t.TempDir(), "", "model m {\nbackend openai "+up.URL+"/v1 {\napi_key "+gateway.ProviderKey+
 		"\nprice input 3\nprice output 15\nprice code_sessions 0.03\n}\n}"))

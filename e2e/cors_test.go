@@ -6,14 +6,14 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/tollgate-llm/tollgate/internal/testkit"
+	"github.com/tollgate-llm/tollgate/internal/testkit/fakeprovider"
 	"github.com/tollgate-llm/tollgate/internal/testkit/gateway"
 )
 
 // TestBrowsersMayManage asks for the management API as a page in a browser does: the question before the call is answered without a
 // key, and the call itself is readable by the page and needs one.
 func TestBrowsersMayManage(t *testing.T) {
-	provider := testkit.NewProvider(t, testkit.ProviderOptions{Key: gateway.ProviderKey})
+	provider := fakeprovider.New(t, fakeprovider.Options{Key: gateway.ProviderKey})
 	g := gateway.Start(t, "", limitedSite(t, "file "+t.TempDir(), "", provider))
 	const page = "https://app.example"
 	for path, method := range map[string]string{"/key/generate": http.MethodPost, "/key/info": http.MethodGet, "/team/new": http.MethodPost, "/customer/list": http.MethodGet} {

@@ -19,6 +19,8 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/tollgate-llm/tollgate/internal/testkit"
+	"github.com/tollgate-llm/tollgate/internal/testkit/fakelago"
+	"github.com/tollgate-llm/tollgate/internal/testkit/fakeprovider"
 	"github.com/tollgate-llm/tollgate/internal/testkit/gateway"
 )
 
@@ -108,7 +110,7 @@ var (
 // TestDeploy scrapes a gateway after calls of all kinds: each metric and each label that a dashboard or an alert rule asks for is there.
 // promtool reads every query.
 func TestDeploy(t *testing.T) {
-	w := gateway.NewWorld(t, testkit.LagoOptions{})
+	w := gateway.NewWorld(t, fakelago.Options{})
 	w.Gateway = gateway.Start(t, "metrics", w.Routed(t.TempDir(), "", strings.NewReplacer("URL", w.Provider.URL, "KEY", gateway.ProviderKey).Replace(`
 		model gpt-4o {
 			backend openai URL/v1 {
@@ -131,7 +133,7 @@ func TestDeploy(t *testing.T) {
 	w.Must(http.StatusUnauthorized, http.MethodPost, "/v1/chat/completions", "sk-nobody-at-all", chat)
 	w.Must(http.StatusOK, http.MethodPost, "/v1/chat/completions", limited, chat)
 	w.Must(http.StatusTooManyRequests, http.MethodPost, "/v1/chat/completions", limited, chat)
-	w.Provider.Next(testkit.UpstreamStatus(http.StatusUnauthorized))
+	w.Provider.Next(fakeprovider.FaultStatus(http.StatusUnauthorized))
 	_, err := w.Do(http.MethodPost, "/v1/chat/completions", key, chat)
 	require.NoError(t, err)
 	require.NoError(t, w.Lago.Await(gateway.Timeout(t, 30e9), func() bool { return w.Lago.EventCount() >= 2 }))

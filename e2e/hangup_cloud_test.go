@@ -8,8 +8,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/tollgate-llm/tollgate/internal/testkit"
 	"github.com/tollgate-llm/tollgate/internal/testkit/gateway"
+	"github.com/tollgate-llm/tollgate/internal/testkit/scripted"
 )
 
 // TestHangUpWithTheWholeTextOfClouds leaves as soon as the text is whole, on Bedrock's binary event streams and on Vertex AI's streams:
@@ -24,7 +24,7 @@ func TestHangUpWithTheWholeTextOfClouds(t *testing.T) {
 	event := func(pairs ...string) string {
 		var b strings.Builder
 		for i := 0; i < len(pairs); i += 2 {
-			b.Write(testkit.EventFrame(t, pairs[i], []byte(pairs[i+1])))
+			b.Write(scripted.EventFrame(t, pairs[i], []byte(pairs[i+1])))
 		}
 		return b.String()
 	}
@@ -32,7 +32,7 @@ func TestHangUpWithTheWholeTextOfClouds(t *testing.T) {
 	chunk := func(events ...string) string {
 		var b strings.Builder
 		for _, e := range events {
-			b.Write(testkit.EventFrame(t, "chunk", fmt.Appendf(nil, `{"bytes":"%s","p":"abc"}`, base64.StdEncoding.EncodeToString([]byte(e)))))
+			b.Write(scripted.EventFrame(t, "chunk", fmt.Appendf(nil, `{"bytes":"%s","p":"abc"}`, base64.StdEncoding.EncodeToString([]byte(e)))))
 		}
 		return b.String()
 	}

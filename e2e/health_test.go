@@ -9,7 +9,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/tollgate-llm/tollgate/internal/testkit"
+	"github.com/tollgate-llm/tollgate/internal/testkit/fakelago"
 	"github.com/tollgate-llm/tollgate/internal/testkit/gateway"
 )
 
@@ -33,7 +33,7 @@ func ready(t *testing.T, g *gateway.Gateway, path string, status int) (whole str
 // TestHealth asks for health without a key, as load balancers and Kubernetes do: while all is well, with Lago down, which refuses nothing,
 // with a store that is down, for as long as its keys are served and after, and with a full spool.
 func TestHealth(t *testing.T) {
-	w := gateway.NewWorld(t, testkit.LagoOptions{})
+	w := gateway.NewWorld(t, fakelago.Options{})
 	directives := w.Directives(t.TempDir(), "")
 	w.Gateway = gateway.Start(t, "", directives)
 	key := w.NewKey(`{"team_id":"` + gateway.Payer + `"}`)
@@ -78,7 +78,7 @@ func TestHealth(t *testing.T) {
 // TestHealthWhereLimitsDeny has calls with limits refused while their store is away: then an instance is not ready, although its keys
 // go on working for calls without limits.
 func TestHealthWhereLimitsDeny(t *testing.T) {
-	w := gateway.NewWorld(t, testkit.LagoOptions{})
+	w := gateway.NewWorld(t, fakelago.Options{})
 	w.Gateway = gateway.Start(t, "", strings.Replace(w.Directives(t.TempDir(), ""), "cache_ttl 10s", "cache_ttl 10s\nlimits {\non_store_failure deny\n}", 1))
 	limited, free := w.NewKey(`{"team_id":"`+gateway.Payer+`","rpm_limit":100}`), w.NewKey(`{"team_id":"`+gateway.Payer+`"}`)
 	call := func(status int, key string) {

@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tollgate-llm/tollgate/internal/testkit"
+	"github.com/tollgate-llm/tollgate/internal/testkit/fakeprovider"
 	"github.com/tollgate-llm/tollgate/internal/testkit/gateway"
 )
 
@@ -26,7 +27,7 @@ func keyHash(key string) string {
 // TestImportFromLiteLLM moves from LiteLLM by the command line: dumps as psql writes them, a dry run, the import, a call with
 // an old key, the same import again, and everything out of one store and into another.
 func TestImportFromLiteLLM(t *testing.T) {
-	provider := testkit.NewProvider(t, testkit.ProviderOptions{Key: gateway.ProviderKey})
+	provider := fakeprovider.New(t, fakeprovider.Options{Key: gateway.ProviderKey})
 	directives := func(store string) string {
 		return fmt.Sprintf("keyauth {\n store %s\n master_key %s\n}\nlagobilling {\n spool %s\n charge_by team_id\n}\nllmroute {\n model gpt-4o {\n backend openai %s/v1 {\n api_key %s\n price input 0\n price output 0\n }\n }\n}\n",
 			store, gateway.MasterKey, t.TempDir(), provider.URL, gateway.ProviderKey)
@@ -213,7 +214,7 @@ func TestValidateNeedsNoStore(t *testing.T) {
 // TestRefusedTeamKeepsItsKeysOut imports dumps in which a team's row cannot be taken: none of its keys works, neither of a team that is new nor of one
 // that an earlier import made.
 func TestRefusedTeamKeepsItsKeysOut(t *testing.T) {
-	provider := testkit.NewProvider(t, testkit.ProviderOptions{Key: gateway.ProviderKey})
+	provider := fakeprovider.New(t, fakeprovider.Options{Key: gateway.ProviderKey})
 	g := gateway.Run(t, fmt.Sprintf("keyauth {\n store file %s\n}\nlagobilling {\n spool %s\n charge_by team_id\n}\nllmroute {\n model gpt-4o {\n backend openai %s/v1 {\n api_key %s\n }\n }\n}\n",
 		t.TempDir(), t.TempDir(), provider.URL, gateway.ProviderKey))
 	dir := t.TempDir()

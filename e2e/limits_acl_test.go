@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tollgate-llm/tollgate/internal/testkit"
+	"github.com/tollgate-llm/tollgate/internal/testkit/fakeprovider"
 	"github.com/tollgate-llm/tollgate/internal/testkit/gateway"
 )
 
@@ -41,7 +42,7 @@ func rightsSuffice(t *testing.T, rights string, servers ...*testkit.RedisServer)
 		require.NoError(t, admin.Do(t.Context(), "ACL", "SETUSER", "default", "off").Err())
 		nodes = append(nodes, admin)
 	}
-	provider := testkit.NewProvider(t, testkit.ProviderOptions{Key: gateway.ProviderKey})
+	provider := fakeprovider.New(t, fakeprovider.Options{Key: gateway.ProviderKey})
 	g := gateway.Run(t, limitedSite(t, store+" {\n username gateway\n password secret\n}", "limits {\n rpm_limit 1000\n}", provider))
 	key := g.NewKey(`{"max_budget":1,"budget_duration":"1d","rpm_limit":9,"tpm_limit":90000,"max_parallel_requests":5,"team_id":"blue"}`)
 	g.Must(http.StatusOK, http.MethodPost, "/v1/chat/completions", key, capped("gpt-4o", 10, 100))

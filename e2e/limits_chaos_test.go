@@ -10,13 +10,14 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tollgate-llm/tollgate/internal/testkit"
+	"github.com/tollgate-llm/tollgate/internal/testkit/fakeprovider"
 	"github.com/tollgate-llm/tollgate/internal/testkit/gateway"
 )
 
 // TestKilledInTheMiddle kills an instance with calls under way, then all instances and Redis at once, and then empties Redis. What the
 // dead instance held is free again when its lease has run out; after each, a key's spend is the sum of the ledgers.
 func TestKilledInTheMiddle(t *testing.T) {
-	provider := testkit.NewProvider(t, testkit.ProviderOptions{Key: gateway.ProviderKey})
+	provider := fakeprovider.New(t, fakeprovider.Options{Key: gateway.ProviderKey})
 	server := testkit.Redis(t)
 	bin, err := gateway.Build()
 	require.NoError(t, err)
@@ -51,7 +52,7 @@ func TestKilledInTheMiddle(t *testing.T) {
 	}
 	exact()
 
-	gate := provider.Gate(0, func(testkit.ProviderCall) bool { return true })
+	gate := provider.Gate(0, func(fakeprovider.Call) bool { return true })
 	for range 4 {
 		go func() { _, _ = other.Do(http.MethodPost, "/v1/chat/completions", key, call) }() // it is killed
 	}

@@ -11,7 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"github.com/tidwall/gjson"
 
-	"github.com/tollgate-llm/tollgate/internal/testkit"
+	"github.com/tollgate-llm/tollgate/internal/testkit/fakeprovider"
 	"github.com/tollgate-llm/tollgate/internal/testkit/gateway"
 )
 
@@ -19,7 +19,7 @@ import (
 // the call, and the gateway's spend is the sum of all. docs/limits.md has it in the table of discussion 50438.
 func TestManyCustomers(t *testing.T) {
 	const customers, callers = 250, 24
-	provider := testkit.NewProvider(t, testkit.ProviderOptions{Key: gateway.ProviderKey})
+	provider := fakeprovider.New(t, fakeprovider.Options{Key: gateway.ProviderKey})
 	onBothStores(t, func(t *testing.T, store string) {
 		g := gateway.Start(t, "", strings.Replace(limitedSite(t, store, "", provider), "charge_by key_alias", "charge_by end_user_id", 1))
 		key := g.NewKey(`{}`)

@@ -9,7 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"github.com/tidwall/gjson"
 
-	"github.com/tollgate-llm/tollgate/internal/testkit"
+	"github.com/tollgate-llm/tollgate/internal/testkit/fakeprovider"
 	"github.com/tollgate-llm/tollgate/internal/testkit/gateway"
 )
 
@@ -32,7 +32,7 @@ var limitFields = []struct{ field, metric string }{
 // TestEveryLimitOfEveryScope sets each limit on each scope that can have it, and has a call meet it: the answer names both. A soft
 // budget refuses nothing.
 func TestEveryLimitOfEveryScope(t *testing.T) {
-	provider := testkit.NewProvider(t, testkit.ProviderOptions{Key: gateway.ProviderKey})
+	provider := fakeprovider.New(t, fakeprovider.Options{Key: gateway.ProviderKey})
 	onBothStores(t, func(t *testing.T, store string) {
 		g := gateway.Start(t, "", strings.Replace(limitedSite(t, store, "", provider), "charge_by key_alias", "charge_by end_user_id", 1))
 		create := func(path, body string) { g.Must(http.StatusOK, http.MethodPost, path, gateway.MasterKey, body) }

@@ -11,6 +11,7 @@ import (
 	"github.com/tidwall/gjson"
 
 	"github.com/tollgate-llm/tollgate/internal/testkit"
+	"github.com/tollgate-llm/tollgate/internal/testkit/fakeprovider"
 	"github.com/tollgate-llm/tollgate/internal/testkit/gateway"
 )
 
@@ -28,7 +29,7 @@ func globalSpend(g *gateway.Gateway) gjson.Result {
 
 // TestTheGatewaysOwnLimits has the configuration limit all calls together, whatever their keys, and shows what is left.
 func TestTheGatewaysOwnLimits(t *testing.T) {
-	provider := testkit.NewProvider(t, testkit.ProviderOptions{Key: gateway.ProviderKey})
+	provider := fakeprovider.New(t, fakeprovider.Options{Key: gateway.ProviderKey})
 	onBothStores(t, func(t *testing.T, store string) {
 		g := gateway.Start(t, "", limitedSite(t, store, `limits {
 			max_budget 0.0005
@@ -60,7 +61,7 @@ func TestTheGatewaysOwnLimits(t *testing.T) {
 		require.Equal(t, []string{"cost", "cost", "requests", "tokens", "parallel"}, texts(row.Get("limits.#.metric")))
 		require.False(t, gjson.Parse(g.Must(http.StatusOK, http.MethodGet, "/global/spend", one, "").Body).Get("limits").Exists(), "not for other keys")
 
-		gate := provider.Gate(0, func(testkit.ProviderCall) bool { return true })
+		gate := provider.Gate(0, func(fakeprovider.Call) bool { return true })
 		done := make(chan gateway.Answer, 1)
 		go func() {
 			a, err := g.Do(http.MethodPost, "/v1/chat/completions", one, capped("gpt-4o", 10, 10))
@@ -86,7 +87,7 @@ func texts(r gjson.Result) (list []string) {
 
 // TestLimitsOfASession has each conversation of a key limited by itself. Another key's of the same name has nothing to do with it.
 func TestLimitsOfASession(t *testing.T) {
-	provider := testkit.NewProvider(t, testkit.ProviderOptions{Key: gateway.ProviderKey})
+	provider := fakeprovider.New(t, fakeprovider.Options{Key: gateway.ProviderKey})
 	onBothStores(t, func(t *testing.T, store string) {
 		g := gateway.Start(t, "", limitedSite(t, store, `limits {
 			session {
@@ -134,7 +135,7 @@ func TestLimitsOfASession(t *testing.T) {
 
 // TestWhatALimitOfTokensCounts sets limits of tokens that count input, output or both, by the configuration and by the record.
 func TestWhatALimitOfTokensCounts(t *testing.T) {
-	provider := testkit.NewProvider(t, testkit.ProviderOptions{Key: gateway.ProviderKey})
+	provider := fakeprovider.New(t, fakeprovider.Options{Key: gateway.ProviderKey})
 	onBothStores(t, func(t *testing.T, store string) {
 		g := gateway.Start(t, "", limitedSite(t, store, "limits {\n token_rate_limit_type output\n}", provider))
 		for _, c := range []struct{ fields, metric, header string }{

@@ -10,12 +10,12 @@ import (
 	"github.com/stretchr/testify/require"
 	"github.com/tidwall/gjson"
 
-	"github.com/tollgate-llm/tollgate/internal/testkit"
+	"github.com/tollgate-llm/tollgate/internal/testkit/fakeprovider"
 	"github.com/tollgate-llm/tollgate/internal/testkit/gateway"
 )
 
 // planSite returns the directives of a gateway whose models have fallbacks and backends with limits.
-func planSite(t testing.TB, store string, provider *testkit.Provider) string {
+func planSite(t testing.TB, store string, provider *fakeprovider.Server) string {
 	t.Helper()
 	backend := func(url, more string) string {
 		return fmt.Sprintf("backend openai %s/v1 {\napi_key %s\nmodel gpt-4o\n%s\n}\n", url, gateway.ProviderKey, more)
@@ -45,7 +45,7 @@ func planSite(t testing.TB, store string, provider *testkit.Provider) string {
 // TestAFullModelIsLeftOutOfThePlan fills fallback models and backends: calls go where there is room, and are refused where there is
 // none, or where the model that was asked for has none.
 func TestAFullModelIsLeftOutOfThePlan(t *testing.T) {
-	provider := testkit.NewProvider(t, testkit.ProviderOptions{Key: gateway.ProviderKey})
+	provider := fakeprovider.New(t, fakeprovider.Options{Key: gateway.ProviderKey})
 	onBothStores(t, func(t *testing.T, store string) {
 		g := gateway.Start(t, "", planSite(t, store, provider))
 		chat := func(want int, key, body string) gateway.Answer {
@@ -104,7 +104,7 @@ func TestAFullModelIsLeftOutOfThePlan(t *testing.T) {
 		})
 		t.Run("calls at once", func(t *testing.T) {
 			key := g.NewKey(`{}`)
-			gate := provider.Gate(0, func(testkit.ProviderCall) bool { return true })
+			gate := provider.Gate(0, func(fakeprovider.Call) bool { return true })
 			done := make(chan gateway.Answer, 1)
 			go func() {
 				a, err := g.Do(http.MethodPost, "/v1/chat/completions", key, capped("one-at-once", 10, 10))
@@ -124,7 +124,7 @@ func TestAFullModelIsLeftOutOfThePlan(t *testing.T) {
 
 // TestAProvidersBudget spends the budget of a provider: calls go to another one, and what each has spent is exact.
 func TestAProvidersBudget(t *testing.T) {
-	provider := testkit.NewProvider(t, testkit.ProviderOptions{Key: gateway.ProviderKey})
+	provider := fakeprovider.New(t, fakeprovider.Options{Key: gateway.ProviderKey})
 	onBothStores(t, func(t *testing.T, store string) {
 		backend := func(name, more string) string {
 			return fmt.Sprintf("backend %s %s/v1 {\napi_key %s\nprice input 1\nprice output 1\n%s\n}\n", name, provider.URL, gateway.ProviderKey, more)

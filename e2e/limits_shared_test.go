@@ -14,6 +14,8 @@ import (
 
 	"github.com/tollgate-llm/tollgate/internal/price"
 	"github.com/tollgate-llm/tollgate/internal/testkit"
+	"github.com/tollgate-llm/tollgate/internal/testkit/fakelago"
+	"github.com/tollgate-llm/tollgate/internal/testkit/fakeprovider"
 	"github.com/tollgate-llm/tollgate/internal/testkit/gateway"
 )
 
@@ -111,10 +113,10 @@ func TestABudgetIsOneForAllProcesses(t *testing.T) {
 }
 
 func oneBudget(t *testing.T, store string, processes int, kill func()) {
-	provider := testkit.NewProvider(t, testkit.ProviderOptions{Key: gateway.ProviderKey})
-	lago := testkit.NewLago(t, testkit.LagoOptions{})
-	lago.AddMetric(testkit.LagoMetric{Code: "llm", Field: "total_tokens"})
-	lago.AddSubscription(testkit.LagoSubscription{ExternalID: "burst"})
+	provider := fakeprovider.New(t, fakeprovider.Options{Key: gateway.ProviderKey})
+	lago := fakelago.New(t, fakelago.Options{})
+	lago.AddMetric(fakelago.Metric{Code: "llm", Field: "total_tokens"})
+	lago.AddSubscription(fakelago.Subscription{ExternalID: "burst"})
 	var gateways []*gateway.Gateway
 	for range processes {
 		gateways = append(gateways, gateway.Run(t, limitedSite(t, store, "", provider,
@@ -160,13 +162,13 @@ func oneBudget(t *testing.T, store string, processes int, kill func()) {
 
 // TestDiscussion50438 runs the cases of BerriAI/litellm discussion 50438. docs/limits.md has their table.
 func TestDiscussion50438(t *testing.T) {
-	provider := testkit.NewProvider(t, testkit.ProviderOptions{Key: gateway.ProviderKey})
+	provider := fakeprovider.New(t, fakeprovider.Options{Key: gateway.ProviderKey})
 	const budget = `{"max_budget":0.001,"budget_duration":"1d"}` // room for five calls at once
 	call := capped("gpt-4o", 10, 100)
 	t.Run("burst of 20 calls", func(t *testing.T) {
 		g := gateway.Run(t, limitedSite(t, "redis "+testkit.Redis(t).Addr, "", provider))
 		key := g.NewKey(budget)
-		gate := provider.Gate(0, func(testkit.ProviderCall) bool { return true })
+		gate := provider.Gate(0, func(fakeprovider.Call) bool { return true })
 		var wg sync.WaitGroup
 		results := make(chan int, 20)
 		for range 20 {

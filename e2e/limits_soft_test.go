@@ -12,7 +12,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyevents"
 
-	"github.com/tollgate-llm/tollgate/internal/testkit"
+	"github.com/tollgate-llm/tollgate/internal/testkit/fakeprovider"
 	"github.com/tollgate-llm/tollgate/internal/testkit/gateway"
 )
 
@@ -38,7 +38,7 @@ var _ caddyevents.Handler = (*softHandler)(nil)
 
 // TestASoftBudgetIsAnEvent passes a soft budget: every call is answered, one event says so, and each call beyond it is counted.
 func TestASoftBudgetIsAnEvent(t *testing.T) {
-	provider := testkit.NewProvider(t, testkit.ProviderOptions{Key: gateway.ProviderKey})
+	provider := fakeprovider.New(t, fakeprovider.Options{Key: gateway.ProviderKey})
 	g := gateway.Start(t, "events {\n on soft_budget_passed test_soft\n}", limitedSite(t, "file "+t.TempDir(), "", provider))
 	key := g.NewKey(`{"soft_budget":0.00025,"budget_duration":"1d"}`)
 	for range 4 {

@@ -17,6 +17,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tollgate-llm/tollgate/internal/testkit"
+	"github.com/tollgate-llm/tollgate/internal/testkit/fakelago"
+	"github.com/tollgate-llm/tollgate/internal/testkit/fakeprovider"
 	"github.com/tollgate-llm/tollgate/internal/testkit/gateway"
 )
 
@@ -30,7 +32,7 @@ const (
 type storm struct {
 	t        *testing.T
 	gateways []*gateway.Gateway
-	lago     *testkit.Lago
+	lago     *fakelago.Server
 	client   *http.Client
 	key      string
 }
@@ -48,13 +50,13 @@ func newStorm(t *testing.T, store string, race bool) *storm {
 	}
 	bin, err := build()
 	require.NoError(t, err)
-	provider := testkit.NewProvider(t, testkit.ProviderOptions{Key: gateway.ProviderKey})
-	s := &storm{t: t, lago: testkit.NewLago(t, testkit.LagoOptions{}), client: &http.Client{
+	provider := fakeprovider.New(t, fakeprovider.Options{Key: gateway.ProviderKey})
+	s := &storm{t: t, lago: fakelago.New(t, fakelago.Options{}), client: &http.Client{
 		Transport: &http.Transport{MaxIdleConnsPerHost: stormCallers}, Timeout: time.Minute,
 	}}
 	t.Cleanup(s.client.CloseIdleConnections)
-	s.lago.AddMetric(testkit.LagoMetric{Code: "llm", Field: "total_tokens"})
-	s.lago.AddSubscription(testkit.LagoSubscription{ExternalID: "storm"})
+	s.lago.AddMetric(fakelago.Metric{Code: "llm", Field: "total_tokens"})
+	s.lago.AddSubscription(fakelago.Subscription{ExternalID: "storm"})
 	for range stormProcesses {
 		g := &gateway.Gateway{T: t, Addr: gateway.FreeAddr(t), Admin: gateway.FreeAddr(t)}
 		g.Caddyfile = gateway.Site(g.Addr, g.Admin, "", limitedSite(t, store, "", provider,

@@ -11,12 +11,12 @@ import (
 	"github.com/stretchr/testify/require"
 	"github.com/tidwall/gjson"
 
-	"github.com/tollgate-llm/tollgate/internal/testkit"
+	"github.com/tollgate-llm/tollgate/internal/testkit/fakeprovider"
 	"github.com/tollgate-llm/tollgate/internal/testkit/gateway"
 )
 
 // limitedSite returns the directives of a gateway with limits: one model whose tokens cost a millionth of a dollar each.
-func limitedSite(t testing.TB, store, limits string, provider *testkit.Provider, billing ...string) string {
+func limitedSite(t testing.TB, store, limits string, provider *fakeprovider.Server, billing ...string) string {
 	t.Helper()
 	return fmt.Sprintf(`keyauth {
 	store %s
@@ -98,7 +98,7 @@ func keyInfo(g *gateway.Gateway, key string) map[string]any {
 
 // TestLimitsRefuseCalls meets each kind of limit, and reads what callers are told.
 func TestLimitsRefuseCalls(t *testing.T) {
-	provider := testkit.NewProvider(t, testkit.ProviderOptions{Key: gateway.ProviderKey})
+	provider := fakeprovider.New(t, fakeprovider.Options{Key: gateway.ProviderKey})
 	g := gateway.Start(t, "", limitedSite(t, "file "+t.TempDir(), "", provider))
 	chat := func(key, body string) gateway.Answer {
 		a, err := g.Do(http.MethodPost, "/v1/chat/completions", key, body)
@@ -196,7 +196,7 @@ func TestLimitsRefuseCalls(t *testing.T) {
 // TestASmallBudgetWithoutABound uses a small budget by calls that do not bound their answers, of a model with large ones, from the first on. Once
 // the model's answers are known they are taken for what they are, after a new start too.
 func TestASmallBudgetWithoutABound(t *testing.T) {
-	provider := testkit.NewProvider(t, testkit.ProviderOptions{Key: gateway.ProviderKey})
+	provider := fakeprovider.New(t, fakeprovider.Options{Key: gateway.ProviderKey})
 	g := gateway.Run(t, limitedSite(t, "file "+t.TempDir(), "", provider))
 	call := `{"model":"gpt-4o","messages":[{"role":"user","content":"tokens=in:10,out:100"}]}`
 	most := `{"max_budget":0.01}` // less than gpt-4o's largest answer costs here, 0.016384

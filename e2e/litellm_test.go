@@ -20,7 +20,8 @@ import (
 
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 
-	"github.com/tollgate-llm/tollgate/internal/testkit"
+	"github.com/tollgate-llm/tollgate/internal/testkit/fakelago"
+	"github.com/tollgate-llm/tollgate/internal/testkit/fakeprovider"
 	"github.com/tollgate-llm/tollgate/internal/testkit/gateway"
 )
 
@@ -56,8 +57,8 @@ const liteWait = 30 * time.Second
 // liteWorld is the built binary on a file of LiteLLM's, between a fake provider and a fake Lago.
 type liteWorld struct {
 	*gateway.Gateway
-	provider *testkit.Provider
-	lago     *testkit.Lago
+	provider *fakeprovider.Server
+	lago     *fakelago.Server
 }
 
 // lite runs the binary with the file, in which the provider's host stands for LiteLLM's, and with LiteLLM's variables.
@@ -65,12 +66,12 @@ func lite(t *testing.T, config string, env ...string) *liteWorld {
 	t.Helper()
 	w := &liteWorld{
 		Gateway:  &gateway.Gateway{T: t, Addr: gateway.FreeAddr(t), Admin: gateway.FreeAddr(t)},
-		provider: testkit.NewProvider(t, testkit.ProviderOptions{Key: "fake-key"}),
-		lago:     testkit.NewLago(t, testkit.LagoOptions{}),
+		provider: fakeprovider.New(t, fakeprovider.Options{Key: "fake-key"}),
+		lago:     fakelago.New(t, fakelago.Options{}),
 	}
-	w.lago.AddMetric(testkit.LagoMetric{Code: "llm", Field: "total_tokens"})
+	w.lago.AddMetric(fakelago.Metric{Code: "llm", Field: "total_tokens"})
 	for _, id := range []string{"my-unique-id", "my_customer_id"} {
-		w.lago.AddSubscription(testkit.LagoSubscription{ExternalID: id})
+		w.lago.AddSubscription(fakelago.Subscription{ExternalID: id})
 	}
 	w.Caddyfile = strings.ReplaceAll(config, liteHost, shortPaths(t, w.provider))
 	_, port, _ := strings.Cut(w.Addr, ":")
@@ -88,7 +89,7 @@ func lite(t *testing.T, config string, env ...string) *liteWorld {
 }
 
 // shortPaths serves the provider's API without /v1 in front, as the endpoint of LiteLLM's quick start does.
-func shortPaths(t *testing.T, p *testkit.Provider) string {
+func shortPaths(t *testing.T, p *fakeprovider.Server) string {
 	target, err := url.Parse(p.URL + "/v1")
 	require.NoError(t, err)
 	server := httptest.NewServer(httputil.NewSingleHostReverseProxy(target)) //nolint:staticcheck // Rewrite would say the same in more words
@@ -111,7 +112,7 @@ func (w *liteWorld) curl(command, key string) (status, body string) {
 }
 
 // billed waits for one event of that subscription and returns it.
-func (w *liteWorld) billed(subscription string) testkit.LagoEvent {
+func (w *liteWorld) billed(subscription string) fakelago.Event {
 	w.T.Helper()
 	require.NoError(w.T, w.lago.Await(gateway.Timeout(w.T, liteWait), func() bool { return w.lago.EventCount() > 0 }), "an event at Lago")
 	events := w.lago.Events()

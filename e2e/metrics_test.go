@@ -11,7 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 	metrics "go.opentelemetry.io/proto/otlp/metrics/v1"
 
-	"github.com/tollgate-llm/tollgate/internal/testkit"
+	"github.com/tollgate-llm/tollgate/internal/testkit/fakelago"
 	"github.com/tollgate-llm/tollgate/internal/testkit/gateway"
 )
 
@@ -89,7 +89,7 @@ func TestTotalsOutliveTheProcess(t *testing.T) {
 // TestMetricsByOTLP exports the metrics by Caddy's own exporter: those of OpenTelemetry's conventions have their own names there.
 func TestMetricsByOTLP(t *testing.T) {
 	c := newCollector(t)
-	w := gateway.NewWorld(t, testkit.LagoOptions{})
+	w := gateway.NewWorld(t, fakelago.Options{})
 	w.Gateway = gateway.Start(t, "metrics {\n\totlp\n}", w.Directives(t.TempDir(), ""))
 	key := w.NewKey(`{"team_id":"` + gateway.Payer + `"}`)
 	w.Must(http.StatusOK, http.MethodPost, "/v1/chat/completions", key, gateway.Chat("gpt-4o", "tokens=in:1000,cached:400,out:300,reasoning:120", true))

@@ -9,14 +9,14 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/tollgate-llm/tollgate/internal/testkit"
+	"github.com/tollgate-llm/tollgate/internal/testkit/fakeprovider"
 	"github.com/tollgate-llm/tollgate/internal/testkit/gateway"
 )
 
 // TestNamesAreTheSameEverywhere gives names in each place where a client or an operator can choose one: what the key API takes as a name,
 // lagobilling takes as a payer, and both refuse the same.
 func TestNamesAreTheSameEverywhere(t *testing.T) {
-	provider := testkit.NewProvider(t, testkit.ProviderOptions{Key: gateway.ProviderKey})
+	provider := fakeprovider.New(t, fakeprovider.Options{Key: gateway.ProviderKey})
 	var b strings.Builder
 	fmt.Fprintf(&b, "keyauth {\n store file %s\n master_key %s\n}\n", t.TempDir(), gateway.MasterKey)
 	for _, by := range []string{"team_id", "user_id", "key_alias", "end_user_id"} {

@@ -23,6 +23,8 @@ import (
 
 	"github.com/tollgate-llm/tollgate/internal/genai"
 	"github.com/tollgate-llm/tollgate/internal/testkit"
+	"github.com/tollgate-llm/tollgate/internal/testkit/fakelago"
+	"github.com/tollgate-llm/tollgate/internal/testkit/fakeprovider"
 	"github.com/tollgate-llm/tollgate/internal/testkit/gateway"
 )
 
@@ -113,9 +115,9 @@ func (tr *truth) traffic(i *instance, round int) {
 		}
 		i.Must(http.StatusOK, http.MethodPost, "/v1/responses", key, `{"model":"searcher","input":"what is new","tools":[{"type":"web_search"}]}`)
 	}
-	tr.w.Provider.Next(testkit.UpstreamStatus(http.StatusBadRequest))
+	tr.w.Provider.Next(fakeprovider.FaultStatus(http.StatusBadRequest))
 	i.Must(http.StatusBadRequest, http.MethodPost, "/v1/chat/completions", tr.keys[0], gateway.Chat("gpt-4o", "hi", false))
-	tr.w.Provider.Next(testkit.UpstreamErrorAfter(3))
+	tr.w.Provider.Next(fakeprovider.FaultErrorAfter(3))
 	_, _ = i.Do(http.MethodPost, "/v1/chat/completions", tr.keys[1], gateway.Chat("gpt-4o", "tokens=in:333,out:40", true)) // however it ends
 	tr.leave(i)
 }
@@ -246,10 +248,10 @@ func (tr *truth) page(i *instance, key, by string) sums {
 // process loses those of calls under way alone, as the others were waited for, and what is compared are the calls that were not interrupted.
 func TestOneTruth(t *testing.T) {
 	t.Setenv("OTEL_BSP_SCHEDULE_DELAY", "50")
-	tr := &truth{T: t, otlp: newCollector(t), w: gateway.NewWorld(t, testkit.LagoOptions{}), sql: testkit.Postgres(t)}
+	tr := &truth{T: t, otlp: newCollector(t), w: gateway.NewWorld(t, fakelago.Options{}), sql: testkit.Postgres(t)}
 	t.Setenv("BOOKS_DSN", tr.sql.Database("spend"))
 	for _, team := range truthTeams[1:] {
-		tr.w.Lago.AddSubscription(testkit.LagoSubscription{ExternalID: team})
+		tr.w.Lago.AddSubscription(fakelago.Subscription{ExternalID: team})
 	}
 	tr.search = upstreamServer(t, func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/json")

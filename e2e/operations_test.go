@@ -16,17 +16,18 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 
-	"github.com/tollgate-llm/tollgate/internal/testkit"
+	"github.com/tollgate-llm/tollgate/internal/testkit/fakelago"
+	"github.com/tollgate-llm/tollgate/internal/testkit/fakeprovider"
 	"github.com/tollgate-llm/tollgate/internal/testkit/gateway"
 )
 
 // TestCustomersOfAnyName reconciles customers whose ids Lago's routes take only when they are escaped: its customers' route has no
 // dot (getlago/lago-api: config/routes.rb), and an id is a segment of the path.
 func TestCustomersOfAnyName(t *testing.T) {
-	w := gateway.NewWorld(t, testkit.LagoOptions{})
+	w := gateway.NewWorld(t, fakelago.Options{})
 	customers := []string{"ann@example.com", "v1.2.json", "..", "a b", "a+b&c=d", "ä.ö", "100%.2E"}
 	for i, customer := range customers {
-		w.Lago.AddSubscription(testkit.LagoSubscription{ExternalID: fmt.Sprintf("sub-of-%d", i), Customer: customer})
+		w.Lago.AddSubscription(fakelago.Subscription{ExternalID: fmt.Sprintf("sub-of-%d", i), Customer: customer})
 	}
 	w.Gateway = gateway.Start(t, "", w.Directives(t.TempDir(), ""))
 	for i := range customers {
@@ -46,8 +47,8 @@ func TestCustomersOfAnyName(t *testing.T) {
 // TestPayersWithWhiteSpace names payers with white space at an end, which Lago strips from subscriptions and not from events: such a
 // payer is refused where it is written, and white space within a name is part of it.
 func TestPayersWithWhiteSpace(t *testing.T) {
-	w := gateway.NewWorld(t, testkit.LagoOptions{})
-	w.Lago.AddSubscription(testkit.LagoSubscription{ExternalID: "sub of two words"})
+	w := gateway.NewWorld(t, fakelago.Options{})
+	w.Lago.AddSubscription(fakelago.Subscription{ExternalID: "sub of two words"})
 	w.Gateway = gateway.Start(t, "", w.Directives(t.TempDir(), ""))
 	for _, wrong := range []string{" sub", "sub ", "sub\\u00a0", "\\u3000sub", " "} {
 		for path, body := range map[string]string{
@@ -71,9 +72,9 @@ func TestPayersWithWhiteSpace(t *testing.T) {
 // TestShutOutWhileRedisIsFull shuts keys and teams out by the management API while Redis has reached its maxmemory: each works at
 // once, for keys with and without an alias, and what needs room is refused.
 func TestShutOutWhileRedisIsFull(t *testing.T) {
-	w := gateway.NewWorld(t, testkit.LagoOptions{})
+	w := gateway.NewWorld(t, fakelago.Options{})
 	for _, team := range []string{"blocked", "deleted", "emptied", "own"} {
-		w.Lago.AddSubscription(testkit.LagoSubscription{ExternalID: team})
+		w.Lago.AddSubscription(fakelago.Subscription{ExternalID: team})
 	}
 	w.Gateway = gateway.Start(t, "", w.Directives(t.TempDir(), ""))
 	call := func(status int, key string) {
@@ -111,8 +112,8 @@ func TestShutOutWhileRedisIsFull(t *testing.T) {
 // TestReloadTakesUpChangedFiles changes the files that an unchanged Caddyfile names: a reload without --force takes each up, and one
 // with a file that is wrong or gone is refused and changes nothing.
 func TestReloadTakesUpChangedFiles(t *testing.T) {
-	w := gateway.NewBooks(t, testkit.LagoOptions{})
-	w.Provider = testkit.NewProvider(t, testkit.ProviderOptions{Key: gateway.ProviderKey})
+	w := gateway.NewBooks(t, fakelago.Options{})
+	w.Provider = fakeprovider.New(t, fakeprovider.Options{Key: gateway.ProviderKey})
 	dir := t.TempDir()
 	write := func(name, text string) string {
 		path := filepath.Join(dir, name)
@@ -175,10 +176,10 @@ func TestReloadTakesUpChangedFiles(t *testing.T) {
 // TestRefusedBeforeLagoIsDiscarded has a proxy in front of Lago refuse every event of one call for ever: status and health show it, and
 // the operator discards it by its id, while a call that is only pending cannot be discarded.
 func TestRefusedBeforeLagoIsDiscarded(t *testing.T) {
-	w := gateway.NewWorld(t, testkit.LagoOptions{})
-	w.Lago.Always(func(c *testkit.LagoCall) testkit.LagoFault {
+	w := gateway.NewWorld(t, fakelago.Options{})
+	w.Lago.Always(func(c *fakelago.Call) fakelago.Fault {
 		if c.Batch() && c.Has("claude") {
-			return testkit.FaultHTML(http.StatusRequestEntityTooLarge)
+			return fakelago.FaultHTML(http.StatusRequestEntityTooLarge)
 		}
 		return nil
 	})

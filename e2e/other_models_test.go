@@ -10,15 +10,16 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/tollgate-llm/tollgate/internal/testkit"
+	"github.com/tollgate-llm/tollgate/internal/testkit/fakelago"
+	"github.com/tollgate-llm/tollgate/internal/testkit/fakeprovider"
 	"github.com/tollgate-llm/tollgate/internal/testkit/gateway"
 )
 
 // TestOtherModelsNeedTheKey has clients ask for an allowed model and, in another member, for one that their key's list does
 // not have: nothing goes upstream. A key without a list may name any model that can be billed.
 func TestOtherModelsNeedTheKey(t *testing.T) {
-	w := gateway.NewWorld(t, testkit.LagoOptions{})
-	up := testkit.NewProvider(t, testkit.ProviderOptions{Key: gateway.ProviderKey})
+	w := gateway.NewWorld(t, fakelago.Options{})
+	up := fakeprovider.New(t, fakeprovider.Options{Key: gateway.ProviderKey})
 	w.Gateway = gateway.Start(t, "", w.Routed(t.TempDir(), "unpriced reject", `model cheap {
 		backend openrouter `+up.URL+`/v1 {
 			api_key `+gateway.ProviderKey+`
@@ -63,7 +64,7 @@ func TestOtherModelIsBilledAsItself(t *testing.T) {
 			`"usage":{"prompt_tokens":10,"completion_tokens":5,"total_tokens":15,"cost":0.25}}`)
 	}))
 	t.Cleanup(up.Close)
-	w := gateway.NewWorld(t, testkit.LagoOptions{})
+	w := gateway.NewWorld(t, fakelago.Options{})
 	w.Gateway = gateway.Start(t, "", w.Routed(t.TempDir(), "", "model cheap {\nbackend openrouter "+up.URL+"/v1 {\nprice input 1\nprice output 1\n}\n}"))
 	key := w.NewKey(`{"team_id":"` + gateway.Payer + `"}`)
 	w.Must(http.StatusOK, http.MethodPost, "/v1/chat/completions", key,

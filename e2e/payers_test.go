@@ -11,7 +11,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/tollgate-llm/tollgate/internal/testkit"
+	"github.com/tollgate-llm/tollgate/internal/testkit/fakelago"
 	"github.com/tollgate-llm/tollgate/internal/testkit/gateway"
 )
 
@@ -39,7 +39,7 @@ func TestEndUserSources(t *testing.T) {
 		{member: `"metadata":{"user_id":%q}`},
 		{member: `"safety_identifier":%q`},
 	}
-	w := gateway.NewWorld(t, testkit.LagoOptions{})
+	w := gateway.NewWorld(t, fakelago.Options{})
 	w.Gateway = gateway.Start(t, "", chargedBy(w, t.TempDir(), "end_user_id"))
 	key := w.NewKey(`{"user_id":"owner","team_id":"team"}`)
 	name := func(i int) string { return fmt.Sprintf("end-user-%d", i) }
@@ -59,7 +59,7 @@ func TestEndUserSources(t *testing.T) {
 	}
 	calls := 0
 	for i := range sources {
-		w.Lago.AddSubscription(testkit.LagoSubscription{ExternalID: name(i)})
+		w.Lago.AddSubscription(fakelago.Subscription{ExternalID: name(i)})
 		call(i)
 		calls++
 		for j := i + 1; j < len(sources); j++ {
@@ -96,10 +96,10 @@ func TestFixedPayer(t *testing.T) {
 		"{http.tollgate.team_id}{http.request.header.X-Victim}", "{http.tollgate.team_id}",
 	}
 	payers := []string{"owner", "owner", "team", "alias", "owner", "owner", "team"}
-	w := gateway.NewWorld(t, testkit.LagoOptions{})
+	w := gateway.NewWorld(t, fakelago.Options{})
 	w.Gateway = gateway.Start(t, "", chargedBy(w, t.TempDir(), rules...))
 	for _, id := range []string{"owner", "team", "alias", "victim", "sub-of-key"} {
-		w.Lago.AddSubscription(testkit.LagoSubscription{ExternalID: id})
+		w.Lago.AddSubscription(fakelago.Subscription{ExternalID: id})
 	}
 	const body = `{"model":"gpt-4o","user":"victim","litellm_metadata":{"user":"victim"},"metadata":{"user_id":"victim"},"safety_identifier":"victim",
 		"messages":[{"role":"user","content":"tokens=in:1,out:1"}]}`
@@ -150,7 +150,7 @@ func TestFixedPayer(t *testing.T) {
 
 // TestUnknownPayersAtOnce calls 400 times at once, each time for another payer that Lago does not know: no call goes upstream.
 func TestUnknownPayersAtOnce(t *testing.T) {
-	w := gateway.NewWorld(t, testkit.LagoOptions{})
+	w := gateway.NewWorld(t, fakelago.Options{})
 	w.Gateway = gateway.Start(t, "", fmt.Sprintf("lagobilling {\n api_base %s\n api_key %s\n event_code llm\n payer_check reject\n spool %s\n}\nllmroute {\n anonymous\n model m {\n backend openai %s/v1 {\n api_key %s\n }\n }\n}\n",
 		w.Lago.URL, w.Lago.Key(), t.TempDir(), w.Provider.URL, gateway.ProviderKey))
 	const calls = 400

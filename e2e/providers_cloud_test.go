@@ -21,11 +21,11 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/tollgate-llm/tollgate/internal/testkit"
+	"github.com/tollgate-llm/tollgate/internal/testkit/scripted"
 )
 
 // checkSigV4 computes the signature of a request anew, by AWS' description of Signature Version 4.
-func checkSigV4(t *testing.T, c testkit.RawCall) {
+func checkSigV4(t *testing.T, c scripted.Call) {
 	t.Helper()
 	auth := c.Header.Get("Authorization")
 	date := c.Header.Get("X-Amz-Date")
@@ -75,12 +75,12 @@ func checkSigV4(t *testing.T, c testkit.RawCall) {
 // function tells how many tokens were fetched.
 func serviceAccount(t *testing.T) func() int {
 	t.Helper()
-	issuer := testkit.NewScript(t, func(_ int, c testkit.RawCall) testkit.RawAnswer {
+	issuer := scripted.New(t, func(_ int, c scripted.Call) scripted.Answer {
 		form, err := url.ParseQuery(string(c.Body))
 		if err != nil || form.Get("grant_type") != "urn:ietf:params:oauth:grant-type:jwt-bearer" || strings.Count(form.Get("assertion"), ".") != 2 {
-			return testkit.RawAnswer{Status: http.StatusBadRequest, ContentType: "application/json", Body: []byte(`{"error":"invalid_grant"}`)}
+			return scripted.Answer{Status: http.StatusBadRequest, ContentType: "application/json", Body: []byte(`{"error":"invalid_grant"}`)}
 		}
-		return testkit.RawAnswer{
+		return scripted.Answer{
 			ContentType: "application/json", Body: []byte(`{"access_token":"` + vertexKey + `","token_type":"Bearer","expires_in":3600}`), Length: true,
 		}
 	})

@@ -18,14 +18,15 @@ import (
 	"github.com/openai/openai-go/v3/option"
 	"github.com/stretchr/testify/require"
 
-	"github.com/tollgate-llm/tollgate/internal/testkit"
+	"github.com/tollgate-llm/tollgate/internal/testkit/fakelago"
 	"github.com/tollgate-llm/tollgate/internal/testkit/gateway"
+	"github.com/tollgate-llm/tollgate/internal/testkit/scripted"
 )
 
 // formWorld is a gateway before one upstream of OpenAI's API.
-func formWorld(t *testing.T, answer func(n int, c testkit.RawCall) testkit.RawAnswer) (*gateway.World, *testkit.Script) {
-	u := testkit.NewScript(t, answer)
-	w := gateway.NewBooks(t, testkit.LagoOptions{})
+func formWorld(t *testing.T, answer func(n int, c scripted.Call) scripted.Answer) (*gateway.World, *scripted.Server) {
+	u := scripted.New(t, answer)
+	w := gateway.NewBooks(t, fakelago.Options{})
 	w.Gateway = gateway.Start(t, "", w.Routed(t.TempDir(), "", fmt.Sprintf(`
 		model speech image chat {
 			backend openai %s/v1 {
@@ -37,7 +38,7 @@ func formWorld(t *testing.T, answer func(n int, c testkit.RawCall) testkit.RawAn
 }
 
 // fields reads a form as a provider does.
-func fields(t *testing.T, c testkit.RawCall) map[string]string {
+func fields(t *testing.T, c scripted.Call) map[string]string {
 	t.Helper()
 	_, params, err := mime.ParseMediaType(c.Header.Get("Content-Type"))
 	require.NoError(t, err)
@@ -57,10 +58,10 @@ func fields(t *testing.T, c testkit.RawCall) map[string]string {
 
 // TestSDKForms sends files with the official client, which puts them before the model's name, and bills them.
 func TestSDKForms(t *testing.T) {
-	var next atomic.Pointer[testkit.RawAnswer]
-	w, u := formWorld(t, func(int, testkit.RawCall) testkit.RawAnswer { return *next.Load() })
+	var next atomic.Pointer[scripted.Answer]
+	w, u := formWorld(t, func(int, scripted.Call) scripted.Answer { return *next.Load() })
 	golden := func(file, name string) {
-		a := testkit.GoldenAnswer(t, filepath.Join("..", "internal", "usage", "testdata", file+".json"), name)
+		a := scripted.Golden(t, filepath.Join("..", "internal", "usage", "testdata", file+".json"), name)
 		next.Store(&a)
 	}
 	key := w.NewKey(`{"team_id":"` + gateway.Payer + `"}`)
@@ -98,7 +99,7 @@ func TestSDKForms(t *testing.T) {
 	}
 }
 
-func last(u *testkit.Script) testkit.RawCall {
+func last(u *scripted.Server) scripted.Call {
 	calls := u.Calls()
 	return calls[len(calls)-1]
 }
@@ -106,14 +107,14 @@ func last(u *testkit.Script) testkit.RawCall {
 // TestRefusedStreamOptionsAreBilled calls a provider that refuses stream_options: one call more there, one bill, and what
 // it says of its own accord is read.
 func TestRefusedStreamOptionsAreBilled(t *testing.T) {
-	w, u := formWorld(t, func(_ int, c testkit.RawCall) testkit.RawAnswer {
+	w, u := formWorld(t, func(_ int, c scripted.Call) scripted.Answer {
 		if bytes.Contains(c.Body, []byte("stream_options")) {
-			return testkit.RawAnswer{
+			return scripted.Answer{
 				Status: http.StatusUnprocessableEntity, ContentType: "application/json", Length: true,
 				Body: []byte(`{"detail":[{"type":"extra_forbidden","loc":["body","stream_options"]}]}`),
 			}
 		}
-		return testkit.GoldenAnswer(t, filepath.Join("..", "internal", "usage", "testdata", "providers.json"), "mistral: usage on the last chunk, with choices")
+		return scripted.Golden(t, filepath.Join("..", "internal", "usage", "testdata", "providers.json"), "mistral: usage on the last chunk, with choices")
 	})
 	key := w.NewKey(`{"team_id":"` + gateway.Payer + `"}`)
 	for range 2 {
@@ -134,15 +135,15 @@ func TestHangUps(t *testing.T) {
 	for provider, drained := range map[string]bool{"openai": false, "gemini": true} {
 		t.Run(provider, func(t *testing.T) {
 			hold := make(chan struct{})
-			u := testkit.NewScript(t, func(int, testkit.RawCall) testkit.RawAnswer {
-				a := testkit.GoldenAnswer(t, filepath.Join("..", "internal", "usage", "testdata", "openai_chat.json"), "stream with usage asked for")
+			u := scripted.New(t, func(int, scripted.Call) scripted.Answer {
+				a := scripted.Golden(t, filepath.Join("..", "internal", "usage", "testdata", "openai_chat.json"), "stream with usage asked for")
 				if drained {
-					a = testkit.GoldenAnswer(t, filepath.Join("..", "internal", "usage", "testdata", "gemini.json"), "stream running totals")
+					a = scripted.Golden(t, filepath.Join("..", "internal", "usage", "testdata", "gemini.json"), "stream running totals")
 				}
 				a.Hold = hold
 				return a
 			})
-			w := gateway.NewBooks(t, testkit.LagoOptions{})
+			w := gateway.NewBooks(t, fakelago.Options{})
 			w.Gateway = gateway.Start(t, "", w.Routed(t.TempDir(), "", fmt.Sprintf(`
 				model m {
 					backend %s %s {
@@ -186,10 +187,10 @@ func TestHangUps(t *testing.T) {
 // TestTranscriptionWithoutALength asks for plain text from a model that is priced by the minute: the upload's header has the
 // length that the answer leaves out. 11 seconds of 0.006 a minute are 0.0011.
 func TestTranscriptionWithoutALength(t *testing.T) {
-	u := testkit.NewScript(t, func(int, testkit.RawCall) testkit.RawAnswer {
-		return testkit.RawAnswer{ContentType: "text/plain; charset=utf-8", Body: []byte("these are the words\n")}
+	u := scripted.New(t, func(int, scripted.Call) scripted.Answer {
+		return scripted.Answer{ContentType: "text/plain; charset=utf-8", Body: []byte("these are the words\n")}
 	})
-	w := gateway.NewBooks(t, testkit.LagoOptions{})
+	w := gateway.NewBooks(t, fakelago.Options{})
 	w.Gateway = gateway.Start(t, "", w.Routed(t.TempDir(), "", fmt.Sprintf(`
 		model whisper-1 {
 			backend openai %s/v1 {

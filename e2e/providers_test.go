@@ -10,8 +10,9 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/tollgate-llm/tollgate/internal/testkit"
+	"github.com/tollgate-llm/tollgate/internal/testkit/fakelago"
 	"github.com/tollgate-llm/tollgate/internal/testkit/gateway"
+	"github.com/tollgate-llm/tollgate/internal/testkit/scripted"
 )
 
 const (
@@ -305,16 +306,16 @@ func TestProviders(t *testing.T) {
 	t.Setenv("AWS_SESSION_TOKEN", awsSession)
 	t.Setenv("AWS_EC2_METADATA_DISABLED", "true")
 	tokens := serviceAccount(t)
-	w := gateway.NewBooks(t, testkit.LagoOptions{})
+	w := gateway.NewBooks(t, fakelago.Options{})
 
 	var now struct {
 		sync.Mutex
-		answer testkit.RawAnswer
+		answer scripted.Answer
 	}
-	upstreams := make(map[string]*testkit.Script)
+	upstreams := make(map[string]*scripted.Server)
 	var models strings.Builder
 	for _, b := range providerBackends {
-		u := testkit.NewScript(t, func(int, testkit.RawCall) testkit.RawAnswer {
+		u := scripted.New(t, func(int, scripted.Call) scripted.Answer {
 			now.Lock()
 			defer now.Unlock()
 			return now.answer
@@ -334,7 +335,7 @@ func TestProviders(t *testing.T) {
 	for _, c := range append(openAICompatible(), ownAPIs()...) {
 		t.Run(c.name, func(t *testing.T) {
 			file, name, _ := strings.Cut(c.answer, "/")
-			answer := testkit.GoldenAnswer(t, filepath.Join("..", "internal", "usage", "testdata", file+".json"), name)
+			answer := scripted.Golden(t, filepath.Join("..", "internal", "usage", "testdata", file+".json"), name)
 			now.Lock()
 			now.answer = answer
 			now.Unlock()

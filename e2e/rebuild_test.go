@@ -13,6 +13,7 @@ import (
 
 	"github.com/tollgate-llm/tollgate/app/limits"
 	"github.com/tollgate-llm/tollgate/internal/testkit"
+	"github.com/tollgate-llm/tollgate/internal/testkit/fakeprovider"
 	"github.com/tollgate-llm/tollgate/internal/testkit/gateway"
 )
 
@@ -57,7 +58,7 @@ func flushAllButKeys(t testing.TB, client *redis.Client) {
 // and the whole gateway's spend are the sum of the ledger.
 func TestLimitsAreRebuilt(t *testing.T) {
 	server := testkit.Redis(t)
-	provider := testkit.NewProvider(t, testkit.ProviderOptions{Key: gateway.ProviderKey})
+	provider := fakeprovider.New(t, fakeprovider.Options{Key: gateway.ProviderKey})
 	for name, store := range map[string]string{"redis": "redis " + server.Addr, "file": "file " + t.TempDir()} {
 		t.Run(name, func(t *testing.T) {
 			g := gateway.Run(t, limitedSite(t, store, "", provider, "markup 7.3"))

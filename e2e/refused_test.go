@@ -12,7 +12,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/tollgate-llm/tollgate/internal/testkit"
+	"github.com/tollgate-llm/tollgate/internal/testkit/fakelago"
 	"github.com/tollgate-llm/tollgate/internal/testkit/gateway"
 )
 
@@ -42,7 +42,7 @@ func TestRefusedPromptIsBilledByWhoServed(t *testing.T) {
 		}
 	}))
 	t.Cleanup(up.Close)
-	w := gateway.NewWorld(t, testkit.LagoOptions{})
+	w := gateway.NewWorld(t, fakelago.Options{})
 	backend := func(provider, usd string) string {
 		return "backend " + provider + " " + up.URL + "/v1 {\nprice input " + usd + "\nprice output " + usd + "\n}\n"
 	}

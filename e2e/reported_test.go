@@ -12,8 +12,8 @@ import (
 	"github.com/stretchr/testify/require"
 	"github.com/tidwall/gjson"
 
-	"github.com/tollgate-llm/tollgate/internal/testkit"
 	"github.com/tollgate-llm/tollgate/internal/testkit/gateway"
+	"github.com/tollgate-llm/tollgate/internal/testkit/scripted"
 )
 
 // reported is a call that another gateway was reported to serve or bill wrongly, or a neighbour of one.
@@ -167,11 +167,11 @@ func (c reported) with(name string, header ...string) reported {
 func TestReportedCalls(t *testing.T) {
 	for _, c := range reportedCalls() {
 		t.Run(c.name, func(t *testing.T) {
-			up := testkit.NewScript(t, func(int, testkit.RawCall) testkit.RawAnswer {
-				return testkit.RawAnswer{ContentType: "application/json", Body: []byte(c.second), Length: true}
+			up := scripted.New(t, func(int, scripted.Call) scripted.Answer {
+				return scripted.Answer{ContentType: "application/json", Body: []byte(c.second), Length: true}
 			})
 			if c.second == "" {
-				up = testkit.NewScript(t, func(int, testkit.RawCall) testkit.RawAnswer { return c.whole() })
+				up = scripted.New(t, func(int, scripted.Call) scripted.Answer { return c.whole() })
 			}
 			backend := func(address, order string) string {
 				name, settings, _ := strings.Cut(fmt.Sprintf(c.backend, address), "\n")
@@ -218,18 +218,18 @@ func TestReportedCalls(t *testing.T) {
 }
 
 // whole returns the answer as the provider sends it.
-func (c reported) whole() testkit.RawAnswer {
+func (c reported) whole() scripted.Answer {
 	if c.contentType != "" {
-		return testkit.RawAnswer{ContentType: c.contentType, Body: []byte(c.answer), Length: true}
+		return scripted.Answer{ContentType: c.contentType, Body: []byte(c.answer), Length: true}
 	}
 	if json.Valid([]byte(c.answer)) {
-		return testkit.RawAnswer{ContentType: "application/json", Body: []byte(c.answer), Length: true}
+		return scripted.Answer{ContentType: "application/json", Body: []byte(c.answer), Length: true}
 	}
 	var b strings.Builder
 	for line := range strings.SplitSeq(c.answer, "\n") {
 		fmt.Fprintf(&b, "event: %s\ndata: %s\n\n", gjson.Get(line, "type").String(), line)
 	}
-	return testkit.RawAnswer{ContentType: "text/event-stream", Body: []byte(b.String())}
+	return scripted.Answer{ContentType: "text/event-stream", Body: []byte(b.String())}
 }
 
 // resetting returns the address of a server that begins an answer and resets the connection.

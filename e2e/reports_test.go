@@ -15,7 +15,8 @@ import (
 	"github.com/stretchr/testify/require"
 	"github.com/tidwall/gjson"
 
-	"github.com/tollgate-llm/tollgate/internal/testkit"
+	"github.com/tollgate-llm/tollgate/internal/testkit/fakelago"
+	"github.com/tollgate-llm/tollgate/internal/testkit/fakeprovider"
 	"github.com/tollgate-llm/tollgate/internal/testkit/gateway"
 )
 
@@ -52,7 +53,7 @@ var callTotals = map[string]string{
 
 // TestWhoSeesWhoseSpend asks for every report, and for the console's page of spend, with every sort of key.
 func TestWhoSeesWhoseSpend(t *testing.T) {
-	provider := testkit.NewProvider(t, testkit.ProviderOptions{Key: gateway.ProviderKey})
+	provider := fakeprovider.New(t, fakeprovider.Options{Key: gateway.ProviderKey})
 	g := gateway.Start(t, "", "console\n"+limitedSite(t, "file "+t.TempDir(), "", provider))
 	for _, team := range []string{"blue", "red"} {
 		g.Must(http.StatusOK, http.MethodPost, "/team/new", gateway.MasterKey,
@@ -188,7 +189,7 @@ func TestWhoSeesWhoseSpend(t *testing.T) {
 
 // TestSingleCalls reads calls one by one in LiteLLM's shape, by each of the filters, and page by page.
 func TestSingleCalls(t *testing.T) {
-	w := gateway.NewWorld(t, testkit.LagoOptions{})
+	w := gateway.NewWorld(t, fakelago.Options{})
 	w.Gateway = gateway.Start(t, "", w.Routed(t.TempDir(), "", strings.NewReplacer("URL", w.Provider.URL, "KEY", gateway.ProviderKey).Replace(`
 		model gpt-4o {
 			backend openai URL/v1 {
@@ -215,7 +216,7 @@ func TestSingleCalls(t *testing.T) {
 			`{"user":"end-user","metadata":{"session_id":"talk"},`, 1))
 		ids = append(ids, a.Header.Get("X-Litellm-Call-Id"))
 	}
-	w.Provider.Next(testkit.UpstreamStatus(http.StatusBadRequest))
+	w.Provider.Next(fakeprovider.FaultStatus(http.StatusBadRequest))
 	w.Must(http.StatusBadRequest, http.MethodPost, "/v1/chat/completions", other, gateway.Chat("gpt-4o", "hi", false))
 	w.Must(http.StatusOK, http.MethodPost, "/v1/messages", other, `{"model":"claude","max_tokens":400,"messages":[{"role":"user","content":"tokens=in:50,out:20"}]}`)
 	w.Settled(6)

@@ -17,7 +17,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/tollgate-llm/tollgate/internal/testkit"
+	"github.com/tollgate-llm/tollgate/internal/testkit/fakelago"
 	"github.com/tollgate-llm/tollgate/internal/testkit/gateway"
 )
 
@@ -108,9 +108,9 @@ func (i *instance) books() books {
 // TestFourInstances runs four instances on one Redis and one Lago, kills one with records that Lago does not have (or has,
 // though the instance never heard so), and lets another take its spool over. Every event is at Lago once, to the token.
 func TestFourInstances(t *testing.T) {
-	for _, store := range []string{testkit.LagoPostgres, testkit.LagoClickHouse} {
+	for _, store := range []string{fakelago.Postgres, fakelago.ClickHouse} {
 		t.Run(store, func(t *testing.T) {
-			w := gateway.NewWorld(t, testkit.LagoOptions{Store: store})
+			w := gateway.NewWorld(t, fakelago.Options{Store: store})
 			dirs := t.TempDir()
 			instances := make([]*instance, 4)
 			for n := range instances {
@@ -133,14 +133,14 @@ func TestFourInstances(t *testing.T) {
 			var down atomic.Bool
 			var batches atomic.Int64
 			down.Store(true)
-			w.Lago.Always(func(c *testkit.LagoCall) testkit.LagoFault {
+			w.Lago.Always(func(c *fakelago.Call) fakelago.Fault {
 				switch {
 				case !down.Load() || !c.Batch():
 					return nil
 				case batches.Add(1)%3 == 1:
-					return testkit.FaultCommitThenReset
+					return fakelago.FaultCommitThenReset
 				}
-				return testkit.FaultStatus(http.StatusServiceUnavailable, "")
+				return fakelago.FaultStatus(http.StatusServiceUnavailable, "")
 			})
 			callAll(t, instances, key, each)
 			victim, heir := instances[3], instances[1]

@@ -8,8 +8,9 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/tollgate-llm/tollgate/internal/testkit"
+	"github.com/tollgate-llm/tollgate/internal/testkit/fakelago"
 	"github.com/tollgate-llm/tollgate/internal/testkit/gateway"
+	"github.com/tollgate-llm/tollgate/internal/testkit/scripted"
 )
 
 // TestDevicesPayNothing calls as Claude Code does: its metadata.user_id names a device and a session. The key's owner pays, the
@@ -34,8 +35,8 @@ func TestDevicesPayNothing(t *testing.T) {
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
-			up := testkit.NewScript(t, func(int, testkit.RawCall) testkit.RawAnswer {
-				return testkit.RawAnswer{ContentType: "application/json", Length: true, Body: []byte(
+			up := scripted.New(t, func(int, scripted.Call) scripted.Answer {
+				return scripted.Answer{ContentType: "application/json", Length: true, Body: []byte(
 					`{"id":"m","type":"message","role":"assistant","model":"claude-x","content":[{"type":"text","text":"x"}],"usage":{"input_tokens":5,"output_tokens":1}}`)}
 			})
 			options := ""
@@ -61,8 +62,8 @@ func TestDevicesPayNothing(t *testing.T) {
 		})
 	}
 	t.Run("with the default rule", func(t *testing.T) {
-		w := gateway.NewWorld(t, testkit.LagoOptions{})
-		w.Lago.AddSubscription(testkit.LagoSubscription{ExternalID: "owner"})
+		w := gateway.NewWorld(t, fakelago.Options{})
+		w.Lago.AddSubscription(fakelago.Subscription{ExternalID: "owner"})
 		w.Gateway = gateway.Start(t, "", strings.Replace(w.Directives(t.TempDir(), ""), "charge_by team_id", "charge_by end_user_id user_id team_id", 1))
 		key := w.NewKey(`{"user_id":"owner","team_id":"sub-1"}`)
 		w.Must(http.StatusOK, http.MethodPost, "/v1/messages", key, `{"model":"claude","max_tokens":5,"messages":[{"role":"user","content":"tokens=in:1,out:1"}],"metadata":{"user_id":"`+object+`"}}`)

@@ -13,7 +13,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/tollgate-llm/tollgate/internal/testkit"
+	"github.com/tollgate-llm/tollgate/internal/testkit/fakelago"
 	"github.com/tollgate-llm/tollgate/internal/testkit/gateway"
 )
 
@@ -21,7 +21,7 @@ import (
 // take the long answers into its memory, and they are billed like any other once they are read.
 func TestSlowReader(t *testing.T) {
 	const slow, others = 3, 40
-	w := gateway.SetUp(t, testkit.LagoOptions{})
+	w := gateway.SetUp(t, fakelago.Options{})
 	key := w.NewKey(`{"team_id":"sub-1"}`)
 	body := gateway.Chat("gpt-4o", "tokens=in:10,out:20 chunks=500 bytes=33554432", true) // far more than sockets hold
 	readers := make([]*bufio.Reader, slow)

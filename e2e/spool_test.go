@@ -11,7 +11,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/tollgate-llm/tollgate/internal/testkit"
+	"github.com/tollgate-llm/tollgate/internal/testkit/fakelago"
 	"github.com/tollgate-llm/tollgate/internal/testkit/gateway"
 )
 
@@ -64,10 +64,10 @@ func TestSpoolMoved(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			w := gateway.NewWorld(t, testkit.LagoOptions{})
+			w := gateway.NewWorld(t, fakelago.Options{})
 			w.Gateway = gateway.Start(t, "\tservers {\n\t\tmetrics\n\t}", w.Directives(filepath.Join(t.TempDir(), "first"), ""))
 			key := w.NewKey(`{"team_id":"` + gateway.Payer + `"}`)
-			w.Lago.Always(func(*testkit.LagoCall) testkit.LagoFault { return testkit.FaultStatus(503, "") })
+			w.Lago.Always(func(*fakelago.Call) fakelago.Fault { return fakelago.FaultStatus(503, "") })
 			call := func() {
 				w.Must(http.StatusOK, http.MethodPost, "/v1/chat/completions", key, gateway.Chat("gpt-4o", "tokens=in:1,out:1", false))
 			}

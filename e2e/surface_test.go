@@ -9,8 +9,9 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/tollgate-llm/tollgate/internal/testkit"
+	"github.com/tollgate-llm/tollgate/internal/testkit/fakelago"
 	"github.com/tollgate-llm/tollgate/internal/testkit/gateway"
+	"github.com/tollgate-llm/tollgate/internal/testkit/scripted"
 )
 
 // TestSurfaceIsBilled calls what is beside chats, as each provider's own SDK does, through the whole gateway, and adds up what
@@ -85,10 +86,10 @@ func TestSurfaceIsBilled(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			u := testkit.NewScript(t, func(int, testkit.RawCall) testkit.RawAnswer {
-				return testkit.RawAnswer{ContentType: c.kind, Body: []byte(c.answer), Length: true}
+			u := scripted.New(t, func(int, scripted.Call) scripted.Answer {
+				return scripted.Answer{ContentType: c.kind, Body: []byte(c.answer), Length: true}
 			})
-			w := gateway.NewBooks(t, testkit.LagoOptions{})
+			w := gateway.NewBooks(t, fakelago.Options{})
 			w.Gateway = gateway.Start(t, "", w.Routed(t.TempDir(), "", fmt.Sprintf("model m {\nbackend "+c.backend+" {\napi_key %s\nprice input 3\nprice output 15\nprice pages 0.002\n}\n}", u.URL, gateway.ProviderKey)))
 			key := w.NewKey(`{"team_id":"` + gateway.Payer + `"}`)
 			r, err := http.NewRequestWithContext(gateway.Timeout(t, time.Minute), http.MethodPost, w.URL(c.path), strings.NewReader(c.body))
@@ -108,10 +109,10 @@ func TestSurfaceIsBilled(t *testing.T) {
 
 // TestOllamaIsCapped bounds calls of Ollama's own API by its own member, and leaves those that bound themselves.
 func TestOllamaIsCapped(t *testing.T) {
-	u := testkit.NewScript(t, func(int, testkit.RawCall) testkit.RawAnswer {
-		return testkit.RawAnswer{ContentType: "application/json", Length: true, Body: []byte(`{"model":"m","message":{"content":"x"},"response":"x","done":true,"prompt_eval_count":1,"eval_count":1}`)}
+	u := scripted.New(t, func(int, scripted.Call) scripted.Answer {
+		return scripted.Answer{ContentType: "application/json", Length: true, Body: []byte(`{"model":"m","message":{"content":"x"},"response":"x","done":true,"prompt_eval_count":1,"eval_count":1}`)}
 	})
-	w := gateway.NewBooks(t, testkit.LagoOptions{})
+	w := gateway.NewBooks(t, fakelago.Options{})
 	w.Gateway = gateway.Start(t, "", w.Routed(t.TempDir(), "", "model m {\noutput_cap 50\nbackend ollama "+u.URL+"/v1 {\napi_key "+gateway.ProviderKey+"\n}\n}"))
 	key := w.NewKey(`{"team_id":"` + gateway.Payer + `"}`)
 	for i, c := range []struct{ path, body, sent string }{

@@ -16,7 +16,8 @@ import (
 	traces "go.opentelemetry.io/proto/otlp/trace/v1"
 	"google.golang.org/protobuf/proto"
 
-	"github.com/tollgate-llm/tollgate/internal/testkit"
+	"github.com/tollgate-llm/tollgate/internal/testkit/fakelago"
+	"github.com/tollgate-llm/tollgate/internal/testkit/fakeprovider"
 	"github.com/tollgate-llm/tollgate/internal/testkit/gateway"
 )
 
@@ -110,7 +111,7 @@ func (c *collector) below(parent *traces.Span) (list []*traces.Span) {
 // one for each attempt, with what the record has. Nothing of the trace goes to the provider.
 func TestTraces(t *testing.T) {
 	c := newCollector(t)
-	w := gateway.NewWorld(t, testkit.LagoOptions{})
+	w := gateway.NewWorld(t, fakelago.Options{})
 	w.Gateway = gateway.Start(t, "", "tracing\n"+w.Routed(t.TempDir(), "", strings.NewReplacer("URL", w.Provider.URL, "KEY", gateway.ProviderKey).Replace(`
 		model gpt-4o {
 			backend openai URL/v1 {
@@ -123,7 +124,7 @@ func TestTraces(t *testing.T) {
 			retries 1
 		}`)))
 	key := w.NewKey(`{"team_id":"` + gateway.Payer + `","key_alias":"traced"}`)
-	w.Provider.Next(testkit.UpstreamStatus(http.StatusServiceUnavailable))
+	w.Provider.Next(fakeprovider.FaultStatus(http.StatusServiceUnavailable))
 	const parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 	a := w.Must(http.StatusOK, http.MethodPost, "/v1/chat/completions", key,
 		gateway.Chat("gpt-4o", "tokens=in:1000,cached:400,out:300,reasoning:120 chunks=5", true), "traceparent", parent, "baggage", "user=ann")
@@ -190,7 +191,7 @@ func TestTraces(t *testing.T) {
 
 // TestForwardTrace has the gateway send the trace upstream.
 func TestForwardTrace(t *testing.T) {
-	w := gateway.NewWorld(t, testkit.LagoOptions{})
+	w := gateway.NewWorld(t, fakelago.Options{})
 	w.Gateway = gateway.Start(t, "", strings.Replace(w.Directives(t.TempDir(), ""), "llmroute {", "llmroute {\nforward_trace", 1))
 	key := w.NewKey(`{"team_id":"` + gateway.Payer + `"}`)
 	const parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"

@@ -8,15 +8,15 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/tollgate-llm/tollgate/internal/testkit"
 	"github.com/tollgate-llm/tollgate/internal/testkit/gateway"
+	"github.com/tollgate-llm/tollgate/internal/testkit/scripted"
 )
 
 // TestSoundOfUnknownLength uploads to models that are priced by the minute what has no readable length. With `unpriced reject` the
 // call is refused before it is forwarded where the answer would not tell the length either.
 func TestSoundOfUnknownLength(t *testing.T) {
-	u := testkit.NewScript(t, func(int, testkit.RawCall) testkit.RawAnswer {
-		return testkit.RawAnswer{ContentType: "application/json", Body: []byte(`{"text":"words","duration":60}`), Length: true}
+	u := scripted.New(t, func(int, scripted.Call) scripted.Answer {
+		return scripted.Answer{ContentType: "application/json", Body: []byte(`{"text":"words","duration":60}`), Length: true}
 	})
 	g := gateway.Start(t, "", fmt.Sprintf(`
 	lagobilling {

@@ -10,8 +10,8 @@ import (
 	"github.com/stretchr/testify/require"
 	"github.com/tidwall/gjson"
 
-	"github.com/tollgate-llm/tollgate/internal/testkit"
 	"github.com/tollgate-llm/tollgate/internal/testkit/gateway"
+	"github.com/tollgate-llm/tollgate/internal/testkit/scripted"
 )
 
 const framesType = "application/vnd.amazon.eventstream"
@@ -33,7 +33,7 @@ func cloudFrames(t *testing.T, events ...string) (frames []byte) {
 		if strings.Contains(e, `"message_stop"`) {
 			e = `{"type":"message_stop","amazon-bedrock-invocationMetrics":{"inputTokenCount":11,"outputTokenCount":7,"invocationLatency":9,"firstByteLatency":1,"cacheReadInputTokenCount":4,"cacheWriteInputTokenCount":5}}`
 		}
-		frames = append(frames, testkit.EventFrame(t, "chunk", fmt.Appendf(nil, `{"bytes":%q,"p":"abc"}`, base64.StdEncoding.EncodeToString([]byte(e))))...)
+		frames = append(frames, scripted.EventFrame(t, "chunk", fmt.Appendf(nil, `{"bytes":%q,"p":"abc"}`, base64.StdEncoding.EncodeToString([]byte(e))))...)
 	}
 	return frames
 }
@@ -70,7 +70,7 @@ func cloudEvents(tool string) []string {
 }
 
 // cloudAnswers is Claude at a cloud: it thinks, says "Hello" and calls the first tool that it is offered.
-func cloudAnswers(t *testing.T, uri string, body gjson.Result) testkit.RawAnswer {
+func cloudAnswers(t *testing.T, uri string, body gjson.Result) scripted.Answer {
 	t.Helper()
 	tool := body.Get("tools.0.name").String()
 	if strings.Contains(body.Raw, `"tool_result"`) {
@@ -78,7 +78,7 @@ func cloudAnswers(t *testing.T, uri string, body gjson.Result) testkit.RawAnswer
 	}
 	switch {
 	case strings.HasSuffix(uri, "/invoke-with-response-stream"):
-		return testkit.RawAnswer{ContentType: framesType, Body: cloudFrames(t, cloudEvents(tool)...)}
+		return scripted.Answer{ContentType: framesType, Body: cloudFrames(t, cloudEvents(tool)...)}
 	case strings.HasSuffix(uri, ":streamRawPredict"):
 		return sse(cloudEvents(tool)...)
 	}
@@ -87,7 +87,7 @@ func cloudAnswers(t *testing.T, uri string, body gjson.Result) testkit.RawAnswer
 		content += `,{"type":"tool_use","id":"toolu_bdrk_1","name":"` + tool + `","input":{"city": "Oslo"}}`
 		stop = "tool_use"
 	}
-	return testkit.RawAnswer{ContentType: "application/json", Length: true, Body: []byte(
+	return scripted.Answer{ContentType: "application/json", Length: true, Body: []byte(
 		cloudHead + `"content":[` + content + `],"stop_reason":"` + stop + `",` + fmt.Sprintf(messagesUsage, 7) + `}`)}
 }
 
@@ -141,7 +141,7 @@ func TestOpenAIClientsOnClaudeInTheClouds(t *testing.T) {
 			model claude-sonnet-4-5@20250929
 			translate
 		}
-	}`, func(n int, body gjson.Result) testkit.RawAnswer { return cloudAnswers(t, x.up.Calls()[n-1].URI, body) })
+	}`, func(n int, body gjson.Result) scripted.Answer { return cloudAnswers(t, x.up.Calls()[n-1].URI, body) })
 	n := 0
 	check := func(cloud, endpoint string, stream bool) gjson.Result {
 		t.Helper()
@@ -254,7 +254,7 @@ func TestRegionsOfTranslatedCalls(t *testing.T) {
 			model meta.llama3-1-70b-instruct-v1:0
 			translate
 		}
-	}`, func(n int, body gjson.Result) testkit.RawAnswer { return cloudAnswers(t, x.up.Calls()[n-1].URI, body) })
+	}`, func(n int, body gjson.Result) scripted.Answer { return cloudAnswers(t, x.up.Calls()[n-1].URI, body) })
 	for i, c := range []struct{ model, cost string }{{"regional", "0.000173745"}, {"global", "0.00015795"}} {
 		x.Must(http.StatusOK, http.MethodPost, "/v1/chat/completions", x.key, strings.Replace(chatCall, `"m"`, `"`+c.model+`"`, 1)+`,"stream":true}`)
 		require.Equal(t, c.cost, x.record(2*i+1).Cost)
@@ -273,7 +273,7 @@ func TestRegionsOfTranslatedCalls(t *testing.T) {
 func TestErrorsOfClaudeOnBedrock(t *testing.T) {
 	inTheClouds(t)
 	var x *translated
-	var now func(uri string, body gjson.Result) testkit.RawAnswer
+	var now func(uri string, body gjson.Result) scripted.Answer
 	x = translating(t, `model m {
 		backend bedrock URL {
 			region us-east-1
@@ -292,11 +292,11 @@ func TestErrorsOfClaudeOnBedrock(t *testing.T) {
 			order 1
 			translate
 		}
-	}`, func(n int, body gjson.Result) testkit.RawAnswer { return now(x.up.Calls()[n-1].URI, body) })
-	fail := func(status int, message string) testkit.RawAnswer {
-		return testkit.RawAnswer{Status: status, ContentType: "application/json", Length: true, Body: []byte(`{"message":"` + message + `"}`)}
+	}`, func(n int, body gjson.Result) scripted.Answer { return now(x.up.Calls()[n-1].URI, body) })
+	fail := func(status int, message string) scripted.Answer {
+		return scripted.Answer{Status: status, ContentType: "application/json", Length: true, Body: []byte(`{"message":"` + message + `"}`)}
 	}
-	now = func(uri string, body gjson.Result) testkit.RawAnswer {
+	now = func(uri string, body gjson.Result) scripted.Answer {
 		if strings.HasPrefix(uri, "/model/") {
 			return fail(429, "Too many tokens, please wait before trying again.")
 		}
@@ -307,22 +307,22 @@ func TestErrorsOfClaudeOnBedrock(t *testing.T) {
 	r := x.record(1)
 	require.Equal(t, []any{"completed", 2}, []any{r.Outcome, r.Attempts})
 
-	now = func(string, gjson.Result) testkit.RawAnswer { return fail(429, "Too many tokens") }
+	now = func(string, gjson.Result) scripted.Answer { return fail(429, "Too many tokens") }
 	a = x.Must(http.StatusTooManyRequests, http.MethodPost, "/v1/chat/completions", x.key, chatCall+`,"stream":true}`)
 	require.JSONEq(t, `{"error":{"message":"Too many tokens","type":"rate_limit_exceeded","param":null,"code":"rate_limit_exceeded"}}`, a.Body)
 	require.Equal(t, "application/json", a.Header.Get("Content-Type"))
 	require.Empty(t, x.record(2).Events)
 
-	now = func(string, gjson.Result) testkit.RawAnswer {
+	now = func(string, gjson.Result) scripted.Answer {
 		return fail(400, "Input is too long for requested model.")
 	}
 	a = x.Must(http.StatusBadRequest, http.MethodPost, "/v1/responses", x.key, `{"model":"m","input":"hi","store":false}`)
 	require.Equal(t, "context_length_exceeded", gjson.Get(a.Body, "error.code").Str, a.Body)
 	require.Empty(t, x.record(3).Events)
 
-	now = func(string, gjson.Result) testkit.RawAnswer {
-		return testkit.RawAnswer{ContentType: framesType, Body: append(cloudFrames(t, cloudEvents("")[:9]...),
-			testkit.ExceptionFrame(t, "throttlingException", []byte(`{"message":"Too many tokens"}`))...)}
+	now = func(string, gjson.Result) scripted.Answer {
+		return scripted.Answer{ContentType: framesType, Body: append(cloudFrames(t, cloudEvents("")[:9]...),
+			scripted.ExceptionFrame(t, "throttlingException", []byte(`{"message":"Too many tokens"}`))...)}
 	}
 	a = x.Must(http.StatusOK, http.MethodPost, "/v1/chat/completions", x.key, chatCall+`,"stream":true}`)
 	require.Contains(t, a.Body, `data: {"error":{"message":"Too many tokens","type":"rate_limit_exceeded"`)
@@ -372,7 +372,7 @@ func TestHangUpOnTranslatedClouds(t *testing.T) {
 // TestBedrockTranslatedWithoutAMeter has llmroute unpack and translate by itself where nothing meters the call.
 func TestBedrockTranslatedWithoutAMeter(t *testing.T) {
 	inTheClouds(t)
-	up := testkit.NewScript(t, func(_ int, c testkit.RawCall) testkit.RawAnswer {
+	up := scripted.New(t, func(_ int, c scripted.Call) scripted.Answer {
 		return cloudAnswers(t, c.URI, gjson.ParseBytes(c.Body))
 	})
 	g := gateway.Start(t, "", "llmroute {\nanonymous\nunmetered\nmodel m {\nbackend bedrock "+up.URL+" {\nregion us-east-1\nmodel global.anthropic.claude-opus-4-6-v1\ntranslate\n}\n}\n}\n")

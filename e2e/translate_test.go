@@ -12,23 +12,24 @@ import (
 	"github.com/stretchr/testify/require"
 	"github.com/tidwall/gjson"
 
-	"github.com/tollgate-llm/tollgate/internal/testkit"
+	"github.com/tollgate-llm/tollgate/internal/testkit/fakelago"
 	"github.com/tollgate-llm/tollgate/internal/testkit/gateway"
+	"github.com/tollgate-llm/tollgate/internal/testkit/scripted"
 )
 
 // translated is a gateway with Lago whose model m has a backend of another API, scripted.
 type translated struct {
 	*gateway.World
-	up  *testkit.Script
+	up  *scripted.Server
 	key string
 }
 
 // translating starts it. routes may have %s where the upstream's URL goes.
-func translating(t *testing.T, routes string, answer func(n int, body gjson.Result) testkit.RawAnswer) *translated {
+func translating(t *testing.T, routes string, answer func(n int, body gjson.Result) scripted.Answer) *translated {
 	t.Helper()
-	x := &translated{World: gateway.NewBooks(t, testkit.LagoOptions{})}
-	x.up = testkit.NewScript(t, func(n int, c testkit.RawCall) testkit.RawAnswer {
-		if fault := testkit.StrictFault(t, c); fault != "" {
+	x := &translated{World: gateway.NewBooks(t, fakelago.Options{})}
+	x.up = scripted.New(t, func(n int, c scripted.Call) scripted.Answer {
+		if fault := scripted.Refusal(t, c); fault != "" {
 			t.Errorf("the provider refuses %s %s: %s", c.URI, c.Body, fault)
 		}
 		return answer(n, gjson.ParseBytes(c.Body))
@@ -98,19 +99,19 @@ const (
 	messagesUsage = `"usage":{"input_tokens":11,"cache_creation_input_tokens":5,"cache_read_input_tokens":4,"output_tokens":%d}`
 )
 
-func sse(events ...string) testkit.RawAnswer {
+func sse(events ...string) scripted.Answer {
 	var b strings.Builder
 	for _, e := range events {
 		fmt.Fprintf(&b, "event: %s\ndata: %s\n\n", gjson.Get(e, "type").String(), e)
 	}
-	return testkit.RawAnswer{ContentType: "text/event-stream", Body: []byte(b.String())}
+	return scripted.Answer{ContentType: "text/event-stream", Body: []byte(b.String())}
 }
 
 // claudeAnswers is an upstream of Messages that says "Hello".
-func claudeAnswers(_ int, body gjson.Result) testkit.RawAnswer {
+func claudeAnswers(_ int, body gjson.Result) scripted.Answer {
 	head := `{"id":"msg_1","type":"message","role":"assistant","model":"claude-opus-4-6-up","stop_sequence":null,`
 	if !body.Get("stream").Bool() {
-		return testkit.RawAnswer{ContentType: "application/json", Length: true, Body: []byte(
+		return scripted.Answer{ContentType: "application/json", Length: true, Body: []byte(
 			head + `"content":[{"type":"text","text":"Hello"}],"stop_reason":"end_turn",` + fmt.Sprintf(messagesUsage, 7) + `}`)}
 	}
 	return sse(
@@ -125,7 +126,7 @@ func claudeAnswers(_ int, body gjson.Result) testkit.RawAnswer {
 }
 
 // chatAnswers is an upstream of chat completions that says "Hello", or calls the first tool that it is offered.
-func chatAnswers(_ int, body gjson.Result) testkit.RawAnswer {
+func chatAnswers(_ int, body gjson.Result) scripted.Answer {
 	const head, usage = `{"id":"c1","created":1,"model":"up","object":"chat.completion`,
 		`"usage":{"prompt_tokens":20,"completion_tokens":7,"total_tokens":27,"prompt_tokens_details":{"cached_tokens":4},"completion_tokens_details":{"reasoning_tokens":3}}`
 	stop, pieces := "stop", []string{`"content":"Hel"`, `"content":"lo"`}
@@ -137,7 +138,7 @@ func chatAnswers(_ int, body gjson.Result) testkit.RawAnswer {
 		pieces = []string{`"tool_calls":[{"index":0,` + call + `"}}]`, `"tool_calls":[{"index":0,"function":{"arguments":"{\"city\":"}}]`, `"tool_calls":[{"index":0,"function":{"arguments":"\"Oslo\"}"}}]`}
 	}
 	if !body.Get("stream").Bool() {
-		return testkit.RawAnswer{ContentType: "application/json", Length: true, Body: []byte(
+		return scripted.Answer{ContentType: "application/json", Length: true, Body: []byte(
 			head + `","choices":[{"index":0,"finish_reason":"` + stop + `","message":{"role":"assistant",` + message + `}}],` + usage + `}`)}
 	}
 	out := head + `.chunk","choices":[{"index":0,"delta":{"role":"assistant","content":""},"finish_reason":null}]}`
@@ -148,7 +149,7 @@ func chatAnswers(_ int, body gjson.Result) testkit.RawAnswer {
 	if body.Get("stream_options.include_usage").Bool() {
 		out += "\n\ndata: " + head + `.chunk","choices":[],` + usage + `}`
 	}
-	return testkit.RawAnswer{ContentType: "text/event-stream", Body: []byte("data: " + out + "\n\ndata: [DONE]\n\n")}
+	return scripted.Answer{ContentType: "text/event-stream", Body: []byte("data: " + out + "\n\ndata: [DONE]\n\n")}
 }
 
 const deepseekRoutes = `model m {
@@ -278,16 +279,16 @@ func TestWhatCannotBeTranslatedIsRefused(t *testing.T) {
 
 // TestErrorsOfATranslatedBackend come in the caller's shape with their status, after the retries that the upstream's status asks for.
 func TestErrorsOfATranslatedBackend(t *testing.T) {
-	fail := func(status int, kind string) testkit.RawAnswer {
-		return testkit.RawAnswer{
+	fail := func(status int, kind string) scripted.Answer {
+		return scripted.Answer{
 			Status: status, ContentType: "application/json", Length: true,
 			Body: []byte(`{"type":"error","error":{"type":"` + kind + `","message":"so it is"},"request_id":"req_1"}`),
 		}
 	}
-	var now func(n int, body gjson.Result) testkit.RawAnswer
-	x := translating(t, strings.Replace(claudeRoutes, "model m {", "model m {\nretries 1", 1), func(n int, b gjson.Result) testkit.RawAnswer { return now(n, b) })
+	var now func(n int, body gjson.Result) scripted.Answer
+	x := translating(t, strings.Replace(claudeRoutes, "model m {", "model m {\nretries 1", 1), func(n int, b gjson.Result) scripted.Answer { return now(n, b) })
 
-	now = func(int, gjson.Result) testkit.RawAnswer { return fail(529, "overloaded_error") }
+	now = func(int, gjson.Result) scripted.Answer { return fail(529, "overloaded_error") }
 	a := x.Must(http.StatusServiceUnavailable, http.MethodPost, "/v1/chat/completions", x.key, chatCall+`,"stream":true}`)
 	require.JSONEq(t, `{"error":{"message":"so it is","type":"server_error","param":null,"code":"server_error"}}`, a.Body)
 	require.Equal(t, "application/json", a.Header.Get("Content-Type"))
@@ -295,11 +296,11 @@ func TestErrorsOfATranslatedBackend(t *testing.T) {
 	require.Equal(t, []any{"error", 529, 2}, []any{r.Outcome, r.Status, r.Attempts})
 	require.Empty(t, r.Events)
 
-	now = func(int, gjson.Result) testkit.RawAnswer { return fail(400, "invalid_request_error") }
+	now = func(int, gjson.Result) scripted.Answer { return fail(400, "invalid_request_error") }
 	a = x.Must(http.StatusBadRequest, http.MethodPost, "/v1/responses", x.key, `{"model":"m","input":"hi","store":false}`)
 	require.Equal(t, "so it is", gjson.Get(a.Body, "error.message").String())
 
-	now = func(n int, b gjson.Result) testkit.RawAnswer {
+	now = func(n int, b gjson.Result) scripted.Answer {
 		if n == 4 {
 			return fail(500, "api_error")
 		}
@@ -309,8 +310,8 @@ func TestErrorsOfATranslatedBackend(t *testing.T) {
 	r = x.record(3)
 	require.Equal(t, []any{"completed", 2}, []any{r.Outcome, r.Attempts})
 
-	now = func(int, gjson.Result) testkit.RawAnswer {
-		return testkit.RawAnswer{ContentType: "application/json", Length: true, Body: []byte(`{"type":"message","content":`)}
+	now = func(int, gjson.Result) scripted.Answer {
+		return scripted.Answer{ContentType: "application/json", Length: true, Body: []byte(`{"type":"message","content":`)}
 	}
 	a = x.Must(http.StatusBadGateway, http.MethodPost, "/v1/chat/completions", x.key, chatCall+`}`)
 	require.Equal(t, "server_error", gjson.Get(a.Body, "error.type").String(), a.Body)
@@ -322,7 +323,7 @@ func TestErrorsOfATranslatedBackend(t *testing.T) {
 
 // TestATranslatedStreamThatBreaksOff ends by an error of the caller's API, and is billed as far as it came.
 func TestATranslatedStreamThatBreaksOff(t *testing.T) {
-	x := translating(t, claudeRoutes, func(n int, b gjson.Result) testkit.RawAnswer {
+	x := translating(t, claudeRoutes, func(n int, b gjson.Result) scripted.Answer {
 		a := claudeAnswers(n, b)
 		a.Body = a.Body[:strings.Index(string(a.Body), "event: content_block_stop")]
 		return a
@@ -351,7 +352,7 @@ func TestATranslatedStreamThatBreaksOff(t *testing.T) {
 // TestATranslatedHangUpIsBilled has a client hang up in the middle of a stream.
 func TestATranslatedHangUpIsBilled(t *testing.T) {
 	hold := make(chan struct{})
-	x := translating(t, claudeRoutes, func(n int, b gjson.Result) testkit.RawAnswer {
+	x := translating(t, claudeRoutes, func(n int, b gjson.Result) scripted.Answer {
 		a := claudeAnswers(n, b)
 		a.Hold = hold
 		return a
@@ -389,13 +390,13 @@ func TestOwnAPIFirst(t *testing.T) {
 		}
 	}`
 	var failing bool
-	x := translating(t, routes, func(n int, b gjson.Result) testkit.RawAnswer {
+	x := translating(t, routes, func(n int, b gjson.Result) scripted.Answer {
 		if b.Get("model").String() == "m" {
 			own++
 			if failing {
-				return testkit.RawAnswer{Status: 503, ContentType: "application/json", Body: []byte(`{}`), Length: true}
+				return scripted.Answer{Status: 503, ContentType: "application/json", Body: []byte(`{}`), Length: true}
 			}
-			return testkit.RawAnswer{ContentType: "application/json", Length: true, Body: []byte(
+			return scripted.Answer{ContentType: "application/json", Length: true, Body: []byte(
 				`{"id":"c","object":"chat.completion","created":1,"model":"m","choices":[{"index":0,"message":{"role":"assistant","content":"own"},"finish_reason":"stop"}],"usage":{"prompt_tokens":3,"completion_tokens":2,"total_tokens":5}}`)}
 		}
 		return claudeAnswers(n, b)
@@ -435,11 +436,11 @@ func TestAConversationThatMovesToItsOwnAPI(t *testing.T) {
 			price input 1
 			price output 2
 		}
-	}`, func(n int, b gjson.Result) testkit.RawAnswer {
+	}`, func(n int, b gjson.Result) scripted.Answer {
 		if n == 2 {
 			return claudeAnswers(n, b)
 		}
-		return testkit.RawAnswer{ContentType: "application/json", Length: true, Body: []byte(`{"id":"c","object":"chat.completion","created":1,"model":"reasons","choices":[{"index":0,` +
+		return scripted.Answer{ContentType: "application/json", Length: true, Body: []byte(`{"id":"c","object":"chat.completion","created":1,"model":"reasons","choices":[{"index":0,` +
 			`"message":{"role":"assistant","reasoning_content":"hm","content":"Hi"},"finish_reason":"stop"}],"usage":{"prompt_tokens":3,"completion_tokens":2,"total_tokens":5}}`)}
 	})
 	const ask = `{"model":%q,"max_tokens":9,"messages":[{"role":"user","content":"a"}%s]}`
@@ -495,10 +496,10 @@ func TestTokenCountsOfTranslatedModels(t *testing.T) {
 // TestTranslatedWithoutAMeter has llmroute translate by itself where nothing meters the call.
 func TestTranslatedWithoutAMeter(t *testing.T) {
 	var status int
-	up := testkit.NewScript(t, func(n int, c testkit.RawCall) testkit.RawAnswer {
+	up := scripted.New(t, func(n int, c scripted.Call) scripted.Answer {
 		a := claudeAnswers(n, gjson.ParseBytes(c.Body))
 		if a.Status = status; status >= 400 {
-			a = testkit.RawAnswer{Status: status, ContentType: "text/html", Body: []byte("<html>gone</html>"), Length: true}
+			a = scripted.Answer{Status: status, ContentType: "text/html", Body: []byte("<html>gone</html>"), Length: true}
 		}
 		return a
 	})

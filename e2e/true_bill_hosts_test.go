@@ -11,14 +11,14 @@ import (
 
 	"github.com/tidwall/gjson"
 
-	"github.com/tollgate-llm/tollgate/internal/testkit"
 	"github.com/tollgate-llm/tollgate/internal/testkit/gateway"
+	"github.com/tollgate-llm/tollgate/internal/testkit/scripted"
 )
 
 // newInternet starts a server that has the names of all hosts, and a proxy that leads to it. It returns the lines of a backend by which
 // its calls go there.
-func newInternet(t *testing.T, answer func(n int, c testkit.RawCall) testkit.RawAnswer) string {
-	script := testkit.NewScript(t, answer)
+func newInternet(t *testing.T, answer func(n int, c scripted.Call) scripted.Answer) string {
+	script := scripted.New(t, answer)
 	target := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		out := r.Clone(r.Context())
 		out.RequestURI, out.URL.Scheme, out.URL.Host = "", "http", strings.TrimPrefix(script.URL, "http://")

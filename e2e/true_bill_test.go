@@ -14,8 +14,9 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/tollgate-llm/tollgate/internal/testkit"
+	"github.com/tollgate-llm/tollgate/internal/testkit/fakelago"
 	"github.com/tollgate-llm/tollgate/internal/testkit/gateway"
+	"github.com/tollgate-llm/tollgate/internal/testkit/scripted"
 )
 
 // bill is an answer of a provider and what it costs.
@@ -240,16 +241,16 @@ func TestTrueBill(t *testing.T) {
 	}
 	maps.Copy(cases, hostedBills())
 	names := slices.Sorted(maps.Keys(cases))
-	answer := func(_ int, call testkit.RawCall) testkit.RawAnswer {
+	answer := func(_ int, call scripted.Call) scripted.Answer {
 		at, err := strconv.Atoi(strings.Split(call.URI, "/")[1]) // the base URL's path
 		if err != nil {
-			return testkit.RawAnswer{Status: http.StatusNotFound}
+			return scripted.Answer{Status: http.StatusNotFound}
 		}
 		c := cases[names[at]]
-		return testkit.RawAnswer{ContentType: cmp.Or(c.kind, "application/json"), Body: []byte(c.answer), Length: true}
+		return scripted.Answer{ContentType: cmp.Or(c.kind, "application/json"), Body: []byte(c.answer), Length: true}
 	}
-	u, internet := testkit.NewScript(t, answer), newInternet(t, answer)
-	w := gateway.NewBooks(t, testkit.LagoOptions{})
+	u, internet := scripted.New(t, answer), newInternet(t, answer)
+	w := gateway.NewBooks(t, fakelago.Options{})
 	var routes strings.Builder
 	for i, name := range names {
 		c := cases[name]
@@ -274,7 +275,7 @@ func TestTrueBill(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			c := cases[name]
 			payer, model := fmt.Sprintf("payer-%d", i), fmt.Sprintf("m%d", i)
-			w.Lago.AddSubscription(testkit.LagoSubscription{ExternalID: payer})
+			w.Lago.AddSubscription(fakelago.Subscription{ExternalID: payer})
 			path := strings.Replace(strings.Replace(c.path, "models/m:", "models/"+model+":", 1), "model/m/", "model/"+model+"/", 1)
 			body := strings.NewReplacer(`"model":"m"`, `"model":"`+model+`"`, "\r\n\r\nm\r\n", "\r\n\r\n"+model+"\r\n").Replace(c.body)
 			r, err := http.NewRequestWithContext(gateway.Timeout(t, time.Minute), http.MethodPost, w.URL(path), strings.NewReader(body))

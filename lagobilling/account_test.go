@@ -23,16 +23,16 @@ import (
 	"github.com/tollgate-llm/tollgate/internal/record"
 	"github.com/tollgate-llm/tollgate/internal/settle"
 	"github.com/tollgate-llm/tollgate/internal/spool"
-	"github.com/tollgate-llm/tollgate/internal/testkit"
+	"github.com/tollgate-llm/tollgate/internal/testkit/fakelago"
 	"github.com/tollgate-llm/tollgate/internal/usage"
 	"github.com/tollgate-llm/tollgate/lagobilling/operator"
 )
 
 func TestBilledThroughLago(t *testing.T) {
 	const calls = 25
-	lago := testkit.NewLago(t, testkit.LagoOptions{})
-	lago.AddMetric(testkit.LagoMetric{Code: "tokens", Field: "total_tokens"})
-	lago.AddSubscription(testkit.LagoSubscription{ExternalID: "sub-1", Started: time.Now().Add(-time.Hour)})
+	lago := fakelago.New(t, fakelago.Options{})
+	lago.AddMetric(fakelago.Metric{Code: "tokens", Field: "total_tokens"})
+	lago.AddSubscription(fakelago.Subscription{ExternalID: "sub-1", Started: time.Now().Add(-time.Hour)})
 	b := newBench(t, &Handler{APIBase: lago.URL, APIKey: lago.Key(), EventCode: "tokens"})
 	for range calls {
 		_, _, err := b.post(chatRoute(plain("application/json", jsonAnswer)))
@@ -59,10 +59,10 @@ func TestBilledThroughLago(t *testing.T) {
 // TestReloadTriesAgainAtOnce is an operator who had Lago's rate limit lifted and reloads: nothing of the configuration
 // changed, and nothing waits for the end of the pause that Lago asked for.
 func TestReloadTriesAgainAtOnce(t *testing.T) {
-	lago := testkit.NewLago(t, testkit.LagoOptions{})
-	lago.Always(func(c *testkit.LagoCall) testkit.LagoFault {
+	lago := fakelago.New(t, fakelago.Options{})
+	lago.Always(func(c *fakelago.Call) fakelago.Fault {
 		if c.Batch() {
-			return testkit.FaultRateLimit(time.Hour)
+			return fakelago.FaultRateLimit(time.Hour)
 		}
 		return nil
 	})
@@ -79,8 +79,8 @@ func TestReloadTriesAgainAtOnce(t *testing.T) {
 }
 
 func TestUnknownPayerIsRefused(t *testing.T) {
-	lago := testkit.NewLago(t, testkit.LagoOptions{})
-	lago.AddSubscription(testkit.LagoSubscription{ExternalID: "known", Started: time.Now().Add(-time.Hour)})
+	lago := fakelago.New(t, fakelago.Options{})
+	lago.AddSubscription(fakelago.Subscription{ExternalID: "known", Started: time.Now().Add(-time.Hour)})
 	b := newBench(t, &Handler{APIBase: lago.URL, APIKey: lago.Key(), EventCode: "tokens", PayerCheck: "reject"})
 	for payer, status := range map[string]int{"known": http.StatusOK, "stranger": http.StatusForbidden} {
 		rt := chatRoute(plain("application/json", jsonAnswer))

@@ -10,13 +10,13 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/tollgate-llm/tollgate/internal/testkit"
+	"github.com/tollgate-llm/tollgate/internal/testkit/fakelago"
 	"github.com/tollgate-llm/tollgate/lagobilling/operator"
 )
 
 // TestAdminAPI asks every path with every method, and sends bodies that are not what is wanted.
 func TestAdminAPI(t *testing.T) {
-	o := openOffice(t, testkit.LagoOptions{}, "")
+	o := openOffice(t, fakelago.Options{}, "")
 	admin := unixClient(filepath.Join(o.dir, "a"))
 	defer admin.CloseIdleConnections()
 	ask := func(method, path, body string) (int, string, http.Header) {

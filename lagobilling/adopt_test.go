@@ -11,7 +11,7 @@ import (
 
 	"github.com/tollgate-llm/tollgate/internal/record"
 	"github.com/tollgate-llm/tollgate/internal/spool"
-	"github.com/tollgate-llm/tollgate/internal/testkit"
+	"github.com/tollgate-llm/tollgate/internal/testkit/fakelago"
 	"github.com/tollgate-llm/tollgate/lagobilling/operator"
 )
 
@@ -54,7 +54,7 @@ func fillDeadSpool(t *testing.T, account, dir string) (events []string) {
 
 func TestAdoptTakesOverADeadSpool(t *testing.T) {
 	dir, events := deadSpool(t, "default")
-	o := openOffice(t, testkit.LagoOptions{}, "")
+	o := openOffice(t, fakelago.Options{}, "")
 	out := o.run("adopt", dir)
 	require.Contains(t, out, "account default has taken over 4 records: 2 pending, 1 rejected, 1 interrupted")
 	o.until(func(st operator.Status) bool { return st.Finished == 2 && st.Rejected == 1 && st.Interrupted == 1 })
@@ -73,7 +73,7 @@ func TestAdoptTakesOverADeadSpool(t *testing.T) {
 
 func TestAdoptEstimatesByPolicy(t *testing.T) {
 	dir, _ := deadSpool(t, "default")
-	o := openOffice(t, testkit.LagoOptions{}, "interrupted estimate")
+	o := openOffice(t, fakelago.Options{}, "interrupted estimate")
 	require.Contains(t, o.run("adopt", dir), "1 interrupted (1 of these billed by estimate)")
 	o.until(func(st operator.Status) bool { return st.Finished == 3 && st.Rejected == 1 && st.Interrupted == 0 })
 }
@@ -81,7 +81,7 @@ func TestAdoptEstimatesByPolicy(t *testing.T) {
 func TestAdoptRefusesWhatIsNotItsOwn(t *testing.T) {
 	dir, _ := deadSpool(t, "other")
 	leaveOpen(t, dir) // of the account default
-	o := openOffice(t, testkit.LagoOptions{}, "")
+	o := openOffice(t, fakelago.Options{}, "")
 	_, err := o.command("adopt", dir)
 	require.ErrorContains(t, err, "several accounts: default, other")
 	dir2 := filepath.Join(t.TempDir(), "dead")

@@ -11,7 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tollgate-llm/tollgate/internal/record"
-	"github.com/tollgate-llm/tollgate/internal/testkit"
+	"github.com/tollgate-llm/tollgate/internal/testkit/fakelago"
 	"github.com/tollgate-llm/tollgate/lagobilling/operator"
 )
 
@@ -30,7 +30,7 @@ func TestOldLedger(t *testing.T) {
 		require.Equal(t, string(want), offline(t, args...), name)
 	}
 
-	lago := testkit.NewLago(t, testkit.LagoOptions{})
+	lago := fakelago.New(t, fakelago.Options{})
 	b := newBench(t, &Handler{
 		Spool: dir, Retain: "87600h", APIBase: lago.URL, APIKey: lago.Key(), EventCode: "tokens", Interrupted: "estimate",
 		Markup: []Percent{{Percent: "50"}},

@@ -12,7 +12,7 @@ import (
 
 	"github.com/tollgate-llm/tollgate/internal/audit"
 	"github.com/tollgate-llm/tollgate/internal/tariff"
-	"github.com/tollgate-llm/tollgate/internal/testkit"
+	"github.com/tollgate-llm/tollgate/internal/testkit/fakelago"
 	"github.com/tollgate-llm/tollgate/internal/usage"
 	"github.com/tollgate-llm/tollgate/lagobilling/operator"
 )
@@ -29,9 +29,9 @@ func (o *office) checked() (out string, problem bool) {
 }
 
 func TestCheckFindsNothing(t *testing.T) {
-	for _, store := range []string{testkit.LagoPostgres, testkit.LagoClickHouse} {
+	for _, store := range []string{fakelago.Postgres, fakelago.ClickHouse} {
 		t.Run(store, func(t *testing.T) {
-			o := openOffice(t, testkit.LagoOptions{Store: store}, "")
+			o := openOffice(t, fakelago.Options{Store: store}, "")
 			o.calls(1, "sub-1")
 			o.finished(1)
 			out, problem := o.checked()
@@ -54,8 +54,8 @@ func TestCheckFindsNothing(t *testing.T) {
 
 // TestCheckFindsWhatIsNeverBilled puts one thing wrong at a time.
 func TestCheckFindsWhatIsNeverBilled(t *testing.T) {
-	tokens := testkit.LagoMetric{Code: "tokens", Field: "total_tokens"}
-	with := func(change func(*testkit.LagoMetric)) func(*office) {
+	tokens := fakelago.Metric{Code: "tokens", Field: "total_tokens"}
+	with := func(change func(*fakelago.Metric)) func(*office) {
 		return func(o *office) {
 			m := tokens
 			change(&m)
@@ -63,7 +63,7 @@ func TestCheckFindsWhatIsNeverBilled(t *testing.T) {
 		}
 	}
 	for name, c := range map[string]struct {
-		o       testkit.LagoOptions
+		o       fakelago.Options
 		billing string
 		payer   string
 		wrong   func(*office)
@@ -74,9 +74,9 @@ func TestCheckFindsWhatIsNeverBilled(t *testing.T) {
 		"no Lago": {wrong: func(o *office) { o.load("event_code tokens") }, says: "nothing is billed", warning: true},
 		"read only key": {
 			wrong: func(o *office) {
-				o.lago.Always(func(c *testkit.LagoCall) testkit.LagoFault {
+				o.lago.Always(func(c *fakelago.Call) fakelago.Fault {
 					if c.Batch() {
-						return testkit.FaultStatus(403, `{"status":403,"error":"Forbidden","code":"write_action_not_allowed_for_event"}`)
+						return fakelago.FaultStatus(403, `{"status":403,"error":"Forbidden","code":"write_action_not_allowed_for_event"}`)
 					}
 					return nil
 				})
@@ -85,9 +85,9 @@ func TestCheckFindsWhatIsNeverBilled(t *testing.T) {
 		},
 		"key that may not read": {
 			wrong: func(o *office) {
-				o.lago.Always(func(c *testkit.LagoCall) testkit.LagoFault {
+				o.lago.Always(func(c *fakelago.Call) fakelago.Fault {
 					if c.Request.Method == http.MethodGet {
-						return testkit.FaultStatus(403, `{"status":403,"error":"Forbidden","code":"read_action_not_allowed_for_plan"}`)
+						return fakelago.FaultStatus(403, `{"status":403,"error":"Forbidden","code":"read_action_not_allowed_for_plan"}`)
 					}
 					return nil
 				})
@@ -95,74 +95,74 @@ func TestCheckFindsWhatIsNeverBilled(t *testing.T) {
 			says: "may not read this, so it was not checked", warning: true,
 		},
 		"down":                 {wrong: func(o *office) { o.lago.Close() }, says: "connection refused"},
-		"batches":              {o: testkit.LagoOptions{BatchMax: 30}, says: "takes only 25 events", warning: true},
-		"deduplication off":    {o: testkit.LagoOptions{Store: testkit.LagoClickHouse, NoDeduplication: true}, says: "may be billed twice"},
-		"deduplication unsaid": {o: testkit.LagoOptions{Store: testkit.LagoClickHouse, SilentDeduplication: true}, says: "see that clickhouse_deduplication_enabled is on", warning: true},
+		"batches":              {o: fakelago.Options{BatchMax: 30}, says: "takes only 25 events", warning: true},
+		"deduplication off":    {o: fakelago.Options{Store: fakelago.ClickHouse, NoDeduplication: true}, says: "may be billed twice"},
+		"deduplication unsaid": {o: fakelago.Options{Store: fakelago.ClickHouse, SilentDeduplication: true}, says: "see that clickhouse_deduplication_enabled is on", warning: true},
 		"metric of another code": {
 			billing: "event_code other", says: "metric other: Lago has no such billable metric: accepted and never billed, 1 event",
 		},
-		"metric of a text": {wrong: with(func(m *testkit.LagoMetric) { m.Field = "model" }), says: "holds a text"},
-		"metric of no one": {wrong: with(func(m *testkit.LagoMetric) { m.Field = "tokens" }), says: "which the events do not have"},
-		"metric of some":   {wrong: with(func(m *testkit.LagoMetric) { m.Field = "response_cost" }), says: "not every event has", warning: true},
-		"expression":       {wrong: with(func(m *testkit.LagoMetric) { m.Needs = []string{"region"} }), says: "expression region", warning: true},
-		"filter":           {wrong: with(func(m *testkit.LagoMetric) { m.Filters = []string{"colour"} }), says: "filtered by colour", warning: true},
-		"count":            {billing: "events cost\nevent_code tokens", wrong: with(func(m *testkit.LagoMetric) { m.Aggregation, m.Field = "count_agg", "" }), says: "counts events, not quantities"},
-		"no charge":        {wrong: with(func(m *testkit.LagoMetric) { m.Uncharged = true }), says: "plan plan: it has no charge for the metric tokens"},
-		"two charges":      {wrong: with(func(m *testkit.LagoMetric) { m.Twice = true }), says: "plan plan: it has 2 charges for the metric tokens: each of them bills every event"},
+		"metric of a text": {wrong: with(func(m *fakelago.Metric) { m.Field = "model" }), says: "holds a text"},
+		"metric of no one": {wrong: with(func(m *fakelago.Metric) { m.Field = "tokens" }), says: "which the events do not have"},
+		"metric of some":   {wrong: with(func(m *fakelago.Metric) { m.Field = "response_cost" }), says: "not every event has", warning: true},
+		"expression":       {wrong: with(func(m *fakelago.Metric) { m.Needs = []string{"region"} }), says: "expression region", warning: true},
+		"filter":           {wrong: with(func(m *fakelago.Metric) { m.Filters = []string{"colour"} }), says: "filtered by colour", warning: true},
+		"count":            {billing: "events cost\nevent_code tokens", wrong: with(func(m *fakelago.Metric) { m.Aggregation, m.Field = "count_agg", "" }), says: "counts events, not quantities"},
+		"no charge":        {wrong: with(func(m *fakelago.Metric) { m.Uncharged = true }), says: "plan plan: it has no charge for the metric tokens"},
+		"two charges":      {wrong: with(func(m *fakelago.Metric) { m.Twice = true }), says: "plan plan: it has 2 charges for the metric tokens: each of them bills every event"},
 		"two exact charges": {
-			billing: "events cost\nevent_code tokens", wrong: with(func(m *testkit.LagoMetric) { m.Field, m.Charge, m.Twice = "unit", "dynamic", true }),
+			billing: "events cost\nevent_code tokens", wrong: with(func(m *fakelago.Metric) { m.Field, m.Charge, m.Twice = "unit", "dynamic", true }),
 			says: "so they are billed 2 times",
 		},
 		"changed plan": {
 			wrong: func(o *office) {
-				o.lago.AddSubscription(testkit.LagoSubscription{ExternalID: "old", Plan: "starter"})
-				o.lago.AddSubscription(testkit.LagoSubscription{ExternalID: "sub-1", Previous: "starter", Started: time.Now().Add(time.Hour)})
+				o.lago.AddSubscription(fakelago.Subscription{ExternalID: "old", Plan: "starter"})
+				o.lago.AddSubscription(fakelago.Subscription{ExternalID: "sub-1", Previous: "starter", Started: time.Now().Add(time.Hour)})
 			},
 			says: "its plan changed from starter to plan at", warning: true,
 		},
 		"changed from a plan that is gone": {
 			wrong: func(o *office) {
-				o.lago.AddSubscription(testkit.LagoSubscription{ExternalID: "sub-1", Previous: "starter", Started: time.Now().Add(time.Hour)})
+				o.lago.AddSubscription(fakelago.Subscription{ExternalID: "sub-1", Previous: "starter", Started: time.Now().Add(time.Hour)})
 			},
 			says: "plan starter: Lago has it no more", warning: true,
 		},
 		"next plan": {
 			wrong: func(o *office) {
-				with(func(m *testkit.LagoMetric) { m.Twice = true })(o)
-				o.lago.AddSubscription(testkit.LagoSubscription{ExternalID: "new", Plan: "pro"})
-				o.lago.AddSubscription(testkit.LagoSubscription{ExternalID: "sub-1", Next: "pro"})
+				with(func(m *fakelago.Metric) { m.Twice = true })(o)
+				o.lago.AddSubscription(fakelago.Subscription{ExternalID: "new", Plan: "pro"})
+				o.lago.AddSubscription(fakelago.Subscription{ExternalID: "sub-1", Next: "pro"})
 			},
 			says: "plan pro: it has 2 charges",
 		},
-		"charge in advance":    {wrong: with(func(m *testkit.LagoMetric) { m.InAdvance = true }), says: "charge in arrears", warning: true},
-		"amounts by standard":  {billing: "events cost\nevent_code tokens", wrong: with(func(m *testkit.LagoMetric) { m.Field = "unit" }), says: "use a dynamic charge"},
+		"charge in advance":    {wrong: with(func(m *fakelago.Metric) { m.InAdvance = true }), says: "charge in arrears", warning: true},
+		"amounts by standard":  {billing: "events cost\nevent_code tokens", wrong: with(func(m *fakelago.Metric) { m.Field = "unit" }), says: "use a dynamic charge"},
 		"unknown subscription": {payer: "stranger", says: "payer stranger: Lago knows no active subscription"},
 		"started later": {
 			wrong: func(o *office) {
-				o.lago.AddSubscription(testkit.LagoSubscription{ExternalID: "sub-1", Started: time.Now().Add(time.Hour)})
+				o.lago.AddSubscription(fakelago.Subscription{ExternalID: "sub-1", Started: time.Now().Add(time.Hour)})
 			},
 			says: "before the start is accepted and never billed",
 		},
 		"terminated": {
 			wrong: func(o *office) {
-				o.lago.AddSubscription(testkit.LagoSubscription{ExternalID: "sub-1", Terminated: time.Now()})
+				o.lago.AddSubscription(fakelago.Subscription{ExternalID: "sub-1", Terminated: time.Now()})
 			},
 			says: "no active subscription",
 		},
 		"unsent of a closed period": {
 			billing: "late keep",
 			wrong: func(o *office) {
-				o.lago.Always(func(c *testkit.LagoCall) testkit.LagoFault {
+				o.lago.Always(func(c *fakelago.Call) fakelago.Fault {
 					if c.Batch() && !strings.Contains(strings.Join(c.IDs(), ""), "-") { // the probe has no ids
 						return nil
 					}
 					if c.Batch() {
-						return testkit.FaultStatus(503, "")
+						return fakelago.FaultStatus(503, "")
 					}
 					return nil
 				})
 				o.calls(1, "sub-1")
-				o.lago.AddSubscription(testkit.LagoSubscription{ExternalID: "sub-1", Started: time.Now().Add(-time.Hour)})
+				o.lago.AddSubscription(fakelago.Subscription{ExternalID: "sub-1", Started: time.Now().Add(-time.Hour)})
 				o.lago.Finalise("sub-1", time.Now().Add(time.Second).Truncate(time.Second).Add(time.Second))
 			},
 			says: "see `late`", warning: true,
@@ -170,8 +170,8 @@ func TestCheckFindsWhatIsNeverBilled(t *testing.T) {
 		"kinds": {
 			billing: "events per_token_type",
 			wrong: func(o *office) {
-				o.lago.AddMetric(testkit.LagoMetric{Code: "llm_input_tokens", Field: "value"})
-				o.lago.AddMetric(testkit.LagoMetric{Code: "llm_output_tokens", Field: "value"})
+				o.lago.AddMetric(fakelago.Metric{Code: "llm_input_tokens", Field: "value"})
+				o.lago.AddMetric(fakelago.Metric{Code: "llm_output_tokens", Field: "value"})
 			},
 			says: "metric llm_cached_input_tokens: Lago has no such billable metric: accepted and never billed, 1 event",
 		},
@@ -179,14 +179,14 @@ func TestCheckFindsWhatIsNeverBilled(t *testing.T) {
 			billing: "events per_token_type",
 			wrong: func(o *office) {
 				for _, code := range []string{"llm_input_tokens", "llm_output_tokens", "llm_cached_input_tokens", "llm_reasoning_tokens"} {
-					o.lago.AddMetric(testkit.LagoMetric{Code: code, Field: "value"})
+					o.lago.AddMetric(fakelago.Metric{Code: code, Field: "value"})
 				}
 			},
 			says: "llm_pages", warning: true,
 		},
 		"value": {
 			billing: "events per_token_type",
-			wrong:   func(o *office) { o.lago.AddMetric(testkit.LagoMetric{Code: "llm_input_tokens", Field: "tokens"}) },
+			wrong:   func(o *office) { o.lago.AddMetric(fakelago.Metric{Code: "llm_input_tokens", Field: "tokens"}) },
 			says:    "metric llm_input_tokens: it aggregates tokens",
 		},
 	} {
@@ -220,7 +220,7 @@ func TestSetupCreatesWhatIsMissing(t *testing.T) {
 		"cost":           {"events cost\nevent_code costs", 1, "unit"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			o := openOffice(t, testkit.LagoOptions{}, c.billing)
+			o := openOffice(t, fakelago.Options{}, c.billing)
 			out := o.run("setup", "--dry-run")
 			require.Equal(t, c.codes, strings.Count(out, "would be created"))
 			require.Len(t, o.lago.Metrics(), 1, "a dry run creates nothing")
@@ -251,8 +251,8 @@ func TestSetupCreatesWhatIsMissing(t *testing.T) {
 }
 
 func TestSetupLeavesAnotherMetricAsItIs(t *testing.T) {
-	o := openOffice(t, testkit.LagoOptions{}, "")
-	o.lago.AddMetric(testkit.LagoMetric{Code: "tokens", Field: "model"})
+	o := openOffice(t, fakelago.Options{}, "")
+	o.lago.AddMetric(fakelago.Metric{Code: "tokens", Field: "model"})
 	out, err := o.command("setup")
 	require.ErrorContains(t, err, "not every billable metric")
 	require.Contains(t, out, "differs")
@@ -261,7 +261,7 @@ func TestSetupLeavesAnotherMetricAsItIs(t *testing.T) {
 }
 
 func TestReconcile(t *testing.T) {
-	for _, store := range []string{testkit.LagoPostgres, testkit.LagoClickHouse} {
+	for _, store := range []string{fakelago.Postgres, fakelago.ClickHouse} {
 		for name, c := range map[string]struct {
 			billing string
 			before  func(*office) // the calls
@@ -276,33 +276,33 @@ func TestReconcile(t *testing.T) {
 					h := &Handler{Events: tariff.PerTokenType}
 					require.NoError(t, provision(t, h))
 					for _, m := range h.tariff.Metrics() {
-						o.lago.AddMetric(testkit.LagoMetric{Code: m.Code, Field: m.Field})
+						o.lago.AddMetric(fakelago.Metric{Code: m.Code, Field: m.Field})
 					}
 				},
 			},
 			"nothing, cost": {
 				billing: "events cost\nevent_code tokens",
 				before: func(o *office) {
-					o.lago.AddMetric(testkit.LagoMetric{Code: "tokens", Field: "unit", Charge: "dynamic"})
+					o.lago.AddMetric(fakelago.Metric{Code: "tokens", Field: "unit", Charge: "dynamic"})
 				},
 			},
 			"lost": {
-				before:  func(o *office) { o.lago.Next(testkit.FaultLost) },
+				before:  func(o *office) { o.lago.Next(fakelago.FaultLost) },
 				differs: []string{"that Lago has taken it does not list", "Lago bills "},
 			},
 			"lost so recently that it may yet come": {
-				before: func(o *office) { o.lago.Next(testkit.FaultLost) },
+				before: func(o *office) { o.lago.Next(fakelago.FaultLost) },
 				flags:  []string{"--lag", "5m"},
 			},
 			"subscription": {
 				after: func(o *office) {
-					o.lago.AddSubscription(testkit.LagoSubscription{ExternalID: "sub-1", Terminated: time.Now()})
+					o.lago.AddSubscription(fakelago.Subscription{ExternalID: "sub-1", Terminated: time.Now()})
 				},
 				differs: []string{"Lago knows no active subscription sub-1"},
 			},
 			"charge": {
 				before: func(o *office) {
-					o.lago.AddMetric(testkit.LagoMetric{Code: "tokens", Field: "total_tokens", Uncharged: true})
+					o.lago.AddMetric(fakelago.Metric{Code: "tokens", Field: "total_tokens", Uncharged: true})
 				},
 				differs: []string{"has no charge for the metric tokens"},
 			},
@@ -312,7 +312,7 @@ func TestReconcile(t *testing.T) {
 			},
 			"uncounted": {
 				after: func(o *office) { // Lago counts from a later moment on than the ledger has events of
-					o.lago.AddSubscription(testkit.LagoSubscription{ExternalID: "sub-1", Started: time.Now().Add(time.Hour), PeriodStart: time.Now().Add(-time.Hour)})
+					o.lago.AddSubscription(fakelago.Subscription{ExternalID: "sub-1", Started: time.Now().Add(time.Hour), PeriodStart: time.Now().Add(-time.Hour)})
 				},
 				differs: []string{"Lago bills 0 events in the current period; its events make 4", "Lago bills 0 units in the current period; its events make 4200"},
 			},
@@ -324,8 +324,8 @@ func TestReconcile(t *testing.T) {
 			},
 		} {
 			t.Run(name+" "+store, func(t *testing.T) {
-				o := openOffice(t, testkit.LagoOptions{Store: store}, c.billing)
-				o.lago.AddSubscription(testkit.LagoSubscription{ExternalID: "sub-1", PeriodStart: time.Now().Add(-time.Hour)})
+				o := openOffice(t, fakelago.Options{Store: store}, c.billing)
+				o.lago.AddSubscription(fakelago.Subscription{ExternalID: "sub-1", PeriodStart: time.Now().Add(-time.Hour)})
 				if c.before != nil {
 					c.before(o)
 				}
@@ -369,7 +369,7 @@ func (o *office) foreign(body string) {
 // TestReconcileSeesDoubles sends the ledger's own events again, in the ways in which ClickHouse bills them twice.
 func TestReconcileSeesDoubles(t *testing.T) {
 	t.Run("another timestamp", func(t *testing.T) {
-		o := openOffice(t, testkit.LagoOptions{Store: testkit.LagoClickHouse}, "")
+		o := openOffice(t, fakelago.Options{Store: fakelago.ClickHouse}, "")
 		o.calls(1, "sub-1")
 		o.finished(1)
 		body := strings.TrimSpace(o.run("export"))
@@ -390,7 +390,7 @@ func TestReconcileSeesDoubles(t *testing.T) {
 		require.Contains(t, out, "twice: ")
 	})
 	t.Run("no deduplication", func(t *testing.T) {
-		o := openOffice(t, testkit.LagoOptions{Store: testkit.LagoClickHouse, NoDeduplication: true}, "")
+		o := openOffice(t, fakelago.Options{Store: fakelago.ClickHouse, NoDeduplication: true}, "")
 		o.calls(1, "sub-1")
 		o.finished(1)
 		o.foreign(strings.TrimSpace(o.run("export")))
@@ -403,23 +403,23 @@ func TestReconcileSeesDoubles(t *testing.T) {
 // TestReconcileOfOneSpoolAmongMany has a ledger that does not reach back to the beginning of the period: Lago may bill more,
 // never less.
 func TestReconcileOfOneSpoolAmongMany(t *testing.T) {
-	o := openOffice(t, testkit.LagoOptions{}, "retain 1h")
-	o.lago.AddSubscription(testkit.LagoSubscription{ExternalID: "sub-1", PeriodStart: time.Now().Add(-100 * time.Hour)})
+	o := openOffice(t, fakelago.Options{}, "retain 1h")
+	o.lago.AddSubscription(fakelago.Subscription{ExternalID: "sub-1", PeriodStart: time.Now().Add(-100 * time.Hour)})
 	o.foreign(fmt.Sprintf(`{"transaction_id":"early","external_subscription_id":"sub-1","code":"tokens","timestamp":"%d","properties":{"total_tokens":"7"}}`,
 		time.Now().Add(-90*time.Hour).Unix()))
 	o.calls(2, "sub-1")
 	o.finished(2)
 	out := o.run("reconcile", "--lag", "0s")
 	require.Regexp(t, `sub-1 +tokens +2 +2100 +0 +2 +0 +3 +2107 +none`, out)
-	o.lago.AddSubscription(testkit.LagoSubscription{ExternalID: "sub-1", PeriodStart: time.Now().Add(-100 * time.Hour), Started: time.Now().Add(time.Hour)})
+	o.lago.AddSubscription(fakelago.Subscription{ExternalID: "sub-1", PeriodStart: time.Now().Add(-100 * time.Hour), Started: time.Now().Add(time.Hour)})
 	out, err := o.command("reconcile", "--lag", "0s")
 	require.Error(t, err)
 	require.Contains(t, out, "Lago bills 0 units in the current period; its events make 2100")
 }
 
 func TestReconcileNamesRejected(t *testing.T) {
-	o := openOffice(t, testkit.LagoOptions{}, "")
-	o.lago.AddMetric(testkit.LagoMetric{Code: "tokens", Field: "total_tokens", Needs: []string{"region"}})
+	o := openOffice(t, fakelago.Options{}, "")
+	o.lago.AddMetric(fakelago.Metric{Code: "tokens", Field: "total_tokens", Needs: []string{"region"}})
 	o.calls(1, "sub-1")
 	o.until(func(st operator.Status) bool { return st.Rejected == 1 })
 	out, err := o.command("reconcile")
@@ -430,7 +430,7 @@ func TestReconcileNamesRejected(t *testing.T) {
 }
 
 func TestReconcileNeedsLago(t *testing.T) {
-	o := openOffice(t, testkit.LagoOptions{}, "")
+	o := openOffice(t, fakelago.Options{}, "")
 	o.load("event_code tokens")
 	_, err := o.command("reconcile", "--account", "default")
 	require.ErrorContains(t, err, "has no Lago (api_base) to compare with")

@@ -17,23 +17,23 @@ import (
 	"github.com/tollgate-llm/tollgate/internal/account"
 	"github.com/tollgate-llm/tollgate/internal/record"
 	"github.com/tollgate-llm/tollgate/internal/spool"
-	"github.com/tollgate-llm/tollgate/internal/testkit"
+	"github.com/tollgate-llm/tollgate/internal/testkit/fakelago"
 	"github.com/tollgate-llm/tollgate/lagobilling/operator"
 )
 
 // office is a running gateway that bills through a fake Lago.
 type office struct {
 	*gateway
-	lago *testkit.Lago
+	lago *fakelago.Server
 }
 
 // openOffice starts a gateway over a Lago that knows the metric `tokens` and the subscription sub-1. billing holds further
 // lines; one that names an event_code replaces the usual one.
-func openOffice(t *testing.T, o testkit.LagoOptions, billing string) *office {
+func openOffice(t *testing.T, o fakelago.Options, billing string) *office {
 	t.Helper()
-	l := testkit.NewLago(t, o)
-	l.AddMetric(testkit.LagoMetric{Code: "tokens", Field: "total_tokens"})
-	l.AddSubscription(testkit.LagoSubscription{ExternalID: "sub-1"})
+	l := fakelago.New(t, o)
+	l.AddMetric(fakelago.Metric{Code: "tokens", Field: "total_tokens"})
+	l.AddSubscription(fakelago.Subscription{ExternalID: "sub-1"})
 	of := &office{lago: l}
 	of.gateway = startGateway(t, plain("application/json", jsonAnswer), of.billing(billing))
 	return of
@@ -95,7 +95,7 @@ func (o *office) run(args ...string) string {
 	return out
 }
 
-func bodiesAtLago(l *testkit.Lago) map[string]bool {
+func bodiesAtLago(l *fakelago.Server) map[string]bool {
 	bodies := make(map[string]bool)
 	for _, e := range l.Events() {
 		bodies[e.Body] = true
@@ -104,8 +104,8 @@ func bodiesAtLago(l *testkit.Lago) map[string]bool {
 }
 
 func TestRejectedRecordsAreFixedAndSent(t *testing.T) {
-	o := openOffice(t, testkit.LagoOptions{}, "")
-	o.lago.AddMetric(testkit.LagoMetric{Code: "tokens", Field: "total_tokens", Needs: []string{"region"}})
+	o := openOffice(t, fakelago.Options{}, "")
+	o.lago.AddMetric(fakelago.Metric{Code: "tokens", Field: "total_tokens", Needs: []string{"region"}})
 	o.calls(3, "sub-1")
 	o.until(func(st operator.Status) bool { return st.Rejected == 3 })
 	before := o.run("export")
@@ -125,7 +125,7 @@ func TestRejectedRecordsAreFixedAndSent(t *testing.T) {
 	require.ErrorContains(t, err, "nothing was changed")
 	require.EqualValues(t, 3, o.status().Rejected)
 
-	o.lago.AddMetric(testkit.LagoMetric{Code: "tokens", Field: "total_tokens"})
+	o.lago.AddMetric(fakelago.Metric{Code: "tokens", Field: "total_tokens"})
 	require.Contains(t, o.run("retry", rejected[0].ID), "1 record ")
 	o.until(func(st operator.Status) bool { return st.Rejected == 2 && st.Finished == 1 })
 	require.Contains(t, o.run("retry"), "2 records ")
@@ -137,7 +137,7 @@ func TestRejectedRecordsAreFixedAndSent(t *testing.T) {
 }
 
 func TestExportIsWhatLagoGets(t *testing.T) {
-	o := openOffice(t, testkit.LagoOptions{}, "events per_token_type\nproperty note `a \"b\" & <c> é`")
+	o := openOffice(t, fakelago.Options{}, "events per_token_type\nproperty note `a \"b\" & <c> é`")
 	o.calls(5, "sub-1")
 	o.finished(5)
 	lines := strings.Split(strings.TrimSuffix(o.run("export"), "\n"), "\n")
@@ -151,10 +151,10 @@ func TestExportIsWhatLagoGets(t *testing.T) {
 }
 
 func TestReplaySendsAgain(t *testing.T) {
-	for _, store := range []string{testkit.LagoPostgres, testkit.LagoClickHouse} {
+	for _, store := range []string{fakelago.Postgres, fakelago.ClickHouse} {
 		t.Run(store, func(t *testing.T) {
-			o := openOffice(t, testkit.LagoOptions{Store: store}, "")
-			o.lago.Next(testkit.FaultLost)
+			o := openOffice(t, fakelago.Options{Store: store}, "")
+			o.lago.Next(fakelago.FaultLost)
 			o.calls(1, "sub-1")
 			o.finished(1)
 			require.Zero(t, o.lago.EventCount(), "Lago took it and lost it")
@@ -170,7 +170,7 @@ func TestReplaySendsAgain(t *testing.T) {
 			text := o.run("replay", "--since", "1h", "--dry-run")
 			require.Contains(t, text, "5 records with 5 events to be sent again")
 			require.Contains(t, text, "to send just these")
-			require.Equal(t, store == testkit.LagoClickHouse, strings.Contains(text, "clickhouse_deduplication_enabled"))
+			require.Equal(t, store == fakelago.ClickHouse, strings.Contains(text, "clickhouse_deduplication_enabled"))
 			requests := o.lago.RequestCount()
 			require.Zero(t, o.status().Pending)
 			require.Equal(t, requests, o.lago.RequestCount(), "it was only counted")
@@ -186,7 +186,7 @@ func TestReplaySendsAgain(t *testing.T) {
 }
 
 func TestLedgerOnlyRecordsAreReplayed(t *testing.T) {
-	o := openOffice(t, testkit.LagoOptions{}, "")
+	o := openOffice(t, fakelago.Options{}, "")
 	o.load("event_code tokens")
 	o.calls(2, "sub-1")
 	o.finished(2)
@@ -214,7 +214,7 @@ func leaveInterrupted(t *testing.T, dir string, n int) (ids []string) {
 func TestInterruptedCallsAreSettledByTheOperator(t *testing.T) {
 	dir := t.TempDir()
 	left := leaveInterrupted(t, dir, 4)
-	o := openOffice(t, testkit.LagoOptions{}, "")
+	o := openOffice(t, fakelago.Options{}, "")
 	o.load(o.billing("") + "\nspool " + dir)
 	require.EqualValues(t, 4, o.status().Interrupted)
 	text := o.run("interrupted")
@@ -251,8 +251,8 @@ func TestInterruptedCallsAreSettledByTheOperator(t *testing.T) {
 
 // TestDiscardThatWasCutOff meets a record that says that it is discarded and is rejected still: it is not sent again.
 func TestDiscardThatWasCutOff(t *testing.T) {
-	o := openOffice(t, testkit.LagoOptions{}, "")
-	o.lago.AddMetric(testkit.LagoMetric{Code: "tokens", Field: "total_tokens", Needs: []string{"region"}})
+	o := openOffice(t, fakelago.Options{}, "")
+	o.lago.AddMetric(fakelago.Metric{Code: "tokens", Field: "total_tokens", Needs: []string{"region"}})
 	o.calls(1, "sub-1")
 	o.until(func(st operator.Status) bool { return st.Rejected == 1 })
 	id := o.entries("rejected")[0].ID
@@ -274,8 +274,8 @@ func TestDiscardThatWasCutOff(t *testing.T) {
 }
 
 func TestRejectedRecordsAreDiscarded(t *testing.T) {
-	o := openOffice(t, testkit.LagoOptions{}, "")
-	o.lago.AddMetric(testkit.LagoMetric{Code: "tokens", Field: "total_tokens", Needs: []string{"region"}})
+	o := openOffice(t, fakelago.Options{}, "")
+	o.lago.AddMetric(fakelago.Metric{Code: "tokens", Field: "total_tokens", Needs: []string{"region"}})
 	o.calls(2, "sub-1")
 	o.until(func(st operator.Status) bool { return st.Rejected == 2 })
 	o.run("discard", "--all", "--reason", `a test "account"`)
@@ -300,16 +300,16 @@ func offline(t *testing.T, args ...string) string {
 // TestReadingOffline reads the spool beside the instance that uses it, and after it is gone.
 func TestReadingOffline(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "spool")
-	l := testkit.NewLago(t, testkit.LagoOptions{})
+	l := fakelago.New(t, fakelago.Options{})
 	t.Run("instance", func(t *testing.T) {
 		leaveInterrupted(t, dir, 1)
 		g := startGateway(t, plain("application/json", jsonAnswer), "")
 		o := &office{gateway: g, lago: l}
 		o.load(o.billing("account books\nspool " + dir))
-		l.AddMetric(testkit.LagoMetric{Code: "tokens", Field: "total_tokens", Needs: []string{"region"}})
+		l.AddMetric(fakelago.Metric{Code: "tokens", Field: "total_tokens", Needs: []string{"region"}})
 		o.calls(1, "sub-1")
 		o.until(func(st operator.Status) bool { return st.Rejected == 1 })
-		l.AddMetric(testkit.LagoMetric{Code: "tokens", Field: "total_tokens"})
+		l.AddMetric(fakelago.Metric{Code: "tokens", Field: "total_tokens"})
 		o.calls(2, "sub-1")
 		o.until(func(st operator.Status) bool { return st.Finished == 2 })
 		// To a reader that does not know whether an instance lives, what it left open is open.
@@ -356,7 +356,7 @@ func tree(t *testing.T, dir string) map[string]int64 {
 }
 
 func TestStatusWaitsUntilAllIsDelivered(t *testing.T) {
-	o := openOffice(t, testkit.LagoOptions{}, "")
+	o := openOffice(t, fakelago.Options{}, "")
 	o.lago.SetKey("changed")
 	o.calls(1, "sub-1")
 	_, err := o.command("status", "--wait", "1ms")

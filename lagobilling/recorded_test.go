@@ -14,7 +14,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/tollgate-llm/tollgate/internal/testkit"
+	"github.com/tollgate-llm/tollgate/internal/testkit/fakelago"
 	"github.com/tollgate-llm/tollgate/lagobilling/operator"
 )
 
@@ -183,7 +183,7 @@ func TestRecordedSpoolIsDelivered(t *testing.T) {
 		pending[strings.TrimSpace(line)] = true
 	}
 	require.Len(t, pending, 3)
-	o := openOffice(t, testkit.LagoOptions{}, "")
+	o := openOffice(t, fakelago.Options{}, "")
 	o.load(o.billing("") + "\nretain 87600h\nspool " + dir)
 	o.until(func(st operator.Status) bool { return st.Pending == 0 && st.Finished == 8 })
 	require.Equal(t, pending, bodiesAtLago(o.lago))

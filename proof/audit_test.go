@@ -14,7 +14,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/tollgate-llm/tollgate/internal/testkit"
+	"github.com/tollgate-llm/tollgate/internal/testkit/fakelago"
+	"github.com/tollgate-llm/tollgate/internal/testkit/fakeprovider"
 )
 
 // entry is a record as the ledger shows it.
@@ -104,8 +105,8 @@ type auditor struct {
 	rep      *report
 	byID     map[string]*entry
 	byTag    map[string]*entry
-	provider map[string][]testkit.ProviderCall // by tag
-	lago     map[string]testkit.LagoEvent      // by transaction id
+	provider map[string][]fakeprovider.Call // by tag
+	lago     map[string]fakelago.Event      // by transaction id
 	found    map[string][]string
 }
 
@@ -116,7 +117,7 @@ func (a *auditor) problem(kind, format string, args ...any) {
 func audit(w *world, calls []*call, ledger []*entry, rep *report) {
 	a := &auditor{
 		w: w, rep: rep, byID: make(map[string]*entry), byTag: make(map[string]*entry),
-		provider: make(map[string][]testkit.ProviderCall), lago: make(map[string]testkit.LagoEvent), found: make(map[string][]string),
+		provider: make(map[string][]fakeprovider.Call), lago: make(map[string]fakelago.Event), found: make(map[string][]string),
 	}
 	for _, e := range ledger {
 		if before := a.byID[e.ID]; before != nil {

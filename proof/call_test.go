@@ -11,7 +11,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/tollgate-llm/tollgate/internal/testkit"
+	"github.com/tollgate-llm/tollgate/internal/testkit/fakeprovider"
 )
 
 // The APIs that are called.
@@ -32,7 +32,7 @@ type call struct {
 	stream bool
 	asks   bool // stream_options.include_usage
 	linger bool // the provider keeps the connection open after the answer's end
-	plan   testkit.ProviderUsage
+	plan   fakeprovider.Usage
 	pieces int
 	delay  time.Duration // before each piece
 	hangUp int           // events after which the client leaves; -1 for never; an unstreamed one leaves while it waits
@@ -68,10 +68,10 @@ func newCall(r *rand.Rand, tag string) *call {
 		u.CacheWrite1h = r.Int64N(u.Input - u.CacheRead - u.CacheWrite)
 	case n < 19:
 		c.api, c.model = apiEmbeddings, "text-embedding-3-small"
-		*u = testkit.ProviderUsage{Input: u.Input}
+		*u = fakeprovider.Usage{Input: u.Input}
 	default:
 		c.api, c.model = apiCount, "claude"
-		*u = testkit.ProviderUsage{Input: u.Input}
+		*u = fakeprovider.Usage{Input: u.Input}
 	}
 	if c.model == "gpt-4o" && r.IntN(2) == 0 {
 		u.Reasoning = r.Int64N(u.Output)

@@ -7,19 +7,20 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/tollgate-llm/tollgate/internal/testkit"
+	"github.com/tollgate-llm/tollgate/internal/testkit/fakelago"
+	"github.com/tollgate-llm/tollgate/internal/testkit/fakeprovider"
 )
 
 // chatCall is a plain call.
 func chatCall(tag string, stream bool) *call {
 	return &call{
 		tag: tag, api: apiChat, model: "gpt-4o", payer: payers[0], stream: stream, hangUp: -1, pieces: 4, rest: true,
-		plan: testkit.ProviderUsage{Input: 100, Output: 20},
+		plan: fakeprovider.Usage{Input: 100, Output: 20},
 	}
 }
 
 // begin makes calls and returns when all of them stand at the provider's gate, and how to wait for their ends.
-func (w *world) begin(gate *testkit.Gate, calls ...*call) (ended func()) {
+func (w *world) begin(gate *fakeprovider.Gate, calls ...*call) (ended func()) {
 	done := make(chan struct{}, len(calls))
 	client, base := w.client(1)
 	for _, c := range calls {
@@ -42,7 +43,7 @@ func (w *world) begin(gate *testkit.Gate, calls ...*call) (ended func()) {
 // TestOpenedBeforeForwarded kills the gateway while the provider has calls of which no byte was answered: each has its
 // record.
 func TestOpenedBeforeForwarded(t *testing.T) {
-	w := newWorld(t, mode{store: testkit.LagoPostgres, durability: "process", disconnect: "auto"})
+	w := newWorld(t, mode{store: fakelago.Postgres, durability: "process", disconnect: "auto"})
 	calls := []*call{chatCall("call-1", false), chatCall("call-2", true)}
 	ended := w.begin(w.provider.Gate(0, nil), calls...)
 	require.True(t, w.kill())
@@ -60,7 +61,7 @@ func TestOpenedBeforeForwarded(t *testing.T) {
 // TestStopSettlesCallsUnderWay stops the gateway as an operator does. The calls that end within the grace period are
 // served and billed; what is still open then is broken off, and settled.
 func TestStopSettlesCallsUnderWay(t *testing.T) {
-	w := newWorld(t, mode{store: testkit.LagoClickHouse, durability: "process", disconnect: "auto"})
+	w := newWorld(t, mode{store: fakelago.ClickHouse, durability: "process", disconnect: "auto"})
 	swift := []*call{chatCall("call-1", true), chatCall("call-2", false), chatCall("call-3", true)}
 	gate := w.provider.Gate(2, nil)
 	ended := w.begin(gate, swift...)

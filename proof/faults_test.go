@@ -7,7 +7,8 @@ import (
 	"sync"
 	"time"
 
-	"github.com/tollgate-llm/tollgate/internal/testkit"
+	"github.com/tollgate-llm/tollgate/internal/testkit/fakelago"
+	"github.com/tollgate-llm/tollgate/internal/testkit/fakeprovider"
 )
 
 // trouble makes the fake provider and the fake Lago fail at random, and counts what that must lead to.
@@ -31,13 +32,13 @@ func newTrouble(w *world, seed uint64) *trouble {
 		answered: make(map[string]bool), seen: make(map[string]bool),
 	}
 	w.lago.Always(tr.ofLago)
-	w.lago.Poison(func(e testkit.LagoEvent) bool { return e.Subscription == poisoned })
+	w.lago.Poison(func(e fakelago.Event) bool { return e.Subscription == poisoned })
 	w.provider.Always(tr.ofProvider)
 	return tr
 }
 
 // ofLago chooses what happens to a batch.
-func (tr *trouble) ofLago(c *testkit.LagoCall) testkit.LagoFault {
+func (tr *trouble) ofLago(c *fakelago.Call) fakelago.Fault {
 	if !c.Batch() {
 		return nil
 	}
@@ -48,39 +49,39 @@ func (tr *trouble) ofLago(c *testkit.LagoCall) testkit.LagoFault {
 		return nil
 	}
 	tr.lagoFaults++
-	lost := func(f testkit.LagoFault) testkit.LagoFault {
+	lost := func(f fakelago.Fault) fakelago.Fault {
 		tr.lost++
 		return f
 	}
 	switch tr.r.IntN(12) {
 	case 0:
-		return testkit.FaultStatus(http.StatusInternalServerError, `{"status":500,"error":"Internal Server Error"}`)
+		return fakelago.FaultStatus(http.StatusInternalServerError, `{"status":500,"error":"Internal Server Error"}`)
 	case 1:
-		return testkit.FaultHTML(http.StatusBadGateway)
+		return fakelago.FaultHTML(http.StatusBadGateway)
 	case 2:
-		return testkit.FaultHTML(http.StatusOK)
+		return fakelago.FaultHTML(http.StatusOK)
 	case 3:
-		return testkit.FaultReset
+		return fakelago.FaultReset
 	case 4:
-		return testkit.FaultSlow(200 * time.Millisecond)
+		return fakelago.FaultSlow(200 * time.Millisecond)
 	case 5:
 		if tr.r.IntN(4) == 0 { // it makes the whole delivery wait for a second
-			return testkit.FaultRateLimit(time.Second)
+			return fakelago.FaultRateLimit(time.Second)
 		}
-		return testkit.FaultTwice
+		return fakelago.FaultTwice
 	case 6:
-		return lost(testkit.FaultTruncated)
+		return lost(fakelago.FaultTruncated)
 	case 7, 8:
-		return lost(testkit.FaultCommitThen500)
+		return lost(fakelago.FaultCommitThen500)
 	case 9:
-		return testkit.FaultTwice
+		return fakelago.FaultTwice
 	default:
-		return lost(testkit.FaultCommitThenReset)
+		return lost(fakelago.FaultCommitThenReset)
 	}
 }
 
 // came notes the events of a batch. The lock is held.
-func (tr *trouble) came(c *testkit.LagoCall) {
+func (tr *trouble) came(c *fakelago.Call) {
 	for _, id := range c.IDs() {
 		if tr.seen[id] {
 			tr.resent++
@@ -103,16 +104,16 @@ func (tr *trouble) heal() {
 func (tr *trouble) killBeforeNote() (fired <-chan struct{}, disarm func() bool) {
 	done := make(chan struct{})
 	var once sync.Once
-	kill := func(w http.ResponseWriter, c *testkit.LagoCall) {
+	kill := func(w http.ResponseWriter, c *fakelago.Call) {
 		first := false
 		once.Do(func() { first = true })
 		if !first {
-			testkit.FaultSlow(0)(w, c)
+			fakelago.FaultSlow(0)(w, c)
 			return
 		}
 		defer close(done)
 		tr.w.freeze()
-		testkit.FaultSlow(0)(w, c)
+		fakelago.FaultSlow(0)(w, c)
 		tr.mu.Lock()
 		tr.came(c)
 		for _, id := range c.IDs() {
@@ -129,13 +130,13 @@ func (tr *trouble) killBeforeNote() (fired <-chan struct{}, disarm func() bool) 
 }
 
 // lingerOn sends the whole answer and keeps the connection open behind it.
-func lingerOn(x *testkit.Exchange) {
+func lingerOn(x *fakeprovider.Exchange) {
 	x.SendAll()
 	x.Wait()
 }
 
 // ofProvider chooses what happens to a call at the provider, whose lock is held.
-func (tr *trouble) ofProvider(c testkit.ProviderCall) testkit.ProviderFault {
+func (tr *trouble) ofProvider(c fakeprovider.Call) fakeprovider.Fault {
 	if strings.HasPrefix(c.Header.Get("X-Request-Id"), lingering) {
 		return lingerOn
 	}
@@ -148,26 +149,26 @@ func (tr *trouble) ofProvider(c testkit.ProviderCall) testkit.ProviderFault {
 	after := tr.r.IntN(6)
 	switch tr.r.IntN(12) {
 	case 0:
-		return testkit.UpstreamStatus(http.StatusInternalServerError)
+		return fakeprovider.FaultStatus(http.StatusInternalServerError)
 	case 1:
-		return testkit.UpstreamStatus(http.StatusServiceUnavailable, "Retry-After", "0")
+		return fakeprovider.FaultStatus(http.StatusServiceUnavailable, "Retry-After", "0")
 	case 2:
-		return testkit.UpstreamStatus(http.StatusTooManyRequests)
+		return fakeprovider.FaultStatus(http.StatusTooManyRequests)
 	case 3:
-		return testkit.UpstreamPage(http.StatusBadGateway)
+		return fakeprovider.FaultPage(http.StatusBadGateway)
 	case 4:
-		return testkit.UpstreamReset
+		return fakeprovider.FaultReset
 	case 5, 6:
-		return testkit.UpstreamResetAfter(after)
+		return fakeprovider.FaultResetAfter(after)
 	case 7:
-		return testkit.UpstreamCutAfter(after)
+		return fakeprovider.FaultCutAfter(after)
 	case 8:
-		return testkit.UpstreamErrorAfter(after)
+		return fakeprovider.FaultErrorAfter(after)
 	case 9:
-		return testkit.UpstreamSlow(5 * time.Millisecond)
+		return fakeprovider.FaultSlow(5 * time.Millisecond)
 	case 10:
-		return testkit.UpstreamBytewise
+		return fakeprovider.FaultBytewise
 	default:
-		return testkit.UpstreamChunkedBody
+		return fakeprovider.FaultChunkedBody
 	}
 }

@@ -8,7 +8,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/tollgate-llm/tollgate/internal/testkit"
+	"github.com/tollgate-llm/tollgate/internal/testkit/fakelago"
+	"github.com/tollgate-llm/tollgate/internal/testkit/fakeprovider"
 )
 
 // TestTheLastByteWaitsForTheRecord kills the gateway at the moment at which a client has an answer's last byte, over each
@@ -16,7 +17,7 @@ import (
 // behind it, so that nothing but that end can have settled the call. What the client has whole must be in the books of the
 // next process.
 func TestTheLastByteWaitsForTheRecord(t *testing.T) {
-	w := newWorld(t, mode{store: testkit.LagoPostgres, durability: "process", disconnect: "auto"})
+	w := newWorld(t, mode{store: fakelago.Postgres, durability: "process", disconnect: "auto"})
 	var calls []*call
 	for version := 1; version <= 3; version++ {
 		for _, c := range []*call{
@@ -33,12 +34,12 @@ func TestTheLastByteWaitsForTheRecord(t *testing.T) {
 			if c.pieces == 0 && !c.stream { // a body with Content-Length, and one without
 				w.provider.Next(nil)
 			} else if !c.stream {
-				w.provider.Next(testkit.UpstreamChunkedBody)
+				w.provider.Next(fakeprovider.FaultChunkedBody)
 			} else {
 				w.provider.Next(lingerOn)
 			}
 			c.payer, c.hangUp, c.pieces = payers[0], -1, max(c.pieces, 3)
-			c.plan = testkit.ProviderUsage{Input: 1000 + int64(len(calls)), Output: 50}
+			c.plan = fakeprovider.Usage{Input: 1000 + int64(len(calls)), Output: 50}
 			if c.api == apiEmbeddings {
 				c.plan.Output = 0
 			}

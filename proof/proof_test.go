@@ -12,7 +12,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/tollgate-llm/tollgate/internal/testkit"
+	"github.com/tollgate-llm/tollgate/internal/testkit/fakelago"
 )
 
 const (
@@ -39,10 +39,10 @@ func TestNothingLostNothingTwice(t *testing.T) {
 		require.NoError(t, err, seedVariable)
 	}
 	modes := []mode{
-		{store: testkit.LagoClickHouse, durability: "process", disconnect: "drain 3s"},
-		{store: testkit.LagoPostgres, durability: "process", disconnect: "auto", failing: true},
-		{store: testkit.LagoPostgres, durability: "fsync", disconnect: "drain 3s"},
-		{store: testkit.LagoClickHouse, durability: "fsync", disconnect: "auto"},
+		{store: fakelago.ClickHouse, durability: "process", disconnect: "drain 3s"},
+		{store: fakelago.Postgres, durability: "process", disconnect: "auto", failing: true},
+		{store: fakelago.Postgres, durability: "fsync", disconnect: "drain 3s"},
+		{store: fakelago.ClickHouse, durability: "fsync", disconnect: "auto"},
 	}
 	var soak time.Duration
 	if text := os.Getenv(soakVariable); text != "" {

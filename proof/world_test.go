@@ -15,6 +15,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tollgate-llm/tollgate/internal/testkit"
+	"github.com/tollgate-llm/tollgate/internal/testkit/fakelago"
+	"github.com/tollgate-llm/tollgate/internal/testkit/fakeprovider"
 )
 
 const (
@@ -74,8 +76,8 @@ type world struct {
 	*process
 	mode     mode
 	redis    *testkit.RedisServer
-	provider *testkit.Provider
-	lago     *testkit.Lago
+	provider *fakeprovider.Server
+	lago     *fakelago.Server
 	keys     map[string]string // by payer
 	silent   string            // base URL of backends that never answer; empty without them
 }
@@ -84,13 +86,13 @@ func newWorld(t testing.TB, m mode) *world {
 	w := &world{
 		mode:     m,
 		redis:    testkit.Redis(t),
-		provider: testkit.NewProvider(t, testkit.ProviderOptions{Key: providerKey, Keep: 10_000_000}),
-		lago:     testkit.NewLago(t, testkit.LagoOptions{Store: m.store}),
+		provider: fakeprovider.New(t, fakeprovider.Options{Key: providerKey, Keep: 10_000_000}),
+		lago:     fakelago.New(t, fakelago.Options{Store: m.store}),
 		keys:     make(map[string]string),
 	}
-	w.lago.AddMetric(testkit.LagoMetric{Code: code, Field: "response_cost"})
+	w.lago.AddMetric(fakelago.Metric{Code: code, Field: "response_cost"})
 	for _, payer := range payers {
-		w.lago.AddSubscription(testkit.LagoSubscription{ExternalID: payer})
+		w.lago.AddSubscription(fakelago.Subscription{ExternalID: payer})
 	}
 	binary := built
 	if m.failing {

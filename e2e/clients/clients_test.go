@@ -17,14 +17,15 @@ import (
 	"github.com/stretchr/testify/require"
 	"github.com/tidwall/gjson"
 
-	"github.com/tollgate-llm/tollgate/internal/testkit"
+	"github.com/tollgate-llm/tollgate/internal/testkit/fakelago"
 	"github.com/tollgate-llm/tollgate/internal/testkit/gateway"
+	"github.com/tollgate-llm/tollgate/internal/testkit/scripted"
 )
 
 // world is a gateway before a provider of all APIs, with a key for the clients.
 type world struct {
 	*gateway.World
-	upstream *testkit.Script
+	upstream *scripted.Server
 	key      string
 }
 
@@ -39,9 +40,9 @@ var providers = []struct{ prefix, preset, path string }{
 	{"ollama", "ollama", "/v1"},
 }
 
-func newWorld(t *testing.T, upstream *testkit.Script) *world {
+func newWorld(t *testing.T, upstream *scripted.Server) *world {
 	t.Helper()
-	w := &world{World: gateway.NewBooks(t, testkit.LagoOptions{}), upstream: upstream}
+	w := &world{World: gateway.NewBooks(t, fakelago.Options{}), upstream: upstream}
 	var routes strings.Builder
 	for _, p := range providers {
 		for _, names := range []string{p.prefix + "-*", fmt.Sprintf("%[1]s-known %[1]s-known-2 %[1]s-known-3", p.prefix)} {
@@ -159,7 +160,7 @@ func (w *world) run(dir string, env []string, program string, args ...string) st
 func (w *world) try(dir string, env []string, program string, args ...string) (stdout, stderr string, err error) {
 	t := w.T
 	t.Helper()
-	outside := testkit.NewScript(t, func(int, testkit.RawCall) testkit.RawAnswer { return refused(http.StatusForbidden, "no network") })
+	outside := scripted.New(t, func(int, scripted.Call) scripted.Answer { return refused(http.StatusForbidden, "no network") })
 	cmd := exec.CommandContext(gateway.Timeout(t, 5*time.Minute), program, args...)
 	cmd.Dir = dir
 	cmd.Env = append([]string{

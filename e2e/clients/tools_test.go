@@ -12,12 +12,12 @@ import (
 	"github.com/stretchr/testify/require"
 	"github.com/tidwall/gjson"
 
-	"github.com/tollgate-llm/tollgate/internal/testkit"
+	"github.com/tollgate-llm/tollgate/internal/testkit/scripted"
 )
 
 // coding starts a gateway before a provider that has a coding tool make a file by a command, and then says that it is done.
-func coding(t *testing.T, answer func(body gjson.Result) testkit.RawAnswer) *world {
-	return newWorld(t, testkit.NewScript(t, func(_ int, c testkit.RawCall) testkit.RawAnswer {
+func coding(t *testing.T, answer func(body gjson.Result) scripted.Answer) *world {
+	return newWorld(t, scripted.New(t, func(_ int, c scripted.Call) scripted.Answer {
 		if strings.HasSuffix(c.URI, "/count_tokens") {
 			return whole(`{"input_tokens":11}`)
 		}
@@ -58,7 +58,7 @@ func (w *world) checkTool(dir string) {
 
 // TestClaudeCode has Claude Code run a command.
 func TestClaudeCode(t *testing.T) {
-	w := coding(t, func(b gjson.Result) testkit.RawAnswer {
+	w := coding(t, func(b gjson.Result) scripted.Answer {
 		input, err := json.Marshal(map[string]string{"command": command, "description": "makes a file"})
 		require.NoError(t, err)
 		if offers(b, "Bash") && !strings.Contains(b.Raw, `"tool_result"`) {
@@ -97,7 +97,7 @@ func offers(b gjson.Result, name string) bool {
 
 // TestCodex has Codex run a command.
 func TestCodex(t *testing.T) {
-	w := coding(t, func(b gjson.Result) testkit.RawAnswer {
+	w := coding(t, func(b gjson.Result) scripted.Answer {
 		if strings.Contains(b.Raw, `"function_call_output"`) || strings.Contains(b.Raw, `"custom_tool_call_output"`) {
 			return responseOf(b, `{"type":"message","id":"msg_1","status":"completed","role":"assistant","content":[{"type":"output_text","text":"all done","annotations":[]}]}`)
 		}

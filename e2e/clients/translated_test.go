@@ -18,8 +18,9 @@ import (
 	"github.com/stretchr/testify/require"
 	"github.com/tidwall/gjson"
 
-	"github.com/tollgate-llm/tollgate/internal/testkit"
+	"github.com/tollgate-llm/tollgate/internal/testkit/fakelago"
 	"github.com/tollgate-llm/tollgate/internal/testkit/gateway"
+	"github.com/tollgate-llm/tollgate/internal/testkit/scripted"
 )
 
 // conversation is what a provider answers: in each of its first turns a call of a tool, and then text.
@@ -57,8 +58,8 @@ func signature(kind string, turn int) string {
 // completions. Each checks every request against its schema. Models are named on-claude-..., on-chat-... and on-gemini-....
 func newTranslated(t *testing.T, c *conversation) *world {
 	t.Helper()
-	w := &world{World: gateway.NewBooks(t, testkit.LagoOptions{})}
-	w.upstream = testkit.NewScript(t, func(n int, call testkit.RawCall) testkit.RawAnswer {
+	w := &world{World: gateway.NewBooks(t, fakelago.Options{})}
+	w.upstream = scripted.New(t, func(n int, call scripted.Call) scripted.Answer {
 		plain, answer := call, c.chat
 		b := gjson.ParseBytes(call.Body)
 		switch call.URI {
@@ -72,7 +73,7 @@ func newTranslated(t *testing.T, c *conversation) *world {
 			t.Errorf("the provider has no %s", call.URI)
 			return refused(http.StatusNotFound, "no such path")
 		}
-		fault := testkit.StrictFault(t, plain)
+		fault := scripted.Refusal(t, plain)
 		if fault == "" && call.URI == geminiChat {
 			fault = unsignedCall(b)
 		}
@@ -100,7 +101,7 @@ func newTranslated(t *testing.T, c *conversation) *world {
 }
 
 // messages answers a call of Messages: with thinking, some of it redacted, before each call of the tool.
-func (c *conversation) messages(b gjson.Result) testkit.RawAnswer {
+func (c *conversation) messages(b gjson.Result) scripted.Answer {
 	turn := strings.Count(b.Raw, `"type":"tool_result"`)
 	name, text := c.next(turn, b.Get("tools.#.name"), b.Get("output_config.format"))
 	if name == "" {
@@ -149,7 +150,7 @@ func thinking(turn int) []string {
 }
 
 // chat answers a call of chat completions, and shows the reasoning before each call of the tool.
-func (c *conversation) chat(b gjson.Result) testkit.RawAnswer {
+func (c *conversation) chat(b gjson.Result) scripted.Answer {
 	return c.chatWith(b, func(turn int) (message, call string) {
 		return `"reasoning_content":"It rains, ` + fmt.Sprint(turn) + `.",`, ""
 	})
@@ -158,7 +159,7 @@ func (c *conversation) chat(b gjson.Result) testkit.RawAnswer {
 const geminiChat = "/v1beta/openai/chat/completions"
 
 // gemini answers a call of Gemini's chat completions, which sign the call and show no reasoning.
-func (c *conversation) gemini(b gjson.Result) testkit.RawAnswer {
+func (c *conversation) gemini(b gjson.Result) scripted.Answer {
 	return c.chatWith(b, func(turn int) (message, call string) {
 		return "", `,"extra_content":{"google":{"thought_signature":"` + signature("call", turn) + `"}}`
 	})
@@ -182,7 +183,7 @@ func unsignedCall(b gjson.Result) string {
 	return ""
 }
 
-func (c *conversation) chatWith(b gjson.Result, more func(turn int) (message, call string)) testkit.RawAnswer {
+func (c *conversation) chatWith(b gjson.Result, more func(turn int) (message, call string)) scripted.Answer {
 	turn := strings.Count(b.Raw, `"role":"tool"`)
 	name, text := c.next(turn, b.Get("tools.#.function.name"), b.Get("response_format.json_schema"))
 	if name == "" {

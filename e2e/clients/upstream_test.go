@@ -11,14 +11,14 @@ import (
 
 	"github.com/tidwall/gjson"
 
-	"github.com/tollgate-llm/tollgate/internal/testkit"
 	"github.com/tollgate-llm/tollgate/internal/testkit/gateway"
+	"github.com/tollgate-llm/tollgate/internal/testkit/scripted"
 )
 
 // newUpstream starts a provider of all APIs. Each of its answers has 11 input tokens and 7 output tokens where they have tokens,
 // and what the SDKs' own types demand. A call that offers a tool is answered with a call of that tool, until its result is there.
-func newUpstream(t *testing.T) *testkit.Script {
-	return testkit.NewScript(t, func(_ int, c testkit.RawCall) testkit.RawAnswer {
+func newUpstream(t *testing.T) *scripted.Server {
+	return scripted.New(t, func(_ int, c scripted.Call) scripted.Answer {
 		for _, values := range c.Header {
 			for _, v := range values {
 				if strings.Contains(v, "sk-") && !strings.Contains(v, gateway.ProviderKey) {
@@ -39,74 +39,74 @@ func newUpstream(t *testing.T) *testkit.Script {
 	})
 }
 
-func refused(status int, message string) testkit.RawAnswer {
-	return testkit.RawAnswer{Status: status, ContentType: "application/json", Length: true, Body: fmt.Appendf(nil, `{"error":{"message":%q}}`, message)}
+func refused(status int, message string) scripted.Answer {
+	return scripted.Answer{Status: status, ContentType: "application/json", Length: true, Body: fmt.Appendf(nil, `{"error":{"message":%q}}`, message)}
 }
 
-func whole(text string) testkit.RawAnswer {
-	return testkit.RawAnswer{ContentType: "application/json", Length: true, Body: []byte(text)}
+func whole(text string) scripted.Answer {
+	return scripted.Answer{ContentType: "application/json", Length: true, Body: []byte(text)}
 }
 
 // events makes a stream of events without names.
-func events(data ...string) testkit.RawAnswer {
-	return testkit.RawAnswer{ContentType: "text/event-stream", Body: []byte("data: " + strings.Join(data, "\n\ndata: ") + "\n\n")}
+func events(data ...string) scripted.Answer {
+	return scripted.Answer{ContentType: "text/event-stream", Body: []byte("data: " + strings.Join(data, "\n\ndata: ") + "\n\n")}
 }
 
 // named makes a stream of events that are named after their type.
-func named(data ...string) testkit.RawAnswer {
+func named(data ...string) scripted.Answer {
 	var b strings.Builder
 	for _, d := range data {
 		fmt.Fprintf(&b, "event: %s\ndata: %s\n\n", gjson.Get(d, "type").String(), d)
 	}
-	return testkit.RawAnswer{ContentType: "text/event-stream", Body: []byte(b.String())}
+	return scripted.Answer{ContentType: "text/event-stream", Body: []byte(b.String())}
 }
 
 // answers are looked for in their order, by the end of the path.
 var answers = []struct {
 	path   string
-	answer func(c testkit.RawCall, body gjson.Result) testkit.RawAnswer
+	answer func(c scripted.Call, body gjson.Result) scripted.Answer
 }{
-	{"/fim/completions", func(_ testkit.RawCall, b gjson.Result) testkit.RawAnswer { return chat(b) }},
-	{"/chat/completions", func(_ testkit.RawCall, b gjson.Result) testkit.RawAnswer { return chat(b) }},
-	{"/completions", func(testkit.RawCall, gjson.Result) testkit.RawAnswer {
+	{"/fim/completions", func(_ scripted.Call, b gjson.Result) scripted.Answer { return chat(b) }},
+	{"/chat/completions", func(_ scripted.Call, b gjson.Result) scripted.Answer { return chat(b) }},
+	{"/completions", func(scripted.Call, gjson.Result) scripted.Answer {
 		return whole(`{"id":"c1","object":"text_completion","created":1,"model":"up","choices":[{"index":0,"text":"Hello there","finish_reason":"stop","logprobs":null}],` + chatUsage + `}`)
 	}},
-	{"/responses", func(_ testkit.RawCall, b gjson.Result) testkit.RawAnswer { return response(b) }},
-	{"/responses/input_tokens", func(testkit.RawCall, gjson.Result) testkit.RawAnswer {
+	{"/responses", func(_ scripted.Call, b gjson.Result) scripted.Answer { return response(b) }},
+	{"/responses/input_tokens", func(scripted.Call, gjson.Result) scripted.Answer {
 		return whole(`{"object":"response.input_tokens","input_tokens":11}`)
 	}},
-	{"/moderations", func(testkit.RawCall, gjson.Result) testkit.RawAnswer {
+	{"/moderations", func(scripted.Call, gjson.Result) scripted.Answer {
 		return whole(`{"id":"m1","model":"up","results":[{"flagged":false,"categories":{},"category_scores":{},"category_applied_input_types":{}}]}`)
 	}},
-	{"/images/generations", func(testkit.RawCall, gjson.Result) testkit.RawAnswer {
+	{"/images/generations", func(scripted.Call, gjson.Result) scripted.Answer {
 		return whole(`{"created":1,"data":[{"b64_json":"aGk="}],"usage":{"total_tokens":18,"input_tokens":11,"output_tokens":7,"input_tokens_details":{"text_tokens":11,"image_tokens":0}}}`)
 	}},
-	{"/audio/transcriptions", func(testkit.RawCall, gjson.Result) testkit.RawAnswer {
+	{"/audio/transcriptions", func(scripted.Call, gjson.Result) scripted.Answer {
 		return whole(`{"text":"Hello there","model":"up","language":"en","segments":[],"usage":{"type":"tokens","input_tokens":11,"output_tokens":7,"total_tokens":18,"prompt_tokens":11,"completion_tokens":7,"input_token_details":{"text_tokens":11,"audio_tokens":0}}}`)
 	}},
-	{"/audio/speech", func(testkit.RawCall, gjson.Result) testkit.RawAnswer {
-		return testkit.RawAnswer{ContentType: "audio/mpeg", Body: []byte("no sound"), Length: true}
+	{"/audio/speech", func(scripted.Call, gjson.Result) scripted.Answer {
+		return scripted.Answer{ContentType: "audio/mpeg", Body: []byte("no sound"), Length: true}
 	}},
-	{"/ocr", func(testkit.RawCall, gjson.Result) testkit.RawAnswer {
+	{"/ocr", func(scripted.Call, gjson.Result) scripted.Answer {
 		return whole(`{"pages":[{"index":0,"markdown":"Hello","images":[],"dimensions":{"dpi":72,"height":9,"width":9}}],"model":"up","usage_info":{"pages_processed":3,"doc_size_bytes":9}}`)
 	}},
 
-	{"/v1/messages", func(_ testkit.RawCall, b gjson.Result) testkit.RawAnswer { return message(b) }},
-	{"/v1/messages/count_tokens", func(testkit.RawCall, gjson.Result) testkit.RawAnswer { return whole(`{"input_tokens":11}`) }},
+	{"/v1/messages", func(_ scripted.Call, b gjson.Result) scripted.Answer { return message(b) }},
+	{"/v1/messages/count_tokens", func(scripted.Call, gjson.Result) scripted.Answer { return whole(`{"input_tokens":11}`) }},
 
-	{":generateContent", func(testkit.RawCall, gjson.Result) testkit.RawAnswer { return whole(geminiAnswer("Hello there", true)) }},
-	{":streamGenerateContent", func(testkit.RawCall, gjson.Result) testkit.RawAnswer {
+	{":generateContent", func(scripted.Call, gjson.Result) scripted.Answer { return whole(geminiAnswer("Hello there", true)) }},
+	{":streamGenerateContent", func(scripted.Call, gjson.Result) scripted.Answer {
 		return events(geminiAnswer("Hello", false), geminiAnswer(" there", true))
 	}},
-	{":countTokens", func(testkit.RawCall, gjson.Result) testkit.RawAnswer { return whole(`{"totalTokens":11}`) }},
-	{":embedContent", func(testkit.RawCall, gjson.Result) testkit.RawAnswer {
+	{":countTokens", func(scripted.Call, gjson.Result) scripted.Answer { return whole(`{"totalTokens":11}`) }},
+	{":embedContent", func(scripted.Call, gjson.Result) scripted.Answer {
 		return whole(`{"embedding":{"values":[0.5,0.25]},"usageMetadata":{"promptTokenCount":11,"totalTokenCount":11}}`)
 	}},
-	{":batchEmbedContents", func(testkit.RawCall, gjson.Result) testkit.RawAnswer {
+	{":batchEmbedContents", func(scripted.Call, gjson.Result) scripted.Answer {
 		return whole(`{"embeddings":[{"values":[0.5,0.25]}],"usageMetadata":{"promptTokenCount":11,"totalTokenCount":11}}`)
 	}},
 
-	{"/v2/chat", func(_ testkit.RawCall, b gjson.Result) testkit.RawAnswer {
+	{"/v2/chat", func(_ scripted.Call, b gjson.Result) scripted.Answer {
 		const usage = `"usage":{"billed_units":{"input_tokens":11,"output_tokens":7},"tokens":{"input_tokens":70,"output_tokens":9}}`
 		if !b.Get("stream").Bool() {
 			return whole(`{"id":"c1","finish_reason":"COMPLETE","message":{"role":"assistant","content":[{"type":"text","text":"Hello there"}]},` + usage + `}`)
@@ -118,41 +118,41 @@ var answers = []struct {
 			`{"type":"content-end","index":0}`,
 			`{"type":"message-end","delta":{"finish_reason":"COMPLETE",`+usage+`}}`)
 	}},
-	{"/v1/chat", func(_ testkit.RawCall, b gjson.Result) testkit.RawAnswer {
+	{"/v1/chat", func(_ scripted.Call, b gjson.Result) scripted.Answer {
 		const meta = `"meta":{"api_version":{"version":"1"},"billed_units":{"input_tokens":11,"output_tokens":7},"tokens":{"input_tokens":70,"output_tokens":9}}`
 		const last = `{"response_id":"r1","generation_id":"g1","text":"Hello there","finish_reason":"COMPLETE","chat_history":[],` + meta + `}`
 		if !b.Get("stream").Bool() {
 			return whole(last)
 		}
-		return testkit.RawAnswer{ContentType: "application/stream+json", Body: []byte(
+		return scripted.Answer{ContentType: "application/stream+json", Body: []byte(
 			`{"is_finished":false,"event_type":"stream-start","generation_id":"g1"}` + "\n" +
 				`{"is_finished":false,"event_type":"text-generation","text":"Hello there"}` + "\n" +
 				`{"is_finished":true,"event_type":"stream-end","finish_reason":"COMPLETE","response":` + last + `}` + "\n")}
 	}},
-	{"/v2/embed", func(testkit.RawCall, gjson.Result) testkit.RawAnswer {
+	{"/v2/embed", func(scripted.Call, gjson.Result) scripted.Answer {
 		return whole(`{"id":"e1","response_type":"embeddings_by_type","embeddings":{"float":[[0.5,0.25]]},"texts":["x"],"meta":{"api_version":{"version":"2"},"billed_units":{"input_tokens":11}}}`)
 	}},
-	{"/v1/embed", func(testkit.RawCall, gjson.Result) testkit.RawAnswer {
+	{"/v1/embed", func(scripted.Call, gjson.Result) scripted.Answer {
 		return whole(`{"id":"e1","response_type":"embeddings_floats","embeddings":[[0.5,0.25]],"texts":["x"],"meta":{"api_version":{"version":"1"},"billed_units":{"input_tokens":11}}}`)
 	}},
-	{"/v2/rerank", func(testkit.RawCall, gjson.Result) testkit.RawAnswer { return whole(cohereRerank) }},
-	{"/v1/rerank", func(testkit.RawCall, gjson.Result) testkit.RawAnswer { return whole(cohereRerank) }},
+	{"/v2/rerank", func(scripted.Call, gjson.Result) scripted.Answer { return whole(cohereRerank) }},
+	{"/v1/rerank", func(scripted.Call, gjson.Result) scripted.Answer { return whole(cohereRerank) }},
 
-	{"/api/chat", func(_ testkit.RawCall, b gjson.Result) testkit.RawAnswer {
+	{"/api/chat", func(_ scripted.Call, b gjson.Result) scripted.Answer {
 		return ollama(b, `"message":{"role":"assistant","content":"Hello there"}`, `"message":{"role":"assistant","content":""}`)
 	}},
-	{"/api/generate", func(_ testkit.RawCall, b gjson.Result) testkit.RawAnswer {
+	{"/api/generate", func(_ scripted.Call, b gjson.Result) scripted.Answer {
 		return ollama(b, `"response":"Hello there"`, `"response":""`)
 	}},
-	{"/api/embed", func(testkit.RawCall, gjson.Result) testkit.RawAnswer {
+	{"/api/embed", func(scripted.Call, gjson.Result) scripted.Answer {
 		return whole(`{"model":"up","embeddings":[[0.5,0.25]],"total_duration":1,"load_duration":1,"prompt_eval_count":11}`)
 	}},
-	{"/api/embeddings", func(testkit.RawCall, gjson.Result) testkit.RawAnswer { return whole(`{"embedding":[0.5,0.25]}`) }},
-	{"/api/show", func(testkit.RawCall, gjson.Result) testkit.RawAnswer {
+	{"/api/embeddings", func(scripted.Call, gjson.Result) scripted.Answer { return whole(`{"embedding":[0.5,0.25]}`) }},
+	{"/api/show", func(scripted.Call, gjson.Result) scripted.Answer {
 		return whole(`{"modelfile":"","template":"","details":{"family":"llama"},"model_info":{"general.architecture":"llama"},"capabilities":["completion"]}`)
 	}},
 
-	{"/embeddings", func(_ testkit.RawCall, b gjson.Result) testkit.RawAnswer {
+	{"/embeddings", func(_ scripted.Call, b gjson.Result) scripted.Answer {
 		vector := `[0.5,0.25]`
 		if b.Get("encoding_format").String() == "base64" {
 			vector = `"AAAAPwAAgD4="`
@@ -179,7 +179,7 @@ func tool(b gjson.Result) (name string) {
 	return ""
 }
 
-func chat(b gjson.Result) testkit.RawAnswer {
+func chat(b gjson.Result) scripted.Answer {
 	text, stop := `"content":"Hello there"`, "stop"
 	if name := tool(b); name != "" {
 		text = `"content":null,"tool_calls":[{"index":0,"id":"abcdefghi","type":"function","function":{"name":"` + name + `","arguments":"{\"city\":\"Oslo\"}"}}]`
@@ -205,7 +205,7 @@ func chat(b gjson.Result) testkit.RawAnswer {
 	return events(append(out, "[DONE]")...)
 }
 
-func response(b gjson.Result) testkit.RawAnswer {
+func response(b gjson.Result) scripted.Answer {
 	item := `{"type":"message","id":"msg_1","status":"completed","role":"assistant","content":[{"type":"output_text","text":"Hello there","annotations":[],"logprobs":[]}]}`
 	call := tool(b)
 	if call != "" {
@@ -215,7 +215,7 @@ func response(b gjson.Result) testkit.RawAnswer {
 }
 
 // responseOf is an answer of OpenAI's Responses with one item.
-func responseOf(b gjson.Result, item string) testkit.RawAnswer {
+func responseOf(b gjson.Result, item string) scripted.Answer {
 	const usage = `{"input_tokens":11,"output_tokens":7,"total_tokens":18,"input_tokens_details":{"cached_tokens":0},"output_tokens_details":{"reasoning_tokens":0}}`
 	answer := func(status, output, usage string) string {
 		return `{"id":"resp_1","object":"response","created_at":1,"status":"` + status + `","model":"up","output":[` + output + `],"parallel_tool_calls":true,` +
@@ -240,7 +240,7 @@ func responseOf(b gjson.Result, item string) testkit.RawAnswer {
 		`{"type":"response.completed","sequence_number":7,"response":`+answer("completed", item, usage)+`}`)...)
 }
 
-func message(b gjson.Result) testkit.RawAnswer {
+func message(b gjson.Result) scripted.Answer {
 	if name := tool(b); name != "" {
 		return messageOf(b, `{"type":"tool_use","id":"toolu_1","name":"`+name+`","input":{}}`, `{"type":"input_json_delta","partial_json":"{\"city\":\"Oslo\"}"}`, "tool_use")
 	}
@@ -248,7 +248,7 @@ func message(b gjson.Result) testkit.RawAnswer {
 }
 
 // messageOf is an answer of Anthropic's Messages with one block and its one delta.
-func messageOf(b gjson.Result, block, delta, stop string) testkit.RawAnswer {
+func messageOf(b gjson.Result, block, delta, stop string) scripted.Answer {
 	const usage = `"cache_creation_input_tokens":0,"cache_read_input_tokens":0,"service_tier":"standard"`
 	head := `{"id":"msg_1","type":"message","role":"assistant","model":"claude-up","stop_sequence":null,`
 	if !b.Get("stream").Bool() {
@@ -276,10 +276,10 @@ func geminiAnswer(text string, last bool) string {
 	return fmt.Sprintf(`{"candidates":[{"content":{"parts":[{"text":%q}],"role":"model"},"index":0%s}],"modelVersion":"up","responseId":"r1","usageMetadata":{"promptTokenCount":11,"candidatesTokenCount":7,"totalTokenCount":18}}`, text, end)
 }
 
-func ollama(b gjson.Result, text, empty string) testkit.RawAnswer {
+func ollama(b gjson.Result, text, empty string) scripted.Answer {
 	const head, end = `{"model":"up","created_at":"2026-01-01T00:00:00Z",`, `,"done":true,"done_reason":"stop","total_duration":1,"prompt_eval_count":11,"eval_count":7}`
 	if s := b.Get("stream"); s.Exists() && !s.Bool() {
 		return whole(head + text + end)
 	}
-	return testkit.RawAnswer{ContentType: "application/x-ndjson", Body: []byte(head + text + `,"done":false}` + "\n" + head + empty + end + "\n")}
+	return scripted.Answer{ContentType: "application/x-ndjson", Body: []byte(head + text + `,"done":false}` + "\n" + head + empty + end + "\n")}
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tollgate-llm/tollgate/internal/testkit"
+	"github.com/tollgate-llm/tollgate/internal/testkit/fakelago"
 )
 
 // askedPayers stands in Lago's place where the moment of an answer matters.
@@ -70,8 +71,8 @@ func settled(t *testing.T, p *payers, payer string) {
 }
 
 func TestPayersAgainstLago(t *testing.T) {
-	l := testkit.NewLago(t, testkit.LagoOptions{})
-	l.AddSubscription(testkit.LagoSubscription{ExternalID: "sub"})
+	l := fakelago.New(t, fakelago.Options{})
+	l.AddSubscription(fakelago.Subscription{ExternalID: "sub"})
 	client, err := newClient(Settings{APIBase: l.URL, APIKey: l.Key()})
 	require.NoError(t, err)
 	t.Cleanup(client.CloseIdle)
@@ -94,7 +95,7 @@ func TestPayersAgainstLago(t *testing.T) {
 	assert.EqualValues(t, 101, st.Unknown[0].Calls)
 
 	// A Lago that cannot be asked refuses nobody, and says nothing of who is known.
-	l.Always(func(*testkit.LagoCall) testkit.LagoFault { return testkit.FaultHTML(404) })
+	l.Always(func(*fakelago.Call) fakelago.Fault { return fakelago.FaultHTML(404) })
 	assert.Equal(t, PayerAllowed, p.allowed(t.Context(), "", "newcomer"))
 	assert.EqualValues(t, 1, p.state().Unchecked)
 	assert.Contains(t, p.state().LastError, "404")
@@ -207,9 +208,9 @@ func crowd(t *testing.T, p *payers, key string, n int) map[PayerAnswer]int {
 // TestCrowdOfUnknownPayers makes 400 calls of unknown payers at once: none is let pass, known payers do not wait for them, and
 // the key of the crowd does not take the look-ups of another.
 func TestCrowdOfUnknownPayers(t *testing.T) {
-	l := testkit.NewLago(t, testkit.LagoOptions{})
+	l := fakelago.New(t, fakelago.Options{})
 	for _, id := range []string{"known", "newcomer"} {
-		l.AddSubscription(testkit.LagoSubscription{ExternalID: id})
+		l.AddSubscription(fakelago.Subscription{ExternalID: id})
 	}
 	client, err := newClient(Settings{APIBase: l.URL, APIKey: l.Key()})
 	require.NoError(t, err)
@@ -272,7 +273,7 @@ func TestOneOfManyKeys(t *testing.T) {
 
 // TestWrongBaseIsNoVerdict takes the 404 of Lago's router, or of anything else in Lago's place, for no word about a payer.
 func TestWrongBaseIsNoVerdict(t *testing.T) {
-	l := testkit.NewLago(t, testkit.LagoOptions{})
+	l := fakelago.New(t, fakelago.Options{})
 	client, err := newClient(Settings{APIBase: l.URL + "/elsewhere", APIKey: l.Key()})
 	require.NoError(t, err)
 	t.Cleanup(client.CloseIdle)

@@ -19,7 +19,7 @@ import (
 	"github.com/tollgate-llm/tollgate/internal/settle"
 	"github.com/tollgate-llm/tollgate/internal/spool"
 	"github.com/tollgate-llm/tollgate/internal/tariff"
-	"github.com/tollgate-llm/tollgate/internal/testkit"
+	"github.com/tollgate-llm/tollgate/internal/testkit/fakelago"
 	"github.com/tollgate-llm/tollgate/internal/usage"
 )
 
@@ -27,16 +27,16 @@ import (
 // period began an hour ago.
 type books struct {
 	t       *testing.T
-	lago    *testkit.Lago
+	lago    *fakelago.Server
 	account *account.Account
 	tariff  *tariff.Tariff
 }
 
-func keep(t *testing.T, o testkit.LagoOptions, c tariff.Config) *books {
+func keep(t *testing.T, o fakelago.Options, c tariff.Config) *books {
 	t.Helper()
-	b := &books{t: t, lago: testkit.NewLago(t, o)}
-	b.lago.AddMetric(testkit.LagoMetric{Code: "tokens", Field: "total_tokens"})
-	b.lago.AddSubscription(testkit.LagoSubscription{ExternalID: "sub-1", PeriodStart: time.Now().Add(-time.Hour)})
+	b := &books{t: t, lago: fakelago.New(t, o)}
+	b.lago.AddMetric(fakelago.Metric{Code: "tokens", Field: "total_tokens"})
+	b.lago.AddSubscription(fakelago.Subscription{ExternalID: "sub-1", PeriodStart: time.Now().Add(-time.Hour)})
 	var err error
 	b.tariff, err = tariff.New(c)
 	require.NoError(t, err)
@@ -112,7 +112,7 @@ func (b *books) reconciled(q audit.Query) audit.Line {
 
 // TestCheck has one thing after the other wrong at Lago, each of which it accepts in silence and does not bill.
 func TestCheck(t *testing.T) {
-	tokens := testkit.LagoMetric{Code: "tokens", Field: "total_tokens"}
+	tokens := fakelago.Metric{Code: "tokens", Field: "total_tokens"}
 	for name, c := range map[string]struct {
 		payer   string
 		wrong   func(b *books)
@@ -136,14 +136,14 @@ func TestCheck(t *testing.T) {
 		},
 		"started late": {
 			wrong: func(b *books) {
-				b.lago.AddSubscription(testkit.LagoSubscription{ExternalID: "sub-1", Started: time.Now().Add(time.Hour)})
+				b.lago.AddSubscription(fakelago.Subscription{ExternalID: "sub-1", Started: time.Now().Add(time.Hour)})
 			},
 			level: audit.LevelProblem, about: "payer sub-1", message: "after its first event",
 		},
 		"key": {wrong: func(b *books) { b.lago.SetKey("another") }, level: audit.LevelProblem, about: "API key", message: "401"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			b := keep(t, testkit.LagoOptions{}, tariff.Config{Code: "tokens"})
+			b := keep(t, fakelago.Options{}, tariff.Config{Code: "tokens"})
 			if c.payer == "" {
 				c.payer = "sub-1"
 			}
@@ -166,7 +166,7 @@ func TestCheck(t *testing.T) {
 
 // TestCheckWithoutALago warns that nothing is billed.
 func TestCheckWithoutALago(t *testing.T) {
-	b := keep(t, testkit.LagoOptions{}, tariff.Config{Code: "tokens"})
+	b := keep(t, fakelago.Options{}, tariff.Config{Code: "tokens"})
 	a := b.audited()
 	a.Lago = nil
 	report, err := a.Check(t.Context(), silent)
@@ -179,7 +179,7 @@ func TestCheckWithoutALago(t *testing.T) {
 
 // TestSetUp creates what is missing, once, and leaves a metric that could not bill the events as it is. What is sent then is billed.
 func TestSetUp(t *testing.T) {
-	b := keep(t, testkit.LagoOptions{}, tariff.Config{Code: "calls"})
+	b := keep(t, fakelago.Options{}, tariff.Config{Code: "calls"})
 	states := func(dry bool) string {
 		report := b.audited().SetUp(t.Context(), dry, silent)
 		require.Empty(t, report.Error)
@@ -196,16 +196,16 @@ func TestSetUp(t *testing.T) {
 	b.calls(2, "sub-1")
 	require.Equal(t, "2100", b.lago.Billed("sub-1", "calls", "total_tokens"))
 
-	b.lago.AddMetric(testkit.LagoMetric{Code: "calls", Field: "model"})
+	b.lago.AddMetric(fakelago.Metric{Code: "calls", Field: "model"})
 	require.Equal(t, audit.MetricDiffers, states(false))
 	require.Equal(t, "model", b.lago.Metrics()["calls"].Field, "the metric is the operator's")
 }
 
 // TestReconcileFindsNoDifference compares a ledger with a Lago that has all of it, and bills it.
 func TestReconcileFindsNoDifference(t *testing.T) {
-	for _, store := range []string{testkit.LagoPostgres, testkit.LagoClickHouse} {
+	for _, store := range []string{fakelago.Postgres, fakelago.ClickHouse} {
 		t.Run(store, func(t *testing.T) {
-			b := keep(t, testkit.LagoOptions{Store: store}, tariff.Config{Code: "tokens"})
+			b := keep(t, fakelago.Options{Store: store}, tariff.Config{Code: "tokens"})
 			b.calls(3, "sub-1")
 			require.Equal(t, audit.Line{
 				Account: "a", Payer: "sub-1", Code: "tokens", Events: 3, Units: "3150", AtLago: 3, UsageEvents: 3, UsageUnits: "3150",
@@ -220,8 +220,8 @@ func TestReconcileFindsNoDifference(t *testing.T) {
 // TestReconcileFindsDrift has Lago lose, double and count events otherwise than the ledger does.
 func TestReconcileFindsDrift(t *testing.T) {
 	t.Run("an event that Lago took is lost", func(t *testing.T) {
-		b := keep(t, testkit.LagoOptions{}, tariff.Config{Code: "tokens"})
-		b.lago.Next(testkit.FaultLost)
+		b := keep(t, fakelago.Options{}, tariff.Config{Code: "tokens"})
+		b.lago.Next(fakelago.FaultLost)
 		lost := b.calls(1, "sub-1")
 		b.calls(2, "sub-1")
 		l := b.reconciled(audit.Query{})
@@ -233,13 +233,13 @@ func TestReconcileFindsDrift(t *testing.T) {
 		require.Contains(t, strings.Join(l.Differences, "; "), "Lago bills 2 events in the current period; its events make 3")
 	})
 	t.Run("or may be under way yet", func(t *testing.T) {
-		b := keep(t, testkit.LagoOptions{}, tariff.Config{Code: "tokens"})
-		b.lago.Next(testkit.FaultLost)
+		b := keep(t, fakelago.Options{}, tariff.Config{Code: "tokens"})
+		b.lago.Next(fakelago.FaultLost)
 		b.calls(1, "sub-1")
 		require.Empty(t, b.reconciled(audit.Query{Lag: audit.DefaultLag}).Differences)
 	})
 	t.Run("an event is sent again with another timestamp", func(t *testing.T) {
-		b := keep(t, testkit.LagoOptions{Store: testkit.LagoClickHouse}, tariff.Config{Code: "tokens"})
+		b := keep(t, fakelago.Options{Store: fakelago.ClickHouse}, tariff.Config{Code: "tokens"})
 		b.calls(1, "sub-1")
 		body := b.sent()[0]
 		b.foreign(body)
@@ -253,7 +253,7 @@ func TestReconcileFindsDrift(t *testing.T) {
 		require.NotEmpty(t, l.Differences)
 	})
 	t.Run("another sender has sent more", func(t *testing.T) {
-		b := keep(t, testkit.LagoOptions{}, tariff.Config{Code: "tokens"})
+		b := keep(t, fakelago.Options{}, tariff.Config{Code: "tokens"})
 		b.calls(1, "sub-1")
 		b.foreign(fmt.Sprintf(`{"transaction_id":"x","external_subscription_id":"sub-1","code":"tokens","timestamp":"%d","properties":{"total_tokens":"7"}}`, time.Now().Unix()))
 		l := b.reconciled(audit.Query{})
@@ -262,13 +262,13 @@ func TestReconcileFindsDrift(t *testing.T) {
 		require.Empty(t, l.Differences, "it is listed, and so no difference")
 	})
 	t.Run("the metric is gone", func(t *testing.T) {
-		b := keep(t, testkit.LagoOptions{}, tariff.Config{Code: "other"})
+		b := keep(t, fakelago.Options{}, tariff.Config{Code: "other"})
 		b.calls(1, "sub-1")
 		require.Contains(t, b.reconciled(audit.Query{}).Differences[0], "no billable metric other")
 	})
 	t.Run("events are rejected", func(t *testing.T) {
-		b := keep(t, testkit.LagoOptions{}, tariff.Config{Code: "tokens"})
-		b.lago.AddMetric(testkit.LagoMetric{Code: "tokens", Field: "total_tokens", Needs: []string{"region"}})
+		b := keep(t, fakelago.Options{}, tariff.Config{Code: "tokens"})
+		b.lago.AddMetric(fakelago.Metric{Code: "tokens", Field: "total_tokens", Needs: []string{"region"}})
 		b.calls(2, "sub-1")
 		l := b.reconciled(audit.Query{})
 		require.Equal(t, 2, l.Rejected)
@@ -292,7 +292,7 @@ func (b *books) ids() (ids []string) {
 
 // TestAnAuditEndsWithItsContext holds that an operator who gives up does not leave an audit running.
 func TestAnAuditEndsWithItsContext(t *testing.T) {
-	b := keep(t, testkit.LagoOptions{}, tariff.Config{Code: "tokens"})
+	b := keep(t, fakelago.Options{}, tariff.Config{Code: "tokens"})
 	b.calls(1, "sub-1")
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()

@@ -6,7 +6,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 
-	"github.com/tollgate-llm/tollgate/internal/testkit"
+	"github.com/tollgate-llm/tollgate/internal/testkit/fakelago"
 )
 
 func TestBackoffGrowsToItsBound(t *testing.T) {
@@ -24,7 +24,7 @@ func TestBackoffGrowsToItsBound(t *testing.T) {
 }
 
 func TestPaceFollowsLago(t *testing.T) {
-	r := newRig(t, testkit.LagoOptions{})
+	r := newRig(t, fakelago.Options{})
 	p := &r.d.limiter
 	limit := func() int { n, _ := p.figures(); return n }
 	pause := func() time.Duration { _, until := p.figures(); return until.Sub(r.clock.now()) }

@@ -17,39 +17,39 @@ import (
 
 	"github.com/tollgate-llm/tollgate/internal/lago"
 	"github.com/tollgate-llm/tollgate/internal/spool"
-	"github.com/tollgate-llm/tollgate/internal/testkit"
+	"github.com/tollgate-llm/tollgate/internal/testkit/fakelago"
 )
 
-var bothStores = []string{testkit.LagoPostgres, testkit.LagoClickHouse}
+var bothStores = []string{fakelago.Postgres, fakelago.ClickHouse}
 
 func TestDeliveryOverFaults(t *testing.T) {
-	html := testkit.FaultHTML
-	for name, faults := range map[string][]testkit.LagoFault{
+	html := fakelago.FaultHTML
+	for name, faults := range map[string][]fakelago.Fault{
 		"none":                   nil,
-		"connection reset":       {testkit.FaultReset, testkit.FaultReset},
-		"commit, answer lost":    {testkit.FaultCommitThenReset, nil, testkit.FaultCommitThenReset},
-		"commit, then 500":       {testkit.FaultCommitThen500, testkit.FaultCommitThen500},
-		"truncated 200":          {testkit.FaultTruncated},
-		"delivered twice":        {testkit.FaultTwice, testkit.FaultTwice},
+		"connection reset":       {fakelago.FaultReset, fakelago.FaultReset},
+		"commit, answer lost":    {fakelago.FaultCommitThenReset, nil, fakelago.FaultCommitThenReset},
+		"commit, then 500":       {fakelago.FaultCommitThen500, fakelago.FaultCommitThen500},
+		"truncated 200":          {fakelago.FaultTruncated},
+		"delivered twice":        {fakelago.FaultTwice, fakelago.FaultTwice},
 		"200 html":               {html(200), html(200), html(200)},
 		"502 html":               {html(502), html(502), html(502)},
 		"500 html":               {html(500), html(500), html(500), html(500)},
-		"503 empty":              {testkit.FaultStatus(503, ""), testkit.FaultStatus(503, "")},
-		"429":                    {testkit.FaultRateLimit(90 * time.Second)},
-		"408 and 425":            {testkit.FaultStatus(408, ""), testkit.FaultStatus(425, "")},
-		"hang":                   {testkit.FaultHang},
-		"slow body":              {testkit.FaultSlow(50 * time.Millisecond)},
-		"slower than we wait":    {testkit.FaultSlow(3 * time.Second)},
+		"503 empty":              {fakelago.FaultStatus(503, ""), fakelago.FaultStatus(503, "")},
+		"429":                    {fakelago.FaultRateLimit(90 * time.Second)},
+		"408 and 425":            {fakelago.FaultStatus(408, ""), fakelago.FaultStatus(425, "")},
+		"hang":                   {fakelago.FaultHang},
+		"slow body":              {fakelago.FaultSlow(50 * time.Millisecond)},
+		"slower than we wait":    {fakelago.FaultSlow(3 * time.Second)},
 		"400 for once":           {html(400)},
 		"404 until repaired":     {html(404), html(404), html(404)},
-		"403 until repaired":     {testkit.FaultStatus(403, `{"status":403,"error":"Forbidden"}`)},
-		"redirect until repairs": {testkit.FaultStatus(302, "", "Location", "https://login.invalid/")},
-		"422 without sense":      {testkit.FaultStatus(422, `{"error_details":"what"}`)},
+		"403 until repaired":     {fakelago.FaultStatus(403, `{"status":403,"error":"Forbidden"}`)},
+		"redirect until repairs": {fakelago.FaultStatus(302, "", "Location", "https://login.invalid/")},
+		"422 without sense":      {fakelago.FaultStatus(422, `{"error_details":"what"}`)},
 	} {
 		for _, store := range bothStores {
 			t.Run(name+" "+store, func(t *testing.T) {
 				t.Parallel()
-				r := newRig(t, testkit.LagoOptions{Store: store})
+				r := newRig(t, fakelago.Options{Store: store})
 				r.lago.Next(faults...)
 				r.records(350)
 				r.d.Start()
@@ -69,14 +69,14 @@ func TestDeliveryOverFaults(t *testing.T) {
 }
 
 func TestDeliveryUnderRandomFaults(t *testing.T) {
-	for _, o := range []testkit.LagoOptions{
-		{Store: testkit.LagoPostgres}, {Store: testkit.LagoPostgres, PartialStore: true}, {Store: testkit.LagoClickHouse},
+	for _, o := range []fakelago.Options{
+		{Store: fakelago.Postgres}, {Store: fakelago.Postgres, PartialStore: true}, {Store: fakelago.ClickHouse},
 	} {
 		t.Run(fmt.Sprint(o.Store, o.PartialStore), func(t *testing.T) {
 			t.Parallel()
 			r := newRig(t, o)
-			r.lago.Random(7, 400, testkit.FaultReset, testkit.FaultCommitThenReset, testkit.FaultCommitThen500, testkit.FaultTruncated,
-				testkit.FaultTwice, testkit.FaultHTML(200), testkit.FaultHTML(502), testkit.FaultRateLimit(time.Second), testkit.FaultStatus(503, ""))
+			r.lago.Random(7, 400, fakelago.FaultReset, fakelago.FaultCommitThenReset, fakelago.FaultCommitThen500, fakelago.FaultTruncated,
+				fakelago.FaultTwice, fakelago.FaultHTML(200), fakelago.FaultHTML(502), fakelago.FaultRateLimit(time.Second), fakelago.FaultStatus(503, ""))
 			r.records(3000)
 			r.d.Start()
 			r.drained()
@@ -89,8 +89,8 @@ func TestDeliveryUnderRandomFaults(t *testing.T) {
 // Without deduplication in ClickHouse, what was stored when its answer was lost counts twice: that is what the fake Lago
 // is there to see.
 func TestLostAnswerWithoutDeduplication(t *testing.T) {
-	r := newRig(t, testkit.LagoOptions{Store: testkit.LagoClickHouse, NoDeduplication: true})
-	r.lago.Next(testkit.FaultCommitThenReset)
+	r := newRig(t, fakelago.Options{Store: fakelago.ClickHouse, NoDeduplication: true})
+	r.lago.Next(fakelago.FaultCommitThenReset)
 	r.records(1)
 	r.d.Start()
 	r.drained()
@@ -98,8 +98,8 @@ func TestLostAnswerWithoutDeduplication(t *testing.T) {
 }
 
 func TestAcknowledgedThenLostIsReplayed(t *testing.T) {
-	r := newRig(t, testkit.LagoOptions{Store: testkit.LagoClickHouse})
-	r.lago.Next(nil, testkit.FaultLost, nil)
+	r := newRig(t, fakelago.Options{Store: fakelago.ClickHouse})
+	r.lago.Next(nil, fakelago.FaultLost, nil)
 	r.records(300)
 	r.d.Start()
 	r.drained()
@@ -110,12 +110,12 @@ func TestAcknowledgedThenLostIsReplayed(t *testing.T) {
 	r.drained()
 	r.billed()
 	assert.Equal(t, 300, r.lago.BilledCount("sub", "tokens"))
-	assert.Equal(t, testkit.LagoClickHouse, r.d.Status().EventsStore)
+	assert.Equal(t, fakelago.ClickHouse, r.d.Status().EventsStore)
 }
 
 func TestDeliveryStopsAndResumes(t *testing.T) {
 	for _, store := range bothStores {
-		r := newRig(t, testkit.LagoOptions{Store: store})
+		r := newRig(t, fakelago.Options{Store: store})
 		good := r.lago.Key()
 		r.lago.SetKey("rotated")
 		r.records(250)
@@ -135,7 +135,7 @@ func TestDeliveryStopsAndResumes(t *testing.T) {
 }
 
 func TestKeyRepairedAtLago(t *testing.T) {
-	r := newRig(t, testkit.LagoOptions{})
+	r := newRig(t, fakelago.Options{})
 	good := r.lago.Key()
 	r.lago.SetKey("wrong")
 	r.records(20)
@@ -150,8 +150,8 @@ func TestKeyRepairedAtLago(t *testing.T) {
 
 func TestRejectedEventsAreDeadLettersAlone(t *testing.T) {
 	for _, store := range bothStores {
-		r := newRig(t, testkit.LagoOptions{Store: store})
-		r.lago.AddMetric(testkit.LagoMetric{Code: "expr", Needs: []string{"b"}})
+		r := newRig(t, fakelago.Options{Store: store})
+		r.lago.AddMetric(fakelago.Metric{Code: "expr", Needs: []string{"b"}})
 		r.records(40)
 		badTime := strings.Replace(r.event("sub", "tokens", "bad-time", 1), `"timestamp":"`, `"timestamp":"x`, 1)
 		r.settle(badTime)
@@ -186,8 +186,8 @@ func TestRejectedEventsAreDeadLettersAlone(t *testing.T) {
 
 func TestPoisonIsFoundByBisection(t *testing.T) {
 	for _, store := range bothStores {
-		r := newRig(t, testkit.LagoOptions{Store: store})
-		r.lago.Poison(func(e testkit.LagoEvent) bool { return strings.HasPrefix(e.TransactionID, "poison") })
+		r := newRig(t, fakelago.Options{Store: store})
+		r.lago.Poison(func(e fakelago.Event) bool { return strings.HasPrefix(e.TransactionID, "poison") })
 		r.records(30)
 		r.settle(r.event("sub", "tokens", "poison-1", 1))
 		r.records(50)
@@ -210,8 +210,8 @@ func TestPoisonIsFoundByBisection(t *testing.T) {
 }
 
 func TestPoisonDoesNotStopOthers(t *testing.T) {
-	r := newRig(t, testkit.LagoOptions{})
-	r.lago.Poison(func(e testkit.LagoEvent) bool { return strings.HasPrefix(e.TransactionID, "poison") })
+	r := newRig(t, fakelago.Options{})
+	r.lago.Poison(func(e fakelago.Event) bool { return strings.HasPrefix(e.TransactionID, "poison") })
 	for i := range 30 { // more than there are batches in flight
 		r.settle(r.event("sub", "tokens", fmt.Sprint("poison-", i), 1))
 	}
@@ -230,8 +230,8 @@ func TestPoisonDoesNotStopOthers(t *testing.T) {
 
 // A lone event that Lago fails on, with nothing else to send, may meet a Lago that fails on all: it is kept.
 func TestLoneFailureIsKept(t *testing.T) {
-	r := newRig(t, testkit.LagoOptions{})
-	r.lago.Poison(func(testkit.LagoEvent) bool { return true })
+	r := newRig(t, fakelago.Options{})
+	r.lago.Poison(func(fakelago.Event) bool { return true })
 	r.settle(r.event("sub", "tokens", "lonely", 1))
 	r.d.Start()
 	n := 0
@@ -245,13 +245,13 @@ func TestLoneFailureIsKept(t *testing.T) {
 
 // A Lago that fails on everything for long costs no record, and is not called in a tight loop.
 func TestLongOutageRejectsNothing(t *testing.T) {
-	for name, fault := range map[string]testkit.LagoFault{
-		"500": testkit.FaultHTML(500), "502": testkit.FaultHTML(502), "reset": testkit.FaultReset,
-		"lost": testkit.FaultCommitThenReset,
+	for name, fault := range map[string]fakelago.Fault{
+		"500": fakelago.FaultHTML(500), "502": fakelago.FaultHTML(502), "reset": fakelago.FaultReset,
+		"lost": fakelago.FaultCommitThenReset,
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := newRig(t, testkit.LagoOptions{})
-			r.lago.Always(func(*testkit.LagoCall) testkit.LagoFault { return fault })
+			r := newRig(t, fakelago.Options{})
+			r.lago.Always(func(*fakelago.Call) fakelago.Fault { return fault })
 			r.records(1500)
 			began := r.clock.now()
 			r.d.Start()
@@ -271,8 +271,8 @@ func TestLongOutageRejectsNothing(t *testing.T) {
 // What a proxy refuses is no verdict of Lago on a record: nothing is dead-lettered, however often it is refused.
 func TestRefusalsOfProxiesAreNoVerdict(t *testing.T) {
 	for _, status := range []int{400, 413, 422} {
-		r := newRig(t, testkit.LagoOptions{})
-		r.lago.Always(func(*testkit.LagoCall) testkit.LagoFault { return testkit.FaultHTML(status) })
+		r := newRig(t, fakelago.Options{})
+		r.lago.Always(func(*fakelago.Call) fakelago.Fault { return fakelago.FaultHTML(status) })
 		r.records(300)
 		r.d.Start()
 		n := 0
@@ -287,7 +287,7 @@ func TestRefusalsOfProxiesAreNoVerdict(t *testing.T) {
 }
 
 func TestBatchLimitIsLearned(t *testing.T) {
-	r := newRig(t, testkit.LagoOptions{BatchMax: 10})
+	r := newRig(t, fakelago.Options{BatchMax: 10})
 	r.records(500)
 	r.d.Start()
 	r.drained()
@@ -298,7 +298,7 @@ func TestBatchLimitIsLearned(t *testing.T) {
 
 // A limit that was learned by halving lies below Lago's own: after a thousand calls a larger batch is tried.
 func TestLearnedBatchLimitGrowsAgain(t *testing.T) {
-	r := newRig(t, testkit.LagoOptions{BatchMax: 2})
+	r := newRig(t, fakelago.Options{BatchMax: 2})
 	r.records(100)
 	r.d.Start()
 	r.drained()
@@ -312,11 +312,11 @@ func TestLearnedBatchLimitGrowsAgain(t *testing.T) {
 // A proxy takes no body beyond a size: batches are made smaller, and the one event that is larger waits until the proxy takes it, while the
 // others pass.
 func TestBodyLimitIsBisected(t *testing.T) {
-	r := newRig(t, testkit.LagoOptions{})
+	r := newRig(t, fakelago.Options{})
 	limit := int64(5000)
-	r.lago.Always(func(c *testkit.LagoCall) testkit.LagoFault {
+	r.lago.Always(func(c *fakelago.Call) fakelago.Fault {
 		if c.Request.ContentLength > limit {
-			return testkit.FaultHTML(413)
+			return fakelago.FaultHTML(413)
 		}
 		return nil
 	})
@@ -333,10 +333,10 @@ func TestBodyLimitIsBisected(t *testing.T) {
 
 // An operator sees what a proxy refuses, and gives up one such call: it is dead-lettered with the proxy's error, the others go on.
 func TestRefusedEventsAreShownAndGivenUp(t *testing.T) {
-	r := newRig(t, testkit.LagoOptions{})
-	r.lago.Always(func(c *testkit.LagoCall) testkit.LagoFault {
+	r := newRig(t, fakelago.Options{})
+	r.lago.Always(func(c *fakelago.Call) fakelago.Fault {
 		if c.Request.ContentLength > 5000 {
-			return testkit.FaultHTML(413)
+			return fakelago.FaultHTML(413)
 		}
 		return nil
 	})
@@ -373,7 +373,7 @@ func TestRefusedEventsAreShownAndGivenUp(t *testing.T) {
 }
 
 func TestManyEventsARecord(t *testing.T) {
-	r := newRig(t, testkit.LagoOptions{})
+	r := newRig(t, fakelago.Options{})
 	for i := range 90 {
 		events := make([]string, i%13)
 		for j := range events {
@@ -382,7 +382,7 @@ func TestManyEventsARecord(t *testing.T) {
 		r.want["sub"] += len(events)
 		r.settle(events...)
 	}
-	r.lago.Next(testkit.FaultCommitThenReset, nil, testkit.FaultHTML(500))
+	r.lago.Next(fakelago.FaultCommitThenReset, nil, fakelago.FaultHTML(500))
 	r.d.Start()
 	r.drained()
 	r.billed()
@@ -393,8 +393,8 @@ func TestManyEventsARecord(t *testing.T) {
 
 func TestStopAndStartAgain(t *testing.T) {
 	for _, store := range bothStores {
-		r := newRig(t, testkit.LagoOptions{Store: store})
-		r.lago.Random(3, 500, testkit.FaultCommitThenReset, testkit.FaultReset, testkit.FaultHTML(503))
+		r := newRig(t, fakelago.Options{Store: store})
+		r.lago.Random(3, 500, fakelago.FaultCommitThenReset, fakelago.FaultReset, fakelago.FaultHTML(503))
 		for range 10 {
 			r.records(300)
 			r.d.Start()
@@ -410,13 +410,13 @@ func TestStopAndStartAgain(t *testing.T) {
 
 // Stopping waits for the answer of a call under way, and gives what hangs back when its time is up.
 func TestStopBoundsItsWait(t *testing.T) {
-	r := newRig(t, testkit.LagoOptions{})
+	r := newRig(t, fakelago.Options{})
 	under := make(chan struct{}, 100)
-	r.lago.Always(func(c *testkit.LagoCall) testkit.LagoFault {
+	r.lago.Always(func(c *fakelago.Call) fakelago.Fault {
 		if c.Batch() {
 			under <- struct{}{}
 		}
-		return testkit.FaultHang
+		return fakelago.FaultHang
 	})
 	r.cfg.Client = func() *lago.Client {
 		u, err := url.Parse(r.lago.URL)
@@ -439,7 +439,7 @@ func TestStopBoundsItsWait(t *testing.T) {
 
 // A spool that cannot note a delivery for a while is asked again: the records are not sent again meanwhile.
 func TestSpoolFaultsAreOutlived(t *testing.T) {
-	r := newRig(t, testkit.LagoOptions{Store: testkit.LagoClickHouse, NoDeduplication: true})
+	r := newRig(t, fakelago.Options{Store: fakelago.ClickHouse, NoDeduplication: true})
 	f := &failingSpool{watchedSpool: r.spool, left: 5}
 	r.d.spool = f
 	r.records(50)
@@ -469,7 +469,7 @@ func (f *failingSpool) Done(seqs ...uint64) error {
 }
 
 func TestResultsAreTold(t *testing.T) {
-	r := newRig(t, testkit.LagoOptions{})
+	r := newRig(t, fakelago.Options{})
 	var mu sync.Mutex
 	told := make(map[string]int)
 	r.cfg.OnResult = func(result string, n int) {
@@ -479,7 +479,7 @@ func TestResultsAreTold(t *testing.T) {
 	}
 	r.d.maxInFlight = 1
 	r.d.Configure(r.cfg)
-	r.lago.Next(testkit.FaultCommitThenReset)
+	r.lago.Next(fakelago.FaultCommitThenReset)
 	r.records(100)
 	r.d.Start()
 	r.drained()
@@ -493,7 +493,7 @@ func TestResultsAreTold(t *testing.T) {
 }
 
 func TestNothingIsSentWithoutLago(t *testing.T) {
-	r := newRig(t, testkit.LagoOptions{})
+	r := newRig(t, fakelago.Options{})
 	client := r.cfg.Client
 	r.cfg.Client = nil
 	r.d.Configure(r.cfg)

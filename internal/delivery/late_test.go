@@ -11,11 +11,11 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tollgate-llm/tollgate/internal/spool"
-	"github.com/tollgate-llm/tollgate/internal/testkit"
+	"github.com/tollgate-llm/tollgate/internal/testkit/fakelago"
 )
 
 func lateRig(t *testing.T, store string) *rig {
-	r := newRig(t, testkit.LagoOptions{Store: store})
+	r := newRig(t, fakelago.Options{Store: store})
 	r.cfg.Late, r.cfg.SentFile = LateRestamp, filepath.Join(r.dir, "sent")
 	r.maxInFlight = 2
 	r.d.maxInFlight = 2
@@ -38,9 +38,9 @@ func TestLateRecordsAreRestampedOnce(t *testing.T) {
 		for _, restart := range []bool{false, true} {
 			t.Run(fmt.Sprint(store, " restart ", restart), func(t *testing.T) {
 				r := lateRig(t, store)
-				r.lago.Always(func(c *testkit.LagoCall) testkit.LagoFault {
+				r.lago.Always(func(c *fakelago.Call) fakelago.Fault {
 					if c.Batch() {
-						return testkit.FaultCommitThenReset
+						return fakelago.FaultCommitThenReset
 					}
 					return nil
 				})
@@ -77,7 +77,7 @@ func TestLateRecordsAreRestampedOnce(t *testing.T) {
 }
 
 func TestLateRecordsKeepTheirTimeByDefault(t *testing.T) {
-	r := newRig(t, testkit.LagoOptions{})
+	r := newRig(t, fakelago.Options{})
 	r.records(50)
 	r.closePeriod()
 	r.d.Start()
@@ -88,7 +88,7 @@ func TestLateRecordsKeepTheirTimeByDefault(t *testing.T) {
 }
 
 func TestRecordsInTimeAreNotRestamped(t *testing.T) {
-	r := lateRig(t, testkit.LagoPostgres)
+	r := lateRig(t, fakelago.Postgres)
 	r.records(50)
 	r.clock.add(3 * time.Hour) // an outage within the period
 	r.d.Start()
@@ -102,14 +102,14 @@ func TestRecordsInTimeAreNotRestamped(t *testing.T) {
 
 // A rejected record was sent: when it is retried after its period has closed, it keeps its time.
 func TestRejectedRecordsAreNotRestamped(t *testing.T) {
-	r := lateRig(t, testkit.LagoClickHouse)
-	r.lago.AddMetric(testkit.LagoMetric{Code: "expr", Needs: []string{"b"}})
+	r := lateRig(t, fakelago.ClickHouse)
+	r.lago.AddMetric(fakelago.Metric{Code: "expr", Needs: []string{"b"}})
 	r.settle(r.event("sub", "tokens", "in", 5), r.event("sub", "expr", "bad", 5))
 	r.d.Start()
 	r.drained()
 	require.EqualValues(t, 1, r.spool.Stats().Rejected)
 	r.closePeriod()
-	r.lago.AddMetric(testkit.LagoMetric{Code: "expr", Field: "value"})
+	r.lago.AddMetric(fakelago.Metric{Code: "expr", Field: "value"})
 	_, err := r.spool.Retry()
 	require.NoError(t, err)
 	r.drained()
@@ -120,7 +120,7 @@ func TestRejectedRecordsAreNotRestamped(t *testing.T) {
 
 // The mark must not outlive the mode: what is sent under keep is not marked.
 func TestKeepTakesTheMarkAway(t *testing.T) {
-	r := lateRig(t, testkit.LagoClickHouse)
+	r := lateRig(t, fakelago.ClickHouse)
 	r.records(1)
 	r.d.Start()
 	r.drained()
@@ -128,7 +128,7 @@ func TestKeepTakesTheMarkAway(t *testing.T) {
 	r.cfg.Late = LateKeep
 	r.d.Configure(r.cfg)
 	assert.NoFileExists(t, r.cfg.SentFile)
-	r.lago.Always(func(c *testkit.LagoCall) testkit.LagoFault { return testkit.FaultCommitThenReset })
+	r.lago.Always(func(c *fakelago.Call) fakelago.Fault { return fakelago.FaultCommitThenReset })
 	r.clock.add(time.Minute)
 	r.records(100)
 	n := 0
@@ -146,7 +146,7 @@ func TestKeepTakesTheMarkAway(t *testing.T) {
 }
 
 func TestDamagedMarkTrustsNothing(t *testing.T) {
-	r := lateRig(t, testkit.LagoPostgres)
+	r := lateRig(t, fakelago.Postgres)
 	r.records(10)
 	r.close()
 	require.NoError(t, os.WriteFile(r.cfg.SentFile, []byte(`{"sent_`), 0o600))
@@ -160,10 +160,10 @@ func TestDamagedMarkTrustsNothing(t *testing.T) {
 
 // Restamping goes on while calls are opened and settled.
 func TestRestampUnderTraffic(t *testing.T) {
-	r := lateRig(t, testkit.LagoPostgres)
+	r := lateRig(t, fakelago.Postgres)
 	r.records(500)
 	r.closePeriod()
-	r.lago.AddSubscription(testkit.LagoSubscription{ExternalID: "now"})
+	r.lago.AddSubscription(fakelago.Subscription{ExternalID: "now"})
 	r.d.Start()
 	for i := range 1000 {
 		r.settle(r.event("now", "tokens", fmt.Sprint("n", i), 1))
@@ -177,7 +177,7 @@ func TestRestampUnderTraffic(t *testing.T) {
 // TestAdoptedRecordsKeepTheirTime adopts records that the dead instance may have sent: `late restamp` must not make them
 // other events to ClickHouse.
 func TestAdoptedRecordsKeepTheirTime(t *testing.T) {
-	r := newRig(t, testkit.LagoOptions{Store: testkit.LagoClickHouse})
+	r := newRig(t, fakelago.Options{Store: fakelago.ClickHouse})
 	r.close()
 	r.cfg.Late, r.cfg.SentFile = LateRestamp, filepath.Join(r.dir, "sent")
 	r.open()

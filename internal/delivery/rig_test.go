@@ -20,7 +20,7 @@ import (
 
 	"github.com/tollgate-llm/tollgate/internal/lago"
 	"github.com/tollgate-llm/tollgate/internal/spool"
-	"github.com/tollgate-llm/tollgate/internal/testkit"
+	"github.com/tollgate-llm/tollgate/internal/testkit/fakelago"
 )
 
 // fakeTime is a clock that only sleeping moves: a backoff of minutes takes none.
@@ -81,7 +81,7 @@ type rig struct {
 	t           *testing.T
 	dir         string
 	clock       *fakeTime
-	lago        *testkit.Lago
+	lago        *fakelago.Server
 	spool       *watchedSpool
 	d           *Worker
 	cfg         Config
@@ -90,12 +90,12 @@ type rig struct {
 	want        map[string]int // sum of quantities by subscription
 }
 
-func newRig(t *testing.T, o testkit.LagoOptions) *rig {
+func newRig(t *testing.T, o fakelago.Options) *rig {
 	r := &rig{t: t, dir: t.TempDir(), clock: &fakeTime{t: time.Now().Truncate(time.Millisecond)}, want: make(map[string]int)}
 	o.Now = r.clock.now
-	r.lago = testkit.NewLago(t, o)
-	r.lago.AddMetric(testkit.LagoMetric{Code: "tokens", Field: "value"})
-	r.lago.AddSubscription(testkit.LagoSubscription{ExternalID: "sub"})
+	r.lago = fakelago.New(t, o)
+	r.lago.AddMetric(fakelago.Metric{Code: "tokens", Field: "value"})
+	r.lago.AddSubscription(fakelago.Subscription{ExternalID: "sub"})
 	r.cfg = Config{Client: r.client(r.lago.Key())}
 	r.open()
 	t.Cleanup(func() { r.close() })

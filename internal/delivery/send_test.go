@@ -10,14 +10,14 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tollgate-llm/tollgate/internal/lago"
-	"github.com/tollgate-llm/tollgate/internal/testkit"
+	"github.com/tollgate-llm/tollgate/internal/testkit/fakelago"
 )
 
 // TestDuplicatesInsideABatch sends a batch of which Lago has the second and the third event already. Lago stores none of it;
 // the others go again at once, and nothing is rejected.
 func TestDuplicatesInsideABatch(t *testing.T) {
 	for _, partial := range []bool{false, true} {
-		r := newRig(t, testkit.LagoOptions{PartialStore: partial})
+		r := newRig(t, fakelago.Options{PartialStore: partial})
 		var events []string
 		for i := range 5 {
 			events = append(events, r.event("sub", "tokens", fmt.Sprint("e", i), 1))
@@ -39,7 +39,7 @@ func TestDuplicatesInsideABatch(t *testing.T) {
 	}
 }
 
-func batchSizes(l *testkit.Lago) (sizes []int) {
+func batchSizes(l *fakelago.Server) (sizes []int) {
 	for _, q := range l.Requests() {
 		if q.Method == http.MethodPost {
 			sizes = append(sizes, q.Events)
@@ -51,7 +51,7 @@ func batchSizes(l *testkit.Lago) (sizes []int) {
 // TestDuplicateAndBadTimestamp sends both in one batch. Lago tells of the timestamp alone at first, and of the duplicate in
 // the next round.
 func TestDuplicateAndBadTimestamp(t *testing.T) {
-	r := newRig(t, testkit.LagoOptions{})
+	r := newRig(t, fakelago.Options{})
 	had := r.event("sub", "tokens", "had", 1)
 	require.Equal(t, lago.Accepted, r.cfg.Client.Batch(t.Context(), [][]byte{[]byte(had)}).Verdict)
 	r.settle(r.event("sub", "tokens", "new", 2))
@@ -69,8 +69,8 @@ func TestDuplicateAndBadTimestamp(t *testing.T) {
 // TestStringDetailsOfAnyIndex has Lago refuse one event of a batch in a plain string: it alone is dead-lettered.
 func TestStringDetailsOfAnyIndex(t *testing.T) {
 	for _, store := range bothStores {
-		r := newRig(t, testkit.LagoOptions{Store: store})
-		r.lago.Next(testkit.FaultStringDetails(2, "expression_evaluation_failed: division by zero"))
+		r := newRig(t, fakelago.Options{Store: store})
+		r.lago.Next(fakelago.FaultStringDetails(2, "expression_evaluation_failed: division by zero"))
 		for i := range 5 {
 			r.settle(r.event("sub", "tokens", fmt.Sprint("e", i), 1))
 		}

@@ -14,7 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tollgate-llm/tollgate/internal/lago"
-	"github.com/tollgate-llm/tollgate/internal/testkit"
+	"github.com/tollgate-llm/tollgate/internal/testkit/fakelago"
 )
 
 const key = "secret-lago-key"
@@ -127,17 +127,17 @@ func TestSingleEventFaults(t *testing.T) {
 }
 
 func TestNoAnswer(t *testing.T) {
-	l := testkit.NewLago(t, testkit.LagoOptions{Key: key})
+	l := fakelago.New(t, fakelago.Options{Key: key})
 	c := client(t, l.URL+"/api/v1/")
-	for name, fault := range map[string]testkit.LagoFault{
-		"reset": testkit.FaultReset, "cut": testkit.FaultTruncated, "lost": testkit.FaultCommitThenReset,
+	for name, fault := range map[string]fakelago.Fault{
+		"reset": fakelago.FaultReset, "cut": fakelago.FaultTruncated, "lost": fakelago.FaultCommitThenReset,
 	} {
 		l.Next(fault)
 		out := c.Batch(t.Context(), [][]byte{event(name)})
 		assert.Equal(t, lago.Retry, out.Verdict, name)
 		assert.NotContains(t, out.Words, key)
 	}
-	l.Next(testkit.FaultHang)
+	l.Next(fakelago.FaultHang)
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
 	out := c.Batch(ctx, [][]byte{event("hang")})

@@ -12,12 +12,12 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tollgate-llm/tollgate/internal/lago"
-	"github.com/tollgate-llm/tollgate/internal/testkit"
+	"github.com/tollgate-llm/tollgate/internal/testkit/fakelago"
 )
 
 // Each call takes a turn, so that Lago's rate limit is not met, except those that send events.
 func TestTurns(t *testing.T) {
-	l := testkit.NewLago(t, testkit.LagoOptions{Key: key})
+	l := fakelago.New(t, fakelago.Options{Key: key})
 	c := client(t, l.URL)
 	c.StopTurns(3)
 	_, err := c.Organization(t.Context())
@@ -33,9 +33,9 @@ func TestTurns(t *testing.T) {
 
 func TestObjects(t *testing.T) {
 	now := time.Unix(1741219300, 0)
-	for _, store := range []string{testkit.LagoPostgres, testkit.LagoClickHouse} {
-		l := testkit.NewLago(t, testkit.LagoOptions{Key: key, Store: store, Now: func() time.Time { return now }})
-		l.AddSubscription(testkit.LagoSubscription{ExternalID: "ann@example.com/1 ?", Plan: "pro.v1"})
+	for _, store := range []string{fakelago.Postgres, fakelago.ClickHouse} {
+		l := fakelago.New(t, fakelago.Options{Key: key, Store: store, Now: func() time.Time { return now }})
+		l.AddSubscription(fakelago.Subscription{ExternalID: "ann@example.com/1 ?", Plan: "pro.v1"})
 		c := client(t, l.URL)
 		c.StopTurns(1000)
 		ctx := t.Context()

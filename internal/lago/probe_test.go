@@ -7,12 +7,12 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tollgate-llm/tollgate/internal/lago"
-	"github.com/tollgate-llm/tollgate/internal/testkit"
+	"github.com/tollgate-llm/tollgate/internal/testkit/fakelago"
 )
 
 func TestProbeStoresNothing(t *testing.T) {
-	for _, store := range []string{testkit.LagoPostgres, testkit.LagoClickHouse} {
-		l := testkit.NewLago(t, testkit.LagoOptions{Key: key, Store: store, BatchMax: 40})
+	for _, store := range []string{fakelago.Postgres, fakelago.ClickHouse} {
+		l := fakelago.New(t, fakelago.Options{Key: key, Store: store, BatchMax: 40})
 		c := client(t, l.URL)
 		for n, takes := range map[int]bool{1: true, 40: true, 41: false, 100: false} {
 			ok, tooMany, err := c.Probe(t.Context(), n)
@@ -22,10 +22,10 @@ func TestProbeStoresNothing(t *testing.T) {
 		}
 		assert.Zero(t, l.EventCount())
 		assert.Empty(t, l.Violations())
-		for words, fault := range map[string]testkit.LagoFault{
-			"not JSON":   testkit.FaultHTML(200),
-			"status 502": testkit.FaultHTML(502),
-			"may not":    testkit.FaultStatus(403, `{"status":403,"error":"Forbidden","code":"write_action_not_allowed_for_event"}`),
+		for words, fault := range map[string]fakelago.Fault{
+			"not JSON":   fakelago.FaultHTML(200),
+			"status 502": fakelago.FaultHTML(502),
+			"may not":    fakelago.FaultStatus(403, `{"status":403,"error":"Forbidden","code":"write_action_not_allowed_for_event"}`),
 		} {
 			l.Next(fault)
 			ok, tooMany, err := c.Probe(t.Context(), 5)

@@ -19,7 +19,7 @@ import (
 	"github.com/tollgate-llm/tollgate/internal/record"
 	"github.com/tollgate-llm/tollgate/internal/spool"
 	"github.com/tollgate-llm/tollgate/internal/tariff"
-	"github.com/tollgate-llm/tollgate/internal/testkit"
+	"github.com/tollgate-llm/tollgate/internal/testkit/fakelago"
 	"github.com/tollgate-llm/tollgate/internal/usage"
 )
 
@@ -92,7 +92,7 @@ func (s *session) records() map[string]*record.Record {
 // TestLimitsOfALaterBackend settles a call that came under its first limits after its record was opened: the record has when, without
 // which what it used would not count in rates.
 func TestLimitsOfALaterBackend(t *testing.T) {
-	lago := testkit.NewLago(t, testkit.LagoOptions{})
+	lago := fakelago.New(t, fakelago.Options{})
 	s := newSession(t, openAccount(t, t.TempDir(), lago.URL, lago.Key()))
 	defer func() { require.NoError(t, s.account.Close()) }()
 	b, call := s.open(10)
@@ -111,9 +111,9 @@ func TestLimitsOfALaterBackend(t *testing.T) {
 // TestASessionSettlesEachAnswerOnce bills two answers of one session that are under way together, each by its own id and
 // record, and each once however often it is settled.
 func TestASessionSettlesEachAnswerOnce(t *testing.T) {
-	lago := testkit.NewLago(t, testkit.LagoOptions{})
-	lago.AddSubscription(testkit.LagoSubscription{ExternalID: "sub-1"})
-	lago.AddMetric(testkit.LagoMetric{Code: "tokens"})
+	lago := fakelago.New(t, fakelago.Options{})
+	lago.AddSubscription(fakelago.Subscription{ExternalID: "sub-1"})
+	lago.AddMetric(fakelago.Metric{Code: "tokens"})
 	s := newSession(t, openAccount(t, t.TempDir(), lago.URL, lago.Key()))
 	defer func() { require.NoError(t, s.account.Close()) }()
 
@@ -179,9 +179,9 @@ func TestASessionKilledBetweenItsAnswers(t *testing.T) {
 	for n, stage := range stages {
 		t.Run(stage.name, func(t *testing.T) {
 			dir := t.TempDir()
-			lago := testkit.NewLago(t, testkit.LagoOptions{})
-			lago.AddSubscription(testkit.LagoSubscription{ExternalID: "sub-1"})
-			lago.AddMetric(testkit.LagoMetric{Code: "tokens"})
+			lago := fakelago.New(t, fakelago.Options{})
+			lago.AddSubscription(fakelago.Subscription{ExternalID: "sub-1"})
+			lago.AddMetric(fakelago.Metric{Code: "tokens"})
 			killAt(t, n, killDir+"="+dir, killLago+"="+lago.URL, killKey+"="+lago.Key())
 			a := openAccount(t, dir, lago.URL, lago.Key())
 			defer func() { require.NoError(t, a.Close()) }()

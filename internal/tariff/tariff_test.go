@@ -19,7 +19,7 @@ import (
 	"github.com/tollgate-llm/tollgate/internal/lago"
 	"github.com/tollgate-llm/tollgate/internal/llm"
 	"github.com/tollgate-llm/tollgate/internal/record"
-	"github.com/tollgate-llm/tollgate/internal/testkit"
+	"github.com/tollgate-llm/tollgate/internal/testkit/fakelago"
 	"github.com/tollgate-llm/tollgate/internal/usage"
 )
 
@@ -381,11 +381,11 @@ func TestEventsThatLagoCounts(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			h := newTariff(t, config)
-			l := testkit.NewLago(t, testkit.LagoOptions{})
+			l := fakelago.New(t, fakelago.Options{})
 			for _, m := range h.Metrics() {
-				l.AddMetric(testkit.LagoMetric{Code: m.Code, Field: m.Field})
+				l.AddMetric(fakelago.Metric{Code: m.Code, Field: m.Field})
 			}
-			l.AddSubscription(testkit.LagoSubscription{ExternalID: "sub-1"})
+			l.AddSubscription(fakelago.Subscription{ExternalID: "sub-1"})
 			base, err := lago.ParseBase(l.URL)
 			require.NoError(t, err)
 			c, err := lago.New(lago.Options{Base: base, Key: l.Key()})

@@ -1,2 +1,3 @@
-// Package testkit holds what tests need: a fake provider, a fake Lago and a real Redis.
+// Package testkit holds what tests of several packages need: real Redis and PostgreSQL servers, free addresses, a clock. The fake
+// Lago and providers are in packages below it.
 package testkit

@@ -9,7 +9,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/tollgate-llm/tollgate/internal/testkit"
+	"github.com/tollgate-llm/tollgate/internal/testkit/scripted"
 )
 
 const bedrockFrames = "application/vnd.amazon.eventstream"
@@ -23,7 +23,7 @@ func onBedrock(caller API) *Translation {
 func framed(t *testing.T, events ...string) (frames []byte) {
 	t.Helper()
 	for _, e := range events {
-		frames = append(frames, testkit.EventFrame(t, "chunk", fmt.Appendf(nil, `{"bytes":%q,"p":"abcdef"}`, base64.StdEncoding.EncodeToString([]byte(e))))...)
+		frames = append(frames, scripted.EventFrame(t, "chunk", fmt.Appendf(nil, `{"bytes":%q,"p":"abcdef"}`, base64.StdEncoding.EncodeToString([]byte(e))))...)
 	}
 	return frames
 }
@@ -47,7 +47,7 @@ func TestFramesAtEverySplit(t *testing.T) {
 		want, err := onBedrock(caller).Stream().Write(nil, []byte(plain.String()))
 		require.NoError(t, err)
 		require.Contains(t, string(want), "H")
-		all := append(testkit.EventFrame(t, "initial-response", []byte("{}")), framed(t, bedrockEvents...)...)
+		all := append(scripted.EventFrame(t, "initial-response", []byte("{}")), framed(t, bedrockEvents...)...)
 		for split := range all {
 			a := onBedrock(caller).Begin(http.StatusOK, bedrockFrames)
 			require.False(t, a.Whole())
@@ -78,11 +78,11 @@ func TestExceptionsInFrames(t *testing.T) {
 		chat, resp string
 		fails      bool
 	}{
-		"throttled":      {testkit.ExceptionFrame(t, "throttlingException", []byte(`{"message":"Too many tokens"}`)), `"code":"rate_limit_exceeded"`, `"code":"rate_limit_exceeded"`, false},
-		"timeout":        {testkit.ExceptionFrame(t, "modelTimeoutException", []byte(`{"message":"Too many tokens"}`)), `"type":"server_error"`, `"code":"server_error"`, false},
-		"unknown":        {testkit.ExceptionFrame(t, "newException", nil), `"message":"newException"`, `"message":"newException"`, false},
-		"no base64":      {testkit.EventFrame(t, "chunk", []byte(`{"bytes":"%"}`)), `"type":"server_error"`, `"code":"server_error"`, true},
-		"no event":       {testkit.EventFrame(t, "chunk", []byte(`{}`)), `"type":"server_error"`, `"code":"server_error"`, true},
+		"throttled":      {scripted.ExceptionFrame(t, "throttlingException", []byte(`{"message":"Too many tokens"}`)), `"code":"rate_limit_exceeded"`, `"code":"rate_limit_exceeded"`, false},
+		"timeout":        {scripted.ExceptionFrame(t, "modelTimeoutException", []byte(`{"message":"Too many tokens"}`)), `"type":"server_error"`, `"code":"server_error"`, false},
+		"unknown":        {scripted.ExceptionFrame(t, "newException", nil), `"message":"newException"`, `"message":"newException"`, false},
+		"no base64":      {scripted.EventFrame(t, "chunk", []byte(`{"bytes":"%"}`)), `"type":"server_error"`, `"code":"server_error"`, true},
+		"no event":       {scripted.EventFrame(t, "chunk", []byte(`{}`)), `"type":"server_error"`, `"code":"server_error"`, true},
 		"wrong checksum": {flipped, `"type":"server_error"`, `"code":"server_error"`, true},
 		"too long":       {[]byte{0x40, 0, 0, 0, 0, 0, 0, 0}, `"type":"server_error"`, `"code":"server_error"`, true},
 		"too short":      {make([]byte, 64), `"type":"server_error"`, `"code":"server_error"`, true},

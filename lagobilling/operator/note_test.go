@@ -9,7 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tollgate-llm/tollgate/internal/keys"
-	"github.com/tollgate-llm/tollgate/internal/testkit"
+	"github.com/tollgate-llm/tollgate/internal/testkit/fakelago"
 	"github.com/tollgate-llm/tollgate/internal/testkit/gateway"
 	"github.com/tollgate-llm/tollgate/lagobilling/operator"
 )
@@ -23,12 +23,12 @@ func TestDecisionsAreInTheAuditLog(t *testing.T) {
 		store file `+t.TempDir()+`
 		master_key `+gateway.MasterKey+`
 	}`)
-	d.lago.AddMetric(testkit.LagoMetric{Code: "tokens", Field: "total_tokens", Needs: []string{"region"}})
+	d.lago.AddMetric(fakelago.Metric{Code: "tokens", Field: "total_tokens", Needs: []string{"region"}})
 	d.run("estimate", ids[0])
 	d.run("discard", ids[1], "--reason", "a test")
 	d.run("discard", "--all", "--reason", "the rest")
 	d.awaitStatus(func(s operator.Status) bool { return s.Interrupted == 0 && s.Rejected == 1 })
-	d.lago.AddMetric(testkit.LagoMetric{Code: "tokens", Field: "total_tokens"})
+	d.lago.AddMetric(fakelago.Metric{Code: "tokens", Field: "total_tokens"})
 	d.run("retry", ids[0])
 	d.awaitStatus(func(s operator.Status) bool { return s.Rejected == 0 && s.Pending == 0 })
 	d.run("replay", "--since", "1h", "--dry-run")

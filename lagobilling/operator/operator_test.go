@@ -18,7 +18,7 @@ import (
 	"github.com/tollgate-llm/tollgate/internal/llm"
 	"github.com/tollgate-llm/tollgate/internal/settle"
 	"github.com/tollgate-llm/tollgate/internal/tariff"
-	"github.com/tollgate-llm/tollgate/internal/testkit"
+	"github.com/tollgate-llm/tollgate/internal/testkit/fakelago"
 	"github.com/tollgate-llm/tollgate/internal/testkit/gateway"
 	"github.com/tollgate-llm/tollgate/lagobilling/operator"
 )
@@ -26,16 +26,16 @@ import (
 // desk is an operator's: a gateway that bills sub-1 through a fake Lago, and the commands. Each call costs 30 USD.
 type desk struct {
 	t     *testing.T
-	lago  *testkit.Lago
+	lago  *fakelago.Server
 	spool string
 	g     *gateway.Gateway
 }
 
 func newDesk(t *testing.T, spool string, directives ...string) *desk {
 	t.Helper()
-	d := &desk{t: t, lago: testkit.NewLago(t, testkit.LagoOptions{}), spool: spool}
-	d.lago.AddMetric(testkit.LagoMetric{Code: "tokens", Field: "total_tokens"})
-	d.lago.AddSubscription(testkit.LagoSubscription{ExternalID: "sub-1", PeriodStart: time.Now().Add(-time.Hour)})
+	d := &desk{t: t, lago: fakelago.New(t, fakelago.Options{}), spool: spool}
+	d.lago.AddMetric(fakelago.Metric{Code: "tokens", Field: "total_tokens"})
+	d.lago.AddSubscription(fakelago.Subscription{ExternalID: "sub-1", PeriodStart: time.Now().Add(-time.Hour)})
 	d.g = gateway.Start(t, "", strings.Join(directives, "\n")+fmt.Sprintf(`
 lagobilling {
 	api_base %s
@@ -115,7 +115,7 @@ func (d *desk) awaitStatus(wanted func(operator.Status) bool) {
 // TestRejectedRecordsAreFixedAndRetried has Lago reject what it gets until its metric is fixed.
 func TestRejectedRecordsAreFixedAndRetried(t *testing.T) {
 	d := newDesk(t, t.TempDir())
-	d.lago.AddMetric(testkit.LagoMetric{Code: "tokens", Field: "total_tokens", Needs: []string{"region"}})
+	d.lago.AddMetric(fakelago.Metric{Code: "tokens", Field: "total_tokens", Needs: []string{"region"}})
 	d.calls(2)
 	d.awaitStatus(func(s operator.Status) bool { return s.Rejected == 2 })
 	require.Zero(t, d.lago.EventCount())
@@ -124,7 +124,7 @@ func TestRejectedRecordsAreFixedAndRetried(t *testing.T) {
 	require.ErrorContains(t, err, "1 difference between the ledger and Lago")
 	require.Contains(t, out, "2 events refused by Lago")
 
-	d.lago.AddMetric(testkit.LagoMetric{Code: "tokens", Field: "total_tokens"})
+	d.lago.AddMetric(fakelago.Metric{Code: "tokens", Field: "total_tokens"})
 	_, err = d.try("retry", llm.NewID())
 	require.Error(t, err, "the id of no record")
 	rejected := d.entries("rejected")
@@ -205,7 +205,7 @@ func TestAdoptTakesADeadInstanceOver(t *testing.T) {
 // TestReplayBillsNothingTwice sends again what Lago lost, and what it has already.
 func TestReplayBillsNothingTwice(t *testing.T) {
 	d := newDesk(t, t.TempDir())
-	d.lago.Next(testkit.FaultLost)
+	d.lago.Next(fakelago.FaultLost)
 	d.calls(1)
 	d.awaitStatus(func(s operator.Status) bool { return s.Finished == 1 })
 	d.calls(1)
@@ -225,7 +225,7 @@ func TestReplayBillsNothingTwice(t *testing.T) {
 // TestSetupAndCheckFailWhereNotAllIsBilled has a metric at Lago that cannot bill the events: both commands fail and name it.
 func TestSetupAndCheckFailWhereNotAllIsBilled(t *testing.T) {
 	d := newDesk(t, t.TempDir())
-	d.lago.AddMetric(testkit.LagoMetric{Code: "tokens", Field: "model"})
+	d.lago.AddMetric(fakelago.Metric{Code: "tokens", Field: "model"})
 	out, err := d.try("setup")
 	require.ErrorContains(t, err, "not every billable metric")
 	require.Contains(t, out, "differs")

@@ -8,14 +8,16 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tollgate-llm/tollgate/internal/testkit"
+	"github.com/tollgate-llm/tollgate/internal/testkit/fakelago"
+	"github.com/tollgate-llm/tollgate/internal/testkit/fakeprovider"
 )
 
 // World is a gateway with a real Redis, a fake provider and a fake Lago.
 type World struct {
 	*Gateway
 	Redis    *testkit.RedisServer
-	Provider *testkit.Provider
-	Lago     *testkit.Lago
+	Provider *fakeprovider.Server
+	Lago     *fakelago.Server
 }
 
 // The key that the fake provider asks for, and the subscription that Lago has.
@@ -69,24 +71,24 @@ func (w *World) Routed(spool, billing, routes string) string {
 }
 
 // NewBooks returns a world without a provider: where keys are kept, and where bills go.
-func NewBooks(t *testing.T, lago testkit.LagoOptions) *World {
-	w := &World{Redis: testkit.Redis(t), Lago: testkit.NewLago(t, lago)}
-	w.Lago.AddMetric(testkit.LagoMetric{Code: "llm", Field: "total_tokens"})
-	w.Lago.AddSubscription(testkit.LagoSubscription{ExternalID: Payer})
+func NewBooks(t *testing.T, lago fakelago.Options) *World {
+	w := &World{Redis: testkit.Redis(t), Lago: fakelago.New(t, lago)}
+	w.Lago.AddMetric(fakelago.Metric{Code: "llm", Field: "total_tokens"})
+	w.Lago.AddSubscription(fakelago.Subscription{ExternalID: Payer})
 	t.Cleanup(func() { require.Empty(t, w.Lago.Violations()) })
 	return w
 }
 
 // NewWorld returns a world whose gateway does not run yet.
-func NewWorld(t *testing.T, lago testkit.LagoOptions) *World {
+func NewWorld(t *testing.T, lago fakelago.Options) *World {
 	w := NewBooks(t, lago)
-	w.Provider = testkit.NewProvider(t, testkit.ProviderOptions{Key: ProviderKey})
+	w.Provider = fakeprovider.New(t, fakeprovider.Options{Key: ProviderKey})
 	t.Cleanup(func() { require.Empty(t, w.Provider.Violations()) })
 	return w
 }
 
 // SetUp returns a world whose gateway runs in this process.
-func SetUp(t *testing.T, lago testkit.LagoOptions) *World {
+func SetUp(t *testing.T, lago fakelago.Options) *World {
 	w := NewWorld(t, lago)
 	w.Gateway = Start(t, "", w.Directives(t.TempDir(), ""))
 	return w

@@ -1,4 +1,4 @@
-package testkit
+package fakelago
 
 import (
 	"encoding/json"
@@ -12,7 +12,7 @@ import (
 )
 
 // getObject answers the look-ups. The path is still escaped.
-func (l *Lago) getObject(path string, q url.Values) reply {
+func (l *Server) getObject(path string, q url.Values) reply {
 	kind, id, _ := strings.Cut(path, "/")
 	id, usage := strings.CutSuffix(id, "/current_usage")
 	if id != "" && strings.Contains(id, "/") {
@@ -69,7 +69,7 @@ func notFound(what string) reply {
 	return errorReply(http.StatusNotFound, "Not Found", what+"_not_found")
 }
 
-func (m LagoMetric) render() map[string]any {
+func (m Metric) render() map[string]any {
 	filters := make([]any, 0, len(m.Filters))
 	for _, key := range m.Filters {
 		filters = append(filters, map[string]any{"key": key, "values": []string{"gpt-4o"}})
@@ -80,7 +80,7 @@ func (m LagoMetric) render() map[string]any {
 	}
 }
 
-func (l *Lago) postMetric(body []byte) reply {
+func (l *Server) postMetric(body []byte) reply {
 	var in struct {
 		M struct {
 			Name        string `json:"name"`
@@ -107,12 +107,12 @@ func (l *Lago) postMetric(body []byte) reply {
 	if len(faults) > 0 {
 		return detailsReply(faults)
 	}
-	m := LagoMetric{Code: in.M.Code, Aggregation: in.M.Aggregation, Field: in.M.Field, Charge: "standard"}
+	m := Metric{Code: in.M.Code, Aggregation: in.M.Aggregation, Field: in.M.Field, Charge: "standard"}
 	l.metrics[m.Code] = m
 	return jsonReply(http.StatusOK, map[string]any{"billable_metric": m.render()})
 }
 
-func (l *Lago) getSubscription(id string) reply {
+func (l *Server) getSubscription(id string) reply {
 	s, ok := l.subscriptions[id]
 	if !ok || !s.Terminated.IsZero() { // without a status, only an active one is found
 		return notFound("subscription")
@@ -138,7 +138,7 @@ func orNull(s string) any {
 }
 
 // getPlan answers a plan that charges every metric but those that are Uncharged.
-func (l *Lago) getPlan(code string) reply {
+func (l *Server) getPlan(code string) reply {
 	for _, s := range l.subscriptions {
 		if s.Plan != code {
 			continue
@@ -161,7 +161,7 @@ func (l *Lago) getPlan(code string) reply {
 	return notFound("plan")
 }
 
-func (l *Lago) getUsage(customer, subscription string) reply {
+func (l *Server) getUsage(customer, subscription string) reply {
 	s, ok := l.subscriptions[subscription]
 	switch {
 	case !ok || s.Customer != customer:
@@ -204,7 +204,7 @@ func (l *Lago) getUsage(customer, subscription string) reply {
 	}})
 }
 
-func (l *Lago) listEvents(q url.Values) reply {
+func (l *Server) listEvents(q url.Values) reply {
 	from, to := queryTime(q.Get("timestamp_from")), queryTime(q.Get("timestamp_to"))
 	var all []any
 	for _, e := range l.store.events {

@@ -1,4 +1,4 @@
-package testkit
+package fakeprovider
 
 import (
 	"cmp"
@@ -12,9 +12,9 @@ type Exchange struct {
 	// Request is the call. Its body is already read.
 	Request *http.Request
 
-	p       *Provider
+	p       *Server
 	w       http.ResponseWriter
-	rec     *ProviderCall // its outcome is written by the provider, under its lock
+	rec     *Call // its outcome is written by the provider, under its lock
 	begun   bool
 	id      [16]byte
 	api     *providerAPI
@@ -37,7 +37,7 @@ type Exchange struct {
 type outcome struct {
 	status, frames int
 	whole          bool
-	reported       *ProviderUsage
+	reported       *Usage
 }
 
 // hexID returns the sixteen characters that make an answer's id unique.

@@ -1,4 +1,4 @@
-package testkit
+package fakelago
 
 import (
 	"cmp"
@@ -19,13 +19,13 @@ import (
 
 // The two stores of events that a Lago organisation can have.
 const (
-	LagoPostgres   = "postgres"
-	LagoClickHouse = "clickhouse"
+	Postgres   = "postgres"
+	ClickHouse = "clickhouse"
 )
 
-// LagoOptions configure a fake Lago.
-type LagoOptions struct {
-	// Store is LagoPostgres (default) or LagoClickHouse.
+// Options configure a fake Lago.
+type Options struct {
+	// Store is Postgres (default) or ClickHouse.
 	Store string
 	// Key is the API key it takes. Default: "lago-test-key".
 	Key string
@@ -41,8 +41,8 @@ type LagoOptions struct {
 	Now func() time.Time
 }
 
-// LagoMetric is a billable metric.
-type LagoMetric struct {
+// Metric is a billable metric.
+type Metric struct {
 	Code        string
 	Aggregation string   // default: sum_agg
 	Field       string   // the property that is summed
@@ -54,8 +54,8 @@ type LagoMetric struct {
 	Twice       bool     // every plan has two charges for it
 }
 
-// LagoSubscription is a subscription that events can be billed to.
-type LagoSubscription struct {
+// Subscription is a subscription that events can be billed to.
+type Subscription struct {
 	ExternalID  string
 	Customer    string // default: "cus_" and the external id
 	Plan        string // default: "plan"
@@ -67,54 +67,54 @@ type LagoSubscription struct {
 	PeriodEnd   time.Time // default: the first of the next month
 }
 
-// LagoRequest is one request that was made.
-type LagoRequest struct {
+// Request is one request that was made.
+type Request struct {
 	Method, Path string
 	Status       int // 0 when no answer was sent
 	Events       int // of a batch
 }
 
-// Lago is a fake Lago that is strict where the real one is silent: it follows the events API of lago-api as its source
+// Server is a fake Lago that is strict where the real one is silent: it follows the events API of lago-api as its source
 // has it, in both store modes, and keeps account of what is stored, what would be billed, and what no careful sender
 // would do. Faults are added with Next, Always and Random.
-type Lago struct {
+type Server struct {
 	// URL is its base URL.
 	URL string
 
-	o      LagoOptions
+	o      Options
 	server *httptest.Server
 	closed chan struct{}
 
 	mu            sync.Mutex
 	changed       chan struct{}
 	key           string
-	metrics       map[string]LagoMetric
-	subscriptions map[string]LagoSubscription
+	metrics       map[string]Metric
+	subscriptions map[string]Subscription
 	finalised     map[string]time.Time // by subscription: periods before this are closed for good
 	store         lagoStore
-	poison        func(LagoEvent) bool
-	queue         []LagoFault
-	always        func(*LagoCall) LagoFault
-	requests      []LagoRequest
+	poison        func(Event) bool
+	queue         []Fault
+	always        func(*Call) Fault
+	requests      []Request
 	total         int
 	seen          map[string][]byte // first body of each event, by code, subscription and id
 	violations    []string
 }
 
-// NewLago starts a fake Lago. It stops with the test; with a nil t the caller closes it.
-func NewLago(t testing.TB, o LagoOptions) *Lago {
-	o.Store = cmp.Or(o.Store, LagoPostgres)
+// New starts a fake Lago. It stops with the test; with a nil t the caller closes it.
+func New(t testing.TB, o Options) *Server {
+	o.Store = cmp.Or(o.Store, Postgres)
 	o.Key = cmp.Or(o.Key, "lago-test-key")
 	o.BatchMax = cmp.Or(o.BatchMax, 100)
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	l := &Lago{
+	l := &Server{
 		o: o, key: o.Key,
 		closed:        make(chan struct{}),
 		changed:       make(chan struct{}),
-		metrics:       make(map[string]LagoMetric),
-		subscriptions: make(map[string]LagoSubscription),
+		metrics:       make(map[string]Metric),
+		subscriptions: make(map[string]Subscription),
 		finalised:     make(map[string]time.Time),
 		seen:          make(map[string][]byte),
 		store:         lagoStore{byKey: make(map[string]int)},
@@ -128,7 +128,7 @@ func NewLago(t testing.TB, o LagoOptions) *Lago {
 }
 
 // Close ends hanging calls and stops it.
-func (l *Lago) Close() {
+func (l *Server) Close() {
 	l.mu.Lock()
 	select {
 	case <-l.closed:
@@ -143,21 +143,21 @@ func (l *Lago) Close() {
 }
 
 // Key returns the API key it takes.
-func (l *Lago) Key() string {
+func (l *Server) Key() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.key
 }
 
 // SetKey changes the API key it takes: calls with the old one get 401.
-func (l *Lago) SetKey(key string) {
+func (l *Server) SetKey(key string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.key = key
 }
 
 // AddMetric adds a billable metric.
-func (l *Lago) AddMetric(m LagoMetric) {
+func (l *Server) AddMetric(m Metric) {
 	m.Aggregation, m.Charge = cmp.Or(m.Aggregation, "sum_agg"), cmp.Or(m.Charge, "standard")
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -165,7 +165,7 @@ func (l *Lago) AddMetric(m LagoMetric) {
 }
 
 // AddSubscription adds a subscription. It is active at once, for events of any time when Started is zero.
-func (l *Lago) AddSubscription(s LagoSubscription) {
+func (l *Server) AddSubscription(s Subscription) {
 	now := l.o.Now().UTC()
 	s.Customer = cmp.Or(s.Customer, "cus_"+s.ExternalID)
 	s.Plan = cmp.Or(s.Plan, "plan")
@@ -182,7 +182,7 @@ func (l *Lago) AddSubscription(s LagoSubscription) {
 
 // Finalise closes the subscription's billing period at that moment: its invoice is final, so that an event of before
 // that comes later is taken, and never billed.
-func (l *Lago) Finalise(subscription string, at time.Time) {
+func (l *Server) Finalise(subscription string, at time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.finalised[subscription] = at
@@ -193,14 +193,14 @@ func (l *Lago) Finalise(subscription string, at time.Time) {
 }
 
 // Requests returns the requests made, the last 10,000 of them.
-func (l *Lago) Requests() []LagoRequest {
+func (l *Server) Requests() []Request {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return slices.Clone(l.requests)
 }
 
 // RequestCount returns how many requests were made.
-func (l *Lago) RequestCount() int {
+func (l *Server) RequestCount() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.total
@@ -208,20 +208,20 @@ func (l *Lago) RequestCount() int {
 
 // Violations returns what no careful sender would do, and what the real Lago takes without a word: members that it
 // drops, events without a timestamp, quantities that are not plain decimal strings, an event sent again with other bytes.
-func (l *Lago) Violations() []string {
+func (l *Server) Violations() []string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return slices.Clone(l.violations)
 }
 
-func (l *Lago) violation(format string, args ...any) {
+func (l *Server) violation(format string, args ...any) {
 	if len(l.violations) < 1000 {
 		l.violations = append(l.violations, fmt.Sprintf(format, args...))
 	}
 }
 
 // Await waits until cond holds, which is asked after every request, or ctx ends.
-func (l *Lago) Await(ctx context.Context, cond func() bool) error {
+func (l *Server) Await(ctx context.Context, cond func() bool) error {
 	for {
 		l.mu.Lock()
 		changed := l.changed
@@ -237,8 +237,8 @@ func (l *Lago) Await(ctx context.Context, cond func() bool) error {
 	}
 }
 
-func (l *Lago) serve(w http.ResponseWriter, r *http.Request) {
-	rec := LagoRequest{Method: r.Method, Path: r.URL.EscapedPath()}
+func (l *Server) serve(w http.ResponseWriter, r *http.Request) {
+	rec := Request{Method: r.Method, Path: r.URL.EscapedPath()}
 	sw := &statusWriter{ResponseWriter: w}
 	defer func() {
 		rec.Status = sw.status
@@ -256,7 +256,7 @@ func (l *Lago) serve(w http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		panic(http.ErrAbortHandler)
 	}
-	call := &LagoCall{Request: r, lago: l, body: body}
+	call := &Call{Request: r, lago: l, body: body}
 	rec.Events = call.count()
 	if fault := l.nextFault(call); fault != nil {
 		fault(sw, call)
@@ -302,13 +302,13 @@ func detailsReply(details any) reply {
 }
 
 // answer does what Lago does with a request.
-func (l *Lago) answer(r *http.Request, body []byte) reply {
+func (l *Server) answer(r *http.Request, body []byte) reply {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.answerLocked(r, body)
 }
 
-func (l *Lago) answerLocked(r *http.Request, body []byte) reply {
+func (l *Server) answerLocked(r *http.Request, body []byte) reply {
 	path, ok := strings.CutPrefix(r.URL.EscapedPath(), "/api/v1/")
 	if !ok {
 		return reply{http.StatusNotFound, []byte(`<!DOCTYPE html><title>404</title>`)}
@@ -337,12 +337,12 @@ func (l *Lago) answerLocked(r *http.Request, body []byte) reply {
 }
 
 // metricCodes returns the codes of the metrics in order.
-func (l *Lago) metricCodes() []string {
+func (l *Server) metricCodes() []string {
 	return slices.Sorted(maps.Keys(l.metrics))
 }
 
 // Metrics returns the billable metrics by code.
-func (l *Lago) Metrics() map[string]LagoMetric {
+func (l *Server) Metrics() map[string]Metric {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return maps.Clone(l.metrics)

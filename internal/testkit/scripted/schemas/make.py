@@ -1,7 +1,7 @@
 """Makes the JSON schemas of providers' requests from the typed parameters of their official Python SDKs, in which no member is allowed
 that the types do not have. Run in an environment with e2e/clients/requirements.txt:
 
-    python internal/testkit/schemas/make.py
+    python internal/testkit/scripted/schemas/make.py
 """
 
 import json

@@ -1,4 +1,4 @@
-package testkit
+package scripted
 
 import (
 	"net/http"
@@ -28,7 +28,7 @@ func TestStrictFaults(t *testing.T) {
 	} {
 		h := http.Header{}
 		h.Set("Anthropic-Version", c.version)
-		fault := StrictFault(t, RawCall{URI: c.path, Header: h, Body: []byte(c.body)})
+		fault := Refusal(t, Call{URI: c.path, Header: h, Body: []byte(c.body)})
 		if c.fault == "" {
 			require.Empty(t, fault, c.body)
 		} else {

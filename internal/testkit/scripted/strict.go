@@ -1,4 +1,4 @@
-package testkit
+package scripted
 
 import (
 	"encoding/json"
@@ -9,9 +9,9 @@ import (
 	"github.com/tidwall/gjson"
 )
 
-// StrictFault returns why a provider would refuse a request to its chat completions, Responses or Messages: a member, a type or a value
+// Refusal returns why a provider would refuse a request to its chat completions, Responses or Messages: a member, a type or a value
 // that its published schema does not have, or what its documentation rules out beside. Empty where it takes it.
-func StrictFault(t testing.TB, c RawCall) string {
+func Refusal(t testing.TB, c Call) string {
 	body := gjson.ParseBytes(c.Body)
 	path, _, _ := strings.Cut(c.URI, "?")
 	switch {
@@ -55,7 +55,11 @@ func cloudFault(t testing.TB, version string, text []byte, body gjson.Result) st
 		return err.Error()
 	}
 	v["model"] = "m"
-	return messagesFault(t, "2023-06-01", mustJSON(v), body)
+	text, err := json.Marshal(v)
+	if err != nil {
+		return err.Error()
+	}
+	return messagesFault(t, "2023-06-01", text, body)
 }
 
 // without returns a JSON object without members; of every element of a list, where within names one.
@@ -75,7 +79,10 @@ func without(text []byte, within string, names ...string) []byte {
 			}
 		}
 	}
-	return mustJSON(v)
+	if b, err := json.Marshal(v); err == nil {
+		return b
+	}
+	return text
 }
 
 // chatOrder is what strict servers ask of the order of messages: each call of a tool has one answer, right behind.

@@ -1,4 +1,4 @@
-package testkit
+package fakeprovider
 
 import (
 	"strings"
@@ -55,7 +55,7 @@ var openAIResponseTools = providerAPI{
 	},
 }
 
-func responsesUsage(u ProviderUsage) map[string]any {
+func responsesUsage(u Usage) map[string]any {
 	return map[string]any{
 		"input_tokens": u.Input,
 		"input_tokens_details": map[string]any{
@@ -84,7 +84,7 @@ func buildResponse(q providerQuery) answer {
 		}
 	}
 	var usage any
-	var reported *ProviderUsage
+	var reported *Usage
 	if !q.noUsage {
 		usage, reported = responsesUsage(q.plan.usage), &q.plan.usage
 	}

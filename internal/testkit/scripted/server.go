@@ -1,4 +1,4 @@
-package testkit
+package scripted
 
 import (
 	"bytes"
@@ -16,8 +16,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws/protocol/eventstream"
 )
 
-// RawAnswer is an answer of an upstream as it goes over the wire. Without Length it is sent in pieces, as streams are.
-type RawAnswer struct {
+// Answer is an answer of an upstream as it goes over the wire. Without Length it is sent in pieces, as streams are.
+type Answer struct {
 	Status      int // 200 when 0
 	ContentType string
 	Body        []byte
@@ -26,8 +26,8 @@ type RawAnswer struct {
 	Hold <-chan struct{}
 }
 
-// RawCall is a request that an upstream got.
-type RawCall struct {
+// Call is a request that an upstream got.
+type Call struct {
 	Method, URI, Host string
 	Header            http.Header
 	Length            int64 // Content-Length, -1 without
@@ -35,18 +35,18 @@ type RawCall struct {
 	Whole             bool // the body came to its end
 }
 
-// Script is a scripted upstream of any API, which records each request byte by byte.
-type Script struct {
+// Server is a scripted upstream of any API, which records each request byte by byte.
+type Server struct {
 	URL string
 
 	mu     sync.Mutex
-	answer func(n int, c RawCall) RawAnswer
-	calls  []RawCall
+	answer func(n int, c Call) Answer
+	calls  []Call
 }
 
-// NewScript starts an upstream that stops with the test. answer gets the request and its number, from 1.
-func NewScript(t testing.TB, answer func(n int, c RawCall) RawAnswer) *Script {
-	s := &Script{answer: answer}
+// New starts an upstream that stops with the test. answer gets the request and its number, from 1.
+func New(t testing.TB, answer func(n int, c Call) Answer) *Server {
+	s := &Server{answer: answer}
 	server := httptest.NewServer(http.HandlerFunc(s.serve))
 	t.Cleanup(server.Close)
 	s.URL = server.URL
@@ -54,15 +54,15 @@ func NewScript(t testing.TB, answer func(n int, c RawCall) RawAnswer) *Script {
 }
 
 // Calls returns the requests so far.
-func (s *Script) Calls() []RawCall {
+func (s *Server) Calls() []Call {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return append([]RawCall(nil), s.calls...)
+	return append([]Call(nil), s.calls...)
 }
 
-func (s *Script) serve(w http.ResponseWriter, r *http.Request) {
+func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	body, err := io.ReadAll(r.Body)
-	c := RawCall{
+	c := Call{
 		Method: r.Method, URI: r.RequestURI, Host: r.Host, Header: r.Header.Clone(), Length: r.ContentLength, Body: body, Whole: err == nil,
 	}
 	s.mu.Lock()
@@ -101,8 +101,8 @@ func (s *Script) serve(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// GoldenAnswer reads an answer out of a file of package usage's golden cases.
-func GoldenAnswer(t testing.TB, file, name string) RawAnswer {
+// Golden reads an answer out of a file of package usage's golden cases.
+func Golden(t testing.TB, file, name string) Answer {
 	t.Helper()
 	text, err := os.ReadFile(file) //nolint:gosec // a file of this repository
 	if err != nil {
@@ -127,7 +127,7 @@ func GoldenAnswer(t testing.TB, file, name string) RawAnswer {
 		if c.Name != name {
 			continue
 		}
-		a := RawAnswer{Status: c.Status, ContentType: c.ContentType}
+		a := Answer{Status: c.Status, ContentType: c.ContentType}
 		var b bytes.Buffer
 		switch {
 		case c.JSON != nil:
@@ -158,7 +158,7 @@ func GoldenAnswer(t testing.TB, file, name string) RawAnswer {
 		return a
 	}
 	t.Fatalf("%s has no case %q", file, name)
-	return RawAnswer{}
+	return Answer{}
 }
 
 // EventFrame returns an event of AWS' binary event stream.

@@ -1,4 +1,4 @@
-package testkit
+package fakeprovider
 
 import (
 	"bufio"
@@ -8,27 +8,29 @@ import (
 	"net/http"
 	"strconv"
 	"time"
+
+	"github.com/tollgate-llm/tollgate/internal/testkit"
 )
 
-// ProviderFault answers a call in another way than the provider would.
-type ProviderFault func(x *Exchange)
+// Fault answers a call in another way than the provider would.
+type Fault func(x *Exchange)
 
 // Next adds faults for the next calls that the provider would answer, one each, in order. nil is none.
-func (p *Provider) Next(faults ...ProviderFault) {
+func (p *Server) Next(faults ...Fault) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.queue = append(p.queue, faults...)
 }
 
 // Always asks fn for a fault for every call, after those of Next. It may return nil. fn nil: no more faults.
-func (p *Provider) Always(fn func(c ProviderCall) ProviderFault) {
+func (p *Server) Always(fn func(c Call) Fault) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.always = fn
 }
 
-// UpstreamStatus answers that status in the API's shape of errors, with those headers (name, value, ...).
-func UpstreamStatus(status int, header ...string) ProviderFault {
+// FaultStatus answers that status in the API's shape of errors, with those headers (name, value, ...).
+func FaultStatus(status int, header ...string) Fault {
 	return func(x *Exchange) {
 		for i := 0; i+1 < len(header); i += 2 {
 			x.w.Header().Set(header[i], header[i+1])
@@ -37,47 +39,47 @@ func UpstreamStatus(status int, header ...string) ProviderFault {
 	}
 }
 
-// UpstreamPage answers that status with a page, as a proxy before the provider does.
-func UpstreamPage(status int) ProviderFault {
+// FaultPage answers that status with a page, as a proxy before the provider does.
+func FaultPage(status int) Fault {
 	return func(x *Exchange) {
 		page := []byte("<html>\r\n<head><title>" + strconv.Itoa(status) + "</title></head>\r\n<body>nginx</body>\r\n</html>\r\n")
 		x.instead(status, "text/html", page)
 	}
 }
 
-// UpstreamReset resets the connection before any byte of the answer.
-func UpstreamReset(x *Exchange) { drop(x.w) }
+// FaultReset resets the connection before any byte of the answer.
+func FaultReset(x *Exchange) { testkit.ResetConn(x.w) }
 
-// UpstreamResetAfter resets the connection after that many events of a stream, or in the middle of a body.
-func UpstreamResetAfter(frames int) ProviderFault {
+// FaultResetAfter resets the connection after that many events of a stream, or in the middle of a body.
+func FaultResetAfter(frames int) Fault {
 	return func(x *Exchange) {
 		x.part(frames)
-		drop(x.w)
+		testkit.ResetConn(x.w)
 		panic(http.ErrAbortHandler)
 	}
 }
 
-// UpstreamCutAfter ends the answer, as if it was whole, after that many events of a stream or in the middle of a body.
-func UpstreamCutAfter(frames int) ProviderFault {
+// FaultCutAfter ends the answer, as if it was whole, after that many events of a stream or in the middle of a body.
+func FaultCutAfter(frames int) Fault {
 	return func(x *Exchange) {
 		x.answer.length = 0 // no Content-Length could be kept
 		x.part(frames)
 	}
 }
 
-// UpstreamSlow waits that long before each piece.
-func UpstreamSlow(each time.Duration) ProviderFault {
+// FaultSlow waits that long before each piece.
+func FaultSlow(each time.Duration) Fault {
 	return func(x *Exchange) {
 		x.delay = each
 		x.SendAll()
 	}
 }
 
-// UpstreamErrorAfter sends that many events of a stream, then the API's error event, and ends. A body becomes a 500.
-func UpstreamErrorAfter(frames int) ProviderFault {
+// FaultErrorAfter sends that many events of a stream, then the API's error event, and ends. A body becomes a 500.
+func FaultErrorAfter(frames int) Fault {
 	return func(x *Exchange) {
 		if !x.query.stream {
-			UpstreamStatus(http.StatusInternalServerError)(x)
+			FaultStatus(http.StatusInternalServerError)(x)
 			return
 		}
 		x.part(frames)
@@ -85,20 +87,20 @@ func UpstreamErrorAfter(frames int) ProviderFault {
 	}
 }
 
-// UpstreamNoUsage answers without any usage.
-func UpstreamNoUsage(x *Exchange) {
+// FaultNoUsage answers without any usage.
+func FaultNoUsage(x *Exchange) {
 	x.rebuild(func(q *providerQuery) { q.noUsage = true })
 	x.SendAll()
 }
 
-// UpstreamChunkedBody sends a body without Content-Length; streams as ever.
-func UpstreamChunkedBody(x *Exchange) {
+// FaultChunkedBody sends a body without Content-Length; streams as ever.
+func FaultChunkedBody(x *Exchange) {
 	x.answer.length = 0
 	x.SendAll()
 }
 
-// UpstreamBytewise sends a stream, or a body, one byte at a time.
-func UpstreamBytewise(x *Exchange) {
+// FaultBytewise sends a stream, or a body, one byte at a time.
+func FaultBytewise(x *Exchange) {
 	for x.sent < len(x.answer.frames) {
 		b := x.next()
 		if x.status == 0 {
@@ -112,8 +114,8 @@ func UpstreamBytewise(x *Exchange) {
 	}
 }
 
-// UpstreamGzip compresses the answer, asked for or not.
-func UpstreamGzip(x *Exchange) {
+// FaultGzip compresses the answer, asked for or not.
+func FaultGzip(x *Exchange) {
 	var b bytes.Buffer
 	z := gzip.NewWriter(&b)
 	for x.sent < len(x.answer.frames) {
@@ -131,11 +133,11 @@ func UpstreamGzip(x *Exchange) {
 	x.write(b.Bytes())
 }
 
-// UpstreamLongLength announces a body longer than the one it sends, and closes the connection. HTTP/1.1 bodies only.
-func UpstreamLongLength(x *Exchange) { x.lie(+7) }
+// FaultLongLength announces a body longer than the one it sends, and closes the connection. HTTP/1.1 bodies only.
+func FaultLongLength(x *Exchange) { x.lie(+7) }
 
-// UpstreamShortLength announces a body shorter than the one it sends. HTTP/1.1 bodies only.
-func UpstreamShortLength(x *Exchange) { x.lie(-7) }
+// FaultShortLength announces a body shorter than the one it sends. HTTP/1.1 bodies only.
+func FaultShortLength(x *Exchange) { x.lie(-7) }
 
 // lie sends a body with a Content-Length that is wrong by that much.
 func (x *Exchange) lie(by int) {

@@ -1,4 +1,4 @@
-package testkit
+package fakelago
 
 import (
 	"slices"
@@ -8,30 +8,30 @@ import (
 
 // lagoStore is what is stored: for Postgres one event a key; for ClickHouse every copy that came, in order.
 type lagoStore struct {
-	events []LagoEvent
+	events []Event
 	byKey  map[string]int // Postgres: unique key; ClickHouse: deduplication key; the index of the last one
 	copies int            // ClickHouse: events that came again with an equal deduplication key
 }
 
 // uniqueKey is Postgres' index_unique_transaction_id within one organisation: neither code nor timestamp is part of it.
-func (e LagoEvent) uniqueKey() string { return e.Subscription + "\x00" + e.TransactionID }
+func (e Event) uniqueKey() string { return e.Subscription + "\x00" + e.TransactionID }
 
 // dedupKey is ClickHouse's: the timestamp is part of it, to the millisecond.
-func (e LagoEvent) dedupKey() string {
+func (e Event) dedupKey() string {
 	return e.Code + "\x00" + e.Subscription + "\x00" + e.TransactionID + "\x00" + e.Time.UTC().Format("20060102150405.000")
 }
 
 // put stores an event by the store's rules.
-func (l *Lago) put(e LagoEvent) {
+func (l *Server) put(e Event) {
 	key := e.dedupKey()
-	if l.o.Store == LagoPostgres {
+	if l.o.Store == Postgres {
 		key = e.uniqueKey()
 	}
 	if at, ok := l.finalised[e.Subscription]; ok && e.Time.Before(at) {
 		e.late = true
 	}
 	if first, again := l.store.byKey[key]; again {
-		if l.o.Store == LagoPostgres {
+		if l.o.Store == Postgres {
 			return
 		}
 		l.store.copies++
@@ -42,30 +42,30 @@ func (l *Lago) put(e LagoEvent) {
 }
 
 // Events returns the events that are stored, duplicates on ClickHouse included.
-func (l *Lago) Events() []LagoEvent {
+func (l *Server) Events() []Event {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return slices.Clone(l.store.events)
 }
 
 // EventCount returns how many events are stored, duplicates on ClickHouse included.
-func (l *Lago) EventCount() int {
+func (l *Server) EventCount() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return len(l.store.events)
 }
 
 // Copies returns how many events came to ClickHouse again under an equal deduplication key.
-func (l *Lago) Copies() int {
+func (l *Server) Copies() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.store.copies
 }
 
 // BilledTimes returns how often the event with that id counts in bills: 1 is right, 2 is billed twice.
-func (l *Lago) BilledTimes(transactionID string) int {
+func (l *Server) BilledTimes(transactionID string) int {
 	n := 0
-	l.eachBilled(func(e LagoEvent) {
+	l.eachBilled(func(e Event) {
 		if e.TransactionID == transactionID {
 			n++
 		}
@@ -74,10 +74,10 @@ func (l *Lago) BilledTimes(transactionID string) int {
 }
 
 // BilledTwice returns the ids that count more than once in bills.
-func (l *Lago) BilledTwice() []string {
+func (l *Server) BilledTwice() []string {
 	n := make(map[string]int)
 	var twice []string
-	l.eachBilled(func(e LagoEvent) {
+	l.eachBilled(func(e Event) {
 		n[e.TransactionID]++
 		if n[e.TransactionID] == 2 {
 			twice = append(twice, e.TransactionID)
@@ -87,9 +87,9 @@ func (l *Lago) BilledTwice() []string {
 }
 
 // BilledCount returns how many events of that subscription and code count in bills. Empty means any.
-func (l *Lago) BilledCount(subscription, code string) int {
+func (l *Server) BilledCount(subscription, code string) int {
 	n := 0
-	l.eachBilled(func(e LagoEvent) {
+	l.eachBilled(func(e Event) {
 		if (subscription == "" || e.Subscription == subscription) && (code == "" || e.Code == code) {
 			n++
 		}
@@ -99,9 +99,9 @@ func (l *Lago) BilledCount(subscription, code string) int {
 
 // Billed returns the exact sum of a property over the events of that subscription and code that count in bills. An empty
 // subscription means all of them.
-func (l *Lago) Billed(subscription, code, field string) string {
+func (l *Server) Billed(subscription, code, field string) string {
 	sum := decimal.Zero
-	l.eachBilled(func(e LagoEvent) {
+	l.eachBilled(func(e Event) {
 		if (subscription == "" || e.Subscription == subscription) && e.Code == code {
 			sum = sum.Add(l.quantity(e.Property(field)))
 		}
@@ -110,9 +110,9 @@ func (l *Lago) Billed(subscription, code, field string) string {
 }
 
 // BilledAmountCents returns the exact sum of precise_total_amount_cents, as a dynamic charge bills it.
-func (l *Lago) BilledAmountCents(subscription, code string) string {
+func (l *Server) BilledAmountCents(subscription, code string) string {
 	sum := decimal.Zero
-	l.eachBilled(func(e LagoEvent) {
+	l.eachBilled(func(e Event) {
 		if (subscription == "" || e.Subscription == subscription) && e.Code == code {
 			sum = sum.Add(amountCents(e.AmountCents))
 		}
@@ -121,9 +121,9 @@ func (l *Lago) BilledAmountCents(subscription, code string) string {
 }
 
 // eachBilled calls fn for each event that counts in a bill, without the lock.
-func (l *Lago) eachBilled(fn func(LagoEvent)) {
+func (l *Server) eachBilled(fn func(Event)) {
 	l.mu.Lock()
-	var billed []LagoEvent
+	var billed []Event
 	for i, e := range l.store.events {
 		if l.counts(i, e) {
 			billed = append(billed, e)
@@ -136,7 +136,7 @@ func (l *Lago) eachBilled(fn func(LagoEvent)) {
 }
 
 // counts reports whether the stored event i counts in a bill. The caller holds the lock.
-func (l *Lago) counts(i int, e LagoEvent) bool {
+func (l *Server) counts(i int, e Event) bool {
 	s, known := l.subscriptions[e.Subscription]
 	if _, metric := l.metrics[e.Code]; !known || !metric || e.late {
 		return false
@@ -144,7 +144,7 @@ func (l *Lago) counts(i int, e LagoEvent) bool {
 	if e.Time.Before(s.Started) || !s.Terminated.IsZero() && e.Time.After(s.Terminated) || e.Time.Sub(l.o.Now()) > farFuture {
 		return false
 	}
-	if l.o.Store == LagoClickHouse && !l.o.NoDeduplication {
+	if l.o.Store == ClickHouse && !l.o.NoDeduplication {
 		return l.store.byKey[e.dedupKey()] == i // the last one wins
 	}
 	return true
@@ -152,8 +152,8 @@ func (l *Lago) counts(i int, e LagoEvent) bool {
 
 // quantity is a property as the aggregation reads it: Postgres leaves out what its regular expression does not match,
 // ClickHouse takes toDecimal128OrZero, which takes signs and exponents but no spaces.
-func (l *Lago) quantity(s string) decimal.Decimal {
-	if l.o.Store == LagoPostgres && !numericCondition.MatchString(s) {
+func (l *Server) quantity(s string) decimal.Decimal {
+	if l.o.Store == Postgres && !numericCondition.MatchString(s) {
 		return decimal.Zero
 	}
 	d, err := decimal.NewFromString(s)

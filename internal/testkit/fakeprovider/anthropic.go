@@ -1,4 +1,4 @@
-package testkit
+package fakeprovider
 
 import (
 	"net/http"
@@ -66,7 +66,7 @@ func checkMessages(b *providerBody) string {
 }
 
 // anthropicUsage is the usage as Anthropic reports it: input_tokens are those neither read from a cache nor written to one.
-func anthropicUsage(u ProviderUsage, output int64) map[string]any {
+func anthropicUsage(u Usage, output int64) map[string]any {
 	return map[string]any{
 		"input_tokens":                u.Input - u.CacheRead - u.CacheWrite - u.CacheWrite1h,
 		"cache_creation_input_tokens": u.CacheWrite + u.CacheWrite1h,

@@ -1,4 +1,4 @@
-package testkit_test
+package fakeprovider_test
 
 import (
 	"bufio"
@@ -13,13 +13,13 @@ import (
 	"github.com/stretchr/testify/require"
 	"github.com/tidwall/gjson"
 
-	"github.com/tollgate-llm/tollgate/internal/testkit"
+	"github.com/tollgate-llm/tollgate/internal/testkit/fakeprovider"
 )
 
 const providerKey = "sk-provider"
 
 // ask sends a call as a client of the real API does.
-func ask(t *testing.T, p *testkit.Provider, path, body string, header ...string) *http.Response {
+func ask(t *testing.T, p *fakeprovider.Server, path, body string, header ...string) *http.Response {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, p.URL+path, strings.NewReader(body))
 	require.NoError(t, err)
@@ -46,7 +46,7 @@ func read(t *testing.T, res *http.Response) string {
 }
 
 // done waits until the provider has written down how its calls went.
-func done(t *testing.T, p *testkit.Provider) []testkit.ProviderCall {
+func done(t *testing.T, p *fakeprovider.Server) []fakeprovider.Call {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
@@ -81,7 +81,7 @@ func TestProviderAnswersEachAPIAndReportsWhatItSays(t *testing.T) {
 		"messages stream":    {"/v1/messages", message + `,"stream":true`, 3 + 3 + 3, "usage.output_tokens", "34"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			p := testkit.NewProvider(t, testkit.ProviderOptions{Key: providerKey, Snapshots: map[string]string{"m": "m-2026"}})
+			p := fakeprovider.New(t, fakeprovider.Options{Key: providerKey, Snapshots: map[string]string{"m": "m-2026"}})
 			res := ask(t, p, c.path, `{"model":"m",`+c.body+`}`)
 			text := read(t, res)
 			require.Equal(t, 200, res.StatusCode, text)
@@ -120,12 +120,12 @@ func TestProviderAnswersEachAPIAndReportsWhatItSays(t *testing.T) {
 			assert.NotContains(t, text, "~~", "no placeholder is left")
 			assert.True(t, call.Whole)
 			require.NotNil(t, call.Reported)
-			want := testkit.ProviderUsage{Input: 12, CacheRead: 5, CacheWrite: 2, Output: 34, Reasoning: 4}
+			want := fakeprovider.Usage{Input: 12, CacheRead: 5, CacheWrite: 2, Output: 34, Reasoning: 4}
 			if name == "embeddings" {
 				want.Output, want.Reasoning = 0, 0
 			}
 			assert.Equal(t, want, *call.Reported)
-			assert.Equal(t, map[string]testkit.ProviderTotals{"m": {Calls: 1, Whole: 1, Reported: want}}, p.Totals())
+			assert.Equal(t, map[string]fakeprovider.Totals{"m": {Calls: 1, Whole: 1, Reported: want}}, p.Totals())
 			assert.Empty(t, p.Violations())
 			_, ok := p.Call(call.ID)
 			assert.True(t, ok)
@@ -134,7 +134,7 @@ func TestProviderAnswersEachAPIAndReportsWhatItSays(t *testing.T) {
 }
 
 func TestProviderTellsUsageOfAStreamOnlyWhenAsked(t *testing.T) {
-	p := testkit.NewProvider(t, testkit.ProviderOptions{})
+	p := fakeprovider.New(t, fakeprovider.Options{})
 	text := read(t, ask(t, p, "/v1/chat/completions", `{"model":"m","stream":true,"messages":[]}`))
 	assert.NotContains(t, text, "usage")
 	asked := read(t, ask(t, p, "/v1/chat/completions", `{"model":"m","stream":true,"stream_options":{"include_usage":true},"messages":[]}`))
@@ -146,7 +146,7 @@ func TestProviderTellsUsageOfAStreamOnlyWhenAsked(t *testing.T) {
 }
 
 func TestProviderRefusesWhatTheRealOnesRefuse(t *testing.T) {
-	p := testkit.NewProvider(t, testkit.ProviderOptions{Key: providerKey})
+	p := fakeprovider.New(t, fakeprovider.Options{Key: providerKey})
 	for _, c := range []struct {
 		path, body string
 		header     []string
@@ -183,7 +183,7 @@ func TestProviderRefusesWhatTheRealOnesRefuse(t *testing.T) {
 
 func TestProviderFaults(t *testing.T) {
 	const body, stream = `{"model":"m","messages":[]}`, `{"model":"m","messages":[],"stream":true,"stream_options":{"include_usage":true}}`
-	post := func(p *testkit.Provider, body string) (status int, text string, err error) {
+	post := func(p *fakeprovider.Server, body string) (status int, text string, err error) {
 		req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, p.URL+"/v1/chat/completions", strings.NewReader(body))
 		require.NoError(t, err)
 		req.Header.Set("Accept-Encoding", "identity")
@@ -196,7 +196,7 @@ func TestProviderFaults(t *testing.T) {
 		return res.StatusCode, string(b), err
 	}
 	for name, c := range map[string]struct {
-		fault    testkit.ProviderFault
+		fault    fakeprovider.Fault
 		body     string
 		status   int
 		broken   bool // the client gets an error
@@ -204,27 +204,27 @@ func TestProviderFaults(t *testing.T) {
 		reported bool
 		has      string
 	}{
-		"status":          {testkit.UpstreamStatus(429, "Retry-After", "1"), body, 429, false, true, false, "rate_limit_exceeded"},
-		"page":            {testkit.UpstreamPage(502), body, 502, false, true, false, "nginx"},
-		"reset":           {testkit.UpstreamReset, body, 0, true, false, false, ""},
-		"reset in body":   {testkit.UpstreamResetAfter(1), body, 200, true, false, false, ""},
-		"reset in stream": {testkit.UpstreamResetAfter(2), stream, 200, true, false, false, ""},
-		"cut body":        {testkit.UpstreamCutAfter(1), body, 200, false, false, false, `"choices"`},
-		"cut stream":      {testkit.UpstreamCutAfter(2), stream, 200, false, false, false, "data: "},
-		"cut after usage": {testkit.UpstreamCutAfter(99), stream, 200, false, false, true, "total_tokens"},
-		"error event":     {testkit.UpstreamErrorAfter(2), stream, 200, false, false, false, `data: {"error":`},
-		"no error event":  {testkit.UpstreamErrorAfter(2), body, 500, false, true, false, "server_error"},
-		"no usage":        {testkit.UpstreamNoUsage, body, 200, false, true, false, "finish_reason"},
-		"no usage stream": {testkit.UpstreamNoUsage, stream, 200, false, true, false, "[DONE]"},
-		"chunked":         {testkit.UpstreamChunkedBody, body, 200, false, true, true, "total_tokens"},
-		"bytewise":        {testkit.UpstreamBytewise, stream, 200, false, true, true, "[DONE]"},
-		"gzip":            {testkit.UpstreamGzip, stream, 200, false, true, true, "\x1f\x8b"},
-		"long length":     {testkit.UpstreamLongLength, body, 200, true, false, false, ""},
-		"short length":    {testkit.UpstreamShortLength, body, 200, false, false, false, "choices"},
-		"slow":            {testkit.UpstreamSlow(time.Millisecond), stream, 200, false, true, true, "[DONE]"},
+		"status":          {fakeprovider.FaultStatus(429, "Retry-After", "1"), body, 429, false, true, false, "rate_limit_exceeded"},
+		"page":            {fakeprovider.FaultPage(502), body, 502, false, true, false, "nginx"},
+		"reset":           {fakeprovider.FaultReset, body, 0, true, false, false, ""},
+		"reset in body":   {fakeprovider.FaultResetAfter(1), body, 200, true, false, false, ""},
+		"reset in stream": {fakeprovider.FaultResetAfter(2), stream, 200, true, false, false, ""},
+		"cut body":        {fakeprovider.FaultCutAfter(1), body, 200, false, false, false, `"choices"`},
+		"cut stream":      {fakeprovider.FaultCutAfter(2), stream, 200, false, false, false, "data: "},
+		"cut after usage": {fakeprovider.FaultCutAfter(99), stream, 200, false, false, true, "total_tokens"},
+		"error event":     {fakeprovider.FaultErrorAfter(2), stream, 200, false, false, false, `data: {"error":`},
+		"no error event":  {fakeprovider.FaultErrorAfter(2), body, 500, false, true, false, "server_error"},
+		"no usage":        {fakeprovider.FaultNoUsage, body, 200, false, true, false, "finish_reason"},
+		"no usage stream": {fakeprovider.FaultNoUsage, stream, 200, false, true, false, "[DONE]"},
+		"chunked":         {fakeprovider.FaultChunkedBody, body, 200, false, true, true, "total_tokens"},
+		"bytewise":        {fakeprovider.FaultBytewise, stream, 200, false, true, true, "[DONE]"},
+		"gzip":            {fakeprovider.FaultGzip, stream, 200, false, true, true, "\x1f\x8b"},
+		"long length":     {fakeprovider.FaultLongLength, body, 200, true, false, false, ""},
+		"short length":    {fakeprovider.FaultShortLength, body, 200, false, false, false, "choices"},
+		"slow":            {fakeprovider.FaultSlow(time.Millisecond), stream, 200, false, true, true, "[DONE]"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			p := testkit.NewProvider(t, testkit.ProviderOptions{})
+			p := fakeprovider.New(t, fakeprovider.Options{})
 			p.Next(c.fault)
 			status, text, err := post(p, c.body)
 			assert.Equal(t, c.status, status)
@@ -241,8 +241,8 @@ func TestProviderFaults(t *testing.T) {
 }
 
 func TestProviderGateHoldsStreamsUntilATestLetsThemPass(t *testing.T) {
-	p := testkit.NewProvider(t, testkit.ProviderOptions{TLS: true})
-	g := p.Gate(2, func(c testkit.ProviderCall) bool { return c.Stream })
+	p := fakeprovider.New(t, fakeprovider.Options{TLS: true})
+	g := p.Gate(2, func(c fakeprovider.Call) bool { return c.Stream })
 	const body = `{"model":"m","messages":[],"stream":true}`
 	res := ask(t, p, "/v1/chat/completions", body)
 	assert.Equal(t, "HTTP/2.0", res.Proto)
@@ -276,7 +276,7 @@ func TestProviderGateHoldsStreamsUntilATestLetsThemPass(t *testing.T) {
 }
 
 func BenchmarkProviderStream(b *testing.B) {
-	p := testkit.NewProvider(b, testkit.ProviderOptions{Keep: 1})
+	p := fakeprovider.New(b, fakeprovider.Options{Keep: 1})
 	body := `{"model":"m","stream":true,"stream_options":{"include_usage":true},"messages":[{"content":"chunks=20"}]}`
 	for b.Loop() {
 		res, err := http.Post(p.URL+"/v1/chat/completions", "application/json", strings.NewReader(body))

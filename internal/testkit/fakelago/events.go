@@ -1,4 +1,4 @@
-package testkit
+package fakelago
 
 import (
 	"bytes"
@@ -14,8 +14,8 @@ import (
 	"github.com/shopspring/decimal"
 )
 
-// LagoEvent is an event as the fake Lago has it.
-type LagoEvent struct {
+// Event is an event as the fake Lago has it.
+type Event struct {
 	TransactionID string
 	Subscription  string
 	Code          string
@@ -30,7 +30,7 @@ type LagoEvent struct {
 }
 
 // Property returns a property as text: a string as it is, a number as it was written.
-func (e LagoEvent) Property(name string) string {
+func (e Event) Property(name string) string {
 	switch v := e.Properties[name].(type) {
 	case string:
 		return v
@@ -54,12 +54,12 @@ const farFuture = 1000 * 24 * time.Hour
 
 // parsed is an event that was read, with its faults: a map of fields or a string.
 type parsed struct {
-	event LagoEvent
+	event Event
 	fault any
 	fatal bool // Lago answers 500 for the request that holds it
 }
 
-func (l *Lago) postBatch(body []byte) reply {
+func (l *Server) postBatch(body []byte) reply {
 	var in struct {
 		Events []json.RawMessage `json:"events"`
 	}
@@ -88,7 +88,7 @@ func (l *Lago) postBatch(body []byte) reply {
 	if len(faults) > 0 { // first phase: nothing is looked up
 		return detailsReply(faults)
 	}
-	if l.o.Store == LagoPostgres { // second phase: one transaction
+	if l.o.Store == Postgres { // second phase: one transaction
 		fresh := make(map[string]bool)
 		for i, p := range events {
 			key := p.event.uniqueKey()
@@ -113,7 +113,7 @@ func (l *Lago) postBatch(body []byte) reply {
 	return jsonReply(http.StatusOK, map[string]any{"events": out})
 }
 
-func (l *Lago) postEvent(body []byte) reply {
+func (l *Server) postEvent(body []byte) reply {
 	var in struct {
 		Event json.RawMessage `json:"event"`
 	}
@@ -127,7 +127,7 @@ func (l *Lago) postEvent(body []byte) reply {
 	case p.fault != nil:
 		return detailsReply(p.fault)
 	}
-	if _, dup := l.store.byKey[p.event.uniqueKey()]; dup && l.o.Store == LagoPostgres {
+	if _, dup := l.store.byKey[p.event.uniqueKey()]; dup && l.o.Store == Postgres {
 		return detailsReply(map[string]any{"transaction_id": []string{"value_already_exist"}})
 	}
 	l.put(p.event)
@@ -135,9 +135,9 @@ func (l *Lago) postEvent(body []byte) reply {
 }
 
 // parse reads one event by the rules of create_batch_service.rb, and notes what a careful sender would not do.
-func (l *Lago) parse(raw json.RawMessage) parsed {
+func (l *Server) parse(raw json.RawMessage) parsed {
 	now := l.o.Now()
-	p := parsed{event: LagoEvent{Body: string(raw), Received: now, Time: now}}
+	p := parsed{event: Event{Body: string(raw), Received: now, Time: now}}
 	var in struct {
 		ID         any            `json:"transaction_id"`
 		Sub        any            `json:"external_subscription_id"`
@@ -191,12 +191,12 @@ func (l *Lago) parse(raw json.RawMessage) parsed {
 		}
 	}
 	// Postgres' jsonb takes no NUL: the whole insert fails, every time.
-	p.fatal = l.o.Store == LagoPostgres && strings.Contains(e.Body, `\u0000`) || l.poison != nil && l.poison(*e)
+	p.fatal = l.o.Store == Postgres && strings.Contains(e.Body, `\u0000`) || l.poison != nil && l.poison(*e)
 	return p
 }
 
 // parseTimestamp reads a timestamp as BigDecimal(value.to_s) does.
-func (l *Lago) parseTimestamp(e *LagoEvent, v any) bool {
+func (l *Server) parseTimestamp(e *Event, v any) bool {
 	e.Timestamp = text(v)
 	if _, isString := v.(string); !isString {
 		l.violation("event %s with a timestamp that is no string", e.TransactionID)
@@ -212,7 +212,7 @@ func (l *Lago) parseTimestamp(e *LagoEvent, v any) bool {
 }
 
 // audit notes what Lago takes without a word and bills wrongly or not at all.
-func (l *Lago) audit(e *LagoEvent) {
+func (l *Server) audit(e *Event) {
 	key := e.Code + "\x00" + e.uniqueKey()
 	if first, again := l.seen[key]; !again {
 		l.seen[key] = []byte(e.Body)
@@ -249,7 +249,7 @@ func lagoTime(s string) time.Time {
 }
 
 // render is the event as Lago answers it (app/serializers/v1/event_serializer.rb).
-func (l *Lago) render(e LagoEvent) json.RawMessage {
+func (l *Server) render(e Event) json.RawMessage {
 	m := map[string]any{
 		"lago_id": nil, "transaction_id": e.TransactionID, "lago_customer_id": nil, "code": e.Code,
 		"timestamp": e.Time.UTC().Format("2006-01-02T15:04:05.000Z"), "precise_total_amount_cents": nil,
@@ -258,7 +258,7 @@ func (l *Lago) render(e LagoEvent) json.RawMessage {
 	if e.AmountCents != "" {
 		m["precise_total_amount_cents"] = amountCents(e.AmountCents).String()
 	}
-	if l.o.Store == LagoPostgres { // a ClickHouse organisation never saves it
+	if l.o.Store == Postgres { // a ClickHouse organisation never saves it
 		m["lago_id"], m["created_at"] = "1a901a90-1a90-1a90-1a90-1a901a901a90", e.Received.UTC().Format(time.RFC3339)
 	}
 	b, err := json.Marshal(m)

@@ -1,4 +1,4 @@
-package testkit
+package fakeprovider
 
 import (
 	"bytes"
@@ -80,7 +80,7 @@ func readBody(body []byte) (b providerBody, message string) {
 //
 // separated by spaces. Without `tokens=` the counts follow from the body's length.
 type providerPlan struct {
-	usage  ProviderUsage
+	usage  Usage
 	chunks int
 	bytes  int
 	delay  time.Duration
@@ -90,7 +90,7 @@ type providerPlan struct {
 // planOf reads the plan in a body; message is what is wrong with it.
 func planOf(body []byte) (plan providerPlan, message string) {
 	plan = providerPlan{
-		usage:  ProviderUsage{Input: int64(8 + len(body)/4), Output: int64(16 + len(body)%32)},
+		usage:  Usage{Input: int64(8 + len(body)/4), Output: int64(16 + len(body)%32)},
 		chunks: 8,
 		bytes:  -1,
 	}
@@ -125,7 +125,7 @@ func (plan *providerPlan) set(word string) (err error) {
 	}
 	switch name {
 	case "tokens":
-		plan.usage = ProviderUsage{}
+		plan.usage = Usage{}
 		counts := map[string]*int64{
 			"in": &plan.usage.Input, "cached": &plan.usage.CacheRead, "write": &plan.usage.CacheWrite,
 			"write1h": &plan.usage.CacheWrite1h, "out": &plan.usage.Output, "reasoning": &plan.usage.Reasoning,
@@ -185,8 +185,8 @@ type answer struct {
 	contentType string
 	length      int // of the body; 0 when it is sent without Content-Length
 	frames      []frame
-	usage       *ProviderUsage // what it reports; nil for nothing
-	usageAt     int            // the frame that does
+	usage       *Usage // what it reports; nil for nothing
+	usageAt     int    // the frame that does
 }
 
 // frame is a piece of an answer: an event of a stream, or a whole body.
@@ -211,7 +211,7 @@ func newFrame(text []byte) frame {
 }
 
 // bodyOf returns an answer of one JSON body.
-func bodyOf(v any, usage *ProviderUsage) answer {
+func bodyOf(v any, usage *Usage) answer {
 	b := mustJSON(v)
 	return answer{contentType: "application/json", length: len(b), frames: []frame{newFrame(b)}, usage: usage}
 }
@@ -238,7 +238,7 @@ func (s *streamOf) raw(text string) {
 }
 
 // reported marks the event added last as the one with the usage.
-func (s *streamOf) reported(u *ProviderUsage) {
+func (s *streamOf) reported(u *Usage) {
 	s.a.usage, s.a.usageAt = u, len(s.a.frames)-1
 }
 

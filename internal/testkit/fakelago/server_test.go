@@ -1,4 +1,4 @@
-package testkit_test
+package fakelago_test
 
 import (
 	"fmt"
@@ -11,10 +11,10 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/tollgate-llm/tollgate/internal/testkit"
+	"github.com/tollgate-llm/tollgate/internal/testkit/fakelago"
 )
 
-func post(t *testing.T, l *testkit.Lago, events ...string) (status int, body string) {
+func post(t *testing.T, l *fakelago.Server, events ...string) (status int, body string) {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, l.URL+"/api/v1/events/batch",
 		strings.NewReader(`{"events":[`+strings.Join(events, ",")+`]}`))
@@ -36,19 +36,19 @@ func ev(id, sub, code, ts, value string) string {
 
 const ts = "1741219251.590"
 
-func lagoOf(t *testing.T, o testkit.LagoOptions) *testkit.Lago {
+func lagoOf(t *testing.T, o fakelago.Options) *fakelago.Server {
 	o.Now = func() time.Time { return time.Unix(1741219300, 0) }
-	l := testkit.NewLago(t, o)
-	l.AddMetric(testkit.LagoMetric{Code: "in", Field: "value"})
-	l.AddMetric(testkit.LagoMetric{Code: "out", Field: "value"})
-	l.AddMetric(testkit.LagoMetric{Code: "expr", Needs: []string{"b"}})
-	l.AddSubscription(testkit.LagoSubscription{ExternalID: "s"})
-	l.AddSubscription(testkit.LagoSubscription{ExternalID: "s2"})
+	l := fakelago.New(t, o)
+	l.AddMetric(fakelago.Metric{Code: "in", Field: "value"})
+	l.AddMetric(fakelago.Metric{Code: "out", Field: "value"})
+	l.AddMetric(fakelago.Metric{Code: "expr", Needs: []string{"b"}})
+	l.AddSubscription(fakelago.Subscription{ExternalID: "s"})
+	l.AddSubscription(fakelago.Subscription{ExternalID: "s2"})
 	return l
 }
 
 func TestFakeLagoPostgres(t *testing.T) {
-	l := lagoOf(t, testkit.LagoOptions{})
+	l := lagoOf(t, fakelago.Options{})
 	status, _ := post(t, l, ev("a", "s", "in", ts, "1.5"))
 	assert.Equal(t, 200, status)
 
@@ -73,7 +73,7 @@ func TestFakeLagoPostgres(t *testing.T) {
 }
 
 func TestFakeLagoPartialStore(t *testing.T) {
-	l := lagoOf(t, testkit.LagoOptions{PartialStore: true})
+	l := lagoOf(t, fakelago.Options{PartialStore: true})
 	post(t, l, ev("a", "s", "in", ts, "1"))
 	status, body := post(t, l, ev("a", "s", "in", ts, "1"), ev("b", "s", "in", ts, "1"))
 	assert.Equal(t, 422, status)
@@ -82,7 +82,7 @@ func TestFakeLagoPartialStore(t *testing.T) {
 }
 
 func TestFakeLagoClickHouse(t *testing.T) {
-	l := lagoOf(t, testkit.LagoOptions{Store: testkit.LagoClickHouse})
+	l := lagoOf(t, fakelago.Options{Store: fakelago.ClickHouse})
 	post(t, l, ev("a", "s", "in", ts, "1"))
 	status, body := post(t, l, ev("a", "s", "in", ts, "2"))
 	assert.Equal(t, 200, status)
@@ -94,7 +94,7 @@ func TestFakeLagoClickHouse(t *testing.T) {
 	assert.Equal(t, []string{"a"}, l.BilledTwice(), "another timestamp is another event")
 	assert.Equal(t, "4", l.Billed("s", "in", "value"))
 
-	off := lagoOf(t, testkit.LagoOptions{Store: testkit.LagoClickHouse, NoDeduplication: true})
+	off := lagoOf(t, fakelago.Options{Store: fakelago.ClickHouse, NoDeduplication: true})
 	post(t, off, ev("a", "s", "in", ts, "1"))
 	post(t, off, ev("a", "s", "in", ts, "1"))
 	assert.Equal(t, "2", off.Billed("s", "in", "value"))
@@ -102,9 +102,9 @@ func TestFakeLagoClickHouse(t *testing.T) {
 }
 
 func TestFakeLagoBothStores(t *testing.T) {
-	for _, store := range []string{testkit.LagoPostgres, testkit.LagoClickHouse} {
+	for _, store := range []string{fakelago.Postgres, fakelago.ClickHouse} {
 		t.Run(store, func(t *testing.T) {
-			l := lagoOf(t, testkit.LagoOptions{Store: store})
+			l := lagoOf(t, fakelago.Options{Store: store})
 			many := make([]string, 101)
 			for i := range many {
 				many[i] = ev(fmt.Sprint("m", i), "s", "out", ts, "1")
@@ -128,7 +128,7 @@ func TestFakeLagoBothStores(t *testing.T) {
 				assert.Zero(t, l.BilledCount("", ""), silent)
 			}
 			post(t, l, ev("q1", "s", "in", ts, "1e3"), ev("q2", "s", "in", ts, " 5"), ev("q3", "s", "in", ts, "1,000"))
-			if store == testkit.LagoPostgres {
+			if store == fakelago.Postgres {
 				assert.Equal(t, "0", l.Billed("s", "in", "value"))
 			}
 			assert.Len(t, l.Violations(), 4, "three quantities and an empty batch: %s", l.Violations())

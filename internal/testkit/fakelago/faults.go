@@ -1,37 +1,38 @@
-package testkit
+package fakelago
 
 import (
 	"bytes"
 	"io"
 	"math/rand/v2"
-	"net"
 	"net/http"
 	"strconv"
 	"sync"
 	"time"
 
 	"github.com/tidwall/gjson"
+
+	"github.com/tollgate-llm/tollgate/internal/testkit"
 )
 
-// LagoCall is a call that a fault decides about.
-type LagoCall struct {
+// Call is a call that a fault decides about.
+type Call struct {
 	// Request is the call. Its body is already read.
 	Request *http.Request
 
-	lago *Lago
+	lago *Server
 	body []byte
 }
 
 // Has reports whether the call's body holds that text.
-func (c *LagoCall) Has(text string) bool { return bytes.Contains(c.body, []byte(text)) }
+func (c *Call) Has(text string) bool { return bytes.Contains(c.body, []byte(text)) }
 
 // Batch reports whether it is a batch of events.
-func (c *LagoCall) Batch() bool {
+func (c *Call) Batch() bool {
 	return c.Request.Method == http.MethodPost && c.Request.URL.Path == "/api/v1/events/batch"
 }
 
 // IDs returns the transaction ids of the batch.
-func (c *LagoCall) IDs() []string {
+func (c *Call) IDs() []string {
 	all := gjson.GetBytes(c.body, "events.#.transaction_id").Array()
 	ids := make([]string, 0, len(all))
 	for _, v := range all {
@@ -40,7 +41,7 @@ func (c *LagoCall) IDs() []string {
 	return ids
 }
 
-func (c *LagoCall) count() int {
+func (c *Call) count() int {
 	if !c.Batch() {
 		return 0
 	}
@@ -48,30 +49,30 @@ func (c *LagoCall) count() int {
 }
 
 // process does what Lago does with the call, and returns its answer.
-func (c *LagoCall) process() reply { return c.lago.answer(c.Request, c.body) }
+func (c *Call) process() reply { return c.lago.answer(c.Request, c.body) }
 
-// LagoFault answers a call in another way than Lago would. It may process the call first.
-type LagoFault func(w http.ResponseWriter, c *LagoCall)
+// Fault answers a call in another way than Lago would. It may process the call first.
+type Fault func(w http.ResponseWriter, c *Call)
 
 // Next adds faults for the next batches, one each, in order. nil is none.
-func (l *Lago) Next(faults ...LagoFault) {
+func (l *Server) Next(faults ...Fault) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.queue = append(l.queue, faults...)
 }
 
 // Always asks fn for a fault for every call, after those of Next. It may return nil. fn nil: no more faults.
-func (l *Lago) Always(fn func(c *LagoCall) LagoFault) {
+func (l *Server) Always(fn func(c *Call) Fault) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.always = fn
 }
 
 // Random gives that many of 1,000 batches a fault, each of those named with equal chance.
-func (l *Lago) Random(seed uint64, perMille int, faults ...LagoFault) {
+func (l *Server) Random(seed uint64, perMille int, faults ...Fault) {
 	var mu sync.Mutex
 	r := rand.New(rand.NewPCG(seed, seed)) //nolint:gosec // repeatable on purpose
-	l.Always(func(c *LagoCall) LagoFault {
+	l.Always(func(c *Call) Fault {
 		mu.Lock()
 		defer mu.Unlock()
 		if !c.Batch() || r.IntN(1000) >= perMille {
@@ -82,13 +83,13 @@ func (l *Lago) Random(seed uint64, perMille int, faults ...LagoFault) {
 }
 
 // Poison makes every request that holds an event that match takes fail with 500. nil ends that.
-func (l *Lago) Poison(match func(LagoEvent) bool) {
+func (l *Server) Poison(match func(Event) bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.poison = match
 }
 
-func (l *Lago) nextFault(c *LagoCall) LagoFault {
+func (l *Server) nextFault(c *Call) Fault {
 	l.mu.Lock()
 	if c.Batch() && len(l.queue) > 0 {
 		f := l.queue[0]
@@ -107,8 +108,8 @@ func (l *Lago) nextFault(c *LagoCall) LagoFault {
 const lagoPage = `<!DOCTYPE html><html><head><title>nginx</title></head><body><h1>An error occurred</h1></body></html>`
 
 // FaultStatus answers that status with that body and headers (name, value, ...), and processes nothing.
-func FaultStatus(status int, body string, header ...string) LagoFault {
-	return func(w http.ResponseWriter, _ *LagoCall) {
+func FaultStatus(status int, body string, header ...string) Fault {
+	return func(w http.ResponseWriter, _ *Call) {
 		for i := 0; i+1 < len(header); i += 2 {
 			w.Header().Set(header[i], header[i+1])
 		}
@@ -118,57 +119,57 @@ func FaultStatus(status int, body string, header ...string) LagoFault {
 }
 
 // FaultHTML answers that status as a proxy does, with a page; status 200 is a captive proxy's.
-func FaultHTML(status int) LagoFault {
+func FaultHTML(status int) Fault {
 	return FaultStatus(status, lagoPage, "Content-Type", "text/html")
 }
 
 // FaultRateLimit answers 429 as Lago Cloud does.
-func FaultRateLimit(reset time.Duration) LagoFault {
+func FaultRateLimit(reset time.Duration) Fault {
 	return FaultStatus(http.StatusTooManyRequests, `{"status":429,"error":"Too Many Requests"}`,
 		"X-RateLimit-Limit", "500", "X-RateLimit-Remaining", "0", "X-RateLimit-Reset", strconv.Itoa(int(reset/time.Second)))
 }
 
 // FaultStringDetails answers 422 with a plain string for the event of that index.
-func FaultStringDetails(index int, words string) LagoFault {
-	return func(w http.ResponseWriter, _ *LagoCall) {
+func FaultStringDetails(index int, words string) Fault {
+	return func(w http.ResponseWriter, _ *Call) {
 		detailsReply(map[string]any{strconv.Itoa(index): words}).send(w)
 	}
 }
 
 // FaultReset resets the connection before anything is processed.
-func FaultReset(w http.ResponseWriter, _ *LagoCall) { drop(w) }
+func FaultReset(w http.ResponseWriter, _ *Call) { testkit.ResetConn(w) }
 
 // FaultCommitThenReset stores the events, and the answer is lost.
-func FaultCommitThenReset(w http.ResponseWriter, c *LagoCall) {
+func FaultCommitThenReset(w http.ResponseWriter, c *Call) {
 	c.process()
-	drop(w)
+	testkit.ResetConn(w)
 }
 
 // FaultCommitThen500 stores the events and answers 500, as Lago does when Redis is down.
-func FaultCommitThen500(w http.ResponseWriter, c *LagoCall) {
+func FaultCommitThen500(w http.ResponseWriter, c *Call) {
 	c.process()
 	reply{http.StatusInternalServerError, []byte(`{"status":500,"error":"Internal Server Error"}`)}.send(w)
 }
 
 // FaultTwice delivers the call twice, as a proxy that tries again does, and answers what the second one gave.
-func FaultTwice(w http.ResponseWriter, c *LagoCall) {
+func FaultTwice(w http.ResponseWriter, c *Call) {
 	c.process()
 	c.process().send(w)
 }
 
 // FaultTruncated stores the events and cuts the answer in the middle.
-func FaultTruncated(w http.ResponseWriter, c *LagoCall) {
+func FaultTruncated(w http.ResponseWriter, c *Call) {
 	p := c.process()
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Content-Length", strconv.Itoa(len(p.body)))
 	w.WriteHeader(p.status)
 	_, _ = w.Write(p.body[:len(p.body)/2])
 	_ = http.NewResponseController(w).Flush()
-	drop(w)
+	testkit.ResetConn(w)
 }
 
 // FaultLost answers 200 and stores nothing: a ClickHouse organisation whose message never reached the broker.
-func FaultLost(w http.ResponseWriter, c *LagoCall) {
+func FaultLost(w http.ResponseWriter, c *Call) {
 	l := c.lago
 	l.mu.Lock()
 	kept := l.store
@@ -180,7 +181,7 @@ func FaultLost(w http.ResponseWriter, c *LagoCall) {
 }
 
 // FaultHang takes the call and never answers, until the client goes away or the fake Lago closes.
-func FaultHang(_ http.ResponseWriter, c *LagoCall) {
+func FaultHang(_ http.ResponseWriter, c *Call) {
 	select {
 	case <-c.Request.Context().Done():
 	case <-c.lago.closed:
@@ -189,8 +190,8 @@ func FaultHang(_ http.ResponseWriter, c *LagoCall) {
 }
 
 // FaultSlow stores the events and sends the answer in ten pieces over that time.
-func FaultSlow(over time.Duration) LagoFault {
-	return func(w http.ResponseWriter, c *LagoCall) {
+func FaultSlow(over time.Duration) Fault {
+	return func(w http.ResponseWriter, c *Call) {
 		p := c.process()
 		w.Header().Set("Content-Type", "application/json")
 		w.Header().Set("Content-Length", strconv.Itoa(len(p.body)))
@@ -209,16 +210,4 @@ func FaultSlow(over time.Duration) LagoFault {
 			}
 		}
 	}
-}
-
-// drop resets the connection.
-func drop(w http.ResponseWriter) {
-	conn, _, err := http.NewResponseController(w).Hijack()
-	if err != nil {
-		panic(http.ErrAbortHandler)
-	}
-	if tcp, ok := conn.(*net.TCPConn); ok {
-		_ = tcp.SetLinger(0)
-	}
-	_ = conn.Close()
 }

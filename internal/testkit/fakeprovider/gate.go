@@ -1,4 +1,4 @@
-package testkit
+package fakeprovider
 
 import (
 	"context"
@@ -10,7 +10,7 @@ import (
 // Gate holds answers in the middle until a test lets them go on.
 type Gate struct {
 	after int
-	match func(ProviderCall) bool
+	match func(Call) bool
 
 	mu      sync.Mutex
 	open    bool
@@ -22,7 +22,7 @@ type Gate struct {
 // Gate makes every answer that begins from now on stop after that many events of a stream (or before its last; a body,
 // and with 0 a stream too, stops before its header) until the gate lets it pass. match, which may be nil, chooses the
 // calls it holds. A new gate takes the place of the last, which goes on holding what it holds.
-func (p *Provider) Gate(after int, match func(c ProviderCall) bool) *Gate {
+func (p *Server) Gate(after int, match func(c Call) bool) *Gate {
 	g := &Gate{after: after, match: match, changed: make(chan struct{})}
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -1,4 +1,4 @@
-package testkit
+package fakeprovider
 
 import (
 	"bytes"
@@ -19,8 +19,8 @@ import (
 	"testing"
 )
 
-// ProviderOptions configure a fake provider.
-type ProviderOptions struct {
+// Options configure a fake provider.
+type Options struct {
 	// Key is the API key it takes; calls with another, or none, get 401. Default: any call is taken.
 	Key string
 	// TLS serves HTTPS, over HTTP/1.1 and HTTP/2. The provider's CAFile holds the certificate to trust.
@@ -33,8 +33,8 @@ type ProviderOptions struct {
 	Keep int
 }
 
-// ProviderUsage is what a call consumed. Input and Output are totals, the other counts are parts of them.
-type ProviderUsage struct {
+// Usage is what a call consumed. Input and Output are totals, the other counts are parts of them.
+type Usage struct {
 	Input        int64 // all input tokens
 	CacheRead    int64 // of Input
 	CacheWrite   int64 // of Input, to a five-minute cache
@@ -43,7 +43,7 @@ type ProviderUsage struct {
 	Reasoning    int64 // of Output
 }
 
-func (u *ProviderUsage) add(v ProviderUsage) {
+func (u *Usage) add(v Usage) {
 	u.Input += v.Input
 	u.CacheRead += v.CacheRead
 	u.CacheWrite += v.CacheWrite
@@ -52,8 +52,8 @@ func (u *ProviderUsage) add(v ProviderUsage) {
 	u.Reasoning += v.Reasoning
 }
 
-// ProviderCall is one call that a fake provider had.
-type ProviderCall struct {
+// Call is one call that a fake provider had.
+type Call struct {
 	N            int    // 1 for the first call
 	ID           string // of the answer: in its body where the API has one there, and in its header X-Request-Id
 	Method, Path string
@@ -63,37 +63,37 @@ type ProviderCall struct {
 	Body         []byte
 	Model        string // as asked for
 	Stream       bool
-	AskedUsage   bool          // stream_options.include_usage
-	Planned      ProviderUsage // what an answer sent whole reports, or would if it was asked to
+	AskedUsage   bool  // stream_options.include_usage
+	Planned      Usage // what an answer sent whole reports, or would if it was asked to
 
 	// The rest is known when Done.
 
 	Done     bool
-	Status   int            // 0 when no header was sent
-	Reported *ProviderUsage // nil when the answer did not get as far as its final usage, or has none
-	Frames   int            // pieces of the answer sent: events of a stream, 1 for a body
-	Whole    bool           // all of the answer was sent, and the client was there to the end
+	Status   int    // 0 when no header was sent
+	Reported *Usage // nil when the answer did not get as far as its final usage, or has none
+	Frames   int    // pieces of the answer sent: events of a stream, 1 for a body
+	Whole    bool   // all of the answer was sent, and the client was there to the end
 }
 
-// ProviderTotals are sums over calls, for reconciliation.
-type ProviderTotals struct {
+// Totals are sums over calls, for reconciliation.
+type Totals struct {
 	Calls    int // answered in any way
 	Whole    int // answers sent whole with status 200
-	Reported ProviderUsage
+	Reported Usage
 }
 
-// Provider is a fake model provider that speaks the APIs of several: OpenAI's completions (chat and plain), embeddings
+// Server is a fake model provider that speaks the APIs of several: OpenAI's completions (chat and plain), embeddings
 // and responses, Anthropic's messages. It takes nothing that the real ones refuse, and records every call. What a call
 // consumes follows from its body's length, unless text in the body says it, such as
-// "tokens=in:12,out:34,cached:5 chunks=10 delay=5ms bytes=4096" (see providerPlan). Faults are added with Next, Always
-// and Random; Gate holds answers.
-type Provider struct {
+// "tokens=in:12,out:34,cached:5 chunks=10 delay=5ms bytes=4096" (see providerPlan). Faults are added with Next and
+// Always; Gate holds answers.
+type Server struct {
 	// URL is its base URL, without a path.
 	URL string
 	// CAFile is the PEM file of its certificate, with TLS.
 	CAFile string
 
-	o       ProviderOptions
+	o       Options
 	server  *httptest.Server
 	closed  chan struct{}
 	boot    int64 // makes ids differ between providers
@@ -102,11 +102,11 @@ type Provider struct {
 
 	mu         sync.Mutex
 	changed    chan struct{}
-	calls      []*ProviderCall
+	calls      []*Call
 	open       int
-	totals     map[string]*ProviderTotals
-	queue      []ProviderFault
-	always     func(ProviderCall) ProviderFault
+	totals     map[string]*Totals
+	queue      []Fault
+	always     func(Call) Fault
 	gate       *Gate
 	violations []string
 }
@@ -137,14 +137,14 @@ func providerAPIs() []*providerAPI {
 
 var providersStarted atomic.Int64
 
-// NewProvider starts a fake provider. It stops with the test; with a nil t the caller closes it.
-func NewProvider(t testing.TB, o ProviderOptions) *Provider {
+// New starts a fake provider. It stops with the test; with a nil t the caller closes it.
+func New(t testing.TB, o Options) *Server {
 	o.Keep = cmp.Or(o.Keep, 100_000)
-	p := &Provider{
+	p := &Server{
 		o: o, boot: providersStarted.Add(1),
 		closed:  make(chan struct{}),
 		changed: make(chan struct{}),
-		totals:  make(map[string]*ProviderTotals),
+		totals:  make(map[string]*Totals),
 	}
 	p.server = httptest.NewUnstartedServer(http.HandlerFunc(p.serve))
 	if o.TLS {
@@ -169,7 +169,7 @@ func NewProvider(t testing.TB, o ProviderOptions) *Provider {
 }
 
 // Close ends open calls and stops it.
-func (p *Provider) Close() {
+func (p *Server) Close() {
 	p.mu.Lock()
 	select {
 	case <-p.closed:
@@ -184,13 +184,13 @@ func (p *Provider) Close() {
 }
 
 // Client returns a client that trusts the provider's certificate.
-func (p *Provider) Client() *http.Client { return p.server.Client() }
+func (p *Server) Client() *http.Client { return p.server.Client() }
 
 // Calls returns the calls so far, in the order in which they came.
-func (p *Provider) Calls() []ProviderCall {
+func (p *Server) Calls() []Call {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	calls := make([]ProviderCall, len(p.calls))
+	calls := make([]Call, len(p.calls))
 	for i, c := range p.calls {
 		calls[i] = *c
 	}
@@ -198,7 +198,7 @@ func (p *Provider) Calls() []ProviderCall {
 }
 
 // Call returns the call whose answer has that id.
-func (p *Provider) Call(id string) (ProviderCall, bool) {
+func (p *Server) Call(id string) (Call, bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, c := range slices.Backward(p.calls) {
@@ -206,21 +206,21 @@ func (p *Provider) Call(id string) (ProviderCall, bool) {
 			return *c, true
 		}
 	}
-	return ProviderCall{}, false
+	return Call{}, false
 }
 
 // Open returns how many calls are under way.
-func (p *Provider) Open() int {
+func (p *Server) Open() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.open
 }
 
 // Totals returns the sums of all calls that are done, by the model asked for.
-func (p *Provider) Totals() map[string]ProviderTotals {
+func (p *Server) Totals() map[string]Totals {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	m := make(map[string]ProviderTotals, len(p.totals))
+	m := make(map[string]Totals, len(p.totals))
 	for model, t := range p.totals {
 		m[model] = *t
 	}
@@ -229,14 +229,14 @@ func (p *Provider) Totals() map[string]ProviderTotals {
 
 // Violations returns what a careful gateway never sends, and real providers take without a word: credentials that are not
 // the provider's own, headers that name the client.
-func (p *Provider) Violations() []string {
+func (p *Server) Violations() []string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return slices.Clone(p.violations)
 }
 
 // Await waits until cond holds, which is asked whenever a call begins or ends, or ctx ends.
-func (p *Provider) Await(ctx context.Context, cond func() bool) error {
+func (p *Server) Await(ctx context.Context, cond func() bool) error {
 	for {
 		p.mu.Lock()
 		changed := p.changed
@@ -253,15 +253,15 @@ func (p *Provider) Await(ctx context.Context, cond func() bool) error {
 }
 
 // signal wakes those who wait. p.mu is held.
-func (p *Provider) signal() {
+func (p *Server) signal() {
 	close(p.changed)
 	p.changed = make(chan struct{})
 }
 
-func (p *Provider) serve(w http.ResponseWriter, r *http.Request) {
+func (p *Server) serve(w http.ResponseWriter, r *http.Request) {
 	n := int(p.n.Add(1))
 	id := hexID(p.boot, n)
-	x := &Exchange{Request: r, p: p, w: w, id: id, rec: &ProviderCall{
+	x := &Exchange{Request: r, p: p, w: w, id: id, rec: &Call{
 		N: n, ID: string(id[:]), Method: r.Method, Path: r.URL.EscapedPath(), RawQuery: r.URL.RawQuery, Proto: r.Proto,
 		Header: r.Header,
 	}}
@@ -290,7 +290,7 @@ func (p *Provider) serve(w http.ResponseWriter, r *http.Request) {
 }
 
 // findAPI returns the API that a call is for; nil for none.
-func (p *Provider) findAPI(r *http.Request) (api *providerAPI, model string) {
+func (p *Server) findAPI(r *http.Request) (api *providerAPI, model string) {
 	path, ok := strings.CutPrefix(r.URL.Path, p.o.Base)
 	if !ok || r.Method != http.MethodPost {
 		return nil, ""
@@ -304,7 +304,7 @@ func (p *Provider) findAPI(r *http.Request) (api *providerAPI, model string) {
 }
 
 // begin records a call and finds its fault and its gate.
-func (p *Provider) begin(x *Exchange) ProviderFault {
+func (p *Server) begin(x *Exchange) Fault {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	defer p.signal()
@@ -334,7 +334,7 @@ func (p *Provider) begin(x *Exchange) ProviderFault {
 }
 
 // end records how a call went. It is deferred, as faults panic.
-func (p *Provider) end(c *ProviderCall, how outcome) {
+func (p *Server) end(c *Call, how outcome) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	defer p.signal()
@@ -342,7 +342,7 @@ func (p *Provider) end(c *ProviderCall, how outcome) {
 	p.open--
 	t := p.totals[c.Model]
 	if t == nil {
-		t = new(ProviderTotals)
+		t = new(Totals)
 		p.totals[c.Model] = t
 	}
 	t.Calls++
@@ -355,7 +355,7 @@ func (p *Provider) end(c *ProviderCall, how outcome) {
 }
 
 // look notes what a careful gateway never sends. p.mu is held.
-func (p *Provider) look(c *ProviderCall) {
+func (p *Server) look(c *Call) {
 	const most = 1000
 	note := func(what string) {
 		if len(p.violations) < most {

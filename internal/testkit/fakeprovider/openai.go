@@ -1,4 +1,4 @@
-package testkit
+package fakeprovider
 
 import (
 	"encoding/base64"
@@ -95,7 +95,7 @@ func checkStreamOptions(b *providerBody) (message string) {
 	return message
 }
 
-func openAIUsage(u ProviderUsage) map[string]any {
+func openAIUsage(u Usage) map[string]any {
 	return map[string]any{
 		"prompt_tokens": u.Input, "completion_tokens": u.Output, "total_tokens": u.Input + u.Output,
 		"prompt_tokens_details": map[string]any{

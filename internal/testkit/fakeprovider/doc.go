@@ -1,0 +1,2 @@
+// Package fakeprovider is a model provider for tests: it speaks several APIs, reports usage, and fails as real ones do.
+package fakeprovider

@@ -1,0 +1,18 @@
+package testkit
+
+import (
+	"net"
+	"net/http"
+)
+
+// ResetConn ends the connection of a request with a TCP reset.
+func ResetConn(w http.ResponseWriter) {
+	conn, _, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		panic(http.ErrAbortHandler)
+	}
+	if tcp, ok := conn.(*net.TCPConn); ok {
+		_ = tcp.SetLinger(0)
+	}
+	_ = conn.Close()
+}
