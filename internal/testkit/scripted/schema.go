@@ -14,33 +14,33 @@ import (
 //go:embed schemas/*.json
 var schemaFiles embed.FS
 
-// Schema is a JSON schema, of the keywords that those of schemas use.
-type Schema struct {
+// schema is a JSON schema, of the keywords that those of schemas use.
+type schema struct {
 	Ref        string             `json:"$ref"`
-	Defs       map[string]*Schema `json:"$defs"`
+	Defs       map[string]*schema `json:"$defs"`
 	Type       string             `json:"type"`
 	Const      any                `json:"const"`
 	Enum       []any              `json:"enum"`
-	AnyOf      []*Schema          `json:"anyOf"`
-	Properties map[string]*Schema `json:"properties"`
+	AnyOf      []*schema          `json:"anyOf"`
+	Properties map[string]*schema `json:"properties"`
 	Required   []string           `json:"required"`
-	Items      *Schema            `json:"items"`
+	Items      *schema            `json:"items"`
 	// Additional is true, false, or the schema of members that Properties do not name.
 	Additional json.RawMessage `json:"additionalProperties"`
 }
 
 var schemas sync.Map // by name
 
-// RequestSchema returns the schema of a provider's requests, made from its official SDK: chat, responses or messages.
-func RequestSchema(t testing.TB, name string) *Schema {
+// requestSchema returns the schema of a provider's requests, made from its official SDK: chat, responses or messages.
+func requestSchema(t testing.TB, name string) *schema {
 	if s, ok := schemas.Load(name); ok {
-		return s.(*Schema) //nolint:forcetypeassert // nothing else is stored
+		return s.(*schema) //nolint:forcetypeassert // nothing else is stored
 	}
 	text, err := schemaFiles.ReadFile("schemas/" + name + ".json")
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := new(Schema)
+	s := new(schema)
 	if err := json.Unmarshal(text, s); err != nil {
 		t.Fatal(err)
 	}
@@ -48,8 +48,8 @@ func RequestSchema(t testing.TB, name string) *Schema {
 	return s
 }
 
-// Check returns what of a JSON text is not as the schema has it; nil where all is.
-func (s *Schema) Check(text []byte) error {
+// validate returns what of a JSON text is not as the schema has it; nil where all is.
+func (s *schema) validate(text []byte) error {
 	var v any
 	if err := json.Unmarshal(text, &v); err != nil {
 		return err
@@ -63,7 +63,7 @@ func (s *Schema) Check(text []byte) error {
 // fault is where a value is not as a schema has it.
 type fault struct{ at, what string }
 
-func (s *Schema) check(root *Schema, v any, at string) *fault {
+func (s *schema) check(root *schema, v any, at string) *fault {
 	if name, ok := strings.CutPrefix(s.Ref, "#/$defs/"); ok {
 		return root.Defs[name].check(root, v, at)
 	}
@@ -114,7 +114,7 @@ func (s *Schema) check(root *Schema, v any, at string) *fault {
 }
 
 // member checks a member of an object.
-func (s *Schema) member(root *Schema, name string, v any, at string) *fault {
+func (s *schema) member(root *schema, name string, v any, at string) *fault {
 	if p := s.Properties[name]; p != nil {
 		return p.check(root, v, at)
 	}
@@ -124,7 +124,7 @@ func (s *Schema) member(root *Schema, name string, v any, at string) *fault {
 	case "false":
 		return &fault{at, "no such member"}
 	}
-	other := new(Schema)
+	other := new(schema)
 	if err := json.Unmarshal(s.Additional, other); err != nil {
 		return &fault{at, err.Error()}
 	}

@@ -16,12 +16,12 @@ func Refusal(t testing.TB, c Call) string {
 	path, _, _ := strings.Cut(c.URI, "?")
 	switch {
 	case strings.HasSuffix(path, "/chat/completions"): // servers that are like OpenAI's take the reasoning of earlier turns beside
-		if err := RequestSchema(t, "chat").Check(without(c.Body, "messages", "reasoning_content", "reasoning")); err != nil {
+		if err := requestSchema(t, "chat").validate(without(c.Body, "messages", "reasoning_content", "reasoning")); err != nil {
 			return err.Error()
 		}
 		return chatOrder(body)
 	case strings.HasSuffix(path, "/responses"):
-		if err := RequestSchema(t, "responses").Check(c.Body); err != nil {
+		if err := requestSchema(t, "responses").validate(c.Body); err != nil {
 			return err.Error()
 		}
 	case strings.HasSuffix(path, "/messages"):
@@ -123,7 +123,7 @@ func messagesFault(t testing.TB, version string, text []byte, body gjson.Result)
 	default:
 		return "anthropic-version: " + version
 	}
-	if err := RequestSchema(t, "messages").Check(text); err != nil {
+	if err := requestSchema(t, "messages").validate(text); err != nil {
 		return err.Error()
 	}
 	var open []string
