@@ -102,7 +102,7 @@ func poll(ctx context.Context, every time.Duration, ask func() error, words func
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			return fmt.Errorf("%w: %w\n%s", ctx.Err(), err, words())
+			return fmt.Errorf("%w: %w\n%s", context.Cause(ctx), err, words())
 		}
 	}
 }

@@ -294,8 +294,23 @@ func (t *target) programSize() (size int64, err error) {
 
 // awaitAnswer waits until the target answers anything.
 func (t *target) awaitAnswer(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, time.Minute)
-	defer cancel()
+	ctx, stop := context.WithTimeoutCause(ctx, time.Minute, fmt.Errorf("%s does not answer", t.name))
+	defer stop()
+	ctx, end := context.WithCancelCause(ctx)
+	defer end(nil)
+	go func() { // ends with the program's output, or with the wait
+		for {
+			select {
+			case _, ok := <-t.lines:
+				if !ok {
+					end(fmt.Errorf("%s ended", t.name))
+					return
+				}
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
 	return poll(ctx, 5*time.Millisecond, func() error {
 		req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+t.addr+"/", nil)
 		if err != nil {
