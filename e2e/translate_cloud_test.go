@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 
@@ -382,4 +383,56 @@ func TestBedrockTranslatedWithoutAMeter(t *testing.T) {
 	require.Equal(t, []string{"Hello", "stop"}, []string{content, finish})
 	a = g.Must(http.StatusOK, http.MethodPost, "/v1/chat/completions", "", chatCall+`}`)
 	require.Equal(t, "Hello", gjson.Get(a.Body, "choices.0.message.content").Str)
+}
+
+// TestModelsOfVertexByTheirNames has clients of Messages call Vertex AI: Claude takes their calls as they are; Gemini is asked by its chat
+// completions where the backend may translate, and by nothing where it may not. Gemini refuses a call of a tool without a signature, and
+// a client that keeps none gets on by the text that Google documents for that.
+func TestModelsOfVertexByTheirNames(t *testing.T) {
+	inTheClouds(t)
+	backend := func(names, model, more string) string {
+		return "model " + names + " {\nbackend vertex URL {\nproject p\nlocation global\nmodel " + model + "\nprice input 1\nprice output 2\n" + more + "\n}\n}\n"
+	}
+	var x *translated
+	x = translating(t, backend("gemini", "gemini-3-pro-preview", "translate")+backend("untranslated", "gemini-3-pro-preview", "")+backend("claude", "claude-sonnet-4-5@20250929", "translate"),
+		func(n int, body gjson.Result) scripted.Answer {
+			c := x.up.Calls()[n-1]
+			if !strings.HasSuffix(c.URI, "/chat/completions") {
+				return cloudAnswers(t, c.URI, body)
+			}
+			return chatAnswers(n, body)
+		})
+	const (
+		tool = `"tools":[{"name":"weather","input_schema":{"type":"object"}}]`
+		ask  = `{"model":%q,"max_tokens":50,` + tool + `,"stream":%t,"messages":[{"role":"user","content":"hi"}%s]}`
+		used = `,{"role":"assistant","content":[{"type":"tool_use","id":"call_1","name":"weather","input":{"city":"Oslo"}}]},{"role":"user","content":[{"type":"tool_result","tool_use_id":"call_1","content":"rain"}]}`
+	)
+	n := 0
+	for _, stream := range []bool{false, true} {
+		for _, turn := range []string{"", used} {
+			a := x.Must(http.StatusOK, http.MethodPost, "/v1/messages", x.key, fmt.Sprintf(ask, "gemini", stream, turn))
+			if turn == "" {
+				require.Contains(t, a.Body, `"tool_use"`)
+			} else {
+				require.Contains(t, a.Body, `"end_turn"`)
+			}
+			n++
+			sent := x.up.Calls()[n-1]
+			require.Equal(t, "/v1/projects/p/locations/global/endpoints/openapi/chat/completions", sent.URI)
+			require.Equal(t, "google/gemini-3-pro-preview", gjson.GetBytes(sent.Body, "model").Str)
+			if turn != "" {
+				require.Equal(t, "skip_thought_signature_validator", gjson.GetBytes(sent.Body, "messages.1.tool_calls.0.extra_content.google.thought_signature").Str)
+			}
+			r := x.record(n)
+			require.Equal(t, []any{"completed", "messages", "chat/completions"}, []any{r.Outcome, r.Endpoint, r.TranslatedTo})
+			require.Equal(t, turn != "", slices.Contains(r.Dropped, "messages[].content[].thought_signature"), r.Dropped)
+		}
+	}
+	a := x.Must(http.StatusBadRequest, http.MethodPost, "/v1/messages", x.key, fmt.Sprintf(ask, "untranslated", false, ""))
+	require.Contains(t, gjson.Get(a.Body, "error.message").Str, "none of its backends speaks that API")
+	require.Len(t, x.up.Calls(), n)
+	x.Must(http.StatusOK, http.MethodPost, "/v1/messages", x.key, fmt.Sprintf(ask, "claude", false, ""), "Anthropic-Version", "2023-06-01")
+	require.True(t, strings.HasSuffix(x.up.Calls()[n].URI, "/publishers/anthropic/models/claude-sonnet-4-5@20250929:rawPredict"), x.up.Calls()[n].URI)
+	require.Empty(t, x.record(n+1).TranslatedTo)
+	x.Settled(n + 1)
 }

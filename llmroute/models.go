@@ -141,11 +141,7 @@ func (b *Backend) offers(api llm.API, pattern, name string) bool {
 		return api == llm.OpenAI || api == llm.Anthropic
 	}
 	upstream := b.upstreamModel(pattern, name)
-	own := b.server.Offers(api, upstream)
-	if b.Provider == "vertex" && strings.HasPrefix(upstream, "claude") != (api == llm.Anthropic) {
-		own = false // each of Vertex AI's publishers has an API of its own
-	}
-	if !own && !b.translates(api, upstream) {
+	if !b.server.Offers(api, upstream) && !b.translates(api, upstream) {
 		return false
 	}
 	m := modelinfo.Find(b.providers(pattern), upstream)

@@ -198,7 +198,7 @@ func (d *dispatch) send(a *attempt, target *llm.Target, query string) (sent, *ll
 	}
 	t, ok := translate.New(translate.Pair{Caller: translate.API(d.endpoint.Name), Upstream: takes(a.via)}, translate.Options{
 		Lossy: a.server().Translate.Lossy, Model: d.call.Request.Asked, Upstream: target.Upstream, Provider: target.Provider,
-		Official: target.Official(), OutputLimit: limit, OutputMember: member, ID: strings.ReplaceAll(d.call.ID, "-", ""), Created: time.Now().Unix(),
+		Official: target.Official(), Google: target.Google(), OutputLimit: limit, OutputMember: member, ID: strings.ReplaceAll(d.call.ID, "-", ""), Created: time.Now().Unix(),
 		Reasons: reasons,
 	})
 	if !ok {

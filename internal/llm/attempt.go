@@ -1,6 +1,7 @@
 package llm
 
 import (
+	"net/url"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -40,6 +41,16 @@ func (t *Target) Same(o *Target) bool {
 // Official reports whether the target is OpenAI's own API, or Azure's, and not one like it.
 func (t *Target) Official() bool {
 	return t.Provider == "azure" || t.Provider == "openai" && strings.Contains(t.BaseURL, "://api.openai.com")
+}
+
+// Google reports whether the target is an API of Google's own: by its preset, its host, or the path of Gemini's OpenAI-compatible API,
+// which a proxy before it keeps.
+func (t *Target) Google() bool {
+	if t.Provider == "gemini" || t.Provider == "vertex" {
+		return true
+	}
+	u, err := url.Parse(t.BaseURL)
+	return err == nil && (strings.HasSuffix(u.Hostname(), ".googleapis.com") || strings.HasSuffix(u.Path, "/v1beta/openai"))
 }
 
 // Providers returns the names under which the price data and package modelinfo have who serves the target's API; none where that is

@@ -58,3 +58,19 @@ func TestAdmitRunsEachStep(t *testing.T) {
 	require.Same(t, no, c.Admit(t.Context()))
 	require.Equal(t, []string{"a", "b"}, ran)
 }
+
+// TestGoogle tells Google's own APIs from others that serve Gemini's models.
+func TestGoogle(t *testing.T) {
+	for target, want := range map[*Target]bool{
+		{Provider: "gemini", BaseURL: "http://localhost:1"}:                                       true,
+		{Provider: "vertex", BaseURL: "http://localhost:1"}:                                       true,
+		{Provider: "openai", BaseURL: "https://generativelanguage.googleapis.com/v1beta/openai"}:  true,
+		{Provider: "openai", BaseURL: "https://aiplatform.googleapis.com/v1/p/endpoints/openapi"}: true,
+		{Provider: "openai", BaseURL: "https://proxy.example/v1beta/openai"}:                      true,
+		{Provider: "openai", BaseURL: "https://api.openai.com/v1"}:                                false,
+		{Provider: "openai", BaseURL: "https://googleapis.com.example/v1"}:                        false,
+		{Provider: "openrouter", BaseURL: "https://openrouter.ai/api/v1"}:                         false,
+	} {
+		require.Equal(t, want, target.Google(), target.Provider+" "+target.BaseURL)
+	}
+}

@@ -256,6 +256,9 @@ func (b *chatBody) assistant(t *turn) error {
 		}
 		if b.dst[len(b.dst)-1] != '[' {
 			b.dst = append(b.dst, ',')
+		} else if b.facts.signsCalls && len(extras) == 0 {
+			extras = map[string]string{p.id: unsigned}
+			b.t.drop(p.at + ".thought_signature")
 		}
 		b.dst = appendString(append(b.dst, `{"id":`...), b.callID(p.id))
 		b.dst = append(b.dst, `,"type":"function","function":{"name":`...)

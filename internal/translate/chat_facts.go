@@ -1,6 +1,9 @@
 package translate
 
-import "regexp"
+import (
+	"regexp"
+	"strings"
+)
 
 // chatFacts are what is known of a provider that speaks chat completions beyond the API. The zero value is that of a provider that is
 // not known: the strict side.
@@ -10,7 +13,15 @@ type chatFacts struct {
 	noUser       bool // refuses `user`
 	needsThought bool // wants reasoning_content in each message with calls
 	shortIDs     bool // wants ids of calls of nine letters and digits
+	signsCalls   bool // refuses a call, the first of its message, that comes back without its thought signature
 }
+
+// unsigned is the extra_content of a call that has lost its signature, or was never made by Gemini. The text makes Gemini skip the
+// validation (ai.google.dev/gemini-api/docs/thought-signatures, FAQs).
+const unsigned = `{"google":{"thought_signature":"skip_thought_signature_validator"}}`
+
+// signless are Gemini's models that made calls before there were signatures, or do not validate them.
+var signless = regexp.MustCompile(`(^|/)gemini-[12]([.-]|$)`)
 
 var providersOfChat = map[string]chatFacts{
 	"azure":      {lateSystem: true},
@@ -20,7 +31,6 @@ var providersOfChat = map[string]chatFacts{
 	"mistral":    {noUser: true, shortIDs: true},
 	"openrouter": {topK: true},
 	"together":   {topK: true},
-	"vertex":     {noUser: true},
 	"vllm":       {topK: true},
 	"xai":        {lateSystem: true},
 }
@@ -29,6 +39,11 @@ var providersOfChat = map[string]chatFacts{
 func chatFactsOf(t *Translation) chatFacts {
 	if t.Official {
 		return providersOfChat["azure"]
+	}
+	if t.Google {
+		f := providersOfChat["gemini"]
+		f.signsCalls = strings.Contains(t.Upstream, "gemini") && !signless.MatchString(t.Upstream)
+		return f
 	}
 	return providersOfChat[t.Provider]
 }

@@ -29,6 +29,7 @@ func TestMessagesToChat(t *testing.T) {
 	field := (&seal{provider: "vllm", field: "reasoning"}).String()
 	full := (&seal{provider: "openrouter", field: "reasoning", details: `[{"type":"reasoning.text","text":"t","signature":"S","index":0}]`}).String()
 	gemini := (&seal{provider: "gemini", calls: `{"A":{"google":{"thought_signature":"G"}}}`}).String()
+	vertex := (&seal{provider: "vertex", calls: `{"C":{"google":{"thought_signature":"G"}}}`}).String()
 	tool := `{"name":"f","description":"d","input_schema":{"type":"object", "x":1.0},"cache_control":{"type":"ephemeral"}}`
 	strictSchema := `{"type":"object","properties":{"a":{"type":"string"}},"required":["a"],"additionalProperties":false}`
 	use := func(id, input string) string {
@@ -45,6 +46,9 @@ func TestMessagesToChat(t *testing.T) {
 	png := `{"type":"image","source":{"type":"base64","media_type":"image/png","data":"AAA="}}`
 	called := func(id, arguments string) string {
 		return `{"id":"` + id + `","type":"function","function":{"name":"f","arguments":"` + arguments + `"}}`
+	}
+	signed := func(id, signature string) string {
+		return strings.TrimSuffix(called(id, "{}"), "}") + `,"extra_content":{"google":{"thought_signature":"` + signature + `"}}}`
 	}
 	x, userX := m("user", text("x")), `{"role":"user","content":"x"}`
 
@@ -131,6 +135,25 @@ func TestMessagesToChat(t *testing.T) {
 			name: "thought signatures go back with their calls", o: Options{Provider: "gemini"},
 			body: conversation(x, m("assistant", `{"type":"redacted_thinking","data":"`+gemini+`"}`, use("A", `{}`)), m("user", `{"type":"tool_result","tool_use_id":"A","content":"1"}`)),
 			want: `"messages":[` + userX + `,{"role":"assistant","content":null,"tool_calls":[{"id":"A","type":"function","function":{"name":"f","arguments":"{}"},"extra_content":{"google":{"thought_signature":"G"}}}]},{"role":"tool","content":"1","tool_call_id":"A"}]`,
+		},
+		{
+			name: "the first call of a message that has none gets what skips Gemini's validation", o: Options{Provider: "vertex", Google: true, Upstream: "gemini-3-pro-preview"},
+			body: conversation(x,
+				m("assistant", use("A", `{}`), use("B", `{}`)), m("user", `{"type":"tool_result","tool_use_id":"A","content":"1"}`, `{"type":"tool_result","tool_use_id":"B","content":"2"}`),
+				m("assistant", `{"type":"redacted_thinking","data":"`+vertex+`"}`, use("C", `{}`), use("D", `{}`)), m("user", `{"type":"tool_result","tool_use_id":"C","content":"3"}`, `{"type":"tool_result","tool_use_id":"D","content":"4"}`)),
+			want: `"messages":[` + userX + `,{"role":"assistant","content":null,"tool_calls":[` + signed("A", "skip_thought_signature_validator") + `,` + called("B", "{}") + `]},{"role":"tool","content":"1","tool_call_id":"A"},{"role":"tool","content":"2","tool_call_id":"B"},` +
+				`{"role":"assistant","content":null,"tool_calls":[` + signed("C", "G") + `,` + called("D", "{}") + `]},{"role":"tool","content":"3","tool_call_id":"C"},{"role":"tool","content":"4","tool_call_id":"D"}]`,
+			dropped: []string{"messages[].content[].thought_signature"},
+		},
+		{
+			name: "models before Gemini 3 validate nothing", o: Options{Provider: "vertex", Google: true, Upstream: "google/gemini-2.5-flash"},
+			body: conversation(x, m("assistant", use("A", `{}`)), m("user", `{"type":"tool_result","tool_use_id":"A","content":"1"}`)),
+			want: `"messages":[` + userX + `,{"role":"assistant","content":null,"tool_calls":[` + called("A", "{}") + `]},{"role":"tool","content":"1","tool_call_id":"A"}]`,
+		},
+		{
+			name: "who is not Google gets no such signature", o: Options{Provider: "openrouter", Upstream: "google/gemini-3-pro"},
+			body: conversation(x, m("assistant", use("A", `{}`)), m("user", `{"type":"tool_result","tool_use_id":"A","content":"1"}`)),
+			want: `"messages":[` + userX + `,{"role":"assistant","content":null,"tool_calls":[` + called("A", "{}") + `]},{"role":"tool","content":"1","tool_call_id":"A"}]`,
 		},
 		{
 			name: "DeepSeek wants reasoning with calls, empty too", o: Options{Provider: "deepseek"},

@@ -19,6 +19,9 @@ func TestResponsesToChat(t *testing.T) {
 	called := func(id, name string) string {
 		return `{"id":"` + id + `","type":"function","function":{"name":"` + name + `","arguments":"{}"}}`
 	}
+	unsignedCall := func(id string) string {
+		return strings.TrimSuffix(called(id, "f"), "}") + `,"extra_content":{"google":{"thought_signature":"skip_thought_signature_validator"}}}`
+	}
 	for _, c := range []struct {
 		name    string
 		o       Options
@@ -57,6 +60,11 @@ func TestResponsesToChat(t *testing.T) {
 			name: "reasoning goes back", o: Options{Provider: "deepseek"}, body: `"input":[{"type":"reasoning","id":"rs_1","summary":[{"type":"summary_text","text":"t"}],"content":null,"encrypted_content":"` + own + `"},` + call("A", "f") + "," + output("A", "1") + `]`,
 			want:    `"messages":[{"role":"assistant","content":null,"reasoning_content":"t","tool_calls":[` + called("A", "f") + `]},{"role":"tool","content":"1","tool_call_id":"A"}]`,
 			dropped: []string{"input[reasoning].id", "input[reasoning].content", "input[function_call].id", "input[function_call].status"},
+		},
+		{
+			name: "calls of Gemini's that lost their signatures", o: Options{Provider: "openai", Google: true, Upstream: "gemini-3-flash"}, body: `"input":[` + call("A", "f") + "," + output("A", "1") + "," + call("B", "f") + "," + output("B", "2") + `]`,
+			want:    `"messages":[{"role":"assistant","content":null,"tool_calls":[` + unsignedCall("A") + `]},{"role":"tool","content":"1","tool_call_id":"A"},{"role":"assistant","content":null,"tool_calls":[` + unsignedCall("B") + `]},{"role":"tool","content":"2","tool_call_id":"B"}]`,
+			dropped: []string{"input[function_call].id", "input[function_call].status", "input[].thought_signature"},
 		},
 		{
 			name: "reasoning of others is left out", o: Options{Provider: "deepseek"}, body: `"input":[{"type":"reasoning","id":"rs_1","summary":[],"encrypted_content":"gAAAA"},` + said("assistant", "y") + "," + said("user", "x") + `]`,

@@ -30,6 +30,7 @@ type Options struct {
 	Upstream     string // the model's name sent upstream
 	Provider     string // the provider's preset: openai, azure, anthropic, bedrock, vertex, ...
 	Official     bool   // the upstream is OpenAI's own API, or Azure's, and not one like it
+	Google       bool   // the upstream is Google's own
 	OutputLimit  int64  // the most tokens that the model gives, for an upstream that requires a bound; 0: unknown
 	OutputMember string // the member of a chat upstream that bounds the answer: max_tokens or max_completion_tokens
 	ID           string // made into the answer's id where the upstream gives none

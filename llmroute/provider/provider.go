@@ -30,9 +30,10 @@ type Preset struct {
 	Options []string
 	// setUp resolves the options of a backend and completes its base URL. Nil without any.
 	setUp func(s *Server, o *Options) error
-	// likeOpenAI reports whether the provider itself serves a model in OpenAI's API, where that is a further one, and
-	// openAIEndpoint is the one endpoint by which it does. Nil for all models and endpoints.
-	likeOpenAI     func(model string) bool
+	// offers reports whether the provider has a model, by its name upstream, in one of its APIs. Nil where it has all models in all
+	// of them.
+	offers func(api llm.API, model string) bool
+	// openAIEndpoint is the one endpoint by which it serves OpenAI's API, where that is a further one. Empty for all.
 	openAIEndpoint string
 	// path returns the escaped path and the query of a call upstream, below the host of the base URL. Nil means the
 	// endpoint's name below the base URL's path.
@@ -148,15 +149,15 @@ var Presets = map[string]*Preset{
 	"cohere": {
 		Base: "https://api.cohere.com", API: llm.Cohere, KeyHeader: authorization, KeyPrefix: bearer,
 		versions: []string{"/v1", "/v2"}, inside: []string{"/v1/chat/", "/v1/embed/", "/v1/rerank/"},
-		Also: []llm.API{llm.OpenAI}, likeOpenAI: isRerank, openAIEndpoint: "rerank", path: coherePath,
+		Also: []llm.API{llm.OpenAI}, offers: inOpenAI(isRerank), openAIEndpoint: "rerank", path: coherePath,
 	},
 	"bedrock": {
 		API: llm.Bedrock, KeyHeader: authorization, KeyPrefix: bearer, Keyless: true, Options: []string{"region"},
-		setUp: setUpBedrock, path: bedrockPath, Drain: true, Also: []llm.API{llm.OpenAI}, likeOpenAI: bedrockOpenAI, openAIEndpoint: chatCompletions,
+		setUp: setUpBedrock, path: bedrockPath, Drain: true, Also: []llm.API{llm.OpenAI}, offers: inOpenAI(bedrockOpenAI), openAIEndpoint: chatCompletions,
 		inside: []string{"/model/"},
 	},
 	"vertex": {
-		API: llm.Gemini, Also: []llm.API{llm.Anthropic, llm.OpenAI}, likeOpenAI: vertexOpenAI, openAIEndpoint: chatCompletions,
+		API: llm.Gemini, Also: []llm.API{llm.Anthropic, llm.OpenAI}, offers: vertexOffers, openAIEndpoint: chatCompletions,
 		Keyless: true, Options: []string{"project", "location"},
 		setUp: setUpVertex, path: vertexPath, change: vertexChange, Drain: true,
 	},
@@ -171,10 +172,10 @@ func (p *Preset) Serves(ep *endpoint.Endpoint, model string) bool {
 	if p.Mock {
 		return ep.Mocked
 	}
-	if ep.API == llm.OpenAI && p.likeOpenAI != nil {
-		return ep.Name == p.openAIEndpoint && p.likeOpenAI(model)
+	if ep.API == llm.OpenAI && p.openAIEndpoint != "" && ep.Name != p.openAIEndpoint {
+		return false
 	}
-	return p.Speaks(ep.API)
+	return p.Offers(ep.API, model)
 }
 
 // chatCompletions is the endpoint by which clouds serve their models in OpenAI's API.
@@ -182,7 +183,12 @@ const chatCompletions = "chat/completions"
 
 // Offers reports whether the provider has a model in that API, judging by the model's name.
 func (p *Preset) Offers(api llm.API, model string) bool {
-	return p.Speaks(api) && (api != llm.OpenAI || p.likeOpenAI == nil || p.likeOpenAI(model))
+	return p.Speaks(api) && (p.offers == nil || p.offers(api, model))
+}
+
+// inOpenAI is the offer of a provider that has some of its models in OpenAI's API, and all in its own.
+func inOpenAI(has func(model string) bool) func(llm.API, string) bool {
+	return func(api llm.API, model string) bool { return api != llm.OpenAI || has(model) }
 }
 
 // Speaks reports whether the provider has that API.

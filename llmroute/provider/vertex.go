@@ -94,8 +94,10 @@ func setUpVertex(s *Server, o *Options) error {
 	return nil
 }
 
-// vertexOpenAI reports whether Vertex AI has a model in OpenAI's API: any but Anthropic's.
-func vertexOpenAI(model string) bool { return !strings.HasPrefix(model, "claude") }
+// vertexOffers reports whether Vertex AI has a model in an API: Anthropic's models in Messages alone, others in any but that.
+func vertexOffers(api llm.API, model string) bool {
+	return (api == llm.Anthropic) == strings.HasPrefix(model, "claude")
+}
 
 // vertexPath names the model in the path, below the one who publishes it.
 func vertexPath(s *Server, c *Call) (path, query string) {

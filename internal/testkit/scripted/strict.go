@@ -2,6 +2,7 @@ package scripted
 
 import (
 	"encoding/json"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -16,7 +17,14 @@ func Refusal(t testing.TB, c Call) string {
 	path, _, _ := strings.Cut(c.URI, "?")
 	switch {
 	case strings.HasSuffix(path, "/chat/completions"): // servers that are like OpenAI's take the reasoning of earlier turns beside
-		if err := requestSchema(t, "chat").validate(without(c.Body, "messages", "reasoning_content", "reasoning")); err != nil {
+		text := without(c.Body, "messages", "reasoning_content", "reasoning")
+		if strings.HasSuffix(path, "/openapi/chat/completions") || strings.HasSuffix(path, "/v1beta/openai/chat/completions") { // Google's
+			if fault := unsigned(body); fault != "" {
+				return fault
+			}
+			text = signatures.ReplaceAll(text, nil)
+		}
+		if err := requestSchema(t, "chat").validate(text); err != nil {
 			return err.Error()
 		}
 		return chatOrder(body)
@@ -83,6 +91,22 @@ func without(text []byte, within string, names ...string) []byte {
 		return b
 	}
 	return text
+}
+
+// signatures are those of calls in a request to Gemini's chat completions, as JSON that has its members in order of their names.
+var signatures = regexp.MustCompile(`"extra_content":\{"google":\{"thought_signature":"[^"]+"\}\},`)
+
+// unsigned is what Gemini 3 refuses: a message of the model with calls of which the first has no thought signature.
+func unsigned(body gjson.Result) string {
+	if !strings.Contains(body.Get("model").Str, "gemini-3") {
+		return ""
+	}
+	for _, m := range body.Get("messages").Array() {
+		if call := m.Get("tool_calls.0"); call.Exists() && call.Get("extra_content.google.thought_signature").Str == "" {
+			return "Function call is missing a thought_signature in functionCall parts: " + call.Raw
+		}
+	}
+	return ""
 }
 
 // chatOrder is what strict servers ask of the order of messages: each call of a tool has one answer, right behind.
