@@ -2,7 +2,7 @@ package console
 
 import (
 	"crypto/sha256"
-	_ "embed" // the page and its assets
+	_ "embed" // the page template and its assets
 	"encoding/hex"
 	"html/template"
 	"net/http"
@@ -22,7 +22,7 @@ var iconText string
 //go:embed page/live.js
 var liveText string
 
-// asset is a file that pages refer to.
+// asset is a file that the pages load.
 type asset struct{ mediaType, text string }
 
 var assets = map[string]asset{
@@ -31,7 +31,7 @@ var assets = map[string]asset{
 	"live.js":   {"text/javascript; charset=utf-8", liveText},
 }
 
-// assetVersion changes with any asset, so that browsers may keep each.
+// assetVersion changes when any asset does, so that browsers may cache them all.
 var assetVersion = func() string {
 	sum := sha256.Sum256([]byte(styleText + iconText + liveText))
 	return hex.EncodeToString(sum[:6])
@@ -43,14 +43,14 @@ var page = template.Must(template.New("page").Funcs(template.FuncMap{
 	"form": func(f form, token string) shown { return shown{Form: &f, Token: token} },
 }).Parse(pageText))
 
-// shown is a cell or a form with the token of the session's forms.
+// shown is a cell or a form, with the session's form token.
 type shown struct {
 	Cell  cell
 	Form  *form
 	Token string
 }
 
-// serveAsset serves the asset of that path below the console; false where there is none.
+// serveAsset serves the asset at that path below the console. It returns false if there is none.
 func serveAsset(w http.ResponseWriter, r *http.Request, path string) bool {
 	a, ok := assets[path]
 	if !ok {
@@ -60,7 +60,7 @@ func serveAsset(w http.ResponseWriter, r *http.Request, path string) bool {
 	w.Header().Set("Cache-Control", "public, max-age=31536000, immutable")
 	w.WriteHeader(http.StatusOK)
 	if r.Method != http.MethodHead {
-		_, _ = w.Write([]byte(a.text)) // a client that is gone needs no answer
+		_, _ = w.Write([]byte(a.text)) // the client has gone away
 	}
 	return true
 }

@@ -10,13 +10,13 @@ import (
 )
 
 const (
-	// maxFailures is how many sign-ins may fail from one address in failureWindow, and maxAllFailures from all addresses.
+	// maxFailures is how many sign-ins may fail in a failureWindow from one address, maxAllFailures from all addresses together.
 	maxFailures    = 10
 	maxAllFailures = 1000
 	failureWindow  = time.Minute
 )
 
-// attempts counts the sign-ins that failed, by address, in a window of time. What it holds is bounded by maxAllFailures.
+// attempts counts failed sign-ins by address within a time window. It holds at most maxAllFailures entries.
 type attempts struct {
 	mu     sync.Mutex
 	since  time.Time
@@ -24,7 +24,7 @@ type attempts struct {
 	failed map[netip.Prefix]int
 }
 
-// wait returns how long an address has to wait before it may try again; 0: not at all.
+// wait returns how long an address has to wait before it may try again; 0 if it may try now.
 func (a *attempts) wait(from netip.Prefix, now time.Time) time.Duration {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -35,7 +35,7 @@ func (a *attempts) wait(from netip.Prefix, now time.Time) time.Duration {
 	return left
 }
 
-// fail counts a failure.
+// fail counts a failed sign-in.
 func (a *attempts) fail(from netip.Prefix, now time.Time) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -47,8 +47,9 @@ func (a *attempts) fail(from netip.Prefix, now time.Time) {
 	}
 }
 
-// addressOf returns who is counted: an IPv4 address, or the network of an IPv6 one, as one client has all of that. Behind a
-// trusted proxy it is the client that the proxy names. One that cannot be read is counted with its like.
+// addressOf returns the address that failures are counted by: an IPv4 address, or the network of an IPv6 address, because one
+// client usually has the whole network. Behind a trusted proxy it is the client that the proxy reports. All unreadable addresses
+// are counted together.
 func addressOf(r *http.Request) netip.Prefix {
 	text, _ := caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string)
 	ip, err := netip.ParseAddr(text)

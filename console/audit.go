@@ -12,10 +12,10 @@ import (
 	billing "github.com/tollgate-llm/tollgate/lagobilling/operator"
 )
 
-// auditTime bounds an audit, which asks Lago.
+// auditTime is the time limit of an audit, which queries Lago.
 const auditTime = 60 * time.Second
 
-// showAudit offers the audits, and shows the one that the path names.
+// showAudit lists the audits and shows the one named in the path.
 func showAudit(v *visit) (*content, error) {
 	a, release, err := v.holdAccount()
 	if err != nil {
@@ -59,7 +59,7 @@ func showAudit(v *visit) (*content, error) {
 	return page, nil
 }
 
-// auditLog shows the latest changes of keys, teams and the like.
+// auditLog shows the latest changes to keys, teams and other objects.
 func (v *visit) auditLog(ctx context.Context) (section, error) {
 	s, release, err := v.site.keys.Service(ctx)
 	if err != nil {

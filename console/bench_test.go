@@ -17,12 +17,12 @@ import (
 	"github.com/tollgate-llm/tollgate/internal/testkit/gateway"
 )
 
-// BenchmarkPages opens the console's pages with the books of a year of 1,000 keys x 20 models, which BenchmarkYear of internal/spend has left in
-// TOLLGATE_YEAR, with 1,000 keys, and with 20,000 calls of the last day in the ledger.
+// BenchmarkPages opens the console's pages on a gateway with 1,000 keys and 20,000 calls in the last day's ledger. Its books hold
+// a year of 1,000 keys x 20 models, which BenchmarkYear in internal/spend writes to the directory TOLLGATE_YEAR.
 func BenchmarkPages(b *testing.B) {
 	year := os.Getenv("TOLLGATE_YEAR")
 	if year == "" {
-		b.Skip("TOLLGATE_YEAR names no directory with the books of a year: go test ./internal/spend -run '^$' -bench Year makes them there")
+		b.Skip("TOLLGATE_YEAR is not a directory with a year of books; go test ./internal/spend -run '^$' -bench Year writes one")
 	}
 	dir := b.TempDir()
 	from, err := os.Open(filepath.Join(year, "books.db"))
@@ -63,7 +63,7 @@ func BenchmarkPages(b *testing.B) {
 	}
 }
 
-// writeDay writes a spool with that many calls of the last day.
+// writeDay writes a spool with n calls in the last day.
 func writeDay(b *testing.B, dir string, calls int) {
 	b.Helper()
 	var clock atomic.Pointer[time.Time]

@@ -16,8 +16,8 @@ import (
 	"github.com/tollgate-llm/tollgate/internal/testkit/gateway"
 )
 
-// consoleWorld is a gateway with a console, whose past is writePast's, with two customers' calls, and with a call that Lago
-// has rejected.
+// consoleWorld is a gateway with a console, the history from writePast, calls of two customers, and one call that Lago has
+// rejected.
 type consoleWorld struct {
 	*gateway.World
 	theirs   string // the key of the team website
@@ -92,8 +92,8 @@ func startConsoleWorld(t *testing.T) *consoleWorld {
 
 var shownSecret = regexp.MustCompile(`sk-[A-Za-z0-9_-]{10,}`)
 
-// TestBrowser does in headless Chromium what an operator and a customer do: every page without an error, without a request
-// to another host, accessible. The pictures of docs/console.md are from here.
+// TestBrowser goes through an operator's and a customer's work in headless Chromium. Every page must load without errors and
+// without requests to other hosts, and must be accessible. It also takes the screenshots of docs/console.md.
 func TestBrowser(t *testing.T) {
 	browser := chromium(t)
 	w := startConsoleWorld(t)
@@ -132,7 +132,7 @@ func TestBrowser(t *testing.T) {
 	phoneInBrowser(w, newTab(t, browser, w.Gateway, 390, 800))
 }
 
-// makeKeyInBrowser makes a key and returns it.
+// makeKeyInBrowser creates a key and returns it.
 func makeKeyInBrowser(b *tab) string {
 	b.t.Helper()
 	b.leave(chromedp.Click(chromedp.CSS(`nav a[href$="/keys"]`)))
@@ -166,7 +166,7 @@ func seeCallInBrowser(b *tab, id string) {
 	require.Contains(b.t, b.text(), "transaction_id")
 }
 
-// filterSpendInBrowser splits spend by team, then by key, and finds what the call has cost.
+// filterSpendInBrowser splits spend by team, then by key, and finds the cost of the call.
 func filterSpendInBrowser(b *tab) {
 	b.t.Helper()
 	b.leave(chromedp.Click(chromedp.CSS(`nav a[href$="/spend"]`)))
@@ -203,7 +203,7 @@ func decideInBrowser(w *consoleWorld, b *tab) {
 	require.Contains(b.t, b.text(), "They agree")
 }
 
-// customerInBrowser signs in with an ordinary key and looks for anything of others.
+// customerInBrowser signs in with an ordinary key and checks that nothing of other customers is visible.
 func customerInBrowser(w *consoleWorld, b *tab, key, id string) {
 	b.t.Helper()
 	b.signIn(key)
@@ -220,7 +220,7 @@ func customerInBrowser(w *consoleWorld, b *tab, key, id string) {
 	b.shoot("customer-key")
 }
 
-// phoneInBrowser looks at the pages on a narrow screen, in the dark.
+// phoneInBrowser checks the pages on a narrow screen in dark mode.
 func phoneInBrowser(w *consoleWorld, b *tab) {
 	b.t.Helper()
 	b.setDark()

@@ -9,7 +9,7 @@ func init() {
 	httpcaddyfile.RegisterDirectiveOrder("console", httpcaddyfile.After, "try_files")
 }
 
-// parseCaddyfile sets up the handler from Caddyfile tokens. `off` is the same as no console. Syntax:
+// parseCaddyfile sets up the handler from Caddyfile tokens. `off` means no console. Syntax:
 //
 //	console [off]
 func parseCaddyfile(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error) {
@@ -17,7 +17,7 @@ func parseCaddyfile(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error)
 	off := false
 	if h.NextArg() {
 		if off = h.Val() == "off"; !off {
-			return nil, h.Errf("console takes no argument but off: %s", h.Val())
+			return nil, h.Errf("console takes no argument other than off: %s", h.Val())
 		}
 	}
 	if h.NextArg() {

@@ -11,8 +11,8 @@ import (
 	"github.com/tollgate-llm/tollgate/internal/usage"
 )
 
-// showCall shows one call's life. Who may not read everything sees what the call used and cost, not where it went, what it
-// cost the operator and how it is billed.
+// showCall shows one call from start to end. A key that may not read everything sees what the call used and cost, but not which
+// backend served it, what it cost the operator or how it is billed.
 func (v *visit) showCall(a *account.Account) (*content, error) {
 	c, err := callByID(v.r.Context(), a, v.arg)
 	if err != nil {
@@ -37,7 +37,7 @@ func (v *visit) showCall(a *account.Account) (*content, error) {
 	return page, nil
 }
 
-// callFacts are what anyone may know of a call that is theirs.
+// callFacts are the facts that a key may see about its own calls.
 func (v *visit) callFacts(c *ledger.Call) []fact {
 	list := []fact{{"Opened", moment(c.Opened)}, {"Settled", moment(c.Settled)}}
 	list = append(list, fact{"Outcome", outcomeCell(c)})
@@ -76,7 +76,7 @@ func usageOf(c *ledger.Call) section {
 	s.Facts = facts(s.Facts, "No cost, because", c.Unpriced)
 	s.Facts = facts(s.Facts, "Not billed, because", c.NotBilled)
 	s.Facts = facts(s.Facts, "Source of the counts", string(c.Source))
-	s.Facts = facts(s.Facts, "How they were made", c.How)
+	s.Facts = facts(s.Facts, "How they were obtained", c.How)
 	s.Tables = []*table{countTable("Quantities by kind", &c.Counts)}
 	return s
 }
@@ -91,7 +91,7 @@ func countTable(caption string, counts *record.Counts) *table {
 	return t
 }
 
-// attemptOf shows where a call went and by which prices it was billed.
+// attemptOf shows which backend served a call and the prices it was billed at.
 func attemptOf(c *ledger.Call) section {
 	s := section{Title: "Attempts and prices"}
 	if c.Attempts > 0 {
@@ -118,9 +118,9 @@ func attemptOf(c *ledger.Call) section {
 	return s
 }
 
-// triedTable shows the attempts of a call, the last of which may have answered.
+// triedTable lists the attempts of a call. Only the last one can have answered.
 func triedTable(c *ledger.Call) *table {
-	t := &table{Caption: "Attempts", Head: []string{"Attempt", "Model", "Backend", "Model upstream", "From", "To", "What came of it"}}
+	t := &table{Caption: "Attempts", Head: []string{"Attempt", "Model", "Backend", "Model upstream", "From", "To", "Result"}}
 	for i := range c.Tried {
 		a := &c.Tried[i]
 		why := state(a.Why, badTone)
@@ -156,7 +156,7 @@ func lineTable(caption string, lines []record.Line) *table {
 	return t
 }
 
-// eventsOf shows a call's events as Lago gets them, and what Lago answered.
+// eventsOf shows a call's events as they are sent to Lago, and Lago's answer.
 func eventsOf(c *ledger.Call) (section, error) {
 	s := section{Title: "Events and Lago's answer"}
 	switch c.State {
@@ -170,7 +170,7 @@ func eventsOf(c *ledger.Call) (section, error) {
 	case spool.StateOpen:
 		s.Text = "The call is under way."
 	case spool.StateInterrupted:
-		s.Text = "The process ended before the call did: it is not settled."
+		s.Text = "The process ended before the call did, so it is not settled."
 	}
 	s.Facts = append(s.Facts, fact{"State", stateCell(c.State)})
 	s.Facts = facts(s.Facts, "Discarded, because", c.Discarded)

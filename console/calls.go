@@ -17,7 +17,7 @@ import (
 	"github.com/tollgate-llm/tollgate/internal/spool"
 )
 
-// maxListed is how many calls a page shows.
+// maxListed is the most calls that a page shows.
 const maxListed = 100
 
 // find searches the ledger of an account.
@@ -34,12 +34,12 @@ func (v *visit) holdAccount() (a *account.Account, release func(), err error) {
 	return v.site.bills.HoldAccount(v.r.Context())
 }
 
-// noKey is the pattern of what an address may hold: no key.
+// noKey is the pattern of values that may appear in a URL: no keys.
 const noKey = "(?!sk-).*"
 
 var periods = []string{"1h", "24h", "72h", "720h", "all"}
 
-// showCalls shows a search, or one call. A key that may not read everything finds its own calls alone.
+// showCalls shows a search, or one call. A key that may not read everything finds only its own calls.
 func showCalls(v *visit) (*content, error) {
 	a, release, err := v.holdAccount()
 	if err != nil {
@@ -85,15 +85,15 @@ func showCalls(v *visit) (*content, error) {
 		choice("since", "Since", period, periods...))
 	list := section{Tables: []*table{v.callTable(result)}}
 	if result.Ended {
-		list.Text = "The search took too long and ended early: the calls and the sum are not all. Search a shorter time."
+		list.Text = "The search took too long and was stopped, so the calls and the sum are incomplete. Search a shorter period."
 	}
 	if result.Broken != nil && v.role != own {
-		list.Alarms = []string{"Not every record can be read: " + result.Broken.Error()}
+		list.Alarms = []string{"Some records cannot be read: " + result.Broken.Error()}
 	}
 	return &content{Sections: []section{{Forms: []form{ask}}, list}}, nil
 }
 
-// callTable lists calls. What they cost is what they are billed at.
+// callTable lists calls. Their cost is the billed amount.
 func (v *visit) callTable(l *ledger.Result) *table {
 	t := &table{
 		Caption: operator.Counted(l.Total, "call") + ", cost in all $" + l.Cost.String(), Empty: "No call matches.",
@@ -125,7 +125,7 @@ func (v *visit) callTable(l *ledger.Result) *table {
 	return t
 }
 
-// callLink leads to the page of a call.
+// callLink returns a link to a call's page.
 func callLink(id string) cell {
 	c := link(id, root+"calls/"+url.PathEscape(id))
 	c.ID = true
@@ -158,7 +158,7 @@ func outcomeOf(c *ledger.Call) string {
 	return c.Outcome
 }
 
-// callByID returns the record of a call. Its id holds the time from which on it is searched for.
+// callByID returns the record of a call. The search starts at the time that the id contains.
 func callByID(ctx context.Context, a *account.Account, text string) (*ledger.Call, error) {
 	id, err := uuid.Parse(text)
 	if err != nil || id.Version() != 7 {
@@ -181,5 +181,5 @@ func callByID(ctx context.Context, a *account.Account, text string) (*ledger.Cal
 }
 
 func noCall() error {
-	return refuse(http.StatusNotFound, "There is no record of this call: it was never made, was refused, or is older than the ledger keeps.")
+	return refuse(http.StatusNotFound, "There is no record of this call: it was never made, was refused, or is older than the ledger's retention.")
 }

@@ -24,7 +24,7 @@ func call(t *testing.T, g *gateway.Gateway, key string) string {
 	return a.Header.Get("X-Litellm-Call-Id")
 }
 
-// TestAnOrdinaryKeySeesItsOwn has two customers, each of whom signs in.
+// TestAnOrdinaryKeySeesItsOwn signs in as each of two customers.
 func TestAnOrdinaryKeySeesItsOwn(t *testing.T) {
 	g := start(t, "console")
 	mine := g.NewKey(`{"team_id":"blue-team","key_alias":"blue-key","user_id":"ann"}`)
@@ -45,7 +45,7 @@ func TestAnOrdinaryKeySeesItsOwn(t *testing.T) {
 	detail := b.page("/console/calls/" + own)
 	require.Contains(t, detail, "input")
 	for _, hidden := range []string{"mock", "Lago", "markup", "Backend", "Payer"} {
-		require.NotContains(t, detail, hidden, "how it was made and is billed is the operator's")
+		require.NotContains(t, detail, hidden, "how a call was routed and billed is for operators only")
 	}
 	for _, path := range []string{"/console/calls/" + other, "/console/now", "/console/decide", "/console/keys", "/console/teams", "/console/models", "/console/audit"} {
 		status, _ := b.get(path)
@@ -58,7 +58,7 @@ func TestAnOrdinaryKeySeesItsOwn(t *testing.T) {
 	}
 	for _, seen := range b.seen {
 		for _, key := range []string{mine, theirs, gateway.MasterKey} {
-			require.NotContains(t, seen, key, "no key is in a page or an address")
+			require.NotContains(t, seen, key, "no key appears in a page or a URL")
 		}
 		if strings.HasPrefix(seen, "<!") {
 			for _, secret := range []string{"red-team", "red-key", "bob", other + "</a>"} {
@@ -68,7 +68,7 @@ func TestAnOrdinaryKeySeesItsOwn(t *testing.T) {
 	}
 }
 
-// TestATeamsAdminSeesTheTeam has an admin of one team and a member of it, and another team.
+// TestATeamsAdminSeesTheTeam signs in as an admin and as a member of one team, next to another team.
 func TestATeamsAdminSeesTheTeam(t *testing.T) {
 	g := start(t, "console")
 	for _, team := range []string{"blue", "red"} {
@@ -80,7 +80,7 @@ func TestATeamsAdminSeesTheTeam(t *testing.T) {
 	other := g.NewKey(`{"team_id":"red","user_id":"ann","key_alias":"red-key"}`)
 	narrow := g.NewKey(`{"team_id":"blue","user_id":"ann","key_alias":"narrow-key","allowed_routes":["/v1/chat/completions"]}`)
 	calling := g.NewKey(`{"team_id":"blue","user_id":"ann","key_type":"llm_api"}`)
-	// Another admin has seen this one, and may be an admin no more.
+	// Another admin can see this one, and can stop being an admin.
 	issued := gjson.Get(g.Must(http.StatusOK, http.MethodPost, "/key/generate", admin, `{"team_id":"blue","user_id":"eve"}`).Body, "key").String()
 	calls := []string{call(t, g, admin), call(t, g, member), call(t, g, other)}
 
@@ -113,7 +113,7 @@ func TestATeamsAdminSeesTheTeam(t *testing.T) {
 	}
 }
 
-// TestSpend compares what the page, its file and the command's answer have.
+// TestSpend compares the page, its CSV file and the command's output.
 func TestSpend(t *testing.T) {
 	g := start(t, "console")
 	blue := g.NewKey(`{"team_id":"blue","key_alias":"=blue"}`)
@@ -146,7 +146,7 @@ func TestSpend(t *testing.T) {
 	status, _ := b.get("/console/spend?by=nothing-known")
 	require.Equal(t, http.StatusBadRequest, status)
 
-	// A customer has its own.
+	// A customer sees only its own spend.
 	b = open(t, g)
 	b.signIn(red)
 	for _, query := range []string{"", "by=model&each=total", "by="} {
@@ -159,10 +159,10 @@ func TestSpend(t *testing.T) {
 		require.Equal(t, http.StatusBadRequest, status)
 	}
 	require.Eventually(t, func() bool { return strings.Contains(b.page("/console/key"), "<dd>"+exact(one)+"</dd>") }, 10*time.Second, 10*time.Millisecond,
-		"what limits count is the same, once it is counted")
+		"the limits count the same spend, once they have counted it")
 }
 
-// TestReadOnlyKeys sign in to see everything and change nothing; management keys change too.
+// TestReadOnlyKeys checks that read_only keys see everything and change nothing, and that management keys may also make changes.
 func TestReadOnlyKeys(t *testing.T) {
 	g := start(t, "console")
 	id := call(t, g, g.NewKey(`{"team_id":"blue"}`))
@@ -203,7 +203,7 @@ func TestCallsAreFound(t *testing.T) {
 			require.Equal(t, strings.Contains(strings.Join(want, " "), id), found, "%s: %s", query, id)
 		}
 	}
-	// What a page says of a call is what its record has.
+	// The page of a call shows the values of its record.
 	var cost string
 	for _, l := range g.Ledger() {
 		cost = l.Cost
@@ -216,8 +216,8 @@ func TestCallsAreFound(t *testing.T) {
 
 var assetLink = regexp.MustCompile(`(?:href|src)="(/console/[a-z]+\.(?:css|svg|js)\?v=[0-9a-f]+)"`)
 
-// TestPagesAreSmall adds up each page with its assets as a browser may get it, compressed, and looks for anything that would
-// need another host or a script.
+// TestPagesAreSmall adds up the compressed size of each page with its assets, and checks that nothing needs another host or an
+// inline script.
 func TestPagesAreSmall(t *testing.T) {
 	g := start(t, "console")
 	key := g.NewKey(`{"team_id":"blue"}`)

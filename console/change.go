@@ -7,25 +7,25 @@ import (
 	"go.uber.org/zap"
 )
 
-// change is a change that a form may ask for. It is asked once whether it is meant, and then noted in the log with who made it.
+// change is a change that a form can request. The user confirms it once; then it is logged with who made it.
 type changeDef struct {
-	title  string   // what is asked
+	title  string   // the question to confirm
 	fields []string // the form's fields, in the order in which they are shown
 	back   string   // the page to go to, below the console
 	danger bool
 	run    func(v *visit, f url.Values) (*done, error)
 }
 
-// done is what came of a change. A page is shown in place of the notice where it has one.
+// done is the result of a change. If it has a page, that is shown instead of the notice.
 type done struct {
 	notice string
 	page   *content
 }
 
-// changes are all changes by the name that forms have for them.
+// changes are all changes, by their name in the forms.
 var changes = map[string]changeDef{}
 
-// change makes the change that the form asks for.
+// change makes the change that the form requests.
 func (v *visit) change() error {
 	f := v.r.PostForm
 	name := f.Get("do")
@@ -55,7 +55,7 @@ func (v *visit) change() error {
 	return nil
 }
 
-// ask asks whether a change is meant.
+// ask asks the user to confirm a change.
 func (v *visit) ask(name string, c *changeDef) error {
 	sure := form{
 		Action: root + c.back, Do: name, Button: "Yes", Danger: c.danger, Hidden: []field{{Name: "sure", Value: "yes"}},

@@ -12,37 +12,37 @@ import (
 
 const (
 	chartWidth, chartHeight = 1200, 200
-	// maxBars is how many bars a chart has room for.
+	// maxBars is the most bars that fit in a chart.
 	maxBars = 400
-	// maxBarWidth is how wide a bar is at most.
+	// maxBarWidth is the greatest width of a bar.
 	maxBarWidth = 80
-	// maxSeries is how many colours a chart has: the smallest series beyond share the last one.
+	// maxSeries is the number of colours in a chart. If there are more series, the smallest share the last colour.
 	maxSeries = 8
-	// others names the series of what is in none by itself. No name has a control character.
+	// others is the name of the series that adds up all remaining values. The control character keeps it apart from real names.
 	others = "\x00others"
 )
 
-// chart is a chart of bars, each of which is stacked up from the values of the series. The table beside it has the same values.
+// chart is a stacked bar chart. The table next to it has the same values.
 type chart struct {
 	ID, Title     string
 	Width, Height int
-	Top           string   // what the highest bar is
+	Top           string   // value of the highest bar
 	Labels        []string // below the bars, from the first to the last
-	Grid          []int    // heights of lines
+	Grid          []int    // heights of the grid lines
 	Series        []series
 	Bars          []bar
 }
 
-// series is what one name has in all bars: a path, in the colour of its class.
+// series is one name's part of all bars: one path, in the colour of its class.
 type series struct{ Name, Class, Path string }
 
-// bar is one bar with its place, and its label and values on hover.
+// bar is one bar: its position, and the label and values shown on hover.
 type bar struct {
 	Label, Value string
 	X, Width     int
 }
 
-// heap is what a chart is made of: amounts by bar and series.
+// heap holds the data of a chart: amounts by bar and series.
 type heap struct {
 	labels []string
 	names  []string
@@ -50,7 +50,7 @@ type heap struct {
 	sums   map[string]price.Amount // by series
 }
 
-// add adds to what a series has in a bar. Bars come in the order in which they are added first.
+// add adds an amount to a series in a bar. Bars keep the order in which they were first added.
 func (h *heap) add(label, name string, a price.Amount) (err error) {
 	if h.at == nil {
 		h.at, h.sums = make(map[[2]string]price.Amount), make(map[string]price.Amount)
@@ -69,7 +69,7 @@ func (h *heap) add(label, name string, a price.Amount) (err error) {
 	return err
 }
 
-// chart lays the bars out: none where there is nothing to see, or more than can be seen.
+// chart lays out the bars. It returns nil if there is nothing to show or too much to fit.
 func (h *heap) chart(id, title, unit string) ([]*chart, error) {
 	totals := make([]price.Amount, len(h.labels))
 	var top price.Amount
@@ -132,7 +132,7 @@ func (h *heap) chart(id, title, unit string) ([]*chart, error) {
 	return []*chart{c}, nil
 }
 
-// height returns how high an amount is in a chart.
+// height returns the height of an amount in a chart.
 func height(n, highest *big.Int) int {
 	h := new(big.Int).Mul(n, big.NewInt(chartHeight-1))
 	return int(h.Div(h, highest).Int64())
@@ -147,7 +147,7 @@ func appendBar(path []byte, x, y, width, height int) []byte {
 	return append(path, 'z')
 }
 
-// ends returns the labels that are shown: all of a few, or the first, the middle and the last.
+// ends returns the labels to show: all if there are few, otherwise the first, the middle and the last.
 func ends(labels []string) []string {
 	if len(labels) <= 8 {
 		return labels

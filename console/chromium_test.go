@@ -28,8 +28,8 @@ import (
 	"github.com/tollgate-llm/tollgate/internal/testkit/gateway"
 )
 
-// tab is a tab of headless Chromium with cookies of its own. When the test ends, it must have had no error in its console and
-// no request to another host than the gateway.
+// tab is a tab of headless Chromium with its own cookies. By the end of the test it must have logged no error to its console and
+// made no request to a host other than the gateway.
 type tab struct {
 	t   *testing.T
 	g   *gateway.Gateway
@@ -45,7 +45,7 @@ func chromium(t *testing.T) context.Context {
 	t.Helper()
 	testkit.LeftOut(t, "chromium")
 	program, err := exec.LookPath(cmp.Or(os.Getenv("TOLLGATE_CHROMIUM"), "chromium"))
-	require.NoError(t, err, "Chromium is needed: ./test.sh gets one")
+	require.NoError(t, err, "Chromium is needed: ./test.sh downloads it")
 	options := append(chromedp.DefaultExecAllocatorOptions[:],
 		chromedp.ExecPath(program), chromedp.NoSandbox, chromedp.DisableGPU, chromedp.UserDataDir(t.TempDir()),
 		chromedp.Flag("disable-quic", true), chromedp.Flag("disable-component-update", true), chromedp.Flag("disable-lcd-text", true),
@@ -58,7 +58,7 @@ func chromium(t *testing.T) context.Context {
 	return ctx
 }
 
-// newTab opens a tab, whose window has that size in pixels.
+// newTab opens a tab with a window of that size in pixels.
 func newTab(t *testing.T, browser context.Context, g *gateway.Gateway, width, height int64) *tab {
 	t.Helper()
 	ctx, end := chromedp.NewContext(browser, chromedp.WithNewBrowserContext())
@@ -75,7 +75,7 @@ func newTab(t *testing.T, browser context.Context, g *gateway.Gateway, width, he
 	return b
 }
 
-// watch notes what must not happen.
+// watch records errors and requests that must not happen.
 func (b *tab) watch(ev any) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -90,13 +90,13 @@ func (b *tab) watch(ev any) {
 	case *runtime.EventExceptionThrown:
 		b.faults = append(b.faults, "exception: "+ev.ExceptionDetails.Text)
 	case *log.EventEntryAdded:
-		if ev.Entry.Level == log.EntryLevelError || ev.Entry.Level == log.EntryLevelWarning { // the others are hints
+		if ev.Entry.Level == log.EntryLevelError || ev.Entry.Level == log.EntryLevelWarning { // the others are only hints
 			b.faults = append(b.faults, "browser's log: "+ev.Entry.Text+" "+ev.Entry.URL)
 		}
 	}
 }
 
-// do runs steps, each of which has a minute.
+// do runs steps with a time limit of one minute each.
 func (b *tab) do(steps ...chromedp.Action[chromedp.Void]) {
 	b.t.Helper()
 	for _, step := range steps {
@@ -113,7 +113,7 @@ func (b *tab) open(path string) {
 	b.do(chromedp.Navigate(b.g.URL(path)))
 }
 
-// leave does what loads another page, and waits for that page.
+// leave runs actions that load another page, and waits for that page.
 func (b *tab) leave(steps ...chromedp.Action[chromedp.Void]) {
 	b.t.Helper()
 	ctx, end := context.WithTimeout(b.ctx, time.Minute)
@@ -122,19 +122,19 @@ func (b *tab) leave(steps ...chromedp.Action[chromedp.Void]) {
 	require.NoError(b.t, err)
 }
 
-// fill types into the field of that name within the form that asks for the change, or searches where do is empty.
+// fill types into the field of that name in the form that requests the change do, or in the search form if do is empty.
 func (b *tab) fill(do, name, value string) {
 	b.t.Helper()
 	b.do(chromedp.SendKeys(formOf(do, ` [name="`+name+`"]`), value))
 }
 
-// choose chooses from a list.
+// choose selects an option of a list.
 func (b *tab) choose(name, value string) {
 	b.t.Helper()
 	b.do(chromedp.SetValue(chromedp.CSS(`select[name="`+name+`"]`), value))
 }
 
-// send sends the form, and for a change confirms it.
+// send submits the form, and confirms it if it is a change.
 func (b *tab) send(do string) {
 	b.t.Helper()
 	b.leave(chromedp.Click(formOf(do, ` button`)))
@@ -171,7 +171,7 @@ func (b *tab) signIn(key string) {
 	require.Contains(b.t, b.text(), "Sign out")
 }
 
-// setDark asks for the dark colours.
+// setDark turns on dark mode.
 func (b *tab) setDark() {
 	b.t.Helper()
 	_, err := chromedp.Call(b.ctx, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
@@ -189,7 +189,7 @@ func evaluate[T any](b *tab, expression string, options ...chromedp.EvaluateOpti
 	return v
 }
 
-// axe reads the accessibility checker, which test.sh gets.
+// axe reads the accessibility checker, which test.sh downloads.
 var axe = sync.OnceValues(func() ([]byte, error) { return os.ReadFile(os.Getenv("TOLLGATE_AXE")) })
 
 // violation is a finding of the checker.
@@ -200,14 +200,14 @@ type violation struct {
 	Nodes  []string `json:"nodes"`
 }
 
-// accessible checks the page as it is with axe-core: it may have no serious or critical finding.
+// accessible checks the current page with axe-core: there must be no serious or critical violation.
 func (b *tab) accessible() {
 	b.t.Helper()
 	if testkit.IsLeftOut("axe-core") {
 		return
 	}
 	script, err := axe()
-	require.NoError(b.t, err, "axe-core is needed: ./test.sh gets it")
+	require.NoError(b.t, err, "axe-core is needed: ./test.sh downloads it")
 	evaluate[any](b, string(script)+";0")
 	found := evaluate[[]violation](b, `axe.run().then(r => r.violations.map(v => ({id: v.id, impact: v.impact, help: v.help, nodes: v.nodes.map(n => n.html)})))`,
 		chromedp.EvalAwaitPromise)
@@ -216,7 +216,7 @@ func (b *tab) accessible() {
 	}
 }
 
-// check checks the page for accessibility, and that it is as wide as the window.
+// check checks the page for accessibility, and that it is no wider than the window.
 func (b *tab) check(name string) {
 	b.t.Helper()
 	b.accessible()
@@ -224,7 +224,7 @@ func (b *tab) check(name string) {
 	require.LessOrEqual(b.t, wide, 0, "%s has to be scrolled sideways", name)
 }
 
-// shoot checks the page, and with TOLLGATE_SCREENSHOTS writes what it looks like to docs/console.
+// shoot checks the page and, if TOLLGATE_SCREENSHOTS is set, writes a screenshot to docs/console.
 func (b *tab) shoot(name string) {
 	b.t.Helper()
 	b.check(name)
@@ -238,10 +238,10 @@ func (b *tab) shoot(name string) {
 	require.NoError(b.t, os.WriteFile(filepath.Join("..", "docs", "console", name+".png"), small(b.t, shot), 0o644))
 }
 
-// maxShot is how many pixels of a long page a picture shows.
+// maxShot is the greatest height of a screenshot, in pixels.
 const maxShot = 1300
 
-// small returns a picture with at most 256 colours: those that it has most often, and for the others the nearest of these.
+// small reduces a picture to its 256 most frequent colours, and maps each other colour to the nearest of these.
 func small(t *testing.T, shot []byte) []byte {
 	t.Helper()
 	full, err := png.Decode(bytes.NewReader(shot))
@@ -276,7 +276,7 @@ func small(t *testing.T, shot []byte) []byte {
 	return b.Bytes()
 }
 
-// hasNone fails when the text has one of the words.
+// hasNone fails if the text contains one of the words.
 func hasNone(t *testing.T, text string, words ...string) {
 	t.Helper()
 	for _, word := range words {

@@ -15,18 +15,18 @@ import (
 	"github.com/tollgate-llm/tollgate/internal/testkit/gateway"
 )
 
-// start runs a gateway with the console, whose one model is built in.
+// start runs a gateway with the console and one mock model.
 func start(t *testing.T, console string) *gateway.Gateway {
 	t.Helper()
 	return gateway.Start(t, "", console+gateway.DemoSite(t.TempDir(), t.TempDir(), ""))
 }
 
-// browser is a client with cookies that follows redirects and notes each address.
+// browser is a client with cookies that follows redirects and records each URL.
 type browser struct {
 	t testing.TB
 	g *gateway.Gateway
 	*http.Client
-	seen []string // addresses and pages
+	seen []string // URLs and pages
 }
 
 func open(t testing.TB, g *gateway.Gateway) *browser {
@@ -70,7 +70,7 @@ func (b *browser) signIn(key string) (int, string) {
 
 var tokenField = regexp.MustCompile(`name="form" value="([^"]+)"`)
 
-// token returns the token that the forms of a page carry.
+// token returns the form token of a page.
 func (b *browser) token(page string) string {
 	b.t.Helper()
 	m := tokenField.FindStringSubmatch(page)
@@ -78,7 +78,7 @@ func (b *browser) token(page string) string {
 	return m[1]
 }
 
-// change asks for a change, and for that it is made.
+// change requests a change and confirms it.
 func (b *browser) change(do string, fields ...string) (int, string) {
 	b.t.Helper()
 	f := url.Values{"do": {do}, "form": {b.token(b.page("/console/"))}}
@@ -106,7 +106,7 @@ func TestSignIn(t *testing.T) {
 
 	status, body := b.signIn("sk-of-no-one-at-all")
 	require.Equal(t, http.StatusUnauthorized, status)
-	require.Contains(t, body, "not known")
+	require.Contains(t, body, "unknown")
 	require.NotContains(t, body, "sk-of-no-one")
 
 	status, body = b.signIn(gateway.MasterKey)
@@ -128,7 +128,7 @@ func TestSignIn(t *testing.T) {
 	require.NotContains(t, body, "<nav")
 }
 
-// TestCookie looks at what names a session: the browser alone may send it, to the console alone, and not from other sites.
+// TestCookie checks the session cookie: no script may read it, and it is sent only to the console and not from other sites.
 func TestCookie(t *testing.T) {
 	g := start(t, "console")
 	client := &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
@@ -150,7 +150,7 @@ func TestConsoleIsOffUnlessItIsOn(t *testing.T) {
 		g := start(t, directive)
 		a, err := g.Do(http.MethodGet, "/console/", "", "")
 		require.NoError(t, err)
-		require.Equal(t, http.StatusUnauthorized, a.Status, "it is keyauth's, as any path")
+		require.Equal(t, http.StatusUnauthorized, a.Status, "the path belongs to keyauth, like any other")
 		require.NotContains(t, a.Body, "<html")
 		gateway.Stop(t)
 	}
@@ -170,10 +170,10 @@ func TestSignInIsLimited(t *testing.T) {
 	}
 	require.True(t, limited)
 	status, _ := b.signIn(gateway.MasterKey)
-	require.Equal(t, http.StatusTooManyRequests, status, "a right guess is not told from a wrong one")
+	require.Equal(t, http.StatusTooManyRequests, status, "a right guess looks like a wrong one")
 }
 
-// TestFormsOfOthers sends a change without the session's token, and one that another site has made a browser send.
+// TestFormsOfOthers submits a change without the session's token, and one that another site made a browser submit.
 func TestFormsOfOthers(t *testing.T) {
 	g := start(t, "console")
 	b := open(t, g)
@@ -181,7 +181,7 @@ func TestFormsOfOthers(t *testing.T) {
 	for _, token := range []string{"", "x", b.token(page)[1:]} {
 		status, body := b.post("/console/", url.Values{"do": {"sign-out"}, "form": {token}})
 		require.Equal(t, http.StatusForbidden, status)
-		require.Contains(t, body, "not of your session")
+		require.Contains(t, body, "does not belong to your session")
 	}
 	for _, header := range [][2]string{{"Sec-Fetch-Site", "cross-site"}, {"Sec-Fetch-Site", "same-site"}, {"Origin", "https://evil.example"}, {"Origin", "null"}} {
 		req, err := http.NewRequest(http.MethodPost, g.URL("/console/"), strings.NewReader(url.Values{"do": {"sign-out"}, "form": {b.token(page)}}.Encode()))
@@ -217,13 +217,13 @@ func TestNoKeyInAnAddress(t *testing.T) {
 	require.NotContains(t, b.page("/console/"), "<nav")
 }
 
-// TestReloadKeepsSessions loads the configuration again.
+// TestReloadKeepsSessions reloads the configuration.
 func TestReloadKeepsSessions(t *testing.T) {
 	g := start(t, "console")
 	b := open(t, g)
 	b.signIn(gateway.MasterKey)
 	g.Load()
 	g.AwaitAnswer()
-	b.CloseIdleConnections() // those of the servers before
+	b.CloseIdleConnections() // connections to the servers before the reload
 	require.Contains(t, b.page("/console/"), "<nav")
 }

@@ -21,7 +21,7 @@ func init() {
 	changes["discard"] = decision("Discard this record? It will never be billed.", "settled without a bill", true, operator.Discard)
 }
 
-// decision is a change of one record.
+// decision is an operator's change to one record.
 func decision(title, became string, danger bool, run func(operator.Change) (int, error)) changeDef {
 	return changeDef{
 		title: title, fields: []string{"id", "reason"}, back: "decide", danger: danger,
@@ -40,10 +40,10 @@ func decision(title, became string, danger bool, run func(operator.Change) (int,
 				return nil, err
 			}
 			if n == 0 {
-				return &done{notice: "Nothing was changed: the record was decided on meanwhile."}, nil
+				return &done{notice: "Nothing was changed: someone has decided on the record in the meantime."}, nil
 			}
 			if err := v.noteDecision(a.Name(), id, f.Get("reason")); err != nil {
-				v.h.logger.Error("console: a decision is made, and is not in the audit log", zap.String("id", id), zap.Error(err))
+				v.h.logger.Error("console: a decision was made but is missing from the audit log", zap.String("id", id), zap.Error(err))
 				return &done{notice: "Call " + id + " is " + became + ". The audit log could not be written; the gateway's log has the change."}, nil
 			}
 			return &done{notice: "Call " + id + " is " + became + "."}, nil
@@ -70,7 +70,7 @@ func (v *visit) noteDecision(account, id, reason string) error {
 	return err
 }
 
-// decisions are the forms of what may be done about a record.
+// decisions are the forms for the decisions that a record allows.
 func decisions(c *ledger.Call) []form {
 	id := []field{{Name: "id", Value: c.ID}}
 	discard := form{
@@ -83,7 +83,7 @@ func decisions(c *ledger.Call) []form {
 	return []form{{Action: root + "decide", Do: "estimate", Button: "Bill the estimate", Hidden: id}, discard}
 }
 
-// showDecide lists the records that wait for an operator.
+// showDecide lists the records that wait for an operator's decision.
 func showDecide(v *visit) (*content, error) {
 	a, release, err := v.holdAccount()
 	if err != nil {
@@ -112,7 +112,7 @@ func showDecide(v *visit) (*content, error) {
 			s.Text = "Only the newest are shown."
 		}
 		if l.Broken != nil {
-			s.Alarms = []string{"Not every record can be read: " + l.Broken.Error()}
+			s.Alarms = []string{"Some records cannot be read: " + l.Broken.Error()}
 		}
 		for i := range l.Calls {
 			c := &l.Calls[i]
@@ -129,7 +129,7 @@ func showDecide(v *visit) (*content, error) {
 	return page, nil
 }
 
-// estimateOf shows what an interrupted call would be billed for.
+// estimateOf shows what an interrupted call would be billed if it were estimated.
 func estimateOf(c *ledger.Call) string {
 	if c.Tariff == nil || len(c.Tariff.Estimate) == 0 {
 		return ""

@@ -1,3 +1,3 @@
-// Package console is the directive `console`: pages for operators and for those who hold a key, on the site itself. It asks
-// the site's own keyauth, lagobilling and llmroute for all that it shows.
+// Package console is the directive `console`: pages for operators and holders of keys, served by the site itself. Everything they
+// show comes from the site's own keyauth, lagobilling and llmroute.
 package console

@@ -17,9 +17,9 @@ func init() {
 // root is the path below which the console is served.
 const root = "/console/"
 
-// Handler serves the console below /console/ of its site, for the keys of that site's keyauth. A key is sent once, to sign in;
-// after that a cookie names the session. What a key may see and change is decided at each request, so that a blocked key
-// ends its sessions.
+// Handler serves the console below /console/ on its site, for the keys of that site's keyauth. A key is sent once, to sign in;
+// after that a cookie identifies the session. What a key may see and change is checked on every request, so blocking a key ends
+// its sessions.
 //
 // All other paths go on to the next handler.
 type Handler struct {
@@ -63,7 +63,8 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	return nil
 }
 
-// secure sets the headers that every answer has: no script but the console's own, nothing of other hosts, no frame around it, no copy kept.
+// secure sets the security headers of every answer: only the console's own scripts, nothing from other hosts, no framing, no
+// caching.
 func secure(header http.Header) {
 	header.Set("Content-Security-Policy",
 		"default-src 'none'; script-src 'self'; connect-src 'self'; style-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'")

@@ -15,10 +15,10 @@ import (
 	"github.com/tollgate-llm/tollgate/internal/usage"
 )
 
-// pastDays is how long ago the past begins that writePast makes up.
+// pastDays is how many days of history writePast makes up.
 const pastDays = 24
 
-// past is who called which model how often a day, with which usage and at which prices in USD per million tokens.
+// past describes daily calls: who calls which model how often, with which usage and at which prices in USD per million tokens.
 var past = []struct {
 	team, alias, model, upstream, provider string
 	calls, input, output                   int64
@@ -31,12 +31,11 @@ var past = []struct {
 	{"website", "search", "gpt-4o", "gpt-4o-2024-08-06", "openai", 7, 900, 240, "2.5", "10"},
 }
 
-// writePast writes a spool with the calls of some weeks, which are the same every day but for their number, and one that the
-// end of its process interrupted.
+// writePast writes a spool with some weeks of calls, which differ from day to day only in number, and one interrupted call.
 func writePast(t *testing.T, dir string, interrupted string) {
 	t.Helper()
 	now := time.Now().UTC()
-	var clock atomic.Pointer[time.Time] // which the spool's own goroutine reads too
+	var clock atomic.Pointer[time.Time] // the spool's goroutine also reads it
 	set := func(at time.Time) time.Time {
 		clock.Store(&at)
 		return at

@@ -35,10 +35,10 @@ func init() {
 	})
 }
 
-// numbers are the fields of the key API that are no text.
+// numbers are the fields of the key API that are numbers.
 var numbers = []string{"max_budget", "rpm_limit", "tpm_limit", "max_parallel_requests"}
 
-// fieldsOf returns the named fields of a form as a request to the key API. What is empty is left out, or with clear, null.
+// fieldsOf returns the named fields of a form as a request to the key API. Empty fields are left out or, with clear, null.
 func fieldsOf(f url.Values, clear bool, names ...string) (keys.Fields, error) {
 	body := make(map[string]any)
 	for _, name := range names {
@@ -79,7 +79,7 @@ func asFields(body map[string]any) (keys.Fields, error) {
 	return fields, nil
 }
 
-// withService makes a change of keys. The audit log names the key of the session and the change.
+// withService makes a change to keys. The audit log records the session's key and the change.
 func withService(v *visit, fn func(ctx context.Context, s *keys.Service) (*done, error)) (*done, error) {
 	s, release, err := v.site.keys.Service(v.r.Context())
 	if err != nil {
@@ -90,7 +90,7 @@ func withService(v *visit, fn func(ctx context.Context, s *keys.Service) (*done,
 	return fn(v.r.Context(), s.As(who, "console "+v.r.PostForm.Get("do")))
 }
 
-// makeKey makes a key and shows it, once: it is in no notice that a later page could show.
+// makeKey creates a key and shows it once. It is not put in a notice, which a later page could show.
 func makeKey(v *visit, f url.Values) (*done, error) {
 	return withService(v, func(ctx context.Context, s *keys.Service) (*done, error) {
 		fields, err := fieldsOf(f, false, changes["make-key"].fields...)
@@ -102,7 +102,7 @@ func makeKey(v *visit, f url.Values) (*done, error) {
 			return nil, err
 		}
 		page, err := v.keyPage(ctx, k)
-		if err != nil { // the key is made, and would be lost
+		if err != nil { // the key exists, and would be lost
 			page = &content{Title: "Key " + k.Name}
 		}
 		page.Sections = append([]section{{Secret: plain}}, page.Sections...)
@@ -150,7 +150,7 @@ func blockKey(blocked bool) func(*visit, url.Values) (*done, error) {
 	}
 }
 
-// A teamChange is what a form asks about a team.
+// A teamChange is a form's change to a team.
 type teamChange uint8
 
 const (

@@ -15,19 +15,19 @@ import (
 	"github.com/tollgate-llm/tollgate/internal/limit"
 )
 
-// keysListed is how many keys a page shows.
+// keysListed is the most keys that a page shows.
 const keysListed = 50
 
-// limitFields are the limits that the console sets, as LiteLLM names them. What is left empty is not limited.
+// limitFields are the limits that the console sets, by LiteLLM's names. An empty field sets no limit.
 var limitFields = []field{
 	{Name: "max_budget", Label: "Budget in USD", Hint: "for each window"},
-	{Name: "budget_duration", Label: "Window of the budget", Hint: "such as 30d or 1mo; empty: for ever"},
+	{Name: "budget_duration", Label: "Window of the budget", Hint: "such as 30d or 1mo; empty: never resets"},
 	{Name: "rpm_limit", Label: "Requests a minute"},
 	{Name: "tpm_limit", Label: "Tokens a minute"},
 	{Name: "max_parallel_requests", Label: "Calls at once"},
 }
 
-// withValues returns the fields with what a record has in them.
+// withValues returns the fields filled in from a record.
 func withValues(list []field, values map[string]json.RawMessage) []field {
 	out := make([]field, len(list))
 	for i, f := range list {
@@ -99,7 +99,7 @@ func showKeys(v *visit) (*content, error) {
 					{Name: "team_id", Label: "Team's id"},
 					{Name: "user_id", Label: "User's id"},
 					{Name: "models", Label: "Models", Hint: "with commas between; empty: all"},
-					{Name: "duration", Label: "Valid for", Hint: "such as 90d; empty: for ever"},
+					{Name: "duration", Label: "Valid for", Hint: "such as 90d; empty: never expires"},
 					choice("key_type", "Type", "default", "default", "llm_api", "read_only", "management"),
 				}, limitFields...),
 			}}})
@@ -164,7 +164,7 @@ func every(window string) string {
 	return " every " + window
 }
 
-// keyFacts are what the holder of a key may know of it.
+// keyFacts are the facts that the holder of a key may see.
 func keyFacts(k *keys.Key) []fact {
 	list := []fact{{"Key", text(k.Name)}, {"State", activeCell(keyState(k, time.Now()))}}
 	list = facts(list, "Alias", k.Alias)
@@ -178,7 +178,7 @@ func keyFacts(k *keys.Key) []fact {
 	return list
 }
 
-// keyPage shows one key, and what may be changed of it.
+// keyPage shows one key with the forms that change it.
 func (v *visit) keyPage(ctx context.Context, k *keys.Key) (*content, error) {
 	spent, err := v.keySpent(ctx, k)
 	if err != nil {
@@ -200,7 +200,7 @@ func (v *visit) keyPage(ctx context.Context, k *keys.Key) (*content, error) {
 	return page, nil
 }
 
-// showOwnKey shows the key that is signed in.
+// showOwnKey shows the session's key.
 func showOwnKey(v *visit) (*content, error) {
 	return v.withKeys(func(ctx context.Context, s *keys.Service) (*content, error) {
 		k, err := s.Info(ctx, v.who.KeyHash)

@@ -16,7 +16,7 @@ import (
 
 var shownKey = regexp.MustCompile(`<code>(sk-[^<]+)</code>`)
 
-// TestKeysAndTeams makes a team and a key, calls with it, limits it and blocks it, all in the browser.
+// TestKeysAndTeams creates a team and a key, calls with it, limits it and blocks it, all through the console.
 func TestKeysAndTeams(t *testing.T) {
 	g := start(t, "console")
 	b := open(t, g)
@@ -38,7 +38,7 @@ func TestKeysAndTeams(t *testing.T) {
 		res, err := b.Get(b.g.URL(address))
 		require.NoError(t, err)
 		require.NoError(t, res.Body.Close())
-		require.Equal(t, http.StatusBadRequest, res.StatusCode, "a key in an address")
+		require.Equal(t, http.StatusBadRequest, res.StatusCode, "a key in a URL")
 	}
 	list := b.page("/console/keys")
 	require.Contains(t, list, "max_budget $10.5 every 30d")
@@ -85,7 +85,7 @@ func TestKeysAndTeams(t *testing.T) {
 	}
 	require.Equal(t, 1, shown, "a key is shown once")
 
-	// Its holder sees it, but for what is the operator's.
+	// Its holder sees the page, without what is for operators only.
 	b = open(t, g)
 	_, body = b.signIn(key)
 	require.Contains(t, body, id)
@@ -102,7 +102,7 @@ func TestModels(t *testing.T) {
 	require.Contains(t, page, "configuration")
 }
 
-// TestAttempts looks at a call whose first backend failed: its page has both attempts.
+// TestAttempts opens a call whose first backend failed: its page shows both attempts.
 func TestAttempts(t *testing.T) {
 	g := gateway.Start(t, "", `
 	console
@@ -136,7 +136,7 @@ func TestAttempts(t *testing.T) {
 	require.Regexp(t, `(?s)<caption>Attempts</caption>.*broken.*status 503.*sound.*completed.*</table>`, page)
 }
 
-// TestADeadLetterIsRetried has Lago reject an event until its metric is there.
+// TestADeadLetterIsRetried has Lago reject an event until its metric exists.
 func TestADeadLetterIsRetried(t *testing.T) {
 	w := gateway.NewWorld(t, fakelago.Options{})
 	w.Gateway = gateway.Start(t, "", "console\n"+w.Directives(t.TempDir(), ""))
@@ -175,7 +175,7 @@ func TestADeadLetterIsRetried(t *testing.T) {
 	require.Equal(t, http.StatusNotFound, status)
 }
 
-// TestRegeneratedKey signs in with a key that replaced another: what that one has called and spent is its own.
+// TestRegeneratedKey signs in with a key that replaced another, and sees the calls and the spend of both.
 func TestRegeneratedKey(t *testing.T) {
 	g := start(t, "console")
 	old := g.NewKey(`{"team_id":"blue"}`)

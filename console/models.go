@@ -58,14 +58,14 @@ func showModels(v *visit) (*content, error) {
 	return page, nil
 }
 
-// pricesOf shows the prices of a backend's model, or why it has none, and where they come from.
+// pricesOf shows the prices of a backend's model and their source, or why it has none.
 func (v *visit) pricesOf(to *llm.Target) (prices cell, source string, err error) {
 	why := func(s string) cell { return cell{Text: "unpriced", Tone: waitTone, Note: s} }
 	switch {
 	case v.site.bills == nil:
 		return why("the site has no lagobilling"), "", nil
 	case strings.Contains(to.Upstream, "*"):
-		return why("it depends on the name that is asked for"), "", nil
+		return why("it depends on the requested model name"), "", nil
 	}
 	list, err := v.site.bills.Tariff().Listed(to)
 	if err != nil {
@@ -78,10 +78,10 @@ func (v *visit) pricesOf(to *llm.Target) (prices cell, source string, err error)
 	return shown, source, nil
 }
 
-// shownPrices are the prices of a model that a row has room for.
+// shownPrices is how many prices of a model fit in a row.
 const shownPrices = 4
 
-// priceText shows prices, those of the standard tier first, and where they come from.
+// priceText shows prices, those of the standard tier first, with their source.
 func priceText(list []price.Listed) (prices cell, source string) {
 	slices.SortStableFunc(list, func(a, b price.Listed) int { return cmp.Compare(len(a.Name), len(b.Name)) })
 	var parts, from []string

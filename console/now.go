@@ -11,7 +11,7 @@ import (
 	billing "github.com/tollgate-llm/tollgate/lagobilling/operator"
 )
 
-// lateAfter is how old the oldest record that Lago does not have may be before it is an alarm.
+// lateAfter is how old the oldest undelivered record may get before an alarm is shown.
 const lateAfter = 10 * time.Minute
 
 // showNow shows how the site is doing.
@@ -37,7 +37,7 @@ func showNow(v *visit) (*content, error) {
 	page := &content{Live: true, Sections: []section{{Bare: true, Alarms: alarms(&st), Tiles: tilesOf(&st, r, a.Settings().SpoolMax)}}}
 	minutes := section{Title: "The last " + number(ratesMinutes).Text + " minutes", Charts: charts, Tables: []*table{r.table()}}
 	if r.short {
-		minutes.Text = "There are more records than could be read in a second: the latest minutes are not complete."
+		minutes.Text = "There are more records than could be read in one second, so the latest minutes are incomplete."
 	}
 	page.Sections = append(page.Sections, minutes, lagoOf(&st))
 	if st.Postgres != nil {
@@ -46,7 +46,7 @@ func showNow(v *visit) (*content, error) {
 	return page, nil
 }
 
-// tilesOf shows the figures that are looked at first.
+// tilesOf shows the most important figures.
 func tilesOf(st *billing.Status, r *rates, limit int64) []tile {
 	m := r.last()
 	counted := func(n int64, bad tone) tone {
@@ -84,7 +84,7 @@ func tilesOf(st *billing.Status, r *rates, limit int64) []tile {
 	}
 }
 
-// lagoOf shows how Lago answers.
+// lagoOf shows the state of deliveries to Lago.
 func lagoOf(st *billing.Status) section {
 	s := section{Title: "Lago", Text: "No api_base is configured: records stay in the ledger and nothing is billed."}
 	d := st.Delivery
@@ -95,7 +95,7 @@ func lagoOf(st *billing.Status) section {
 	s.Facts = []fact{
 		{"Address", text(st.Lago)},
 		{"Last success", moment(d.LastSuccess)},
-		{"Events that Lago took since the start", number(st.Delivered)},
+		{"Events accepted by Lago since the start", number(st.Delivered)},
 		{"Events on their way", number(d.InFlight)},
 	}
 	if d.LastError != "" {
@@ -108,7 +108,7 @@ func lagoOf(st *billing.Status) section {
 	return s
 }
 
-// postgresOf shows how far PostgreSQL has the records.
+// postgresOf shows how far the copy in PostgreSQL has come.
 func postgresOf(w *account.WarehouseStatus) section {
 	s := section{Title: "PostgreSQL", Facts: []fact{
 		{"Database", text(w.Database)},
@@ -123,7 +123,7 @@ func postgresOf(w *account.WarehouseStatus) section {
 
 func ageOf(st *billing.Status) string { return (time.Duration(st.OldestAge) * time.Second).String() }
 
-// alarms lists what needs an operator.
+// alarms lists what needs an operator's attention.
 func alarms(st *billing.Status) []string {
 	var list []string
 	add := func(when bool, format string, args ...any) {
@@ -134,15 +134,15 @@ func alarms(st *billing.Status) []string {
 	add(st.Full, "The spool is full: new calls are refused.")
 	add(st.Rejected > 0, "Lago rejected %s: decide what to do.", operator.Counted(int(st.Rejected), "record"))
 	add(st.Interrupted > 0, "%s left open when a process ended: decide what to do.", operator.Counted(int(st.Interrupted), "call"))
-	add(time.Duration(st.OldestAge)*time.Second > lateAfter, "Lago has not got a record for %s.", ageOf(st))
+	add(time.Duration(st.OldestAge)*time.Second > lateAfter, "No record has reached Lago for %s.", ageOf(st))
 	if st.Delivery != nil {
 		add(st.Delivery.Stopped != "", "Nothing is sent to Lago: %s", st.Delivery.Stopped)
 	}
 	if w := st.Postgres; w != nil {
-		add(!w.LostSince.IsZero(), "PostgreSQL takes no records: %s wait in the spool, which they fill.", operator.Counted(int(w.Waiting), "record"))
+		add(!w.LostSince.IsZero(), "PostgreSQL accepts no records: %s are waiting in the spool and filling it up.", operator.Counted(int(w.Waiting), "record"))
 	}
 	if st.Payers != nil {
-		add(len(st.Payers.Unknown) > 0, "Lago does not know %s, and bills nothing for their calls.", operator.Counted(len(st.Payers.Unknown), "payer"))
+		add(len(st.Payers.Unknown) > 0, "Lago does not know %s and bills nothing for their calls.", operator.Counted(len(st.Payers.Unknown), "payer"))
 	}
 	add(st.LastError != "" && st.Lago == "", "The spool reports: %s", st.LastError)
 	return list

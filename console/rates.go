@@ -15,14 +15,14 @@ import (
 )
 
 const (
-	// ratesMinutes is how many minutes the page Now looks back.
+	// ratesMinutes is how many minutes the Now page covers.
 	ratesMinutes = 30
-	// ratesRecords and ratesTime bound how many records it reads for that, and how long.
+	// ratesRecords and ratesTime limit how many records it reads for that, and for how long.
 	ratesRecords = 200_000
 	ratesTime    = time.Second
 )
 
-// minute is what was settled within a minute.
+// minute adds up what was settled within a minute.
 type minute struct {
 	start         time.Time
 	calls, failed int
@@ -42,7 +42,7 @@ func (m *minute) add(outcome string, cost price.Amount) (err error) {
 	return err
 }
 
-// rates are the last minutes, the last of which is under way.
+// rates are the last minutes. The last one is still under way.
 type rates struct {
 	minutes []minute
 	targets map[target]*minute // in all of the minutes
@@ -96,7 +96,7 @@ func ratesOf(ctx context.Context, a *account.Account, now time.Time) (*rates, er
 // last returns the last whole minute.
 func (r *rates) last() *minute { return &r.minutes[ratesMinutes-2] }
 
-// charts draw the calls and what they cost, each minute.
+// charts draw the calls and their cost by minute.
 func (r *rates) charts() ([]*chart, error) {
 	var counts, costs heap
 	for i := range r.minutes {
@@ -118,14 +118,14 @@ func (r *rates) charts() ([]*chart, error) {
 	if err != nil {
 		return nil, err
 	}
-	cost, err := costs.chart("cost", "Cost a minute in USD", "$")
+	cost, err := costs.chart("cost", "Cost per minute in USD", "$")
 	return append(list, cost...), err
 }
 
-// unitsOf returns a number as an amount, so that charts have one kind of value.
+// unitsOf returns a count as an amount, so that charts have one type of value.
 func unitsOf(n int) price.Amount { return price.FromLimbs(uint64(n)*1e6, 0) } //nolint:gosec // not negative
 
-// table has what the charts show, the latest minute first, without those in which nothing was settled.
+// table has the values of the charts, the latest minute first, without minutes in which nothing was settled.
 func (r *rates) table() *table {
 	t := &table{Caption: "The figures of each minute, UTC", Folded: true, Empty: "No call was settled.", Head: []string{"minute", "calls", "failed", "cost in USD"}}
 	for _, m := range slices.Backward(r.minutes) {

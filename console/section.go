@@ -5,14 +5,14 @@ import (
 	"time"
 )
 
-// content is what the page shows.
+// content is the content of a page.
 type content struct {
 	Title    string
 	Notice   string
 	Nav      []navItem
-	Who      string // who is signed in; empty: no one
-	Token    string // of the session's forms
-	Live     bool   // it loads itself again while it is looked at
+	Who      string // who is signed in; empty if no one is
+	Token    string // the session's form token
+	Live     bool   // it reloads itself while it is visible
 	Sections []section
 }
 
@@ -21,7 +21,7 @@ type navItem struct {
 	Current     bool
 }
 
-// section is a part of a page. What of it is empty is left out.
+// section is a part of a page. Empty parts are left out.
 type section struct {
 	Title  string
 	Bare   bool // without a frame
@@ -30,21 +30,21 @@ type section struct {
 	Secret string // shown once
 	Tiles  []tile
 	Facts  []fact
-	First  bool // its forms come before the chart and the tables
+	First  bool // show the forms before the chart and the tables
 	Charts []*chart
 	Tables []*table
-	Blocks []string // texts that are shown byte by byte
+	Blocks []string // texts shown verbatim
 	Forms  []form
 }
 
-// tile is a figure that is seen first.
+// tile is one of the most important figures.
 type tile struct {
 	Name, Value, Note string
 	Link              string
 	Tone              tone
 }
 
-// tone is a class of the style sheet: how good what is shown is.
+// tone is a class of the style sheet that shows whether a value is good or bad.
 type tone string
 
 const (
@@ -59,28 +59,28 @@ type fact struct {
 	Value cell
 }
 
-// table is a table with its caption. Every first cell of a row is the row's head.
+// table is a table with its caption. The first cell of a row is its heading.
 type table struct {
 	Caption string
 	Head    []string
 	Rows    [][]cell
 	Empty   string // shown instead of a table without rows
 	More    string // path of the next rows
-	Folded  bool   // it is shown when it is asked for
+	Folded  bool   // collapsed until opened
 	File    string // path of the rows as a file
 }
 
-// Numeric reports whether a column has numbers.
+// Numeric reports whether a column holds numbers.
 func (t *table) Numeric(column int) bool {
 	return len(t.Rows) > 0 && column < len(t.Rows[0]) && t.Rows[0][column].Number
 }
 
-// cell is a text, or a number, which is aligned as such. Form is a change of that row.
+// cell is a text or a number, which is aligned as such. Form is a form that changes the row.
 type cell struct {
 	Text   string
 	Link   string
 	Number bool
-	Once   bool // it stays on one line
+	Once   bool // never wraps
 	ID     bool // an id
 	Note   string
 	Tone   tone // of a state
@@ -100,10 +100,10 @@ func (c cell) Class() string {
 	return ""
 }
 
-// state shows a state with how good it is.
+// state shows a state, coloured by how good it is.
 func state(s string, t tone) cell { return cell{Text: s, Tone: t} }
 
-// form is a form with its fields. One with Do asks for a change; any other is a search.
+// form is a form with its fields. One with Do requests a change; any other is a search.
 type form struct {
 	Title  string
 	Action string // path
@@ -114,10 +114,10 @@ type form struct {
 	Danger bool
 }
 
-// field is one input of a form: a choice of Options where it has some.
+// field is one input of a form: a choice if it has Options.
 type field struct {
 	Name, Label, Value, Hint string
-	Type                     string // text where it is empty
+	Type                     string // of the input; empty means text
 	Pattern                  string // of values that may be sent
 	Options                  []option
 	Required                 bool
@@ -170,7 +170,7 @@ func moment(t time.Time) cell {
 	return cell{Text: t.UTC().Format("2006-01-02 15:04:05"), Once: true}
 }
 
-// facts appends those that have a value.
+// facts appends the facts that have a value.
 func facts(list []fact, name, value string) []fact {
 	if value == "" {
 		return list

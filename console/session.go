@@ -15,19 +15,19 @@ const (
 	// idleTime is how long a session lasts without a request, lifeTime how long in any case.
 	idleTime = 30 * time.Minute
 	lifeTime = 8 * time.Hour
-	// maxSessions bounds the sessions of the process: the one that was used least recently goes first.
+	// maxSessions is the most sessions of the process. The least recently used one is dropped first.
 	maxSessions = 10_000
-	// liveHeader is on the requests with which a page loads itself again. They do not make a session last.
+	// liveHeader marks the requests with which a page reloads itself. They do not extend a session.
 	liveHeader = "Tollgate-Live"
 )
 
 // session is one sign-in. The key itself is not kept.
 type session struct {
 	key    keys.Digest
-	form   string // the token that each form of the session carries
+	form   string // token of the session's forms
 	begun  time.Time
 	used   time.Time
-	notice string // what the page after a change reports, once
+	notice string // shown once, on the page after a change
 }
 
 // sessionStore holds the sessions of the process by the hash of their cookies. It outlives reloads.
@@ -54,7 +54,7 @@ func (st *sessionStore) begin(key keys.Digest, now time.Time) string {
 	return token
 }
 
-// makeRoom drops the sessions that are over, or else the one that was used least recently. The store is locked.
+// makeRoom drops the expired sessions or, if there are none, the least recently used one. The caller holds the lock.
 func (st *sessionStore) makeRoom(now time.Time) {
 	var oldest [sha256.Size]byte
 	var at time.Time
@@ -70,7 +70,7 @@ func (st *sessionStore) makeRoom(now time.Time) {
 	}
 }
 
-// find returns a copy of the session of a request, with the notice that it had; false where there is none.
+// find returns a copy of a request's session with its pending notice. It returns false if there is none.
 func (st *sessionStore) find(r *http.Request, now time.Time) (session, bool) {
 	c, err := r.Cookie(cookieName)
 	if err != nil {
@@ -97,7 +97,7 @@ func (st *sessionStore) find(r *http.Request, now time.Time) (session, bool) {
 	return found, true
 }
 
-// tell keeps a notice for the next page of a request's session.
+// tell stores a notice for the next page of a request's session.
 func (st *sessionStore) tell(r *http.Request, notice string) {
 	if c, err := r.Cookie(cookieName); err == nil {
 		st.mu.Lock()

@@ -29,7 +29,7 @@ func (v *visit) signIn() error {
 	from := addressOf(v.r)
 	if wait := v.h.failures.wait(from, now); wait > 0 {
 		v.w.Header().Set("Retry-After", strconv.Itoa(int(wait/time.Second)+1))
-		return v.askSignIn(http.StatusTooManyRequests, "Too many keys were wrong. Try again in a minute.")
+		return v.askSignIn(http.StatusTooManyRequests, "Too many wrong keys. Try again in a minute.")
 	}
 	key := strings.TrimSpace(v.r.PostForm.Get("key"))
 	if key == "" || len(key) > keys.MaxBytes {
@@ -43,7 +43,7 @@ func (v *visit) signIn() error {
 	case refusal != nil:
 		v.h.failures.fail(from, now)
 		v.h.logger.Warn("console: a sign-in was refused", zap.String("type", refusal.Type))
-		return v.askSignIn(http.StatusUnauthorized, "This key is not known here, blocked or expired.")
+		return v.askSignIn(http.StatusUnauthorized, "This key is unknown, blocked or expired.")
 	}
 	sessions.end(v.r)
 	setCookie(v.w, v.r, sessions.begin(sum, now))

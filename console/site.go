@@ -35,18 +35,18 @@ type router interface {
 	Available(t *llm.Target) bool
 }
 
-// site is the handlers of the site on which the console is. Each is nil where the site has none.
+// site holds the handlers of the console's site. Each is nil if the site has none.
 type site struct {
 	keys   keyHolder
 	bills  biller
 	routes router
 }
 
-// askedPath is the path for which the site's handlers are asked: one of model calls.
+// askedPath is the path with which the site's handlers are looked up: a path of model calls.
 const askedPath = "/v1/models"
 
-// inquire finds the handlers of the site. They meet a request on the way that calls take, so that matchers and nested routes
-// hold for it as for calls. The request's context has ended already: what is not asked, such as a reverse proxy, sends nothing.
+// inquire finds the handlers of the site by sending a request through the site's routes, so that matchers and nested routes apply
+// as they do for calls. The request's context is already cancelled, so other handlers, such as a reverse proxy, send nothing.
 func inquire(r *http.Request, next caddyhttp.Handler) *site {
 	s := new(site)
 	ctx, end := context.WithCancel(r.Context())
@@ -66,11 +66,11 @@ func inquire(r *http.Request, next caddyhttp.Handler) *site {
 		Method: http.MethodGet, URL: &url.URL{Path: askedPath}, RequestURI: askedPath, Host: r.Host, Header: make(http.Header), Body: http.NoBody,
 		Proto: r.Proto, ProtoMajor: r.ProtoMajor, ProtoMinor: r.ProtoMinor, RemoteAddr: r.RemoteAddr, TLS: r.TLS,
 	}
-	_ = next.ServeHTTP(nowhere{make(http.Header)}, asked.WithContext(ctx)) // whatever comes of it, it is not the answer
+	_ = next.ServeHTTP(nowhere{make(http.Header)}, asked.WithContext(ctx)) // the result does not matter
 	return s
 }
 
-// nowhere drops what is written.
+// nowhere discards what is written.
 type nowhere struct{ header http.Header }
 
 func (n nowhere) Header() http.Header         { return n.header }

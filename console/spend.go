@@ -17,21 +17,22 @@ import (
 	"github.com/tollgate-llm/tollgate/internal/spend"
 )
 
-// What spend may be split by, by who reads everything and by who reads their own: the latter is what LiteLLM's reports show them.
+// What spend can be split by, for keys that may read everything and for those that may read only their own spend. The latter see
+// what LiteLLM's reports show them.
 var (
 	splits    = []string{"model", "team", "payer", "user", "key_alias", "end_user", "session", "provider", "backend", "upstream", "endpoint", "outcome", "source", "billed", ""}
 	ownSplits = []string{"model", "upstream", "provider", "payer", "endpoint", "outcome", ""}
-	// Of an admin of a team.
+	// For the admin of a team.
 	teamSplits = []string{"model", "key_alias", "user", "upstream", "provider", "payer", "endpoint", "outcome", ""}
 )
 
-// spans are the times that spend is shown for, and how far back each begins, at the beginning of a month or a day.
+// spans are the periods that spend is shown for. Each begins that far back, at the beginning of a month or a day.
 var spans = []struct {
 	name         string
 	months, days int
 }{{"this month", 0, -1}, {"7 days", 0, 6}, {"30 days", 0, 29}, {"12 months", 11, -1}}
 
-// since returns the beginning of a span.
+// since returns the start of a span.
 func since(name string, now time.Time) (time.Time, bool) {
 	now = now.UTC()
 	for _, s := range spans {
@@ -46,7 +47,7 @@ func since(name string, now time.Time) (time.Time, bool) {
 	return time.Time{}, false
 }
 
-// showSpend shows what settled calls cost, by the books. A key that may not read everything sees its own.
+// showSpend shows the cost of settled calls from the books. A key that may not read everything sees its own spend.
 func showSpend(v *visit) (*content, error) {
 	a, release, err := v.holdAccount()
 	if err != nil {
@@ -116,7 +117,7 @@ func showSpend(v *visit) (*content, error) {
 	})
 	switch {
 	case errors.Is(err, account.ErrBooksBehind):
-		return nil, refuse(http.StatusServiceUnavailable, "The books do not have all records yet: try again.")
+		return nil, refuse(http.StatusServiceUnavailable, "The books do not have all records yet. Try again.")
 	case errors.Is(err, spend.ErrFolded), errors.Is(err, spend.ErrQuery):
 		return nil, refuse(http.StatusBadRequest, err.Error())
 	case err != nil:
@@ -136,19 +137,19 @@ func showSpend(v *visit) (*content, error) {
 	return &content{Sections: []section{{Forms: []form{ask}}, *found}}, nil
 }
 
-// maxPage bounds how far a table of spend is leafed through; the file has all of it.
+// maxPage is the last page of a table of spend. The CSV file has all rows.
 const maxPage = 1000
 
-// spending is one question of the page of spend. All that it asks the books comes from one state of them.
+// spending is one query of the spend page. All of its answers come from one state of the books.
 type spending struct {
 	v   *visit
-	by  string // what it is split by; empty: nothing
+	by  string // what it is split by; empty if not split
 	q   *spend.Query
 	ask func(spend.Query) ([]spend.Row, error)
 }
 
-// section shows the totals, a chart, and one page of the table of all periods, with a row more where there is a next one. Each is a question
-// that the books answer without a look at every row of a long time.
+// section shows the totals, a chart, and one page of the table of all periods. It asks for one row more to see whether there is a
+// next page. The books answer each query without reading every row of a long period.
 func (s *spending) section(page int) (*section, error) {
 	q := s.q
 	whole := *q
@@ -193,7 +194,7 @@ func (s *spending) section(page int) (*section, error) {
 	return out, nil
 }
 
-// totalsTable has what the totals are split by, the largest first.
+// totalsTable lists the totals, the largest first.
 func (s *spending) totalsTable(totals []spend.Row) *table {
 	t := &table{Caption: "In all, by " + s.by, Head: s.v.spendHead([]string{s.by})}
 	if len(totals) > maxListed {
@@ -205,13 +206,13 @@ func (s *spending) totalsTable(totals []spend.Row) *table {
 	return t
 }
 
-// groupOf is what a row is split by.
+// groupOf returns the group of a row.
 func groupOf(r *spend.Row) string { return cmp.Or(strings.Join(r.Values, ""), "–") }
 
 // table makes the table of the rows.
 func (s *spending) table(rows []spend.Row) *table {
 	q := s.q
-	t := &table{Empty: "Nothing was called in this time."}
+	t := &table{Empty: "There were no calls in this period."}
 	var names []string
 	if q.Each != spend.Whole {
 		names = append(names, string(q.Each))
@@ -255,7 +256,7 @@ func (s *spending) totalsChart(rows []spend.Row) ([]*chart, error) {
 	return costs.chart("cost", "Cost in USD", "$")
 }
 
-// periodsChart has a bar for each period, stacked up of those that cost the most, of totals in that order, and of the rest.
+// periodsChart has a bar for each period, stacked from the most expensive groups, in the order of totals, and the rest.
 func (s *spending) periodsChart(totals []spend.Row) ([]*chart, error) {
 	q := s.q
 	costs := heap{labels: periodsOf(q, time.Now())}
@@ -307,10 +308,10 @@ func (s *spending) periodsChart(totals []spend.Row) ([]*chart, error) {
 	return costs.chart("cost", "Cost in USD", "$")
 }
 
-// layouts are how periods are written.
+// layouts are the time formats of periods.
 var layouts = map[spend.Unit]string{spend.Day: time.DateOnly, spend.Month: "2006-01"}
 
-// periodsOf returns the periods of a question, also those without a call.
+// periodsOf returns all periods of a query, including those without calls.
 func periodsOf(q *spend.Query, now time.Time) (list []string) {
 	for at := q.Since; q.Each != spend.Whole && at.Before(now); {
 		list = append(list, at.Format(layouts[q.Each]))
@@ -323,7 +324,7 @@ func periodsOf(q *spend.Query, now time.Time) (list []string) {
 	return list
 }
 
-// spendHead returns the head of a table of spend, whose rows are named by these.
+// spendHead returns the header of a table of spend, beginning with these columns.
 func (v *visit) spendHead(names []string) []string {
 	if len(names) == 0 {
 		names = []string{"total"}
@@ -369,5 +370,5 @@ func (v *visit) sendCSV(name string, t *table) error {
 	return errSent
 }
 
-// errSent means that a page has sent its answer itself.
-var errSent = errors.New("the answer is sent")
+// errSent means that a page has already sent its answer.
+var errSent = errors.New("the answer was already sent")

@@ -20,8 +20,8 @@ var (
 	nextPage   = regexp.MustCompile(`<p><a href="([^"]+)">Next</a></p>`)
 )
 
-// TestSpendHasPages splits spend by more keys than a page shows: the pages have each key once and add up to the sum in all, the chart has the
-// largest ones and the rest, and the file has everything.
+// TestSpendHasPages splits spend by more keys than a page shows. The pages together list each key once and add up to the total,
+// the chart has the largest keys and the rest, and the CSV file has everything.
 func TestSpendHasPages(t *testing.T) {
 	g := start(t, "console")
 	const keys = 120

@@ -9,7 +9,7 @@ import (
 	"github.com/tollgate-llm/tollgate/internal/limit"
 )
 
-// spentSection shows what a key or a team has spent, and what is reserved and left of each of its limits.
+// spentSection shows what a key or a team has spent, and how much of each of its limits is used, reserved and left.
 func (v *visit) spentSection(ctx context.Context, scope limit.Scope, l *keys.Limits, err error) (section, error) {
 	if err != nil {
 		return section{Title: "Limits", Alarms: []string{"The limits cannot be read: " + err.Error()}}, nil
@@ -19,7 +19,7 @@ func (v *visit) spentSection(ctx context.Context, scope limit.Scope, l *keys.Lim
 		return section{}, err
 	}
 	t := &table{
-		Caption: "Limits, with what is used of them", Empty: "Nothing is limited.",
+		Caption: "Limits and their use", Empty: "Nothing is limited.",
 		Head: []string{"Limit of", "Model", "Limit", "Spent or used", "Reserved", "Left", "Resets"},
 	}
 	for i := range states {
@@ -39,7 +39,7 @@ func (v *visit) spentSection(ctx context.Context, scope limit.Scope, l *keys.Lim
 	return section{Title: "Spend and limits", Facts: []fact{{"Spent in all, in USD", text(totals[books.Cost].String())}}, Tables: []*table{t}}, nil
 }
 
-// keySpent is spentSection of a key. One that replaces another goes on with what that has spent.
+// keySpent is the spentSection of a key. A key that replaced another continues from that one's spend.
 func (v *visit) keySpent(ctx context.Context, k *keys.Key) (section, error) {
 	id := k.SpendID
 	if id == "" {

@@ -11,7 +11,7 @@ import (
 	"github.com/tollgate-llm/tollgate/internal/limit"
 )
 
-// showTeams lists teams, or shows the one that the parameter id names.
+// showTeams lists teams, or shows the one named by the parameter id.
 func showTeams(v *visit) (*content, error) {
 	return v.withKeys(func(ctx context.Context, s *keys.Service) (*content, error) {
 		if id := v.r.URL.Query().Get("id"); id != "" {
@@ -41,7 +41,7 @@ func showTeams(v *visit) (*content, error) {
 		if v.role >= manages {
 			page.Sections = append(page.Sections, section{Title: "Make a team", Forms: []form{{
 				Action: root + "teams", Do: "make-team", Button: "Make", Fields: append([]field{
-					{Name: "team_id", Label: "Id", Hint: "empty: one is made"},
+					{Name: "team_id", Label: "Id", Hint: "empty: one is generated"},
 					{Name: "team_alias", Label: "Alias"},
 					{Name: "models", Label: "Models", Hint: "with commas between; empty: all"},
 				}, limitFields...),

@@ -21,24 +21,24 @@ import (
 	"github.com/tollgate-llm/tollgate/internal/record"
 )
 
-// role is what who is signed in may see and change.
+// role determines what a signed-in user may see and change.
 type role uint8
 
 const (
-	own     role = iota // what belongs to the key itself
-	reads               // everything
-	manages             // everything, and change it
+	own     role = iota // sees what belongs to the key itself
+	reads               // sees everything
+	manages             // sees and changes everything
 )
 
 // pageDef is one page. show returns its content.
 type pageDef struct {
 	name, title string
-	role        role // who sees it
-	only        bool // no one with a higher role does
+	role        role // lowest role that sees it
+	only        bool // higher roles do not see it
 	show        func(v *visit) (*content, error)
 }
 
-// pages are the console's pages in the order of the navigation. The first that a role has is its first page.
+// pages are the console's pages in navigation order. A role starts on the first page that it may see.
 var pages []pageDef
 
 func init() {
@@ -60,20 +60,20 @@ type visit struct {
 	h         *Handler
 	w         http.ResponseWriter
 	r         *http.Request
-	name, arg string // of the path below the console: name/arg
+	name, arg string // the path below the console: name/arg
 	site      *site
 	session   *session
 	who       *llm.Identity
 	role      role
-	team      string // whose calls and spend who is signed in sees beside the key's own, as the team's admin; empty: none
+	team      string // the team whose calls and spend the key also sees, as the team's admin; empty: none
 }
 
-// maxForm bounds the body of a form in bytes.
+// maxForm is the largest body of a form, in bytes.
 const maxForm = 64 << 10
 
 func refuse(status int, message string) error { return operator.Refuse(status, "%s", message) }
 
-// serve answers the request, or returns why not.
+// serve answers the request or returns an error.
 func (v *visit) serve(next caddyhttp.Handler) error {
 	switch v.r.Method {
 	case http.MethodGet, http.MethodHead, http.MethodPost:
@@ -89,7 +89,7 @@ func (v *visit) serve(next caddyhttp.Handler) error {
 		return refuse(http.StatusBadRequest, "A key in an address is not accepted, as addresses are logged: revoke this key if it is in use.")
 	}
 	if v.site = inquire(v.r, next); v.site.keys == nil {
-		return refuse(http.StatusNotFound, "This site has no keyauth, so no one can sign in here.")
+		return refuse(http.StatusNotFound, "This site has no keyauth, so nobody can sign in.")
 	}
 	if v.r.Method == http.MethodPost {
 		if err := v.h.origin.Check(v.r); err != nil {
@@ -108,20 +108,20 @@ func (v *visit) serve(next caddyhttp.Handler) error {
 	}
 	switch {
 	case v.session == nil && v.r.Method == http.MethodPost:
-		return v.askSignIn(http.StatusUnauthorized, "Your session is over. Sign in again; nothing was changed.")
+		return v.askSignIn(http.StatusUnauthorized, "Your session has ended. Nothing was changed. Sign in again.")
 	case v.session == nil:
 		return v.askSignIn(http.StatusOK, "")
 	case v.r.Method == http.MethodPost:
 		token := v.r.PostForm.Get("form")
 		if subtle.ConstantTimeCompare([]byte(token), []byte(v.session.form)) != 1 {
-			return refuse(http.StatusForbidden, "This form is not of your session. Load the page again; nothing was changed.")
+			return refuse(http.StatusForbidden, "This form does not belong to your session. Nothing was changed. Reload the page.")
 		}
 		return v.change()
 	}
 	return v.show()
 }
 
-// identify finds the session of the request and judges its key as of now. A key that may not be used any more ends it.
+// identify finds the session of the request and checks its key again. A key that may no longer be used ends the session.
 func (v *visit) identify() error {
 	s, ok := sessions.find(v.r, time.Now())
 	if !ok {
@@ -157,7 +157,7 @@ func (v *visit) identify() error {
 	return nil
 }
 
-// ownRecord reports whether a record is of who is signed in: of the team that it is an admin of, or of the key.
+// ownRecord reports whether a record belongs to the session's key, or to the team it is an admin of.
 func (v *visit) ownRecord(r *record.Record) bool {
 	if v.team != "" {
 		return r.Team == v.team
@@ -192,7 +192,7 @@ func (v *visit) show() error {
 
 func noPage() error { return refuse(http.StatusNotFound, "There is no such page.") }
 
-// write sends a page with what all pages have.
+// write sends a page with the parts common to all pages.
 func (v *visit) write(status int, c *content) error {
 	if v.session != nil {
 		c.Token = v.session.form
@@ -217,14 +217,14 @@ func (v *visit) write(status int, c *content) error {
 	v.w.Header().Set("Content-Length", strconv.Itoa(b.Len()))
 	v.w.WriteHeader(status)
 	if v.r.Method != http.MethodHead {
-		_, _ = v.w.Write(b.Bytes()) // a client that is gone needs no answer
+		_, _ = v.w.Write(b.Bytes()) // the client has gone away
 	}
 	return nil
 }
 
 // fail answers with an error.
 func (v *visit) fail(err error) {
-	status, message := http.StatusInternalServerError, "The console has failed: see the gateway's log."
+	status, message := http.StatusInternalServerError, "The console failed. See the gateway's log."
 	if refusal, ok := errors.AsType[*llm.Error](err); ok {
 		status, message = refusal.Status, refusal.Message
 	} else if refusal, ok := errors.AsType[caddy.APIError](err); ok {
