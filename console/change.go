@@ -5,6 +5,8 @@ import (
 	"net/url"
 
 	"go.uber.org/zap"
+
+	"github.com/tollgate-llm/tollgate/console/session"
 )
 
 // change is a change that a form can request. The user confirms it once; then it is logged with who made it.
@@ -50,7 +52,7 @@ func (v *visit) change() error {
 	if d.page != nil {
 		return v.write(http.StatusOK, d.page)
 	}
-	sessions.tell(v.r, d.notice)
+	session.Notify(v.r, d.notice)
 	http.Redirect(v.w, v.r, root+c.back, http.StatusSeeOther)
 	return nil
 }

@@ -8,6 +8,8 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/tollgate-llm/tollgate/console/session"
 )
 
 func init() {
@@ -15,7 +17,7 @@ func init() {
 }
 
 // root is the path below which the console is served.
-const root = "/console/"
+const root = session.Path
 
 // Handler serves the console below /console/ on its site, for the keys of that site's keyauth. A key is sent once, to sign in;
 // after that a cookie identifies the session. What a key may see and change is checked on every request, so blocking a key ends
@@ -26,7 +28,7 @@ type Handler struct {
 	logger *zap.Logger
 	origin *http.CrossOriginProtection
 
-	failures attempts
+	failures session.Failures
 }
 
 // CaddyModule returns the Caddy module information.

@@ -8,6 +8,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/tollgate-llm/tollgate/console/session"
 	"github.com/tollgate-llm/tollgate/internal/keys"
 )
 
@@ -26,8 +27,7 @@ func (v *visit) askSignIn(status int, notice string) error {
 // signIn begins a session for the key of the form.
 func (v *visit) signIn() error {
 	now := time.Now()
-	from := addressOf(v.r)
-	if wait := v.h.failures.wait(from, now); wait > 0 {
+	if wait := v.h.failures.Wait(v.r, now); wait > 0 {
 		v.w.Header().Set("Retry-After", strconv.Itoa(int(wait/time.Second)+1))
 		return v.askSignIn(http.StatusTooManyRequests, "Too many wrong keys. Try again in a minute.")
 	}
@@ -41,12 +41,11 @@ func (v *visit) signIn() error {
 	case refusal != nil && refusal.Status >= http.StatusInternalServerError:
 		return refusal
 	case refusal != nil:
-		v.h.failures.fail(from, now)
+		v.h.failures.Add(v.r, now)
 		v.h.logger.Warn("console: a sign-in was refused", zap.String("type", refusal.Type))
 		return v.askSignIn(http.StatusUnauthorized, "This key is unknown, blocked or expired.")
 	}
-	sessions.end(v.r)
-	setCookie(v.w, v.r, sessions.begin(sum, now))
+	session.Begin(v.w, v.r, sum, now)
 	who := state.Identity
 	v.h.logger.Info("console: signed in", zap.String("key", who.KeyName), zap.String("alias", who.KeyAlias))
 	http.Redirect(v.w, v.r, root, http.StatusSeeOther)
@@ -54,8 +53,7 @@ func (v *visit) signIn() error {
 }
 
 func (v *visit) signOut() error {
-	sessions.end(v.r)
-	setCookie(v.w, v.r, "")
+	session.End(v.w, v.r)
 	http.Redirect(v.w, v.r, root, http.StatusSeeOther)
 	return nil
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/tollgate-llm/tollgate/app/operator"
+	"github.com/tollgate-llm/tollgate/console/session"
 	"github.com/tollgate-llm/tollgate/internal/keys"
 	"github.com/tollgate-llm/tollgate/internal/llm"
 	"github.com/tollgate-llm/tollgate/internal/record"
@@ -62,7 +63,7 @@ type visit struct {
 	r         *http.Request
 	name, arg string // the path below the console: name/arg
 	site      *site
-	session   *session
+	session   *session.Session
 	who       *llm.Identity
 	role      role
 	team      string // the team whose calls and spend the key also sees, as the team's admin; empty: none
@@ -113,7 +114,7 @@ func (v *visit) serve(next caddyhttp.Handler) error {
 		return v.askSignIn(http.StatusOK, "")
 	case v.r.Method == http.MethodPost:
 		token := v.r.PostForm.Get("form")
-		if subtle.ConstantTimeCompare([]byte(token), []byte(v.session.form)) != 1 {
+		if subtle.ConstantTimeCompare([]byte(token), []byte(v.session.Form)) != 1 {
 			return refuse(http.StatusForbidden, "This form does not belong to your session. Nothing was changed. Reload the page.")
 		}
 		return v.change()
@@ -123,15 +124,14 @@ func (v *visit) serve(next caddyhttp.Handler) error {
 
 // identify finds the session of the request and checks its key again. A key that may no longer be used ends the session.
 func (v *visit) identify() error {
-	s, ok := sessions.find(v.r, time.Now())
+	s, ok := session.Find(v.r, time.Now())
 	if !ok {
 		return nil
 	}
-	state, refusal := v.site.keys.Identify(v.r.Context(), s.key)
+	state, refusal := v.site.keys.Identify(v.r.Context(), s.Key)
 	if refusal != nil {
 		if refusal.Status < http.StatusInternalServerError {
-			sessions.end(v.r)
-			setCookie(v.w, v.r, "")
+			session.End(v.w, v.r)
 			return nil
 		}
 		return refusal
@@ -195,9 +195,9 @@ func noPage() error { return refuse(http.StatusNotFound, "There is no such page.
 // write sends a page with the parts common to all pages.
 func (v *visit) write(status int, c *content) error {
 	if v.session != nil {
-		c.Token = v.session.form
+		c.Token = v.session.Form
 		if c.Notice == "" {
-			c.Notice = v.session.notice
+			c.Notice = v.session.Notice
 		}
 		c.Who = v.who.KeyAlias
 		if c.Who == "" {

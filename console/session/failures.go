@@ -1,4 +1,4 @@
-package console
+package session
 
 import (
 	"net/http"
@@ -16,34 +16,36 @@ const (
 	failureWindow  = time.Minute
 )
 
-// attempts counts failed sign-ins by address within a time window. It holds at most maxAllFailures entries.
-type attempts struct {
+// Failures counts failed sign-ins by address within a time window. It holds at most maxAllFailures entries.
+type Failures struct {
 	mu     sync.Mutex
 	since  time.Time
 	all    int
 	failed map[netip.Prefix]int
 }
 
-// wait returns how long an address has to wait before it may try again; 0 if it may try now.
-func (a *attempts) wait(from netip.Prefix, now time.Time) time.Duration {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	left := failureWindow - now.Sub(a.since)
-	if left <= 0 || a.failed[from] < maxFailures && a.all < maxAllFailures {
+// Wait returns how long the client of a request has to wait before it may try again; 0 if it may try now.
+func (f *Failures) Wait(r *http.Request, now time.Time) time.Duration {
+	from := addressOf(r)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	left := failureWindow - now.Sub(f.since)
+	if left <= 0 || f.failed[from] < maxFailures && f.all < maxAllFailures {
 		return 0
 	}
 	return left
 }
 
-// fail counts a failed sign-in.
-func (a *attempts) fail(from netip.Prefix, now time.Time) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if a.failed == nil || now.Sub(a.since) >= failureWindow {
-		a.since, a.all, a.failed = now, 0, make(map[netip.Prefix]int)
+// Add counts a failed sign-in of the client of a request.
+func (f *Failures) Add(r *http.Request, now time.Time) {
+	from := addressOf(r)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.failed == nil || now.Sub(f.since) >= failureWindow {
+		f.since, f.all, f.failed = now, 0, make(map[netip.Prefix]int)
 	}
-	if a.all++; a.all <= maxAllFailures {
-		a.failed[from]++
+	if f.all++; f.all <= maxAllFailures {
+		f.failed[from]++
 	}
 }
 
