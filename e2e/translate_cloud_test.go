@@ -436,3 +436,75 @@ func TestModelsOfVertexByTheirNames(t *testing.T) {
 	require.Empty(t, x.record(n+1).TranslatedTo)
 	x.Settled(n + 1)
 }
+
+// TestAnExceptionBeforeAnyContent has a stream of Bedrock's begin with an exception: the next backend is asked as after the status that the
+// exception stands for, translated or not, and one that no repetition changes is passed on.
+func TestAnExceptionBeforeAnyContent(t *testing.T) {
+	inTheClouds(t)
+	backend := func(order, region string) string {
+		return "backend bedrock URL {\nregion " + region + "\nmodel anthropic.claude-sonnet-4-20250514-v1:0\nprice input 1\nprice output 2\norder " + order + "\ntranslate\n}\n"
+	}
+	var x *translated
+	var first func(n int) scripted.Answer
+	x = translating(t, "model m {\n"+backend("0", "us-east-1")+backend("1", "us-west-2")+"}\n", func(n int, body gjson.Result) scripted.Answer {
+		if strings.Contains(strings.Join(x.up.Calls()[n-1].Header["Authorization"], ""), "/us-east-1/") {
+			return first(n)
+		}
+		return cloudAnswers(t, x.up.Calls()[n-1].URI, body)
+	})
+	exception := func(kind string, more ...string) func(int) scripted.Answer {
+		return func(int) scripted.Answer {
+			return scripted.Answer{ContentType: framesType, Body: append(scripted.ExceptionFrame(t, kind, []byte(`{"message":"`+kind+strings.Repeat(" and so on", 30)+`"}`)), cloudFrames(t, more...)...)}
+		}
+	}
+	native := `{"anthropic_version":"bedrock-2023-05-31","max_tokens":9,"messages":[{"role":"user","content":"hi"}]}`
+	n := 0
+	for _, kind := range []string{"throttlingException", "serviceUnavailableException", "internalServerException", "modelStreamErrorException"} {
+		first = exception(kind, cloudEvents("")...)
+		a := x.Must(http.StatusOK, http.MethodPost, "/v1/chat/completions", x.key, chatCall+`,"stream":true}`)
+		require.True(t, strings.HasSuffix(a.Body, "data: [DONE]\n\n"), a.Body)
+		require.NotContains(t, a.Body, kind)
+		n++
+		r := x.record(n)
+		require.Equal(t, []any{"completed", 2, "reported"}, []any{r.Outcome, r.Attempts, r.Source})
+		require.Len(t, r.Events, 1)
+		a = x.Must(http.StatusOK, http.MethodPost, "/model/m/invoke-with-response-stream", x.key, native)
+		require.NotContains(t, a.Body, kind)
+		n++
+		require.Equal(t, 2, x.record(n).Attempts)
+	}
+	first = exception("validationException")
+	a := x.Must(http.StatusOK, http.MethodPost, "/v1/chat/completions", x.key, chatCall+`,"stream":true}`)
+	require.Contains(t, a.Body, `data: {"error":{"message":"validationException`)
+	require.Equal(t, 1, x.record(n+1).Attempts, "another backend would refuse it too")
+	first = func(int) scripted.Answer {
+		return scripted.Answer{ContentType: framesType, Body: append(cloudFrames(t, cloudEvents("")[:1]...), scripted.ExceptionFrame(t, "throttlingException", []byte(`{"message":"m"}`))...)}
+	}
+	a = x.Must(http.StatusOK, http.MethodPost, "/v1/chat/completions", x.key, chatCall+`,"stream":true}`)
+	require.NotContains(t, a.Body, "[DONE]")
+	require.Equal(t, 1, x.record(n+2).Attempts, "a part of the answer was sent")
+}
+
+// TestWhatTheGatewaysAccountMayNotDo is for the operator: the caller of a translated model is told so in its own API, and not by whose
+// identity, project or key.
+func TestWhatTheGatewaysAccountMayNotDo(t *testing.T) {
+	inTheClouds(t)
+	var x *translated
+	status := http.StatusForbidden
+	x = translating(t, "model m {\nbackend bedrock URL {\nregion us-east-1\nmodel anthropic.claude-sonnet-4-20250514-v1:0\nprice input 1\nprice output 2\ntranslate\n}\n}\n", func(int, gjson.Result) scripted.Answer {
+		return scripted.Answer{Status: status, ContentType: "application/json", Length: true, Body: []byte(
+			`{"message":"User: arn:aws:sts::123456789012:assumed-role/gateway/i-0 is not authorized to perform: bedrock:InvokeModel on resource: arn:aws:bedrock:us-east-1::foundation-model/x"}`)}
+	})
+	n := 0
+	for _, status = range []int{http.StatusUnauthorized, http.StatusForbidden} {
+		for path, body := range map[string]string{"/v1/chat/completions": chatCall + `}`, "/v1/responses": `{"model":"m","input":"hi","store":false,"stream":true}`} {
+			a := x.Must(status, http.MethodPost, path, x.key, body)
+			require.Equal(t, "invalid_request_error", gjson.Get(a.Body, "error.type").Str, a.Body)
+			require.Contains(t, gjson.Get(a.Body, "error.message").Str, "gateway's operator")
+			require.NotContains(t, a.Body+fmt.Sprint(a.Header), "arn:")
+			require.NotContains(t, a.Body, "123456789012")
+			n++
+			require.Empty(t, x.record(n).Events)
+		}
+	}
+}

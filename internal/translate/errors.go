@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"errors"
 	"net/http"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -78,11 +79,29 @@ func readFailure(status int, body []byte) failure {
 	if len(f.message) > maxErrorText {
 		f.message = strings.ToValidUTF8(f.message[:maxErrorText], "")
 	}
+	if text := operators[f.status]; text != "" && !refusesPrompt(&f) {
+		f.message = text
+	}
 	if f.message == "" {
 		f.message = strings.ToLower(cmp.Or(http.StatusText(f.status), "the backend failed"))
 	}
 	return f
 }
+
+// operators are the texts for errors of the gateway's own account at the provider. The provider's text names identities, projects and parts
+// of keys, which are not the caller's to know.
+var operators = map[int]string{
+	http.StatusUnauthorized: "the backend refused the gateway's credentials: this is for the gateway's operator to solve",
+	http.StatusForbidden:    "the backend does not permit the gateway this call: this is for the gateway's operator to solve",
+}
+
+// refusesPrompt reports whether an error of status 403 is about the prompt, as of moderation.
+func refusesPrompt(f *failure) bool {
+	message := strings.ToLower(f.message)
+	return f.status == http.StatusForbidden && slices.ContainsFunc(promptWords, func(word string) bool { return strings.Contains(message, word) })
+}
+
+var promptWords = []string{"moderation", "flagged", "usage guidelines", "usage policy", "content policy", "safety"}
 
 // messagesTypes are the types of errors that the SDKs of Messages know, by the status that goes with each.
 var messagesTypes = map[int]string{

@@ -30,7 +30,18 @@ func TestErrorsInTheCallersShape(t *testing.T) {
 			Responses, 429, `{"type":"error","error":{"type":"rate_limit_error","message":"slow"}}`, 429,
 			`{"error":{"message":"slow","type":"rate_limit_exceeded","param":null,"code":"rate_limit_exceeded"}}`,
 		},
-		{Chat, 401, `nobody`, 401, `{"error":{"message":"nobody","type":"invalid_request_error","param":null,"code":"invalid_api_key"}}`},
+		{
+			Chat, 401, `{"error":{"message":"Incorrect API key provided: sk-o*****ator"}}`, 401,
+			`{"error":{"message":"the backend refused the gateway's credentials: this is for the gateway's operator to solve","type":"invalid_request_error","param":null,"code":"invalid_api_key"}}`,
+		},
+		{
+			Messages, 403, `{"message":"User: arn:aws:iam::123456789012:user/gw is not authorized to perform: bedrock:InvokeModel because no identity-based policy allows it"}`, 403,
+			`{"type":"error","error":{"type":"permission_error","message":"the backend does not permit the gateway this call: this is for the gateway's operator to solve"}}`,
+		},
+		{
+			Messages, 403, `{"error":{"message":"Content violates usage guidelines."}}`, 403,
+			`{"type":"error","error":{"type":"permission_error","message":"Content violates usage guidelines."}}`,
+		},
 		{Chat, 422, `{"detail":"no"}`, 422, `{"error":{"message":"no","type":"invalid_request_error","param":null,"code":null}}`},
 		{Messages, 503, `{"error":{"message":"busy","type":"server_error","code":503}}`, 529, `{"type":"error","error":{"type":"overloaded_error","message":"busy"}}`},
 		{Messages, 502, "<html>bad</html>", 502, `{"type":"error","error":{"type":"api_error","message":"bad gateway"}}`},

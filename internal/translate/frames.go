@@ -92,12 +92,45 @@ var exceptions = map[string]int{
 	"throttlingexception": http.StatusTooManyRequests, "validationexception": http.StatusBadRequest,
 }
 
+// exceptionStatus returns the status that an exception of a stream stands for.
+func exceptionStatus(kind string) int {
+	if status := exceptions[strings.ToLower(kind)]; status != 0 {
+		return status
+	}
+	return http.StatusBadGateway
+}
+
+// FrameNeeded returns how many bytes of the begin of AWS' binary event stream FrameException needs, of which there are those in begin.
+func FrameNeeded(begin []byte) int {
+	if len(begin) < 4 {
+		return 4
+	}
+	return int(binary.BigEndian.Uint32(begin))
+}
+
+// FrameException returns the HTTP status that the first frame of AWS' binary event stream stands for; 0 where it is no exception, or
+// not whole.
+func FrameException(begin []byte) int {
+	need := FrameNeeded(begin)
+	if need < leastFrame || need > len(begin) {
+		return 0
+	}
+	m, err := eventstream.NewDecoder().Decode(bytes.NewReader(begin[:need]), nil)
+	if err != nil {
+		return 0
+	}
+	switch textHeader(m, ":message-type") {
+	case "exception":
+		return exceptionStatus(textHeader(m, ":exception-type"))
+	case "error":
+		return exceptionStatus(textHeader(m, ":error-code"))
+	}
+	return 0
+}
+
 // exception hands an error on as Messages has it.
 func (f *frames) exception(dst []byte, kind, message string) ([]byte, error) {
-	status := exceptions[strings.ToLower(kind)]
-	if status == 0 {
-		status = http.StatusBadGateway
-	}
+	status := exceptionStatus(kind)
 	if message == "" {
 		message = kind
 	}

@@ -8,6 +8,7 @@ import (
 	"sync"
 
 	"github.com/tollgate-llm/tollgate/internal/llm"
+	"github.com/tollgate-llm/tollgate/internal/translate"
 )
 
 // answer is a backend's answer that is passed on.
@@ -19,6 +20,7 @@ type answer struct {
 	first []byte  // what begin read and next has not returned yet
 	err   error   // what begin met after it
 	scan  *eventScan
+	fault int // the status of the exception that a binary event stream begins with; 0 where it does not
 }
 
 // firstPiece is how much of an answer is read before it is passed on. net/http's buffer has no more.
@@ -41,6 +43,14 @@ func (a *answer) begin(contentType string) error {
 	n, err := 0, error(nil)
 	for n == 0 && err == nil {
 		n, err = a.resp.Body.Read(*a.piece)
+	}
+	if n > 0 && strings.HasPrefix(contentType, "application/vnd.amazon.eventstream") {
+		for err == nil && n < translate.FrameNeeded((*a.piece)[:n]) && n < len(*a.piece) { // an exception is short
+			var more int
+			more, err = a.resp.Body.Read((*a.piece)[n:])
+			n += more
+		}
+		a.fault = translate.FrameException((*a.piece)[:n])
 	}
 	a.first, a.err = (*a.piece)[:n], err
 	switch {

@@ -155,10 +155,22 @@ func (x *exchange) judge(ctx context.Context, resp *http.Response) (*answer, err
 				return nil, unbegun(ctx, resp, err)
 			}
 		}
+		if goesOn(a.fault) && !x.Last && !x.payload.Spent() {
+			a.release()
+			return nil, x.declined(resp, a.fault)
+		}
+		if x.Translation() != nil {
+			x.permission(resp)
+		}
 		x.SetAnswered()
 		return a, nil
 	}
-	x.result.Status = resp.StatusCode
+	return nil, x.declined(resp, resp.StatusCode)
+}
+
+// declined gives up an answer of that status, so that another attempt can be made.
+func (x *exchange) declined(resp *http.Response, status int) error {
+	x.result.Status = status
 	x.result.RetryAfter = retryAfter(resp.Header)
 	// Closing the body makes a read that takes too long return.
 	timer := time.AfterFunc(drainTime, func() { _ = resp.Body.Close() })
@@ -167,11 +179,11 @@ func (x *exchange) judge(ctx context.Context, resp *http.Response) (*answer, err
 	if closed := resp.Body.Close(); err == nil || errors.Is(err, io.EOF) {
 		err = closed
 	}
-	reason := fmt.Sprintf("the backend answered %d", resp.StatusCode)
+	reason := fmt.Sprintf("the backend answered %d", status)
 	if err != nil {
 		reason += ": " + err.Error()
 	}
-	return nil, &failure{reason: reason}
+	return &failure{reason: reason}
 }
 
 // hasBody reports whether an answer is one of a model, which is never empty.

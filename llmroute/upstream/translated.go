@@ -1,9 +1,13 @@
 package upstream
 
 import (
+	"cmp"
 	"net/http"
 	"strconv"
 	"strings"
+
+	"github.com/tidwall/gjson"
+	"go.uber.org/zap"
 
 	"github.com/tollgate-llm/tollgate/internal/translate"
 )
@@ -24,6 +28,31 @@ func translatedHeader(h http.Header) {
 			h[names[0]] = h[names[1]]
 		}
 	}
+}
+
+// permission logs that the provider refuses the gateway's own account, as the translated error does not name who is refused what. Text is
+// logged where AWS denies an action: it names an identity, the action and the resource. That of other errors may have parts of keys.
+func (x *exchange) permission(resp *http.Response) {
+	if resp.StatusCode != http.StatusUnauthorized && resp.StatusCode != http.StatusForbidden {
+		return
+	}
+	kind, _, _ := strings.Cut(resp.Header.Get("X-Amzn-Errortype"), ":")
+	fields := []zap.Field{zap.Int("status", resp.StatusCode), zap.String("type", kind), zap.String("upstream_request_id", resp.Header.Get("X-Amzn-Requestid"))}
+	if kind == "AccessDeniedException" {
+		fields = append(fields, zap.String("reason", reason(peek(resp))))
+	}
+	if x.Target != nil {
+		fields = append(fields, zap.String("model", x.Target.Model), zap.String("backend", x.Target.Backend))
+	}
+	x.backend.logger.Error("the provider refuses the gateway's account", fields...)
+}
+
+// reason returns the message of an error of AWS'.
+func reason(text []byte) string {
+	const most = 1 << 10
+	m := gjson.GetManyBytes(text, "message", "Message")
+	s := cmp.Or(m[0].Str, m[1].Str)
+	return strings.ToValidUTF8(s[:min(len(s), most)], "")
 }
 
 // translated translates an answer that no meter reads.
