@@ -107,7 +107,7 @@ func TestCheck(t *testing.T) {
 	require.NoError(t, check(&text, verdicts([]*result{costing(k, map[string][]int{gateway: {95, 115}, plainSame: {100, 100}, plain: {100, 100}})})))
 	require.Contains(t, text.String(), "within the noise  unstreamed, CPU")
 	require.Contains(t, text.String(), "reached           unstreamed, peak MB")
-	chunks := costing(kinds(&options{rate: 1})[4], map[string][]int{gateway: {190, 190}, plain: {100, 100}})
+	chunks := costing(kinds(&options{rate: 1})[5], map[string][]int{gateway: {190, 190}, plain: {100, 100}})
 	require.ErrorContains(t, check(io.Discard, verdicts([]*result{chunks})), "chunks at a fixed rate, p99 µs, beyond that of reverse_proxy: 90.00 ± 0.00; the goal is 50.00")
 }
 
@@ -151,7 +151,7 @@ func TestLoader(t *testing.T) {
 	t.Cleanup(s.Close)
 	addr := s.Listener.Addr().String()
 	k := &kind{bytes: 600, connections: 4, every: 40 * time.Millisecond}
-	l := k.loader(new(options), &target{addr: addr, keys: []string{"sk-a", "sk-b"}})
+	l := k.loader(new(options), &target{addr: addr, keys: []string{"sk-a", "sk-b"}, asks: asked})
 	timings, _, err := l.run(t.Context(), 300*time.Millisecond)
 	require.NoError(t, err)
 	require.NotEmpty(t, timings)
@@ -160,4 +160,21 @@ func TestLoader(t *testing.T) {
 	_, _, err = l.run(t.Context(), 300*time.Millisecond)
 	require.ErrorContains(t, err, "not whole")
 	require.False(t, errors.Is(err, os.ErrDeadlineExceeded))
+}
+
+// TestTranslatedRatios compares each pair with the untranslated streams of its caller's API.
+func TestTranslatedRatios(t *testing.T) {
+	r := costing(&kind{Name: "translated", translated: true}, map[string][]int{
+		"chat completions": {100, 100}, "Messages": {100, 100}, "Responses": {200, 200}, "chat completions on Messages": {140, 140},
+		"Messages on chat completions": {160, 160}, "Responses on chat completions": {240, 240}, "Responses on Messages": {220, 220},
+	})
+	var table strings.Builder
+	require.NoError(t, report(&table, &options{rounds: 2}, new(stage), []*result{r}, proof{}))
+	require.Contains(t, strings.Join(strings.Fields(table.String()), " "), "Responses on chat completions / Responses 1.00 1.20 1.20 1.20 1.20 1.20")
+	var held []string
+	for _, v := range verdicts([]*result{r}) {
+		held = append(held, v.Held)
+	}
+	require.Equal(t, []string{"reached", "missed", "reached", "reached"}, held)
+	require.ErrorContains(t, check(io.Discard, verdicts([]*result{r})), "Messages on chat completions, CPU, to that of Messages: 1.60 ± 0.00; the goal is 1.50")
 }

@@ -25,6 +25,9 @@ var goals = []goal{
 	{"chunks at a fixed rate", plain, delays[1], difference, 50},
 }
 
+// mostOfTranslated is what a translated stream may take, in CPU to that of an untranslated one in the same API.
+const mostOfTranslated = 1.5
+
 // mostOfStream is what an open stream may take more than in plain reverse_proxy, in KB.
 const mostOfStream = 4
 
@@ -65,6 +68,9 @@ func verdicts(results []*result) []verdict {
 				than = "beyond that of"
 			}
 			all = append(all, judge(fmt.Sprintf("%s, %s, %s %s", r.Name, g.figure.name, than, g.base), r.against(gateway, g.base, g.figure.of, g.compare), g.most))
+		}
+		for _, q := range r.pairs() {
+			all = append(all, judge(fmt.Sprintf("%s, CPU, to that of %s", q.name, q.own), r.against(q.name, q.own, cpu, ratio), mostOfTranslated))
 		}
 	}
 	return all

@@ -117,7 +117,7 @@ func (s *stage) loadTogether(ctx context.Context, o *options, all []*target, key
 	var wg sync.WaitGroup
 	for i, t := range all {
 		l := k.loader(o, t)
-		l.requests = k.requests(o, t.addr, keys)
+		l.requests = k.requests(o, t, keys)
 		wg.Go(func() { timings[i], _, errs[i] = l.run(ctx, o.duration) })
 	}
 	wg.Wait()

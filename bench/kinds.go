@@ -17,6 +17,7 @@ type kind struct {
 	connections int
 	every       time.Duration // between the calls of a connection, by a clock; 0: as soon as the one before is answered
 	limits      bool          // the gateway's loads with limits on the key, and with traces, are more of them
+	translated  bool          // the gateway alone is loaded: with each API, and with each pair that it translates
 }
 
 // kinds are those of a run.
@@ -25,6 +26,7 @@ func kinds(o *options) []*kind {
 		{Name: "unstreamed", bytes: 600, connections: o.concurrency, limits: o.limits || o.traces},
 		{Name: "4 KB bodies", bytes: 4 << 10, connections: o.concurrency},
 		{Name: "streamed", stream: true, bytes: 600, chunks: o.chunks, apart: o.delay, connections: 2 * o.concurrency},
+		{Name: "translated", stream: true, bytes: 600, chunks: o.chunks, apart: o.delay, connections: 2 * o.concurrency, translated: true},
 		{Name: "at a fixed rate", bytes: 600, connections: quiet, every: time.Second * quiet / time.Duration(o.rate)},
 		{Name: "chunks at a fixed rate", stream: true, stamp: true, bytes: 600, chunks: 64, apart: chunkPause, connections: quiet, every: chunkEvery},
 	}
@@ -51,14 +53,14 @@ func (k *kind) duration(o *options) time.Duration {
 	return o.duration
 }
 
-// requests returns the bytes of the calls to make to an address, one a key.
-func (k *kind) requests(o *options, addr string, keys []string) [][]byte {
+// requests returns the bytes of the calls to make to a target, one a key.
+func (k *kind) requests(o *options, t *target, keys []string) [][]byte {
 	content := fmt.Sprintf("tokens=in:256,out:128,cached:64 chunks=%d bytes=512", max(1, k.chunks))
 	options := ""
 	if k.stream {
 		content += " delay=" + k.apart.String()
 		options = `,"stream":true`
-		if o.askUsage {
+		if o.askUsage && t.asks.path == chatPath {
 			options += `,"stream_options":{"include_usage":true}`
 		}
 	}
@@ -66,20 +68,20 @@ func (k *kind) requests(o *options, addr string, keys []string) [][]byte {
 		content += " stamp=true"
 	}
 	content += " " + strings.Repeat("What does a call cost? ", k.bytes/23)
-	body := `{"model":"gpt-4o","messages":[{"role":"user","content":"` + content + `"}]` + options + `}`
+	body := fmt.Sprintf(t.asks.body, content, options)
 	all := make([][]byte, 0, len(keys))
 	for _, key := range keys {
-		all = append(all, fmt.Appendf(nil, "POST /v1/chat/completions HTTP/1.1\r\nHost: %s\r\nUser-Agent: bench\r\n"+
+		all = append(all, fmt.Appendf(nil, "POST %s HTTP/1.1\r\nHost: %s\r\nUser-Agent: bench\r\n"+
 			"Authorization: Bearer %s\r\nContent-Type: application/json\r\nAccept: */*\r\nContent-Length: %d\r\n\r\n%s",
-			addr, key, len(body), body))
+			t.asks.path, t.addr, key, len(body), body))
 	}
 	return all
 }
 
 // tail is how a whole answer ends.
-func (k *kind) tail() []byte {
+func (k *kind) tail(t *target) []byte {
 	if k.stream {
-		return []byte("data: [DONE]\n\n")
+		return []byte(t.asks.tail)
 	}
 	return []byte("}")
 }

@@ -46,7 +46,7 @@ type loader struct {
 
 // loader returns what loads a target with calls of this kind.
 func (k *kind) loader(o *options, t *target) *loader {
-	return &loader{addr: t.addr, requests: k.requests(o, t.addr, t.keys), concurrency: k.connections, tail: k.tail(), stamp: k.stamp, every: k.every}
+	return &loader{addr: t.addr, requests: k.requests(o, t, t.keys), concurrency: k.connections, tail: k.tail(t), stamp: k.stamp, every: k.every}
 }
 
 // run loads the target for that long. Any answer that is not whole is an error: a benchmark of failures means nothing.

@@ -68,7 +68,7 @@ func main() {
 	flag.BoolVar(&o.traces, "traces", false, "load also a gateway with the console and with traces of every call, which it exports by OTLP")
 	flag.IntVar(&o.streams, "streams", 0, "open that many streams at once in place of all else, and print what memory each takes")
 	flag.IntVar(&o.instances, "instances", 0, "load one instance of the gateway, and then that many at once, in place of all else")
-	flag.StringVar(&o.only, "only", "", "one kind of load alone: unstreamed, 4 KB bodies, streamed, at a fixed rate, or chunks at a fixed rate")
+	flag.StringVar(&o.only, "only", "", "one kind of load alone: unstreamed, 4 KB bodies, streamed, translated, at a fixed rate, or chunks at a fixed rate")
 	flag.Func("peer", "another gateway as `NAME=CMD`; its command finds HOST, PORT, LISTEN (both) and PROVIDER (a base URL) in its environment", func(text string) error {
 		p, err := parsePeer(text)
 		o.peers = append(o.peers, p)
@@ -175,7 +175,7 @@ func measure(ctx context.Context, o *options, s *stage) ([]*result, error) {
 		}
 	}
 	for _, r := range results {
-		for _, t := range s.targets {
+		for _, t := range slices.Concat(s.targets, s.translated) {
 			if r.samples[t.name] != nil {
 				r.names = append(r.names, t.name)
 			}
@@ -189,6 +189,9 @@ func (s *stage) loaded(r *result, round int) []*target {
 	targets := slices.DeleteFunc(slices.Clone(s.targets), func(t *target) bool {
 		return t.name == direct && !r.alone() || (t.name == limited || t.name == traced) && !r.limits
 	})
+	if r.translated {
+		targets = slices.Clone(s.translated)
+	}
 	if round%2 == 0 {
 		slices.Reverse(targets)
 	}

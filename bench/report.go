@@ -91,7 +91,7 @@ func (k *kind) figures() []figure {
 // bases are what the gateway is compared with.
 func (r *result) bases() (names []string) {
 	for _, name := range r.names {
-		if name != direct && !bills(name) {
+		if name != direct && !bills(name) && !r.translated {
 			names = append(names, name)
 		}
 	}
@@ -106,6 +106,16 @@ func (r *result) more() (names []string) {
 		}
 	}
 	return names
+}
+
+// pairs are the translated targets of the kind, which are compared with untranslated ones.
+func (r *result) pairs() (all []question) {
+	for _, q := range translations {
+		if q.own != "" && r.samples[q.name] != nil {
+			all = append(all, q)
+		}
+	}
+	return all
 }
 
 // report prints the medians of all rounds, and what the gateway is to the others within rounds.
@@ -176,6 +186,9 @@ func (r *result) print(t *strings.Builder) {
 			r.printRatios(t, gateway, base)
 		}
 	}
+	for _, q := range r.pairs() {
+		r.printRatios(t, q.name, q.own)
+	}
 	if !r.alone() {
 		for _, more := range r.more() {
 			r.printRatios(t, more, gateway)
@@ -231,8 +244,9 @@ type shown struct {
 	Figures map[string]map[string]spread `json:"figures"`                      // of each target, over the rounds
 	Ratios  map[string]map[string]spread `json:"ratios,omitempty"`             // of the gateway to others
 	More    map[string]map[string]spread `json:"ratios_to_tollgate,omitempty"` // of the gateway with limits, and with traces
-	Added   map[string]map[string]spread `json:"added_us,omitempty"`           // to the provider alone
-	Beside  map[string]map[string]spread `json:"beside_us,omitempty"`          // what the gateway adds beyond others
+	Own     map[string]map[string]spread `json:"ratios_to_untranslated,omitempty"`
+	Added   map[string]map[string]spread `json:"added_us,omitempty"`  // to the provider alone
+	Beside  map[string]map[string]spread `json:"beside_us,omitempty"` // what the gateway adds beyond others
 }
 
 func (r *result) shown() shown {
@@ -253,6 +267,10 @@ func (r *result) shown() shown {
 		return v
 	}
 	v.Ratios = each(r.bases(), func(base string, f figure) spread { return r.against(gateway, base, f.of, ratio) })
+	v.Own = make(map[string]map[string]spread)
+	for _, q := range r.pairs() {
+		v.Own[q.name] = each([]string{q.name}, func(_ string, f figure) spread { return r.against(q.name, q.own, f.of, ratio) })[q.name]
+	}
 	v.More = each(r.more(), func(name string, f figure) spread { return r.against(name, gateway, f.of, ratio) })
 	for _, name := range r.names {
 		if bills(name) {

@@ -26,6 +26,7 @@ const masterKey = "sk-bench-master"
 type stage struct {
 	redis, lago, provider *process
 	targets               []*target
+	translated            []*target  // the gateway by what it is asked for; calls and process are those of its target
 	running               []*process // in order of their start
 	at                    places
 }
@@ -118,6 +119,7 @@ func (s *stage) makeKeys(ctx context.Context, o *options) error {
 	if t.keys, err = t.makeKeys(ctx, teams, ""); err != nil {
 		return err
 	}
+	s.translated = t.translated()
 	if other := s.find(traced); other != nil {
 		other.keys = t.keys
 	}
@@ -205,7 +207,7 @@ func (s *stage) spent(targets ...*target) (sum spent, err error) {
 // bills reports whether a target of that name is the gateway.
 func bills(name string) bool { return name == gateway || name == limited || name == traced }
 
-func (t *target) bills() bool { return bills(t.name) }
+func (t *target) bills() bool { return bills(t.name) || t.asks.name != "" }
 
 // awaitDelivery waits until no record of an instance waits for Lago, or to be added to totals and books.
 func (s *stage) awaitDelivery(ctx context.Context, t *target) error {

@@ -82,7 +82,7 @@ func (s *stage) holdStreams(ctx context.Context, o *options, t *target) (*held, 
 	ctx, cancel := context.WithTimeout(ctx, 3*streamEvents*streamPause+time.Minute)
 	defer cancel()
 	k := &kind{stream: true, bytes: 600, chunks: streamEvents, apart: streamPause}
-	requests := k.requests(o, t.addr, t.keys)
+	requests := k.requests(o, t, t.keys)
 	before, err := t.held(ctx)
 	if err != nil {
 		return nil, err
@@ -94,7 +94,7 @@ func (s *stage) holdStreams(ctx context.Context, o *options, t *target) (*held, 
 		ended.Go(func() {
 			first := sync.OnceFunc(begun.Done)
 			defer first()
-			errs[i] = readStream(ctx, t.addr, requests[i%len(requests)], k.tail(), first)
+			errs[i] = readStream(ctx, t.addr, requests[i%len(requests)], k.tail(t), first)
 		})
 		if i%100 == 99 {
 			time.Sleep(10 * time.Millisecond) // no more connections at once than a listener holds

@@ -27,6 +27,7 @@ type target struct {
 	calls *int // answered so far
 	start time.Duration
 	size  int64 // of its program, in bytes; 0 when that is not known
+	asks  question
 	*process
 }
 
@@ -83,10 +84,26 @@ http://%s {
 	}
 	llmroute {
 		model gpt-4o {
-			backend openai %s/v1 {
+			backend openai %[11]s/v1 {
 				api_key sk-bench-provider
 				price input 2.5
 				price output 10
+			}
+		}
+		model chat-only {
+			backend deepseek %[11]s/v1 {
+				api_key sk-bench-provider
+				price input 2.5
+				price output 10
+				translate
+			}
+		}
+		model messages-only {
+			backend anthropic %[11]s {
+				api_key sk-bench-provider
+				price input 2.5
+				price output 10
+				translate
 			}
 		}
 	}
@@ -188,6 +205,9 @@ func (s *stage) startTraced(ctx context.Context, o *options) error {
 func (s *stage) add(t *target) {
 	if t.keys == nil {
 		t.keys = []string{"sk-any"}
+	}
+	if t.asks.path == "" {
+		t.asks = asked
 	}
 	if t.calls == nil {
 		t.calls = new(int)
