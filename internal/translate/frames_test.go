@@ -133,6 +133,6 @@ func TestBodiesForBedrock(t *testing.T) {
 	require.Equal(t, http.StatusBadGateway, status)
 	_, body = tr.Error(http.StatusBadRequest, []byte(`{"message":"Input is too long for requested model."}`))
 	require.Contains(t, string(body), `"code":"context_length_exceeded"`)
-	_, body = tr.Error(http.StatusForbidden, []byte(`{"Message":"no"}`))
+	_, body = tr.Error(http.StatusNotFound, []byte(`{"Message":"no"}`))
 	require.Contains(t, string(body), `"message":"no"`)
 }
