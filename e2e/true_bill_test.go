@@ -27,6 +27,7 @@ type bill struct {
 	listed                              bool   // no prices of tokens are written
 	cost                                string
 	quantities                          map[string]string
+	told                                string // a part of what the caller gets
 }
 
 // completionOf is an answer of chat completions, with more members of its usage and of its message.
@@ -240,6 +241,7 @@ func TestTrueBill(t *testing.T) {
 		},
 	}
 	maps.Copy(cases, hostedBills())
+	maps.Copy(cases, translatedBills())
 	names := slices.Sorted(maps.Keys(cases))
 	answer := func(_ int, call scripted.Call) scripted.Answer {
 		at, err := strconv.Atoi(strings.Split(call.URI, "/")[1]) // the base URL's path
@@ -291,6 +293,7 @@ func TestTrueBill(t *testing.T) {
 			require.NoError(t, err)
 			require.NoError(t, answer.Body.Close())
 			require.Equal(t, http.StatusOK, answer.StatusCode, string(text))
+			require.Contains(t, string(text), c.told)
 			w.Settled(i + 1)
 			require.Equal(t, c.cost, w.Lago.Billed(payer, "llm", "response_cost"))
 			for property, want := range c.quantities {

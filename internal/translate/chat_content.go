@@ -381,7 +381,7 @@ func (r *chatReader) close(dst []byte) ([]byte, error) {
 // head takes the members that stand beside the content.
 func (r *chatReader) head(p *chatPiece) {
 	if p.usage.IsObject() {
-		r.tokens = chatTokens(p.usage)
+		r.tokens = chatTokens(r.t, p.usage)
 	}
 	if p.tier != "" {
 		r.tier = p.tier
@@ -410,30 +410,4 @@ func (r *chatReader) ending() (ending, error) {
 		}
 	}
 	return e, nil
-}
-
-// chatTokens reads usage.
-func chatTokens(u gjson.Result) tokens {
-	first := func(paths ...string) int64 {
-		for _, p := range paths {
-			if n := u.Get(p); n.Type == gjson.Number && n.Int() > 0 {
-				return n.Int()
-			}
-		}
-		return 0
-	}
-	t := tokens{
-		known:     u.Get("prompt_tokens").Exists() || u.Get("completion_tokens").Exists(),
-		input:     first("prompt_tokens"),
-		cached:    first("prompt_tokens_details.cached_tokens", "prompt_cache_hit_tokens", "cached_tokens"),
-		written:   first("prompt_tokens_details.cache_write_tokens"),
-		output:    first("completion_tokens"),
-		reasoning: first("completion_tokens_details.reasoning_tokens", "reasoning_tokens"),
-	}
-	if t.reasoning > 0 && first("total_tokens") == t.input+t.output+t.reasoning { // beside the completion
-		t.output += t.reasoning
-	}
-	t.cached = min(t.cached, t.input)
-	t.written = min(t.written, t.input-t.cached)
-	return t
 }
