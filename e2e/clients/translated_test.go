@@ -22,17 +22,27 @@ import (
 	"github.com/tollgate-llm/tollgate/internal/testkit/scripted"
 )
 
-// conversation is what a provider answers: in each of its first turns a call of a tool, and then text.
+// conversation is what a provider answers: in each of its first turns calls of a tool, and then text.
 type conversation struct {
 	turns int
 	tool  string // the name of the tool; empty for the first that is offered
 	args  string // a JSON object
 	end   string // the text of the last turn
+	twice bool   // every other turn has two calls, beginning with the first
 }
 
 // weather is the conversation of the SDKs' programs.
 func weather(turns int) *conversation {
-	return &conversation{turns: turns, args: `{"city":"Oslo"}`, end: "Hello there"}
+	return &conversation{turns: turns, args: `{"city":"Oslo"}`, end: "Hello there", twice: true}
+}
+
+// ids returns those of the calls of a turn.
+func (c *conversation) ids(kind string, turn int) []string {
+	ids := []string{fmt.Sprintf("%s_%d", kind, turn)}
+	if c.twice && turn%2 == 0 {
+		ids = append(ids, ids[0]+"b")
+	}
+	return ids
 }
 
 // next returns the tool to call in the turn of that number; else none and the text to end with.
@@ -100,12 +110,15 @@ func newTranslated(t *testing.T, c *conversation) *world {
 
 // messages answers a call of Messages: with thinking, some of it redacted, before each call of the tool.
 func (c *conversation) messages(b gjson.Result) scripted.Answer {
-	turn := strings.Count(b.Raw, `"type":"tool_result"`)
+	turn := len(b.Get(`messages.#.content.#(type=="tool_use")`).Array())
 	name, text := c.next(turn, b.Get("tools.#.name"), b.Get("output_config.format"))
 	if name == "" {
 		return messageOf(b, `{"type":"text","text":""}`, `{"type":"text_delta","text":`+quoted(text)+`}`, "end_turn")
 	}
-	blocks := append(thinking(turn), `{"type":"tool_use","id":"toolu_`+fmt.Sprint(turn)+`","name":"`+name+`","input":`+c.args+`}`)
+	blocks := thinking(turn)
+	for _, id := range c.ids("toolu", turn) {
+		blocks = append(blocks, `{"type":"tool_use","id":"`+id+`","name":"`+name+`","input":`+c.args+`}`)
+	}
 	const usage = `"usage":{"input_tokens":11,"output_tokens":7,"cache_creation_input_tokens":0,"cache_read_input_tokens":0}`
 	head := `{"id":"msg_1","type":"message","role":"assistant","model":"claude-up","stop_sequence":null,`
 	if !b.Get("stream").Bool() {
@@ -194,7 +207,7 @@ func (w *world) unsigned() int {
 }
 
 func (c *conversation) chatWith(b gjson.Result, more func(turn int) (message, call string)) scripted.Answer {
-	turn := strings.Count(b.Raw, `"role":"tool"`)
+	turn := len(b.Get("messages.#.tool_calls").Array())
 	name, text := c.next(turn, b.Get("tools.#.function.name"), b.Get("response_format.json_schema"))
 	if name == "" {
 		a := chat(gjson.Parse(`{"stream":` + fmt.Sprint(b.Get("stream").Bool()) + `,"stream_options":{"include_usage":true}}`))
@@ -202,14 +215,19 @@ func (c *conversation) chatWith(b gjson.Result, more func(turn int) (message, ca
 		return a
 	}
 	message, call := more(turn)
-	call = `"id":"call_` + fmt.Sprint(turn) + `","type":"function","function":{"name":"` + name + `","arguments":` + quoted(c.args) + `}` + call
+	var calls, pieces []string
+	for i, id := range c.ids("call", turn) {
+		calls = append(calls, `"id":"`+id+`","type":"function","function":{"name":"`+name+`","arguments":`+quoted(c.args)+`}`+call)
+		pieces = append(pieces, fmt.Sprintf(`{"index":%d,%s}`, i, calls[i]))
+		call = "" // Gemini signs the first call of a message alone
+	}
 	head := `{"id":"c1","created":1,"model":"up","object":"chat.completion`
 	if !b.Get("stream").Bool() {
-		return whole(head + `","choices":[{"index":0,"finish_reason":"tool_calls","message":{"role":"assistant",` + message + `"content":null,"tool_calls":[{` + call + `}]}}],` + chatUsage + `}`)
+		return whole(head + `","choices":[{"index":0,"finish_reason":"tool_calls","message":{"role":"assistant",` + message + `"content":null,"tool_calls":[{` + strings.Join(calls, "},{") + `}]}}],` + chatUsage + `}`)
 	}
 	return events(
 		head+`.chunk","choices":[{"index":0,"delta":{"role":"assistant",`+message+`"content":null},"finish_reason":null}]}`,
-		head+`.chunk","choices":[{"index":0,"delta":{"tool_calls":[{"index":0,`+call+`}]},"finish_reason":null}]}`,
+		head+`.chunk","choices":[{"index":0,"delta":{"tool_calls":[`+strings.Join(pieces, ",")+`]},"finish_reason":null}]}`,
 		head+`.chunk","choices":[{"index":0,"delta":{},"finish_reason":"tool_calls"}]}`,
 		head+`.chunk","choices":[],`+chatUsage+`}`, "[DONE]")
 }
@@ -234,6 +252,7 @@ func (w *world) thought(path string) (whole, all int) {
 				turn++
 			}
 			var blocks []string
+			called := false
 			for _, b := range m.Get("content").Array() {
 				switch b.Get("type").Str {
 				case "thinking":
@@ -241,9 +260,12 @@ func (w *world) thought(path string) (whole, all int) {
 				case "redacted_thinking":
 					blocks = append(blocks, `{"type":"redacted_thinking","data":`+b.Get("data").Raw+`}`)
 				case "tool_use":
-					same = same && slices.Equal(blocks, thinking(turn))
-					turn++
+					same = same && (called || slices.Equal(blocks, thinking(turn)))
+					called = true
 				}
+			}
+			if called {
+				turn++
 			}
 		}
 		if turn > 0 {
@@ -275,11 +297,19 @@ func translatedSDKs(t *testing.T, turns int, program string, args ...string) *wo
 	}
 	require.NotEmpty(t, calls)
 	w.billed(calls)
+	for _, c := range w.upstream.Calls() {
+		if gjson.GetBytes(c.Body, "tools").Exists() {
+			require.Contains(t, string(c.Body), picture, "the image of the question")
+		}
+	}
 	return w
 }
 
-// TestTranslatedPythonSDKs has the official SDKs of Python hold conversations of ten calls of a tool over each pair of APIs, whole and
-// streamed, with images, thinking and answers by a schema.
+// picture is the image of the programs' questions.
+const picture = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+
+// TestTranslatedPythonSDKs has the official SDKs of Python hold conversations of ten turns with calls of a tool over each pair of APIs, whole
+// and streamed, with images, thinking and answers by a schema.
 func TestTranslatedPythonSDKs(t *testing.T) {
 	w := translatedSDKs(t, 10, installed(t, "python", "bin", "python"), "translated.py")
 	w.keptThinking("/v1/messages")
@@ -304,7 +334,7 @@ func TestTranslatedPythonLangChain(t *testing.T) {
 	require.Positive(t, whole)
 }
 
-// TestTranslatedJavaScriptSDKs does the same with those of JavaScript and one call of a tool, and with the `ai` SDK, whose chat completions give no
+// TestTranslatedJavaScriptSDKs does the same with those of JavaScript and three turns, and with the `ai` SDK, whose chat completions give no
 // thinking back.
 func TestTranslatedJavaScriptSDKs(t *testing.T) {
 	program := filepath.Join(t.TempDir(), "translated.mjs")
@@ -312,9 +342,11 @@ func TestTranslatedJavaScriptSDKs(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, os.WriteFile(program, text, 0o600))
 	require.NoError(t, os.Symlink(installed(t, "js", "node_modules"), filepath.Join(filepath.Dir(program), "node_modules")))
-	w := translatedSDKs(t, 1, "node", program)
-	whole, _ := w.thought("/v1/messages")
-	require.Positive(t, whole)
+	w := translatedSDKs(t, 3, "node", program)
+	w.keptThinking("/v1/chat/completions")
+	// Both clients of Responses keep all, as chat completions do whole; streamed they keep the last of several blocks, and those of `ai` none.
+	whole, all := w.thought("/v1/messages")
+	require.Equal(t, []int{6 + 6 + 3 + 1, 6 + 6 + 6 + 6}, []int{whole, all})
 }
 
 // TestTranslatedClaudeCode has Claude Code run commands with models that are served by chat completions alone.
