@@ -533,3 +533,95 @@ func TestTranslatedBodiesTakeRoom(t *testing.T) {
 	}
 	x.Settled(5)
 }
+
+// TestTranslatedAnswersTakeRoom has answers that are held whole until they are translated: they count in max_bodies until the client has
+// them, and a client whose answer finds no room is told so and does not pay.
+func TestTranslatedAnswersTakeRoom(t *testing.T) {
+	var long string
+	x := translating(t, "max_body 1MB\nmax_bodies 2MB\n"+deepseekRoutes, func(n int, body gjson.Result) scripted.Answer {
+		a := chatAnswers(n, body)
+		a.Body = []byte(strings.Replace(string(a.Body), "Hello", long, 1))
+		return a
+	})
+	const call = `{"model":"m","max_tokens":50,"messages":[{"role":"user","content":"hi"}]}`
+	for n := range 6 { // what answers took is given back
+		long = strings.Repeat("abcd", 150_000)
+		a := x.Must(http.StatusOK, http.MethodPost, "/v1/messages", x.key, call)
+		require.Len(t, gjson.Get(a.Body, "content.0.text").Str, len(long))
+		require.Len(t, x.record(2*n+1).Events, 1)
+		long = strings.Repeat("abcd", 400_000)
+		a = x.Must(http.StatusServiceUnavailable, http.MethodPost, "/v1/messages", x.key, call)
+		require.Equal(t, "overloaded_error", gjson.Get(a.Body, "error.type").Str, a.Body)
+		require.Contains(t, a.Body, "max_bodies")
+		r := x.record(2*n + 2)
+		require.Equal(t, []any{"error", 0}, []any{r.Outcome, len(r.Events)})
+	}
+	x.Settled(6)
+}
+
+// TestEndlessAnswersOfATranslatedBackend are broken off at a bound, with an error in the caller's API and a record: of a stream that is billed
+// as far as it came, of an answer that did not begin to come nothing.
+func TestEndlessAnswersOfATranslatedBackend(t *testing.T) {
+	filler := []byte(strings.Repeat("abcd", 16<<10))
+	routes := strings.Replace(claudeRoutes, "model m", "model claude", 1) + "\n" + strings.Replace(deepseekRoutes, "model m", "model chat", 1)
+	var status int
+	answer := func(n int, body gjson.Result) scripted.Answer {
+		whole := claudeAnswers
+		if body.Get("model").Str == "deepseek-chat" {
+			whole = chatAnswers
+		}
+		a := whole(n, body)
+		a.Body = a.Body[:strings.Index(string(a.Body), "lo\"")]
+		a.Status, a.Length, a.Filler = status, false, filler
+		return a
+	}
+	cases := []struct {
+		status           int
+		path, body, told string
+		stream           bool
+	}{
+		{200, "/v1/chat/completions", `{"model":"claude","messages":[{"role":"user","content":"hi"}],"max_tokens":50}`, "too long to be translated", false},
+		{200, "/v1/responses", `{"model":"chat","input":"hi","store":false}`, "too long to be translated", false},
+		{200, "/v1/messages", `{"model":"chat","messages":[{"role":"user","content":"hi"}],"max_tokens":50}`, "too long to be translated", false},
+		{400, "/v1/messages", `{"model":"chat","messages":[{"role":"user","content":"hi"}],"max_tokens":50}`, "bad request", false},
+		{200, "/v1/chat/completions", `{"model":"claude","messages":[{"role":"user","content":"hi"}],"max_tokens":50,"stream":true}`, `data: {"error":{`, true},
+		{200, "/v1/responses", `{"model":"chat","input":"hi","store":false,"stream":true}`, "event: response.failed", true},
+		{200, "/v1/messages", `{"model":"chat","messages":[{"role":"user","content":"hi"}],"max_tokens":50,"stream":true}`, "event: error", true},
+	}
+	ask := func(g *gateway.Gateway, key string, i int) {
+		c := cases[i]
+		status = c.status
+		req, err := http.NewRequestWithContext(gateway.Timeout(t, time.Minute), http.MethodPost, g.URL(c.path), strings.NewReader(c.body))
+		require.NoError(t, err)
+		req.Header.Set("Authorization", "Bearer "+key)
+		req.Header.Set("Content-Type", "application/json")
+		resp, err := http.DefaultClient.Do(req)
+		require.NoError(t, err)
+		got, err := io.ReadAll(resp.Body)
+		require.NoError(t, resp.Body.Close())
+		require.Contains(t, string(got), c.told)
+		if c.stream { // it is cut after the error
+			require.NotContains(t, string(got), "[DONE]")
+			return
+		}
+		require.NoError(t, err)
+		require.NotEmpty(t, gjson.GetBytes(got, "error.type").Str)
+		require.Equal(t, map[int]int{200: 502, 400: 400}[c.status], resp.StatusCode)
+	}
+	x := translating(t, "max_bodies 512MB\n"+routes, answer)
+	for i, c := range cases {
+		ask(x.Gateway, x.key, i)
+		r := x.record(i + 1)
+		if c.stream {
+			require.Equal(t, []any{"cut", 1}, []any{r.Outcome, len(r.Events)})
+		} else {
+			require.Equal(t, []any{"error", 0}, []any{r.Outcome, len(r.Events)})
+		}
+	}
+	x.Settled(3)
+	up := scripted.New(t, func(n int, c scripted.Call) scripted.Answer { return answer(n, gjson.ParseBytes(c.Body)) })
+	bare := gateway.Start(t, "", "llmroute {\nanonymous\nunmetered\n"+strings.ReplaceAll(routes, "URL", up.URL)+"\n}\n")
+	for i := range cases {
+		ask(bare, "", i)
+	}
+}

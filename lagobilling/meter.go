@@ -429,6 +429,9 @@ func (m *meter) finish() {
 		m.finishHeld()
 	}
 	m.endTime()
+	if m.answering != nil {
+		m.answering.Close()
+	}
 	// A client that closed only its sending half is taken for gone, but still reads: without the abort, the server would
 	// end what it got as if that were whole.
 	if (m.aborted || m.lost) && m.how == settle.Returned {

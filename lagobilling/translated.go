@@ -8,6 +8,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/tollgate-llm/tollgate/internal/settle"
+	"github.com/tollgate-llm/tollgate/internal/translate"
 )
 
 var errNotWhole = errors.New("the backend's answer did not come whole")
@@ -26,11 +27,14 @@ func (m *meter) translates(status int, header http.Header) {
 // writeTranslated reads usage out of p and passes on what the caller gets for it.
 func (m *meter) writeTranslated(p []byte) (int, error) {
 	out, err := m.answering.Write(p)
-	if err != nil {
+	if err != nil && !m.answering.Whole() { // else it is met again at the end
 		m.untranslated(err)
 	}
-	if m.scan(p); m.answering.Ended() {
+	if m.scan(p); m.answering.Ended() || err != nil && m.answering.Whole() {
 		m.settle(settle.Ended) // whether the meter has seen an end or not
+	}
+	if err != nil && !m.aborted && (m.answering.Whole() || translate.TooLong(err)) {
+		return 0, m.breakOff(out)
 	}
 	switch {
 	case m.aborted:
@@ -46,6 +50,17 @@ func (m *meter) writeTranslated(p []byte) (int, error) {
 		return 0, err
 	}
 	return len(p), nil
+}
+
+// breakOff tells the client that its answer is too long. The rest is not read, as it may have no end.
+func (m *meter) breakOff(out []byte) error {
+	if _, err := m.release(); err != nil {
+		return err
+	}
+	if _, err := m.forward(out); err != nil {
+		return err
+	}
+	return translate.ErrAnswered
 }
 
 // endWhole ends an answer that is translated whole, before it is settled: a client that gets an error in its place does not pay.

@@ -108,6 +108,7 @@ type arrival struct {
 	size     int64  // bytes read
 	held     int64  // of bodiesHeld
 	copied   int64  // of held, by the translated body
+	answer   int64  // of bodiesHeld, by an answer that is translated whole; it may outlast the call
 	arriving int64  // of bodiesArriving
 	streamed bool   // what is read from here on is not held
 	timedOut atomic.Bool
@@ -206,6 +207,15 @@ func (a *arrival) translated(n int64) error {
 		return errNoRoom
 	}
 	a.held, a.copied = a.held+more, n
+	return nil
+}
+
+// answered takes memory for n bytes of an answer, in the place of what it took before, and returns why there is none.
+func (a *arrival) answered(n int64) error {
+	if !take(&bodiesHeld, n-a.answer, a.handler.maxBodies) {
+		return errNoRoom
+	}
+	a.answer = n
 	return nil
 }
 

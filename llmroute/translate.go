@@ -199,7 +199,7 @@ func (d *dispatch) send(a *attempt, target *llm.Target, query string) (sent, *ll
 	t, ok := translate.New(translate.Pair{Caller: translate.API(d.endpoint.Name), Upstream: takes(a.via)}, translate.Options{
 		Lossy: a.server().Translate.Lossy, Model: d.call.Request.Asked, Upstream: target.Upstream, Provider: target.Provider,
 		Official: target.Official(), Google: target.Google(), OutputLimit: limit, OutputMember: member, ID: strings.ReplaceAll(d.call.ID, "-", ""), Created: time.Now().Unix(),
-		Reasons: reasons,
+		Reasons: reasons, Room: d.arrival.answered,
 	})
 	if !ok {
 		return sent{}, refusal(http.StatusInternalServerError, "internal_server_error", "", "the call cannot be translated")

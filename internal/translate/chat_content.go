@@ -1,7 +1,6 @@
 package translate
 
 import (
-	"errors"
 	"net/http"
 	"slices"
 	"strconv"
@@ -43,7 +42,7 @@ type latePiece struct {
 
 const maxCalls = 256
 
-var errManyCalls = errors.New("the upstream's answer has too many calls")
+const errManyCalls = bound("the upstream's answer has too many calls")
 
 // message takes the members of a delta, or of a whole message.
 func (r *chatReader) message(dst []byte, m gjson.Result) ([]byte, error) {

@@ -67,8 +67,9 @@ const (
 	maxAnswer = 32 << 20
 )
 
+const errHeld = bound("the upstream's answer holds more back than can be kept")
+
 var (
-	errHeld      = errors.New("the upstream's answer holds more back than can be kept")
 	errNoCall    = errors.New("the upstream's answer has arguments without a call")
 	errArguments = errors.New("the arguments of a call are no JSON object")
 )

@@ -67,7 +67,7 @@ func readFailure(status int, body []byte) failure {
 				f.message = m.Str
 			}
 		}
-	} else if text := bytes.TrimSpace(body); len(text) > 0 && text[0] != '<' && utf8.Valid(text) {
+	} else if text := bytes.TrimSpace(body); len(text) > 0 && text[0] != '<' && text[0] != '{' && utf8.Valid(text) {
 		f.message = string(text)
 	}
 	if f.status == 0 {

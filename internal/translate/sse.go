@@ -8,7 +8,7 @@ import (
 // maxEvent bounds the bytes of one event that are held until it is whole.
 const maxEvent = 4 << 20
 
-var errEventLong = errors.New("an event of the upstream's stream is too long")
+const errEventLong = bound("an event of the upstream's stream is too long")
 
 // Stream translates an event stream piece by piece.
 type Stream interface {

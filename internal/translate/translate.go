@@ -36,6 +36,9 @@ type Options struct {
 	ID           string // made into the answer's id where the upstream gives none
 	Created      int64  // the answer's time, in seconds since 1970, where the upstream gives none
 	Reasons      bool   // the model is known to take an effort of reasoning
+
+	// Room takes memory for so many bytes of an answer, in the place of what it took before, or says that there is none. Nil: there is.
+	Room func(bytes int64) error
 }
 
 // Translation is that of one attempt. Its methods are for one goroutine at a time.

@@ -16,6 +16,8 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/tollgate-llm/tollgate/internal/translate"
 )
 
 // hint passes an answer of 1xx on, without keeping its headers for what follows. A client of HTTP/1.0 would take it for the answer.
@@ -60,7 +62,9 @@ func (x *exchange) pass(a *answer) {
 	if x.Translation() != nil {
 		translatedHeader(header)
 		if !x.Metered { // else the meter translates what it has read
-			to = &translated{ResponseWriter: x.w, with: x.Translation()}
+			t := &translated{ResponseWriter: x.w, with: x.Translation()}
+			defer t.close()
+			to = t
 		}
 	}
 	to.WriteHeader(resp.StatusCode)
@@ -68,6 +72,9 @@ func (x *exchange) pass(a *answer) {
 	err := a.copyTo(to, flush, atOnce)
 	closed := resp.Body.Close() // resp.Trailer is whole from now on
 	x.dropUnwanted(resp.Trailer)
+	if errors.Is(err, translate.ErrAnswered) {
+		return
+	}
 	if t, ok := to.(*translated); ok {
 		err = errors.Join(err, t.end(err))
 	}

@@ -78,7 +78,17 @@ func (t *translated) Write(p []byte) (int, error) {
 			return 0, failed
 		}
 	}
-	return len(p), err
+	switch {
+	case err == nil:
+		return len(p), nil
+	case t.answer.Whole():
+		if failed := t.end(nil); failed != nil {
+			return 0, failed
+		}
+	case !translate.TooLong(err):
+		return 0, err
+	}
+	return 0, translate.ErrAnswered
 }
 
 // FlushError sends what was written so far.
@@ -93,7 +103,7 @@ func (t *translated) FlushError() error {
 func (t *translated) end(cause error) error {
 	status, out, err := t.answer.End(cause)
 	if t.answer.Whole() {
-		if cause != nil {
+		if cause != nil || out == nil {
 			return err
 		}
 		h := t.Header()
@@ -108,6 +118,13 @@ func (t *translated) end(cause error) error {
 		}
 	}
 	return err
+}
+
+// close gives back what the answer took.
+func (t *translated) close() {
+	if t.answer != nil {
+		t.answer.Close()
+	}
 }
 
 // Unwrap returns the client's writer.

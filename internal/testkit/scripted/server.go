@@ -22,6 +22,8 @@ type Answer struct {
 	ContentType string
 	Body        []byte
 	Length      bool
+	// Filler follows the body without end, until the caller is gone.
+	Filler []byte
 	// Hold keeps back what follows the first piece until it is closed, or the caller is gone. Nil: nothing is kept back.
 	Hold <-chan struct{}
 }
@@ -96,6 +98,11 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 		select {
 		case <-a.Hold:
 		case <-r.Context().Done():
+			panic(http.ErrAbortHandler)
+		}
+	}
+	for len(a.Filler) > 0 {
+		if _, err := w.Write(a.Filler); err != nil {
 			panic(http.ErrAbortHandler)
 		}
 	}
