@@ -15,7 +15,8 @@ type chatPiece struct {
 	id, tier       string
 	created        int64
 	usage, failure gjson.Result
-	choice         bool // there is one
+	timings        gjson.Result // of llama.cpp
+	choice         bool         // there is one
 	index          int64
 	message        gjson.Result // or delta
 	finish         string
@@ -33,7 +34,15 @@ func readChatPiece(root gjson.Result) (p chatPiece) {
 		case "service_tier":
 			p.tier = value.Str
 		case "usage":
-			p.usage = value
+			if value.IsObject() {
+				p.usage = value
+			}
+		case "x_groq":
+			if u := value.Get("usage"); !p.usage.Exists() && u.IsObject() {
+				p.usage = u
+			}
+		case "timings":
+			p.timings = value
 		case "error":
 			if value.IsObject() || value.Type == gjson.String && value.Str != "" {
 				p.failure = root
@@ -60,6 +69,10 @@ func (p *chatPiece) ofChoice(key, value gjson.Result) bool {
 		p.finish = value.Str
 	case "stop_reason":
 		p.sequence = quoted(value)
+	case "usage": // of Moonshot
+		if !p.usage.Exists() && value.IsObject() {
+			p.usage = value
+		}
 	}
 	return true
 }

@@ -379,8 +379,11 @@ func (r *chatReader) close(dst []byte) ([]byte, error) {
 
 // head takes the members that stand beside the content.
 func (r *chatReader) head(p *chatPiece) {
-	if p.usage.IsObject() {
+	switch {
+	case p.usage.IsObject():
 		r.tokens = chatTokens(r.t, p.usage)
+	case p.timings.IsObject() && !r.tokens.known:
+		r.tokens = timedTokens(p.timings)
 	}
 	if p.tier != "" {
 		r.tier = p.tier

@@ -22,6 +22,9 @@ func chatTokens(t *Translation, u gjson.Result) tokens {
 		output:    first("completion_tokens"),
 		reasoning: first("completion_tokens_details.reasoning_tokens", "reasoning_tokens"),
 	}
+	if miss := u.Get("prompt_cache_miss_tokens"); n.input == 0 && miss.Type == gjson.Number { // of DeepSeek
+		n.input, n.known = n.cached+miss.Int(), true
+	}
 	n.written = min(n.written, n.input)
 	n.cached = min(n.cached, n.input-n.written) // what one step of a call writes, the next one reads
 
@@ -38,5 +41,13 @@ func chatTokens(t *Translation, u gjson.Result) tokens {
 		n.reasoning = rest
 		n.output += rest
 	}
+	n.reasoning = min(n.reasoning, n.output)
+	return n
+}
+
+// timedTokens reads llama.cpp's timings, in which the prompt is without what was read from the cache.
+func timedTokens(timings gjson.Result) tokens {
+	n := tokens{known: true, cached: timings.Get("cache_n").Int(), output: timings.Get("predicted_n").Int()}
+	n.input = timings.Get("prompt_n").Int() + n.cached
 	return n
 }

@@ -25,6 +25,7 @@ type messagesAnswer struct {
 	stop   string // stop_reason
 	ending ending
 	fresh  int64 // input_tokens
+	later  bool  // a message_delta had usage
 }
 
 // badAnswer is an answer of the upstream's that is none in its API. The client is told why.
@@ -61,7 +62,7 @@ func (m *messagesAnswer) event(dst, _, data []byte) ([]byte, error) {
 	case "message_start":
 		message := gjson.GetBytes(data, "message")
 		m.begun = true
-		m.usage(message.Get("usage"))
+		m.usage(message.Get("usage"), false)
 		return m.to.begin(dst, message.Get("id").Str, 0), nil
 	}
 	if !m.begun {
@@ -90,7 +91,7 @@ func (m *messagesAnswer) event(dst, _, data []byte) ([]byte, error) {
 	case "message_delta":
 		event := gjson.ParseBytes(data)
 		m.stopped(event.Get("delta"))
-		m.usage(event.Get("usage"))
+		m.usage(event.Get("usage"), true)
 	case "message_stop":
 		return m.finish(dst)
 	}
@@ -191,33 +192,6 @@ func (m *messagesAnswer) stopped(v gjson.Result) {
 	}
 }
 
-// usage notes counts. Later ones are totals and take the place of earlier ones.
-func (m *messagesAnswer) usage(v gjson.Result) {
-	tokens := &m.ending.tokens
-	for _, count := range [...]struct {
-		name string
-		to   *int64
-	}{
-		{"input_tokens", &m.fresh},
-		{"cache_read_input_tokens", &tokens.cached},
-		{"cache_creation_input_tokens", &tokens.written},
-		{"output_tokens", &tokens.output},
-		{"output_tokens_details.thinking_tokens", &tokens.reasoning},
-	} {
-		if n := v.Get(count.name); n.Type == gjson.Number && n.Num >= 0 {
-			*count.to = n.Int()
-			tokens.known = true
-		}
-	}
-	tokens.input = m.fresh + tokens.cached + tokens.written
-	switch v.Get("service_tier").Str {
-	case "standard":
-		m.ending.tier = "default"
-	case "priority":
-		m.ending.tier = "priority"
-	}
-}
-
 // finish writes the end of a complete answer.
 func (m *messagesAnswer) finish(dst []byte) ([]byte, error) {
 	var err error
@@ -288,6 +262,6 @@ func (m *messagesAnswer) answer(dst, body []byte) ([]byte, error) {
 		return dst, err
 	}
 	m.stopped(root)
-	m.usage(root.Get("usage"))
+	m.usage(root.Get("usage"), false)
 	return m.finish(dst)
 }
