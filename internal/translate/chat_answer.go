@@ -155,6 +155,7 @@ func (s *chatEvents) event(dst, name, data []byte) ([]byte, error) {
 	if !p.choice {
 		return dst, nil // Azure's first chunk, or the one with usage
 	}
+	begun := s.begun
 	if !s.begun {
 		s.begun = true
 		dst = s.to.begin(dst, p.id, p.created)
@@ -162,6 +163,7 @@ func (s *chatEvents) event(dst, name, data []byte) ([]byte, error) {
 	if s.finish != "" {
 		return dst, nil
 	}
+	from := len(dst)
 	if p.message.IsObject() {
 		if dst, err = s.message(dst, p.message); err != nil {
 			return dst, err
@@ -169,6 +171,9 @@ func (s *chatEvents) event(dst, name, data []byte) ([]byte, error) {
 	}
 	if s.finish = p.finish; s.finish != "" {
 		return s.close(dst)
+	}
+	if len(dst) == from && begun { // reasoning that is not shown may take minutes
+		return s.to.ping(dst), nil
 	}
 	return dst, nil
 }

@@ -306,6 +306,7 @@ func TestThinkingThatIsNotShown(t *testing.T) {
 		require.NoError(t, err)
 		blocks, _ := accumulated(t, got)
 		require.Equal(t, want, blocks, thinking)
+		require.Equal(t, thinking != `{"type":"adaptive"}`, strings.Contains(got, "event: ping"), "a client waits while nothing is shown")
 	}
 	// What was hidden from the caller goes back to the backend.
 	tr := newTranslation(t, messagesOnChatPair, Options{Provider: "vllm"})
