@@ -2,6 +2,8 @@ package price
 
 import (
 	"fmt"
+	"math"
+	"reflect"
 	"strings"
 	"time"
 
@@ -14,11 +16,11 @@ const tokenSlots uint64 = 1<<(usage.OutputVideo+1) - 1 | 1<<usage.Citations
 // maxSheets bounds the layers that one cost is computed from: configuration, price files, embedded data.
 const maxSheets = 10
 
-// applied holds the sheets that price one call, the topmost first. It has no pointer into itself, so that it stays on the stack.
+// applied holds the sheets that price a query, the topmost first. It does not change once it is made.
 type applied struct {
-	written        [numSlots]rate // of the configuration, in the tier
+	written        *[numSlots]rate // of the configuration, in the tier
 	writtenSet     uint64
-	writtenFees    [numSlots]rate // of the configuration, in the standard tier
+	writtenFees    *[numSlots]rate // of the configuration, in the standard tier
 	writtenFeeSet  uint64
 	tier, standard [maxSheets]*sheet
 	multiplied     [maxSheets]bool // the sheet's prices of tokens are multiplied by times
@@ -33,6 +35,39 @@ type applied struct {
 	explicit       bool // cached tokens were read from a cache that the request set up
 	explicitRead   rate // their price, if there is one
 	explicitPriced bool
+	since, until   int64             // the time for which it holds, in Unix milliseconds; none where prices change by the time of day
+	config         map[string]string // keeps the address that is part of appliedKey from being used again
+}
+
+// appliedKey is what an applied depends on, beside the time. A configuration's prices never change, so their address identifies them.
+type appliedKey struct {
+	provider, baseURL, region, model, fallback, tier string
+	written                                          uintptr
+}
+
+// applied returns the sheets that price the query.
+func (t *Table) applied(q *Query) (*applied, error) {
+	at := q.At.UnixMilli()
+	if q.At.IsZero() {
+		at = time.Now().UnixMilli()
+	}
+	key := appliedKey{q.Provider, q.BaseURL, q.Region, q.Model, "", q.Tier, reflect.ValueOf(q.Written).Pointer()}
+	if len(q.Fallback) > 0 {
+		key.fallback = q.Fallback[0]
+	}
+	if a, ok := t.known.peek(key); ok && at >= a.since && at < a.until {
+		return a, nil
+	}
+	a := &applied{config: q.Written, until: math.MaxInt64}
+	if err := t.apply(a, q, at); err != nil {
+		return nil, err
+	}
+	if len(q.Fallback) <= 1 && max(len(q.Model), len(key.fallback), len(q.Tier)) <= maxName && at < a.until {
+		key.model, key.fallback, key.tier = strings.Clone(key.model), strings.Clone(key.fallback), strings.Clone(key.tier)
+		key.provider, key.baseURL, key.region = strings.Clone(key.provider), strings.Clone(key.baseURL), strings.Clone(key.region)
+		t.known.put(key, a)
+	}
+	return a, nil
 }
 
 // rate returns the rate that a slot is billed at and a note on how it was found; ok is false if there is none.
@@ -88,18 +123,14 @@ func (a *applied) standIns(k slot) []fallback {
 // isFee reports whether a price is the same in every tier that does not set it.
 func isFee(k slot) bool { return k == slot(usage.WebSearches) || k >= slot(usage.MapsSearches) }
 
-// apply collects the sheets that price the query.
-func (t *Table) apply(a *applied, q *Query) error {
+// apply collects the sheets that price the query at a time.
+func (t *Table) apply(a *applied, q *Query, at int64) error {
 	tier := canonicalTier(q.Tier)
 	tier, a.explicit = cutPart(tier, usage.ExplicitCache)
 	if len(q.Written) > 0 {
 		if err := a.applyWritten(q.Written, tier); err != nil {
 			return err
 		}
-	}
-	at := q.At.UnixMilli()
-	if q.At.IsZero() {
-		at = time.Now().UnixMilli()
 	}
 	w := t.identify(q.Provider, q.BaseURL, q.Region)
 	if w.listed != nil {
@@ -121,6 +152,8 @@ func (t *Table) apply(a *applied, q *Query) error {
 			a.entry = e
 		}
 		a.minAudio = max(a.minAudio, e.minAudio)
+		since, until := e.span(at)
+		a.since, a.until = max(a.since, since), min(a.until, until)
 		p := e.at(at)
 		a.push(p.sheet(tier), p.sheet(""))
 		a.explicitFrom(p, tier)
@@ -178,8 +211,9 @@ func (a *applied) explicitFrom(p *pricing, tier string) {
 // explicitTier returns the tier of that price.
 func explicitTier(tier string) string { return strings.TrimPrefix(tier+"+"+usage.ExplicitCache, "+") }
 
-// applyWritten adds the prices written in the configuration, without allocating unless one has a threshold.
+// applyWritten adds the prices written in the configuration.
 func (a *applied) applyWritten(written map[string]string, tier string) error {
+	a.written, a.writtenFees = new([numSlots]rate), new([numSlots]rate)
 	for name, text := range written {
 		n, err := parseName(name)
 		if err != nil {

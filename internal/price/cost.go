@@ -21,6 +21,7 @@ type Query struct {
 	At       time.Time // when the call was settled, which selects dated and time-of-day prices; zero is now
 	// Written has the prices written in the configuration for the backend: price name to US dollars per unit of that name
 	// (docs/prices.md), such as "input": "2.50" or "output@flex": "5". CheckWritten reports whether they are well-formed.
+	// The map must not change after a query has had it.
 	Written map[string]string
 }
 
@@ -132,14 +133,14 @@ func CheckWritten(written map[string]string) error {
 
 // Priced reports whether there is any price for the query: nil, or an error that wraps ErrUnpriced.
 func (t *Table) Priced(q Query) error {
-	var a applied
-	return t.apply(&a, &q)
+	_, err := t.applied(&q)
+	return err
 }
 
 // Prices reports whether one of the kinds has its own price for the query, not a fallback.
 func (t *Table) Prices(q Query, kinds ...usage.Kind) bool {
-	var a applied
-	if t.apply(&a, &q) != nil {
+	a, err := t.applied(&q)
+	if err != nil {
 		return false
 	}
 	return slices.ContainsFunc(kinds, func(k usage.Kind) bool { return a.set&(1<<k) != 0 })
@@ -148,8 +149,8 @@ func (t *Table) Prices(q Query, kinds ...usage.Kind) bool {
 // Cost returns the exact cost of the counts. The error wraps ErrUnpriced when the model, the tier or a kind of token has no
 // price, and ErrOverflow when an amount does not fit. A count of zero makes no line.
 func (t *Table) Cost(q Query, c *usage.Counts) (Cost, error) {
-	var a applied
-	if err := t.apply(&a, &q); err != nil {
+	a, err := t.applied(&q)
+	if err != nil {
 		return Cost{}, err
 	}
 	cost := Cost{Version: t.version, Provider: lower(q.Provider)}
@@ -177,8 +178,8 @@ func (a *applied) price(cost *Cost, c *usage.Counts) error {
 	var input uint64
 	var unpriced usage.Kind
 	var missing bool
-	for k := range usage.Kind(usage.NumKinds) {
-		if n := c.N(k); n > 0 {
+	for k, n := range c.All() {
+		if n > 0 {
 			kinds++
 			if k <= usage.CacheReadVideo {
 				input += uint64(n)
@@ -189,9 +190,8 @@ func (a *applied) price(cost *Cost, c *usage.Counts) error {
 		}
 	}
 	cost.Lines = make([]Line, 0, kinds+1)
-	for k := range usage.Kind(usage.NumKinds) {
-		n := c.N(k)
-		if n <= 0 {
+	for k, n := range c.All() {
+		if n == 0 {
 			continue
 		}
 		if k == usage.Images && (c.N(usage.OutputImage) > 0 || c.N(usage.Output) > 0) {

@@ -316,6 +316,55 @@ func TestLookupsAreBounded(t *testing.T) {
 	require.LessOrEqual(t, len(l.cache.m), maxLookups)
 }
 
+// TestPricesAreThoseOfTheTime asks for each model around every time at which its prices change, in any order: what is kept of an earlier
+// query must not hold beyond its time.
+func TestPricesAreThoseOfTheTime(t *testing.T) {
+	table := newTable("test", Default().list, Default().layers)
+	type ask struct {
+		Query
+		sheets []*sheet
+	}
+	var asks []ask
+	dated := 0
+	for _, p := range Default().list.providers {
+		for _, m := range p.models() {
+			times := []int64{at.UnixMilli()}
+			for i := range m.entry.variants {
+				v := &m.entry.variants[i]
+				times = append(times, v.from-1, v.from, v.from+1)
+				for day := range int64(7) {
+					midnight := at.UnixMilli() - at.UnixMilli()%dayMillis + day*dayMillis
+					times = append(times, midnight+v.start-1, midnight+v.start, midnight+v.end-1, midnight+v.end)
+				}
+			}
+			if len(m.entry.variants) > 1 {
+				dated++
+			} else {
+				times = times[:1]
+			}
+			for _, ms := range times {
+				q := Query{Provider: p.id, Model: m.entry.id, At: time.UnixMilli(ms)}
+				var a applied
+				if table.apply(&a, &q, ms) == nil {
+					asks = append(asks, ask{q, slices.Clone(a.tier[:a.n])})
+				}
+			}
+		}
+	}
+	require.Greater(t, dated, 20)
+	rand.Shuffle(len(asks), func(i, j int) { asks[i], asks[j] = asks[j], asks[i] })
+	for i := range asks {
+		for range 2 {
+			a, err := table.applied(&asks[i].Query)
+			require.NoError(t, err)
+			require.Equal(t, len(asks[i].sheets), a.n)
+			for j, s := range a.tier[:a.n] {
+				require.Same(t, s, asks[i].sheets[j], "%s at %s", asks[i].Model, asks[i].At)
+			}
+		}
+	}
+}
+
 func BenchmarkCost(b *testing.B) {
 	c := counts("input", 1000, "cache_read", 2000, "output", 300, "reasoning", 100)
 	for name, q := range map[string]Query{

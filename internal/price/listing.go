@@ -120,8 +120,8 @@ func (t *Table) Billed(q Query, name string) (p Price, per Unit, ok bool, err er
 		return 0, 0, false, err
 	}
 	q.Tier = n.tier
-	var a applied
-	if err := t.apply(&a, &q); err != nil {
+	a, err := t.applied(&q)
+	if err != nil {
 		if errors.Is(err, ErrUnpriced) {
 			err = nil
 		}

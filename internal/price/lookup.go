@@ -64,11 +64,22 @@ func (l *lookups[K, V]) keep(key K, v V) V {
 	if other, ok := l.m[key]; ok { // the first one stays: its pointer is part of other keys
 		return other
 	}
+	l.set(key, v)
+	return v
+}
+
+// put caches what the key resolves to now, in place of what it did before.
+func (l *lookups[K, V]) put(key K, v V) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.set(key, v)
+}
+
+func (l *lookups[K, V]) set(key K, v V) {
 	if l.m == nil || len(l.m) >= maxLookups {
 		l.m = make(map[K]V)
 	}
 	l.m[key] = v
-	return v
 }
 
 type whoKey struct{ provider, baseURL, region string }

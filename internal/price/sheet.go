@@ -2,6 +2,7 @@ package price
 
 import (
 	"fmt"
+	"math"
 	"math/bits"
 	"slices"
 	"strings"
@@ -249,6 +250,24 @@ func (e *entry) at(ms int64) *pricing {
 		return v.pricing
 	}
 	return nil
+}
+
+// span returns for how long around a time, both in Unix milliseconds, the prices in force then stay: from since, up to until. It is
+// empty where prices change by the time of day.
+func (e *entry) span(ms int64) (since, until int64) {
+	since, until = math.MinInt64, math.MaxInt64
+	for i := range e.variants {
+		v := &e.variants[i]
+		switch {
+		case v.daily:
+			return 0, 0
+		case v.from > ms:
+			until = min(until, v.from)
+		default:
+			since = max(since, v.from)
+		}
+	}
+	return since, until
 }
 
 // variantAt returns the price list in force at a time: the last variant that applies, or the first one if none does.

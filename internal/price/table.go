@@ -18,6 +18,7 @@ type Table struct {
 	list           *list
 	layers         []*layer // the topmost first
 	whos           lookups[whoKey, *who]
+	known          lookups[appliedKey, *applied]
 	noPrice        lookups[unpricedKey, error]
 }
 

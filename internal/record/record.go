@@ -302,10 +302,8 @@ func (r *Record) Append(b, events []byte) []byte {
 
 func (c *Counts) append(b []byte) Object {
 	kinds := OpenObject(b)
-	for k := range usage.Kind(usage.NumKinds) {
-		if n, ok := c.Get(k); ok {
-			kinds = kinds.Num(k.String(), n)
-		}
+	for k, n := range c.All() {
+		kinds = kinds.Num(k.String(), n)
 	}
 	return kinds.Close()
 }

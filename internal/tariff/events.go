@@ -197,9 +197,9 @@ func (s shape) perRequest(dst []byte, b *bill) []byte {
 	p = p.Quoted("total_tokens", in+out)
 	p = p.Quoted("input_tokens", in)
 	p = p.Quoted("output_tokens", out)
-	for k, name := range requestProperties {
-		if n, ok := b.Counts.Get(usage.Kind(k)); ok && name != "" {
-			p = quantity(p, name, usage.Kind(k), n)
+	for k, n := range b.Counts.All() {
+		if name := requestProperties[k]; name != "" {
+			p = quantity(p, name, k, n)
 		}
 	}
 	return b.end(p)
@@ -264,8 +264,7 @@ func (s shape) tokensOf(dst []byte, b *bill, model string, c usage.Counts) []byt
 	if s.counts == SDK {
 		c = overlapping(c, b.target.API, b.Provider)
 	}
-	for k := range usage.Kind(usage.NumKinds) {
-		n := c.N(k)
+	for k, n := range c.All() {
 		if n == 0 {
 			continue
 		}

@@ -109,8 +109,8 @@ func (m *modelCost) model(line int) string {
 
 // zero reports whether nothing was counted.
 func zero(c *usage.Counts) bool {
-	for k := range usage.Kind(usage.NumKinds) {
-		if c.N(k) > 0 {
+	for _, n := range c.All() {
+		if n > 0 {
 			return false
 		}
 	}

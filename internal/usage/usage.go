@@ -2,6 +2,11 @@
 // disjoint kinds.
 package usage
 
+import (
+	"iter"
+	"math/bits"
+)
+
 // Kind is a disjoint kind of consumption: a token counted under one kind is counted under no other, so that nothing is charged twice,
 // regardless of the provider's format.
 type Kind uint8
@@ -81,20 +86,30 @@ func (c *Counts) Get(k Kind) (n int64, ok bool) { return c.n[k], c.set&(1<<k) !=
 // N returns the count of kind k, zero when absent.
 func (c *Counts) N(k Kind) int64 { return c.n[k] }
 
+// All returns the kinds that were set, in their order, and their counts.
+func (c *Counts) All() iter.Seq2[Kind, int64] {
+	return func(yield func(Kind, int64) bool) {
+		for set := c.set; set != 0; set &= set - 1 {
+			k := Kind(bits.TrailingZeros64(set)) //nolint:gosec // there are fewer than 64 kinds
+			if !yield(k, c.n[k]) {
+				return
+			}
+		}
+	}
+}
+
 // AddAll adds all counts of other.
 func (c *Counts) AddAll(other *Counts) {
-	for k := range Kind(NumKinds) {
-		if n, ok := other.Get(k); ok {
-			c.Add(k, n)
-		}
+	for k, n := range other.All() {
+		c.Add(k, n)
 	}
 }
 
 // Less returns c without what parts of it took.
 func (c Counts) Less(parts []Part) Counts {
 	for i := range parts {
-		for k := range Kind(NumKinds) {
-			if n, ok := parts[i].Counts.Get(k); ok && n > 0 {
+		for k, n := range parts[i].Counts.All() {
+			if n > 0 {
 				c.Set(k, max(c.n[k]-n, 0))
 			}
 		}
