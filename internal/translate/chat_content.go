@@ -110,6 +110,9 @@ func (r *chatReader) message(dst []byte, m gjson.Result) ([]byte, error) {
 			return dst, err
 		}
 	}
+	if !calls.IsArray() { // some send null with each piece of text
+		return dst, nil
+	}
 	calls.ForEach(func(_, call gjson.Result) bool {
 		dst, err = r.call(dst, call)
 		return err == nil

@@ -342,3 +342,15 @@ func TestHeldBytesAreBounded(t *testing.T) {
 	}
 	require.ErrorIs(t, err, errHeld)
 }
+
+// Some backends send the calls of tools as null where there are none.
+func TestNullInPlaceOfCalls(t *testing.T) {
+	stream := chunks(`{"role":"assistant","content":"","tool_calls":null}`, `{"content":"a","tool_calls":null}`, `{"function_call":null,"audio":{},"tool_calls":null}`, "=stop", "[DONE]")
+	for p, end := range map[Pair]string{messagesOnChatPair: "message_stop", responsesToChatPair: "response.completed"} {
+		got, err := through(t, newTranslation(t, p, Options{}), stream, len(stream), nil)
+		require.NoError(t, err)
+		require.Contains(t, got, end)
+		_, err = newTranslation(t, p, Options{}).Answer([]byte(`{"id":"1","choices":[{"message":{"content":"a","tool_calls":null},"finish_reason":"stop"}]}`))
+		require.NoError(t, err)
+	}
+}
