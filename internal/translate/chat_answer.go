@@ -124,8 +124,11 @@ func (r *chatReader) whole(body []byte) error {
 // chatEvents translates a stream of chat completions.
 type chatEvents struct {
 	chatReader
+	scan *chatScan
 	over bool
 }
+
+func newChatEvents(r chatReader) *chatEvents { return &chatEvents{chatReader: r, scan: newChatScan()} }
 
 var doneMark = []byte("[DONE]")
 
@@ -137,6 +140,10 @@ func (s *chatEvents) event(dst, name, data []byte) ([]byte, error) {
 	if bytes.HasPrefix(data, doneMark) {
 		return s.end(dst, nil)
 	}
+	failed := string(name) == "error"
+	if s.begun && s.finish == "" && !failed && s.scan.read(data) {
+		return s.plain(dst)
+	}
 	root, err := parse(data)
 	if err != nil {
 		return dst, errNoAnswer
@@ -145,7 +152,7 @@ func (s *chatEvents) event(dst, name, data []byte) ([]byte, error) {
 	if err := p.failed(); err != nil {
 		return dst, err
 	}
-	if string(name) == "error" {
+	if failed {
 		return dst, readFailure(0, data)
 	}
 	if p.index != 0 {
@@ -176,6 +183,20 @@ func (s *chatEvents) event(dst, name, data []byte) ([]byte, error) {
 		return s.to.ping(dst), nil
 	}
 	return dst, nil
+}
+
+// plain takes a chunk of text or reasoning alone.
+func (s *chatEvents) plain(dst []byte) (_ []byte, err error) {
+	scan := s.scan
+	if tier := unquoted(scan.tier); len(tier) > 0 && string(tier) != s.tier {
+		s.tier = string(tier)
+	}
+	if thought := unquoted(scan.thought); len(thought) > 0 {
+		if dst, err = s.think(dst, scan.field, string(thought)); err != nil {
+			return dst, err
+		}
+	}
+	return s.text(dst, string(unquoted(scan.text)))
 }
 
 func (s *chatEvents) ping(dst []byte) []byte {

@@ -45,6 +45,9 @@ func FuzzChatStream(f *testing.F) {
 		f.Add(c.stream, 9, true)
 		f.Add(c.stream, 1, false)
 	}
+	for _, s := range scannedChunks {
+		f.Add(scannedStream(s.chunk), 5, false)
+	}
 	f.Fuzz(func(t *testing.T, stream string, size int, cut bool) {
 		var cause error
 		if cut {
@@ -56,6 +59,7 @@ func FuzzChatStream(f *testing.F) {
 			split, splitErr := through(t, tr, stream, max(1, size%64), cause)
 			require.Equal(t, whole, split)
 			require.Equal(t, wholeErr == nil, splitErr == nil)
+			require.Equal(t, whole, unscanned(t, p, stream, cause))
 			for e := range strings.SplitSeq(strings.TrimSuffix(whole, "\n\n"), "\n\n") {
 				if e == "" || e[0] == ':' {
 					continue

@@ -53,7 +53,7 @@ func (m *messagesAnswer) event(dst, _, data []byte) ([]byte, error) {
 		return dst, badAnswer("the backend sent an event that is not JSON")
 	}
 	kind := unquoted(s.kind)
-	switch kind {
+	switch string(kind) {
 	case "ping":
 		return m.to.ping(dst), nil
 	case "error":
@@ -68,7 +68,7 @@ func (m *messagesAnswer) event(dst, _, data []byte) ([]byte, error) {
 	if !m.begun {
 		return dst, badAnswer("the backend's answer does not begin with message_start")
 	}
-	switch kind {
+	switch string(kind) {
 	case "content_block_start":
 		var err error
 		if m.index >= 0 { // its end is missing
@@ -100,8 +100,8 @@ func (m *messagesAnswer) event(dst, _, data []byte) ([]byte, error) {
 
 // delta passes a piece of the block that is open on.
 func (m *messagesAnswer) delta(dst []byte) ([]byte, error) {
-	text := unquoted(m.scan.text)
-	switch unquoted(m.scan.delta) {
+	text := string(unquoted(m.scan.text))
+	switch string(unquoted(m.scan.delta)) {
 	case "text_delta":
 		if m.kind != "text" {
 			return dst, badAnswer("the backend's answer has a piece of a block that is not open")

@@ -12,7 +12,7 @@ var messagesOnChat = &pair{
 	},
 	stream: func(t *Translation) events {
 		w := messagesFromChat(t)
-		return &chatEvents{chatReader: chatReader{t: t, to: w, keep: w.omitted}}
+		return newChatEvents(chatReader{t: t, to: w, keep: w.omitted})
 	},
 }
 

@@ -70,9 +70,9 @@ func (s *messagesScan) value(to *[]byte) bool {
 }
 
 // unquoted returns what is between the quotes of a JSON string.
-func unquoted(b []byte) string {
+func unquoted(b []byte) []byte {
 	if len(b) < 2 {
-		return ""
+		return nil
 	}
-	return string(b[1 : len(b)-1])
+	return b[1 : len(b)-1]
 }

@@ -10,7 +10,7 @@ var responsesOnChat = &pair{
 		err := r.whole(body)
 		return w.whole, err
 	},
-	stream: func(t *Translation) events { return &chatEvents{chatReader: chatReader{t: t, to: responsesFrom(t)}} },
+	stream: func(t *Translation) events { return newChatEvents(chatReader{t: t, to: responsesFrom(t)}) },
 }
 
 // responsesFrom returns the writer of the answer to the request that was translated.
