@@ -625,3 +625,44 @@ func TestEndlessAnswersOfATranslatedBackend(t *testing.T) {
 		ask(bare, "", i)
 	}
 }
+
+// TestHeadersOfTranslatedAnswers are those of the caller's API: the upstream's request id under the names that each API's SDKs read, how long to
+// wait, and none that is about the upstream's own API.
+func TestHeadersOfTranslatedAnswers(t *testing.T) {
+	var status int
+	answer := func(name string, by func(int, gjson.Result) scripted.Answer) func(int, gjson.Result) scripted.Answer {
+		return func(n int, body gjson.Result) scripted.Answer {
+			a := by(n, body)
+			a.Header = http.Header{
+				name: {"req_up"}, "Anthropic-Ratelimit-Requests-Limit": {"1"}, "Openai-Processing-Ms": {"1"}, "Retry-After": {"7"}, "Etag": {`"x"`},
+			}
+			if status != http.StatusOK {
+				a.Status, a.ContentType, a.Body = status, "application/json", []byte(`{"error":{"type":"rate_limit_error","message":"slow down"}}`)
+			}
+			return a
+		}
+	}
+	claude, chat := answer("Request-Id", claudeAnswers), answer("X-Request-Id", chatAnswers)
+	x := translating(t, strings.Replace(claudeRoutes, "model m", "model claude", 1)+"\n"+strings.Replace(deepseekRoutes, "model m", "model chat", 1), func(n int, body gjson.Result) scripted.Answer {
+		if body.Get("model").Str == "deepseek-chat" {
+			return chat(n, body)
+		}
+		return claude(n, body)
+	})
+	for _, status = range []int{http.StatusOK, http.StatusTooManyRequests} {
+		for _, stream := range []string{"false", "true"} {
+			for path, body := range map[string]string{
+				"/v1/chat/completions": strings.Replace(chatCall, `"m"`, `"claude"`, 1), "/v1/messages": strings.Replace(chatCall, `"m"`, `"chat"`, 1),
+				"/v1/responses": `{"model":"chat","input":"hi","store":false`,
+			} {
+				a := x.Must(status, http.MethodPost, path, x.key, body+`,"stream":`+stream+`}`)
+				for _, name := range []string{"X-Request-Id", "Request-Id"} {
+					require.Equal(t, []string{"req_up"}, a.Header.Values(name), "%s of %s, %d", name, path, status)
+				}
+				require.Equal(t, "7", a.Header.Get("Retry-After"))
+				require.Empty(t, a.Header.Get("Anthropic-Ratelimit-Requests-Limit")+a.Header.Get("Openai-Processing-Ms")+a.Header.Get("Etag"))
+			}
+		}
+	}
+	x.Settled(6)
+}

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"github.com/tidwall/gjson"
 )
 
 // rows are those of each pair in the order of the file.
@@ -69,6 +70,51 @@ func TestEachPairHasItsRows(t *testing.T) {
 			require.False(t, slices.ContainsFunc(list[:i], func(before *Row) bool { return before.Member == r.Member && len(before.When) == 0 }),
 				"%s: a row of %s for any value is before another one", p, r.Member)
 		}
+	}
+}
+
+// TestEveryMemberIsJudged holds that the table has each member of a request that the official SDKs have, and each kind of tool.
+func TestEveryMemberIsJudged(t *testing.T) {
+	for p := range pairs {
+		file := map[API]string{Chat: "chat", Messages: "messages", Responses: "responses"}[p.Caller]
+		schema, err := os.ReadFile("../testkit/scripted/schemas/" + file + ".json")
+		require.NoError(t, err)
+		resolved := func(v gjson.Result) gjson.Result {
+			for v.Get("$ref").Exists() {
+				v = gjson.GetBytes(schema, `$defs.`+strings.TrimPrefix(v.Get("$ref").Str, "#/$defs/"))
+			}
+			return v
+		}
+		choices := func(v gjson.Result) []gjson.Result {
+			if v = resolved(v); v.Get("anyOf").Exists() {
+				return v.Get("anyOf").Array()
+			}
+			return []gjson.Result{v}
+		}
+		members, tools := 0, 0
+		for _, body := range choices(gjson.ParseBytes(schema)) {
+			resolved(body).Get("properties").ForEach(func(name, value gjson.Result) bool {
+				members++
+				require.NotSame(t, unknown, tables[p].find(name.Str, gjson.Result{}), "%s: %s", p, name.Str)
+				if name.Str != "tools" {
+					return true
+				}
+				for _, list := range choices(value) {
+					for _, tool := range choices(list.Get("items")) {
+						kinds := resolved(tool).Get("properties.type")
+						for _, kind := range append(kinds.Get("enum").Array(), kinds.Get("const")) {
+							if kind.Str != "" {
+								tools++
+								require.NotSame(t, unknown, tables[p].find("tools["+kind.Str+"]", gjson.Result{}), "%s: the tool %s", p, kind.Str)
+							}
+						}
+					}
+				}
+				return true
+			})
+		}
+		require.Greater(t, members, 20)
+		require.Positive(t, tools)
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -20,6 +21,7 @@ import (
 type Answer struct {
 	Status      int // 200 when 0
 	ContentType string
+	Header      http.Header // others
 	Body        []byte
 	Length      bool
 	// Filler follows the body without end, until the caller is gone.
@@ -75,6 +77,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 		panic(http.ErrAbortHandler)
 	}
 	a := s.answer(n, c)
+	maps.Copy(w.Header(), a.Header)
 	w.Header().Set("Content-Type", a.ContentType)
 	if a.Length {
 		w.Header().Set("Content-Length", strconv.Itoa(len(a.Body)))
