@@ -179,15 +179,23 @@ func (s *chatEvents) event(dst, name, data []byte) ([]byte, error) {
 	if s.finish = p.finish; s.finish != "" {
 		return s.close(dst)
 	}
-	if len(dst) == from && begun { // reasoning that is not shown may take minutes
-		return s.to.ping(dst), nil
+	if begun {
+		dst = s.waiting(dst, from)
 	}
 	return dst, nil
 }
 
+// waiting appends a ping where a chunk has brought the caller nothing: reasoning that is not shown may take minutes.
+func (s *chatEvents) waiting(dst []byte, from int) []byte {
+	if len(dst) == from {
+		return s.to.ping(dst)
+	}
+	return dst
+}
+
 // plain takes a chunk of text or reasoning alone.
 func (s *chatEvents) plain(dst []byte) (_ []byte, err error) {
-	scan := s.scan
+	scan, from := s.scan, len(dst)
 	if tier := unquoted(scan.tier); len(tier) > 0 && string(tier) != s.tier {
 		s.tier = string(tier)
 	}
@@ -196,7 +204,10 @@ func (s *chatEvents) plain(dst []byte) (_ []byte, err error) {
 			return dst, err
 		}
 	}
-	return s.text(dst, string(unquoted(scan.text)))
+	if dst, err = s.text(dst, string(unquoted(scan.text))); err != nil {
+		return dst, err
+	}
+	return s.waiting(dst, from), nil
 }
 
 func (s *chatEvents) ping(dst []byte) []byte {
