@@ -1,6 +1,9 @@
 package jsonscan
 
-import "unicode/utf8"
+import (
+	"encoding/binary"
+	"unicode/utf8"
+)
 
 const hexDigits = "0123456789abcdef"
 
@@ -12,17 +15,39 @@ var unescaped = func() (t [256]bool) {
 	return t
 }()
 
+// plain reports whether a JSON string holds those bytes as they are, and all are ASCII. It looks at eight bytes at once.
+func plain(b []byte) bool {
+	if len(b) < 8 {
+		for _, c := range b {
+			if !unescaped[c] {
+				return false
+			}
+		}
+		return true
+	}
+	for at := 0; ; at += 8 {
+		at = min(at, len(b)-8)
+		w := binary.LittleEndian.Uint64(b[at:])
+		q, e := w^quotes, w^backslashes
+		if ((q-ones)&^q|(e-ones)&^e|(w-spaces)&^w|w)&tops != 0 {
+			return false
+		}
+		if at == len(b)-8 {
+			return true
+		}
+	}
+}
+
 // AppendString appends s as a JSON string. What is not valid UTF-8 becomes U+FFFD.
 func AppendString(b []byte, s string) []byte {
 	b = append(b, '"')
-	i := 0
-	for i < len(s) && unescaped[s[i]] {
-		i++
+	at := len(b)
+	b = append(b, s...)
+	if plain(b[at:]) { // nearly all are
+		return append(b, '"')
 	}
-	if i == len(s) { // nearly all are
-		return append(append(b, s...), '"')
-	}
-	from := 0
+	b = b[:at]
+	i, from := 0, 0
 	for i < len(s) {
 		c := s[i]
 		if c >= utf8.RuneSelf {

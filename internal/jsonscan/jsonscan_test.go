@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/stretchr/testify/require"
 	"github.com/tidwall/gjson"
@@ -80,4 +81,24 @@ func TestDepthIsBounded(t *testing.T) {
 		c := Cursor{JSON: []byte(strings.Repeat(open, 1<<20))}
 		require.False(t, c.Skip())
 	}
+}
+
+// TestAppendString puts each byte at each place of strings of each length: what is read back is the same, and what needs no escape is
+// written as it is.
+func TestAppendString(t *testing.T) {
+	for length := range 20 {
+		for at := range length {
+			for c := range 256 {
+				s := strings.Repeat("x", at) + string([]byte{byte(c)}) + strings.Repeat("y", length-at-1)
+				got := AppendString([]byte(`["`), s)[2:]
+				var back string
+				require.NoError(t, json.Unmarshal(got, &back), "%q", s)
+				require.Equal(t, strings.ToValidUTF8(s, "\ufffd"), back)
+				if c >= ' ' && c < utf8.RuneSelf && c != '"' && c != '\\' {
+					require.Equal(t, `"`+s+`"`, string(got))
+				}
+			}
+		}
+	}
+	require.Equal(t, `"żółć \"\\\n\t\r\u0001<>&"`, string(AppendString(nil, "żółć \"\\\n\t\r\x01<>&")))
 }
