@@ -18,7 +18,7 @@ func TestHangUpWithTheWholeTextOfClouds(t *testing.T) {
 	t.Setenv("AWS_ACCESS_KEY_ID", awsID)
 	t.Setenv("AWS_SECRET_ACCESS_KEY", awsSecret)
 	t.Setenv("AWS_SESSION_TOKEN", awsSession)
-	serviceAccount(t)
+	scripted.ServiceAccount(t, vertexKey)
 	const frames = "application/vnd.amazon.eventstream"
 	// event returns frames of converse-stream: kind, payload, ...
 	event := func(pairs ...string) string {

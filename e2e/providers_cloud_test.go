@@ -2,18 +2,10 @@ package e2e
 
 import (
 	"crypto/hmac"
-	"crypto/rand"
-	"crypto/rsa"
 	"crypto/sha256"
-	"crypto/x509"
 	"encoding/hex"
-	"encoding/json"
-	"encoding/pem"
 	"fmt"
-	"net/http"
 	"net/url"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -69,32 +61,4 @@ func checkSigV4(t *testing.T, c scripted.Call) {
 		derived = mac(derived, part)
 	}
 	require.Equal(t, hex.EncodeToString(mac(derived, fmt.Sprintf("AWS4-HMAC-SHA256\n%s\n%s\n%x", date, scope, sum))), signature)
-}
-
-// serviceAccount makes a Google service account whose tokens come from this machine, and makes it the default one. The
-// function tells how many tokens were fetched.
-func serviceAccount(t *testing.T) func() int {
-	t.Helper()
-	issuer := scripted.New(t, func(_ int, c scripted.Call) scripted.Answer {
-		form, err := url.ParseQuery(string(c.Body))
-		if err != nil || form.Get("grant_type") != "urn:ietf:params:oauth:grant-type:jwt-bearer" || strings.Count(form.Get("assertion"), ".") != 2 {
-			return scripted.Answer{Status: http.StatusBadRequest, ContentType: "application/json", Body: []byte(`{"error":"invalid_grant"}`)}
-		}
-		return scripted.Answer{
-			ContentType: "application/json", Body: []byte(`{"access_token":"` + vertexKey + `","token_type":"Bearer","expires_in":3600}`), Length: true,
-		}
-	})
-	private, err := rsa.GenerateKey(rand.Reader, 2048)
-	require.NoError(t, err)
-	der, err := x509.MarshalPKCS8PrivateKey(private)
-	require.NoError(t, err)
-	account, err := json.Marshal(map[string]string{
-		"type": "service_account", "project_id": "my-project", "private_key_id": "1", "client_email": "test@my-project.example",
-		"private_key": string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})), "token_uri": issuer.URL,
-	})
-	require.NoError(t, err)
-	name := filepath.Join(t.TempDir(), "account.json")
-	require.NoError(t, os.WriteFile(name, account, 0o600))
-	t.Setenv("GOOGLE_APPLICATION_CREDENTIALS", name)
-	return func() int { return len(issuer.Calls()) }
 }

@@ -305,7 +305,7 @@ func TestProviders(t *testing.T) {
 	t.Setenv("AWS_SECRET_ACCESS_KEY", awsSecret)
 	t.Setenv("AWS_SESSION_TOKEN", awsSession)
 	t.Setenv("AWS_EC2_METADATA_DISABLED", "true")
-	tokens := serviceAccount(t)
+	tokens := scripted.ServiceAccount(t, vertexKey)
 	w := gateway.NewBooks(t, fakelago.Options{})
 
 	var now struct {

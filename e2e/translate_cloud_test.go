@@ -24,7 +24,7 @@ func inTheClouds(t *testing.T) {
 	t.Setenv("AWS_SECRET_ACCESS_KEY", awsSecret)
 	t.Setenv("AWS_SESSION_TOKEN", awsSession)
 	t.Setenv("AWS_EC2_METADATA_DISABLED", "true")
-	serviceAccount(t)
+	scripted.ServiceAccount(t, vertexKey)
 }
 
 // cloudFrames are events of Messages as InvokeModelWithResponseStream sends them.

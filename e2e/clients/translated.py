@@ -53,7 +53,7 @@ def chat_on(backend):
     report(model, r.usage.prompt_tokens, r.usage.completion_tokens)
 
 
-def responses_on(backend):
+def responses_on(backend, include=("reasoning.encrypted_content",)):
     client = openai.OpenAI(base_url=GATEWAY + "/v1", api_key=KEY)
     name = lambda: f"on-{backend}-responses-{next(numbers)}"  # noqa: E731
     tools = [{"type": "function", "name": "weather", "description": "tells it", "parameters": CITY, "strict": True}]
@@ -63,7 +63,7 @@ def responses_on(backend):
         for turn in range(TURNS + 1):
             options = {
                 "model": name(), "input": talk, "tools": tools, "store": False, "instructions": "be kind", "reasoning": {"effort": "high", "summary": "auto"},
-                "include": ["reasoning.encrypted_content"],
+                "include": list(include),
             }
             if streamed:
                 with client.responses.stream(**options) as stream:
@@ -74,7 +74,7 @@ def responses_on(backend):
                 r = client.responses.create(**options)
             same(r.status, "completed")
             report(options["model"], r.usage.input_tokens, r.usage.output_tokens)
-            talk += [i.model_dump(exclude_none=True, exclude={"parsed_arguments", "status"}) for i in r.output]
+            talk += [i.model_dump(exclude_none=True, exclude={"parsed_arguments", "status"}) for i in r.output if include or i.type != "reasoning"]
             calls = [i for i in r.output if i.type == "function_call"]
             if not calls:
                 same(r.output_text)
@@ -138,6 +138,10 @@ def messages_on(backend):
 if __name__ == "__main__":
     chat_on("claude")
     responses_on("claude")
+    for backend in ("bedrock", "vertex"):
+        chat_on(backend)
+        responses_on(backend)
     for backend in ("chat", "gemini"):
         responses_on(backend)
         messages_on(backend)
+    responses_on("gemini", include=())

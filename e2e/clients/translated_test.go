@@ -67,6 +67,10 @@ func signature(kind string, turn int) string {
 // completions. Each checks every request against its schema. Models are named on-claude-..., on-chat-... and on-gemini-....
 func newTranslated(t *testing.T, c *conversation) *world {
 	t.Helper()
+	t.Setenv("AWS_ACCESS_KEY_ID", "AKIDOFTHETEST")
+	t.Setenv("AWS_SECRET_ACCESS_KEY", "secret-of-the-test")
+	t.Setenv("AWS_EC2_METADATA_DISABLED", "true")
+	scripted.ServiceAccount(t, "ya29.token-of-the-test")
 	w := &world{World: gateway.NewBooks(t, fakelago.Options{})}
 	w.upstream = scripted.New(t, func(n int, call scripted.Call) scripted.Answer {
 		answer := c.chat
@@ -77,6 +81,8 @@ func newTranslated(t *testing.T, c *conversation) *world {
 		case "/v1/chat/completions":
 		case geminiChat:
 			answer = c.gemini
+		case bedrockInvoke, bedrockStream, vertexRaw, vertexStream:
+			answer = c.messages
 		default:
 			t.Errorf("the provider has no %s", call.URI)
 			return refused(http.StatusNotFound, "no such path")
@@ -89,9 +95,15 @@ func newTranslated(t *testing.T, c *conversation) *world {
 			t.Errorf("the provider refuses %s: %s: %s", call.URI, fault, call.Body)
 			return refused(http.StatusBadRequest, fault)
 		}
+		if call.URI == bedrockStream {
+			b = gjson.Parse(strings.Replace(b.Raw, "{", `{"stream":true,`, 1)) // which the path says
+		}
 		a := answer(b)
 		for _, id := range []string{`"id":"c1"`, `"id":"msg_1"`} { // agents take answers of one id for the same
 			a.Body = bytes.ReplaceAll(a.Body, []byte(id), fmt.Appendf(nil, "%s_%d\"", id[:len(id)-1], n))
+		}
+		if call.URI == bedrockStream {
+			a = framed(t, a)
 		}
 		return a
 	})
@@ -100,12 +112,42 @@ func newTranslated(t *testing.T, c *conversation) *world {
 		{"on-claude-*", "anthropic " + w.upstream.URL, "claude-opus-4-6"},
 		{"on-chat-* claude-on-chat", "openai " + w.upstream.URL + "/v1", "up"},
 		{"on-gemini-* claude-on-gemini", "openai " + w.upstream.URL + "/v1beta/openai", "gemini-3-pro-preview"},
+		{"on-bedrock-*", "bedrock " + w.upstream.URL, "global.anthropic.claude-opus-4-6-v1"},
+		{"on-vertex-*", "vertex " + w.upstream.URL, "claude-opus-4-6"},
 	} {
-		fmt.Fprintf(&routes, "model %s {\nbackend %s {\napi_key %s\nmodel %s\nprice input 1\nprice output 2\ntranslate {\ncalls responses\n}\n}\n}\n", m.names, m.backend, gateway.ProviderKey, m.model)
+		account := "api_key " + gateway.ProviderKey
+		switch {
+		case strings.HasPrefix(m.backend, "bedrock"):
+			account = "region us-east-1"
+		case strings.HasPrefix(m.backend, "vertex"):
+			account = "project p\nlocation global"
+		}
+		fmt.Fprintf(&routes, "model %s {\nbackend %s {\n%s\nmodel %s\nprice input 1\nprice output 2\ntranslate {\ncalls responses\n}\n}\n}\n", m.names, m.backend, account, m.model)
 	}
 	w.Gateway = gateway.Start(t, "", w.Routed(t.TempDir(), "", routes.String()))
 	w.key = w.NewKey(`{"team_id":"` + gateway.Payer + `"}`)
 	return w
+}
+
+// The paths of the clouds, which have Messages for Claude.
+const (
+	bedrockPath   = "/model/global.anthropic.claude-opus-4-6-v1/"
+	bedrockInvoke = bedrockPath + "invoke"
+	bedrockStream = bedrockPath + "invoke-with-response-stream"
+	vertexPath    = "/v1/projects/p/locations/global/publishers/anthropic/models/claude-opus-4-6:"
+	vertexRaw     = vertexPath + "rawPredict"
+	vertexStream  = vertexPath + "streamRawPredict"
+)
+
+// framed puts the events of an answer into Bedrock's frames.
+func framed(t *testing.T, a scripted.Answer) scripted.Answer {
+	frames := scripted.Answer{ContentType: "application/vnd.amazon.eventstream"}
+	for line := range bytes.Lines(a.Body) {
+		if data, ok := bytes.CutPrefix(bytes.TrimSpace(line), []byte("data: ")); ok {
+			frames.Body = append(frames.Body, scripted.EventFrame(t, "chunk", fmt.Appendf(nil, `{"bytes":%q,"p":"abc"}`, base64.StdEncoding.EncodeToString(data)))...)
+		}
+	}
+	return frames
 }
 
 // messages answers a call of Messages: with thinking, some of it redacted, before each call of the tool.
@@ -237,12 +279,12 @@ func quoted(text string) string {
 	return string(b)
 }
 
-// thought returns how many calls with results of tools came to a path, and in how many of them the thinking of each turn before was as
+// thought returns how many calls with results of tools came to a path, or below it, and in how many of them the thinking of each turn before was as
 // it was given, byte for byte.
 func (w *world) thought(path string) (whole, all int) {
 	for _, c := range w.upstream.Calls() {
 		body := gjson.ParseBytes(c.Body)
-		if c.URI != path {
+		if !strings.Contains(c.URI, path) {
 			continue
 		}
 		turn, same := 0, true
@@ -312,8 +354,10 @@ const picture = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9
 // and streamed, with images, thinking and answers by a schema.
 func TestTranslatedPythonSDKs(t *testing.T) {
 	w := translatedSDKs(t, 10, installed(t, "python", "bin", "python"), "translated.py")
-	w.keptThinking("/v1/messages")
-	w.keptThinking("/v1/chat/completions")
+	for _, path := range []string{"/v1/messages", "/v1/chat/completions", bedrockPath, vertexPath} {
+		w.keptThinking(path)
+	}
+	require.Positive(t, w.unsigned(), "calls of a client of Responses that does not include signatures, which Gemini takes all the same")
 }
 
 // TestTranslatedGoSDKs has those of Go do the same. Theirs of chat completions gives no thinking back.
@@ -375,7 +419,7 @@ func TestTranslatedClaudeCode(t *testing.T) {
 func TestTranslatedCodex(t *testing.T) {
 	args, err := json.Marshal(map[string]any{"cmd": command})
 	require.NoError(t, err)
-	for model, path := range map[string]string{"on-chat-codex": "/v1/chat/completions", "on-claude-codex": "/v1/messages", "on-gemini-codex": geminiChat} {
+	for model, path := range map[string]string{"on-chat-codex": "/v1/chat/completions", "on-claude-codex": "/v1/messages", "on-gemini-codex": geminiChat, "on-bedrock-codex": bedrockPath, "on-vertex-codex": vertexPath} {
 		t.Run(model, func(t *testing.T) {
 			w := newTranslated(t, &conversation{turns: 3, tool: "exec_command", args: string(args), end: "all done"})
 			dir, home := t.TempDir(), t.TempDir()
