@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"strings"
+	"sync"
 )
 
 const (
@@ -15,8 +16,13 @@ const (
 	// smallAnswer is the most of an answer that is held without taking room, in bytes.
 	smallAnswer = 64 << 10
 
+	// keptOut is the most that is kept of the bytes of a piece, for the next answer.
+	keptOut = 64 << 10
+
 	eventsType = "text/event-stream"
 )
+
+var outs = sync.Pool{New: func() any { b := make([]byte, 0, 2<<10); return &b }}
 
 const errWholeLong = bound("the upstream's answer is too long to be translated")
 
@@ -50,6 +56,7 @@ type Answering struct {
 	room   int   // how much of an answer there is room for
 	fault  error // why whole is not all
 	out    []byte
+	pooled *[]byte // where out came from; nil for an answer that is translated whole
 	over   bool
 	frames bool
 }
@@ -65,6 +72,10 @@ func (t *Translation) Begin(status int, contentType string) *Answering {
 		a.stream = t.Stream()
 	case media == framesType && t.Pair.Upstream == Messages:
 		a.stream, a.frames = newFrames(t.pair.stream(t)), true
+	}
+	if a.stream != nil {
+		a.pooled = outs.Get().(*[]byte)
+		a.out = *a.pooled
 	}
 	return a
 }
@@ -118,8 +129,15 @@ func (a *Answering) hold(size int) error {
 	return nil
 }
 
-// Close gives back the room that the answer took.
+// Close gives back the room that the answer took, and the bytes that Write and End returned.
 func (a *Answering) Close() {
+	if a.pooled != nil {
+		if cap(a.out) <= keptOut {
+			*a.pooled = a.out[:0]
+			outs.Put(a.pooled)
+		}
+		a.pooled, a.out = nil, nil
+	}
 	if a.room > 0 {
 		a.room, a.whole = 0, nil
 		_ = a.t.Room(0) // giving back does not fail
