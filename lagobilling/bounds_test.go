@@ -10,6 +10,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
 	"github.com/tollgate-llm/tollgate/internal/llm"
 	"github.com/tollgate-llm/tollgate/internal/record"
 	"github.com/tollgate-llm/tollgate/internal/settle"
@@ -104,5 +106,21 @@ func TestClientThatTakesNothing(t *testing.T) {
 				require.Len(t, e.Events, 1)
 			})
 		}
+	}
+}
+
+// TestBoundedByTheServer shows when writes need no time limit of the meter's: where the server's own is as short.
+func TestBoundedByTheServer(t *testing.T) {
+	for _, c := range []struct {
+		idle *caddyhttp.IdleTimeoutWriter
+		want bool
+	}{
+		{nil, false},
+		{&caddyhttp.IdleTimeoutWriter{Deadline: caddyhttp.IdleDeadline{Timeout: time.Minute}}, true},
+		{&caddyhttp.IdleTimeoutWriter{Deadline: caddyhttp.IdleDeadline{Timeout: time.Hour}}, false},
+		{&caddyhttp.IdleTimeoutWriter{Deadline: caddyhttp.IdleDeadline{Timeout: time.Minute, MinRate: 1}}, false}, // grows with what was sent
+	} {
+		ctx := caddyhttp.ContextWithIdleTimeouts(t.Context(), nil, c.idle)
+		require.Equal(t, c.want, bounded(ctx, 2*time.Minute))
 	}
 }

@@ -7,6 +7,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
 	"github.com/tollgate-llm/tollgate/internal/llm"
 	"github.com/tollgate-llm/tollgate/internal/settle"
 )
@@ -53,10 +55,16 @@ func (m *meter) attach(ctx context.Context, r *http.Request) *http.Request {
 	own, cancel := context.WithCancel(valuesOf{m.quit, ctx})
 	m.cancel = cancel
 	server, served := ctx.Value(http.ServerContextKey).(*http.Server)
-	m.stalls = served && server.WriteTimeout == 0
+	m.stalls = served && server.WriteTimeout == 0 && !bounded(ctx, m.h.bounds.stallTime)
 	m.server = innermost(m.ResponseWriter)
 	m.stop = context.AfterFunc(ctx, m.hangUp)
 	return r.WithContext(own)
+}
+
+// bounded reports whether the server itself takes a client for gone that takes no byte for that long, or less.
+func bounded(ctx context.Context, stall time.Duration) bool {
+	_, w := caddyhttp.IdleTimeoutsFromContext(ctx)
+	return w != nil && w.Deadline.MinRate == 0 && w.Deadline.Timeout <= stall
 }
 
 // innermost returns the writer that the others wrap.

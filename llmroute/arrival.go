@@ -14,6 +14,8 @@ import (
 
 	"github.com/KimMachineGun/automemlimit/memlimit"
 
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
 	"github.com/tollgate-llm/tollgate/app/setting"
 	"github.com/tollgate-llm/tollgate/internal/llm"
 )
@@ -115,6 +117,7 @@ type arrival struct {
 
 	mu       sync.Mutex
 	until    time.Time             // the limit; zero when there is none
+	then     time.Time             // the limit from the second read on; zero when there is none, or it is set
 	deadline func(time.Time) error // nil once the call is over
 }
 
@@ -131,7 +134,11 @@ func (h *Handler) arrive(w http.ResponseWriter, r *http.Request, who *llm.Identi
 	}
 	server, _ := r.Context().Value(http.ServerContextKey).(*http.Server)
 	if server == nil || server.ReadTimeout <= 0 || server.ReadTimeout > h.bodyTimeout {
-		a.limit(time.Now().Add(h.bodyTimeout))
+		if idle, _ := caddyhttp.IdleTimeoutsFromContext(r.Context()); idle != nil && idle.Deadline.MinRate == 0 && idle.Deadline.Timeout <= h.bodyTimeout {
+			a.then = time.Now().Add(h.bodyTimeout) // the server bounds each read, and most bodies come in one
+		} else {
+			a.limit(time.Now().Add(h.bodyTimeout))
+		}
 	}
 	r.Body = a
 	return a
@@ -165,8 +172,14 @@ func (a *arrival) Read(p []byte) (int, error) {
 	n, err := a.ReadCloser.Read(p)
 	a.size += int64(n)
 	if errors.Is(err, io.EOF) {
-		a.limit(time.Time{})
+		if a.then.IsZero() {
+			a.limit(time.Time{})
+		}
 		return n, err
+	}
+	if !a.then.IsZero() {
+		a.limit(a.then)
+		a.then = time.Time{}
 	}
 	// After an error the limit stays: the server reads on before it answers, and must not wait for a client that stalls.
 	if timeout, ok := errors.AsType[net.Error](err); ok && timeout.Timeout() {

@@ -6,13 +6,17 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"runtime"
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/iotest"
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/tollgate-llm/tollgate/internal/llm"
 )
@@ -235,6 +239,60 @@ func TestTimeLimitIsOfTheBody(t *testing.T) {
 		status, body, _ = answerOn(conn)
 		require.Equal(t, 200, status, "the connection takes another call: %s", body)
 	}
+}
+
+// deadlines is a connection that notes what read deadlines are set.
+type deadlines struct {
+	http.ResponseWriter
+	set []time.Time
+}
+
+func (d *deadlines) SetReadDeadline(t time.Time) error {
+	d.set = append(d.set, t)
+	return nil
+}
+
+// TestTimeLimitFromTheSecondRead shows when body_timeout bounds the reads of a body: from the first one, unless the server bounds each
+// read as closely. A body that comes in one read needs no more than that.
+func TestTimeLimitFromTheSecondRead(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		idle  *caddyhttp.IdleTimeoutReader
+		parts int
+		want  []bool // of each deadline that is set after as many reads: whether it is one
+	}{
+		{"no idle timeout", nil, 1, []bool{true, false}},
+		{"a long one", idleAfter(time.Hour, 0), 1, []bool{true, false}},
+		{"one that grows", idleAfter(time.Minute, 100), 1, []bool{true, false}},
+		{"a short one", idleAfter(time.Minute, 0), 1, nil},
+		{"a short one, two reads", idleAfter(time.Minute, 0), 2, []bool{true, false}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			h := &Handler{bodyTimeout: time.Minute, maxBodies: 1 << 20, maxArriving: 1 << 20}
+			conn := &deadlines{ResponseWriter: httptest.NewRecorder()}
+			var body []io.Reader
+			for range tt.parts {
+				body = append(body, iotest.DataErrReader(strings.NewReader("part")))
+			}
+			r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/", io.MultiReader(body...))
+			r = r.WithContext(caddyhttp.ContextWithIdleTimeouts(r.Context(), tt.idle, nil))
+			a := h.arrive(conn, r, nil)
+			begun := time.Now()
+			got, err := io.ReadAll(a)
+			require.NoError(t, err)
+			require.Equal(t, strings.Repeat("part", tt.parts), string(got))
+			a.over()
+			require.Len(t, conn.set, len(tt.want))
+			for i, limit := range tt.want {
+				require.Equal(t, limit, !conn.set[i].IsZero())
+				require.False(t, limit && conn.set[i].After(begun.Add(time.Minute)), "the time counts from the start")
+			}
+		})
+	}
+}
+
+func idleAfter(d time.Duration, rate int64) *caddyhttp.IdleTimeoutReader {
+	return &caddyhttp.IdleTimeoutReader{Deadline: caddyhttp.IdleDeadline{Timeout: d, MinRate: rate}}
 }
 
 func TestMaxBodiesHasRoomForTwo(t *testing.T) {

@@ -42,8 +42,8 @@ func boundOf(within, member string) int {
 // MaxOutput returns the largest of the bounds that those members have; 0 where they have none.
 func (b *Body) MaxOutput(members []string) (most int64) {
 	for i, name := range boundMembers {
-		if slices.Contains(members, name) {
-			most = max(most, b.bounds[i].n)
+		if n := b.bounds[i].n; n > most && slices.Contains(members, name) {
+			most = n
 		}
 	}
 	return most

@@ -86,7 +86,8 @@ func clip(name []byte) string { return strings.ToValidUTF8(string(name[:min(len(
 
 // sameFolded reports whether name is g but for case. Folding follows Unicode as encoding/json does, where `ſ` is an s.
 func sameFolded(name []byte, g string) bool {
-	return len(name) >= len(g) && len(name) <= 3*len(g) && strings.EqualFold(string(name), g)
+	return len(name) >= len(g) && len(name) <= 3*len(g) && (name[0]|0x20 == g[0]|0x20 || name[0] >= utf8.RuneSelf) &&
+		strings.EqualFold(string(name), g)
 }
 
 // top takes a member of the body itself.

@@ -11,25 +11,24 @@ import (
 // a provider that is sent the body untranslated takes the seal for a signature of its own and refuses it. ok is false where there is none.
 // A message of which nothing is left goes too.
 func Unseal(api API, body []byte) (unsealed []byte, ok bool) {
-	if !bytes.Contains(body, []byte(`"`+sealPrefix)) && !bytes.Contains(body, []byte(`"`+blockPrefix)) {
+	if api != Messages && api != Responses { // chat completions have no place for a seal
+		return nil, false
+	}
+	if !bytes.Contains(body, []byte(`"tollgate.`)) { // all seals begin so
 		return nil, false
 	}
 	root := gjson.ParseBytes(body)
-	switch api {
-	case Messages:
-		return without(body, root.Get("messages"), func(message gjson.Result) (string, bool) {
-			content := gjson.Get(message.Raw, "content")
-			left, ok := without([]byte(message.Raw), content, func(block gjson.Result) (string, bool) { return "", isSealed(block) })
-			if ok && len(gjson.GetBytes(left, "content").Array()) == 0 {
-				return "", true
-			}
-			return string(left), ok
-		})
-	case Responses:
+	if api == Responses {
 		return without(body, root.Get("input"), func(item gjson.Result) (string, bool) { return "", isSealed(item) })
-	case Chat: // has no place for a seal
 	}
-	return nil, false
+	return without(body, root.Get("messages"), func(message gjson.Result) (string, bool) {
+		content := gjson.Get(message.Raw, "content")
+		left, ok := without([]byte(message.Raw), content, func(block gjson.Result) (string, bool) { return "", isSealed(block) })
+		if ok && len(gjson.GetBytes(left, "content").Array()) == 0 {
+			return "", true
+		}
+		return string(left), ok
+	})
 }
 
 // isSealed reports whether a block of thinking or a reasoning item has a seal.

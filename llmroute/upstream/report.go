@@ -49,8 +49,7 @@ func (x *exchange) placeholder(name string) any {
 
 // log logs a request at DEBUG, as it was before it had the backend's key, and what came of it.
 func (x *exchange) log(sent *http.Request, resp *http.Response, err error) {
-	c := x.backend.logger.Check(zap.DebugLevel, "upstream roundtrip")
-	if c == nil || sent == nil {
+	if sent == nil {
 		return
 	}
 	server, _ := x.r.Context().Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
@@ -63,5 +62,5 @@ func (x *exchange) log(sent *http.Request, resp *http.Response, err error) {
 		fields = append(fields, zap.Object("headers", caddyhttp.LoggableHTTPHeader{Header: resp.Header, ShouldLogCredentials: secrets}),
 			zap.Int("status", resp.StatusCode))
 	}
-	c.Write(fields...)
+	x.backend.logger.Debug("upstream roundtrip", fields...)
 }
