@@ -321,54 +321,79 @@ func TestErrorsOfATranslatedBackend(t *testing.T) {
 	x.Settled(1)
 }
 
+// bothUpstreams are a model of Messages and one of chat completions.
+var bothUpstreams = strings.Replace(claudeRoutes, "model m", "model claude", 1) + "\n" + strings.Replace(deepseekRoutes, "model m", "model chat", 1)
+
+// bothAnswer answers for both.
+func bothAnswer(n int, body gjson.Result) scripted.Answer {
+	if body.Get("model").Str == "deepseek-chat" {
+		return chatAnswers(n, body)
+	}
+	return claudeAnswers(n, body)
+}
+
+// streamsOfPairs are a stream of each pair: its call, how it ends after a failure, and what ends a complete answer.
+var streamsOfPairs = []struct{ path, body, failed, complete string }{
+	{"/v1/chat/completions", strings.Replace(chatCall, `"m"`, `"claude"`, 1) + `,"stream":true}`, `data: {"error":{`, "[DONE]"},
+	{"/v1/responses", `{"model":"claude","input":"hi","store":false,"stream":true}`, "event: response.failed", "response.completed"},
+	{"/v1/messages", strings.Replace(chatCall, `"m"`, `"chat"`, 1) + `,"stream":true}`, "event: error", "message_stop"},
+	{"/v1/responses", `{"model":"chat","input":"hi","store":false,"stream":true}`, "event: response.failed", "response.completed"},
+}
+
+// ask makes a call whose answer is read by the test.
+func (x *translated) ask(path, body string) *http.Response {
+	x.T.Helper()
+	req, err := http.NewRequestWithContext(gateway.Timeout(x.T, time.Minute), http.MethodPost, x.URL(path), strings.NewReader(body))
+	require.NoError(x.T, err)
+	req.Header.Set("Authorization", "Bearer "+x.key)
+	req.Header.Set("Content-Type", "application/json")
+	resp, err := http.DefaultClient.Do(req)
+	require.NoError(x.T, err)
+	return resp
+}
+
 // TestATranslatedStreamThatBreaksOff ends by an error of the caller's API, and is billed as far as it came.
 func TestATranslatedStreamThatBreaksOff(t *testing.T) {
-	x := translating(t, claudeRoutes, func(n int, b gjson.Result) scripted.Answer {
-		a := claudeAnswers(n, b)
-		a.Body = a.Body[:strings.Index(string(a.Body), "event: content_block_stop")]
+	x := translating(t, bothUpstreams, func(n int, b gjson.Result) scripted.Answer {
+		a := bothAnswer(n, b)
+		a.Body = a.Body[:strings.Index(string(a.Body), `lo"`)]
 		return a
 	})
-	for i, c := range []struct{ path, body, want, never string }{
-		{"/v1/chat/completions", chatCall + `,"stream":true}`, `data: {"error":{`, "[DONE]"},
-		{"/v1/responses", `{"model":"m","input":"hi","store":false,"stream":true}`, "event: response.failed", "response.completed"},
-	} {
-		req, err := http.NewRequest(http.MethodPost, x.URL(c.path), strings.NewReader(c.body))
-		require.NoError(t, err)
-		req.Header.Set("Authorization", "Bearer "+x.key)
-		req.Header.Set("Content-Type", "application/json")
-		resp, err := http.DefaultClient.Do(req)
-		require.NoError(t, err)
+	for i, c := range streamsOfPairs {
+		resp := x.ask(c.path, c.body)
 		got, _ := io.ReadAll(resp.Body) // the connection may be cut after the error
 		require.NoError(t, resp.Body.Close())
-		require.Contains(t, string(got), c.want)
-		require.NotContains(t, string(got), c.never)
+		require.Contains(t, string(got), "Hel")
+		require.Contains(t, string(got), c.failed)
+		require.NotContains(t, string(got), c.complete)
 		r := x.record(i + 1)
 		require.Equal(t, "cut", r.Outcome)
-		require.Equal(t, int64(11), r.Counts["input"])
+		if r.TranslatedTo == "messages" {
+			require.Equal(t, int64(11), r.Counts["input"]) // which the start of the stream states
+		}
+		require.Positive(t, r.Counts["input"])
 		require.Len(t, r.Events, 1)
 	}
+	x.Settled(len(streamsOfPairs))
 }
 
 // TestATranslatedHangUpIsBilled has a client hang up in the middle of a stream.
 func TestATranslatedHangUpIsBilled(t *testing.T) {
 	hold := make(chan struct{})
-	x := translating(t, claudeRoutes, func(n int, b gjson.Result) scripted.Answer {
-		a := claudeAnswers(n, b)
+	x := translating(t, bothUpstreams, func(n int, b gjson.Result) scripted.Answer {
+		a := bothAnswer(n, b)
 		a.Hold = hold
 		return a
 	})
-	req, err := http.NewRequest(http.MethodPost, x.URL("/v1/chat/completions"), strings.NewReader(chatCall+`,"stream":true}`))
-	require.NoError(t, err)
-	req.Header.Set("Authorization", "Bearer "+x.key)
-	req.Header.Set("Content-Type", "application/json")
-	resp, err := http.DefaultClient.Do(req)
-	require.NoError(t, err)
-	require.NoError(t, resp.Body.Close())
-	r := x.record(1)
+	for i, c := range streamsOfPairs {
+		require.NoError(t, x.ask(c.path, c.body).Body.Close())
+		r := x.record(i + 1)
+		require.Equal(t, "client_gone", r.Outcome)
+		require.NotEmpty(t, r.TranslatedTo)
+		require.Len(t, r.Events, 1)
+	}
 	close(hold)
-	require.Equal(t, "client_gone", r.Outcome)
-	require.Equal(t, "messages", r.TranslatedTo)
-	require.Len(t, r.Events, 1)
+	x.Settled(len(streamsOfPairs))
 }
 
 // TestOwnAPIFirst has a model with a backend of each API: the caller's own is tried first, and the other one after it failed.
@@ -563,14 +588,9 @@ func TestTranslatedAnswersTakeRoom(t *testing.T) {
 // as far as it came, of an answer that did not begin to come nothing.
 func TestEndlessAnswersOfATranslatedBackend(t *testing.T) {
 	filler := []byte(strings.Repeat("abcd", 16<<10))
-	routes := strings.Replace(claudeRoutes, "model m", "model claude", 1) + "\n" + strings.Replace(deepseekRoutes, "model m", "model chat", 1)
 	var status int
 	answer := func(n int, body gjson.Result) scripted.Answer {
-		whole := claudeAnswers
-		if body.Get("model").Str == "deepseek-chat" {
-			whole = chatAnswers
-		}
-		a := whole(n, body)
+		a := bothAnswer(n, body)
 		a.Body = a.Body[:strings.Index(string(a.Body), "lo\"")]
 		a.Status, a.Length, a.Filler = status, false, filler
 		return a
@@ -608,7 +628,7 @@ func TestEndlessAnswersOfATranslatedBackend(t *testing.T) {
 		require.NotEmpty(t, gjson.GetBytes(got, "error.type").Str)
 		require.Equal(t, map[int]int{200: 502, 400: 400}[c.status], resp.StatusCode)
 	}
-	x := translating(t, "max_bodies 512MB\n"+routes, answer)
+	x := translating(t, "max_bodies 512MB\n"+bothUpstreams, answer)
 	for i, c := range cases {
 		ask(x.Gateway, x.key, i)
 		r := x.record(i + 1)
@@ -620,7 +640,7 @@ func TestEndlessAnswersOfATranslatedBackend(t *testing.T) {
 	}
 	x.Settled(3)
 	up := scripted.New(t, func(n int, c scripted.Call) scripted.Answer { return answer(n, gjson.ParseBytes(c.Body)) })
-	bare := gateway.Start(t, "", "llmroute {\nanonymous\nunmetered\n"+strings.ReplaceAll(routes, "URL", up.URL)+"\n}\n")
+	bare := gateway.Start(t, "", "llmroute {\nanonymous\nunmetered\n"+strings.ReplaceAll(bothUpstreams, "URL", up.URL)+"\n}\n")
 	for i := range cases {
 		ask(bare, "", i)
 	}
@@ -630,24 +650,18 @@ func TestEndlessAnswersOfATranslatedBackend(t *testing.T) {
 // wait, and none that is about the upstream's own API.
 func TestHeadersOfTranslatedAnswers(t *testing.T) {
 	var status int
-	answer := func(name string, by func(int, gjson.Result) scripted.Answer) func(int, gjson.Result) scripted.Answer {
-		return func(n int, body gjson.Result) scripted.Answer {
-			a := by(n, body)
-			a.Header = http.Header{
-				name: {"req_up"}, "Anthropic-Ratelimit-Requests-Limit": {"1"}, "Openai-Processing-Ms": {"1"}, "Retry-After": {"7"}, "Etag": {`"x"`},
-			}
-			if status != http.StatusOK {
-				a.Status, a.ContentType, a.Body = status, "application/json", []byte(`{"error":{"type":"rate_limit_error","message":"slow down"}}`)
-			}
-			return a
-		}
-	}
-	claude, chat := answer("Request-Id", claudeAnswers), answer("X-Request-Id", chatAnswers)
-	x := translating(t, strings.Replace(claudeRoutes, "model m", "model claude", 1)+"\n"+strings.Replace(deepseekRoutes, "model m", "model chat", 1), func(n int, body gjson.Result) scripted.Answer {
+	x := translating(t, bothUpstreams, func(n int, body gjson.Result) scripted.Answer {
+		a := bothAnswer(n, body)
+		a.Header = http.Header{"Anthropic-Ratelimit-Requests-Limit": {"1"}, "Openai-Processing-Ms": {"1"}, "Retry-After": {"7"}, "Etag": {`"x"`}}
 		if body.Get("model").Str == "deepseek-chat" {
-			return chat(n, body)
+			a.Header.Set("X-Request-Id", "req_up")
+		} else {
+			a.Header.Set("Request-Id", "req_up")
 		}
-		return claude(n, body)
+		if status != http.StatusOK {
+			a.Status, a.ContentType, a.Body = status, "application/json", []byte(`{"error":{"type":"rate_limit_error","message":"slow down"}}`)
+		}
+		return a
 	})
 	for _, status = range []int{http.StatusOK, http.StatusTooManyRequests} {
 		for _, stream := range []string{"false", "true"} {
