@@ -35,6 +35,7 @@ type applied struct {
 	explicit       bool // cached tokens were read from a cache that the request set up
 	explicitRead   rate // their price, if there is one
 	explicitPriced bool
+	err            error             // why there is no price
 	since, until   int64             // the time for which it holds, in Unix milliseconds; none where prices change by the time of day
 	config         map[string]string // keeps the address that is part of appliedKey from being used again
 }
@@ -56,18 +57,16 @@ func (t *Table) applied(q *Query) (*applied, error) {
 		key.fallback = q.Fallback[0]
 	}
 	if a, ok := t.known.peek(key); ok && at >= a.since && at < a.until {
-		return a, nil
+		return a, a.err
 	}
 	a := &applied{config: q.Written, until: math.MaxInt64}
-	if err := t.apply(a, q, at); err != nil {
-		return nil, err
-	}
+	a.err = t.apply(a, q, at)
 	if len(q.Fallback) <= 1 && max(len(q.Model), len(key.fallback), len(q.Tier)) <= maxName && at < a.until {
 		key.model, key.fallback, key.tier = strings.Clone(key.model), strings.Clone(key.fallback), strings.Clone(key.tier)
 		key.provider, key.baseURL, key.region = strings.Clone(key.provider), strings.Clone(key.baseURL), strings.Clone(key.region)
 		t.known.put(key, a)
 	}
-	return a, nil
+	return a, a.err
 }
 
 // rate returns the rate that a slot is billed at and a note on how it was found; ok is false if there is none.
@@ -166,27 +165,17 @@ func (t *Table) apply(a *applied, q *Query, at int64) error {
 		}
 	}
 	if a.set == 0 && !a.free {
-		return t.unpriced(w.preset, firstName(q), tier)
+		return unpriced(w.preset, firstName(q), tier)
 	}
 	return nil
 }
 
-type unpricedKey struct{ preset, name, tier string }
-
-// unpriced returns the error that names what has no price. It is cached, as it is the same at every call.
-func (t *Table) unpriced(preset, name, tier string) error {
-	key := unpricedKey{preset, name, tier}
-	if err, ok := t.noPrice.peek(key); ok {
-		return err
-	}
-	err := fmt.Errorf("%w: no price for model %.100q of %s", ErrUnpriced, name, preset)
+// unpriced returns the error that names what has no price.
+func unpriced(preset, name, tier string) error {
 	if tier != "" {
-		err = fmt.Errorf("%w: no price for tier %.60q of model %.100q of %s", ErrUnpriced, tier, name, preset)
+		return fmt.Errorf("%w: no price for tier %.60q of model %.100q of %s", ErrUnpriced, tier, name, preset)
 	}
-	if len(name) > maxName || len(tier) > maxName {
-		return err
-	}
-	return t.noPrice.keep(unpricedKey{preset, strings.Clone(name), strings.Clone(tier)}, err)
+	return fmt.Errorf("%w: no price for model %.100q of %s", ErrUnpriced, name, preset)
 }
 
 // push adds a layer's sheet of the tier and its standard one; both may be nil.

@@ -19,7 +19,6 @@ type Table struct {
 	layers         []*layer // the topmost first
 	whos           lookups[whoKey, *who]
 	known          lookups[appliedKey, *applied]
-	noPrice        lookups[unpricedKey, error]
 }
 
 // newTable returns a table over the embedded data with these layers.
