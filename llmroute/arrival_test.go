@@ -18,6 +18,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
+	"github.com/tollgate-llm/tollgate/internal/body"
 	"github.com/tollgate-llm/tollgate/internal/llm"
 )
 
@@ -55,7 +56,7 @@ const stalledForm = "--b\r\nContent-Disposition: form-data; name=\"model\"\r\n\r
 // client's has grown to 2 MB when it stalls, so 30 have room at most.
 func TestStalledBodies(t *testing.T) {
 	const clients, room, announced = 40, 64_000_000, 30_000_000
-	part := strings.Repeat(" ", firstRead+1)
+	part := strings.Repeat(" ", body.FirstRead+1)
 	u := newUpstream(t, respond(200, answered))
 	g := start(t, "llmroute {\nmax_bodies 64MB\nbody_timeout 10m\nmodel m {\nbackend openai "+u.URL+"\n}\n}")
 	var before, during runtime.MemStats
@@ -76,7 +77,7 @@ func TestStalledBodies(t *testing.T) {
 		}()
 	}
 	said := 0
-	for range clients - room/(2*firstRead) {
+	for range clients - room/(2*body.FirstRead) {
 		if a := <-answers; a.status != 0 { // a client that still sends may see the connection's end alone
 			said++
 			require.Equal(t, http.StatusServiceUnavailable, a.status, a.body)

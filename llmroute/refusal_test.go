@@ -14,6 +14,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
+	"github.com/tollgate-llm/tollgate/internal/endpoint"
 	"github.com/tollgate-llm/tollgate/internal/llm"
 )
 
@@ -124,7 +125,7 @@ func TestAnOfferOfHTTP2IsIgnored(t *testing.T) {
 }
 
 func TestBodyBounds(t *testing.T) {
-	h := &Handler{maxBody: 4 << 20}
+	h, json := &Handler{maxBody: 4 << 20}, &endpoint.Endpoint{}
 	at := func(n int64) string { return `{"model":"m","x":"` + strings.Repeat("x", int(n)-20) + `"}` }
 	for _, n := range []int64{100, 511, 512, 513, 1 << 20, 1<<20 + 1, 3 << 20, 4<<20 - 1, 4 << 20} {
 		for _, known := range []bool{true, false} {
@@ -132,9 +133,9 @@ func TestBodyBounds(t *testing.T) {
 			if !known {
 				r.ContentLength = -1
 			}
-			data, refused := h.readAll(r)
+			b, refused := h.scan(r, json, "")
 			require.Nil(t, refused, n)
-			require.Equal(t, at(n), string(data))
+			require.Equal(t, at(n), string(b.Data))
 		}
 	}
 	for _, known := range []bool{true, false} {
@@ -142,7 +143,7 @@ func TestBodyBounds(t *testing.T) {
 		if !known {
 			r.ContentLength = -1
 		}
-		_, refused := h.readAll(r)
+		_, refused := h.scan(r, json, "")
 		require.Equal(t, http.StatusRequestEntityTooLarge, refused.Status)
 	}
 	for cause, status := range map[error]int{
@@ -152,7 +153,7 @@ func TestBodyBounds(t *testing.T) {
 		caddyhttp.Error(http.StatusRequestTimeout, errors.New("")): 408,
 	} {
 		r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/", iotest.ErrReader(cause))
-		_, refused := h.readAll(r)
+		_, refused := h.scan(r, json, "")
 		require.Equal(t, status, refused.Status)
 	}
 }

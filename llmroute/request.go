@@ -2,8 +2,6 @@ package llmroute
 
 import (
 	"errors"
-	"io"
-	"mime"
 	"net/http"
 	"strings"
 
@@ -42,31 +40,24 @@ func (h *Handler) read(r *http.Request, ep *endpoint.Endpoint, named string) (*b
 // scan reads a body in the form that its Content-Type names.
 func (h *Handler) scan(r *http.Request, ep *endpoint.Endpoint, named string) (*body.Body, *llm.Error) {
 	contentType := r.Header.Get("Content-Type")
-	if !isUTF8(contentType) {
+	if !body.IsUTF8(contentType) {
 		return nil, refusal(http.StatusUnsupportedMediaType, invalidRequest, "Content-Type", "the body must be UTF-8: send no other charset")
 	}
-	if ep.Multipart && isForm(contentType) {
-		if r.ContentLength > h.maxBody {
-			return nil, tooLarge()
-		}
+	if ep.Multipart && body.IsForm(contentType) {
 		b, err := body.ParseForm(r.Body, contentType, named != "", r.ContentLength, h.maxBody)
 		if err != nil {
 			return nil, unreadable(err)
 		}
 		return b, nil
 	}
-	if !isJSON(contentType) {
+	if !body.IsJSON(contentType) {
 		message := "the body must be JSON: send Content-Type: application/json"
 		if ep.Multipart {
 			message = "the body must be a form or JSON: send Content-Type: multipart/form-data; boundary=... or application/json"
 		}
 		return nil, refusal(http.StatusUnsupportedMediaType, invalidRequest, "Content-Type", message)
 	}
-	data, refused := h.readAll(r)
-	if refused != nil {
-		return nil, refused
-	}
-	b, err := body.Parse(data)
+	b, err := body.Read(r.Body, r.ContentLength, h.maxBody)
 	if err != nil {
 		return nil, unreadable(err)
 	}
@@ -127,74 +118,6 @@ func unreadable(err error) *llm.Error {
 
 func tooLarge() *llm.Error {
 	return refusal(http.StatusRequestEntityTooLarge, invalidRequest, "", "the body is larger than this gateway takes (max_body)")
-}
-
-// isForm reports whether a Content-Type is a form with files.
-func isForm(contentType string) bool {
-	media, _, _ := strings.Cut(contentType, ";")
-	return strings.EqualFold(strings.TrimSpace(media), "multipart/form-data")
-}
-
-// isUTF8 reports whether a Content-Type has no charset but UTF-8, or ASCII, which is a part of it.
-func isUTF8(contentType string) bool {
-	if !strings.Contains(contentType, ";") {
-		return true
-	}
-	_, parameters, err := mime.ParseMediaType(contentType)
-	if err != nil {
-		return true // what follows refuses it, or does not read it
-	}
-	switch charset := parameters["charset"]; strings.ToLower(charset) {
-	case "", "utf-8", "utf8", "us-ascii", "ascii":
-		return true
-	}
-	return false
-}
-
-// isJSON reports whether a Content-Type is JSON. None at all is taken for it.
-func isJSON(contentType string) bool {
-	if contentType == "" || contentType == "application/json" {
-		return true
-	}
-	media, _, _ := strings.Cut(contentType, ";")
-	media = strings.ToLower(strings.TrimSpace(media))
-	return media == "application/json" || media == "text/json" || strings.HasPrefix(media, "application/") && strings.HasSuffix(media, "+json")
-}
-
-// firstRead is the most that is allocated before any of a body has arrived; a larger Content-Length is not trusted.
-const firstRead = 1 << 20
-
-// readAll reads the body up to the bound.
-func (h *Handler) readAll(r *http.Request) ([]byte, *llm.Error) {
-	if r.ContentLength > h.maxBody {
-		return nil, tooLarge()
-	}
-	capacity := int64(512)
-	if r.ContentLength >= 0 {
-		capacity = min(r.ContentLength, firstRead) + 1 // the last byte is room to see the end
-	}
-	buf := make([]byte, 0, capacity)
-	for {
-		n, err := r.Body.Read(buf[len(buf):cap(buf)])
-		buf = buf[:len(buf)+n]
-		if int64(len(buf)) > h.maxBody {
-			return nil, tooLarge()
-		}
-		switch {
-		case errors.Is(err, io.EOF):
-			return buf, nil
-		case err != nil:
-			return nil, unread(err)
-		case len(buf) == cap(buf):
-			size := min(2*int64(cap(buf)), h.maxBody)
-			if r.ContentLength >= 0 {
-				size = min(size, r.ContentLength)
-			}
-			grown := make([]byte, len(buf), size+1)
-			copy(grown, buf)
-			buf = grown
-		}
-	}
 }
 
 // unread returns the refusal of a body that did not arrive whole.

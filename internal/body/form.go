@@ -12,14 +12,14 @@ import (
 // heldForm is how much of a form is read before its files are passed on as they come. Shorter forms are read whole.
 const heldForm = 1 << 20
 
-// ErrTooLarge means that a form is larger than it may be.
-var ErrTooLarge = errors.New("the form is too large")
-
 // ParseForm reads a form (multipart/form-data) as far as is needed to know what decides where the call goes: up to a
 // file that comes after the model's name, or up to any file when named: the model is known, and at least heldForm
 // bytes. The rest is read when the body goes upstream, and is then held against the same rules. size is the form's length,
 // -1 when it is not known; most bounds it. Errors are of type *Error, ErrTooLarge, or those of the reader.
 func ParseForm(r io.Reader, contentType string, named bool, size, most int64) (*Body, error) {
+	if size > most {
+		return nil, ErrTooLarge
+	}
 	boundary, err := boundaryOf(contentType)
 	if err != nil {
 		return nil, err
@@ -121,7 +121,7 @@ func (r *Rest) next(p *Payload, buf []byte) (int, error) {
 	}
 	n, err := r.src.Read(buf)
 	if r.read += int64(n); r.read > r.most {
-		return 0, r.fail(formError("", ErrTooLarge.Error()))
+		return 0, r.fail(formError("", "the form is too large"))
 	}
 	if e := r.scanner.feed(buf[:n]); e != nil {
 		fault, _ := errors.AsType[*Error](e)
