@@ -680,3 +680,22 @@ func TestHeadersOfTranslatedAnswers(t *testing.T) {
 	}
 	x.Settled(6)
 }
+
+// TestBudgetsOfTranslatedCalls has a key of its own for each pair of APIs: what it spends is the bill, and a call that could cost more than is
+// left is refused before any provider is asked.
+func TestBudgetsOfTranslatedCalls(t *testing.T) {
+	x := translating(t, bothUpstreams, bothAnswer)
+	for i, c := range streamsOfPairs {
+		bound := map[bool]string{true: "max_output_tokens", false: "max_tokens"}[strings.Contains(c.path, "responses")]
+		body := strings.Replace(strings.Replace(c.body, `"max_tokens":50`, `"max_tokens":N`, 1), `"store":false`, `"store":false,"max_output_tokens":N`, 1)
+		require.Contains(t, body, bound)
+		key := x.NewKey(`{"team_id":"` + gateway.Payer + `","max_budget":0.0015}`)
+		x.Must(http.StatusOK, http.MethodPost, c.path, key, strings.Replace(body, "N", "50", 1))
+		cost := x.record(i + 1).Cost
+		require.Eventually(t, func() bool { return keyInfo(x.Gateway, key)["spend"] == json.Number(cost) }, 20*time.Second, 5*time.Millisecond, cost)
+		a := x.Must(http.StatusUnprocessableEntity, http.MethodPost, c.path, key, strings.Replace(body, "N", "1000", 1))
+		require.Contains(t, a.Body, "budget")
+		require.Len(t, x.up.Calls(), i+1)
+	}
+	x.Settled(len(streamsOfPairs))
+}
