@@ -100,7 +100,7 @@ var (
 	errArgs    = errors.New("wrong number of arguments")
 )
 
-// subdirective takes one line of the block.
+// subdirective parses one line of the block.
 func (h *Handler) subdirective(name string, args []string) error {
 	plain := map[string]*string{
 		"account": &h.Account, "api_base": &h.APIBase, "api_key": &h.APIKey, "event_code": &h.EventCode,
@@ -149,7 +149,7 @@ func (h *Handler) subdirective(name string, args []string) error {
 	return errUnknown
 }
 
-// setPair takes a choice of which one value has an argument.
+// setPair parses a choice one of whose values takes an argument.
 func (h *Handler) setPair(name string, args []string, withArg string, choice, arg *string) error {
 	if len(args) == 0 || len(args) > 2 || (len(args) == 2) != (args[0] == withArg) {
 		if len(args) == 1 && args[0] == withArg {
@@ -201,7 +201,7 @@ func addPercent(name string, list *[]Percent, args []string, highest int64) erro
 	return err
 }
 
-// checkValue checks a written value as far as it can be checked without its placeholders.
+// checkValue checks a written value that holds no placeholders.
 func checkValue(name, value string) error {
 	if !setting.Literal(value) {
 		return nil

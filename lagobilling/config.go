@@ -17,13 +17,13 @@ import (
 	"github.com/tollgate-llm/tollgate/internal/tariff"
 )
 
-// The bounds of the time that an answer is read on after its client hung up.
+// Bounds of drain_timeout.
 const (
 	shortestDrain = time.Millisecond
 	longestDrain  = time.Hour
 )
 
-// choices are the values that a setting may have, its default first.
+// choices are the values of an enumerated setting, the default first.
 var choices = map[string][]string{
 	"missing_payer": {"reject", "default", "unbilled"},
 	"payer_check":   {account.PayerCheckWarn, account.PayerCheckOff, account.PayerCheckReject},
@@ -41,7 +41,7 @@ var (
 	propertyName = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}$`)
 )
 
-// checkPropertyName checks the name of an operator's property.
+// checkPropertyName checks the name of a configured property.
 func checkPropertyName(name string) error {
 	if !propertyName.MatchString(name) {
 		return fmt.Errorf("property %q: a name has up to 64 letters, digits, dots, dashes and underscores", name)
@@ -52,10 +52,10 @@ func checkPropertyName(name string) error {
 	return nil
 }
 
-// choose resolves a setting that has a closed list of values.
+// choose resolves an enumerated setting.
 func choose(name, value string) (string, error) { return setting.Choice(name, value, choices[name]...) }
 
-// accountSettings resolves what the account needs.
+// accountSettings resolves the account's settings.
 func (h *Handler) accountSettings() (s account.Settings, err error) {
 	set := func(to *string, name, value, fallback string) {
 		if err != nil {
@@ -108,14 +108,14 @@ func (h *Handler) accountSettings() (s account.Settings, err error) {
 	return s, nil
 }
 
-// consistent checks what settings demand of each other; it looks at what is written, not at what it resolves to.
+// consistent checks settings against each other, as written, before placeholders are resolved.
 func (h *Handler) consistent() error {
 	if (h.APIBase == "") != (h.APIKey == "") {
 		return errors.New("api_base and api_key belong together: give both, or neither to keep records in the ledger alone")
 	}
 	perRequest := h.Events == "" || h.Events == tariff.PerRequest
 	if h.APIBase != "" && h.EventCode == "" && perRequest {
-		return errors.New("event_code is missing: the code of the billable metric that Lago is to count the events for")
+		return errors.New("event_code is missing: the code of the billable metric that counts the events")
 	}
 	if h.Events == tariff.Cost && h.Unpriced == "allow" {
 		return errors.New("events cost needs a price for every call: unpriced allow contradicts it")

@@ -18,7 +18,7 @@ import (
 	"github.com/tollgate-llm/tollgate/internal/price/feed"
 )
 
-// The bounds of how prices of a URL are followed.
+// Bounds of prices_refresh and prices_max_change.
 const (
 	defaultRefresh   = time.Hour
 	shortestRefresh  = time.Second
@@ -28,7 +28,7 @@ const (
 	mostMaxChange    = 1_000_000
 )
 
-// pricesByURL reports whether prices are fetched.
+// pricesByURL reports whether prices are fetched from a URL.
 func pricesByURL(prices string) bool {
 	return strings.HasPrefix(prices, "https://") || strings.HasPrefix(prices, "http://")
 }
@@ -39,7 +39,7 @@ type pricedView struct {
 	handler *Handler
 }
 
-// feedOptions resolves where prices come from: a URL or a file. Without either there are none.
+// feedOptions resolves the source of prices, a URL or a file; nil without one.
 func (h *Handler) feedOptions() (o feed.Options, err error) {
 	if o.Every, err = setting.Duration("prices_refresh", h.PricesRefresh, defaultRefresh, shortestRefresh, longestRefresh); err != nil {
 		return o, err
@@ -48,7 +48,7 @@ func (h *Handler) feedOptions() (o feed.Options, err error) {
 	if err != nil || h.Prices == "" {
 		return o, err
 	}
-	byDefault := 0 // a file changes by a reload, which the operator starts
+	byDefault := 0 // a file is read again only on reload
 	if pricesByURL(written) {
 		if err := feed.CheckURL(written); err != nil {
 			return o, err
@@ -70,7 +70,7 @@ func (h *Handler) feedOptions() (o feed.Options, err error) {
 		case err != nil && result == feed.Updated:
 			log.Warn("prices were updated", zap.String("version", version), zap.Error(err))
 		case err != nil:
-			log.Error("prices were not updated: those of before hold", zap.String("result", result), zap.String("version", version), zap.Error(err))
+			log.Error("prices were not updated: the previous ones apply", zap.String("result", result), zap.String("version", version), zap.Error(err))
 		case result == feed.Updated:
 			log.Info("prices were updated", zap.String("version", version))
 		}
@@ -78,7 +78,7 @@ func (h *Handler) feedOptions() (o feed.Options, err error) {
 	return o, nil
 }
 
-// maxChange resolves prices_max_change; 0 is any change.
+// maxChange resolves prices_max_change; 0 allows any change.
 func maxChange(written string, byDefault int) (int, error) {
 	value, err := setting.Resolve("prices_max_change", written)
 	if err != nil || value == "off" {
@@ -87,7 +87,7 @@ func maxChange(written string, byDefault int) (int, error) {
 	return setting.Int("prices_max_change", written, byDefault, leastMaxChange, mostMaxChange)
 }
 
-// loadPrices lays the price file, if there is one, over the built-in prices. Those of a URL come when the app has started.
+// loadPrices overlays the price file, if any, on the built-in prices. Prices from a URL arrive once the app has started.
 func (h *Handler) loadPrices() (*price.Table, error) {
 	o, err := h.feedOptions()
 	if err != nil || o.File == "" {
@@ -98,12 +98,12 @@ func (h *Handler) loadPrices() (*price.Table, error) {
 	}
 	table := h.priceFile.Table()
 	if ignored := table.Ignored(); len(ignored) > 0 {
-		h.logger.Info("the price file has prices that nothing is billed by", zap.String("file", o.File), zap.Strings("names", ignored))
+		h.logger.Info("the price file has prices that are never used", zap.String("file", o.File), zap.Strings("names", ignored))
 	}
 	return table, nil
 }
 
-// useFeed asks the app for the prices of a URL, or registers those of a file, where the configuration names one.
+// useFeed subscribes to the app's feed for a URL, or registers the prices of a file.
 func (h *Handler) useFeed() error {
 	o, err := h.feedOptions()
 	if err != nil {
@@ -127,7 +127,7 @@ func (h *Handler) useFeed() error {
 	return nil
 }
 
-// current returns the handler with the prices of now. A call stays with it to its end.
+// current returns the handler with the current prices. A call keeps it to its end.
 func (h *Handler) current(ctx context.Context) (*Handler, error) {
 	if h.feed == nil {
 		return h, nil

@@ -49,16 +49,16 @@ type Handler struct {
 	// llm_cost; not used by events per token type, whose codes are those of Lago's agent SDK.
 	EventCode string `json:"event_code,omitempty"`
 
-	// What names the Lago subscription that pays: `end_user_id`, `user_id`, `team_id`, `key_alias`, or a text with
-	// placeholders that are evaluated for each request; of several, with spaces between, the first that is there. A `lago_subscription_id` in the metadata of the key or of its
-	// team wins over it. Default: end_user_id.
+	// The source of the Lago subscription that pays: `end_user_id`, `user_id`, `team_id`, `key_alias`, or text with
+	// placeholders that are evaluated for each request. Of several, separated by spaces, the first that is not empty
+	// applies. A `lago_subscription_id` in the metadata of the key or its team takes precedence. Default: end_user_id.
 	ChargeBy string `json:"charge_by,omitempty"`
 
 	// What happens to a call without a payer: `reject` answers 403, `default` charges `default_payer`, `unbilled`
 	// serves it and records it as not billed. Default: reject.
 	MissingPayer string `json:"missing_payer,omitempty"`
 
-	// The subscription that pays when `missing_payer` is `default`; it may hold placeholders that are evaluated for each request.
+	// The subscription that pays when `missing_payer` is `default`; may hold placeholders, evaluated for each request.
 	DefaultPayer string `json:"default_payer,omitempty"`
 
 	// What happens to a payer that Lago does not know, for which Lago would accept events and bill nothing: `warn` counts
@@ -68,7 +68,7 @@ type Handler struct {
 	// The shape of the events: `per_request`, `per_token_type` or `cost`. Default: per_request.
 	Events string `json:"events,omitempty"`
 
-	// For events per token type, whether the counts are `disjoint`, or overlap as those of Lago's agent SDK do: `sdk`.
+	// For events per token type, whether counts are `disjoint` or overlap as in Lago's agent SDK (`sdk`).
 	// Default: disjoint.
 	TokenCounts string `json:"token_counts,omitempty"`
 
@@ -83,54 +83,55 @@ type Handler struct {
 	// The size of the spool at which new calls are refused. Default: 10GB.
 	SpoolMax string `json:"spool_max,omitempty"`
 
-	// What a record that was acknowledged survives: `process` the end of the process at any instruction, `fsync` also the
-	// loss of power. Default: process.
+	// What an acknowledged record survives: `process` a crash of the process at any instruction, `fsync` also a power
+	// loss. Default: process.
 	Durability string `json:"durability,omitempty"`
 
-	// How long finished records stay readable. Default: 72h.
+	// How long finished records stay readable before they are deleted. Default: 72h.
 	Retain string `json:"retain,omitempty"`
 
-	// What happens at start to the calls that were under way when the process before ended: `hold` keeps them for the
-	// operator, `estimate` bills the input that the request held. Default: hold.
+	// What happens at start to calls that were in progress when the previous process ended: `hold` keeps them for the
+	// operator, `estimate` bills the estimated input of the request. Default: hold.
 	Interrupted string `json:"interrupted,omitempty"`
 
 	// What happens to the timestamp of a record that is first sent after its billing period has closed: `keep` or
 	// `restamp`. Default: keep.
 	Late string `json:"late,omitempty"`
 
-	// What happens when the client hangs up: `cancel` the upstream and bill what it used so far, `drain` the answer to its
-	// end for at most `drain_timeout`, or `auto`, which drains where the provider bills on or what passed does not show what it
-	// bills. An answer whose end is in sight is always read to it. Default: auto.
+	// What happens when the client hangs up: `cancel` the upstream and bill the usage so far, `drain` the answer for at
+	// most `drain_timeout`, or `auto`, which drains if the provider keeps billing or if the answer so far does not show
+	// what it bills. An answer that is about to end is always read to its end. Default: auto.
 	OnDisconnect string `json:"on_disconnect,omitempty"`
 
-	// The longest that an answer is read on after its client hung up. Default: 2m.
+	// How long an answer is drained at most. Default: 2m.
 	DrainTimeout string `json:"drain_timeout,omitempty"`
 
-	// How many answers of the account are read on at the same time; those beyond are cancelled. Default: 1000.
+	// How many answers of the account are drained at the same time; further ones are cancelled. Default: 1000.
 	MaxDrains string `json:"max_drains,omitempty"`
 
 	// What happens to a call whose model has no price: `allow` bills its tokens without an amount, `reject` refuses it
 	// before it is forwarded. Default: allow; with events `cost`, reject.
 	Unpriced string `json:"unpriced,omitempty"`
 
-	// A file of prices, or an http or https URL of one, that are laid over the built-in ones, in the format of docs/prices.md or in LiteLLM's.
+	// A file of prices, or its http or https URL, in the format of docs/prices.md or LiteLLM's. They override the
+	// built-in prices.
 	Prices string `json:"prices,omitempty"`
 
 	// How often prices are fetched from a URL, from 1s to 720h. Default: 1h.
 	PricesRefresh string `json:"prices_refresh,omitempty"`
 
-	// The factor by which a price may rise or fall from one document of prices to the next, from 2 to 1000000, or `off`. A document that changes
-	// a price by more, or drops one, is refused. Default: 10 for a URL, off for a file.
+	// The largest factor by which a price may change between two versions of the prices, from 2 to 1000000, or `off`. A
+	// version that changes a price by more, or drops one, is refused. Default: 10 for a URL, off for a file.
 	PricesMaxChange string `json:"prices_max_change,omitempty"`
 
-	// The state of the files that the Caddyfile names in placeholders and in `prices`, as its adapter saw them: with it a changed file is a
-	// changed configuration, which a reload does not skip. It has no other effect.
+	// The state of the files named in placeholders and in `prices` when the Caddyfile was adapted, so that a changed file
+	// changes the configuration and a reload is not skipped. It has no other effect.
 	Files map[string]string `json:"files,omitempty"`
 
-	// What is added to the cost, in percent.
+	// Percentages added to the cost.
 	Markup []Percent `json:"markup,omitempty"`
 
-	// What is taken off the cost, in percent.
+	// Percentages taken off the cost.
 	Discount []Percent `json:"discount,omitempty"`
 
 	missing      string
@@ -157,8 +158,7 @@ type Property struct {
 	Value string `json:"value"`
 }
 
-// Percent is a percentage with at most six decimals, for one provider or, without one, for all that have none of their
-// own.
+// Percent is a percentage with at most six decimals, for one provider or, without one, for all that have none.
 type Percent struct {
 	Provider string `json:"provider,omitempty"`
 	Percent  string `json:"percent"`
@@ -217,7 +217,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	return nil
 }
 
-// resolveRest resolves what is the handler's own.
+// resolveRest resolves the handler's own settings.
 func (h *Handler) resolveRest(s account.Settings) (err error) {
 	if h.missing, err = choose("missing_payer", h.MissingPayer); err != nil {
 		return err
@@ -239,7 +239,7 @@ func (h *Handler) resolveRest(s account.Settings) (err error) {
 	return h.resolveTariff(s)
 }
 
-// resolveTariff resolves what calls cost and how their events look.
+// resolveTariff resolves the prices and the shape of the events.
 func (h *Handler) resolveTariff(s account.Settings) (err error) {
 	c := tariff.Config{Code: s.EventCode}
 	if c.Events, err = choose("events", h.Events); err != nil {
@@ -291,7 +291,7 @@ func percents(name string, list []Percent) (out []tariff.Percent, err error) {
 	return out, nil
 }
 
-// ServeHTTP meters what the next handlers answer.
+// ServeHTTP meters the answers of the next handlers.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
 	ctx, call := llm.Ensure(r.Context())
 	if call.Inquire != nil {
@@ -320,7 +320,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	return err
 }
 
-// unavailable is the refusal of a call whose record could not be kept.
+// unavailable refuses a call whose record cannot be written.
 func unavailable(err error) *llm.Error {
 	return &llm.Error{
 		Status: http.StatusServiceUnavailable, Type: "service_unavailable", RetryAfter: 5 * time.Second, Err: err,

@@ -13,34 +13,34 @@ import (
 	"github.com/tollgate-llm/tollgate/internal/settle"
 )
 
-// bounds are what a client that is gone, or takes nothing, is held to.
+// bounds limit draining and stalled clients.
 type bounds struct {
-	// What is read of an answer whose client is gone and whose end is in sight: the event that ends a stream may repeat all that has passed.
+	// Bytes read of an answer that is about to end after its client hung up. The last event of a stream may repeat the whole answer.
 	restTime  time.Duration
 	restBytes int64
-	restBody  int64 // of an answer that is one JSON object, whose length is not stated
-	// A client that takes no byte for stallTime, to stallStep more, is taken for gone.
+	restBody  int64 // of one JSON object of unstated length
+	// A client that takes no byte for stallTime, give or take stallStep, counts as gone.
 	stallTime, stallStep time.Duration
 }
 
 var usualBounds = bounds{restTime: 10 * time.Second, restBytes: 1 << 20, restBody: 64 << 20, stallTime: 2 * time.Minute, stallStep: 30 * time.Second}
 
-// hangup keeps a call apart from its client's connection, so that a client that hangs up does not take the call's usage
-// with it. The upstream's request has a context of its own, which ends by policy and not by itself.
+// hangup detaches a call from its client's connection, so that the usage is not lost when the client hangs up. The
+// upstream's request has its own context, which ends by policy.
 type hangup struct {
 	cancel context.CancelFunc
 	quit   context.Context //nolint:containedctx // the account's: its end cancels the upstream as well
-	stop   func() bool     // ends the watch for the client's hang-up
+	stop   func() bool     // stops watching for the client's hang-up
 
 	gone      atomic.Bool
 	cancelled atomic.Bool
 	writing   atomic.Bool // a write to the client is under way
-	inSight   atomic.Bool // the answer's end is in sight
+	inSight   atomic.Bool // the answer is about to end
 	reasons   atomic.Bool // the answer shows that its model reasons
-	bounded   atomic.Bool // the rest of the answer is read, up to its bound
+	bounded   atomic.Bool // the rest of the answer is being read, up to its bound
 
-	server    http.ResponseWriter // the HTTP server's own writer: its deadlines may be set by any goroutine, those of wrappers may not
-	stalls    bool                // writes to the client have a deadline of ours
+	server    http.ResponseWriter // the HTTP server's writer, whose deadlines any goroutine may set; those of wrappers are not safe for that
+	stalls    bool                // we set the write deadline
 	allowance time.Time           // when that was set last
 
 	mu    sync.Mutex
@@ -49,7 +49,7 @@ type hangup struct {
 	timer *time.Timer
 }
 
-// attach returns the request with the context that the upstream is to have.
+// attach returns the request with the upstream's context.
 func (m *meter) attach(ctx context.Context, r *http.Request) *http.Request {
 	m.quit = m.account.Context()
 	own, cancel := context.WithCancel(valuesOf{m.quit, ctx})
@@ -78,10 +78,10 @@ func innermost(w http.ResponseWriter) http.ResponseWriter {
 	}
 }
 
-// valuesOf is a context that ends with the first and has the values of the second, whose end is another matter.
+// valuesOf is a context with the lifetime of the first and the values of the second.
 type valuesOf struct {
 	context.Context
-	values context.Context //nolint:containedctx // what it is for
+	values context.Context //nolint:containedctx // its purpose
 }
 
 // Value asks the first context first: package context finds there what it cancels children by.
@@ -105,8 +105,8 @@ func (m *meter) hangUp() {
 	}
 	m.call.SetClientGone()
 	if m.writing.Load() && m.unheard() {
-		// A client that closed its sending half, or a proxy in front of it, may leave the write waiting. Where a deadline is not to
-		// be had, the connection's own end ends it.
+		// A half-closed client, or a proxy in front of it, may block the write. Without support for deadlines, only the end of
+		// the connection unblocks it.
 		_ = http.NewResponseController(m.server).SetWriteDeadline(time.Now())
 	}
 	switch {
@@ -120,8 +120,8 @@ func (m *meter) hangUp() {
 	}
 }
 
-// readRest has the little that is missing of an answer read, whatever the policy and however many slots are free: the client
-// has what it came for, and the provider is about to report its usage. To be called with mu.
+// readRest has the last bytes of an answer read whatever the policy and the free slots: the client has the content, and
+// the provider is about to report usage. The caller holds mu.
 func (m *meter) readRest() {
 	if !m.slot {
 		m.account.AddDrain()
@@ -131,7 +131,7 @@ func (m *meter) readRest() {
 	m.timer = time.AfterFunc(m.h.bounds.restTime, m.cutOff)
 }
 
-// drained ends the time that an answer is read on, unless its end has come in sight.
+// drained ends the draining of an answer, unless it is about to end.
 func (m *meter) drained() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -142,7 +142,7 @@ func (m *meter) drained() {
 	m.cutOff()
 }
 
-// spendRest takes n bytes off what is read of the rest.
+// spendRest deducts n bytes from the bound of the rest.
 func (m *meter) spendRest(n int) {
 	if m.rest == 0 {
 		m.rest = m.bytes + m.h.bounds.restBytes
@@ -156,7 +156,7 @@ func (m *meter) spendRest(n int) {
 	}
 }
 
-// look notes of the answer what a hang-up must know. It is called before bytes go to the client.
+// look notes what a hang-up needs to know about the answer. It is called before bytes go to the client.
 func (m *meter) look() {
 	if m.reader == nil {
 		return
@@ -169,7 +169,7 @@ func (m *meter) look() {
 	}
 }
 
-// allowTime sets the deadline for a client to take the bytes of a write. The operator's own, write_timeout, is left alone.
+// allowTime sets the deadline of a write to the client, unless the operator configured write_timeout.
 func (m *meter) allowTime() {
 	if !m.stalls {
 		return
@@ -180,19 +180,18 @@ func (m *meter) allowTime() {
 	}
 }
 
-// endTime takes the deadline away before the server sends what ends the answer, unless the client is gone.
+// endTime clears the deadline before the server ends the answer, unless the client is gone.
 func (m *meter) endTime() {
 	if !m.allowance.IsZero() && !m.clientGone() {
-		_ = http.NewResponseController(m.ResponseWriter).SetWriteDeadline(time.Time{}) // it could be set, so it can be taken away
+		_ = http.NewResponseController(m.ResponseWriter).SetWriteDeadline(time.Time{}) // setting it worked, so clearing it does
 	}
 }
 
-// ownHardware are the providers that are the operator's own, and stop where they are when a connection ends.
+// ownHardware are self-hosted providers, which stop generating when the connection ends.
 var ownHardware = map[string]bool{"mock": true, "ollama": true, "vllm": true}
 
-// drains reports whether the policy is to read the answer to its end. A call that was not forwarded yet is not worth it. By
-// itself, auto reads on where the provider bills on, and where what has passed does not show what the provider bills: reasoning
-// that is hidden, or an answer that is no text.
+// drains reports whether the policy is to read the answer to its end; never for a call that was not forwarded. auto drains
+// if the provider keeps billing, or if the answer so far does not show what it bills: hidden reasoning, or media.
 func (m *meter) drains() bool {
 	t := m.call.Target()
 	if t == nil {
@@ -218,7 +217,7 @@ func (h *hangup) cutOff() {
 	h.cancel()
 }
 
-// detach ends the watch: the handlers have returned.
+// detach stops watching for a hang-up once the handlers have returned.
 func (m *meter) detach() {
 	m.stop()
 	m.mu.Lock()
@@ -235,7 +234,7 @@ func (m *meter) detach() {
 	m.cancel()
 }
 
-// label returns what the hang-up led to; empty while the client is there.
+// label returns what the hang-up led to; empty without one.
 func (h *hangup) label() string {
 	switch {
 	case !h.gone.Load():

@@ -9,10 +9,10 @@ import (
 	"github.com/tollgate-llm/tollgate/internal/spool"
 )
 
-// lateAfter is the age of the oldest record that Lago does not have at which its delivery is called late.
+// lateAfter is the age of the oldest undelivered record from which delivery is reported as late.
 const lateAfter = time.Minute
 
-// health checks the spool of the handler's account and its delivery. A Lago that is down refuses no call: records wait for it in the spool.
+// health checks the account's spool and delivery. An outage of Lago refuses no calls: records wait in the spool.
 func (h *Handler) health(ctx context.Context) []app.Check {
 	disk := app.Check{Name: "spool", Status: app.HealthDown, Reason: "the spool is not open"}
 	a, release, err := h.account.Acquire(ctx)

@@ -7,12 +7,12 @@ import (
 	"github.com/tollgate-llm/tollgate/internal/tariff"
 )
 
-// HoldAccount returns the handler's account. It is open until release is called.
+// HoldAccount returns the handler's account, which stays open until release is called.
 func (h *Handler) HoldAccount(ctx context.Context) (a *account.Account, release func(), err error) {
 	return h.account.Acquire(ctx)
 }
 
-// Tariff returns what the handler's calls are billed by.
+// Tariff returns the current tariff.
 func (h *Handler) Tariff() *tariff.Tariff {
 	if h.views != nil {
 		if v := h.views.Load(); v != nil {

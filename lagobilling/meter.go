@@ -23,50 +23,49 @@ import (
 	"github.com/tollgate-llm/tollgate/internal/usage"
 )
 
-// maxHeld bounds the part of an event that is kept back while it may turn out to be the usage chunk that the client did not
-// ask for.
+// maxHeld bounds the part of an event that is held back while it may be a usage chunk that the client did not request.
 const maxHeld = 16 << 10
 
 var errUnsettled = errors.New("the usage record could not be written: the answer is cut short")
 
-// meter is the response writer between the client and the handlers that answer it. Bytes pass at once; a reader of usage
-// sees them beside. It decides when the answer ends, and has the call settled then. Only the bytes that complete the answer
-// wait for that, so that no client has a whole answer whose record is not in the spool.
+// meter is the response writer between the client and the handlers. Bytes pass at once while a usage reader scans them.
+// At the answer's end it settles the call. Only the bytes that complete the answer wait for that, so that no client has a
+// complete answer whose record is not in the spool.
 //
-// Its methods are called by the request's goroutine, but for hangUp and cutOff.
+// Only hangUp and cutOff may be called by other goroutines than the request's.
 type meter struct {
 	caddyhttp.ResponseWriterWrapper
 	bill
 	hangup
 
-	how        settle.End // how the handlers went: Broken until they return
+	how        settle.End // how the handlers ended: Broken until they return
 	handlerErr error
 	status     int
-	shown      int // the status that the client gets, where it is another one
+	shown      int // the client's status if it differs
 	bytes      int64
 	first      time.Time // when the first byte of the body came
 	reader     *usage.Reader
-	encoded    string // the Content-Encoding that keeps usage from being read
+	encoded    string // an encoding in which usage cannot be read
 	events     bool   // the answer is an event stream
-	framed     bool   // the answer's format has an end of its own
+	framed     bool   // the answer's format marks its end
 	left       int64  // bytes of Content-Length still to come; -1 without one
 	head       bool   // the answer has no body, whatever its header
-	http10     bool   // the client takes the end of its connection for the end of an answer of unstated length
+	http10     bool   // to the client, the end of the connection ends an answer of unstated length
 
 	wroteHeader bool
 	unflushed   bool // something was written since the last flush
 	flushed     bool // the header has gone to the client
 	unasked     unasked
-	strip       bool                 // an include_usage chunk that the client did not ask for is kept from it
-	held        []byte               // the beginning of an event that may be that chunk
-	passed      bool                 // the beginning of the event under way has gone to the client
-	whole       *[]byte              // the answer so far, while it is kept back until it is whole
-	keep        bool                 // header and body are kept back until the answer is whole
+	strip       bool                 // the client did not ask for the include_usage chunk, so it is dropped
+	held        []byte               // the start of an event that may be that chunk
+	passed      bool                 // the start of the current event has gone to the client
+	whole       *[]byte              // the answer so far, held back until complete
+	keep        bool                 // header and body are held back until the answer is complete
 	answering   *translate.Answering // nil where the answer is not translated
-	translated  []byte               // that answer, where it is translated whole
+	translated  []byte               // its buffer, if the answer is translated as a whole
 	aborted     bool                 // the record could not be written: the client must not get the end of its answer
-	lost        bool                 // a part of the answer was not sent, as the client was taken to be gone
-	rest        int64                // how much more of the answer is read once its client is gone and its end is in sight; 0 until then
+	lost        bool                 // part of the answer was not sent because the client seemed gone
+	rest        int64                // bytes still read of an answer that is about to end after its client hung up; 0 otherwise
 }
 
 func newMeter(h *Handler, account *account.Account, call *llm.Call, w http.ResponseWriter, r *http.Request) *meter {
@@ -91,7 +90,7 @@ func newMeter(h *Handler, account *account.Account, call *llm.Call, w http.Respo
 	return m
 }
 
-// open is the call's Open step. A stream is refused where its end would look like a broken connection.
+// open is the call's Open step. It refuses a stream whose end would look like a broken connection to the client.
 func (m *meter) open(ctx context.Context, c *llm.Call) *llm.Error {
 	if m.http10 && c.Request.Stream && c.Endpoint != nil && c.Endpoint.Billing == llm.Billable {
 		return &llm.Error{
@@ -102,7 +101,7 @@ func (m *meter) open(ctx context.Context, c *llm.Call) *llm.Error {
 	return m.bill.open(ctx, c)
 }
 
-// WriteHeader takes the status. A 1xx is not the answer's own and passes.
+// WriteHeader records the status. A 1xx is not final and passes.
 func (m *meter) WriteHeader(status int) {
 	if status >= 100 && status < 200 && status != http.StatusSwitchingProtocols {
 		if !m.unheard() {
@@ -127,9 +126,9 @@ func (m *meter) WriteHeader(status int) {
 	}
 }
 
-// unheard reports whether writes to the client are dropped: it is gone, and the answer is read on for its usage. What the
-// gateway itself answers to a call that no provider has is sent even so, as the server takes a client for gone whose body does
-// not come in time.
+// unheard reports whether writes to the client are dropped because it is gone and the answer is drained for its usage. The
+// gateway's own answers to calls that no provider has are sent even so, as the server also reports a client as gone whose
+// body is late.
 func (m *meter) unheard() bool {
 	a := m.call.Attempt()
 	return m.clientGone() && (a.Answered() || a.Sent() && !a.Failed())
@@ -144,7 +143,7 @@ func (m *meter) sendHeader() {
 	m.ResponseWriter.WriteHeader(cmp.Or(m.shown, m.status))
 }
 
-// prepare decides, with the answer's header known, how its body is read.
+// prepare decides by the answer's header how its body is read.
 func (m *meter) prepare(status int, header http.Header) {
 	m.translates(status, header)
 	if text := header.Get("Content-Length"); text != "" {
@@ -184,7 +183,7 @@ func (m *meter) prepare(status int, header http.Header) {
 
 // mediaType returns the media type of a Content-Type, in lower case and without parameters; empty when it is none.
 func mediaType(contentType string) string {
-	if contentType == "application/json" { // most answers
+	if contentType == "application/json" { // the common case
 		return contentType
 	}
 	media, _, err := mime.ParseMediaType(contentType)
@@ -194,8 +193,8 @@ func mediaType(contentType string) string {
 	return media
 }
 
-// Write reads usage out of p and passes it on. It reports all as written when the client is gone, too: the upstream is
-// then read for its usage alone, until that is complete or hangup cancels it.
+// Write reads usage from p and passes p on. After a hang-up it still reports everything as written: the upstream is then
+// read for its usage alone, until that is complete or hangup cancels it.
 func (m *meter) Write(p []byte) (int, error) {
 	if !m.wroteHeader {
 		m.WriteHeader(http.StatusOK)
@@ -231,7 +230,7 @@ func (m *meter) Write(p []byte) (int, error) {
 	return m.forward(p)
 }
 
-// scan shows p to the reader and settles where the answer ends in it.
+// scan passes p to the usage reader and settles if the answer ends in p.
 func (m *meter) scan(p []byte) {
 	for m.reader != nil && !m.Settled() && len(p) > 0 {
 		n, mark := m.reader.Next(p)
@@ -246,7 +245,7 @@ func (m *meter) scan(p []byte) {
 	}
 }
 
-// forward passes p to the client. A client that takes no more bytes has hung up.
+// forward passes p to the client. A failed write is a hang-up.
 func (m *meter) forward(p []byte) (int, error) {
 	if len(p) == 0 {
 		return 0, nil
@@ -269,8 +268,8 @@ func (m *meter) forward(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// writeStripped passes a stream on without the usage that the gateway asked for and the client did not: the chunk at its end, and the
-// members of the others that hold none.
+// writeStripped passes a stream on without the usage that only the gateway requested: the final chunk, and the null
+// members of the others.
 func (m *meter) writeStripped(p []byte) (int, error) {
 	from, at := 0, 0 // p[from:at] may pass
 	for at < len(p) && !m.Settled() {
@@ -323,13 +322,13 @@ func (m *meter) FlushError() error {
 		m.WriteHeader(http.StatusOK)
 	}
 	if m.aborted || m.unheard() || m.keep && m.left < 0 {
-		return nil // an answer of unstated length is flushed at every write, whether that matters or not
+		return nil // a reverse proxy flushes an answer of unstated length at every write
 	}
 	if _, err := m.release(); err != nil {
 		return err
 	}
 	if !m.unflushed || m.flushed && m.Settled() && m.call.Attempt().AnswerRead() {
-		return nil // nothing was written since; or the handlers return now, and the server sends the rest with its own end
+		return nil // nothing was written since, or the handlers are about to return and the server sends the rest with its end
 	}
 	m.unflushed, m.flushed = false, true
 	m.writing.Store(true)
@@ -341,18 +340,18 @@ func (m *meter) FlushError() error {
 	if err == nil || errors.Is(err, http.ErrNotSupported) || errors.Is(err, caddyhttp.ErrNotImplemented) {
 		return err
 	}
-	// The connection is broken: the upstream is read on, or cancelled, as after a failed write.
+	// The connection is broken: handled like a failed write.
 	m.hangUp()
 	return nil
 }
 
-// Flush is FlushError for callers that know http.Flusher alone.
+// Flush is FlushError for callers that use http.Flusher.
 func (m *meter) Flush() {
 	// http.Flusher cannot report an error; the next write meets it again.
 	_ = m.FlushError()
 }
 
-// settle has the call settled with the answer as far as it came. Without a record the answer is cut short.
+// settle settles the call with the answer so far. If that fails, the answer is cut short.
 func (m *meter) settle(how settle.End) {
 	if !m.Opened() || m.Settled() || !lawbreak.SettleFirst && how == settle.Ended {
 		return
@@ -366,12 +365,12 @@ func (m *meter) settle(how settle.End) {
 	}
 }
 
-// answer returns what was seen of the answer.
+// answer summarizes the answer so far for the settlement.
 func (m *meter) answer(how settle.End) settle.Answer {
 	a := settle.Answer{
 		Framed: m.framed, Bodiless: m.head, Lost: m.lost, Bytes: m.bytes, First: m.first, Reader: m.reader, Encoding: m.encoded,
 	}
-	if m.status != http.StatusRequestTimeout || m.call.Attempt().Answered() { // a client whose body is late is not gone
+	if m.status != http.StatusRequestTimeout || m.call.Attempt().Answered() { // a late request body is no hang-up
 		a.Hangup = m.label()
 	}
 	a.Status = m.answerStatus(a.Hangup != "")
@@ -381,8 +380,8 @@ func (m *meter) answer(how settle.End) settle.Answer {
 	return a
 }
 
-// answerStatus is the status of the answer: what was written, or the error that a handler returned instead; 0 when no
-// answer of a backend came before the client hung up.
+// answerStatus is the status that was written, or that of the error a handler returned; 0 if the client hung up before any
+// backend answered.
 func (m *meter) answerStatus(gone bool) int {
 	if gone && !m.call.Attempt().Answered() {
 		return 0
@@ -397,7 +396,7 @@ func (m *meter) answerStatus(gone bool) int {
 	return status
 }
 
-// countUnopened counts a call that has no record because nothing was forwarded.
+// countUnopened counts a call without a record, as nothing was forwarded.
 func (m *meter) countUnopened() {
 	if m.Opened() || m.call.Endpoint == nil {
 		return
@@ -409,14 +408,13 @@ func (m *meter) countUnopened() {
 	m.h.metrics.requests.WithLabelValues("", "", outcome).Inc()
 }
 
-// returned records that the handlers answered to the end, with or without an error.
+// returned notes that the handlers returned, with or without an error.
 func (m *meter) returned(err error) {
 	m.handlerErr = err
 	m.how = settle.Returned
 }
 
-// finish settles on every way out, before the server sends what ends an answer of unstated length. A panic of the handlers
-// passes on by itself, as nothing is recovered here.
+// finish settles on every way out, before the server ends an answer of unstated length. Panics are not recovered.
 func (m *meter) finish() {
 	m.detach()
 	m.settle(m.how)
@@ -432,15 +430,15 @@ func (m *meter) finish() {
 	if m.answering != nil {
 		m.answering.Close()
 	}
-	// A client that closed only its sending half is taken for gone, but still reads: without the abort, the server would
-	// end what it got as if that were whole.
+	// A half-closed client counts as gone but still reads: without the abort, the server would end the part it got as if
+	// that were complete.
 	if (m.aborted || m.lost) && m.how == settle.Returned {
 		panic(http.ErrAbortHandler)
 	}
 }
 
-// finishHeld sends what a handler left behind by returning early. Errors need no handling: the call is settled, and nothing
-// more is written to a connection that fails here.
+// finishHeld sends what is still held back when the handlers return. Errors need no handling: the call is settled, and
+// nothing more is written.
 func (m *meter) finishHeld() {
 	if len(m.held) > 0 && m.how == settle.Returned {
 		held := m.held

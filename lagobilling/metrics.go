@@ -14,8 +14,8 @@ import (
 	"github.com/tollgate-llm/tollgate/internal/spool"
 )
 
-// callMetrics are the figures of all handlers of the process. They outlive reloads; each configuration registers them in its
-// own registry. Labels are configured names and closed lists, never a key, a payer or a client's text.
+// callMetrics are the metrics of all handlers of the process. They outlive reloads; each configuration registers them in
+// its own registry. Labels are configured names and closed lists, never keys, payers or a client's text.
 type callMetrics struct {
 	requests  *prometheus.CounterVec
 	firstByte *prometheus.HistogramVec
@@ -25,7 +25,7 @@ type callMetrics struct {
 	prices    *prometheus.CounterVec
 	unsettled prometheus.Counter
 
-	inference, firstChunk *prometheus.HistogramVec // by OpenTelemetry's names
+	inference, firstChunk *prometheus.HistogramVec // OpenTelemetry's names
 
 	mu     sync.RWMutex
 	series map[seriesLabels]*callSeries
@@ -58,8 +58,8 @@ func newCallMetrics() *callMetrics {
 
 		requests:  counter("requests_total", "Model calls by configured model, backend and outcome.", call...),
 		unpriced:  counter("unpriced_total", "Calls served without a price.", "model", "backend"),
-		prices:    counter("price_updates_total", "Looks at a price document by URL, by what came of them.", "result"),
-		events:    counter("lago_events_total", "Events by what came of them at Lago.", "result"),
+		prices:    counter("price_updates_total", "Fetches of prices by URL and result.", "result"),
+		events:    counter("lago_events_total", "Events by result of their delivery to Lago.", "result"),
 		firstByte: histogram("time_to_first_token_seconds", "Time until the first byte of the answer's body.", []float64{.05, .1, .25, .5, 1, 2, 4, 8, 16, 32, 64}),
 		duration:  histogram("request_duration_seconds", "Time until a call was settled.", []float64{.1, .25, .5, 1, 2, 4, 8, 16, 32, 64, 128, 256, 512}),
 		unsettled: prometheus.NewCounter(prometheus.CounterOpts{
@@ -87,14 +87,14 @@ func registerMetrics(registry *prometheus.Registry) error {
 // seriesLabels are the values of the labels that a call's series share.
 type seriesLabels struct{ model, backend, outcome string }
 
-// callSeries are the series of calls with the same labels. Each is made when it first counts something, as one that never
-// did is not shown, and kept, as to look it up takes longer than to count.
+// callSeries are the series of calls with the same labels. Each is created when it first counts something, so that unused
+// ones are not exported, and cached, as a lookup costs more than counting.
 type callSeries struct {
 	requests, unpriced  kept[prometheus.Counter]
 	duration, firstByte kept[prometheus.Observer]
 }
 
-// kept holds a series from its first use on.
+// kept caches a series from its first use on.
 type kept[T any] struct{ p atomic.Pointer[T] }
 
 func (k *kept[T]) get(find func() T) T {
@@ -106,7 +106,7 @@ func (k *kept[T]) get(find func() T) T {
 	return v
 }
 
-// of returns the series of a call. There are as many as the vectors themselves hold.
+// of returns the series of a call. The cache holds as many as the vectors do.
 func (m *callMetrics) of(l seriesLabels) *callSeries {
 	m.mu.RLock()
 	s := m.series[l]
@@ -143,12 +143,12 @@ func (m *callMetrics) observe(c *llm.Settlement) {
 	m.observeInference(c)
 }
 
-// delivered counts what came of events at Lago.
+// delivered counts the results of delivery.
 func (m *callMetrics) delivered(result string, n int) {
 	m.events.WithLabelValues(result).Add(float64(n))
 }
 
-// spoolCollector reads the figures of every open spool when it is asked.
+// spoolCollector reads the figures of all open spools when scraped.
 type spoolCollector struct{}
 
 var (
@@ -168,8 +168,8 @@ func (spoolCollector) Describe(ch chan<- *prometheus.Desc) {
 	ch <- spoolLag
 }
 
-// Collect sends the figures of every open spool. An account that a reload has moved has two until the old one is delivered: they
-// are one series, as the account is what the label names.
+// Collect sends the figures of all open spools. An account that a reload has moved has two spools until the old one is
+// delivered; they are added up in one series.
 func (spoolCollector) Collect(ch chan<- prometheus.Metric) {
 	now := time.Now()
 	accounts := make(map[string]spool.Stats)

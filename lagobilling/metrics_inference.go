@@ -11,7 +11,7 @@ import (
 // inferenceNames are the labels of OpenTelemetry's metrics of model calls.
 var inferenceNames = []string{genai.OperationName, genai.ProviderName, genai.RequestModel, genai.ErrorType}
 
-// inferenceLabels are their values. The model is the configured one.
+// inferenceLabels are their values. The model is the configured name.
 type inferenceLabels struct{ endpoint, provider, model, fault string }
 
 func (l *inferenceLabels) values() []string {

@@ -23,9 +23,9 @@ import (
 // servedTime bounds how long a scrape waits for the books.
 const servedTime = 2 * time.Second
 
-// servedCollector reads the totals of tokens and money out of the books when it is asked. They are those of the settled records
-// that this instance has added there, since it began: a killed process takes none with it. While the books do not answer, what
-// they had last holds.
+// servedCollector reads the totals of tokens and money from the books when scraped: those of the settled records that this
+// instance has added since its first start, so that a killed process loses none. While the books do not answer, the last
+// values are reported.
 type servedCollector struct {
 	mu   sync.Mutex
 	last map[string][]spend.Served // by key of the account
@@ -41,11 +41,11 @@ var (
 	inferenceDescs = func() map[string]*prometheus.Desc {
 		list := make(map[string]*prometheus.Desc)
 		for name, help := range map[string]string{
-			genai.InferenceInputTokens:  "Input tokens that are billed, those of caches among them, by OpenTelemetry's conventions.",
-			genai.InferenceOutputTokens: "Output tokens that are billed, those of reasoning among them, by OpenTelemetry's conventions.",
-			genai.InferenceCacheRead:    "Input tokens that were read from a cache.",
-			genai.InferenceCacheWrite:   "Input tokens that were written to a cache.",
-			genai.InferenceReasoning:    "Output tokens that were spent on reasoning.",
+			genai.InferenceInputTokens:  "Billed input tokens, cached ones included, by OpenTelemetry's conventions.",
+			genai.InferenceOutputTokens: "Billed output tokens, reasoning included, by OpenTelemetry's conventions.",
+			genai.InferenceCacheRead:    "Input tokens read from a cache.",
+			genai.InferenceCacheWrite:   "Input tokens written to a cache.",
+			genai.InferenceReasoning:    "Output tokens spent on reasoning.",
 		} {
 			list[name] = prometheus.NewDesc(name, help, []string{genai.OperationName, genai.ProviderName, genai.RequestModel, genai.TokenModality}, nil)
 		}
@@ -62,7 +62,7 @@ func (*servedCollector) Describe(ch chan<- *prometheus.Desc) {
 	}
 }
 
-// counts makes an amount the count that the books keep as one: units of 10^-15 USD.
+// counts converts an amount to the books' units of 10^-15 USD.
 var counts = new(big.Rat).SetInt64(1e15)
 
 // totals are sums by description and labels.
@@ -75,7 +75,7 @@ func (t totals) add(d *prometheus.Desc, a price.Amount, labels ...string) {
 		t[d] = of
 	}
 	key := strings.Join(labels, "\x00")
-	if sum, err := of[key].Add(a); err == nil { // what no amount holds is beyond any sum of money
+	if sum, err := of[key].Add(a); err == nil { // an overflow is beyond any sum of money
 		of[key] = sum
 	}
 }
@@ -85,7 +85,7 @@ func (c *servedCollector) Collect(ch chan<- prometheus.Metric) {
 	c.collect(c.read(), ch)
 }
 
-// collect sends the totals of those accounts, unless the books of one never answered.
+// collect sends the totals of the accounts, unless the books of one have never answered.
 func (*servedCollector) collect(accounts map[string][]spend.Served, ch chan<- prometheus.Metric) {
 	t := make(totals)
 	for _, list := range accounts {
@@ -108,7 +108,7 @@ func (*servedCollector) collect(accounts map[string][]spend.Served, ch chan<- pr
 	}
 }
 
-// read asks the books of all accounts. An account whose books never answered has nil.
+// read queries the books of all accounts. The totals of an account whose books have never answered are nil.
 func (c *servedCollector) read() map[string][]spend.Served {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -126,7 +126,7 @@ func (c *servedCollector) read() map[string][]spend.Served {
 		release()
 		if err != nil {
 			list = c.last[key]
-			caddy.Log().Named("http.handlers.lagobilling").Warn("metrics: the books do not answer; the totals are those of before",
+			caddy.Log().Named("http.handlers.lagobilling").Warn("metrics: the books do not answer; the last known totals are reported",
 				zap.String("account", a.Name()), zap.Error(err))
 		} else if list == nil {
 			list = []spend.Served{}

@@ -124,7 +124,7 @@ func TestCheckFindsWhatIsNeverBilled(t *testing.T) {
 			wrong: func(o *office) {
 				o.lago.AddSubscription(fakelago.Subscription{ExternalID: "sub-1", Previous: "starter", Started: time.Now().Add(time.Hour)})
 			},
-			says: "plan starter: Lago has it no more", warning: true,
+			says: "plan starter: Lago no longer has it", warning: true,
 		},
 		"next plan": {
 			wrong: func(o *office) {
@@ -288,7 +288,7 @@ func TestReconcile(t *testing.T) {
 			},
 			"lost": {
 				before:  func(o *office) { o.lago.Next(fakelago.FaultLost) },
-				differs: []string{"that Lago has taken it does not list", "Lago bills "},
+				differs: []string{"accepted by Lago but not listed", "Lago bills "},
 			},
 			"lost so recently that it may yet come": {
 				before: func(o *office) { o.lago.Next(fakelago.FaultLost) },

@@ -15,7 +15,7 @@ import (
 	"github.com/tollgate-llm/tollgate/internal/record"
 )
 
-// The sources of a payer that have a name.
+// Rules of charge_by that have a name.
 const (
 	byEndUser  = "end_user_id"
 	byUser     = "user_id"
@@ -23,7 +23,7 @@ const (
 	byKeyAlias = "key_alias"
 )
 
-// Where a payer came from, when no rule of charge_by gave it.
+// Sources of a payer other than charge_by.
 const (
 	fromSubscription = "lago_subscription_id"
 	fromDefault      = "default"
@@ -33,10 +33,10 @@ const (
 type payerRule struct {
 	by   string   // one of the names above; empty for a text with placeholders
 	text template // evaluated for each request
-	own  bool     // the text's placeholders all come from the key's record, so that no client can choose their values
+	own  bool     // all placeholders come from the key's record, which clients cannot choose
 }
 
-// ownPlaceholders are those that keyauth sets from a key's record.
+// ownPlaceholders are set by keyauth from a key's record.
 var ownPlaceholders = strings.NewReplacer("{http.tollgate.user_id}", "", "{http.tollgate.team_id}", "",
 	"{http.tollgate.key_alias}", "", "{http.auth.user.id}", "")
 
@@ -94,7 +94,7 @@ func newTemplate(name, value string) (template, error) {
 	return t, err
 }
 
-// eval returns the text for one request. Unknown placeholders are left as written, so that a mistake shows.
+// eval returns the text for one request. Unknown placeholders stay as written, so that mistakes show.
 func (t *template) eval(repl *caddy.Replacer) string {
 	if !t.live {
 		return t.text
@@ -110,7 +110,7 @@ func printable(what, value string) error {
 	return nil
 }
 
-// payer decides who pays for a call. An empty payer without an error is a call without a payer that is served all the same.
+// payer determines who pays for a call. An empty payer without an error means that the call is served unbilled.
 func (h *Handler) payer(call *llm.Call, repl *caddy.Replacer) (payer, by string, refusal *llm.Error) {
 	if payer, by, refusal = h.named(call, repl); refusal != nil {
 		return "", "", refusal
@@ -132,16 +132,15 @@ func (h *Handler) payer(call *llm.Call, repl *caddy.Replacer) (payer, by string,
 	return "", "", &llm.Error{Status: http.StatusForbidden, Type: "missing_payer", Param: h.missingParam(call), Message: h.missingText(call)}
 }
 
-// checkedPayer returns a payer as Lago stores it, or the refusal of one that it could not store. A name that the client itself
-// gives is taken as it is; from any other, white space at the ends is removed, as Lago trims the ids that it stores, but not
-// those in events.
+// checkedPayer returns a payer as Lago stores it, or refuses one that Lago could not store. Names from clients are taken
+// as they are. Others are trimmed, as Lago trims the ids that it stores, but not those in events.
 func checkedPayer(payer, by string) (string, *llm.Error) {
 	if by != byEndUser {
 		payer = strings.TrimSpace(payer)
 	}
 	err := llm.CheckName(payer)
 	if err == nil && by == byEndUser && strings.ContainsRune(payer, utf8.RuneError) {
-		err = errors.New("holds a character that is none")
+		err = errors.New("holds an invalid character")
 	}
 	if err != nil {
 		return "", &llm.Error{Status: http.StatusBadRequest, Type: "invalid_request_error", Param: by, Message: "the payer (" + by + ") " + err.Error()}
@@ -149,7 +148,7 @@ func checkedPayer(payer, by string) (string, *llm.Error) {
 	return payer, nil
 }
 
-// named returns the payer that the key or the request names, by the first rule that names one.
+// named returns the payer by the first rule that yields one.
 func (h *Handler) named(call *llm.Call, repl *caddy.Replacer) (payer, by string, refusal *llm.Error) {
 	if id := call.Identity; id != nil && id.Subscription != "" {
 		payer, refusal = checkedPayer(id.Subscription, fromSubscription)
@@ -167,8 +166,8 @@ func (h *Handler) named(call *llm.Call, repl *caddy.Replacer) (payer, by string,
 	return "", by, nil
 }
 
-// eval returns the payer that the rule names for a call, and where it comes from. A key that forbids requests to name the payer is
-// charged to its own user where they could.
+// eval returns the payer that the rule yields for a call, and its source. Where clients could choose the payer and the key
+// forbids that, the key's own user pays.
 func (p *payerRule) eval(call *llm.Call, repl *caddy.Replacer) (payer, by string) {
 	id := call.Identity
 	switch {
@@ -198,7 +197,7 @@ func (h *Handler) missingParam(call *llm.Call) string {
 	return ""
 }
 
-// missingText explains what is missing and how to supply it.
+// missingText explains how to supply a payer.
 func (h *Handler) missingText(call *llm.Call) string {
 	const orSubscription = ", or a lago_subscription_id in its metadata"
 	id, rule := call.Identity, &h.chargeBy[0]

@@ -65,7 +65,7 @@ func TestWhoPays(t *testing.T) {
 		{name: "default with placeholders, not a name", handler: Handler{MissingPayer: "default", DefaultPayer: "{http.request.header.X-Customer}"}, header: "a\x01b", status: 400, says: "control character"},
 		{name: "default that the key may not name", handler: Handler{MissingPayer: "default", DefaultPayer: "{http.request.header.X-Customer}"}, identity: &fixedNobody, header: "victim", status: 403, says: "may not name an end user"},
 		{name: "space at an end of the client's name", user: "sub ", status: 400, says: "white space"},
-		{name: "half of a surrogate pair", user: "a\ufffd", status: 400, says: "a character that is none"},
+		{name: "half of a surrogate pair", user: "a\ufffd", status: 400, says: "invalid character"},
 		{name: "default", handler: Handler{MissingPayer: "default", DefaultPayer: "house"}, payer: "house", by: "default"},
 		{name: "default is for the missing alone", handler: Handler{MissingPayer: "default", DefaultPayer: "house"}, user: "end-1", payer: "end-1", by: "end_user_id"},
 		{name: "unbilled", handler: Handler{MissingPayer: "unbilled"}},

@@ -11,7 +11,7 @@ import (
 	"github.com/tollgate-llm/tollgate/internal/usage"
 )
 
-// findPrice returns why there is no price for the call at a target. Calls that are not billed need none.
+// findPrice returns why the call has no price at a target. Unbilled calls need none.
 func (h *Handler) findPrice(c *llm.Call, t *llm.Target) error {
 	if c.Endpoint != nil && c.Endpoint.Billing != llm.Billable {
 		return nil
@@ -25,16 +25,16 @@ func (h *Handler) findPrice(c *llm.Call, t *llm.Target) error {
 	return nil
 }
 
-// errUnmeasurable is why a transcription has no price although its model has.
-var errUnmeasurable = fmt.Errorf("%w: neither the file nor the answer has the length of the sound", price.ErrUnpriced)
+// errUnmeasurable reports that a transcription has no price although its model has one.
+var errUnmeasurable = fmt.Errorf("%w: neither the file nor the answer states the length of the recording", price.ErrUnpriced)
 
-// unmeasurable reports whether neither the upload nor the answer of a target would have what a transcription is priced by.
+// unmeasurable reports whether neither the upload nor the answer would have the quantity that a transcription is priced by.
 func (h *Handler) unmeasurable(c *llm.Call, t *llm.Target) bool {
 	return c.Endpoint != nil && c.Endpoint.Reader == usage.OpenAITranscription && c.Request.SoundUnknown &&
 		!usage.TranscriptionReports(t.Provider, t.BaseURL, c.Request.AnswerFormat) && h.tariff.PricesSound(t, c.Request.Tier, c.Start)
 }
 
-// priced is the call's Priced: a call does not go on to a backend or a fallback model without a price either.
+// priced is the call's Priced: fallbacks to a backend or model without a price are refused too.
 func (h *Handler) priced(c *llm.Call, t *llm.Target) bool { return h.findPrice(c, t) == nil }
 
 // quote is the call's Quote.
@@ -45,8 +45,7 @@ func (h *Handler) quote(c *llm.Call, t *llm.Target, counts *usage.Counts) (price
 	return h.tariff.Quote(t, c.Request.Tier, c.Start, counts)
 }
 
-// checkPriced refuses, where the configuration says so, a call whose model has no price. It knows the backend when the
-// route has chosen one.
+// checkPriced refuses a call whose model has no price, if so configured, once the route has chosen the backend.
 func (h *Handler) checkPriced(c *llm.Call) *llm.Error {
 	t := c.Target()
 	if !h.rejectPrice || t == nil {
@@ -62,7 +61,7 @@ func (h *Handler) checkPriced(c *llm.Call) *llm.Error {
 	if errors.Is(err, errUnmeasurable) {
 		return &llm.Error{
 			Status: http.StatusBadRequest, Type: "unpriced_model", Param: "response_format", Err: err,
-			Message: "the length of the sound is not known, so the call cannot be billed: send WAV, MP3, FLAC, Ogg, MP4 or WebM whose header has the " +
+			Message: "the length of the recording is not known, so the call cannot be billed: send WAV, MP3, FLAC, Ogg, MP4 or WebM whose header has the " +
 				"length, or ask for verbose_json before the file",
 		}
 	}

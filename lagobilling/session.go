@@ -14,8 +14,8 @@ import (
 	"github.com/tollgate-llm/tollgate/internal/settle"
 )
 
-// session is what the calls of one client connection share. An HTTP request is a session of one call. Where answers follow one
-// another on a connection, each is a call with its own id, payer, opened record and settlement.
+// session is the state shared by the calls of one client connection. An HTTP request is a session of one call. Of several
+// answers on a connection, each is a call with its own id, payer, opened record and settlement.
 type session struct {
 	h       *Handler
 	account *account.Account
@@ -28,10 +28,10 @@ type bill struct {
 	settle.Bill
 	call      *llm.Call
 	resolved  bool
-	chargedBy string // where the payer comes from
+	chargedBy string // the source of the payer
 }
 
-// begin puts the steps that bill a call on it.
+// begin registers the billing steps on a call.
 func (b *bill) begin(s session, call *llm.Call) {
 	b.session, b.call = s, call
 	b.Init(s.account, s.h.tariff, call)
@@ -45,7 +45,7 @@ func (b *bill) begin(s session, call *llm.Call) {
 	}
 }
 
-// resolve is the call's step of admission that decides who pays.
+// resolve is the admission step that determines the payer.
 func (b *bill) resolve(_ context.Context, c *llm.Call) (refused *llm.Error) {
 	if !b.resolved {
 		b.resolved = true
@@ -54,7 +54,7 @@ func (b *bill) resolve(_ context.Context, c *llm.Call) (refused *llm.Error) {
 	return refused
 }
 
-// open is the call's Open step: it decides who pays and writes the opened record. After an error nothing may be forwarded.
+// open is the call's Open step: it determines the payer and writes the opened record. After an error nothing may be forwarded.
 func (b *bill) open(ctx context.Context, c *llm.Call) *llm.Error {
 	if b.Opened() {
 		return nil
@@ -84,7 +84,7 @@ func (b *bill) open(ctx context.Context, c *llm.Call) *llm.Error {
 	return nil
 }
 
-// checkPayer refuses a payer that Lago does not know, where the configuration says so.
+// checkPayer refuses a payer that Lago does not know, if so configured.
 func (b *bill) checkPayer(ctx context.Context, c *llm.Call, payer string) *llm.Error {
 	if payer == "" {
 		return nil
@@ -108,7 +108,7 @@ func (b *bill) checkPayer(ctx context.Context, c *llm.Call, payer string) *llm.E
 	return nil
 }
 
-// settle writes the settled record, once. It returns false when that fails: the client must not get the end of its answer.
+// settle writes the settled record, once. If it returns false, the client must not get the end of its answer.
 func (b *bill) settle(a *settle.Answer) bool {
 	err := b.Settle(a)
 	if err != nil {

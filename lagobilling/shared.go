@@ -11,10 +11,10 @@ import (
 	"github.com/tollgate-llm/tollgate/internal/tariff"
 )
 
-// sharedTariffs are those of the handlers of one configuration that bill to the same account, in its order.
+// sharedTariffs are the tariffs of the handlers of one configuration that share an account, in its order.
 type sharedTariffs struct{ list []*tariff.Tariff }
 
-// tariffsOf adds h's to the tariffs of its configuration and account. To be called in Provision.
+// tariffsOf adds the handler's tariff to those of its configuration and account. Provision calls it.
 func tariffsOf(h *Handler, account string) *sharedTariffs {
 	shared, _ := h.app.Shared("lagobilling tariffs "+account, new(sharedTariffs))
 	t := shared.(*sharedTariffs)
@@ -22,12 +22,12 @@ func tariffsOf(h *Handler, account string) *sharedTariffs {
 	return t
 }
 
-// agree makes the handlers of one configuration agree on their accounts: one name has one set of settings, and one spool
-// has one account.
+// agree checks that the handlers of one configuration agree on their accounts: each name has one set of settings, and each
+// spool one account.
 func agree(a *app.App, s account.Settings) error {
 	if earlier, there := a.Shared("lagobilling account "+s.Name, s); there && earlier != s {
 		return fmt.Errorf("account %s is configured twice with different settings: one account has one Lago, one spool and one way to deliver; "+
-			"give the other one a name of its own", s.Name)
+			"give the other one its own name", s.Name)
 	}
 	if earlier, there := a.Shared("lagobilling spool "+s.Dir, s.Name); there && earlier != s.Name {
 		return fmt.Errorf("accounts %s and %s have the same spool %s: each needs its own", earlier, s.Name, s.Dir)
@@ -45,7 +45,7 @@ func checkOpenAccounts(s account.Settings) (err error) {
 	return err
 }
 
-// keepBooks has the account's records counted where the configuration keeps limits and totals. The app has opened that.
+// keepBooks has the account's records counted in the configured books, which the app has opened.
 func (h *Handler) keepBooks(a *account.Account) {
 	keeper, name, release, ok := limits.Hold(h.app)
 	if !ok {
@@ -56,10 +56,10 @@ func (h *Handler) keepBooks(a *account.Account) {
 	keeper.Learn(a.Dir(), func() error { return a.Recent(seenOutputs, keeper.Outputs.Observe) })
 }
 
-// seenOutputs is how many of the last records tell, after a start, what models answer.
+// seenOutputs is how many recent records seed the expected output of models after a start.
 const seenOutputs = 1000
 
-// warehouse returns which database has a copy of the books.
+// warehouse returns the database that has a copy of the books.
 func (h *Handler) warehouse() (w account.Warehouse, err error) {
 	dsn, err := h.app.BooksPostgres.Resolve()
 	if err != nil || dsn == "" {
@@ -73,12 +73,12 @@ func (h *Handler) warehouse() (w account.Warehouse, err error) {
 	return w, nil
 }
 
-// split returns which names the books keep apart.
+// split returns the dimensions of the books.
 func (h *Handler) split() spend.Split {
 	return spend.Split{EndUsers: h.app.BooksByEndUser, Sessions: h.app.BooksBySession}
 }
 
-// spendStore returns where the account's books are kept: where limits are, if instances share that, or beside the spool.
+// spendStore returns where the account's books are: in the store of limits if instances share it, otherwise beside the spool.
 func (h *Handler) spendStore(name string) account.SpendStore {
 	place, open := limits.Books(h.app)
 	if open == nil {

@@ -11,10 +11,10 @@ import (
 	"github.com/tollgate-llm/tollgate/internal/translate"
 )
 
-var errNotWhole = errors.New("the backend's answer did not come whole")
+var errNotWhole = errors.New("the backend's answer was incomplete")
 
-// translates has the answer of a translated attempt turned into the caller's API, once the meter has read it. Of the call's reader, its
-// settlement and its bounds nothing changes: they see the upstream's bytes.
+// translates converts a translated attempt's answer to the caller's API after the meter has read it. Usage reader,
+// settlement and bounds see the upstream's bytes.
 func (m *meter) translates(status int, header http.Header) {
 	a := m.call.Attempt()
 	if a.Translation() == nil || !a.Answered() {
@@ -24,14 +24,14 @@ func (m *meter) translates(status int, header http.Header) {
 	m.keep = m.answering.Whole()
 }
 
-// writeTranslated reads usage out of p and passes on what the caller gets for it.
+// writeTranslated reads usage from p and passes on its translation.
 func (m *meter) writeTranslated(p []byte) (int, error) {
 	out, err := m.answering.Write(p)
-	if err != nil && !m.answering.Whole() { // else it is met again at the end
+	if err != nil && !m.answering.Whole() { // otherwise it shows again at the end
 		m.untranslated(err)
 	}
 	if m.scan(p); m.answering.Ended() || err != nil && m.answering.Whole() {
-		m.settle(settle.Ended) // whether the meter has seen an end or not
+		m.settle(settle.Ended) // whether or not the meter has seen an end
 	}
 	if err != nil && !m.aborted && (m.answering.Whole() || translate.TooLong(err)) {
 		return 0, m.breakOff(out)
@@ -52,7 +52,7 @@ func (m *meter) writeTranslated(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// breakOff tells the client that its answer is too long. The rest is not read, as it may have no end.
+// breakOff reports to the client that its answer is too long. The rest is not read, as it may have no end.
 func (m *meter) breakOff(out []byte) error {
 	if _, err := m.release(); err != nil {
 		return err
@@ -63,11 +63,11 @@ func (m *meter) breakOff(out []byte) error {
 	return translate.ErrAnswered
 }
 
-// endWhole ends an answer that is translated whole, before it is settled: a client that gets an error in its place does not pay.
+// endWhole completes an answer that is translated as a whole, before settlement: a client that gets an error instead does not pay.
 func (m *meter) endWhole(how settle.End) {
 	if !m.answering.Whole() {
 		if m.keep && !m.clientGone() {
-			m.call.Attempt().SetFailed() // events that were not asked for, and that a client of HTTP/1.0 cannot be sent
+			m.call.Attempt().SetFailed() // events that were not requested, and cannot be sent to a client of HTTP/1.0
 		}
 		return
 	}
@@ -85,7 +85,7 @@ func (m *meter) endWhole(how settle.End) {
 	m.shown, m.translated = status, out
 }
 
-// releaseTranslated sends an answer that was translated whole.
+// releaseTranslated sends an answer that was translated as a whole.
 func (m *meter) releaseTranslated() (int, error) {
 	if m.shown == 0 {
 		m.lost = true // there is none
@@ -101,7 +101,7 @@ func (m *meter) releaseTranslated() (int, error) {
 	return m.forward(m.translated)
 }
 
-// endTranslated sends what ends a translated stream, after it was settled. One that broke off ends by the caller's own event of an error.
+// endTranslated ends a translated stream after settlement: one that broke off with an error event of the caller's API.
 func (m *meter) endTranslated() {
 	if m.answering == nil || m.answering.Whole() || !m.wroteHeader || m.lost {
 		return
@@ -120,7 +120,7 @@ func (m *meter) endTranslated() {
 	}
 }
 
-// untranslated reports an answer that cannot be translated.
+// untranslated is the error for an answer that cannot be translated.
 func (m *meter) untranslated(err error) {
 	t := m.Target()
 	m.h.logger.Warn("the backend's answer cannot be translated", zap.String("model", t.Model), zap.String("backend", t.Backend),

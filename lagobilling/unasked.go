@@ -5,19 +5,19 @@ import (
 	"strings"
 )
 
-// unasked takes out of a stream the members `"usage":null`, by which servers mark the chunks without usage when they were asked for it,
-// with the comma before them, as compact JSON and as Python writes it. These bytes cannot be within a string of JSON, whose
-// quotes are escaped.
+// unasked removes `"usage":null` members, with the comma before them, from a stream: servers that were asked for usage send
+// them in chunks without usage. It knows compact JSON and Python's spacing. The bytes cannot occur within a JSON string,
+// whose quotes are escaped.
 type unasked struct {
-	tail    []byte // the end of the last piece, which may be the beginning of such a member
+	tail    []byte // the end of the last piece, which may begin such a member
 	scratch []byte
 }
 
-// nullUsage are the members in both forms.
+// nullUsage is the member in both spacings.
 var nullUsage = [...]string{`,"usage":null`, `, "usage": null`}
 
-// next returns what may pass of a piece, together with what was kept back of the piece before. The result is valid until the next call and
-// is the piece itself where nothing changes.
+// next returns what may pass of a piece, with what was held back of the previous one. The result is valid until the next
+// call, and is the piece itself if nothing changes.
 func (u *unasked) next(p []byte) []byte {
 	if len(u.tail) > 0 {
 		u.scratch = append(append(u.scratch[:0], u.tail...), p...)
@@ -41,13 +41,13 @@ func (u *unasked) next(p []byte) []byte {
 	}
 }
 
-// cut returns a piece without the members. It copies only where there is one.
+// cut returns a piece without the members. It copies only if there is one.
 func (u *unasked) cut(p []byte) []byte {
 	at, length := findNullUsage(p)
 	if length == 0 {
 		return p
 	}
-	out := u.scratch[:0] // where p is in the same place, what is written there has been read
+	out := u.scratch[:0] // p may alias the buffer: writes stay behind reads
 	for length > 0 {
 		out = append(out, p[:at]...)
 		p = p[at+length:]
@@ -57,9 +57,9 @@ func (u *unasked) cut(p []byte) []byte {
 	return u.scratch
 }
 
-// findNullUsage returns the place of the first such member and its length, 0 where there is none.
+// findNullUsage returns the position and length of the first such member; length 0 without one.
 func findNullUsage(p []byte) (at, length int) {
-	name := []byte(`usage":`) // a quote is found so often that looking for one first takes longer
+	name := []byte(`usage":`) // quotes are so common that searching for them first takes longer
 	for from := 0; ; from++ {
 		i := bytes.Index(p[from:], name)
 		if i < 0 {
@@ -75,7 +75,7 @@ func findNullUsage(p []byte) (at, length int) {
 	}
 }
 
-// forwardUnasked passes p to the client without the members that are there because the gateway asked for usage.
+// forwardUnasked passes p to the client without the members that the gateway's own request for usage caused.
 func (m *meter) forwardUnasked(p []byte) (int, error) {
 	if len(p) == 0 {
 		return 0, nil

@@ -10,17 +10,17 @@ import (
 const (
 	costHeader = "X-Litellm-Response-Cost"
 
-	// maxWhole is the longest unstreamed JSON answer that is kept back until it is whole, so that its cost can be in its
-	// header.
+	// maxWhole is the longest unstreamed JSON answer that is held back until it is complete, so that its header can state the
+	// cost.
 	maxWhole = 32 << 10
-	// maxUnframed is the longest answer of unstated length that is kept back for a client of HTTP/1.0.
+	// maxUnframed is the longest answer of unstated length that is held back for a client of HTTP/1.0.
 	maxUnframed = 8 << 20
 )
 
 var wholeBodies = sync.Pool{New: func() any { b := make([]byte, 0, maxWhole); return &b }}
 
-// writeWhole keeps p back until the answer is whole, and then sends header and body. An answer that comes in one piece,
-// as most do, is not copied.
+// writeWhole holds p back until the answer is complete, then sends header and body. An answer that comes in one piece, as
+// most do, is not copied.
 func (m *meter) writeWhole(p []byte) (int, error) {
 	if m.waits(p) {
 		if m.lost {
@@ -38,16 +38,16 @@ func (m *meter) writeWhole(p []byte) (int, error) {
 	return m.forward(p)
 }
 
-// unframed reports whether the answer's end would look to the client like a broken connection. Such an answer is kept back
+// unframed reports whether the answer's end would look like a broken connection to the client. Such an answer is held back
 // until it can be sent with its length.
 func (m *meter) unframed() bool { return m.http10 && m.left < 0 && !m.head }
 
-// waits reports whether the answer is not whole with p. One of unstated length is given up when it grows too long, or when
-// it begins with anything but an object: white space keeps a connection alive, and a list is a stream.
+// waits reports whether the answer is still incomplete with p. An answer of unstated length is no longer held back once it
+// is too long or begins with anything but an object: white space is a keep-alive, and a list is a stream.
 func (m *meter) waits(p []byte) bool {
 	if m.unframed() {
 		if m.whole != nil && len(*m.whole)+len(p) > maxUnframed || len(p) > maxUnframed {
-			m.lost, m.whole = true, nil // it is read on for its usage
+			m.lost, m.whole = true, nil // it is drained for its usage
 		}
 		return true
 	}
@@ -60,7 +60,7 @@ func (m *meter) waits(p []byte) bool {
 	return len(*m.whole)+len(p) <= maxWhole
 }
 
-// release sends what was kept back, with the call's cost if that is known.
+// release sends what was held back, with the call's cost if known.
 func (m *meter) release() (int, error) {
 	if !m.keep {
 		return 0, nil
@@ -71,7 +71,7 @@ func (m *meter) release() (int, error) {
 	}
 	if m.unframed() {
 		if m.how != settle.Returned || m.lost {
-			m.lost = true // what came of it would pass for the whole
+			m.lost = true // the part that came would look complete
 			return 0, nil
 		}
 		n := 0

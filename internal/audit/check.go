@@ -21,14 +21,14 @@ const (
 	LevelProblem = "problem"
 )
 
-// Finding is one thing that a check found.
+// Finding is one result of a check.
 type Finding struct {
 	Level   string `json:"level"` // ok, warning, problem
 	About   string `json:"about"`
 	Message string `json:"words"`
 }
 
-// CheckReport is what the check of an account found.
+// CheckReport is the result of checking an account.
 type CheckReport struct {
 	Account  string    `json:"account"`
 	Lago     string    `json:"lago,omitempty"`
@@ -36,27 +36,27 @@ type CheckReport struct {
 	Findings []Finding `json:"findings"`
 }
 
-// CheckList is the body of a check.
+// CheckList is the body of a check's answer.
 type CheckList struct {
 	OK       bool          `json:"ok"`
 	Accounts []CheckReport `json:"accounts"`
 }
 
-// check is a check under way: it looks at all that Lago accepts silently and does not bill.
+// check is a running check for everything that Lago silently accepts and does not bill.
 type check struct {
 	a        *Account
 	client   *lago.Client
-	ctx      context.Context //nolint:containedctx // the life of one check
+	ctx      context.Context //nolint:containedctx // the lifetime of one check
 	report   Progress
 	result   CheckReport
 	metrics  map[string]lago.BillableMetric
-	plans    map[string]*lago.Plan // nil: Lago could not be asked
-	reported map[string]bool       // what is wrong with a plan, and was reported for another payer
-	good     int                   // payers with nothing wrong
+	plans    map[string]*lago.Plan // nil: Lago did not answer
+	reported map[string]bool       // problems of plans that were reported for another payer
+	good     int                   // payers without a problem
 }
 
-// Check asks the account's Lago about everything that bills depend on, and finds what it would accept and never bill. An error
-// means that the ledger could not be read.
+// Check asks the account's Lago about everything that billing depends on, and reports what it would accept and never bill. An
+// error means that the ledger could not be read.
 func (a *Account) Check(ctx context.Context, report Progress) (CheckReport, error) {
 	p := &check{a: a, client: a.Lago, ctx: ctx, report: report, plans: make(map[string]*lago.Plan), reported: make(map[string]bool)}
 	p.result.Account = a.Name
@@ -83,7 +83,7 @@ func (a *Account) Check(ctx context.Context, report Progress) (CheckReport, erro
 		p.payers(payers)
 	}
 	if more {
-		p.add(LevelWarning, "payers", fmt.Sprintf("only %d payers of the ledger were looked at; there are more", maxSubscriptions))
+		p.add(LevelWarning, "payers", fmt.Sprintf("only the first %d payers of the ledger were checked", maxSubscriptions))
 	}
 	if err := ctx.Err(); err != nil {
 		return p.result, err
@@ -100,7 +100,7 @@ func (p *check) done() (CheckReport, error) {
 	return p.result, nil
 }
 
-// unasked notes that Lago could not be asked. A key that may not read is no reason to bill nothing.
+// unasked notes that Lago did not answer. A key without permission to read bills all the same.
 func (p *check) unasked(about string, err error) {
 	if e, ok := errors.AsType[*lago.Error](err); ok && e.Status == http.StatusForbidden {
 		p.add(LevelWarning, about, "the API key may not read this, so it was not checked: "+e.Words)
@@ -109,7 +109,7 @@ func (p *check) unasked(about string, err error) {
 	p.add(LevelProblem, about, "could not be asked: "+err.Error())
 }
 
-// organization asks who the key belongs to and which store of events that has.
+// organization asks for the key's organization and its events store.
 func (p *check) organization() bool {
 	org, err := p.client.Organization(p.ctx)
 	if err != nil {
@@ -137,7 +137,7 @@ func (p *check) organization() bool {
 	return true
 }
 
-// batches asks whether the key may write, and how many events a batch may hold.
+// batches tests whether the key may write, and how many events a batch may hold.
 func (p *check) batches() {
 	const most = 100
 	for n := most; n > 0; n /= 2 {
@@ -158,7 +158,7 @@ func (p *check) batches() {
 	p.add(LevelProblem, "sending events", "this Lago takes no event in a batch")
 }
 
-// metricsFit looks at the billable metrics of the configured shapes. It returns false when Lago cannot be asked.
+// metricsFit checks the billable metrics of the configured shapes. It returns false if Lago does not answer.
 func (p *check) metricsFit(used map[string]int) bool {
 	list, err := p.client.BillableMetrics(p.ctx)
 	if err != nil {
@@ -202,7 +202,7 @@ func (p *check) metricsFit(used map[string]int) bool {
 	return true
 }
 
-// strangeCodes names codes of the ledger that the configuration does not make any more and Lago does not bill.
+// strangeCodes reports codes of the ledger that the configuration no longer uses and Lago does not bill.
 func (p *check) strangeCodes(required []tariff.Metric, used map[string]int) {
 	for _, code := range slices.Sorted(maps.Keys(used)) {
 		known := slices.ContainsFunc(required, func(m tariff.Metric) bool { return m.Code == code })
@@ -213,11 +213,11 @@ func (p *check) strangeCodes(required []tariff.Metric, used map[string]int) {
 	}
 }
 
-// payers looks every payer's subscription and plan up.
+// payers checks the subscription and plan of every payer.
 func (p *check) payers(payers map[string]*subscriptionUsage) {
 	names := slices.Sorted(maps.Keys(payers))
 	for i, name := range names {
-		p.report("payers asked for", i, len(names))
+		p.report("payers checked", i, len(names))
 		if p.ctx.Err() != nil {
 			return
 		}
@@ -253,7 +253,7 @@ func (p *check) payer(name string, b *subscriptionUsage) error {
 	fine := true
 	early := sub.StartedAt != nil && b.first.Before(sub.StartedAt.Truncate(time.Millisecond))
 	switch {
-	case early && sub.PreviousPlanCode != "": // an external id names the subscriptions before a change of plan too
+	case early && sub.PreviousPlanCode != "": // subscriptions from before a change of plan have the same external id
 		p.add(LevelWarning, about, fmt.Sprintf("its plan changed from %s to %s at %s: events before that are billed by %s", sub.PreviousPlanCode, sub.PlanCode,
 			sub.StartedAt.Format(time.RFC3339), sub.PreviousPlanCode))
 	case early:
@@ -285,14 +285,14 @@ func (p *check) payer(name string, b *subscriptionUsage) error {
 	return nil
 }
 
-// plan looks at the charges for what a payer uses. It returns whether all of it is billed.
+// plan checks the charges for a payer's usage. It returns whether all of it is billed.
 func (p *check) plan(payer, code string, b *subscriptionUsage) (fine bool, err error) {
 	plan, known := p.plans[code]
 	if !known {
 		got, err := p.client.Plan(p.ctx, code)
 		if errors.Is(err, lago.ErrNotFound) {
 			p.plans[code] = nil
-			p.add(LevelWarning, "plan "+code, "Lago has it no more, so its charges were not checked (payer "+payer+")")
+			p.add(LevelWarning, "plan "+code, "Lago no longer has it, so its charges were not checked (payer "+payer+")")
 			return false, nil
 		}
 		if err != nil {
@@ -338,7 +338,7 @@ func (p *check) plan(payer, code string, b *subscriptionUsage) (fine bool, err e
 	return fine, nil
 }
 
-// hasAmounts reports whether events of that code carry their own amounts.
+// hasAmounts reports whether events of that code carry amounts.
 func (p *check) hasAmounts(code string) bool {
 	return slices.ContainsFunc(p.a.Tariffs, func(t *tariff.Tariff) bool { return t.BillsAmounts(code) })
 }
@@ -353,7 +353,7 @@ func (p *check) inAdvance(plan *lago.Plan) {
 	}
 }
 
-// requiredMetrics returns the billable metrics that the account's events need, each code once.
+// requiredMetrics returns the billable metrics that the account's events require, each code once.
 func (a *Account) requiredMetrics() []tariff.Metric {
 	var all []tariff.Metric
 	seen := make(map[string]bool)

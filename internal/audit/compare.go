@@ -40,8 +40,8 @@ func (r *reconciliation) payer(payer string) error {
 	return nil
 }
 
-// list reads what Lago lists for the time of the ledger's events; from the beginning of the current period on where the
-// ledger reaches back that far.
+// list reads what Lago lists for the time of the ledger's events, or from the start of the current period if the ledger
+// reaches back that far.
 func (r *reconciliation) list(payer, code string, t *tally, use lago.Usage) error {
 	from, to := t.first, t.last
 	if r.whole(use) {
@@ -100,8 +100,8 @@ func (r *reconciliation) listed(t *tally, use lago.Usage, e lago.Event) error {
 	return nil
 }
 
-// whole reports whether all events of the current period are listed, so that Lago must bill exactly those. Where the
-// ledger does not reach back that far, Lago must bill no less than what is in the ledger.
+// whole reports whether all events of the current period are listed, so that Lago must bill exactly those. Otherwise it must
+// bill at least what the ledger holds.
 func (r *reconciliation) whole(use lago.Usage) bool {
 	return r.q.Until.IsZero() && !r.q.Since.After(use.From) && !r.began.Add(-r.a.Retain).After(use.From)
 }
@@ -142,7 +142,7 @@ func (r *reconciliation) compareEvents(t *tally) {
 	slices.Sort(t.line.Missing)
 	slices.Sort(t.line.Twice)
 	if missing > 0 {
-		t.differs("%s that Lago has taken it does not list; `caddy tollgate billing replay` sends again", countedEvents(missing))
+		t.differs("%s accepted by Lago but not listed; `caddy tollgate billing replay` sends again", countedEvents(missing))
 	}
 	if twice > 0 {
 		t.differs("%s at Lago with several timestamps: billed more than once", countedEvents(twice))
@@ -155,7 +155,7 @@ func (r *reconciliation) compareEvents(t *tally) {
 	}
 }
 
-// compareUsage compares with what Lago bills in the current period.
+// compareUsage compares the events with what Lago bills in the current period.
 func (r *reconciliation) compareUsage(t *tally, use lago.Usage, m lago.BillableMetric) {
 	at := slices.IndexFunc(use.Charges, func(c lago.ChargeUsage) bool { return c.Metric.Code == m.Code })
 	if at < 0 {
@@ -181,7 +181,7 @@ func (r *reconciliation) compareUsage(t *tally, use lago.Usage, m lago.BillableM
 	if m.Expression == "" && (m.AggregationType == tariff.SumAgg || m.AggregationType == tariff.CountAgg) {
 		compare("units", plainDecimal(c.Units), t.ours.units, t.oursFresh.units, t.rest.units, t.restFresh.units)
 	}
-	if c.Charge.Model == "dynamic" { // in whole cents, however Lago rounds them
+	if c.Charge.Model == "dynamic" { // whole cents, whichever way Lago rounds
 		compare("cents", decimal.NewFromInt(c.AmountCents),
 			t.ours.cents.Floor(), t.oursFresh.cents.Ceil(), t.rest.cents.Floor(), t.restFresh.cents.Add(decimal.NewFromInt(2)).Ceil())
 	}

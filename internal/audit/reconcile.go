@@ -25,15 +25,15 @@ import (
 const DefaultLag = 5 * time.Minute
 
 const (
-	maxEvents = 500_000 // events whose ids are held at once
-	idsShown  = 20      // ids that are listed in a report
+	maxEvents = 500_000 // events held in memory
+	idsShown  = 20      // ids in a report
 )
 
-// Query selects what is compared.
+// Query selects the events to compare.
 type Query struct {
 	Subscription string        // external id; empty: all
 	Since, Until time.Time     // zero: unbounded
-	Lag          time.Duration // an event younger than this may be counted by Lago or not
+	Lag          time.Duration // Lago may not have counted younger events yet
 }
 
 // Line is the comparison for one subscription and code.
@@ -41,14 +41,14 @@ type Line struct {
 	Account string `json:"account"`
 	Payer   string `json:"payer"`
 	Code    string `json:"code"`
-	// Events and Units are what Lago has by the ledger.
+	// Events and Units are what Lago should have.
 	Events int    `json:"events"`
-	Units  string `json:"units,omitempty"` // the sum of what Lago's metric sums
-	// Unsent are events that Lago does not have yet, or refused.
+	Units  string `json:"units,omitempty"` // the total that Lago's metric should have
+	// Unsent are events that Lago does not have yet or refused.
 	Pending  int `json:"pending,omitempty"`
 	Rejected int `json:"rejected,omitempty"`
-	// AtLago are events of the ledger that Lago lists; Others are events that it lists beside them: of other instances, or of
-	// records that this ledger does not hold any more. Copies are events that it lists again with an equal timestamp.
+	// AtLago are events of the ledger that Lago lists. Others are further events that it lists: of other instances, or of
+	// records no longer in this ledger. Copies are events listed again with an equal timestamp.
 	AtLago int `json:"at_lago"`
 	Others int `json:"others,omitempty"`
 	Copies int `json:"copies,omitempty"`
@@ -60,7 +60,7 @@ type Line struct {
 	Differences []string `json:"differences,omitempty"`
 }
 
-// ReconcileReport is the body of a reconciliation.
+// ReconcileReport is the body of a reconciliation's answer.
 type ReconcileReport struct {
 	OK          bool      `json:"ok"`
 	Differences int       `json:"differences"`
@@ -69,20 +69,20 @@ type ReconcileReport struct {
 	Lines       []Line    `json:"lines"`
 }
 
-// seenEvent is what is known of an event of ours that should be at Lago.
+// seenEvent is an event of ours that Lago should have.
 type seenEvent struct {
-	fresh bool  // so young that Lago may not have it yet
+	fresh bool  // so young that Lago may not list it yet
 	at    int64 // when it happened, as Lago lists it, in Unix milliseconds; 0: not listed
 	twice bool
 }
 
-// listed identifies an event that Lago lists beside ours.
+// listed identifies an event of others that Lago lists.
 type listed struct {
 	id string
 	at int64
 }
 
-// sums are what events make, in the current billing period.
+// sums are totals of the current billing period.
 type sums struct {
 	events, units, cents decimal.Decimal
 }
@@ -93,33 +93,34 @@ func (s *sums) add(units, cents decimal.Decimal) {
 	s.cents = s.cents.Add(cents)
 }
 
-// tally is the ledger's side of one subscription and code.
+// tally is the ledger's part of one subscription and code.
 type tally struct {
 	line        *Line
 	ids         map[uuid.UUID]seenEvent
 	others      map[listed]bool
 	units       decimal.Decimal // in the whole window
 	first, last time.Time
-	// What must be counted, and what may be: the events of the ledger, and those that Lago lists beside them.
+	// What must be counted, and what may be: events of the ledger, and others that Lago lists.
 	ours, oursFresh, rest, restFresh sums
 }
 
-// reconciliation is one under way.
+// reconciliation is a running reconciliation.
 type reconciliation struct {
 	a       *Account
 	q       Query
 	client  *lago.Client
-	ctx     context.Context //nolint:containedctx // the life of one reconciliation
+	ctx     context.Context //nolint:containedctx // the lifetime of one reconciliation
 	report  Progress
 	metrics map[string]lago.BillableMetric
 	tallies map[string]map[string]*tally // by payer and code
 	usage   map[string]lago.Usage        // by payer; none: Lago knows no such subscription
 	began   time.Time
-	counted bool // an event that is sent again with an equal timestamp counts again
+	counted bool // Lago counts a resent event again, even with an equal timestamp
 	held    int
 }
 
-// Reconcile compares the ledger with what Lago lists and bills, for each subscription and code. The account must have a Lago. Lago's own figures may lag behind its events.
+// Reconcile compares the ledger with what Lago lists and bills, for each subscription and code. The account must have a Lago.
+// Lago's figures may lag behind its events.
 func (a *Account) Reconcile(ctx context.Context, q Query, report Progress) ([]Line, error) {
 	r := &reconciliation{
 		a: a, q: q, client: a.Lago, ctx: ctx, report: report, began: time.Now(),
@@ -154,7 +155,7 @@ func (a *Account) Reconcile(ctx context.Context, q Query, report Progress) ([]Li
 	return lines, nil
 }
 
-// read reads the ledger's side.
+// read reads the ledger.
 func (r *reconciliation) read() error {
 	states := []spool.State{spool.StatePending, spool.StateDone, spool.StateRejected}
 	n := 0
@@ -192,7 +193,7 @@ func (r *reconciliation) take(rec spool.Record, e record.Event) error {
 	}
 	id, err := uuid.Parse(e.ID())
 	if err != nil {
-		return fmt.Errorf("record %d holds an event without an id of ours", rec.Seq)
+		return fmt.Errorf("record %d holds an event with an invalid id", rec.Seq)
 	}
 	at, ok := e.Time()
 	if !ok {
@@ -222,7 +223,7 @@ func (r *reconciliation) take(rec spool.Record, e record.Event) error {
 	return nil
 }
 
-// hold bounds the memory that one reconciliation takes.
+// hold bounds the memory of one reconciliation.
 func (r *reconciliation) hold() error {
 	if r.held++; r.held > maxEvents {
 		return fmt.Errorf("there are more than %d events: compare a part of them, by since, until or payer", maxEvents)
@@ -233,8 +234,8 @@ func (r *reconciliation) hold() error {
 // fresh reports whether Lago may not have counted an event yet.
 func (r *reconciliation) fresh(at time.Time) bool { return at.After(r.began.Add(-r.q.Lag)) }
 
-// tallyOf returns the tally of a payer and code. A payer that is new is looked up at Lago first: its billing period
-// determines what counts.
+// tallyOf returns the tally of a payer and code. A new payer is looked up at Lago first, as its billing period determines
+// what counts.
 func (r *reconciliation) tallyOf(payer, code string) (*tally, error) {
 	codes := r.tallies[payer]
 	if codes == nil {
@@ -271,7 +272,7 @@ func inPeriod(use lago.Usage, at time.Time) bool {
 	return !at.Before(use.From) && (use.To.IsZero() || at.Before(use.To))
 }
 
-// units is what Lago's metric makes of an event.
+// units is an event's quantity in Lago's metric.
 func (r *reconciliation) units(code string, properties []byte) decimal.Decimal {
 	switch m := r.metrics[code]; m.AggregationType {
 	case tariff.CountAgg:
@@ -284,7 +285,7 @@ func (r *reconciliation) units(code string, properties []byte) decimal.Decimal {
 	return decimal.Zero
 }
 
-// member returns a property as text, whatever its name holds.
+// member returns a property as text, whatever characters its name has.
 func member(properties []byte, name string) (text string) {
 	gjson.ParseBytes(properties).ForEach(func(k, v gjson.Result) bool {
 		if k.Str == name {

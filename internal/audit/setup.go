@@ -9,7 +9,7 @@ import (
 	"github.com/tollgate-llm/tollgate/internal/tariff"
 )
 
-// What setup found or did about a billable metric.
+// States of a billable metric after setup.
 const (
 	MetricExists  = "exists"
 	MetricMissing = "missing" // a dry run would create it
@@ -17,7 +17,7 @@ const (
 	MetricDiffers = "differs" // it is left as it is
 )
 
-// MetricReport is a billable metric of the configured shape of events.
+// MetricReport is a required billable metric.
 type MetricReport struct {
 	Code        string `json:"code"`
 	Name        string `json:"name"`
@@ -27,23 +27,23 @@ type MetricReport struct {
 	Message     string `json:"words,omitempty"`
 }
 
-// SetupReport is what setup found or did for an account.
+// SetupReport is the result of setup for an account.
 type SetupReport struct {
 	Account string         `json:"account"`
 	Lago    string         `json:"lago,omitempty"`
-	OK      bool           `json:"ok"` // every metric is there as it must be, or would be
+	OK      bool           `json:"ok"` // all metrics are as required, or would be
 	Error   string         `json:"error,omitempty"`
 	Metrics []MetricReport `json:"metrics"`
 }
 
-// SetupList is the body of a setup.
+// SetupList is the body of a setup's answer.
 type SetupList struct {
 	OK       bool          `json:"ok"`
 	DryRun   bool          `json:"dry_run"`
 	Accounts []SetupReport `json:"accounts"`
 }
 
-// SetUp creates the billable metrics that the account's events need and Lago does not have. With dry it only reports them.
+// SetUp creates the required billable metrics that Lago does not have. With dry it only reports them.
 func (a *Account) SetUp(ctx context.Context, dry bool, report Progress) SetupReport {
 	r := SetupReport{Account: a.Name, Metrics: []MetricReport{}}
 	client := a.Lago
@@ -93,7 +93,7 @@ func (a *Account) setUpMetric(
 		if e, ok := errors.AsType[*lago.Error](err); !ok || e.Status != http.StatusUnprocessableEntity {
 			return m, err
 		}
-		// Another instance, for example, has created it meanwhile.
+		// Another instance may have created it meanwhile.
 		var lookErr error
 		if known, lookErr = client.BillableMetric(ctx, w.Code); lookErr != nil {
 			return m, err

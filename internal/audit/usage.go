@@ -9,19 +9,18 @@ import (
 	"github.com/tollgate-llm/tollgate/internal/spool"
 )
 
-// maxSubscriptions is the most payers that a check looks at.
+// maxSubscriptions bounds the payers of one check.
 const maxSubscriptions = 10_000
 
-// subscriptionUsage is what the ledger holds of one subscription.
+// subscriptionUsage is the ledger's usage of one subscription.
 type subscriptionUsage struct {
 	events      map[string]int // by code
 	first       time.Time      // time of the earliest event
-	unsent      int            // events that Lago does not have
+	unsent      int            // events that Lago does not have yet
 	firstUnsent time.Time
 }
 
-// usage reads the ledger and returns what it holds by subscription, for at most maxSubscriptions of them; more reports that there are
-// others.
+// usage returns the ledger's usage by subscription, for at most maxSubscriptions of them; more reports that there are others.
 func (a *Account) usage(ctx context.Context, report Progress) (payers map[string]*subscriptionUsage, more bool, err error) {
 	payers = make(map[string]*subscriptionUsage)
 	n := 0

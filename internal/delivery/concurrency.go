@@ -7,16 +7,16 @@ import (
 	"time"
 )
 
-// The bounds of waiting.
+// Bounds of backoff and pauses.
 const (
 	backoffFirst  = 500 * time.Millisecond
 	backoffMost   = 30 * time.Second
-	breakerMost   = 5 * time.Second // between two calls to a Lago that fails on all
-	probeMost     = time.Minute     // between two looks whether an operator has fixed the key
-	rateLimitMost = 5 * time.Minute // the longest that a Retry-After is believed
+	breakerMost   = 5 * time.Second // between calls while Lago fails on everything
+	probeMost     = time.Minute     // between retries while the key is refused
+	rateLimitMost = 5 * time.Minute // the longest Retry-After that is honored
 )
 
-// backoff returns how long to wait after that many failures in a row: exponential, half of it by chance.
+// backoff returns how long to wait after that many failures in a row: exponential, half of it jitter.
 func backoff(failures int) time.Duration {
 	d := backoffMost
 	if failures < 7 {
@@ -36,7 +36,7 @@ func sleep(ctx context.Context, d time.Duration, wake <-chan struct{}) {
 	}
 }
 
-// broadcast wakes all that wait for it.
+// broadcast wakes all waiters.
 type broadcast struct {
 	mu sync.Mutex
 	ch chan struct{}
@@ -61,8 +61,8 @@ func (b *broadcast) send() {
 	}
 }
 
-// limiter bounds the calls made at once. The bound halves when Lago is slowed down or fails, and grows by one with each
-// call that passes; while Lago refuses all (a wrong key), one call at a time asks whether it still does.
+// limiter bounds concurrent calls. The bound halves when Lago limits the rate or fails, and grows by one with each
+// success; while Lago refuses everything (a wrong key), one call at a time probes it.
 type limiter struct {
 	d *Worker
 
@@ -76,7 +76,7 @@ type limiter struct {
 	changed broadcast
 }
 
-// reset puts a bound in force and forgets what was learned.
+// reset sets the bound and forgets what was learned.
 func (p *limiter) reset(most int) {
 	p.mu.Lock()
 	p.most, p.limit, p.until, p.probes, p.failing = most, most, time.Time{}, 0, 0
@@ -92,8 +92,8 @@ func (p *limiter) resume() {
 	p.changed.send()
 }
 
-// acquire waits for the right to make a call. It returns false when delivery stops; a first try may still go then,
-// if it need not wait for Lago.
+// acquire waits for permission to make a call. It returns false when delivery stops; a first try may still go then if it
+// need not wait for Lago.
 func (p *limiter) acquire(first bool) bool {
 	for {
 		changed := p.changed.wait()
@@ -131,7 +131,7 @@ func (p *limiter) release() {
 	p.changed.send()
 }
 
-// passed notes that Lago takes events, and how many calls its rate limit leaves.
+// passed notes a success, and how many calls the rate limit leaves.
 func (p *limiter) passed(remaining int, reset time.Duration) {
 	defer p.changed.send()
 	p.mu.Lock()
@@ -143,7 +143,7 @@ func (p *limiter) passed(remaining int, reset time.Duration) {
 	}
 }
 
-// failed notes that a call failed. When all do, for long, a call is made once in a while, however many wait.
+// failed notes a failure. If everything fails for long, calls are rare, however many wait.
 func (p *limiter) failed() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -154,7 +154,7 @@ func (p *limiter) failed() {
 	}
 }
 
-// slow notes that Lago's rate limit was met: it holds for all calls.
+// slow notes that Lago's rate limit was hit, which applies to all calls.
 func (p *limiter) slow(wait time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -164,7 +164,7 @@ func (p *limiter) slow(wait time.Duration) {
 	}
 }
 
-// refused notes that Lago refuses all. Calls that were under way together count as one.
+// refused notes that Lago refuses everything. Concurrent calls count as one.
 func (p *limiter) refused() {
 	p.mu.Lock()
 	defer p.mu.Unlock()

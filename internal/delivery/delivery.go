@@ -16,14 +16,14 @@ import (
 	"github.com/tollgate-llm/tollgate/internal/spool"
 )
 
-// Results of delivery, as metrics and the admin API name them. All count events but resultError, which counts calls.
+// Results of delivery, as named in metrics and the admin API. resultError counts calls, the others events.
 const (
-	Accepted   = "accepted"  // Lago has it by this call
-	Duplicate  = "duplicate" // Lago had it already, by an earlier try whose answer was lost
+	Accepted   = "accepted"  // stored by this call
+	Duplicate  = "duplicate" // stored by an earlier call whose answer was lost
 	Rejected   = "rejected"  // dead-lettered with Lago's error
 	Retried    = "retried"   // sent again, byte-identical
 	Refused    = "refused"   // sent alone and refused, but not by Lago; it is sent again
-	CallFailed = "error"     // a call that failed or was refused as a whole
+	CallFailed = "error"     // a call that failed or was refused entirely
 )
 
 // What happens to a record that is first sent after its billing period has closed.
@@ -32,14 +32,14 @@ const (
 	LateRestamp = "restamp"
 )
 
-// The bounds of batches.
+// Bounds of batches.
 const (
-	maxInFlight = 8   // batches on their way at once
-	batchMax    = 100 // events of one batch: Lago takes no more
+	maxInFlight = 8   // concurrent batches
+	batchMax    = 100 // events in a batch, Lago's maximum
 	linger      = 100 * time.Millisecond
 )
 
-// Source is what delivery needs of a spool.
+// Source is the part of a spool that delivery needs.
 type Source interface {
 	Claim(ctx context.Context, max int) ([]spool.Record, error)
 	Release(seqs ...uint64)
@@ -50,14 +50,14 @@ type Source interface {
 
 // Config holds the settings that a reload may change.
 type Config struct {
-	// Client speaks to the account's Lago. nil: nothing is sent, records stay pending.
+	// Client is the account's Lago. nil: nothing is sent, records stay pending.
 	Client *lago.Client
 	// Late is LateKeep (default) or LateRestamp.
 	Late string
-	// SentFile is where LateRestamp notes up to which record sending may have begun. Default: LateRestamp restamps
-	// only records that were settled since the process started.
+	// SentFile is where LateRestamp notes up to which record sending may have begun. Default: only records settled since
+	// the process started are restamped.
 	SentFile string
-	// OnResult is called with each result and its number of events. It must not block. It may be nil.
+	// OnResult is called with each result and its count. It must not block, and may be nil.
 	OnResult func(result string, n int)
 }
 
@@ -71,51 +71,51 @@ type Worker struct {
 
 	limiter           limiter
 	late              lateness
-	passed            atomic.Int64 // calls that showed that Lago takes events
+	passed            atomic.Int64 // successful calls
 	wake              broadcast    // cuts backoff short
 	quarantineChanged broadcast    // the quarantined events changed
-	freed             broadcast    // a batch is through, or the settings changed
+	freed             broadcast    // a batch is finished, or the settings changed
 
-	maxInFlight int           // batches on their way at once
-	linger      time.Duration // how long a batch that is not full waits for more; negative: not at all
+	maxInFlight int           // concurrent batches
+	linger      time.Duration // how long a partial batch waits for more; negative: not at all
 
 	mu          sync.Mutex
 	cfg         Config
 	batchLimit  int // learned from Lago, at most batchMax
-	streak      int // calls that passed since the limit was learned
+	streak      int // successes since the limit was learned
 	outstanding int // batches
 	inFlight    int // events
 	quarantine  []batch
-	refusedAt   time.Time // when an event that something in front of Lago refuses was last logged
-	refusals    int       // events rejected as poison since Lago last took one
-	failures    int       // calls that failed since Lago last took one
+	refusedAt   time.Time // when a refusal by something in front of Lago was last logged
+	refusals    int       // events rejected as poison since the last success
+	failures    int       // failures since the last success
 	trouble     string
 	figures     Status
-	asked       *lago.Client // whose events_store is in status, or being asked
+	asked       *lago.Client // the client whose events_store is known or being queried
 
-	soft, hard            context.Context //nolint:containedctx // the two lives of the worker: claiming, and calling
+	soft, hard            context.Context //nolint:containedctx // the worker's lifetimes: of claiming, and of calling
 	endClaiming, endCalls context.CancelFunc
 	running               sync.WaitGroup
 	started, stopped      bool
 }
 
-// Status is the state of delivery, as the admin API reports it.
+// Status is the state of delivery in the admin API.
 type Status struct {
 	EventsStore    string           `json:"events_store,omitempty"` // "postgres" or "clickhouse", once Lago has reported it
 	Stopped        string           `json:"stopped,omitempty"`      // why nothing is sent until an operator has fixed it
 	LastError      string           `json:"last_error,omitempty"`
 	LastErrorAt    time.Time        `json:"last_error_at,omitzero"`
 	LastSuccess    time.Time        `json:"last_success,omitzero"`
-	InFlight       int              `json:"in_flight"`         // events claimed and not yet through
-	Batches        int              `json:"batches"`           // batches claimed and not yet through
-	Concurrency    int              `json:"concurrency"`       // calls that may be made at once now
-	BatchLimit     int              `json:"batch_limit"`       // events a batch may hold now
-	Suspects       int              `json:"suspects"`          // single events that Lago fails on while others wait for none
-	Refused        []Refusal        `json:"refused,omitempty"` // events that something in front of Lago refuses; the first 100
+	InFlight       int              `json:"in_flight"`         // events in progress
+	Batches        int              `json:"batches"`           // batches in progress
+	Concurrency    int              `json:"concurrency"`       // current bound of concurrent calls
+	BatchLimit     int              `json:"batch_limit"`       // current bound of a batch
+	Suspects       int              `json:"suspects"`          // single events that Lago fails on, retried apart from the others
+	Refused        []Refusal        `json:"refused,omitempty"` // events that something in front of Lago refuses, the first 100
 	RefusedTotal   int              `json:"refused_total"`
 	Results        map[string]int64 `json:"results"`        // since the process started
-	RateRemaining  int              `json:"rate_remaining"` // calls left by Lago's rate limit, -1 when it is not reported
-	LateRestamped  int64            `json:"late_restamped"` // records whose timestamp was moved into the open period
+	RateRemaining  int              `json:"rate_remaining"` // calls left by Lago's rate limit; -1: not reported
+	LateRestamped  int64            `json:"late_restamped"` // records moved into the open period
 	LateUndecided  int64            `json:"late_undecided"` // late records kept because they may have been sent before
 	DeliveryPaused time.Time        `json:"paused_until,omitzero"`
 }
@@ -132,8 +132,8 @@ func New(s Source, logger *zap.Logger) *Worker {
 	return d
 }
 
-// Configure puts settings in force, at once and for batches on their way too. What was learned of an earlier Lago (a
-// wrong key, a batch limit) is forgotten.
+// Configure applies settings at once, to batches in progress too. What was learned of an earlier Lago (a wrong key, a batch
+// limit) is forgotten.
 func (d *Worker) Configure(cfg Config) {
 	cfg.Late = cmp.Or(cfg.Late, LateKeep)
 	d.mu.Lock()
@@ -167,8 +167,8 @@ func (d *Worker) Start() {
 	}
 }
 
-// Stop claims nothing more, lets the calls under way come to their end until ctx ends, and returns when all is still.
-// What did not get through stays pending in the spool.
+// Stop claims nothing more, lets calls in progress finish until ctx ends, and returns when all goroutines have. Undelivered
+// records stay pending in the spool.
 func (d *Worker) Stop(ctx context.Context) {
 	d.mu.Lock()
 	d.stopped = true
@@ -181,7 +181,7 @@ func (d *Worker) Stop(ctx context.Context) {
 	d.late.close()
 }
 
-// Kick ends every backoff and pause, so that everything is tried now.
+// Kick ends all backoffs and pauses, so that everything is retried now.
 func (d *Worker) Kick() {
 	d.limiter.resume()
 	d.wake.send()
@@ -189,11 +189,11 @@ func (d *Worker) Kick() {
 	d.freed.send()
 }
 
-// Adopted notes that records settled up to that moment came from another spool, where they may have been sent: they keep
-// their time. To be called before they can be claimed.
+// Adopted notes that records settled up to then came from another spool, where they may have been sent, so they keep their
+// time. It must be called before they can be claimed.
 func (d *Worker) Adopted(newest time.Time) error { return d.late.adopted(newest) }
 
-// Status returns the figures of delivery.
+// Status returns the state of delivery.
 func (d *Worker) Status() Status {
 	concurrency, until := d.limiter.figures()
 	restamped, undecided := d.late.figures()
@@ -210,7 +210,7 @@ func (d *Worker) Status() Status {
 	return st
 }
 
-// dispatch claims records and sends their events off in batches, as many at once as the settings allow.
+// dispatch claims records and sends their events in batches, as many at once as the settings allow.
 func (d *Worker) dispatch() {
 	var carry []item
 	defer func() { d.abandon(carry) }()
@@ -236,7 +236,7 @@ func (d *Worker) dispatch() {
 	}
 }
 
-// slot waits until one more batch may be on its way, and Lago is not known to refuse all.
+// slot waits until another batch may start and Lago is not known to refuse everything.
 func (d *Worker) slot() bool {
 	for {
 		freed := d.freed.wait()
@@ -273,7 +273,7 @@ func (d *Worker) unslot(events int) {
 	d.freed.send()
 }
 
-// fill returns the next batch, and the items that did not fit. It waits for the first record, then briefly for more.
+// fill returns the next batch and the items that did not fit. It waits for the first record, then briefly for more.
 func (d *Worker) fill(carry []item) (batch, rest []item, err error) {
 	d.mu.Lock()
 	limit, linger := d.batchLimit, d.linger
@@ -294,7 +294,7 @@ func (d *Worker) fill(carry []item) (batch, rest []item, err error) {
 				defer cancel()
 			}
 			if scarce {
-				// To wake up for each record would cost more than all else that delivery does.
+				// Waking up for each record would cost more than everything else in delivery.
 				sleep(ctx, linger/8, nil)
 			}
 		}
@@ -307,7 +307,7 @@ func (d *Worker) fill(carry []item) (batch, rest []item, err error) {
 		}
 		if err != nil {
 			if len(items) > 0 {
-				break // the deadline, or an error that the next claim repeats
+				break // the deadline, or an error that the next claim will repeat
 			}
 			return nil, nil, err
 		}
@@ -316,7 +316,7 @@ func (d *Worker) fill(carry []item) (batch, rest []item, err error) {
 	return items[:n:n], items[n:], nil
 }
 
-// unpack appends the items of a record's events. A record that cannot be read is dead-lettered: it must not stop others.
+// unpack appends the items of a record's events. An unreadable record is dead-lettered, so that it does not block others.
 func (d *Worker) unpack(items []item, r spool.Record) []item {
 	switch d.late.decide(r) {
 	case sendNow:
@@ -343,7 +343,7 @@ func (d *Worker) unpack(items []item, r spool.Record) []item {
 	return items
 }
 
-// askStore asks Lago once which store of events the account has; again only while it gives no answer.
+// askStore asks Lago which events store the organization has, until it answers.
 func (d *Worker) askStore(client *lago.Client) {
 	for tries := 1; ; tries++ {
 		org, err := client.Organization(d.soft)
@@ -364,13 +364,13 @@ func (d *Worker) askStore(client *lago.Client) {
 			return
 		}
 		if tries == 1 {
-			d.log.Warn("asking Lago which store of events it has", zap.Error(err))
+			d.log.Warn("asking Lago for its events store", zap.Error(err))
 		}
 		d.sleep(d.soft, min(backoff(tries)*2, time.Minute), d.wake.wait())
 	}
 }
 
-// count adds to the figures of a result.
+// count adds to the counters of a result.
 func (d *Worker) count(result string, n int) {
 	if n == 0 {
 		return

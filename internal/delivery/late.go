@@ -17,19 +17,19 @@ import (
 
 const (
 	lateAfter  = 5 * time.Minute  // a record sent sooner than this is never late: Lago bills hourly
-	sentLease  = 10 * time.Second // of settle times, by which the mark runs ahead
-	sentSlack  = time.Minute      // by which settle times may be out of order
-	periodKept = 10 * time.Minute // how long a subscription's period is believed
+	sentLease  = 10 * time.Second // how far the mark runs ahead of settle times
+	sentSlack  = time.Minute      // how far settle times may be out of order
+	periodKept = 10 * time.Minute // how long a subscription's period is cached
 	periodsMax = 10_000
 )
 
-// lateness decides, once and before a record's first call, whether its events move into the open billing period. A
-// record that may have been sent keeps its timestamp: to ClickHouse another timestamp is another event.
+// lateness decides, before a record is first sent, whether its events move into the open billing period. A record that may
+// have been sent keeps its timestamp: to ClickHouse another timestamp is another event.
 //
-// Which records were surely never sent is known by a mark: the settle time up to which sending may have begun. It is
-// written before the first call of any record beyond it, and runs ahead, so that normal traffic pays one small write
-// in ten seconds. Settle times stay with a record for life, unlike its place in the spool. In doubt, in the ten
-// seconds of the lease after a kill, or after a clock was set back, the timestamp is kept.
+// A durable mark holds the settle time up to which sending may have begun; later records were never sent. It is written
+// before any record beyond it is sent, and runs ahead, so that normal traffic costs one small write in ten seconds. Unlike
+// its place in the spool, a record's settle time never changes. In doubt, within ten seconds after a kill or after the
+// clock was set back, the timestamp is kept.
 type lateness struct {
 	d *Worker
 
@@ -40,9 +40,9 @@ type lateness struct {
 	since  time.Time // records settled before this may have been sent by another process
 	claims struct {
 		newest time.Time // settle time of the newest record claimed
-		seq    uint64    // greatest claimed before the present claim
+		seq    uint64    // greatest before the current claim
 		next   uint64    // greatest claimed
-		strict bool      // the queue was empty for long: nothing older is still unsent
+		strict bool      // the queue was empty for long, so nothing older is unsent
 	}
 	periods   map[string]period
 	restamped int64
@@ -50,7 +50,7 @@ type lateness struct {
 }
 
 type period struct {
-	start, end time.Time // zero: Lago does not report it, or has no such subscription
+	start, end time.Time // zero: unknown to Lago
 	asked      time.Time
 }
 
@@ -64,7 +64,7 @@ type sentMark struct {
 	SentBefore time.Time `json:"sent_before"`
 }
 
-// configure turns restamping on or off. Off takes the mark away: it would be stale when restamping is on again.
+// configure turns restamping on or off. Off removes the mark, which would be stale later.
 func (l *lateness) configure(cfg Config) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -96,11 +96,11 @@ func (l *lateness) configure(cfg Config) {
 	case err == nil && !m.SentBefore.IsZero():
 		l.mark, l.since = m.SentBefore, m.SentBefore
 	case !errors.Is(err, os.ErrNotExist):
-		l.d.log.Error("reading the mark of sent records; those of before now keep their time", zap.String("file", l.file), zap.Error(err))
+		l.d.log.Error("reading the mark of sent records; earlier records keep their time", zap.String("file", l.file), zap.Error(err))
 	}
 }
 
-// claimed notes the records of one claim, which took that long, before decide is asked about them.
+// claimed notes the records of one claim, and how long it took, before decide is called for them.
 func (l *lateness) claimed(records []spool.Record, took time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -129,7 +129,7 @@ func (l *lateness) claimed(records []spool.Record, took time.Duration) {
 	}
 }
 
-// stalled draws the mark in to what was really claimed, when Lago takes nothing and so nothing more is claimed.
+// stalled pulls the mark back to what was claimed while Lago takes nothing, so that nothing more is claimed.
 func (l *lateness) stalled() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -148,7 +148,7 @@ func (l *lateness) tighten() {
 	}
 }
 
-// rejected notes that a record of that settle time was sent, and may come back at another place in the spool.
+// rejected notes that a record of that settle time was sent and may come back at another place in the spool.
 func (l *lateness) rejected(settled time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -162,7 +162,7 @@ func (l *lateness) adopted(newest time.Time) error {
 	defer l.mu.Unlock()
 	after := newest.Add(time.Millisecond)
 	if !l.on {
-		return nil // turning it on trusts no record of before that
+		return nil // no record from before it was turned on is trusted
 	}
 	if after.After(l.since) {
 		l.since = after
@@ -173,7 +173,7 @@ func (l *lateness) adopted(newest time.Time) error {
 	return l.write(after)
 }
 
-// write puts a mark in force, durably.
+// write sets the mark durably.
 func (l *lateness) write(t time.Time) error {
 	l.mark = t
 	if l.file == "" {
@@ -202,7 +202,7 @@ func (l *lateness) write(t time.Time) error {
 	return errors.Join(dir.Sync(), dir.Close())
 }
 
-// fresh reports whether the record was surely never sent, and notes that it is about to be.
+// fresh reports whether the record was certainly never sent, and notes that it is about to be.
 func (l *lateness) fresh(r spool.Record) bool {
 	c := &l.claims
 	fresh := l.on && !r.Time.Before(l.since) && r.Seq > c.seq && r.Time.After(c.newest.Add(-sentSlack))
@@ -215,16 +215,16 @@ func (l *lateness) fresh(r spool.Record) bool {
 	return fresh
 }
 
-// decision is what to do with a record that was claimed.
+// decision is what to do with a claimed record.
 type decision uint8
 
 const (
 	sendNow   decision = iota
-	sendLater          // it was given back to the spool, with its new time
-	undecided          // delivery stops before Lago could be asked
+	sendLater          // it went back to the spool with its new time
+	undecided          // delivery stopped before Lago answered
 )
 
-// decide returns what to do with a record, once and before it is first sent.
+// decide returns what to do with a record before it is first sent.
 func (l *lateness) decide(r spool.Record) decision {
 	l.mu.Lock()
 	on, fresh := l.on, l.fresh(r)
@@ -280,8 +280,8 @@ func (l *lateness) figures() (restamped, undecided int64) {
 	return l.restamped, l.undecided
 }
 
-// periodStart returns when the subscription's open billing period began. It waits for a Lago that is down: nothing can
-// be sent then anyway. What Lago does not report is unknown.
+// periodStart returns the start of the subscription's open billing period, if Lago reports it. It waits out an outage:
+// nothing can be sent then anyway.
 func (l *lateness) periodStart(sub string) (start time.Time, known bool) {
 	l.mu.Lock()
 	p, ok := l.periods[sub]

@@ -11,23 +11,23 @@ import (
 	"github.com/tollgate-llm/tollgate/internal/spool"
 )
 
-// refusedLogged is how often events that something in front of Lago refuses are logged.
+// refusedLogged is the interval of log lines about refusals by something in front of Lago.
 const refusedLogged = time.Minute
 
 // refusedShown bounds the refusals in the status.
 const refusedShown = 100
 
-// Refusal is an event that something in front of Lago refuses, such as a proxy with its own limit. That is no verdict on the
-// event: it is sent again until it passes, or until an operator gives it up.
+// Refusal is an event that something in front of Lago refuses, such as a proxy with its own limit. The event may be valid,
+// so it is sent again until it is accepted or an operator gives it up.
 type Refusal struct {
-	ID     string    `json:"id"` // of the call
+	ID     string    `json:"id"` // of the call it bills
 	Since  time.Time `json:"since"`
 	Times  int       `json:"times"`
 	Status int       `json:"status"` // of the latest refusal
 	Error  string    `json:"error,omitempty"`
 }
 
-// again returns the refusal with one more.
+// again returns the refusal with its count raised.
 func (r *Refusal) again(now time.Time, id spool.ID, out lago.Outcome) *Refusal {
 	next := Refusal{ID: uuid.UUID(id).String(), Since: now}
 	if r != nil {
@@ -38,7 +38,7 @@ func (r *Refusal) again(now time.Time, id spool.ID, out lago.Outcome) *Refusal {
 	return &next
 }
 
-// alarmRefused counts a refusal. The log has one a minute.
+// alarmRefused counts a refusal and logs at most one a minute.
 func (d *Worker) alarmRefused(out lago.Outcome) {
 	d.count(Refused, 1)
 	now := d.now()
@@ -49,12 +49,12 @@ func (d *Worker) alarmRefused(out lago.Outcome) {
 	}
 	d.mu.Unlock()
 	if due {
-		d.log.Error("an event is refused, but not by Lago, whose refusals have error_details: it is sent again until it passes; see to the proxy in front of Lago",
+		d.log.Error("an event is refused, but not by Lago, whose refusals have error_details: it is sent again until it is accepted; check the proxy in front of Lago",
 			zap.Int("status", out.Status), zap.String("error", out.Words))
 	}
 }
 
-// refusedNow returns the first of the refusals that wait for their next try. d.mu is held.
+// refusedNow returns the first pending refusals. The caller holds d.mu.
 func (d *Worker) refusedNow() (list []Refusal, total int) {
 	for _, p := range d.quarantine {
 		if p.refusal == nil {
@@ -67,7 +67,7 @@ func (d *Worker) refusedNow() (list []Refusal, total int) {
 	return list, total
 }
 
-// RefusedIDs returns the calls that have an event which something in front of Lago refuses.
+// RefusedIDs returns the calls with an event that something in front of Lago refuses.
 func (d *Worker) RefusedIDs() map[spool.ID]bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -80,8 +80,8 @@ func (d *Worker) RefusedIDs() map[spool.ID]bool {
 	return ids
 }
 
-// GiveUp dead-letters the events of these calls that something in front of Lago refuses. One that is being tried at this moment is
-// left as it is.
+// GiveUp dead-letters the events of these calls that something in front of Lago refuses, except one that is being sent right
+// now.
 func (d *Worker) GiveUp(ids map[spool.ID]bool) {
 	var out []batch
 	d.mu.Lock()

@@ -12,11 +12,11 @@ import (
 )
 
 const (
-	passesToRegrow  = 1000 // calls after which a learned batch limit is tried anew
+	passesToRegrow  = 1000 // successes after which a larger batch is tried again
 	failuresToAlarm = 3    // failed calls in a row before a line is logged
 )
 
-// eventResult is how delivery of an event ended.
+// eventResult is the result of delivering an event.
 type eventResult uint8
 
 const (
@@ -26,18 +26,18 @@ const (
 	resultAbandoned
 )
 
-// eventFault is why an event was rejected, as the note of its record has it.
+// eventFault is why an event was rejected, for the note of its record.
 type eventFault struct {
 	Event         int             `json:"event"` // its place in the record
 	TransactionID string          `json:"transaction_id,omitempty"`
-	Status        int             `json:"status,omitempty"` // Lago's
+	Status        int             `json:"status,omitempty"` // from Lago
 	Error         json.RawMessage `json:"error,omitempty"`  // Lago's error
 }
 
 // Rejection is the note of a rejected record.
 type Rejection struct {
 	Events []eventFault `json:"events,omitempty"`
-	Error  string       `json:"error,omitempty"` // why the record as a whole was rejected, in our words
+	Error  string       `json:"error,omitempty"` // our reason, if the record as a whole was rejected
 }
 
 func noteOf(text string) []byte {
@@ -48,8 +48,8 @@ func noteOf(text string) []byte {
 	return b
 }
 
-// resolve notes how delivery of events ended, and finishes the records that have no event left. faults are those of rejected
-// items, in the same order.
+// resolve notes the results of events, and finishes the records that have no event left. faults are those of rejected items,
+// in the same order.
 func (d *Worker) resolve(items []item, f eventResult, faults []eventFault) {
 	if len(items) == 0 {
 		return
@@ -111,10 +111,10 @@ func (d *Worker) resolve(items []item, f eventResult, faults []eventFault) {
 	}
 }
 
-// abandon gives events up for now: their records stay pending.
+// abandon leaves events for later: their records stay pending.
 func (d *Worker) abandon(items []item) { d.resolve(items, resultAbandoned, nil) }
 
-// done notes in the spool that Lago has the records. It tries until it is written: what is not noted is sent again.
+// done notes in the spool that Lago has the records. It retries, as a record that is not noted is sent again.
 func (d *Worker) done(seqs []uint64) {
 	d.persist("noting delivered records", func() error { return d.spool.Done(seqs...) })
 }
@@ -137,7 +137,7 @@ func (d *Worker) persist(what string, write func() error) {
 	}
 }
 
-// pass notes that Lago takes events.
+// pass notes a success.
 func (d *Worker) pass(out lago.Outcome) {
 	d.passed.Add(1)
 	d.limiter.passed(out.Remaining, out.RetryAfter)
@@ -155,19 +155,19 @@ func (d *Worker) pass(out lago.Outcome) {
 	if trouble != "" {
 		d.log.Info("Lago takes events again")
 	}
-	if long || stopped { // all that wait for a Lago that was down need wait no longer
+	if long || stopped { // the outage is over for all that wait
 		d.wake.send()
 		d.freed.send()
 	}
 }
 
-// fail notes that a call failed.
+// fail notes a failure.
 func (d *Worker) fail(client *lago.Client, out lago.Outcome) {
 	d.count(CallFailed, 1)
 	d.mu.Lock()
 	d.failures++
 	alarm := d.failures >= failuresToAlarm
-	// An answer to a call with the settings of before does not stop those of now.
+	// An answer to a call with earlier settings does not stop delivery with the current ones.
 	if out.Verdict == lago.Stop && client == d.cfg.Client {
 		d.figures.Stopped, alarm = out.Words, true
 	}
@@ -175,7 +175,7 @@ func (d *Worker) fail(client *lago.Client, out lago.Outcome) {
 	d.note(out.Words, alarm)
 }
 
-// note keeps the last error, and logs it when it is time to and it is another than before.
+// note keeps the last error, and logs it if it is due and differs from the one before.
 func (d *Worker) note(words string, alarm bool) {
 	d.mu.Lock()
 	d.figures.LastError, d.figures.LastErrorAt = words, d.now()

@@ -10,25 +10,25 @@ import (
 	"github.com/tollgate-llm/tollgate/internal/spool"
 )
 
-// How often something must fail before it is taken to be the event's own fault.
+// How often something must fail before the event itself is blamed.
 const (
-	repeatsToSplit = 2    // 500 or 400 of the same batch: one of its events is looked for by bisection
-	blockedToSplit = 5    // any failure of the same batch, each time with others passing in between
+	repeatsToSplit = 2    // 500 or 400 of the same batch: bisection begins
+	blockedToSplit = 5    // any failure of the same batch, each with successes of others in between
 	refusalsToDrop = 3    // refusals of a single event by Lago
 	failuresToDrop = 4    // 500 of a single event
-	blockedToDrop  = 10   // another 5xx of a single event, each time with others passing in between
-	isolatedToDrop = 2    // times that others passed between two failures on the way to a single event's 500
-	outageToForget = 5    // failures in a row with nothing passing, after which those times count no more
-	refusalsInARow = 5    // single events refused with no other passing: from then on it is not the events' fault
-	quarantineMax  = 1000 // single events that wait apart
+	blockedToDrop  = 10   // another 5xx of a single event, each with successes of others in between
+	isolatedToDrop = 2    // failures with successes of others in between, before a single event's 500 counts
+	outageToForget = 5    // failures in a row without any success, which reset those counts
+	refusalsInARow = 5    // single events refused without any success: from then on the events are not blamed
+	quarantineMax  = 1000 // single events in quarantine
 )
 
-// entry is a claimed record whose events are under way. delivery.mu guards it.
+// entry is a claimed record whose events are being delivered. Worker.mu guards it.
 type entry struct {
 	seq       uint64
 	id        spool.ID
 	settled   time.Time
-	left      int // events that are neither delivered nor rejected nor given up for now
+	left      int // events neither delivered, rejected nor abandoned
 	abandoned bool
 	faults    []eventFault
 }
@@ -40,21 +40,21 @@ type item struct {
 	body  []byte
 }
 
-// batch is a batch or a part of one, on its way.
+// batch is a batch, or part of one, in delivery.
 type batch struct {
 	items    []item
 	due      time.Time
-	attempts int // calls made for it or for the batch it was a part of
-	// Whether others pass distinguishes a bad event from an outage.
-	last     int64 // delivery.passed at the latest failure
-	isolated int   // failures with others passing since the one before
-	outage   int   // failures in a row with nothing passing
-	suspect  int   // failures that a single event can cause
+	attempts int // calls made for it, or for the batch it was part of
+	// Successes of others distinguish a bad event from an outage.
+	last     int64 // Worker.passed at the latest failure
+	isolated int   // failures with successes of others since the previous one
+	outage   int   // failures in a row without any success
+	suspect  int   // failures that a single event may cause
 	single   int   // such failures as a single event
 	refusal  *Refusal
 }
 
-// failed notes a failure, and reports whether others passed since the one before.
+// failed notes a failure, and reports whether others succeeded since the previous one.
 func (p *batch) failed(passed int64) bool {
 	others := p.attempts > 1 && passed > p.last
 	p.last = passed
@@ -77,7 +77,7 @@ func (p batch) split() []batch {
 	return []batch{a, b}
 }
 
-// deliver sends a batch until each of its events is through, or delivery stops.
+// deliver sends a batch until all of its events are resolved or delivery stops.
 func (d *Worker) deliver(items []item) {
 	todo := []batch{{items: items}}
 	for len(todo) > 0 {
@@ -105,7 +105,7 @@ func (d *Worker) deliver(items []item) {
 	}
 }
 
-// await waits for the batch's time and for the right to make a call. false: delivery stops.
+// await waits for the batch's backoff and for permission to call. false: delivery stops.
 func (d *Worker) await(p batch) bool {
 	if wait := p.due.Sub(d.now()); wait > 0 {
 		d.sleep(d.soft, wait, d.wake.wait())
@@ -129,7 +129,7 @@ func (d *Worker) await(p batch) bool {
 	}
 }
 
-// isolate puts a single event that Lago fails on apart, where it waits for its next try without holding a batch's place.
+// isolate quarantines a single event that Lago fails on, so that it does not occupy a batch's slot while it waits.
 func (d *Worker) isolate(p batch) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -141,7 +141,7 @@ func (d *Worker) isolate(p batch) bool {
 	return true
 }
 
-// retryQuarantined tries the events in quarantine, one at a time.
+// retryQuarantined retries the quarantined events, one at a time.
 func (d *Worker) retryQuarantined() {
 	defer func() {
 		d.mu.Lock()
@@ -191,7 +191,7 @@ func (d *Worker) retryQuarantined() {
 	}
 }
 
-// attempt makes one call for the batch, whose turn was acquired, and returns what is left of it to do.
+// attempt makes one call for the batch, which has permission, and returns what remains of it.
 func (d *Worker) attempt(p batch) []batch {
 	d.mu.Lock()
 	client, limit := d.cfg.Client, d.batchLimit
@@ -230,14 +230,14 @@ func (d *Worker) attempt(p batch) []batch {
 		return d.sort(p, out)
 	default:
 		if d.hard.Err() != nil {
-			return []batch{p} // cut by stop: not Lago's fault
+			return []batch{p} // cut short by Stop: not Lago's fault
 		}
 		d.fail(client, out)
 		return d.again(p, out)
 	}
 }
 
-// again returns what to do after a call that failed or was refused as a whole.
+// again returns what remains after a call that failed or was refused entirely.
 func (d *Worker) again(p batch, out lago.Outcome) []batch {
 	switch out.Verdict {
 	case lago.TooMany:
@@ -260,8 +260,8 @@ func (d *Worker) again(p batch, out lago.Outcome) []batch {
 	}
 }
 
-// sort handles a 422 that names events: those that Lago has are done, those it refuses are dead-lettered, and the others go
-// again at once, as nothing of the batch was stored.
+// sort handles a 422 that names events: duplicates are done, refused ones are dead-lettered, and the others are sent again at
+// once, as nothing of the batch was stored.
 func (d *Worker) sort(p batch, out lago.Outcome) []batch {
 	var had, rest, refused []item
 	var faults []eventFault
@@ -284,7 +284,7 @@ func (d *Worker) sort(p batch, out lago.Outcome) []batch {
 	return []batch{{items: rest, attempts: p.attempts, last: d.passed.Load()}}
 }
 
-// tooMany learns that this Lago takes fewer events in a batch.
+// tooMany learns this Lago's smaller batch limit.
 func (d *Worker) tooMany(p batch, out lago.Outcome) []batch {
 	if len(p.items) == 1 {
 		return d.suspect(p, out)
@@ -296,8 +296,8 @@ func (d *Worker) tooMany(p batch, out lago.Outcome) []batch {
 	return p.split()
 }
 
-// suspect handles a failure that a single event of the batch can have caused. The event is found by bisection. It is
-// dead-lettered only when it keeps failing alone while others pass, so that a Lago that fails on everything costs nothing.
+// suspect handles a failure that a single event of the batch may have caused. Bisection finds it. It is dead-lettered only if
+// it keeps failing alone while others succeed, so that an outage of Lago costs no event.
 func (d *Worker) suspect(p batch, out lago.Outcome) []batch {
 	p.suspect++
 	p.due = time.Time{}
@@ -309,7 +309,7 @@ func (d *Worker) suspect(p batch, out lago.Outcome) []batch {
 		if p.suspect < repeatsToSplit && !tooLarge {
 			return []batch{p}
 		}
-		p.suspect = repeatsToSplit - 1 // its halves are as suspect: each splits at its next failure
+		p.suspect = repeatsToSplit - 1 // its halves are as suspect: each is split at its next failure
 		if tooLarge {
 			p.due = time.Time{}
 		}
@@ -337,8 +337,8 @@ func (d *Worker) suspect(p batch, out lago.Outcome) []batch {
 	return nil
 }
 
-// blocked handles a failure that does not depend on the events. Only when the same batch keeps failing while others pass
-// is it taken apart: an event may crash a proxy in between.
+// blocked handles a failure that does not depend on the events. The batch is split only if it keeps failing while others
+// succeed: an event may crash a proxy in between.
 func (d *Worker) blocked(p batch, out lago.Outcome) []batch {
 	p.failed(d.passed.Load())
 	p.due = d.now().Add(max(backoff(p.attempts), min(out.RetryAfter, rateLimitMost)))

@@ -9,7 +9,7 @@ type Attempt struct {
 	Began    int64  `json:"began_ms,omitempty"`
 	Ended    int64  `json:"ended_ms,omitempty"`
 	Why      string `json:"why"`              // status, timeout, refused, connection
-	Status   int    `json:"status,omitempty"` // of an answer that was not passed on
+	Status   int    `json:"status,omitempty"` // of an answer that the client did not get
 }
 
 func (r *Record) appendTried(o Object) Object {

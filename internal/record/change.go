@@ -10,7 +10,7 @@ import (
 	"github.com/tidwall/gjson"
 )
 
-// Restamp moves the events of a payload to another time, before they are first sent. The record notes it.
+// Restamp changes the timestamps of a payload's events before they are first sent. The record notes it.
 func Restamp(payload []byte, at time.Time) ([]byte, error) {
 	timestamp := string(AppendTimestamp(nil, at))
 	out := make([]byte, 0, len(payload)+64)
@@ -34,7 +34,7 @@ func Restamp(payload []byte, at time.Time) ([]byte, error) {
 	return Object(out).time("restamped", at).Close(), nil
 }
 
-// Discard adds the reason to a settled record.
+// Discard adds the reason for discarding it to a settled record.
 func Discard(payload []byte, reason string) ([]byte, error) {
 	if !gjson.ValidBytes(payload) || !gjson.ParseBytes(payload).IsObject() {
 		return nil, errors.New("the record is no JSON object")

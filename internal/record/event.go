@@ -9,7 +9,7 @@ import (
 	"github.com/tidwall/gjson"
 )
 
-// Event is one frozen event of a record: its JSON, exactly as Lago gets it, read where it is asked.
+// Event is one frozen event of a record: its JSON, exactly as Lago gets it, parsed on demand.
 type Event []byte
 
 // EachEvent calls fn with the events of a payload, until it returns an error.
@@ -28,19 +28,19 @@ func EachEvent(payload []byte, fn func(Event) error) error {
 
 func (e Event) text(member string) string { return gjson.GetBytes(e, member).String() }
 
-// ID returns the event's transaction_id, which is unique among all events.
+// ID returns the event's globally unique transaction_id.
 func (e Event) ID() string { return e.text("transaction_id") }
 
-// Subscription returns the external id of the subscription that pays.
+// Subscription returns the external id of the paying subscription.
 func (e Event) Subscription() string { return e.text("external_subscription_id") }
 
 // Code returns the code of the billable metric.
 func (e Event) Code() string { return e.text("code") }
 
-// Cents returns the amount in cents of USD that a dynamic charge bills; empty for events of other shapes.
+// Cents returns the amount in US cents that a dynamic charge bills; empty for events of other shapes.
 func (e Event) Cents() string { return e.text("precise_total_amount_cents") }
 
-// Properties returns the object of the event's properties, as JSON.
+// Properties returns the event's properties as a JSON object.
 func (e Event) Properties() []byte { return []byte(gjson.GetBytes(e, "properties").Raw) }
 
 // Time returns the event's timestamp: Unix seconds with up to nine decimals.
@@ -57,20 +57,20 @@ func (e Event) Time() (time.Time, bool) {
 	return time.Unix(sec, ns), true
 }
 
-// Account returns the name of the account that a payload belongs to.
+// Account returns the name of a payload's account.
 func Account(payload []byte) string { return gjson.GetBytes(payload, "account").String() }
 
-// Discarded reports whether an operator decided that a payload is not to be billed.
+// Discarded reports whether an operator discarded a payload.
 func Discarded(payload []byte) bool { return gjson.GetBytes(payload, "discarded").Exists() }
 
-// AppendListed appends a payload as the ledger lists it: with the members state, seq and, when there is a note, rejected_because.
+// AppendListed appends a payload as the ledger lists it: with the members state, seq and, if there is a note, rejected_because.
 func AppendListed(b, payload []byte, state string, seq uint64, note []byte) []byte {
 	if len(payload) < 2 || payload[len(payload)-1] != '}' {
 		payload = []byte("{}")
 	}
 	o := Object(append(b, payload[:len(payload)-1]...))
 	o = o.Str("state", state)
-	o = o.Num("seq", int64(seq)) //nolint:gosec // a sequence number stays far below
+	o = o.Num("seq", int64(seq)) //nolint:gosec // sequence numbers stay far below
 	if len(note) > 0 {
 		if json.Valid(note) {
 			o = append(o.Key("rejected_because"), note...)

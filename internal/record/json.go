@@ -7,8 +7,8 @@ import (
 	"github.com/tollgate-llm/tollgate/internal/jsonscan"
 )
 
-// Object is a JSON object under way at the end of a buffer: its methods append members. Records are written for every call,
-// so they are put together by hand: no reflection, no allocation but the buffer's own growth.
+// Object builds a JSON object at the end of a buffer; its methods append members. Records are written for every call, hence
+// no reflection, and no allocation but the buffer's growth.
 type Object []byte
 
 // OpenObject begins an object at the end of b.
@@ -17,7 +17,7 @@ func OpenObject(b []byte) Object { return append(b, '{') }
 // Close ends the object and returns the buffer.
 func (o Object) Close() []byte { return append(o, '}') }
 
-// comma parts a member from the one before. A brace is last only while there is none.
+// comma separates a member from the previous one. The buffer ends in a brace only before the first.
 func (o Object) comma() Object {
 	if o[len(o)-1] == '{' {
 		return o
@@ -25,19 +25,19 @@ func (o Object) comma() Object {
 	return append(o, ',')
 }
 
-// Key appends a member's name that is ours, and so needs no escaping.
+// Key appends a member's name, which must need no escaping.
 func (o Object) Key(name string) Object {
 	o = append(o.comma(), '"')
 	o = append(o, name...)
 	return append(o, '"', ':')
 }
 
-// Own appends a string member whose name an operator chose.
+// Own appends a string member whose name may need escaping.
 func (o Object) Own(name, value string) Object {
 	return jsonscan.AppendString(append(jsonscan.AppendString(o.comma(), name), ':'), value)
 }
 
-// Str appends a string member, also an empty one.
+// Str appends a string member, even if empty.
 func (o Object) Str(name, value string) Object { return jsonscan.AppendString(o.Key(name), value) }
 
 // Opt appends a string member unless it is empty.
@@ -59,7 +59,7 @@ func (o Object) optNum(name string, n int64) Object {
 	return o.Num(name, n)
 }
 
-// Quoted appends a number as a decimal string, as Lago wants its quantities.
+// Quoted appends a number as a decimal string, as Lago expects quantities.
 func (o Object) Quoted(name string, n int64) Object {
 	return append(strconv.AppendInt(append(o.Key(name), '"'), n, 10), '"')
 }
@@ -95,7 +95,7 @@ func (o Object) names(name string, list []string) Object {
 	return append(o, ']')
 }
 
-// AppendTime appends t in UTC as RFC 3339 with milliseconds. Package time is quick at RFC 3339 without a fraction alone.
+// AppendTime appends t in UTC as RFC 3339 with milliseconds. Package time is fast only for RFC 3339 without a fraction.
 func AppendTime(b []byte, t time.Time) []byte {
 	b = t.UTC().AppendFormat(b, time.RFC3339)
 	b = AppendThousandths(b[:len(b)-1], int64(t.Nanosecond()/1e6))

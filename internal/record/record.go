@@ -19,9 +19,9 @@ import (
 // Version is the version of the payload format. docs/records.md specifies it.
 const Version = 1
 
-// Outcomes of a call. They are the values of the label `outcome`, and so a closed list.
+// Outcomes of a call, the values of the label `outcome`.
 const (
-	OutcomeCompleted   = "completed"   // the answer's own end was seen
+	OutcomeCompleted   = "completed"   // the answer is complete
 	OutcomeError       = "error"       // the provider or the gateway answered with an error: never priced
 	OutcomeCut         = "cut"         // the upstream ended the answer before its end
 	OutcomeClientGone  = "client_gone" // the client hung up
@@ -44,8 +44,8 @@ const (
 	NotBilledDiscarded = "discarded by an operator"
 )
 
-// Record is the payload of a usage record: what one call used, what it cost, who pays, and the frozen events that Lago
-// gets. The opened payload of a call under way holds the members that are known by then.
+// Record is the payload of a usage record: one call's usage, cost and payer, and the frozen events for Lago. An opened
+// payload holds the members that are known before the call is forwarded.
 type Record struct {
 	V             int       `json:"v"`
 	ID            string    `json:"id"`
@@ -65,14 +65,14 @@ type Record struct {
 	ResponseID    string    `json:"response_id,omitempty"`
 	Tier          string    `json:"tier,omitempty"`
 	TranslatedTo  string    `json:"translated_to,omitempty"` // the endpoint upstream; empty where the call was not translated
-	Dropped       []string  `json:"dropped,omitempty"`       // members of the request that mean nothing there and were left out
-	Lost          []string  `json:"lost,omitempty"`          // those that were left out though they ask for something
+	Dropped       []string  `json:"dropped,omitempty"`       // members of the request without an equivalent there
+	Lost          []string  `json:"lost,omitempty"`          // those of them that asked for something
 	Stream        bool      `json:"stream,omitempty"`
 	Attempts      int       `json:"attempts,omitempty"`
-	Tried         []Attempt `json:"tried,omitempty"` // attempts that failed, in their order
+	Tried         []Attempt `json:"tried,omitempty"` // failed attempts, in order
 
 	Payer    string `json:"payer,omitempty"`
-	ChargeBy string `json:"charge_by,omitempty"` // where the payer comes from
+	ChargeBy string `json:"charge_by,omitempty"` // the source of the payer
 	Key      string `json:"key,omitempty"`       // the key's abbreviation
 	KeyHash  string `json:"key_hash,omitempty"`  // the first twelve digits of the key's SHA-256
 	KeyAlias string `json:"key_alias,omitempty"`
@@ -82,33 +82,33 @@ type Record struct {
 	Session  string `json:"session,omitempty"` // the conversation that the request names
 
 	KeyID    string    `json:"key_id,omitempty"`  // the key's whole SHA-256, hexadecimal
-	Admitted time.Time `json:"admitted,omitzero"` // by the clock of the store of limits
-	Limits   []string  `json:"limits,omitempty"`  // the counters of limits that the call counts in
+	Admitted time.Time `json:"admitted,omitzero"` // by the limits store's clock
+	Limits   []string  `json:"limits,omitempty"`  // the limit counters of the call
 
-	// What an estimate of an opened record is priced by.
+	// What prices an estimate of an opened record.
 	BaseURL string            `json:"base_url,omitempty"`
 	Written map[string]string `json:"written_prices,omitempty"`
 
-	Tariff *Tariff `json:"tariff,omitempty"` // opened records
+	Tariff *Tariff `json:"tariff,omitempty"` // opened records only
 
-	InputUnits int64  `json:"input_units,omitempty"` // the request's text in thousandths of a token; opened records
+	InputUnits int64  `json:"input_units,omitempty"` // the request's text in thousandths of a token; opened records only
 	Counts     Counts `json:"counts,omitzero"`
-	// Models are what of the counts other models than ResponseModel used, each by itself.
+	// Models are the parts of the counts that models other than ResponseModel used.
 	Models []ModelCounts `json:"models,omitempty"`
 	Source usage.Source  `json:"source,omitempty"`
 	How    string        `json:"how,omitempty"`
 
-	Cost         string `json:"cost,omitempty"`               // USD, what is billed
-	BaseCost     string `json:"base_cost,omitempty"`          // USD, before markup and discount, when they change it
+	Cost         string `json:"cost,omitempty"`               // USD, as billed
+	BaseCost     string `json:"base_cost,omitempty"`          // USD, before markup and discount, if they change it
 	ProviderCost string `json:"provider_cost,omitempty"`      // as the provider reported it
 	ProviderUnit string `json:"provider_cost_unit,omitempty"` // of ProviderCost; absent: USD
 	Factor       string `json:"factor,omitempty"`             // what markup and discount make of a cost, as an exact fraction; absent: 1/1
-	Lines        []Line `json:"lines,omitempty"`              // what the cost is made of; their costs add up to Cost
+	Lines        []Line `json:"lines,omitempty"`              // the parts of the cost; they add up to Cost
 	Unpriced     string `json:"unpriced,omitempty"`           // why there is no cost
 	Prices       string `json:"prices,omitempty"`             // version of the price data
-	PriceNote    string `json:"price_note,omitempty"`         // which price stood in for a missing one, and the like
+	PriceNote    string `json:"price_note,omitempty"`         // such as which price replaced a missing one
 	NotBilled    string `json:"not_billed,omitempty"`         // why there are no events
-	Discarded    string `json:"discarded,omitempty"`          // why an operator decided that it is not to be billed
+	Discarded    string `json:"discarded,omitempty"`          // why an operator discarded it
 
 	Bytes    int64 `json:"bytes,omitempty"`
 	TTFT     int64 `json:"ttft_ms,omitempty"`
@@ -118,7 +118,7 @@ type Record struct {
 	Events     []json.RawMessage `json:"events,omitempty"`
 }
 
-// ForgetOpened drops what only an estimate needs.
+// ForgetOpened clears the members that only an estimate needs.
 func (r *Record) ForgetOpened() {
 	r.InputUnits, r.BaseURL, r.Written, r.Tariff = 0, "", nil, nil
 }
@@ -126,7 +126,7 @@ func (r *Record) ForgetOpened() {
 // Counts are a record's quantities by kind.
 type Counts struct{ usage.Counts }
 
-// IsZero reports whether no kind was set.
+// IsZero reports whether no kind is set.
 func (c Counts) IsZero() bool { return c.Empty() }
 
 // UnmarshalJSON reads an object of kinds.
@@ -169,13 +169,13 @@ func Parse(payload []byte) (*Record, error) {
 	return &r, nil
 }
 
-// eventsMember begins the events of a record. It can be nowhere else: a quote within a text is escaped.
+// eventsMember begins the events of a record. It cannot occur elsewhere, as quotes within strings are escaped.
 var eventsMember = []byte(`,"events":[`)
 
 var errUnreadable = errors.New("unreadable record: it is not a JSON object")
 
-// Events returns the frozen event bodies of a payload, for the delivery. They are parts of the payload. What is
-// around the events is not looked at: the payload is ours, and the spool has its checksum.
+// Events returns the frozen event bodies of a payload, as parts of it. The rest is not validated: the payload is ours, and
+// the spool checks its checksum.
 func Events(payload []byte) ([][]byte, error) {
 	rest := behindEventsMember(payload)
 	if rest == nil {
@@ -205,8 +205,8 @@ func Events(payload []byte) ([][]byte, error) {
 	}
 }
 
-// behindEventsMember returns the payload from its first event on, nil when it has no events. A record has few brackets, but
-// many commas and quotes.
+// behindEventsMember returns the payload from its first event on, nil without events. It searches for a bracket first, which
+// is rarer in records than commas and quotes.
 func behindEventsMember(payload []byte) []byte {
 	for at := 0; ; {
 		n := bytes.IndexByte(payload[at:], '[')
@@ -220,7 +220,7 @@ func behindEventsMember(payload []byte) []byte {
 	}
 }
 
-// objectLength returns how many bytes the JSON object has that b begins with; 0 when there is none, or it has no end.
+// objectLength returns the length of the JSON object at the start of b; 0 if there is no complete one.
 func objectLength(b []byte) int {
 	c := jsonscan.Cursor{JSON: b}
 	if len(b) == 0 || b[0] != '{' || !c.Skip() {
@@ -229,7 +229,7 @@ func objectLength(b []byte) int {
 	return c.At
 }
 
-// Append appends the record. events is the text of its events, comma-separated; the Events member is for readers.
+// Append appends the record. events are its comma-separated events; the Events member is only for reading.
 func (r *Record) Append(b, events []byte) []byte {
 	o := OpenObject(b)
 	o = o.Num("v", Version)
@@ -341,7 +341,7 @@ func (r *Record) appendWritten(o Object) Object {
 	return prices.Close()
 }
 
-// appendProperties appends the evaluated properties of an opened record. A settled record has them in its events.
+// appendProperties appends the evaluated properties of an opened record. Settled records have them in their events.
 func (r *Record) appendProperties(o Object) Object {
 	if len(r.Properties) == 0 || !r.Settled.IsZero() {
 		return o
@@ -359,7 +359,7 @@ func (r *Record) appendProperties(o Object) Object {
 	return append(o, ']')
 }
 
-// Clip makes a text that the gateway did not choose fit for a record: empty when it cannot be a name.
+// Clip returns a foreign text if it is a valid name, otherwise an empty one.
 func Clip(s string) string {
 	if s = strings.TrimSpace(s); llm.CheckName(s) != nil {
 		return ""

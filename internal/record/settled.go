@@ -12,8 +12,8 @@ import (
 	"github.com/tollgate-llm/tollgate/internal/usage"
 )
 
-// Settled is what totals need of a settled record: see Record for the members. To read one allocates nothing, but for texts
-// that hold escapes. The texts are parts of the payload.
+// Settled is the part of a settled record that totals need; see Record for the members. Reading allocates only for strings
+// with escapes. Strings are parts of the payload.
 type Settled struct {
 	ID, Outcome, Endpoint, Model, Upstream, Backend, Provider       []byte
 	Payer, KeyAlias, Team, User, EndUser, Session, KeyID            []byte
@@ -25,7 +25,7 @@ type Settled struct {
 	Counts   usage.Counts
 	Cost     price.Amount
 	Priced   bool         // there is a Cost
-	BaseCost price.Amount // Cost, where the record has no other
+	BaseCost price.Amount // Cost, if the record has no other
 	Lines    []SettledLine
 }
 
@@ -36,7 +36,7 @@ type SettledLine struct {
 	Base, Cost              price.Amount
 }
 
-// Read reads a settled payload, in place of what s holds. The payload must stay as it is while s is in use.
+// Read replaces s by a settled payload, which must not change while s is in use.
 func (s *Settled) Read(payload []byte) error {
 	*s = Settled{Limits: s.Limits[:0], Lines: s.Lines[:0]}
 	r := settledReader{Cursor: jsonscan.Cursor{JSON: payload}, into: s, version: Version}
@@ -58,7 +58,7 @@ func (s *Settled) Read(payload []byte) error {
 	return nil
 }
 
-// settledReader reads members into a Settled. Its methods report false where a value is not of its member's type.
+// settledReader reads members into a Settled. Its methods return false if a value has the wrong type.
 type settledReader struct {
 	jsonscan.Cursor
 	into    *Settled
@@ -137,7 +137,7 @@ func (r *settledReader) member(name []byte) bool {
 	case "not_billed":
 		return r.text(&s.NotBilled)
 	case "events":
-		if bytes.HasSuffix(r.JSON, eventsEnd) { // they are the last member, and half of the payload
+		if bytes.HasSuffix(r.JSON, eventsEnd) { // the last member, and half of the payload
 			r.At = len(r.JSON) - 1
 			return true
 		}
@@ -145,10 +145,10 @@ func (r *settledReader) member(name []byte) bool {
 	return r.Skip()
 }
 
-// eventsEnd ends a payload whose events come last.
+// eventsEnd is the end of a payload whose last member is its events.
 var eventsEnd = []byte("}]}")
 
-// fail keeps why a value cannot be read.
+// fail keeps the reason why a value cannot be read.
 func (r *settledReader) fail(err error) bool {
 	if r.err == nil {
 		r.err = fmt.Errorf("at byte %d: %w", r.At, err)
@@ -168,7 +168,7 @@ func (r *settledReader) text(to *[]byte) bool {
 	return true
 }
 
-// word returns the value that begins here as it is written.
+// word returns the raw value that begins here.
 func (r *settledReader) word() []byte {
 	r.Peek()
 	from := r.At
@@ -300,7 +300,7 @@ func (r *settledReader) thousandths(text []byte, to *uint64) bool {
 	return true
 }
 
-// parseTime reads a time as AppendTime writes it, or any other of RFC 3339.
+// parseTime parses RFC 3339, fastest as AppendTime writes it.
 func parseTime(b []byte) (time.Time, error) {
 	const form = "2006-01-02T15:04:05.000Z"
 	ok := len(b) == len(form)
@@ -313,7 +313,7 @@ func parseTime(b []byte) (time.Time, error) {
 	}
 	if ok && b[4] == '-' && b[7] == '-' && b[10] == 'T' && b[13] == ':' && b[16] == ':' && b[19] == '.' && b[23] == 'Z' {
 		year, month, day, hour, minute, second, ms := digits(0, 4), digits(5, 2), digits(8, 2), digits(11, 2), digits(14, 2), digits(17, 2), digits(20, 3)
-		if ok && month >= 1 && month <= 12 && day >= 1 && day <= 28 && hour < 24 && minute < 60 && second < 60 { // the last days of months have rules
+		if ok && month >= 1 && month <= 12 && day >= 1 && day <= 28 && hour < 24 && minute < 60 && second < 60 { // months end on different days
 			return time.Date(year, time.Month(month), day, hour, minute, second, ms*1e6, time.UTC), nil
 		}
 	}

@@ -1,27 +1,27 @@
 package record
 
-// Tariff is what decides how a call is billed, as it was in force when the call was opened. It makes an estimate the same
-// whoever settles the record.
+// Tariff determines how a call is billed, as in force when the call was opened. With it, an estimate is the same whoever
+// settles the record.
 type Tariff struct {
 	Prices      string `json:"prices,omitempty"`       // version of the price data
 	Factor      string `json:"factor,omitempty"`       // what markup and discount make of a cost, as an exact fraction; absent: 1/1
 	Events      string `json:"events"`                 // the shape of the events
 	TokenCounts string `json:"token_counts,omitempty"` // how events per token type count
 	Code        string `json:"code,omitempty"`         // of the billable metric
-	Estimate    []Line `json:"estimate,omitempty"`     // what the input that the request holds costs
-	Note        string `json:"note,omitempty"`         // which price stood in for a missing one, and the like
+	Estimate    []Line `json:"estimate,omitempty"`     // the cost of the request's estimated input
+	Note        string `json:"note,omitempty"`         // such as which price replaced a missing one
 	Unpriced    string `json:"unpriced,omitempty"`     // why the estimate has no cost
 }
 
-// Line is the part of a cost that one kind makes. Count and amounts are plain decimal strings.
+// Line is the cost of one kind. Count and amounts are plain decimal strings.
 type Line struct {
 	Kind  string `json:"kind"`
 	Count string `json:"count"`
-	Price string `json:"price,omitempty"` // USD; empty when the provider reported a sum
-	Per   string `json:"per,omitempty"`   // what the price is a price of: million, one, hour, minute, second
+	Price string `json:"price,omitempty"` // USD; empty if the provider reported a sum
+	Per   string `json:"per,omitempty"`   // the unit of the price: million, one, hour, minute, second
 	Base  string `json:"base"`            // USD, before markup and discount
-	Cost  string `json:"cost,omitempty"`  // USD as billed, where it is not the base; settled records
-	Model string `json:"model,omitempty"` // another model than the answer's own; settled records
+	Cost  string `json:"cost,omitempty"`  // USD as billed, if not the base; settled records only
+	Model string `json:"model,omitempty"` // a model other than the answer's; settled records only
 }
 
 func (t *Tariff) append(o Object) Object {

@@ -14,35 +14,35 @@ type End uint8
 
 // The ends of answers.
 const (
-	Broken   End = iota // the upstream or the client broke off, or bytes of a stated length are missing
-	Returned            // nothing more will come, and no byte of a stated length is missing
-	Ended               // the answer's own end, or the end of its stated length, was seen
+	Broken   End = iota // cut short by the upstream or the client, or shorter than its stated length
+	Returned            // nothing more will come, and no stated length is missed
+	Ended               // the end that its format or its stated length defines was seen
 )
 
 // What a hang-up led to.
 const (
-	Drained   = "drained"   // the answer was read on after the client was gone
+	Drained   = "drained"   // the answer was read to its end after the hang-up
 	Cancelled = "cancelled" // the upstream was cancelled
 )
 
-// Answer is what was seen of a call's answer.
+// Answer describes a call's answer as far as it came.
 type Answer struct {
 	Status   int           // HTTP status; 0 when no answer came before the client hung up
 	End      End           // how far it came
-	Framed   bool          // its format marks its own end, beside that of the body
+	Framed   bool          // its format marks its end, apart from that of the body
 	Bodiless bool          // it has no body, whatever its header states
-	Lost     bool          // a part of it was not sent to the client
-	Bytes    int64         // of its body
+	Lost     bool          // part of it was not sent to the client
+	Bytes    int64         // bytes of its body
 	First    time.Time     // when the first byte of its body came; zero when none did
-	Reader   *usage.Reader // has read its body; nil where that could not be read
-	Encoding string        // the Content-Encoding for which it could not be read
-	Hangup   string        // what the client's hang-up led to: Drained or Cancelled; empty while the client is there
+	Reader   *usage.Reader // the reader of its body; nil if the body was unreadable
+	Encoding string        // the Content-Encoding that made it unreadable
+	Hangup   string        // what a hang-up led to: Drained or Cancelled; empty without one
 }
 
-// Failure reports whether a status is that of a failed call. No model API redirects: what does is no model's answer.
+// Failure reports whether a status means a failed call. Model APIs never redirect, so a redirect is a failure.
 func Failure(status int) bool { return status >= 300 }
 
-// Hidden reports whether a call may use tokens of which its answer shows nothing. reasons: the answer shows that its model
+// Hidden reports whether a call may use tokens that its answer does not show. reasons: the answer shows that its model
 // reasons.
 func Hidden(c *llm.Call, reasons bool) bool {
 	if c.Request.Reasoning || reasons {
@@ -52,7 +52,7 @@ func Hidden(c *llm.Call, reasons bool) bool {
 	return t != nil && usage.ReasoningModel(t.Upstream)
 }
 
-// audio returns the length of the uploaded recording in milliseconds, 0 when it is not known.
+// audio returns the length of the uploaded recording in milliseconds, 0 if unknown.
 func (b *Bill) audio() int64 {
 	if a := b.call.Request.Audio; a != nil {
 		return a.Load()
@@ -60,7 +60,7 @@ func (b *Bill) audio() int64 {
 	return 0
 }
 
-// usage returns what the answer used as far as it came. Without a reader, what the request held is all there is.
+// usage returns the usage of the answer so far. Without a reader, it is the input estimated from the request.
 func (b *Bill) usage(a *Answer) usage.Result {
 	request := &b.call.Request
 	if a.Reader != nil {

@@ -1,5 +1,5 @@
-// Package settle bills calls: a usage record is opened before a call is forwarded, and settled once with what its answer used.
-// It does not know how answers reach clients.
+// Package settle bills calls: it opens a usage record before a call is forwarded, and settles it once, with the answer's
+// usage. It is independent of how answers reach clients.
 package settle
 
 import (
@@ -20,8 +20,8 @@ import (
 	"github.com/tollgate-llm/tollgate/internal/usage"
 )
 
-// Bill is the usage record of one call, from its opening to its settlement. Of a connection on which answers follow one
-// another, each answer is a call with its own id and its own Bill. All methods are called by one goroutine.
+// Bill is the usage record of one call, from opening to settlement. If a connection carries several answers, each is a
+// call with its own id and Bill. All methods are called by one goroutine.
 type Bill struct {
 	account *account.Account
 	tariff  *tariff.Tariff
@@ -32,7 +32,7 @@ type Bill struct {
 	record  record.Record
 }
 
-// Init sets the call that is billed, the account whose spool gets its record, and the tariff that prices it.
+// Init sets the call to bill, the account whose spool gets the record, and the tariff.
 func (b *Bill) Init(a *account.Account, t *tariff.Tariff, c *llm.Call) {
 	*b = Bill{account: a, tariff: t, call: c}
 }
@@ -43,12 +43,12 @@ func (b *Bill) Opened() bool { return b.opened }
 // Settled reports whether Settle was called after Open.
 func (b *Bill) Settled() bool { return b.settled }
 
-// Record returns the record as far as it is known. It must not be changed.
+// Record returns the record so far. It must not be changed.
 func (b *Bill) Record() *record.Record { return &b.record }
 
 var noTarget llm.Target
 
-// Target returns the target of the latest attempt, or the planned one; an empty one before there is any.
+// Target returns the target of the latest attempt, or the planned one; empty before there is any.
 func (b *Bill) Target() *llm.Target {
 	if t := b.call.Target(); t != nil {
 		return t
@@ -58,7 +58,7 @@ func (b *Bill) Target() *llm.Target {
 
 var noEndpoint llm.Endpoint
 
-// Endpoint returns the call's endpoint, an empty one while it is not known.
+// Endpoint returns the call's endpoint, empty while unknown.
 func (b *Bill) Endpoint() *llm.Endpoint {
 	if b.call.Endpoint != nil {
 		return b.call.Endpoint
@@ -68,8 +68,8 @@ func (b *Bill) Endpoint() *llm.Endpoint {
 
 var payloads = sync.Pool{New: func() any { b := make([]byte, 0, 4<<10); return &b }}
 
-// Open writes the opened record: enough to bill an estimate if the process ends before the call does. by is where the payer
-// comes from; an empty payer is a call without one. After an error nothing may be forwarded.
+// Open writes the opened record: enough to bill an estimate if the process ends before the call does. by is the source of
+// the payer, which may be empty. After an error nothing may be forwarded.
 func (b *Bill) Open(payer, by string, properties []record.Property) error {
 	id, err := uuid.Parse(b.call.ID)
 	if err != nil {
@@ -92,7 +92,7 @@ func (b *Bill) Open(payer, by string, properties []record.Property) error {
 	return nil
 }
 
-// openedRecord is what is known of a call before it is forwarded.
+// openedRecord returns the record of a call before it is forwarded.
 func openedRecord(account string, c *llm.Call, payer, by string, properties []record.Property) record.Record {
 	r := record.Record{
 		ID: c.ID, Account: account, Opened: c.Start, Asked: c.Request.Asked, Stream: c.Request.Stream,
@@ -149,8 +149,8 @@ func setTarget(r *record.Record, t *llm.Target) {
 	r.Model, r.Upstream, r.Backend, r.Provider = t.Model, t.Upstream, t.Backend, t.Provider
 }
 
-// Settle writes the settled record with its events frozen in it. Only the first Settle after Open does; any other is without
-// effect. After an error the client must not get the end of its answer.
+// Settle writes the settled record with its frozen events. Only the first Settle after Open has an effect. After an error
+// the client must not get the end of its answer.
 func (b *Bill) Settle(a *Answer) error {
 	if !b.opened || b.settled {
 		return nil
@@ -164,7 +164,7 @@ func (b *Bill) Settle(a *Answer) error {
 	r.ForgetOpened()
 	if t := b.call.Target(); t != nil {
 		setTarget(r, t)
-		if admitted := b.call.Admission; admitted != nil { // a later backend's limits may be the first that the call has
+		if admitted := b.call.Admission; admitted != nil { // the call may first have limits by a later backend
 			r.Admitted, r.Limits = admitted.At, admitted.CountersOf(r.Asked, t)
 		}
 	}
@@ -198,7 +198,7 @@ func (b *Bill) Settle(a *Answer) error {
 	return nil
 }
 
-// countContainers takes off the sessions of code containers that another answer of the account was billed for.
+// countContainers deducts code-container sessions that were billed with another answer of the account.
 func (b *Bill) countContainers(res *usage.Result, now time.Time) {
 	all := int64(len(res.Containers))
 	if all == 0 {
@@ -210,14 +210,14 @@ func (b *Bill) countContainers(res *usage.Result, now time.Time) {
 	}
 }
 
-// sent reports whether a provider has the call: an answer came, or the transport wrote the whole request of an attempt
-// that has not failed. So a call whose client hung up before any answer is billed if the provider has it, and only then.
+// sent reports whether a provider has the call: an answer came, or the whole request of an attempt that has not failed was
+// written. A call whose client hung up before any answer is billed only then.
 func (b *Bill) sent(a *Answer) bool {
 	last := b.call.Attempt()
 	return a.Status != 0 || last.Sent() && !last.Failed()
 }
 
-// outcome names how the call went.
+// outcome returns the outcome of the call.
 func (b *Bill) outcome(a *Answer, res *usage.Result) string {
 	seen := res.Source == usage.Reported || res.Source == usage.Partial || (a.Reader != nil && a.Reader.OutputUnits() > 0)
 	switch {
@@ -225,10 +225,10 @@ func (b *Bill) outcome(a *Answer, res *usage.Result) string {
 		return record.OutcomeClientGone
 	case Failure(a.Status), a.Status == 0, res.Error && !seen, b.call.Attempt().Failed():
 		return record.OutcomeError
-	case res.Error, a.Lost: // lost although the client is there: the answer was too long to be sent with its length
+	case res.Error, a.Lost: // lost without a hang-up: the answer was too long to be sent with its length
 		return record.OutcomeCut
 	case a.Bytes == 0 && a.Status == http.StatusOK && !a.Bodiless && b.Endpoint().Billing == llm.Billable:
-		return record.OutcomeError // no answer of a model is empty
+		return record.OutcomeError // model answers are never empty
 	case a.End == Ended, a.End == Returned && (res.Complete || !a.Framed):
 		return record.OutcomeCompleted
 	}

@@ -12,7 +12,7 @@ import (
 	"github.com/tollgate-llm/tollgate/internal/usage"
 )
 
-// EstimateInput counts the text of a request by the characters rule of package usage.
+// EstimateInput estimates the tokens of a request's text by the characters rule of package usage.
 func EstimateInput(res *usage.Result, units int64) {
 	res.Source = usage.Estimated
 	res.Counts.Set(usage.Input, (units+999)/1000)
@@ -42,10 +42,10 @@ func (t *Tariff) Open(r *record.Record, target *llm.Target) {
 	}
 }
 
-var errNoTariff = errors.New("the record was opened by an earlier version, which froze no tariff, and no configuration is in force that could price it")
+var errNoTariff = errors.New("the record was opened by an earlier version, which froze no tariff, and no current configuration can price it")
 
-// Estimate settles the opened record of an interrupted call: its input is billed by the tariff that the record holds. A record
-// of an earlier version holds none and is billed by fallback, which may be nil. billed: the payload has events.
+// Estimate settles the opened record of an interrupted call: its input is billed by the record's frozen tariff. Records of
+// an earlier version have none and are billed by fallback, which may be nil. billed: the payload has events.
 func Estimate(r *record.Record, fallback *Tariff, now time.Time) (payload []byte, billed bool, err error) {
 	if r.Tariff == nil && r.NotBilled == "" {
 		if fallback == nil {
@@ -95,7 +95,7 @@ func (b *bill) priceFrozen(frozen *record.Tariff) error {
 		}
 		if err != nil {
 			b.setUnpriced(err)
-			return nil //nolint:nilerr // an amount that does not fit is no bill, and the record has the reason
+			return nil //nolint:nilerr // an amount that does not fit is not billed, and the record has the reason
 		}
 	}
 	if total, err = b.charge.total(base, f, frozen.Events); err != nil {

@@ -8,37 +8,37 @@ import (
 	"github.com/tollgate-llm/tollgate/internal/usage"
 )
 
-// The shapes of events.
+// Shapes of events.
 const (
 	PerRequest   = "per_request"
 	PerTokenType = "per_token_type" //nolint:gosec // a setting, no credential
 	Cost         = "cost"
 )
 
-// How events per token type count.
+// Conventions of counts in events per token type.
 const (
 	Disjoint = "disjoint"
 	SDK      = "sdk"
 )
 
-// Codes of billable metrics where the configuration names none.
+// Default codes of billable metrics.
 const (
 	DefaultCode     = "llm_usage"
 	DefaultCostCode = "llm_cost"
 )
 
-// shape is how the events of a handler look.
+// shape is the configured shape of events.
 type shape struct {
 	kind   string
 	counts string
 	code   string
 }
 
-// bill is a settled record on its way to events.
+// bill is a settled record whose events are being made.
 type bill struct {
 	*record.Record
 	target *llm.Target
-	unsent bool // the provider never got the call
+	unsent bool // the provider did not get the call
 	charge charge
 }
 
@@ -47,8 +47,8 @@ func (b *bill) take(res *usage.Result) {
 	b.Counts = record.Counts{Counts: res.Counts}
 	b.takeModels(res.Parts)
 	b.Source, b.How = res.Source, res.How
-	// The tier is that of the answer. One that the client asked for and the provider did not confirm would let the client choose its
-	// own price.
+	// Only the answer's tier counts: one that the client asked for and the provider did not confirm would let the client
+	// choose its own price.
 	b.ResponseModel, b.ResponseID, b.Tier = record.Clip(res.Model), record.Clip(res.ID), record.Clip(res.Tier)
 	if b.NotBilled != "" {
 		return
@@ -65,8 +65,8 @@ func (b *bill) take(res *usage.Result) {
 	}
 }
 
-// upstream is the model that is billed: the one sent upstream, another one that the call let the provider run, or the one
-// asked for while no attempt was made.
+// upstream is the billed model: the one sent upstream, another one that the call let the provider run, or the requested one
+// if no attempt was made.
 func (b *bill) upstream() string {
 	switch {
 	case b.target != nil && b.target.Upstream != "":
@@ -77,7 +77,7 @@ func (b *bill) upstream() string {
 	return b.Asked
 }
 
-// appendEvents appends the record's events, comma-separated, and notes in the record why there are none.
+// appendEvents appends the record's events, comma-separated, or notes in the record why there are none.
 func (s shape) appendEvents(dst []byte, b *bill) []byte {
 	if b.NotBilled != "" {
 		return dst
@@ -96,7 +96,7 @@ func (s shape) appendEvents(dst []byte, b *bill) []byte {
 	return dst
 }
 
-// event begins an event: its identity, and the object of its properties, which it returns.
+// event begins an event and returns its properties object.
 func (b *bill) event(dst []byte, code, cents string) record.Object {
 	if len(dst) > 0 {
 		dst = append(dst, ',')
@@ -112,7 +112,7 @@ func (b *bill) event(dst []byte, code, cents string) record.Object {
 	return record.OpenObject(o.Key("properties"))
 }
 
-// end closes properties and event. The operator's own properties come last; none has a name of ours.
+// end closes properties and event. Configured properties come last; none has a reserved name.
 func (b *bill) end(p record.Object) []byte {
 	p = p.Str("provider", b.Provider)
 	p = p.Opt("key_alias", b.KeyAlias)
@@ -126,8 +126,8 @@ func (b *bill) end(p record.Object) []byte {
 	return append(p.Close(), '}')
 }
 
-// requestProperties names, for events per request, the properties of kinds that are counted within the totals. They are
-// those of Lago's agent SDK without its prefix.
+// requestProperties names, for events per request, the properties of kinds that are included in the totals: those of Lago's
+// agent SDK without its prefix.
 var requestProperties = named("", [usage.NumKinds]string{
 	usage.CacheRead:       "cached_input_tokens",
 	usage.CacheReadAudio:  "cached_audio_input_tokens",
@@ -153,7 +153,7 @@ var requestProperties = named("", [usage.NumKinds]string{
 	usage.SearchUnits:     "search_units",
 })
 
-// named gives every kind that has no name yet, but plain input and output, its own behind a prefix: fees need no other.
+// named gives every kind without a name, except plain input and output, its own name with a prefix.
 func named(prefix string, names [usage.NumKinds]string) [usage.NumKinds]string {
 	for k := range names {
 		if kind := usage.Kind(k); names[k] == "" && kind != usage.Input && kind != usage.Output {
@@ -163,7 +163,7 @@ func named(prefix string, names [usage.NumKinds]string) [usage.NumKinds]string {
 	return names
 }
 
-// reserved are the names of our own properties, which an operator's property may not have: a member occurs once.
+// reserved are our property names, which configured properties may not have.
 var reserved = func() map[string]bool {
 	names := map[string]bool{}
 	for _, n := range requestProperties {
@@ -181,11 +181,11 @@ var reserved = func() map[string]bool {
 	return names
 }()
 
-// Reserved reports whether events have a property of that name that is not the operator's.
+// Reserved reports whether events have a property of that name already.
 func Reserved(name string) bool { return reserved[name] }
 
-// perRequest appends the one event of LiteLLM's callback: the totals under the names that it sends and under those that
-// its documentation gives, and the kinds within them.
+// perRequest appends the one event of LiteLLM's callback: the totals under the names that it sends and those that it
+// documents, and the kinds included in them.
 func (s shape) perRequest(dst []byte, b *bill) []byte {
 	p := b.event(dst, s.code, "")
 	p = p.Str("model", b.upstream())
@@ -205,7 +205,7 @@ func (s shape) perRequest(dst []byte, b *bill) []byte {
 	return b.end(p)
 }
 
-// quantity appends a count as a plain decimal string: milliseconds as seconds, everything else as it is.
+// quantity appends a count as a plain decimal string, milliseconds converted to seconds.
 func quantity(o record.Object, name string, k usage.Kind, n int64) record.Object {
 	return append(appendQuantity(append(o.Key(name), '"'), k, n), '"')
 }
@@ -217,8 +217,8 @@ func appendQuantity(b []byte, k usage.Kind, n int64) []byte {
 	return record.AppendThousandths(strconv.AppendInt(b, n/1000, 10), n%1000)
 }
 
-// tokenCodes are the billable metrics of events per token type. Those that Lago's agent SDK has are named as it does; the
-// others follow its habit.
+// tokenCodes are the billable metrics of events per token type, named as in Lago's agent SDK; those that it lacks follow its
+// pattern.
 var tokenCodes = named("llm_", [usage.NumKinds]string{
 	usage.Input:           "llm_input_tokens",
 	usage.Output:          "llm_output_tokens",
@@ -278,10 +278,10 @@ func (s shape) tokensOf(dst []byte, b *bill, model string, c usage.Counts) []byt
 	return dst
 }
 
-// overlapping turns disjoint counts into those that Lago's agent SDK sends, whose providers disagree on what contains
-// what: OpenAI and its likes count cached, written and media tokens within the input and reasoning within the output;
-// Gemini counts reasoning apart; Anthropic and Bedrock count the cache apart, the writes' total beside its two parts, and
-// reasoning within the output without naming it. Kinds that the SDK does not send of a provider become zero.
+// overlapping converts disjoint counts to those that Lago's agent SDK sends, which differ by provider: OpenAI-compatible ones
+// include cached, cache-write and media tokens in the input and reasoning in the output; Gemini counts reasoning separately;
+// Anthropic and Bedrock count the cache separately, with the total of writes beside its two parts, and include reasoning in
+// the output without naming it. Kinds that the SDK does not send for a provider become zero.
 func overlapping(c usage.Counts, flavour llm.API, provider string) usage.Counts {
 	out := c
 	sum := func(to usage.Kind, kinds ...usage.Kind) {

@@ -8,16 +8,16 @@ import (
 	"github.com/tollgate-llm/tollgate/internal/usage"
 )
 
-// Metric is a billable metric that events of a configured shape are counted by.
+// Metric is a billable metric that the events of a configured shape require.
 type Metric struct {
 	Shape      string
 	Code       string
-	Name       string   // as setup creates it
-	Field      string   // what setup has it sum
-	Quantities []string // properties that hold numbers
-	texts      []string // properties that do not
-	sometimes  []string // quantities that not every event has
-	Needed     bool     // every account has events of this code; of the others some may never come
+	Name       string   // when setup creates it
+	Field      string   // the property that it should sum
+	Quantities []string // numeric properties
+	texts      []string // other properties
+	sometimes  []string // numeric properties that not every event has
+	Needed     bool     // every account has events of this code; others may never occur
 }
 
 var commonTexts = []string{"model", "model_group", "provider", "key_alias", "team_id", "user_id", "call_id", "usage"}
@@ -58,7 +58,7 @@ func (t *Tariff) Metrics() []Metric {
 	return []Metric{m}
 }
 
-// metricName makes a code readable: llm_input_tokens is LLM input tokens.
+// metricName makes a code readable: llm_input_tokens becomes LLM input tokens.
 func metricName(code string) string {
 	words := strings.ReplaceAll(code, "_", " ")
 	if rest, ok := strings.CutPrefix(words, "llm "); ok {
@@ -67,7 +67,7 @@ func metricName(code string) string {
 	return words
 }
 
-// Aggregations of Lago that look at no property, or at one that need not be a number.
+// Aggregations of Lago that need no numeric property.
 const (
 	CountAgg       = "count_agg"
 	SumAgg         = "sum_agg"
@@ -75,8 +75,8 @@ const (
 	customAgg      = "custom_agg"
 )
 
-// Fits reports what is wrong with a metric of Lago's for these events: what would be accepted and not billed, or not billed
-// as the shape means it. Both are empty when nothing is.
+// Fits reports what is wrong with Lago's metric for these events: what would be accepted and not billed, or not billed as
+// the shape intends. Both are empty if nothing is.
 func (m *Metric) Fits(have lago.BillableMetric) (problem, warning string) {
 	switch {
 	case have.Expression != "":

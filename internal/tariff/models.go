@@ -9,14 +9,14 @@ import (
 	"github.com/tollgate-llm/tollgate/internal/usage"
 )
 
-// modelCost is what a call costs by the price data: the lines of the answer's own model first, then those of the others.
+// modelCost is the cost of a call by the price data: the lines of the answer's model first, then those of other models.
 type modelCost struct {
 	price.Cost
-	models []string // the model of each line; empty for the answer's own
+	models []string // the model of each line; empty for the answer's
 }
 
-// tableCost prices the counts of each model that took part by its own prices. Those written for the backend are prices of the
-// model that it serves: another one has its list price, or none.
+// tableCost prices each participating model by its own prices. Prices configured for a backend apply to the model that it
+// serves; others have their list price, or none.
 func (t *Tariff) tableCost(b *bill, res *usage.Result) (modelCost, error) {
 	q := query(b.target, b.upstream(), b.ResponseModel, b.Tier, b.Settled)
 	if len(res.Parts) == 0 {
@@ -48,8 +48,8 @@ func (t *Tariff) tableCost(b *bill, res *usage.Result) (modelCost, error) {
 	return sum, nil
 }
 
-// partCost prices what another model used. Where the call's tier has no price for it the standard one holds, which is noted:
-// whether a tool's model is served in the tier is unknown. At an address without a list the maker's own holds.
+// partCost prices the usage of another model. If it has no price in the call's tier, the standard tier's is used and noted,
+// as it is unknown whether a tool's model is served in the tier. At a provider without a list, the vendor's list is used.
 func (t *Tariff) partCost(q price.Query, c *usage.Counts) (price.Cost, error) {
 	first := price.Cost{}
 	var firstErr error
@@ -58,8 +58,8 @@ func (t *Tariff) partCost(q price.Query, c *usage.Counts) (price.Cost, error) {
 	}{
 		{q.BaseURL, q.Tier, ""},
 		{q.BaseURL, "", "the standard tier's price used"},
-		{"", q.Tier, "its maker's list price used"},
-		{"", "", "its maker's list price in the standard tier used"},
+		{"", q.Tier, "its vendor's list price used"},
+		{"", "", "its vendor's list price in the standard tier used"},
 	} {
 		q.BaseURL, q.Tier = try.baseURL, try.tier
 		cost, err := t.prices.Cost(q, c)
@@ -99,7 +99,7 @@ func (m *modelCost) add(model string, c *price.Cost) (err error) {
 	return nil
 }
 
-// model returns the model of a line, empty for the answer's own.
+// model returns the model of a line, empty for the answer's.
 func (m *modelCost) model(line int) string {
 	if line < len(m.models) {
 		return m.models[line]
@@ -117,7 +117,7 @@ func zero(c *usage.Counts) bool {
 	return true
 }
 
-// takeModels keeps in the record what other models used.
+// takeModels records the usage of other models.
 func (b *bill) takeModels(parts []usage.Part) {
 	b.Models = nil
 	for i := range parts {
@@ -125,8 +125,8 @@ func (b *bill) takeModels(parts []usage.Part) {
 	}
 }
 
-// stated reports whether a cost of zero that a provider states is taken. Some state it beside tokens that they charge; what the
-// list has a price for is then priced by the list, but for the models that OpenRouter names as free.
+// stated reports whether a provider's stated cost of zero is believed. Some state it for tokens that they charge, so a list
+// price takes precedence, except for the models that OpenRouter names as free.
 func (t *Tariff) stated(b *bill, res *usage.Result) bool {
 	if b.Counts.InputTokens()+b.Counts.OutputTokens() == 0 || strings.HasSuffix(b.ResponseModel, ":free") || strings.HasSuffix(b.upstream(), ":free") {
 		return true

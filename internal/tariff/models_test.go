@@ -80,7 +80,7 @@ func TestTrueCost(t *testing.T) {
 		"the image tool of responses": {usage.OpenAIResponses, "openai", "", "gpt-5", nil, image, "0.21322", ""},
 		// The backend's address has no list: its own prices for its own model, OpenAI's list for the tool's.
 		"the image tool at an address of one's own": {
-			usage.OpenAIResponses, "openai", "http://10.0.0.7/v1", "gpt-5", map[string]string{"input": "1", "output": "10"}, image, "0.21297", "maker's list price",
+			usage.OpenAIResponses, "openai", "http://10.0.0.7/v1", "gpt-5", map[string]string{"input": "1", "output": "10"}, image, "0.21297", "vendor's list price",
 		},
 		// The model is not named: 1050 x 1 + 100 x 10 + 7024 x 40 = 283,010.
 		"the image tool, not named": {

@@ -16,7 +16,7 @@ type Percent struct {
 
 var percentText = regexp.MustCompile(`^\d{1,4}(\.\d{1,6})?%?$`)
 
-// factor is what a cost is multiplied with, exactly: 11/10 for a markup of ten percent.
+// factor is an exact multiplier of costs: 11/10 for a markup of ten percent.
 type factor struct {
 	num, den int64
 	text     string // as records hold it; empty for 1/1
@@ -59,8 +59,8 @@ func ParsePercent(name, text string, highest int64) (int64, error) {
 	return n, nil
 }
 
-// factors resolves markups and discounts: per provider, with "" for all others. A provider's own markup replaces the
-// general one, and so does its discount; a markup and a discount that both apply are multiplied.
+// factors resolves markups and discounts per provider, with "" for all others. A provider's own markup or discount replaces
+// the general one; a markup and a discount that both apply are multiplied.
 func factors(markup, discount []Percent) (map[string]factor, error) {
 	const hundred = 100 * 1_000_000
 	markups, err := percents("markup", markup, 1000)

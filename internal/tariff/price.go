@@ -11,13 +11,13 @@ import (
 	"github.com/tollgate-llm/tollgate/internal/usage"
 )
 
-// Where a price comes from, as events of shape cost name it.
+// Sources of a price, as named in events of shape cost.
 const (
 	sourcePrices   = "prices"   // the price data, the price file or the Caddyfile
-	sourceProvider = "provider" // the provider reported what the call cost
+	sourceProvider = "provider" // the provider reported the cost
 )
 
-// charge is what a call costs, markup and discount included.
+// charge is the cost of a call, markup and discount included.
 type charge struct {
 	known  bool
 	source string
@@ -26,10 +26,10 @@ type charge struct {
 	texts  texts
 }
 
-// texts makes the texts of a record's numbers, which share their memory.
+// texts formats a record's numbers into one shared buffer.
 type texts struct{ strings.Builder }
 
-// room makes room for the texts of as many lines.
+// room reserves memory for that many lines.
 func (t *texts) room(lines int) { t.Grow(32 + 48*lines) }
 
 func (t *texts) add(text []byte) string {
@@ -60,8 +60,7 @@ func (t *texts) line(l *price.Line) record.Line {
 	return record.Line{Kind: l.Name(), Count: t.quantity(l.Kind, l.Count), Price: t.price(l.Price), Per: l.Unit.String(), Base: t.amount(l.Amount)}
 }
 
-// price puts a price on a settled record. A record that is not billed for want of a payer is priced as well, so that the
-// ledger has its cost.
+// price prices a settled record, also one without a payer, so that the ledger has its cost.
 func (t *Tariff) price(b *bill, res *usage.Result) {
 	if b.NotBilled != "" && b.NotBilled != record.NotBilledPayer {
 		return
@@ -87,7 +86,7 @@ func whyUnpriced(err error) string {
 	return strings.TrimPrefix(err.Error(), price.ErrUnpriced.Error()+": ")
 }
 
-// providerCharge takes the cost that the provider itself reports, where it does and the Caddyfile has no price.
+// providerCharge uses the cost that the provider reports, if it does and the Caddyfile has no price.
 func (t *Tariff) providerCharge(b *bill, res *usage.Result, f factor) error {
 	if res.Cost == "" {
 		return nil
@@ -101,10 +100,10 @@ func (t *Tariff) providerCharge(b *bill, res *usage.Result, f factor) error {
 	}
 	base, exact, err := price.ParseReported(res.Cost, res.CostUnit)
 	if err != nil {
-		return nil //nolint:nilerr // what cannot be read as money is no price; the record keeps the text
+		return nil //nolint:nilerr // what cannot be parsed is no price; the record keeps the text
 	}
 	if base == (price.Amount{}) && !t.stated(b, res) {
-		b.note("the provider states a cost of 0 for tokens that have a list price: it is not taken")
+		b.note("the provider states a cost of 0 for tokens that have a list price: the list price is used")
 		return nil
 	}
 	if !exact {
@@ -121,9 +120,8 @@ func (t *Tariff) providerCharge(b *bill, res *usage.Result, f factor) error {
 	return nil
 }
 
-// tableCharge computes the cost from prices. Where lines are billed one by one, their sum is what is billed: each is rounded by
-// itself, where a markup leaves more than 15 decimals. Otherwise the sum alone is rounded, and the largest line takes the
-// difference.
+// tableCharge computes the cost from prices. If lines are billed one by one, each is rounded where a markup leaves more than
+// 15 decimals, and their sum is billed. Otherwise only the sum is rounded, and the largest line takes the difference.
 func (t *Tariff) tableCharge(b *bill, res *usage.Result) error {
 	c, err := t.tableCost(b, res)
 	if err != nil {
@@ -173,7 +171,7 @@ func (c *charge) put(l record.Line, base, billed price.Amount) {
 	c.lines, c.billed = append(c.lines, l), append(c.billed, billed)
 }
 
-// total returns what is billed for all lines, whose base costs add up to base. Their billed costs add up to it.
+// total returns the billed sum of all lines, whose base costs add up to base. Their billed costs add up to the result.
 func (c *charge) total(base price.Amount, f factor, kind string) (price.Amount, error) {
 	if f.num == f.den {
 		return base, nil
@@ -220,8 +218,8 @@ func (b *bill) setCost(base, total price.Amount, f factor) {
 	}
 }
 
-// query is what is to be priced. The model that answered comes first: it is exactly what an alias or a deployment's
-// name stands for. The name that the client asked for is the operator's own.
+// query returns the price query of a record. The model that answered comes first, as it is what an alias or a deployment
+// resolves to. The requested name is the operator's own.
 func query(t *llm.Target, upstream, answered, tier string, at time.Time) price.Query {
 	q := price.Query{Provider: t.Provider, BaseURL: t.BaseURL, Region: t.Region, Model: upstream, Tier: tier, At: at, Written: t.Prices}
 	if answered != "" && answered != upstream {

@@ -6,9 +6,10 @@ import (
 	"github.com/tollgate-llm/tollgate/internal/llm"
 )
 
-// ServedBy returns the target by whose prices an answer is billed. A call that lets the provider run another model may be answered by that one; the prices
-// written for the backend are those of the model that it was asked for, so such an answer has its list price, or none. Of the models that the call names, the
-// one whose name is the longest beginning of the answered model's counts: providers add a date to a name, or leave out the maker before it.
+// ServedBy returns the target whose prices bill an answer. If the call lets the provider run another model, the answer may
+// come from that one, which has its list price or none: prices configured for the backend apply to the requested model. Of
+// the models that the call names, the longest prefix of the answering model's name counts: providers append a date, or omit
+// the vendor.
 func ServedBy(t *llm.Target, answered string, others []llm.OtherModel) *llm.Target {
 	if len(t.Prices) == 0 || len(others) == 0 || answered == "" {
 		return t
@@ -26,7 +27,7 @@ func ServedBy(t *llm.Target, answered string, others []llm.OtherModel) *llm.Targ
 	return &other
 }
 
-// likeness returns the length of name where the answered model may be that one, else 0.
+// likeness returns the length of name if the answering model may be that one, otherwise 0.
 func likeness(answered, name string) int {
 	answered, name = bare(answered), bare(name)
 	rest, ok := strings.CutPrefix(answered, name)
@@ -36,7 +37,7 @@ func likeness(answered, name string) int {
 	return len(name)
 }
 
-// bare returns a model's name without the maker before it.
+// bare returns a model's name without its vendor prefix.
 func bare(name string) string {
 	return strings.ToLower(name[strings.LastIndexByte(name, '/')+1:])
 }

@@ -1,4 +1,4 @@
-// Package tariff decides what a call costs and which events bill it.
+// Package tariff determines the cost of a call and the events that bill it.
 package tariff
 
 import (
@@ -10,7 +10,7 @@ import (
 	"github.com/tollgate-llm/tollgate/internal/usage"
 )
 
-// Config is what a tariff is made of.
+// Config configures a tariff.
 type Config struct {
 	// Prices are the price data. Default: the built-in ones.
 	Prices *price.Table
@@ -19,15 +19,15 @@ type Config struct {
 	// TokenCounts is whether the counts of events per token type are Disjoint (default) or overlap: SDK.
 	TokenCounts string
 	// Code is the code of the billable metric. Default: DefaultCostCode for Cost, otherwise DefaultCode. Events per token
-	// type have codes of their own.
+	// type have their own codes.
 	Code string
-	// Properties are the names of the operator's own properties.
+	// Properties are the names of the configured properties.
 	Properties []string
-	// Markup is added to the cost, and Discount taken off.
+	// Markup is added to the cost, Discount taken off.
 	Markup, Discount []Percent
 }
 
-// Tariff holds the prices, the markup and the shape of the events of one configuration. It does not change.
+// Tariff holds the prices, markup and shape of events of one configuration. It is immutable.
 type Tariff struct {
 	prices     *price.Table
 	factors    map[string]factor
@@ -58,7 +58,7 @@ func (t *Tariff) With(prices *price.Table) *Tariff {
 	return &now
 }
 
-// factor returns what a cost at that provider is multiplied with.
+// factor returns the multiplier of costs at that provider.
 func (t *Tariff) factor(provider string) factor {
 	if f, ok := t.factors[provider]; ok {
 		return f
@@ -66,7 +66,7 @@ func (t *Tariff) factor(provider string) factor {
 	return t.factors[""]
 }
 
-// Priced returns why there is no price for a call to a target, nil when there is one.
+// Priced returns why a call to a target has no price, nil if it has one.
 func (t *Tariff) Priced(target *llm.Target, tier string, at time.Time) error {
 	return t.prices.Priced(query(target, target.Upstream, "", tier, at))
 }
@@ -76,18 +76,18 @@ func (t *Tariff) PricesSound(target *llm.Target, tier string, at time.Time) bool
 	return t.prices.Prices(query(target, target.Upstream, "", tier, at), usage.Milliseconds, usage.InputAudio)
 }
 
-// List returns what the model of a target costs now, in USD per unit and without markup, by the name of the price.
+// List returns the current prices of a target's model by name, in USD per unit and before markup.
 func (t *Tariff) List(target *llm.Target) map[string]string {
 	return t.prices.Standard(query(target, target.Upstream, "", "", time.Now()))
 }
 
-// Listed returns every price that calls to a target are billed by, with its source, before markup and discount.
+// Listed returns every price of a target, with its source, before markup and discount.
 func (t *Tariff) Listed(target *llm.Target) ([]price.Listed, error) {
 	return t.prices.List(query(target, target.Upstream, "", "", time.Now()))
 }
 
-// Quote returns what quantities would cost at a target, as it would be billed: no less, and more by rounding alone. A tier that
-// the client asks for may be granted or not: the higher price counts.
+// Quote returns an upper bound of the billed cost of quantities at a target, exact but for rounding. A requested tier may be
+// granted or not, so the higher price counts.
 func (t *Tariff) Quote(target *llm.Target, tier string, at time.Time, counts *usage.Counts) (price.Amount, error) {
 	most, err := t.quote(target, "", at, counts)
 	if err != nil || tier == "" {
@@ -109,14 +109,14 @@ func (t *Tariff) quote(target *llm.Target, tier string, at time.Time, counts *us
 	if err != nil {
 		return price.Amount{}, err
 	}
-	return total.Add(price.FromLimbs(0, uint64(len(c.Lines)))) // each line may be rounded up by itself
+	return total.Add(price.FromLimbs(0, uint64(len(c.Lines)))) // each line may be rounded up
 }
 
-// BillsAmounts reports whether events of that code carry the amount that is billed.
+// BillsAmounts reports whether events of that code carry the billed amount.
 func (t *Tariff) BillsAmounts(code string) bool { return t.shape.kind == Cost && t.shape.code == code }
 
-// Settle completes a record whose outcome is known with what the answer used and what that costs, and appends its events to
-// dst, comma-separated. sent: a provider has the call.
+// Settle completes a record whose outcome is known with the answer's usage and cost, and appends its events to dst,
+// comma-separated. sent: a provider has the call.
 func (t *Tariff) Settle(dst []byte, r *record.Record, target *llm.Target, res *usage.Result, sent bool) []byte {
 	b := bill{Record: r, target: target, unsent: !sent}
 	b.take(res)

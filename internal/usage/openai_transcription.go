@@ -29,7 +29,7 @@ var openAITranscription = &format{
 	output: true,
 }
 
-// TranscriptionReports reports whether a transcription in a format (response_format; empty is json) holds the length of the sound
+// TranscriptionReports reports whether a transcription in a format (response_format; empty is json) holds the length of the recording
 // or its tokens: subtitles end with a time, verbose_json and diarized_json state a duration, and json states usage at OpenAI, Azure,
 // Mistral, OpenRouter and vLLM. Groq's, Together's and Fireworks' json is the text alone, as plain text is everywhere.
 func TranscriptionReports(provider, baseURL, format string) bool {

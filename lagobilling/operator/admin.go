@@ -52,8 +52,7 @@ func (Admin) Routes() []caddy.AdminRoute {
 	return routes
 }
 
-// withAccounts calls fn with the open accounts in the order of their names, or with the named one. They stay open until fn
-// returns.
+// withAccounts calls fn with the open accounts ordered by name, or with the named one. They stay open until fn returns.
 func withAccounts(name string, fn func([]*account.Account) error) error {
 	type entry struct{ name, key string }
 	var open []entry
@@ -92,7 +91,7 @@ func eachAccount(name string, fn func(*account.Account) error) error {
 type Status struct {
 	Account     string               `json:"account"`
 	Spool       string               `json:"spool"`
-	Lago        string               `json:"lago,omitempty"` // base URL; none: ledger only
+	Lago        string               `json:"lago,omitempty"` // base URL; empty: ledger only
 	Open        int64                `json:"open"`           // calls in flight
 	Pending     int64                `json:"pending"`        // records that Lago does not have yet
 	Rejected    int64                `json:"rejected"`       // records that Lago rejected
@@ -102,19 +101,19 @@ type Status struct {
 	OldestAge   int64                `json:"oldest_pending_seconds"`
 	Bytes       int64                `json:"spool_bytes"`
 	Full        bool                 `json:"spool_full,omitempty"`
-	Lost        bool                 `json:"spool_lost,omitempty"`    // its directory was removed or replaced
+	Lost        bool                 `json:"spool_lost,omitempty"`    // its directory was removed or replaced (a failure)
 	Refused     int64                `json:"refused_calls,omitempty"` // calls refused because their records could not be opened
-	Drains      int64                `json:"drains"`                  // answers that are read on after their client hung up
+	Drains      int64                `json:"drains"`                  // answers being drained after a hang-up
 	LastError   string               `json:"last_error,omitempty"`
 	Offline     bool                 `json:"offline,omitempty"`    // read from the spool, without an instance
-	AdoptedBy   string               `json:"adopted_by,omitempty"` // the spool that has what is unfinished here
+	AdoptedBy   string               `json:"adopted_by,omitempty"` // the spool that has taken over the unfinished records
 	Delivery    *delivery.Status     `json:"delivery,omitempty"`
 	Payers      *account.PayerStatus `json:"payers,omitempty"`
 
 	Postgres *account.WarehouseStatus `json:"postgres,omitempty"` // the copy of the books in PostgreSQL
 }
 
-// spoolStatus is the part of the status that is known of a spool alone.
+// spoolStatus is the part of the status that the spool alone provides.
 func spoolStatus(sp *spool.Spool, now time.Time) Status {
 	st := sp.Stats()
 	out := Status{
@@ -127,7 +126,7 @@ func spoolStatus(sp *spool.Spool, now time.Time) Status {
 	return out
 }
 
-// StatusOf returns the figures of an account.
+// StatusOf returns the status of an account.
 func StatusOf(a *account.Account, now time.Time) Status {
 	out := spoolStatus(a.Spool(), now)
 	lago := a.Settings().APIBase
@@ -147,7 +146,7 @@ func StatusOf(a *account.Account, now time.Time) Status {
 
 // StatusList is the body of the status.
 type StatusList struct {
-	Version  string   `json:"version,omitempty"` // of the module in the instance; none offline
+	Version  string   `json:"version,omitempty"` // of the module in the instance; empty offline
 	Accounts []Status `json:"accounts"`
 }
 
@@ -167,7 +166,7 @@ func serveStatus(w http.ResponseWriter, r *http.Request) error {
 	return operator.WriteJSON(w, list)
 }
 
-// serveListing streams the lines of a listing.
+// serveListing streams a listing.
 func serveListing(l listing) caddy.AdminHandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) error {
 		q, err := parseLedgerQuery(r.URL.Query(), time.Now())

@@ -20,7 +20,7 @@ import (
 // adoptRequest names the spool of an instance that is gone.
 type adoptRequest struct {
 	Dir     string `json:"dir"`
-	Account string `json:"account,omitempty"` // default: the one that the records name
+	Account string `json:"account,omitempty"` // default: the account named in the records
 }
 
 // adoptResult reports what was taken over.
@@ -73,7 +73,7 @@ func serveAdopt(w http.ResponseWriter, r *http.Request) error {
 	return operator.WriteJSON(w, res)
 }
 
-// onlyAccount returns the name of the account that is open, if it is one.
+// onlyAccount returns the name of the open account, if there is exactly one.
 func onlyAccount() string {
 	names := make(map[string]bool)
 	app.Each(func(_ string, a *account.Account) { names[a.Name()] = true })
@@ -83,7 +83,7 @@ func onlyAccount() string {
 	return slices.Collect(maps.Keys(names))[0]
 }
 
-// surveyAdoption reports what a spool holds, to which account it belongs, and when its newest settled record was settled.
+// surveyAdoption reports a spool's contents, its account, and the time of its newest settled record.
 func surveyAdoption(dir string) (res adoptResult, newest time.Time, err error) {
 	from, err := openLedger(dir)
 	if err != nil {
@@ -114,7 +114,7 @@ func surveyAdoption(dir string) (res adoptResult, newest time.Time, err error) {
 		}
 		return nil
 	})
-	if err == nil && len(accounts) == 0 { // nothing is left to take over, but its records still name their account
+	if err == nil && len(accounts) == 0 { // nothing is left to take over, but the records still name the account
 		err = from.Scan(time.Time{}, time.Time{}, func(rec spool.Record) error {
 			accounts[record.Account(rec.Payload)] = true
 			return errEnough

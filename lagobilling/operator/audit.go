@@ -12,7 +12,7 @@ import (
 	"github.com/tollgate-llm/tollgate/internal/audit"
 )
 
-// serveCheck looks for all that would be accepted and not billed.
+// serveCheck finds what Lago would accept and not bill.
 func serveCheck(w http.ResponseWriter, r *http.Request) error {
 	v := r.URL.Query()
 	if err := operator.OnlyParameters(v, "account"); err != nil {
@@ -23,7 +23,7 @@ func serveCheck(w http.ResponseWriter, r *http.Request) error {
 	})
 }
 
-// Check looks for all that the named account, or any when none is named, would accept and not bill.
+// Check finds what Lago would accept and not bill, for the named account or all.
 func Check(ctx context.Context, name string, progress operator.Report) (audit.CheckList, error) {
 	list := audit.CheckList{OK: true, Accounts: []audit.CheckReport{}}
 	err := eachAccount(name, func(a *account.Account) error {
@@ -90,7 +90,7 @@ func serveReconcile(w http.ResponseWriter, r *http.Request) error {
 	})
 }
 
-// Reconcile compares the ledger of the named account, or of each that has a Lago, with what Lago has.
+// Reconcile compares the ledger of the named account, or of each that has a Lago, with Lago.
 func Reconcile(ctx context.Context, name string, q audit.Query, progress operator.Report) (audit.ReconcileReport, error) {
 	report := audit.ReconcileReport{OK: true, Since: q.Since, Until: q.Until, Lines: []audit.Line{}}
 	err := eachAccount(name, func(a *account.Account) error {
@@ -111,7 +111,7 @@ func Reconcile(ctx context.Context, name string, q audit.Query, progress operato
 	return report, err
 }
 
-// audited is the account as its ledger and its Lago are compared.
+// audited returns the account as package audit needs it.
 func audited(a *account.Account) *audit.Account {
 	return &audit.Account{Name: a.Name(), Spool: a.Spool(), Lago: a.Lago(), Retain: a.Settings().Retain, Tariffs: a.Tariffs()}
 }

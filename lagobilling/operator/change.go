@@ -20,12 +20,12 @@ import (
 	"github.com/tollgate-llm/tollgate/internal/tariff"
 )
 
-// Change is what retry, estimate and discard are asked for: the body of their requests.
+// Change is the body of requests to retry, estimate and discard.
 type Change struct {
 	Account string   `json:"account,omitempty"`
 	IDs     []string `json:"ids,omitempty"`    // the calls' ids
 	All     bool     `json:"all,omitempty"`    // instead of ids
-	Reason  string   `json:"reason,omitempty"` // of discard
+	Reason  string   `json:"reason,omitempty"` // for discard
 }
 
 // changeResult reports how many records were changed.
@@ -34,14 +34,15 @@ type changeResult struct {
 	noted
 }
 
-// chosen are the records of one account that an operator named.
+// chosen are the records of one account that a change applies to.
 type chosen struct {
 	account *account.Account
 	records []spool.Record
 }
 
-// choose finds the records that are named, or all, in the given states. Of pending ones only those are found that are named and that
-// something in front of Lago refuses. A name that is not found is an error, and then nothing is changed. Records that are marked as discarded are left to discard, which a crash may have cut off.
+// choose finds the named records, or all, in the given states. Pending ones must be named and refused by something in
+// front of Lago. An id that is not found is an error, and nothing is changed. Records marked as discarded are left to
+// discard, which a crash may have interrupted.
 func (q Change) choose(accounts []*account.Account, states []spool.State) ([]chosen, error) {
 	wanted := make(map[spool.ID]bool, len(q.IDs))
 	for _, text := range q.IDs {
@@ -54,7 +55,7 @@ func (q Change) choose(accounts []*account.Account, states []spool.State) ([]cho
 	var found []chosen
 	for _, a := range accounts {
 		c := chosen{account: a}
-		var refused map[spool.ID]bool // pending ones that may be chosen
+		var refused map[spool.ID]bool // selectable pending ones
 		of := states
 		if at := slices.Index(states, spool.StatePending); at >= 0 {
 			if refused = a.RefusedIDs(); len(refused) == 0 {
@@ -70,7 +71,7 @@ func (q Change) choose(accounts []*account.Account, states []spool.State) ([]cho
 			}
 			delete(wanted, rec.ID)
 			if q.All {
-				rec.Payload = nil // all of them may be many; those that are named are few
+				rec.Payload = nil // all may be many; named ones are few
 			}
 			c.records = append(c.records, rec)
 			return nil
@@ -101,7 +102,7 @@ func (q Change) choose(accounts []*account.Account, states []spool.State) ([]cho
 	return found, nil
 }
 
-// serveChange reads a change, makes it, notes it in the audit log and answers how many records were changed.
+// serveChange makes the requested change, notes it in the audit log and answers how many records were changed.
 func serveChange(what string, fn func(Change) (int, error)) caddy.AdminHandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) error {
 		var q Change
@@ -120,8 +121,8 @@ func serveChange(what string, fn func(Change) (int, error)) caddy.AdminHandlerFu
 	}
 }
 
-// change makes a change to the records that are chosen, and returns how many were changed. check, which may be nil, looks at
-// each account that has some before the first change. The accounts stay open until the change is made.
+// change changes the chosen records and returns their number. check, which may be nil, sees each account concerned before
+// the first change. The accounts stay open meanwhile.
 func (q Change) change(states []spool.State, check func(*account.Account) error, fn func(*account.Account, []spool.Record) (int, error)) (changed int, err error) {
 	err = withAccounts(q.Account, func(accounts []*account.Account) error {
 		found, err := q.choose(accounts, states)
@@ -147,7 +148,7 @@ func (q Change) change(states []spool.State, check func(*account.Account) error,
 	return changed, err
 }
 
-// sends reports an account whose records nothing would send.
+// sends returns an error for an account without a Lago.
 func sends(a *account.Account) error {
 	if a.Lago() == nil {
 		return operator.Refuse(http.StatusConflict, "account %s has no Lago (api_base), so nothing would be sent", a.Name())
@@ -174,7 +175,7 @@ func Retry(q Change) (int, error) {
 	})
 }
 
-// needsChoice refuses a change that names nothing: such a slip would settle everything.
+// needsChoice refuses a change that names nothing, which would settle everything.
 func (q Change) needsChoice() error {
 	if q.All == (len(q.IDs) > 0) {
 		return operator.Refuse(http.StatusBadRequest, "name the records: their ids, or all of them")
@@ -182,7 +183,7 @@ func (q Change) needsChoice() error {
 	return nil
 }
 
-// Estimate bills interrupted calls for the input that their requests held, and returns how many.
+// Estimate bills interrupted calls for the estimated input of their requests, and returns how many.
 func Estimate(q Change) (int, error) {
 	if err := q.needsChoice(); err != nil {
 		return 0, err
@@ -201,8 +202,8 @@ func Estimate(q Change) (int, error) {
 	})
 }
 
-// Discard settles interrupted and rejected records as never to be billed, for a reason that is kept in the record, and those that are
-// named and that something in front of Lago refuses. It returns how many.
+// Discard settles interrupted and rejected records as never to be billed, and named ones that something in front of Lago
+// refuses. The records keep the reason. It returns how many.
 func Discard(q Change) (int, error) {
 	if err := q.needsChoice(); err != nil {
 		return 0, err

@@ -26,7 +26,7 @@ func Command() *cobra.Command {
 		Long: "Shows what was billed and the state of delivery to Lago, and fixes what went wrong.\n\n" +
 			"The commands talk to the running instance (--address). Those with --spool also read a spool's directory\n" +
 			"offline, without changing it, while an instance uses it or after it is gone.",
-		Args: cobra.NoArgs, // a name that is no command is an error
+		Args: cobra.NoArgs, // unknown subcommands are errors
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(
@@ -37,7 +37,7 @@ func Command() *cobra.Command {
 	return cmd
 }
 
-const jsonHelp = "Print what the admin API answers"
+const jsonHelp = "Print the admin API's answer"
 
 func accountFlag(cmd *cobra.Command) {
 	cmd.Flags().String("account", "", "Only this account")
@@ -46,7 +46,7 @@ func accountFlag(cmd *cobra.Command) {
 func statusCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "status", Short: "Shows spool and delivery of each account", Args: cobra.NoArgs,
-		Long: "Shows spool and delivery of each account. With --wait it waits until no call is open and nothing is pending,\n" +
+		Long: "Shows spool and delivery of each account. With --wait it waits until no call is open and no record is pending,\n" +
 			"which is when an instance that gets no more calls may be taken away.",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if dir := operator.Text(cmd, "spool"); dir != "" {
@@ -79,7 +79,7 @@ func statusCommand() *cobra.Command {
 	return cmd
 }
 
-// awaitDrained waits until the instance has no open call and no pending record.
+// awaitDrained waits until the instance has no open calls and no pending records.
 func awaitDrained(cmd *cobra.Command, longest time.Duration) error {
 	deadline := time.Now().Add(longest)
 	ticker := time.NewTicker(500 * time.Millisecond)
@@ -119,14 +119,14 @@ func awaitDrained(cmd *cobra.Command, longest time.Duration) error {
 	}
 }
 
-// waitingOf says how much a database does not have yet.
+// waitingOf describes how much is yet to be written to a database.
 func waitingOf(w *account.WarehouseStatus) string {
 	switch {
 	case w.Waiting > 0:
 	case w.CaughtUp:
 		return "has all records"
 	default:
-		return "not known yet what it has"
+		return "state not known yet"
 	}
 	return operator.Counted(int(w.Waiting), "record") + " to write, the oldest for " + (time.Duration(w.OldestSeconds) * time.Second).String()
 }

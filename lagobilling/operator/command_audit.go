@@ -17,7 +17,7 @@ import (
 func checkCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "check", Short: "Asks Lago whether everything that is sent will be billed", Args: cobra.NoArgs,
-		Long: "Asks Lago whether everything that is sent will be billed: the key, the store of events, batches, billable metrics\n" +
+		Long: "Asks Lago whether everything that is sent will be billed: the key, the events store, batches, billable metrics\n" +
 			"and the property that they sum, and for each payer of the ledger its subscription and its plan's charges. Lago\n" +
 			"answers 200 to events that it will never bill. Nothing is stored. It fails when there is a problem.",
 		RunE: func(cmd *cobra.Command, _ []string) error {

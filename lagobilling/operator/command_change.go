@@ -13,7 +13,7 @@ import (
 	"github.com/tollgate-llm/tollgate/app/operator"
 )
 
-// changeCommand is a command that changes records which are named by their calls' ids.
+// changeCommand is a command that changes records, named by the ids of their calls.
 func changeCommand(use, short, long, path, did string, ask func(cmd *cobra.Command, q *Change) error) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: use, Short: short, Long: short + ".\n" + long,
@@ -40,7 +40,7 @@ func retryCommand() *cobra.Command {
 		"retry", "pending again", func(*cobra.Command, *Change) error { return nil })
 }
 
-// allFlag adds --all to a command that without it needs ids.
+// allFlag adds --all to a command that otherwise needs ids.
 func allFlag(cmd *cobra.Command, what string) {
 	cmd.Flags().Bool("all", false, "All "+what)
 }

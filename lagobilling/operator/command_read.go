@@ -30,7 +30,7 @@ func spoolFlag(cmd *cobra.Command) {
 
 const momentsHelp = "--since and --until take a time (RFC 3339), a date, or a duration before now such as 24h."
 
-// listingCommand is a command that shows a listing. show prints it for people; nil: it is printed as it is.
+// listingCommand is a command that shows a listing. show formats it for people; nil prints it verbatim.
 func listingCommand(name, short, long string, show func(io.Writer, io.Reader) error) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: name, Short: short, Long: short + ".\n" + long, Args: cobra.NoArgs,
@@ -40,7 +40,7 @@ func listingCommand(name, short, long string, show func(io.Writer, io.Reader) er
 				return err
 			}
 			if err = operator.Print(cmd, body, show); errors.Is(err, io.ErrUnexpectedEOF) {
-				err = errors.New("the list is not whole: the instance broke off; its log has the reason")
+				err = errors.New("the list is incomplete: the instance broke off; its log has the reason")
 			}
 			return err
 		},
@@ -56,7 +56,7 @@ func listingCommand(name, short, long string, show func(io.Writer, io.Reader) er
 	return cmd
 }
 
-// openListing asks for a listing, or makes it from a spool offline.
+// openListing requests a listing from the instance, or reads it from a spool offline.
 func openListing(cmd *cobra.Command, name string) (io.ReadCloser, error) {
 	v := operator.Parameters(cmd, "since", "until", "account")
 	n, err := cmd.Flags().GetInt("limit")
@@ -136,7 +136,7 @@ func printEntries(w io.Writer, body io.Reader, head []string, row func(e *Entry)
 	return table.End()
 }
 
-// printLedger prints all that is known of a call in a few words.
+// printLedger prints one line for each call.
 func printLedger(w io.Writer, body io.Reader) error {
 	return printEntries(w, body, []string{"TIME", "ID", "PAYER", "MODEL", "OUTCOME", "IN", "OUT", "USAGE", "USD", "STATE", "NOTE"}, func(e *Entry) []any {
 		return []any{
@@ -146,14 +146,14 @@ func printLedger(w io.Writer, body io.Reader) error {
 	})
 }
 
-// printRejected prints why Lago refused each record.
+// printRejected prints each record with Lago's errors.
 func printRejected(w io.Writer, body io.Reader) error {
 	return printEntries(w, body, []string{"TIME", "ID", "PAYER", "MODEL", "IN", "OUT", "USD", "LAGO SAYS"}, func(e *Entry) []any {
 		return []any{e.when(), e.ID, operator.OrDash(e.Payer), e.model(), e.Counts.InputTokens(), e.Counts.OutputTokens(), operator.OrDash(e.Cost), e.because()}
 	})
 }
 
-// printInterrupted prints what was known of calls when they began.
+// printInterrupted prints what was known when the calls began.
 func printInterrupted(w io.Writer, body io.Reader) error {
 	return printEntries(w, body, []string{"OPENED", "ID", "PAYER", "MODEL", "ENDPOINT", "KEY", "INPUT (ESTIMATED)", "STATE"}, func(e *Entry) []any {
 		return []any{
@@ -172,7 +172,7 @@ func (e *Entry) when() string {
 
 func (e *Entry) model() string { return operator.OrDash(cmp.Or(e.Upstream, e.Asked)) }
 
-// because is why the record was rejected, in one line: Lago's error for each event.
+// because returns why the record was rejected, in one line: Lago's error for each event.
 func (e *Entry) because() string {
 	var note delivery.Rejection
 	if json.Unmarshal(e.Because, &note) != nil {
@@ -199,7 +199,7 @@ func (e *Entry) because() string {
 	return operator.OrDash(strings.Join(all, "; "))
 }
 
-// note returns in a few words what is particular about a record.
+// note returns the remarks on a record.
 func (e *Entry) note() string {
 	var notes []string
 	for _, s := range []string{e.NotBilled, e.Hangup} {

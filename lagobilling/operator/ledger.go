@@ -20,15 +20,15 @@ import (
 	"github.com/tollgate-llm/tollgate/internal/spool"
 )
 
-// ledger is the records of one account: of the running instance, or of a spool that is read offline.
+// ledger is the records of one account, of the running instance or read offline.
 type ledger struct {
-	account string // empty offline: the records name it
+	account string // empty offline, where the records name it
 	spool   *spool.Spool
 }
 
-// listing is a way to look at ledgers. The admin API and the commands have the same ones.
+// listing is a view of ledgers, for both the admin API and the commands.
 type listing struct {
-	states []spool.State // those it shows; none: all
+	states []spool.State // those it shows; empty: all
 	lines  func(b []byte, rec spool.Record) ([]byte, error)
 }
 
@@ -82,11 +82,10 @@ func parseMoment(name, text string, now time.Time) (time.Time, error) {
 	return time.Time{}, fmt.Errorf("%s %q is neither a time (RFC 3339), a date, nor a duration before now", name, text)
 }
 
-// errEnough ends a scan that has what it wants.
+// errEnough ends a scan early.
 var errEnough = errors.New("enough")
 
-// write writes the records that the query selects, one line or more each, and returns how many records. With a limit, the
-// first within the bounds.
+// write writes the selected records, one or more lines each, and returns how many. A limit keeps the first ones.
 func (l listing) write(ctx context.Context, w io.Writer, from ledger, q ledgerQuery) (n int, err error) {
 	out := bufio.NewWriterSize(w, 64<<10)
 	var buf []byte
@@ -131,7 +130,7 @@ func eventLines(b []byte, rec spool.Record) ([]byte, error) {
 	return b, nil
 }
 
-// openLedger opens a spool for reading alone, also while a running instance has it.
+// openLedger opens a spool read-only, also while an instance uses it.
 func openLedger(dir string) (*spool.Spool, error) {
 	sp, err := spool.Open(spool.Options{Dir: dir, ReadOnly: true})
 	if err != nil {
@@ -145,7 +144,7 @@ func openLedger(dir string) (*spool.Spool, error) {
 	return sp, nil
 }
 
-// offlineStatus is the status of a spool that is read offline. Nothing is known of its delivery.
+// offlineStatus is the status of a spool that is read offline, without delivery.
 func offlineStatus(dir string, now time.Time) (st Status, err error) {
 	sp, err := openLedger(dir)
 	if err != nil {

@@ -17,7 +17,7 @@ import (
 	"github.com/tollgate-llm/tollgate/internal/keys"
 )
 
-// noted is the part of an answer that reports whether the decision is in the audit log.
+// noted is the part of an answer that reports whether the audit log has the decision.
 type noted struct {
 	Warning string `json:"warning,omitempty"`
 }
@@ -30,11 +30,11 @@ func (n noted) print(w io.Writer, err error) error {
 	return err
 }
 
-// notedAtOnce is how many records an entry of the audit log has.
+// notedAtOnce is the most records that one entry of the audit log names.
 const notedAtOnce = 100
 
-// note writes a decision to the audit log of each key store in use. What is decided is done: a log that cannot be written makes
-// a warning, and no failure.
+// note writes a decision to the audit log of each key store in use. The decision is already carried out, so a failure to
+// log it is a warning.
 func note(r *http.Request, changes ...keys.AuditChange) (out noted) {
 	ctx := context.WithoutCancel(r.Context())
 	var errs []error
@@ -45,13 +45,13 @@ func note(r *http.Request, changes ...keys.AuditChange) (out noted) {
 		}
 	})
 	if err := errors.Join(errs...); err != nil {
-		caddy.Log().Named("admin.api.tollgate_billing").Error("a decision is made, and is not in the audit log", zap.String("path", r.URL.Path), zap.Error(err))
-		out.Warning = "the decision is made, and is not in the audit log: see the gateway's log"
+		caddy.Log().Named("admin.api.tollgate_billing").Error("a decision was carried out but is not in the audit log", zap.String("path", r.URL.Path), zap.Error(err))
+		out.Warning = "the decision was carried out but is not in the audit log: see the gateway's log"
 	}
 	return out
 }
 
-// decided is what the audit log has of a decision: texts by name, without those that are empty.
+// decided are the details of a decision for the audit log, without empty ones.
 func decided(kind, id, what string, after map[string]string) keys.AuditChange {
 	c := keys.AuditChange{Kind: kind, ID: id, What: what, After: make(map[string]json.RawMessage)}
 	for name, value := range after {
@@ -62,7 +62,7 @@ func decided(kind, id, what string, after map[string]string) keys.AuditChange {
 	return c
 }
 
-// decisions are what the audit log has of a change of n records: each that is named, or how many.
+// decisions are the audit log's entries for a change of n records: each named one, or their number.
 func (q *Change) decisions(what string, n int) []keys.AuditChange {
 	after := map[string]string{"account": q.Account, "reason": q.Reason}
 	if len(q.IDs) == 0 {
@@ -70,7 +70,7 @@ func (q *Change) decisions(what string, n int) []keys.AuditChange {
 		return []keys.AuditChange{decided("record", "all", what, after)}
 	}
 	if n < len(q.IDs) {
-		after["records"] = strconv.Itoa(n) // of those that are named
+		after["records"] = strconv.Itoa(n) // of named ones
 	}
 	list := make([]keys.AuditChange, 0, len(q.IDs))
 	for _, id := range q.IDs {

@@ -15,7 +15,7 @@ import (
 	"github.com/tollgate-llm/tollgate/internal/spool"
 )
 
-// replayRequest selects the finished records to send again. Both bounds are needed.
+// replayRequest selects the finished records to send again. Both bounds are required.
 type replayRequest struct {
 	Account string `json:"account,omitempty"`
 	Since   string `json:"since"`
@@ -24,9 +24,9 @@ type replayRequest struct {
 
 // replayResult reports what is, or would be, sent again.
 type replayResult struct {
-	Since    time.Time       `json:"since"` // as understood
+	Since    time.Time       `json:"since"` // as parsed
 	Until    time.Time       `json:"until"`
-	Sent     bool            `json:"sent"` // false: it was only counted
+	Sent     bool            `json:"sent"` // false: only counted
 	Records  int             `json:"records"`
 	Events   int             `json:"events"`
 	Accounts []replayAccount `json:"accounts"`
@@ -56,7 +56,7 @@ func serveReplay(w http.ResponseWriter, r *http.Request) error {
 	return replay(w, r, q, true)
 }
 
-// replay makes finished records pending again, byte by byte as they are; or counts them.
+// replay makes finished records pending again, byte-identical, or only counts them.
 func replay(w http.ResponseWriter, r *http.Request, q replayRequest, send bool) error {
 	now := time.Now()
 	since, err := parseMoment("since", q.Since, now)
@@ -100,7 +100,7 @@ func replayOne(a *account.Account, since, until time.Time, send bool) (res repla
 	match := func(rec spool.Record) bool {
 		events, err := record.Events(rec.Payload)
 		if err != nil || len(events) == 0 || record.Discarded(rec.Payload) {
-			return false // what cannot be read was never sent
+			return false // unreadable records were never sent
 		}
 		res.Events += len(events)
 		return true
@@ -121,7 +121,7 @@ func replayOne(a *account.Account, since, until time.Time, send bool) (res repla
 	return res, err
 }
 
-// replayWarning reports where sending again may bill twice.
+// replayWarning warns if sending again may bill twice.
 func replayWarning(a *account.Account) string {
 	switch a.DeliveryStatus().EventsStore {
 	case lago.ClickHouse:
