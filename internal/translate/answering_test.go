@@ -2,6 +2,7 @@ package translate
 
 import (
 	"net/http"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -11,16 +12,19 @@ import (
 func TestAnswersShareNoBytes(t *testing.T) {
 	piece := []byte(scannedStream(`{"choices":[{"delta":{"content":"a"}}]}`))
 	for range 20 {
-		a := newTranslation(t, messagesOnChatPair, Options{}).Begin(http.StatusOK, eventsType)
-		b := newTranslation(t, responsesToChatPair, Options{}).Begin(http.StatusOK, eventsType)
-		one, err := a.Write(piece)
-		require.NoError(t, err)
-		was := string(one)
-		two, err := b.Write(piece)
-		require.NoError(t, err)
-		require.NotEqual(t, was, string(two))
-		require.Equal(t, was, string(one))
-		for _, answer := range []*Answering{a, b} {
+		var answers [3]*Answering
+		var got [3][]byte
+		for i := range answers {
+			options := Options{Model: strings.Repeat("m", i+1)}
+			answer, ok := New(messagesOnChatPair, options)
+			require.True(t, ok)
+			answers[i] = answer.Begin(http.StatusOK, eventsType)
+			var err error
+			got[i], err = answers[i].Write(piece)
+			require.NoError(t, err)
+		}
+		for i, answer := range answers {
+			require.Contains(t, string(got[i]), `"model":"`+strings.Repeat("m", i+1)+`"`)
 			answer.Close()
 			answer.Close()
 		}
