@@ -141,7 +141,7 @@ func (s *chatEvents) event(dst, name, data []byte) ([]byte, error) {
 		return s.end(dst, nil)
 	}
 	failed := string(name) == "error"
-	if s.begun && s.finish == "" && !failed && s.scan.read(data) {
+	if s.begun && s.finish == "" && !failed && s.scan.read(data) && (s.scan.called == 0 || s.opened(s.scan.index)) {
 		return s.plain(dst)
 	}
 	root, err := parse(data)
@@ -193,7 +193,7 @@ func (s *chatEvents) waiting(dst []byte, from int) []byte {
 	return dst
 }
 
-// plain takes a chunk of text or reasoning alone.
+// plain takes a chunk that was scanned.
 func (s *chatEvents) plain(dst []byte) (_ []byte, err error) {
 	scan, from := s.scan, len(dst)
 	if tier := unquoted(scan.tier); len(tier) > 0 && string(tier) != s.tier {
@@ -204,7 +204,12 @@ func (s *chatEvents) plain(dst []byte) (_ []byte, err error) {
 			return dst, err
 		}
 	}
-	if dst, err = s.text(dst, string(unquoted(scan.text))); err != nil {
+	if scan.called > 0 {
+		dst, err = s.arguments(dst, s.open, string(unquoted(scan.arguments)))
+	} else {
+		dst, err = s.text(dst, string(unquoted(scan.text)))
+	}
+	if err != nil {
 		return dst, err
 	}
 	return s.waiting(dst, from), nil

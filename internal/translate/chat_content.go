@@ -216,12 +216,7 @@ func (r *chatReader) call(dst []byte, piece gjson.Result) ([]byte, error) {
 	} else if id == "" && len(r.calls) > 0 {
 		index = r.calls[len(r.calls)-1].index
 	}
-	var c *chatCall
-	for i := len(r.calls) - 1; i >= 0 && c == nil; i-- {
-		if r.calls[i].index == index {
-			c = r.calls[i]
-		}
-	}
+	c := r.at(index)
 	if c == nil || c.another(id, name, text) {
 		if len(r.calls) == maxCalls {
 			return dst, errManyCalls
@@ -256,6 +251,19 @@ func (r *chatReader) call(dst []byte, piece gjson.Result) ([]byte, error) {
 	}
 	return r.next(dst)
 }
+
+// at returns the last call of an index, nil where there is none.
+func (r *chatReader) at(index int64) *chatCall {
+	for i := len(r.calls) - 1; i >= 0; i-- {
+		if r.calls[i].index == index {
+			return r.calls[i]
+		}
+	}
+	return nil
+}
+
+// opened reports whether the call of an index is the one whose arguments go to the caller.
+func (r *chatReader) opened(index int64) bool { return r.open != nil && r.at(index) == r.open }
 
 // blankText reports whether what is between the quotes of a JSON string is space alone.
 func blankText(text string) bool {

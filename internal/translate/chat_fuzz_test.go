@@ -47,6 +47,7 @@ func FuzzChatStream(f *testing.F) {
 	}
 	for _, s := range scannedChunks {
 		f.Add(scannedStream(s.chunk), 5, false)
+		f.Add(scannedCall(s.chunk), 5, false)
 	}
 	f.Fuzz(func(t *testing.T, stream string, size int, cut bool) {
 		var cause error

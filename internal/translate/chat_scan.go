@@ -6,32 +6,40 @@ import (
 	"github.com/tollgate-llm/tollgate/internal/jsonscan"
 )
 
-// chatScan finds the text and the reasoning of a chunk of chat completions that brings nothing else, without building anything: most
-// chunks are such. Any other chunk is for readChatPiece.
+// chatScan finds the text and the reasoning of a chunk of chat completions that brings nothing else, or the next arguments of one call,
+// without building anything: most chunks are such. Any other chunk is for readChatPiece.
 type chatScan struct {
 	tier    []byte // strings, quotes included; nil where absent or null
 	text    []byte
 	thought []byte
 	field   string // the name of the member that thought is of
 
-	cursor                 jsonscan.Cursor
-	choices                int
-	chosen                 bool // the delta was there
-	top, inChoice, inDelta func(name []byte) bool
-	element                func() bool
+	called    int    // calls that get arguments: one or none
+	index     int64  // that of the call; -1 where absent
+	arguments []byte // as text
+
+	cursor                                     jsonscan.Cursor
+	choices                                    int
+	chosen                                     bool // the delta was there
+	top, inChoice, inDelta, inCall, inFunction func(name []byte) bool
+	element, call                              func() bool
 }
 
 func newChatScan() *chatScan {
 	s := &chatScan{}
-	s.top, s.inChoice, s.inDelta, s.element = s.member, s.choiceMember, s.deltaMember, s.choice // bound once, as each binding is an allocation
+	// Bound once, as each binding is an allocation.
+	s.top, s.inChoice, s.inDelta, s.inCall, s.inFunction = s.member, s.choiceMember, s.deltaMember, s.callMember, s.functionMember
+	s.element, s.call = s.choice, s.oneCall
 	return s
 }
 
 // read reads a chunk. It reports false where the chunk holds more, is not JSON, or is unusual in any way.
 func (s *chatScan) read(data []byte) bool {
 	s.tier, s.text, s.thought, s.field, s.choices, s.chosen = nil, nil, nil, "", 0, false
+	s.called, s.index, s.arguments = 0, -1, nil
 	s.cursor = jsonscan.Cursor{JSON: data}
-	return s.cursor.Peek() == '{' && s.cursor.Members(s.top) && s.cursor.Ended() && s.choices == 1 && s.chosen
+	return s.cursor.Peek() == '{' && s.cursor.Members(s.top) && s.cursor.Ended() && s.choices == 1 && s.chosen &&
+		(s.called == 0 || s.index >= 0 && s.arguments != nil && len(unquoted(s.text)) == 0 && len(unquoted(s.thought)) == 0)
 }
 
 func (s *chatScan) member(name []byte) bool {
@@ -77,12 +85,58 @@ func (s *chatScan) deltaMember(name []byte) bool {
 		return s.thinking("reasoning_content")
 	case `"reasoning"`:
 		return s.thinking("reasoning")
-	case `"refusal"`, `"reasoning_details"`, `"tool_calls"`:
+	case `"refusal"`, `"reasoning_details"`:
 		return s.null()
+	case `"tool_calls"`:
+		if s.cursor.Peek() != '[' {
+			return s.null()
+		}
+		return s.cursor.Elements(s.call)
 	case `"extra_content"`:
 		return false
 	}
 	return s.skip(name)
+}
+
+func (s *chatScan) oneCall() bool {
+	s.called++
+	return s.called == 1 && s.cursor.Peek() == '{' && s.cursor.Members(s.inCall)
+}
+
+func (s *chatScan) callMember(name []byte) bool {
+	switch string(name) {
+	case `"index"`:
+		again := s.index >= 0
+		c := s.cursor.Peek()
+		from := s.cursor.At
+		s.index = int64(c) - '0'
+		return !again && c >= '0' && c <= '9' && s.cursor.Skip() && s.cursor.At == from+1 // of ten calls
+	case `"function"`:
+		return s.arguments == nil && s.cursor.Peek() == '{' && s.cursor.Members(s.inFunction)
+	case `"id"`:
+		return s.none()
+	case `"extra_content"`:
+		return false
+	}
+	return s.skip(name)
+}
+
+func (s *chatScan) functionMember(name []byte) bool {
+	switch string(name) {
+	case `"arguments"`:
+		return s.cursor.Peek() == '"' && s.string(&s.arguments)
+	case `"name"`:
+		return s.none()
+	}
+	return s.skip(name)
+}
+
+// none moves beyond null or an empty string.
+func (s *chatScan) none() bool {
+	if s.cursor.Peek() == '"' {
+		return len(s.cursor.String()) == 2
+	}
+	return s.null()
 }
 
 // thinking moves beyond a piece of the reasoning, or null.
