@@ -254,9 +254,9 @@ func (r *chatReader) call(dst []byte, piece gjson.Result) ([]byte, error) {
 
 // at returns the last call of an index, nil where there is none.
 func (r *chatReader) at(index int64) *chatCall {
-	for i := len(r.calls) - 1; i >= 0; i-- {
-		if r.calls[i].index == index {
-			return r.calls[i]
+	for _, c := range slices.Backward(r.calls) {
+		if c.index == index {
+			return c
 		}
 	}
 	return nil
