@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/tollgate-llm/tollgate/internal/spool/disk"
 )
 
 // recover reads the segments into the index.
@@ -170,7 +172,7 @@ func (s *Spool) leaveOut(infos []segmentInfo) {
 }
 
 // readWhole fills b from off. Parts that the disk cannot read stay zero: the checksums find them.
-func readWhole(f File, b []byte, off int64) error {
+func readWhole(f disk.File, b []byte, off int64) error {
 	_, err := f.ReadAt(b, off)
 	if err == nil || errors.Is(err, io.EOF) {
 		return nil
@@ -258,7 +260,7 @@ func (s *Spool) load(g *segment, last bool) (err error) {
 
 // window reads a file from front to back in large steps.
 type window struct {
-	file File
+	file disk.File
 	size int64
 	base int64
 	buf  []byte
@@ -362,7 +364,7 @@ func movedNote(at place, n int) place {
 
 // setAside copies damaged bytes into a separate file and reports them. It returns no error: a failure to copy the bytes must not
 // prevent the spool from opening.
-func (s *Spool) setAside(g *segment, from File, off, n int64) {
+func (s *Spool) setAside(g *segment, from disk.File, off, n int64) {
 	name := segmentName(g.number)
 	d := Damage{Segment: name, Offset: off, Bytes: n}
 	if !s.o.ReadOnly {
@@ -376,7 +378,7 @@ func (s *Spool) setAside(g *segment, from File, off, n int64) {
 	s.report.Damage = append(s.report.Damage, d)
 }
 
-func (s *Spool) copyAside(name string, from File, off, n int64) (known bool, err error) {
+func (s *Spool) copyAside(name string, from disk.File, off, n int64) (known bool, err error) {
 	if f, err := s.o.FS.Open(name, true); err == nil {
 		same, err := sameBytes(f, from, off, n)
 		if err = errors.Join(err, f.Close()); err == nil && same {
@@ -404,7 +406,7 @@ func (s *Spool) copyAside(name string, from File, off, n int64) (known bool, err
 }
 
 // sameBytes reports whether f consists of the n bytes at off of the other file.
-func sameBytes(f, of File, off, n int64) (bool, error) {
+func sameBytes(f, of disk.File, off, n int64) (bool, error) {
 	size, err := f.Size()
 	same := err == nil && size == n
 	if !same {
@@ -420,7 +422,7 @@ func sameBytes(f, of File, off, n int64) (bool, error) {
 }
 
 // eachPart reads n bytes of a file from off on, part by part. fn gets each part and its distance from off.
-func eachPart(f File, off, n int64, fn func(part []byte, at int64) error) error {
+func eachPart(f disk.File, off, n int64, fn func(part []byte, at int64) error) error {
 	buf := make([]byte, min(n, 1<<20))
 	for at := int64(0); at < n; at += int64(len(buf)) {
 		buf = buf[:min(int64(len(buf)), n-at)]

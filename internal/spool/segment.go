@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+
+	"github.com/tollgate-llm/tollgate/internal/spool/disk"
 )
 
 // A segment begins with two copies of its header, so that one damaged byte cannot lose what it records of the
@@ -22,18 +24,18 @@ const (
 // segment is one file of the log with the index of its records. The spool's lock guards it.
 type segment struct {
 	number   uint64
-	first    uint64 // all frames here have this sequence number or a higher one, and all in older segments a lower one
-	size     int64  // last good offset: the next frame goes here
-	synced   int64  // offset up to which the file survives a loss of power
-	syncing  bool   // one caller is syncing for all that wait
-	failed   error  // the sync that failed and sealed the segment
-	file     File   // open while refs > 0
-	refs     int    // the writer, readers, and writes that are not durable yet
-	held     bool   // by offline reading, until it closes
-	created  int64  // Unix milliseconds of the first frame
-	newest   int64  // that of the newest frame
-	finished int64  // when the last of its records was finished
-	recs     []rec  // settled records, in order of sequence number
+	first    uint64    // all frames here have this sequence number or a higher one, and all in older segments a lower one
+	size     int64     // last good offset: the next frame goes here
+	synced   int64     // offset up to which the file survives a loss of power
+	syncing  bool      // one caller is syncing for all that wait
+	failed   error     // the sync that failed and sealed the segment
+	file     disk.File // open while refs > 0
+	refs     int       // the writer, readers, and writes that are not durable yet
+	held     bool      // by offline reading, until it closes
+	created  int64     // Unix milliseconds of the first frame
+	newest   int64     // that of the newest frame
+	finished int64     // when the last of its records was finished
+	recs     []rec     // settled records, in order of sequence number
 	carried  []carried
 	pending  int   // records here that are pending
 	low      int   // no record of recs below this index is pending
@@ -125,7 +127,7 @@ func (s *Spool) newSegment() (*segment, error) {
 }
 
 // acquire keeps a segment's file open until release.
-func (s *Spool) acquire(g *segment) (File, error) {
+func (s *Spool) acquire(g *segment) (disk.File, error) {
 	if g.file == nil {
 		f, err := s.o.FS.Open(s.segmentPath(g), s.o.ReadOnly)
 		if err != nil {

@@ -12,6 +12,8 @@ import (
 	"slices"
 	"sync"
 	"syscall"
+
+	"github.com/tollgate-llm/tollgate/internal/spool/disk"
 )
 
 const sectorSize = 512
@@ -104,7 +106,7 @@ func (s *simFS) put(name string, n *simNode) {
 	}
 }
 
-func (s *simFS) Create(name string) (File, error) {
+func (s *simFS) Create(name string) (disk.File, error) {
 	if err := s.change("create", name); err != nil {
 		return nil, err
 	}
@@ -121,7 +123,7 @@ func (s *simFS) Create(name string) (File, error) {
 	return &simFile{fs: s, node: n, name: name}, nil
 }
 
-func (s *simFS) Open(name string, readOnly bool) (File, error) {
+func (s *simFS) Open(name string, readOnly bool) (disk.File, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	n := s.names[name]
@@ -170,7 +172,7 @@ func (s *simFS) Lock(name string) (io.Closer, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.locks[name] {
-		return nil, ErrLocked
+		return nil, disk.ErrLocked
 	}
 	s.locks[name] = true
 	return simLock{s, name}, nil

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/tollgate-llm/tollgate/internal/spool/disk"
 )
 
 // ID is a call's UUIDv7.
@@ -87,7 +89,7 @@ var (
 	// ErrTooLarge means that a record exceeds 8 MiB, or a note 1 MiB.
 	ErrTooLarge = errors.New("the record is too large")
 	// ErrLocked means that another process has the spool open.
-	ErrLocked = errors.New("the spool is in use by another process")
+	ErrLocked = disk.ErrLocked
 	// ErrAdopted means that another spool has taken over, or begun to take over, the records of this one.
 	ErrAdopted = errors.New("the spool was adopted by another")
 )
@@ -95,7 +97,7 @@ var (
 // Options of a spool.
 type Options struct {
 	Dir        string
-	FS         FS // default: the operating system's
+	FS         disk.FS // default: the operating system's
 	Durability Durability
 	// MaxBytes is the size at which new calls are refused; those in flight still settle. Default: 10 GB.
 	MaxBytes int64
@@ -119,7 +121,7 @@ type Options struct {
 
 func (o *Options) defaults() {
 	if o.FS == nil {
-		o.FS = osFS{}
+		o.FS = disk.OS()
 	}
 	if o.MaxBytes == 0 {
 		o.MaxBytes = 10_000_000_000

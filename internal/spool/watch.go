@@ -2,10 +2,8 @@ package spool
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
 	"time"
 )
@@ -14,31 +12,9 @@ import (
 // removed, replaced or unmounted is lost.
 const watchEvery = 500 * time.Millisecond
 
-var errReplaced = errors.New("the lock of the spool is another file than the one that was opened: its directory was replaced")
-
 // present is a file system that can check whether a held lock is still the file of that name.
 type present interface {
 	Present(name string, lock io.Closer) error
-}
-
-// Present returns why the lock is no longer the file of that name.
-func (osFS) Present(name string, lock io.Closer) error {
-	f, ok := lock.(*os.File)
-	if !ok {
-		return nil
-	}
-	held, err := f.Stat()
-	if err != nil {
-		return err
-	}
-	there, err := os.Stat(filepath.Clean(name))
-	switch {
-	case err != nil:
-		return err
-	case !os.SameFile(held, there):
-		return errReplaced
-	}
-	return nil
 }
 
 // watch checks the lock until ctx ends. It reports a loss once, and withdraws it if the directory returns.

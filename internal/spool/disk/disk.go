@@ -1,6 +1,13 @@
-package spool
+// Package disk holds the files of a spool: what it needs of a file system, and the one of the operating system.
+package disk
 
-import "io"
+import (
+	"errors"
+	"io"
+)
+
+// ErrLocked means that another process has the lock.
+var ErrLocked = errors.New("the spool is in use by another process")
 
 // FS is the part of a file system that a spool needs, so that crashes can be simulated.
 type FS interface {

@@ -1,4 +1,4 @@
-package spool
+package disk
 
 import (
 	"errors"
@@ -11,7 +11,9 @@ import (
 	"syscall"
 )
 
-// osFS is the operating system's file system.
+// OS is the file system of the operating system.
+func OS() FS { return osFS{} }
+
 type osFS struct{}
 
 type osFile struct{ *os.File }
@@ -108,4 +110,26 @@ func (osFS) Lock(name string) (io.Closer, error) {
 		_, _ = fmt.Fprint(f, os.Getpid())
 	}
 	return f, nil
+}
+
+var errReplaced = errors.New("the lock of the spool is another file than the one that was opened: its directory was replaced")
+
+// Present returns why the lock is no longer the file of that name.
+func (osFS) Present(name string, lock io.Closer) error {
+	f, ok := lock.(*os.File)
+	if !ok {
+		return nil
+	}
+	held, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	there, err := os.Stat(filepath.Clean(name))
+	switch {
+	case err != nil:
+		return err
+	case !os.SameFile(held, there):
+		return errReplaced
+	}
+	return nil
 }

@@ -1,6 +1,6 @@
 //go:build !windows
 
-package spool
+package disk
 
 import (
 	"errors"
