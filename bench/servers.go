@@ -56,10 +56,12 @@ func serveLago() {
 	account(a)
 }
 
-// serveCollector takes traces by OTLP, and drops them.
+// serveCollector accepts OTLP traces and discards them.
 func serveCollector() {
-	s := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
-		_, _ = io.Copy(io.Discard, r.Body)
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if _, err := io.Copy(io.Discard, r.Body); err != nil {
+			http.Error(w, err.Error(), http.StatusBadRequest)
+		}
 	}))
 	fmt.Println("URL", s.URL)
 	waitForEnd()

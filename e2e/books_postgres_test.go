@@ -28,26 +28,8 @@ func TestBooksInPostgres(t *testing.T) {
 	options := func(books string) string { return "\ttollgate {\n\t\tbooks_by_session\n" + books + "\n\t}" }
 	const on = "\t\tbooks postgres {env.BOOKS_DSN} {\n\t\t\trecords\n\t\t}"
 	keys, spool := t.TempDir(), t.TempDir()
-	site := func() string {
-		return fmt.Sprintf(`
-		keyauth {
-			store file %s
-			master_key %s
-		}
-		lagobilling {
-			charge_by team_id
-			spool %s
-		}
-		llmroute {
-			model demo {
-				backend mock {
-					price input 1.000000001
-					price output 2
-				}
-			}
-		}`, keys, gateway.MasterKey, spool)
-	}
-	g := gateway.Start(t, options(on), site())
+	site := postgresSite(keys, spool)
+	g := gateway.Start(t, options(on), site)
 	key := g.NewKey(`{"team_id":"blue"}`)
 	n := 0
 	calls := func(count int) {
@@ -81,12 +63,12 @@ func TestBooksInPostgres(t *testing.T) {
 	server.Start()
 	same()
 
-	g.Caddyfile = gateway.Site(g.Addr, g.Admin, options(""), site())
+	g.Caddyfile = gateway.Site(g.Addr, g.Admin, options(""), site)
 	g.Load()
 	g.AwaitAnswer()
 	calls(3) // they wait for no database
 	require.NotContains(t, admin.Must(http.StatusOK, http.MethodGet, "/metrics", "", "").Body, `consumer="postgres"`)
-	g.Caddyfile = gateway.Site(g.Addr, g.Admin, options(on), site())
+	g.Caddyfile = gateway.Site(g.Addr, g.Admin, options(on), site)
 	g.Load()
 	same()
 	gateway.Stop(t)

@@ -107,7 +107,7 @@ func TestABudgetIsOneForAllProcesses(t *testing.T) {
 		oneBudget(t, "redis "+strings.Join(addrs, " "), 2, nil)
 	})
 	t.Run("sentinel", func(t *testing.T) {
-		s := testkit.RedisSentinel(t)
+		s := testkit.RedisSentinel(t, "")
 		oneBudget(t, "redis "+s.Addr+" {\n sentinel "+s.Name+"\n}", 2, s.Master.Kill)
 	})
 }

@@ -205,7 +205,7 @@ func TestABudgetUnderAStorm(t *testing.T) {
 	})
 	// The replica that takes over may lack the last writes: what was reserved by them may be given out once more.
 	t.Run("sentinel, the master is killed", func(t *testing.T) {
-		sentinel := testkit.RedisSentinel(t)
+		sentinel := testkit.RedisSentinel(t, "")
 		s := newStorm(t, "redis "+sentinel.Addr+" {\n sentinel "+sentinel.Name+"\n}", false)
 		var once sync.Once
 		answered, _ := s.wave(func(n int64) {

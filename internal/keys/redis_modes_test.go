@@ -1,13 +1,8 @@
 package keys
 
 import (
-	"cmp"
 	"context"
-	"fmt"
 	"net"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -73,28 +68,9 @@ func TestRedisCluster(t *testing.T) {
 
 // TestRedisSentinel asks a real sentinel for the master.
 func TestRedisSentinel(t *testing.T) {
-	server := testkit.Redis(t, "--requirepass", "secret")
-	_, masterPort, err := net.SplitHostPort(server.Addr)
-	require.NoError(t, err)
-	address, err := testkit.FreeAddr()
-	require.NoError(t, err)
-	_, port, err := net.SplitHostPort(address)
-	require.NoError(t, err)
-	conf := filepath.Join(t.TempDir(), "sentinel.conf")
-	require.NoError(t, os.WriteFile(conf, fmt.Appendf(nil,
-		"port %s\nbind 127.0.0.1\nsentinel monitor keys 127.0.0.1 %s 1\nsentinel auth-pass keys secret\n", port, masterPort), 0o600))
-	sentinel := exec.Command(cmp.Or(os.Getenv("TOLLGATE_REDIS_SERVER"), "redis-server"), conf, "--sentinel") // #nosec G204 G702 -- a test's own file
-	require.NoError(t, sentinel.Start())
-	t.Cleanup(func() {
-		require.NoError(t, sentinel.Process.Kill())
-		_ = sentinel.Wait() // it was killed
-	})
-	require.Eventually(t, func() bool {
-		c, err := net.Dial("tcp", address)
-		return err == nil && c.Close() == nil
-	}, patience, 10*time.Millisecond)
+	sentinel := testkit.RedisSentinel(t, "secret")
 	holdTwoInstances(t, func() *keystore.Redis {
-		s := keystore.OpenRedis(keystore.RedisOptions{Addresses: []string{address}, Prefix: "tollgate:", Sentinel: "keys"})
+		s := keystore.OpenRedis(keystore.RedisOptions{Addresses: []string{sentinel.Addr}, Prefix: "tollgate:", Sentinel: sentinel.Name})
 		s.Authenticate("", "secret")
 		return s
 	})

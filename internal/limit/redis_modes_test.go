@@ -52,7 +52,7 @@ func TestOneBudgetOnACluster(t *testing.T) {
 // TestABudgetOutlivesItsMaster kills the master of a replicated Redis. What the new one lacks is applied again from where its
 // cursor is, and live calls bring back what they hold.
 func TestABudgetOutlivesItsMaster(t *testing.T) {
-	sentinel := testkit.RedisSentinel(t)
+	sentinel := testkit.RedisSentinel(t, "")
 	client := redis.NewFailoverClient(&redis.FailoverOptions{MasterName: sentinel.Name, SentinelAddrs: []string{sentinel.Addr}, MaxRetries: -1, DialTimeout: time.Second})
 	defer func() { require.NoError(t, client.Close()) }()
 	in := newInstance(t, "a", client, Options{Timeout: 10 * time.Second})

@@ -45,27 +45,34 @@ func RedisCluster(t testing.TB) []*RedisServer {
 	return servers
 }
 
-// Sentinel is a master with a replica, and a sentinel that has the replica take over when the master is gone.
+// Sentinel is a master with a replica, and a sentinel that promotes the replica when the master fails.
 type Sentinel struct {
 	Addr            string // of the sentinel
 	Name            string // under which it knows the master
 	Master, Replica *RedisServer
 }
 
-// RedisSentinel starts all three, and returns when the replica is one that can take over.
-func RedisSentinel(t testing.TB) *Sentinel {
+// RedisSentinel starts all three and returns once the replica can take over. A password, unless empty, is that of master and replica.
+func RedisSentinel(t testing.TB, password string) *Sentinel {
 	t.Helper()
-	s := &Sentinel{Name: "limits", Master: Redis(t)}
+	var protected []string
+	auth := ""
+	s := &Sentinel{Name: "tollgate"}
+	if password != "" {
+		protected = []string{"--requirepass", password, "--masterauth", password}
+		auth = fmt.Sprintf("sentinel auth-pass %s %s\n", s.Name, password)
+	}
+	s.Master = Redis(t, protected...)
 	host, port, err := net.SplitHostPort(s.Master.Addr)
 	require.NoError(t, err)
-	s.Replica = Redis(t, "--replicaof", host+" "+port)
+	s.Replica = Redis(t, append(protected, "--replicaof", host+" "+port)...)
 	s.Addr, err = FreeAddr()
 	require.NoError(t, err)
 	_, sentinelPort, err := net.SplitHostPort(s.Addr)
 	require.NoError(t, err)
 	conf := filepath.Join(t.TempDir(), "sentinel.conf")
 	require.NoError(t, os.WriteFile(conf, fmt.Appendf(nil, "port %s\nbind 127.0.0.1\nsentinel monitor %s 127.0.0.1 %s 1\n"+
-		"sentinel down-after-milliseconds %[2]s 300\nsentinel failover-timeout %[2]s 3000\n", sentinelPort, s.Name, port), 0o600))
+		"sentinel down-after-milliseconds %[2]s 300\nsentinel failover-timeout %[2]s 3000\n%[4]s", sentinelPort, s.Name, port, auth), 0o600))
 	cmd := exec.Command(cmp.Or(os.Getenv("TOLLGATE_REDIS_SERVER"), "redis-server"), conf, "--sentinel") // #nosec G204 G702 -- a test's own file
 	require.NoError(t, cmd.Start())
 	t.Cleanup(func() {
@@ -78,7 +85,7 @@ func RedisSentinel(t testing.TB) *Sentinel {
 		m, err := guard.Master(context.Background(), s.Name).Result()
 		return err == nil && m["num-slaves"] == "1"
 	}, redisPatience, 20*time.Millisecond)
-	copied := redis.NewClient(&redis.Options{Addr: s.Replica.Addr})
+	copied := redis.NewClient(&redis.Options{Addr: s.Replica.Addr, Password: password})
 	defer func() { require.NoError(t, copied.Close()) }()
 	require.Eventually(t, func() bool {
 		info, err := copied.Info(context.Background(), "replication").Result()
