@@ -203,8 +203,9 @@ func (w *world) awaitCertificate() {
 	}, time.Minute, 20*time.Millisecond)
 }
 
-// limits are those of each key: calls are admitted by them, and come to none.
-const limits = `"max_budget":1000000,"budget_duration":"1d","tpm_limit":1000000000000,"rpm_limit":1000000000,"max_parallel_requests":1000000`
+// limits are those of each key, too high to refuse a call. The spend that /key/info shows is that of max_budget, whose only window
+// never ends, so that a run may cross midnight.
+const limits = `"max_budget":1000000,"budget_limits":[{"budget_duration":"1d","max_budget":1000000}],"tpm_limit":1000000000000,"rpm_limit":1000000000,"max_parallel_requests":1000000`
 
 // spent returns what a payer's key is shown to have spent.
 func (w *world) spent(payer string) *big.Rat {
