@@ -21,26 +21,26 @@ import (
 )
 
 const (
-	// bodyShare is the share of the process's memory that bodies may take by default, and arrivingShare the share of that for
-	// bodies which have not come whole: who sends them slowly, or not to their end, leaves room for those that have.
+	// bodyShare is the default share of the process's memory for bodies, and arrivingShare the share of that for incomplete
+	// bodies, so that slow or stalled senders leave room for complete ones.
 	bodyShare, arrivingShare = 4, 8
-	// keyShare is the share of either that the bodies of one key may take, so that those of others have room.
+	// keyShare is the share of either that one key's bodies may take.
 	keyShare = 2
-	// smallBody may arrive whatever else does: 64KB and the byte that shows the end.
+	// smallBody is always admitted: 64KB and the byte that shows the end.
 	smallBody = 64<<10 + 1
-	// fallbackMemory is taken for the process's memory where the system does not state it.
+	// fallbackMemory is assumed if the system does not report the process's memory.
 	fallbackMemory = 2 << 30
-	// leftover is how long a client whose body is refused may go on sending before its answer, so that it reads that.
+	// leftover is how long a client whose body is refused may keep sending, so that it then reads the answer.
 	leftover = time.Second
 )
 
 var (
-	errNoRoom      = errors.New("the bodies under way take all the memory that they may")
-	errNoShare     = errors.New("the bodies of this key under way take all the memory that they may")
+	errNoRoom      = errors.New("bodies in progress take all their memory")
+	errNoShare     = errors.New("bodies of this key in progress take all their memory")
 	errBodyLate    = errors.New("the body did not arrive in time")
-	bodiesHeld     atomic.Int64 // bytes of all bodies under way in this process
-	bodiesArriving atomic.Int64 // bytes of those that have not come whole and are not small
-	bodiesOf       shares       // the same two by key, of bodies that are not small
+	bodiesHeld     atomic.Int64 // bytes of all bodies in progress in this process
+	bodiesArriving atomic.Int64 // bytes of incomplete ones that are not small
+	bodiesOf       shares       // both by key, without small bodies
 )
 
 // shares counts the memory that bodies take by key.
@@ -49,10 +49,10 @@ type shares struct {
 	of map[string]share
 }
 
-// share is the memory of one key's bodies, in bytes: of all, and of those that have not come whole.
+// share is the memory of one key's bodies in bytes: of all, and of incomplete ones.
 type share struct{ held, arriving int64 }
 
-// take adds to a key's share what stays within the bounds. It returns false where it does not.
+// take adds to a key's share, or returns false if that would exceed its bounds.
 func (s *shares) take(key string, more, most share) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -73,7 +73,7 @@ func (s *shares) take(key string, more, most share) bool {
 	return true
 }
 
-// memoryOfProcess returns the memory that the process may take, in bytes: GOMEMLIMIT, which Caddy sets by the cgroup, or else
+// memoryOfProcess returns the memory that the process may use, in bytes: GOMEMLIMIT, which Caddy sets by the cgroup, otherwise
 // the cgroup's or the system's.
 func memoryOfProcess() int64 {
 	if limit := debug.SetMemoryLimit(-1); limit < math.MaxInt64 {
@@ -87,7 +87,7 @@ func memoryOfProcess() int64 {
 	return fallbackMemory
 }
 
-// boundBodies settles the memory of all bodies, which has room for two of the largest.
+// boundBodies sets the memory of all bodies, at least two of the largest.
 func (h *Handler) boundBodies() (err error) {
 	least := 2 * h.maxBody
 	usual := max(memoryOfProcess()/bodyShare, least)
@@ -101,18 +101,18 @@ func (h *Handler) boundBodies() (err error) {
 	return nil
 }
 
-// arrival is a body on its way in, and then in memory until its call is over. What counts is the buffer that it is read into.
+// arrival is a body while it arrives, and then in memory until its call is over. The size of its buffer counts.
 type arrival struct {
 	io.ReadCloser
 	handler  *Handler
-	key      string // whose body it is, by the key's hash; empty without one
+	key      string // hash of the key; empty without one
 	own      share  // of the key's
 	size     int64  // bytes read
 	held     int64  // of bodiesHeld
 	copied   int64  // of held, by the translated body
 	answer   int64  // of bodiesHeld, by an answer that is translated whole; it may outlast the call
 	arriving int64  // of bodiesArriving
-	streamed bool   // what is read from here on is not held
+	streamed bool   // further bytes are not held in memory
 	timedOut atomic.Bool
 
 	mu       sync.Mutex
@@ -121,12 +121,12 @@ type arrival struct {
 	deadline func(time.Time) error // nil once the call is over
 }
 
-// mostOfKey returns what the bodies of one key may take: one of the largest in any case.
+// mostOfKey returns the memory that one key's bodies may take, at least one of the largest.
 func (h *Handler) mostOfKey() share {
 	return share{max(h.maxBodies/keyShare, h.maxBody+1), max(h.maxArriving/keyShare, h.maxBody+1)}
 }
 
-// arrive begins to read a request's body, in the time that a body has.
+// arrive begins to read a request's body, within body_timeout.
 func (h *Handler) arrive(w http.ResponseWriter, r *http.Request, who *llm.Identity) *arrival {
 	a := &arrival{ReadCloser: r.Body, handler: h, deadline: http.NewResponseController(w).SetReadDeadline}
 	if who != nil {
@@ -144,7 +144,7 @@ func (h *Handler) arrive(w http.ResponseWriter, r *http.Request, who *llm.Identi
 	return a
 }
 
-// limit sets when reading fails, where the connection can. Once the call is over, the connection is for other requests.
+// limit sets the read deadline, if the connection supports it. Once the call is over, the connection serves other requests.
 func (a *arrival) limit(t time.Time) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -153,8 +153,8 @@ func (a *arrival) limit(t time.Time) {
 	}
 }
 
-// late reports whether the time is over for a body that has not come whole. The server cancels the call's context for that before
-// the read returns, so the clock counts too.
+// late reports whether an incomplete body has exceeded its time. The server cancels the call's context for that before the
+// read returns, so the clock counts too.
 func (a *arrival) late() bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -189,7 +189,7 @@ func (a *arrival) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// hold takes memory up to size bytes, and returns why there is none.
+// hold takes memory up to size bytes, or returns why there is none.
 func (a *arrival) hold(size int64) error {
 	if a.key != "" && size > smallBody && size > a.own.arriving {
 		more := share{size - a.own.held, size - a.own.arriving}
@@ -213,7 +213,7 @@ func (a *arrival) hold(size int64) error {
 	return nil
 }
 
-// translated takes memory for a translated body of n bytes, in the place of the one before, and returns why there is none.
+// translated takes memory for a translated body of n bytes, replacing the previous one, or returns why there is none.
 func (a *arrival) translated(n int64) error {
 	more := n - a.copied
 	if !take(&bodiesHeld, more, a.handler.maxBodies) {
@@ -223,7 +223,7 @@ func (a *arrival) translated(n int64) error {
 	return nil
 }
 
-// answered takes memory for n bytes of an answer, in the place of what it took before, and returns why there is none.
+// answered takes memory for n bytes of an answer, replacing what it took before, or returns why there is none.
 func (a *arrival) answered(n int64) error {
 	if !take(&bodiesHeld, n-a.answer, a.handler.maxBodies) {
 		return errNoRoom
@@ -232,7 +232,7 @@ func (a *arrival) answered(n int64) error {
 	return nil
 }
 
-// take adds n to a count that stays within most.
+// take adds n to a counter, unless that would exceed most.
 func take(count *atomic.Int64, n, most int64) bool {
 	for {
 		taken := count.Load()
@@ -245,7 +245,7 @@ func take(count *atomic.Int64, n, most int64) bool {
 	}
 }
 
-// read ends the reading into memory: the rest of the body, if any, passes on as it comes.
+// read ends reading into memory: the rest of the body, if any, is streamed.
 func (a *arrival) read() {
 	a.streamed = true
 	bodiesArriving.Add(-a.arriving)
@@ -263,7 +263,7 @@ func (a *arrival) release(part share) {
 	bodiesOf.take(a.key, share{-part.held, -part.arriving}, share{})
 }
 
-// over releases what the body took. The time limit of one that did not come whole stays, for the server's reading on.
+// over releases the body's memory. The deadline of an incomplete body stays, as the server reads on.
 func (a *arrival) over() {
 	a.mu.Lock()
 	a.deadline = nil
@@ -273,15 +273,15 @@ func (a *arrival) over() {
 	a.release(a.own)
 }
 
-// notArrived returns the refusal of a body that met one of these bounds; nil for any other error.
+// notArrived returns the refusal of a body that hit one of these bounds; nil for any other error.
 func notArrived(err error) *llm.Error {
 	switch {
 	case errors.Is(err, errNoRoom):
-		e := refusal(http.StatusServiceUnavailable, "service_unavailable", "", "too many large requests are under way: try again shortly (max_bodies)")
+		e := refusal(http.StatusServiceUnavailable, "service_unavailable", "", "too many large requests are in progress: try again shortly (max_bodies)")
 		e.RetryAfter, e.Err = time.Second, err
 		return e
 	case errors.Is(err, errNoShare):
-		e := refusal(http.StatusTooManyRequests, "rate_limit_error", "", "too many large requests of this key are under way: try again shortly (max_bodies)")
+		e := refusal(http.StatusTooManyRequests, "rate_limit_error", "", "too many large requests of this key are in progress: try again shortly (max_bodies)")
 		e.RetryAfter, e.Err = time.Second, err
 		return e
 	case errors.Is(err, errBodyLate):

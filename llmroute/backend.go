@@ -79,7 +79,7 @@ type Backend struct {
 	// Default: none.
 	Limits *setting.Limits `json:"limits,omitempty"`
 
-	// Translate has the backend serve calls of APIs that its provider does not speak. Default: such calls are not served.
+	// Translate lets the backend serve calls of APIs that its provider does not speak. Default: such calls are not served.
 	Translate *Translate `json:"translate,omitempty"`
 
 	// Response is the text that a mock backend answers with. Default: Hello from Tollgate.
@@ -103,7 +103,7 @@ type Backend struct {
 	prices    map[string]string
 	outputCap int64 // of the model
 	limits    []limit.Limit
-	pathless  bool // its base URL has no path, as those of its provider's servers have
+	pathless  bool // its base URL lacks the usual path
 	sender    upstream.Backend
 }
 
@@ -225,7 +225,7 @@ func (b *Backend) resolve(preset *provider.Preset) error {
 	return price.CheckWritten(b.prices)
 }
 
-// keyStatus resolves a status by which a provider refuses a key.
+// keyStatus resolves a status of retry_on.
 func keyStatus(written string) (int, error) {
 	text, err := setting.Resolve("retry_on", written)
 	if err != nil {
@@ -242,7 +242,7 @@ func keyStatus(written string) (int, error) {
 	return 0, fmt.Errorf("retry_on %s: use 401, 402 or 403", text)
 }
 
-// options returns the values that only some providers have.
+// options returns the provider-specific settings.
 func (b *Backend) options() map[string]string {
 	return map[string]string{"api_version": b.APIVersion, "region": b.Region, "project": b.Project, "location": b.Location}
 }
@@ -270,7 +270,7 @@ func (b *Backend) provisionMock() (err error) {
 	return err
 }
 
-// checkPrice checks a price by itself: its kind, and its amount, which is a plain decimal number that is not negative.
+// checkPrice checks a price's kind, and its amount, a plain non-negative decimal number.
 func checkPrice(kind, amount string) error {
 	n, ok := new(big.Rat).SetString(amount)
 	if !ok || n.Sign() < 0 || strings.ContainsAny(amount, "/eExXpP_+-") {
@@ -283,7 +283,7 @@ func checkPrice(kind, amount string) error {
 	return price.CheckWritten(alone)
 }
 
-// target describes an attempt at this backend.
+// target returns the target of an attempt at this backend.
 func (b *Backend) target(pattern, name string) *llm.Target {
 	return &llm.Target{
 		Model: pattern, Backend: b.name, Provider: b.Provider, BaseURL: b.server.Base.String(), Region: b.server.Region, Upstream: b.upstreamModel(pattern, name),

@@ -248,7 +248,7 @@ func unmarshalBackend(d *caddyfile.Dispenser) (*Backend, error) {
 	return b, b.unmarshalProxy(at, rest)
 }
 
-// unmarshalOwn takes a subdirective of the backend's own. It returns false for all others, which are reverse_proxy's.
+// unmarshalOwn parses a subdirective of the backend itself. It returns false for others, which belong to reverse_proxy.
 func (b *Backend) unmarshalOwn(d *caddyfile.Dispenser, seen setting.Seen) (bool, error) {
 	word := d.Val()
 	count := func(least int) func(string) error {
@@ -333,7 +333,7 @@ func (b *Backend) unmarshalOwn(d *caddyfile.Dispenser, seen setting.Seen) (bool,
 		}
 		known := amount
 		if !setting.Literal(amount) {
-			known = "0" // the amount is known at start; the kind is now
+			known = "0" // only the kind is known before placeholders are resolved
 		}
 		if err := checkPrice(kind, known); err != nil {
 			return true, d.WrapErr(err)
@@ -347,8 +347,7 @@ func (b *Backend) unmarshalOwn(d *caddyfile.Dispenser, seen setting.Seen) (bool,
 	return false, nil
 }
 
-// unmarshalProxy parses the subdirectives that are left as those of a reverse_proxy directive at the
-// backend's place.
+// unmarshalProxy parses the remaining subdirectives as those of a reverse_proxy directive in the backend's place.
 func (b *Backend) unmarshalProxy(at caddyfile.Token, rest []caddyfile.Token) error {
 	open, end := at, rest[len(rest)-1]
 	at.Text, open.Text, end.Text = "reverse_proxy", "{", "}"

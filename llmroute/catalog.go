@@ -12,10 +12,10 @@ import (
 	"github.com/tollgate-llm/tollgate/llmroute/upstream"
 )
 
-// catalog finds models by their names.
+// catalog finds models by name.
 type catalog struct {
 	exact   map[string]*entry
-	wild    []*entry // longest text before the `*` first
+	wild    []*entry // longest prefix before the `*` first
 	aliases map[string]string
 }
 
@@ -31,7 +31,7 @@ type entry struct {
 // label names a backend in the headers of answers.
 type label struct{ backend, id []string }
 
-// fallback is a model to go to when another one failed or refused the prompt.
+// fallback is a model that is tried when another one failed or refused the prompt.
 type fallback struct {
 	name  string
 	entry *entry
@@ -45,7 +45,7 @@ func (e *entry) target(backend int, name string) *llm.Target {
 	return e.model.Backends[backend].target(e.pattern, name)
 }
 
-// upstream returns the name that the backend of that index gets of a model.
+// upstream returns the model name sent to the backend of that index.
 func (e *entry) upstream(backend int, name string) string {
 	if e.targets != nil {
 		return e.targets[backend].Upstream
@@ -53,10 +53,10 @@ func (e *entry) upstream(backend int, name string) string {
 	return e.model.Backends[backend].upstreamModel(e.pattern, name)
 }
 
-// modelID names the backend of that index to clients.
+// modelID is the public id of the backend of that index.
 func (e *entry) modelID(backend int) string { return e.pattern + "/" + e.model.Backends[backend].name }
 
-// build takes the models and the aliases, whose values may hold placeholders.
+// build resolves models and aliases, which may hold placeholders.
 func (c *catalog) build(models []*Model, aliases map[string]string) error {
 	c.exact = make(map[string]*entry)
 	c.aliases = make(map[string]string, len(aliases))
@@ -107,7 +107,7 @@ func (c *catalog) build(models []*Model, aliases map[string]string) error {
 	return nil
 }
 
-// fallback finds the model that the subdirective what of another one names.
+// fallback finds the model that a fallback subdirective of another model names.
 func (c *catalog) fallback(m *Model, what, written string) (fallback, error) {
 	name, err := modelName(what, written)
 	if err != nil {
@@ -164,7 +164,7 @@ func modelName(what, written string) (string, error) {
 	return name, err
 }
 
-// find returns the entry of a name: the name itself first, else the pattern with the longest text before its `*`.
+// find returns the entry of a name: an exact match, otherwise the pattern with the longest prefix before its `*`.
 func (c *catalog) find(name string) *entry {
 	if e := c.exact[name]; e != nil {
 		return e
@@ -177,8 +177,8 @@ func (c *catalog) find(name string) *entry {
 	return nil
 }
 
-// resolve follows the key's own aliases, then the configuration's, and returns the name meant with its entry, which is nil
-// when there is no such model.
+// resolve follows the key's aliases, then the configured ones, and returns the resulting name with its entry, nil if there is
+// no such model.
 func (c *catalog) resolve(asked string, id *llm.Identity) (string, *entry) {
 	name := asked
 	if id != nil {

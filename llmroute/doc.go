@@ -1,2 +1,2 @@
-// Package llmroute decides where a call goes: it resolves the model, edits the request and hands it to a backend's reverse proxy.
+// Package llmroute routes calls: it resolves the model, edits the request and sends it to a backend.
 package llmroute

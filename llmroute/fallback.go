@@ -2,7 +2,7 @@ package llmroute
 
 import "github.com/tollgate-llm/tollgate/llmroute/upstream"
 
-// onRefusal returns what decides about a prompt that was refused, or nil where the model has no fallback for it.
+// onRefusal returns the handler of a refused prompt, nil if the model has no fallback for it.
 func (d *dispatch) onRefusal() func(upstream.Refusal) bool {
 	for _, list := range d.entry.model.fallbacks[upstream.NotRefused+1:] {
 		if len(list) > 0 {
@@ -12,9 +12,8 @@ func (d *dispatch) onRefusal() func(upstream.Refusal) bool {
 	return nil
 }
 
-// refused plans anew when the first of the attempts was refused its prompt, by the list of the model that was asked for. Each list
-// is used once; on it, another refusal for the same reason goes on to the next model. It returns false where the refusal is to be
-// passed on.
+// refused replans after a refused prompt, by the fallback list of the requested model for that reason. Each list is used once;
+// on it, another refusal for the same reason leads to the next model. It returns false if the refusal is to be passed on.
 func (d *dispatch) refused(why upstream.Refusal) bool {
 	refused, left := &d.attempts[0], d.attempts[1:]
 	if d.on != why {

@@ -16,32 +16,32 @@ import (
 	"github.com/tollgate-llm/tollgate/llmroute/upstream"
 )
 
-// longestPause bounds the wait before a backend is asked again.
+// longestPause bounds the wait before a backend is retried.
 const longestPause = 5 * time.Second
 
-// dispatch is a call on its way to a backend.
+// dispatch is the state of a call's attempts.
 type dispatch struct {
 	call     *llm.Call
 	arrival  *arrival
 	endpoint *endpoint.Endpoint
 	body     *body.Body
-	unsealed *body.Body // what backends of the caller's own API are sent, where it is another body
-	entry    *entry     // the model that was asked for
+	unsealed *body.Body // the body for backends of the caller's API, if it differs
+	entry    *entry     // the requested model
 	attempts []attempt  // the next one first
 	shown    upstream.Shown
 
-	ready sent // what the planned attempt sends, where it was translated already
+	ready sent // the planned attempt's body, if it was translated already
 
-	leftOut []*llm.Target // have no room for the call
+	leftOut []*llm.Target // backends without room for the call
 
-	on   upstream.Refusal // whose list of the model the attempts are from
+	on   upstream.Refusal // the reason whose fallback list the attempts come from
 	used [upstream.Refusals]bool
 
-	tried              *entry // by the attempt before; nil before the first
-	retries, fallbacks int    // attempts after the first, with the same model and with the next one
+	tried              *entry // of the previous attempt; nil before the first
+	retries, fallbacks int    // attempts after the first, with the same model and with fallbacks
 }
 
-// describe sets the headers that report which backend answered, and after how many attempts.
+// describe sets the headers that report the backend and the number of attempts.
 func (d *dispatch) describe(header http.Header, a *attempt) {
 	switch {
 	case d.tried == nil:
@@ -67,7 +67,7 @@ func number(n int) []string {
 	return []string{strconv.Itoa(n)}
 }
 
-// forward makes the attempts, one after the other, until one is answered. The first goes to the planned target.
+// forward makes one attempt after the other until one is answered. The first goes to the planned target.
 func (h *Handler) forward(w http.ResponseWriter, r *http.Request, d *dispatch) *llm.Error {
 	publish(r, d)
 	defer h.trace(r.Context(), d).end()
@@ -125,7 +125,7 @@ func (h *Handler) forward(w http.ResponseWriter, r *http.Request, d *dispatch) *
 			return unreadable(fault)
 		}
 		switch {
-		case res.Refused: // it has planned anew
+		case res.Refused: // it has replanned
 		case last || begun.Answered() || res.Spent:
 			return unanswered(&res, target.Model)
 		default:
@@ -134,15 +134,14 @@ func (h *Handler) forward(w http.ResponseWriter, r *http.Request, d *dispatch) *
 	}
 }
 
-// keyRefused reports that a provider refuses a backend's key.
+// keyRefused logs and counts that a provider refuses a backend's key.
 func (h *Handler) keyRefused(t *llm.Target, status int) {
 	keysRefused.WithLabelValues(t.Model, t.Backend, strconv.Itoa(status)).Inc()
 	h.logger.Error("the provider refuses the backend's key",
 		zap.String("model", t.Model), zap.String("backend", t.Backend), zap.String("base_url", t.BaseURL), zap.Int("status", status))
 }
 
-// wait pauses before a backend is asked again, as long as its answer asked for if that is short. It returns false when the
-// client is gone.
+// wait pauses before a backend is retried, for its Retry-After if that is short. It returns false if the client hangs up.
 func (h *Handler) wait(ctx context.Context, round int, retryAfter time.Duration) bool {
 	if ctx.Err() != nil {
 		return false
@@ -165,7 +164,7 @@ func (h *Handler) wait(ctx context.Context, round int, retryAfter time.Duration)
 	}
 }
 
-// unanswered is the error of a client whose last backend gave no answer. It does not reveal the address.
+// unanswered is the error for a client whose last backend did not answer. It does not reveal the address.
 func unanswered(res *upstream.Result, model string) *llm.Error {
 	e := refusal(http.StatusBadGateway, "api_connection_error", "", "the backend of model "+model+" could not be reached")
 	e.Err = res.Err

@@ -20,9 +20,9 @@ func init() {
 	caddy.RegisterModule(new(Handler))
 }
 
-// Handler sends model calls to backends, by the name of the model. It is the only reader of a call's body; it edits the
-// call by splicing bytes and hands it to the backend's own reverse proxy. A path that is not an endpoint of a model API is
-// not found: nothing goes on to the handlers after it.
+// Handler routes model calls to backends by the name of the model. It is the only reader of a call's body, which it edits by
+// splicing bytes and sends through the backend's own reverse proxy. Paths that are not endpoints of a model API are not found:
+// no request passes to later handlers.
 //
 // Every value is text, in which placeholders such as {env.X} or {file./path} are replaced at start; a value that was
 // written and resolves to nothing is an error.
@@ -32,53 +32,53 @@ type Handler struct {
 	// MaxBody is the largest body of a call, from 1KB to 1GB. Larger ones are refused with 413. Default: 32MB.
 	MaxBody string `json:"max_body,omitempty"`
 
-	// MaxBodies bounds the memory that the bodies of all calls under way take, in the whole process, from 1MB to 1TB. A body for
-	// which there is no room is refused with 503. Those that have not come whole, and are larger than 64KB, may take an eighth of
-	// it, or twice MaxBody where that is more. At least twice MaxBody. Default: a quarter of the memory that the process may take.
+	// MaxBodies bounds the memory of the bodies of all calls in progress, in the whole process, from 1MB to 1TB and at least
+	// twice MaxBody. Bodies that do not fit are refused with 503. Incomplete ones larger than 64KB may take an eighth of it, or
+	// twice MaxBody if that is more. Default: a quarter of the process's memory.
 	MaxBodies string `json:"max_bodies,omitempty"`
 
 	// BodyTimeout is how long a body may take to arrive, from 1s to 24h; then the call is refused with 408. Default: 5m.
 	BodyTimeout string `json:"body_timeout,omitempty"`
 
-	// Anonymous serves calls that passed no keyauth. Default: they are refused.
+	// Anonymous serves calls that did not pass keyauth. Default: they are refused.
 	Anonymous bool `json:"anonymous,omitempty"`
 
-	// Unmetered serves calls that passed no lagobilling. Default: they are refused.
+	// Unmetered serves calls that did not pass lagobilling. Default: they are refused.
 	Unmetered bool `json:"unmetered,omitempty"`
 
 	// EndUserHeaders are request headers that name the end user, in this order, after x-litellm-customer-id and
 	// x-litellm-end-user-id and before the body. Default: none.
 	EndUserHeaders []string `json:"end_user_headers,omitempty"`
 
-	// HideRoute keeps from answers which backend gave them and after how many attempts: x-tollgate-backend and x-litellm-model-id,
-	// -model-group, -attempted-retries and -attempted-fallbacks. Default: they are there.
+	// HideRoute omits from answers the headers that report the backend and the number of attempts: x-tollgate-backend and
+	// x-litellm-model-id, -model-group, -attempted-retries and -attempted-fallbacks. Default: they are sent.
 	HideRoute bool `json:"hide_route,omitempty"`
 
-	// ForwardTrace sends the trace of a request upstream: the headers traceparent, tracestate and baggage, as the client sent them or as
-	// Caddy's tracing has set them. Default: they are taken off.
+	// ForwardTrace sends the trace context upstream: the headers traceparent, tracestate and baggage, as sent by the client or
+	// set by Caddy's tracing. Default: they are removed.
 	ForwardTrace bool `json:"forward_trace,omitempty"`
 
 	// Models are the models that may be called.
 	Models []*Model `json:"models,omitempty"`
 
-	// ProviderLimits are limits of all calls to a provider, by its preset's name. A call for which there is no room there goes to
-	// another backend, or is refused. Default: none.
+	// ProviderLimits are limits of all calls to a provider, by the preset's name. A call that exceeds them goes to another
+	// backend, or is refused. Default: none.
 	ProviderLimits map[string]*setting.Limits `json:"provider_limits,omitempty"`
 
 	// Aliases are further names of models.
 	Aliases map[string]string `json:"aliases,omitempty"`
 
-	// The state of the files that the Caddyfile names in placeholders, as its adapter saw them: with it a changed file is a
-	// changed configuration, which a reload does not skip. It has no other effect.
+	// The state of the files named in placeholders when the Caddyfile was adapted, so that a changed file changes the
+	// configuration and a reload is not skipped. It has no other effect.
 	Files map[string]string `json:"files,omitempty"`
 
 	app         *app.App
 	logger      *zap.Logger
 	maxBody     int64
 	maxBodies   int64 // bytes of all bodies
-	maxArriving int64 // bytes of those that have not come whole
+	maxArriving int64 // bytes of incomplete ones
 	bodyTimeout time.Duration
-	pause       time.Duration // before a backend is asked again
+	pause       time.Duration // before a backend is retried
 	catalog     catalog
 	translates  bool     // calls to some backends are translated
 	users       []string // canonical names of headers that name the end user
@@ -86,8 +86,8 @@ type Handler struct {
 
 // Model is one model with its backends.
 type Model struct {
-	// Names are what clients ask for. `*` matches any text; of several patterns that match, the one with the longest text
-	// before its `*` wins.
+	// Names are the names that clients request. `*` matches any text; of several matching patterns, the one with the longest
+	// prefix before its `*` wins.
 	Names []string `json:"names"`
 
 	// Backends serve the model.
@@ -97,23 +97,22 @@ type Model struct {
 	// backend once.
 	Retries string `json:"retries,omitempty"`
 
-	// Fallback are the models to go to, in this order, when no backend of this one answered. Those that the caller's key
-	// may not use are left out; their own fallbacks do not count.
+	// Fallback are the models to try, in this order, when no backend of this one answered. Those that the caller's key may not
+	// use are skipped; their own fallbacks do not apply.
 	Fallback []string `json:"fallback,omitempty"`
 
-	// ContextFallback are the models to go to, in this order, when the prompt is longer than the context window of the one
-	// that was asked. A refusal is passed on where there are none. What holds for Fallback holds for them.
+	// ContextFallback are the models to try, in this order, when the prompt exceeds the context window. Without any, the refusal
+	// is passed on. The rules of Fallback apply.
 	ContextFallback []string `json:"context_fallback,omitempty"`
 
-	// ContentFallback are those to go to when the prompt is against the content policy of the provider that was asked.
+	// ContentFallback are the models to try when the prompt violates the provider's content policy.
 	ContentFallback []string `json:"content_fallback,omitempty"`
 
-	// OutputCap is the most tokens that an answer may have where the request does not say, from 1 to 10000000: it is written into
-	// the request. Default: none.
+	// OutputCap is the maximum of output tokens written into requests that set none, from 1 to 10000000. Default: none.
 	OutputCap string `json:"output_cap,omitempty"`
 
 	retries   int                           // -1: each further backend once
-	fallbacks [upstream.Refusals][]fallback // by why the prompt was refused; those of upstream.NotRefused are for failures
+	fallbacks [upstream.Refusals][]fallback // by the reason of the refusal; those of upstream.NotRefused are for failures
 }
 
 const (
@@ -121,7 +120,7 @@ const (
 	maxOutputCap = 10_000_000
 )
 
-// defaultPause is the first wait before a backend is asked again; each further round doubles it.
+// defaultPause is the first wait before a backend is retried; each further round doubles it.
 const (
 	defaultMaxBody = 32_000_000
 	minMaxBody     = 1_000
@@ -215,7 +214,7 @@ func (m *Model) provision(ctx caddy.Context) (err error) {
 func (h *Handler) warnPathless(m *Model) {
 	for _, b := range m.Backends {
 		if b.pathless {
-			h.logger.Warn("the base URL of a backend has no path, so that calls go to "+b.server.Base.String()+"/chat/completions and the like; "+
+			h.logger.Warn("the base URL of a backend has no path, so calls go to "+b.server.Base.String()+"/chat/completions and the like; "+
 				"most servers want a base URL that ends in /v1", zap.String("model", m.Names[0]), zap.String("backend", b.name))
 		}
 	}

@@ -7,7 +7,7 @@ import (
 	"github.com/tollgate-llm/tollgate/internal/llm"
 )
 
-// Targets returns the backends of each model, by the model's name. That of a pattern names the pattern upstream too.
+// Targets returns the backends of each model by name. For a pattern, the upstream name is the pattern's.
 func (h *Handler) Targets() []*llm.Target {
 	var list []*llm.Target
 	add := func(e *entry) {
@@ -25,8 +25,7 @@ func (h *Handler) Targets() []*llm.Target {
 	return list
 }
 
-// Available reports whether the reverse proxy of a target's backend takes calls: its health checks, where it has some, have found
-// no fault, and it is not full.
+// Available reports whether a target's backend takes calls: it is healthy by its checks, if any, and not full.
 func (h *Handler) Available(t *llm.Target) bool {
 	in := func(e *entry) bool {
 		return slices.ContainsFunc(e.model.Backends, func(b *Backend) bool { return b.name == t.Backend && b.sender.Available() })

@@ -23,13 +23,13 @@ type offer struct {
 // target describes an attempt at the offer's backend.
 func (o *offer) target() *llm.Target { return o.entry.target(o.backend, o.meant) }
 
-// known returns what is known of the model, nil where nothing is.
+// known returns the known data of the model, nil without any.
 func (o *offer) known() *modelinfo.Model {
 	b := o.entry.model.Backends[o.backend]
 	return modelinfo.Find(b.providers(o.entry.pattern), o.target().Upstream)
 }
 
-// serveLocal answers what the gateway itself knows: which models there are.
+// serveLocal answers lists of models, which the gateway itself knows.
 func (h *Handler) serveLocal(w http.ResponseWriter, r *http.Request, call *llm.Call, ep *endpoint.Endpoint, one string) *llm.Error {
 	api := ep.For(r.Header)
 	switch ep.Name {
@@ -57,7 +57,7 @@ func (h *Handler) serveLocal(w http.ResponseWriter, r *http.Request, call *llm.C
 	return nil
 }
 
-// answer writes an answer of the gateway's own.
+// answer writes an answer of the gateway itself.
 func (h *Handler) answer(w http.ResponseWriter, answer any) {
 	text, err := json.Marshal(answer)
 	if err == nil {

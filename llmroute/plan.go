@@ -9,14 +9,14 @@ import (
 	"github.com/tollgate-llm/tollgate/llmroute/upstream"
 )
 
-// attempt is one that may be made.
+// attempt is a planned attempt.
 type attempt struct {
 	entry   *entry
-	name    string // the model's name as it was meant
+	name    string // the model's name after aliases
 	api     llm.API
 	via     *endpoint.Endpoint // where the call is translated: the endpoint that the backend speaks
 	backend int                // the index within the entry's model
-	round   int                // how many attempts with this backend come before
+	round   int                // number of earlier attempts with this backend
 }
 
 func (t *attempt) server() *Backend { return t.entry.model.Backends[t.backend] }
@@ -37,8 +37,8 @@ func (t *attempt) target() *llm.Target {
 	return &other
 }
 
-// plan lists the attempts in the order in which they are made: with the model's own backends, then with those of its
-// fallback models that the caller may use. It is empty when none of them serves the endpoint.
+// plan lists the attempts in order: the model's own backends, then those of the fallback models that the caller may use. It is
+// empty if none of them serves the endpoint.
 func plan(attempts []attempt, e *entry, name string, ep *endpoint.Endpoint, id *llm.Identity) []attempt {
 	return withFallbacks(e.plan(attempts, name, ep), e.model.fallbacks[upstream.NotRefused], ep, id)
 }
@@ -53,7 +53,7 @@ func withFallbacks(attempts []attempt, models []fallback, ep *endpoint.Endpoint,
 	return attempts
 }
 
-// priced leaves out the attempts that could not be billed. Where none could, they stay, and Open refuses the call.
+// priced removes attempts that could not be billed. If none could, they stay, and Open refuses the call.
 func priced(attempts []attempt, call *llm.Call) []attempt {
 	if kept := billable(attempts, call); len(kept) > 0 {
 		return kept
@@ -128,7 +128,7 @@ func shuffle(attempts []attempt, backends []*Backend) {
 				total += b.weight
 			}
 		}
-		pick := rand.IntN(total) //nolint:gosec // load is shared, nothing is kept secret
+		pick := rand.IntN(total) //nolint:gosec // load balancing, not secrecy
 		for j := i; ; j++ {
 			b := backends[attempts[j].backend]
 			if b.order != order {

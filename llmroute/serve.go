@@ -26,7 +26,7 @@ func invalid(param, message string) *llm.Error {
 	return refusal(http.StatusBadRequest, invalidRequest, param, message)
 }
 
-// ServeHTTP answers a call, or refuses it in the caller's own shape.
+// ServeHTTP answers a call, or refuses it in the format of the caller's API.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
 	if llm.IsPreflight(r) {
 		preflight(w, r)
@@ -126,8 +126,7 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, call *llm.Call) 
 	return h.forward(w, r, d)
 }
 
-// route finds the endpoint of a request and makes sure that it may be called this way. named is the model that the path
-// names.
+// route finds the endpoint of a request and checks that it may be called this way. named is the model in the path.
 func (h *Handler) route(r *http.Request, call *llm.Call) (ep *endpoint.Endpoint, named string, refused *llm.Error) {
 	if upgrades(r) {
 		e := refusal(http.StatusUpgradeRequired, invalidRequest, "Upgrade", "a connection cannot be upgraded here, as the usage of such calls is not metered: use HTTP")
@@ -156,14 +155,14 @@ func (h *Handler) route(r *http.Request, call *llm.Call) (ep *endpoint.Endpoint,
 	return ep, named, nil
 }
 
-// upgrades reports whether a request asks for another protocol. An offer to speak HTTP/2 is none: it may be ignored.
+// upgrades reports whether a request asks for another protocol. An offer of HTTP/2 does not count, as it may be ignored.
 func upgrades(r *http.Request) bool {
 	asked := r.Header.Get("Upgrade")
 	return asked != "" && !strings.EqualFold(asked, "h2c") || r.Method == http.MethodConnect
 }
 
 func noModel(name string) *llm.Error {
-	return refusal(http.StatusNotFound, "model_not_found", "model", "the model "+name+" does not exist: GET /v1/models lists those that there are")
+	return refusal(http.StatusNotFound, "model_not_found", "model", "the model "+name+" does not exist: GET /v1/models lists the available ones")
 }
 
 // endUser returns the end user of the call, by LiteLLM's order of 2026. A header that occurs twice with different values is
@@ -212,7 +211,7 @@ func publish(r *http.Request, d *dispatch) {
 	})
 }
 
-// preflight answers a browser's question before a call. The call itself still needs its key.
+// preflight answers a browser's CORS preflight. The call itself still needs its key.
 func preflight(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
 	h.Set("Access-Control-Allow-Origin", "*")

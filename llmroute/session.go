@@ -32,7 +32,7 @@ func device(userID string) (session string, ok bool) {
 	return gjson.Get(text, "session_id").String(), true
 }
 
-// session returns the id of the request's conversation; empty where it has none that llm.CheckName accepts.
+// session returns the id of the request's conversation; empty without one that llm.CheckName accepts.
 func session(r *http.Request, b *body.Body) string {
 	for _, name := range sessionHeaders {
 		if v := r.Header[name]; len(v) > 0 && v[0] != "" && llm.CheckName(v[0]) == nil {

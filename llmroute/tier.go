@@ -9,8 +9,8 @@ import (
 	"github.com/tollgate-llm/tollgate/internal/llm"
 )
 
-// tierAsked returns what a request asks for that can change its price: a service tier, by its body or by a header of Google's or AWS', and
-// Bedrock's optimized latency, joined as those are that an answer names.
+// tierAsked returns the requested options that can change the price: a service tier, in the body or in a header of Google's or
+// AWS', and Bedrock's optimized latency, joined in the same way as those in answers.
 func tierAsked(b *body.Body, h http.Header, api llm.API) string {
 	tier, latency := b.Tier, b.Latency
 	switch api {

@@ -14,12 +14,12 @@ import (
 	"github.com/tollgate-llm/tollgate/internal/llm"
 )
 
-// tracerName names what makes the spans.
+// tracerName is the instrumentation scope.
 const tracerName = "github.com/tollgate-llm/tollgate/llmroute"
 
-// trail becomes the spans of a call, below that of Caddy's `tracing`: one for the call, and below it one for each attempt. They
-// are made when the call is settled and its answer is sent, so that tokens and cost are those of its record. A nil trail is
-// that of a request that is not traced.
+// trail collects the spans of a call, children of that of Caddy's `tracing`: one for the call, and below it one for each attempt.
+// They are made once the call is settled and its answer is sent, with the tokens and cost of its record. The trail of an
+// untraced request is nil.
 type trail struct {
 	ctx        context.Context // with the request's span
 	call       *llm.Call
@@ -51,7 +51,7 @@ func (t *trail) end() {
 	}
 }
 
-// tell makes the spans once the attempts are over and the call is settled, or never will be.
+// tell makes the spans once the attempts are over and the call is settled or never will be.
 func (t *trail) tell() {
 	if t.done || t.over.IsZero() || t.settlement == nil && t.call.Opened {
 		return
@@ -70,7 +70,7 @@ func (t *trail) tell() {
 	span.End(trace.WithTimestamp(t.over))
 }
 
-// callAttributes are what is known of the call as a whole.
+// callAttributes are the attributes of the call as a whole.
 func (t *trail) callAttributes() []attribute.KeyValue {
 	c := t.call
 	list := []attribute.KeyValue{
@@ -93,7 +93,7 @@ func (t *trail) callAttributes() []attribute.KeyValue {
 	return list
 }
 
-// attempt makes the span of one attempt. The last one has the usage, as it alone is billed.
+// attempt makes the span of one attempt. Only the last one has usage, as it alone is billed.
 func (t *trail) attempt(ctx context.Context, tracer trace.Tracer, a *llm.Attempt, last bool) {
 	operation := genai.Operation(t.call.Endpoint.Name)
 	list := []attribute.KeyValue{

@@ -23,19 +23,19 @@ import (
 	"github.com/tollgate-llm/tollgate/llmroute/provider"
 )
 
-// Translate has a backend serve calls of APIs that its provider does not speak, by translating them and their answers. The pairs of
-// APIs and what becomes of each member are in docs/translate.md.
+// Translate lets a backend serve calls of APIs that its provider does not speak, by translating them and their answers.
+// docs/translate.md lists the pairs of APIs and the fate of each member.
 type Translate struct {
-	// Lossy leaves out what cannot be carried, and names it in the header X-Tollgate-Dropped and in the usage record. Default: such
-	// a call is refused.
+	// Lossy drops members without an equivalent, and names them in the header X-Tollgate-Dropped and in the usage record. Default:
+	// such calls are refused.
 	Lossy bool `json:"lossy,omitempty"`
 
 	// Calls are endpoints whose calls are translated although the provider speaks their API: chat/completions, messages,
 	// responses. Default: none.
 	Calls []string `json:"calls,omitempty"`
 
-	// TokenCounts is what becomes of calls that count the tokens of a request in an API that is translated: estimate answers by
-	// the number of characters and says so in the header X-Tollgate-Estimated, refuse refuses. Default: estimate.
+	// TokenCounts is how calls that count tokens are served if their API is translated: estimate answers by the number of
+	// characters, marked by the header X-Tollgate-Estimated; refuse refuses. Default: estimate.
 	TokenCounts string `json:"token_counts,omitempty"`
 
 	calls  []string
@@ -111,7 +111,7 @@ func unmarshalTranslate(d *caddyfile.Dispenser) (*Translate, error) {
 	return t, nil
 }
 
-// targets are the endpoints that calls may be translated to, in the order in which they are tried.
+// targets are the endpoints that calls may be translated to, in order of preference.
 var targets = []*endpoint.Endpoint{
 	endpoint.Find(llm.OpenAI, string(translate.Chat)),
 	endpoint.Find(llm.Anthropic, string(translate.Messages)),
@@ -129,7 +129,7 @@ func takes(to *endpoint.Endpoint) translate.API {
 	return translate.API(to.Name)
 }
 
-// native reports whether the backend takes calls to an endpoint as they are.
+// native reports whether the backend takes calls to an endpoint untranslated.
 func (b *Backend) native(ep *endpoint.Endpoint, model string) bool {
 	if !b.server.Serves(ep, model) {
 		return false
@@ -171,14 +171,14 @@ func (b *Backend) translates(api llm.API, model string) bool {
 	return slices.ContainsFunc(callers, func(ep *endpoint.Endpoint) bool { return ep.API == api && b.via(ep, model) != nil })
 }
 
-// sent is what is sent for an attempt.
+// sent is the request of an attempt.
 type sent struct {
 	call        provider.Call
 	translation *translate.Translation // nil where there is none
 	of          attempt
 }
 
-// send returns what is sent for an attempt, or why it cannot be translated.
+// send returns the request of an attempt, or why it cannot be translated.
 func (d *dispatch) send(a *attempt, target *llm.Target, query string) (sent, *llm.Error) {
 	switch {
 	case a.via == nil:
@@ -245,7 +245,7 @@ func (d *dispatch) unseal() *llm.Error {
 	return nil
 }
 
-// nameLost names in the answer's header what of the call was left out though it asks for something.
+// nameLost names in the answer's header the dropped members that asked for something.
 func nameLost(header http.Header, t *translate.Translation) {
 	delete(header, droppedHeader)
 	if t != nil && len(t.Lost()) > 0 {

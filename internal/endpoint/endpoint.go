@@ -1,5 +1,5 @@
-// Package endpoint is the closed table of the paths that the gateway serves: by which method a path is called, in whose API,
-// how its answers report usage and whether it is billed. What is not in it is no route.
+// Package endpoint is the closed table of the paths that the gateway serves: their method, their API, how their answers report
+// usage and whether they are billed. Other paths are not found.
 package endpoint
 
 import (
@@ -14,13 +14,13 @@ import (
 // Endpoint is a row of the table.
 type Endpoint struct {
 	llm.Endpoint
-	// Method is the one that it is called by. HEAD goes with GET.
+	// Method is the only method allowed. GET includes HEAD.
 	Method string
-	// Streams is set where `stream_options.include_usage` may be asked for.
+	// Streams is set if `stream_options.include_usage` may be requested.
 	Streams bool
 	// Multipart is set where calls may come as forms with files.
 	Multipart bool
-	// InPath is set where the path names the model, and not the body.
+	// InPath is set if the path names the model instead of the body.
 	InPath bool
 	// Streamed is set where all answers are streams.
 	Streamed bool
@@ -53,13 +53,13 @@ func Find(api llm.API, name string) *Endpoint {
 	return nil
 }
 
-// Takes reports whether the endpoint is called by a method.
+// Takes reports whether the endpoint allows a method.
 func (e *Endpoint) Takes(method string) bool {
 	return method == e.Method || method == http.MethodHead && e.Method == http.MethodGet
 }
 
-// For returns the API whose shape the caller of the endpoint expects. Where several APIs have the same path, as their lists of
-// models, the headers of their SDKs decide.
+// For returns the API whose format the caller expects. If several APIs share the path, such as for lists of models, the headers
+// of their SDKs decide.
 func (e *Endpoint) For(h http.Header) llm.API {
 	switch {
 	case e.API == llm.OpenAI && (e.Billing == llm.Local || e.Name == "rerank") && strings.HasPrefix(h.Get("X-Fern-Sdk-Name"), "cohere"):

@@ -33,7 +33,7 @@ func streamed(e *Endpoint)  { e.Streamed = true }
 func mocked(e *Endpoint)    { e.Mocked = true }
 func get(e *Endpoint)       { e.Method = http.MethodGet }
 
-// unnamed is set where calls may name no model.
+// unnamed is set if calls need not name a model.
 func unnamed(model string) func(*Endpoint) { return func(e *Endpoint) { e.Default = model } }
 
 func named(name string) func(*Endpoint) { return func(e *Endpoint) { e.Name = name } }
@@ -154,8 +154,8 @@ func clean(p string) (_ string, ok bool) {
 	return p, true
 }
 
-// Shape returns the API whose shape the caller expects, also where its path is no endpoint: a refusal must be readable
-// before, or without, a route. Requests that give no sign get the OpenAI shape.
+// Shape returns the API whose format the caller expects, even if its path is not an endpoint: refusals must be readable before,
+// or without, a route. The default is OpenAI's.
 func Shape(r *http.Request) llm.API {
 	anthropic := r.Header.Get("Anthropic-Version") != ""
 	if ep, _ := Lookup(r.URL); ep != nil {
@@ -185,7 +185,7 @@ func Shape(r *http.Request) llm.API {
 	return llm.OpenAI
 }
 
-// Refuse writes a refusal as the whole answer, in the caller's shape and with the call's id.
+// Refuse writes a refusal as the whole answer, in the caller's format and with the call's id.
 func Refuse(w http.ResponseWriter, r *http.Request, e *llm.Error) error {
 	llm.AllowOrigin(w, r)
 	id := ""

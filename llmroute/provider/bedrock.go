@@ -24,7 +24,7 @@ import (
 	"github.com/tollgate-llm/tollgate/internal/body"
 )
 
-// credentialTime bounds how long fetching credentials of a cloud may take.
+// credentialTime bounds fetching a cloud's credentials.
 const credentialTime = 15 * time.Second
 
 var regionName = regexp.MustCompile(`^[a-z]{2,4}(-[a-z]+)+-\d{1,2}$`)
@@ -37,7 +37,7 @@ func CheckRegion(s string) error {
 	return nil
 }
 
-// setUpBedrock completes the base URL with the region, or finds the region in it.
+// setUpBedrock derives the base URL from the region, or the region from the base URL.
 func setUpBedrock(s *Server, o *Options) error {
 	region, err := setting.Resolve("region", o.Region)
 	if err != nil {
@@ -67,7 +67,7 @@ func setUpBedrock(s *Server, o *Options) error {
 		}
 	}
 	s.Region = region
-	if !o.Keyed { // Bedrock's own API key goes in place of a signature
+	if !o.Keyed { // Bedrock's own API key replaces the signature
 		s.Signer = &awsSigner{region: region}
 	}
 	return nil
@@ -108,7 +108,7 @@ func (s *awsSigner) Sign(r *http.Request, payload *body.Payload) error {
 	return v4.NewSigner().SignHTTP(ctx, credentials, r, hex.EncodeToString(sum[:]), "bedrock", region, time.Now())
 }
 
-// chain returns the region and the chain of credentials, which keeps what it found.
+// chain returns the region and the credential chain, which caches its result.
 func (s *awsSigner) chain(ctx context.Context) (string, aws.CredentialsProvider, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -15,15 +15,15 @@ import (
 	"github.com/tollgate-llm/tollgate/internal/usage"
 )
 
-// defaultResponse is what a mock backend answers with where its configuration has no text.
+// defaultResponse is the text of a mock backend without a configured one.
 const defaultResponse = "Hello from Tollgate"
 
 // Mock answers calls without a provider, in place of a backend's transport. It counts tokens by the characters rule of
 // package usage, rounded up: of the request's text for the input, of the answer's for the output.
 type Mock struct {
-	Text  string        // what it answers with; a default where empty
+	Text  string        // the answer's text; empty: defaultResponse
 	Delay time.Duration // until the answer begins
-	Fail  int           // percent of the calls that it answers with an error
+	Fail  int           // percentage of calls answered with an error
 }
 
 // RoundTrip answers in the API of the request's path.
@@ -39,7 +39,7 @@ func (m *Mock) RoundTrip(r *http.Request) (*http.Response, error) {
 	if err := m.wait(r); err != nil {
 		return nil, err
 	}
-	if rand.IntN(100) < m.Fail { //nolint:gosec // which call fails is no secret
+	if rand.IntN(100) < m.Fail { //nolint:gosec // not secrecy
 		return mockResponse(r, http.StatusServiceUnavailable, []byte(mockFailure)), nil
 	}
 	ep, _ := endpoint.Lookup(r.URL)

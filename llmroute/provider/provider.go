@@ -1,5 +1,4 @@
-// Package provider has the presets of model providers: where their calls go, with which key or signature, and what of a call's
-// body changes on the way.
+// Package provider has the presets of model providers: URLs, authentication, and changes to the body of a call.
 package provider
 
 import (
@@ -15,18 +14,18 @@ import (
 	"github.com/tollgate-llm/tollgate/internal/llm"
 )
 
-// Preset describes a provider before a backend is configured.
+// Preset describes a provider, independently of any backend.
 type Preset struct {
-	// Base is the base URL as the provider's own SDK has it; empty where each customer has its own.
+	// Base is the base URL in the format of the provider's own SDK; empty if it differs by customer.
 	Base string
-	// API is the format that the provider speaks, and Also further ones. A backend serves the endpoints of all.
+	// API and Also are the API formats that the provider speaks. A backend serves the endpoints of all.
 	API  llm.API
 	Also []llm.API
 	// KeyHeader and KeyPrefix are how the key is sent. No KeyHeader: there is no key.
 	KeyHeader, KeyPrefix string
 	// Keyless is set where a backend may have no key, even at the preset's own URL.
 	Keyless bool
-	// Options are the subdirectives that this provider alone has.
+	// Options are the provider-specific subdirectives.
 	Options []string
 	// setUp resolves the options of a backend and completes its base URL. Nil without any.
 	setUp func(s *Server, o *Options) error
@@ -52,11 +51,11 @@ type Preset struct {
 	NoStreamOptions bool
 	// NoResponses is set where the provider has no Responses API beside chat completions, which is of use where calls are translated.
 	NoResponses bool
-	// Mock is set for the backend that is built in.
+	// Mock is set for the built-in backend.
 	Mock bool
 }
 
-// Call is a call as it goes to a backend.
+// Call is a call to a backend.
 type Call struct {
 	Endpoint *endpoint.Endpoint
 	Body     *body.Body
@@ -64,13 +63,13 @@ type Call struct {
 	Query    string // of the client's URL
 }
 
-// Options are the settings that only some providers have, as they are written.
+// Options are the provider-specific settings, as written.
 type Options struct {
 	APIVersion, Region, Project, Location string
 	Keyed                                 bool // there is an API key
 }
 
-// Server is where the calls of a backend go.
+// Server is the API server of a backend.
 type Server struct {
 	*Preset
 	Base   *url.URL // without its path's last slash
@@ -82,7 +81,7 @@ type Server struct {
 	parent   string // of the models in Vertex' paths
 }
 
-// Signer adds what depends on the request as it goes out: a signature, or a token that is fetched.
+// Signer authenticates outgoing requests by a signature or a fetched token.
 type Signer interface {
 	Sign(r *http.Request, payload *body.Payload) error
 }
@@ -210,7 +209,7 @@ func (s *Server) URL(c *Call) *url.URL {
 	return u
 }
 
-// Change returns what is changed of a call's body.
+// Change returns the changes to a call's body.
 func (s *Server) Change(c *Call) body.Change {
 	if s.change != nil {
 		return s.change(c)

@@ -21,7 +21,7 @@ import (
 )
 
 const (
-	// cloudScope is the scope that calls to Vertex AI need.
+	// cloudScope is the OAuth scope of Vertex AI.
 	cloudScope = "https://www.googleapis.com/auth/cloud-platform"
 	// vertexVersion is what a call to one of Anthropic's models on Vertex names in place of the model.
 	vertexVersion = "vertex-2023-10-16"
@@ -99,7 +99,7 @@ func vertexOffers(api llm.API, model string) bool {
 	return (api == llm.Anthropic) == strings.HasPrefix(model, "claude")
 }
 
-// vertexPath names the model in the path, below the one who publishes it.
+// vertexPath names the model in the path, below its publisher.
 func vertexPath(s *Server, c *Call) (path, query string) {
 	path = s.basePath + s.parent
 	if c.Endpoint.API == llm.OpenAI {
