@@ -1,6 +1,6 @@
-// Package app is the Caddy app `tollgate`: it owns what the handlers share and what outlives a reload. A handler asks for
-// a resource in Provision; the app opens it in Start, from a process-wide pool; calls in flight hold references of
-// their own, so that a resource is closed only when no configuration and no call uses it any more.
+// Package app is the Caddy app `tollgate`: it owns resources that handlers share and that outlive reloads. A handler requests a
+// resource in Provision; the app opens it in Start, from a process-wide pool; calls in flight hold their own references, so that
+// a resource is closed only when no configuration and no call uses it any more.
 package app
 
 import (
@@ -29,13 +29,13 @@ type App struct {
 	// collector as it is. Default: 150. The environment's GOGC has precedence over both.
 	GCPercent string `json:"gc_percent,omitempty"`
 
-	// BooksByEndUser keeps the end users that requests name apart in the books, which grow with their number. Default: they are one.
+	// BooksByEndUser breaks the books down by the end users that requests name, which makes them larger. Default: they are summed up.
 	BooksByEndUser bool `json:"books_by_end_user,omitempty"`
 
-	// BooksBySession keeps the conversations that requests name apart in the books, as BooksByEndUser does end users. Default: they are one.
+	// BooksBySession breaks the books down by conversation, as BooksByEndUser does by end user. Default: they are summed up.
 	BooksBySession bool `json:"books_by_session,omitempty"`
 
-	// BooksPostgres has a copy of the books written into a PostgreSQL database. Default: there is none.
+	// BooksPostgres is a PostgreSQL database that gets a copy of the books. Default: none.
 	BooksPostgres *Postgres `json:"books_postgres,omitempty"`
 
 	percent       int
@@ -46,17 +46,17 @@ type App struct {
 	mu      sync.Mutex
 	refs    []*lease
 	shared  sync.Map
-	counted bool // among those that run
+	counted bool // counted among the running apps
 	started chan struct{}
 	failed  chan struct{} // closed when it will not start
 	wait    time.Duration // how long Acquire waits for the start
 }
 
-// startWait is how long a call waits for the app: far longer than a start takes, and an end when another app has kept this
-// one from starting, which is not notified.
+// startWait bounds how long a call waits for the app: far longer than a start takes. An app is not notified when another one
+// keeps it from starting.
 const startWait = 30 * time.Second
 
-// Resource is something long-lived: a key store, a spool with its delivery.
+// Resource is a long-lived resource, such as a key store or a spool with its delivery.
 type Resource interface {
 	// Close releases it. It is called once, when neither a configuration nor a call uses it any more.
 	Close() error
@@ -64,12 +64,12 @@ type Resource interface {
 
 // Quitter is a Resource that may still be in use by calls when the process exits: those that outlived the grace period.
 type Quitter interface {
-	// Quit ends these calls, so that each is settled and lets go of the resource. It does not wait for them.
+	// Quit ends these calls, so that each is settled and releases the resource. It does not wait for them.
 	Quit()
 }
 
-// quitPatience is how long an exit waits for calls that were ended and for resources that they close. What does not come
-// to its end by then is on disk as far as it came.
+// quitPatience is how long an exit waits for ended calls and the resources that they close. Whatever is unfinished then is on
+// disk.
 const quitPatience = 12 * time.Second
 
 // CaddyModule returns the Caddy module information.
@@ -97,8 +97,8 @@ func Load(ctx caddy.Context) (*App, error) {
 	return a, a.checkRoutes(ctx)
 }
 
-// Shared returns what is stored under key for all handlers of this configuration: value, when it is the first, else what an
-// earlier handler put there. Handlers use it to find that two of them contradict each other. To be called in Provision.
+// Shared returns what is stored under key for all handlers of this configuration: value, if it is the first, otherwise the
+// earlier one. Handlers use it to detect contradictions between them. Only Provision may call it.
 func (a *App) Shared(key string, value any) (actual any, there bool) {
 	return a.shared.LoadOrStore(key, value)
 }
@@ -136,8 +136,8 @@ func (a *App) Start() error {
 // Stop does nothing: the HTTP app may drain calls after this one was stopped. Cleanup drops the references.
 func (*App) Stop() error { return nil }
 
-// Cleanup drops the configuration's references. When the process exits it ends the calls that are still under way, and
-// waits until they have let go of what they hold.
+// Cleanup drops the configuration's references. When the process exits it ends the calls in progress and waits until they have
+// released their resources.
 func (a *App) Cleanup() error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -180,8 +180,8 @@ func (a *App) Cleanup() error {
 	return errors.Join(errs...)
 }
 
-// lease is what one handler of one configuration asked for. Each opens the resource in its own way, should it be the one to
-// open it, as what another configuration knew (a password, an address) may be outdated.
+// lease is one handler's request for a resource. Each has its own way to open it, as another configuration's password or address
+// may be outdated.
 type lease struct {
 	entry     *entry
 	held      bool
@@ -189,16 +189,16 @@ type lease struct {
 	configure func(Resource) // nil: nothing to configure
 }
 
-// Ref is a handler's way to a resource.
+// Ref is a handler's reference to a resource.
 type Ref[T Resource] struct {
 	app   *App
 	lease *lease
 }
 
-// Use asks for the resource of that key, which must differ for resources of different identity (a store's address, a
-// spool's directory) and nothing else. open makes it, outside Provision. configure, which may be nil, applies this
-// configuration's settings to the live resource: when the app starts, and again when a later configuration that shares
-// the resource is taken back. To be called in Provision only.
+// Use requests the resource of that key, which must identify the resource (a store's address, a spool's directory) and nothing
+// else. open opens it, outside Provision. configure, which may be nil, applies this configuration's settings to the live
+// resource: when the app starts, and again when a later configuration that shares the resource is rolled back. Only Provision
+// may call it.
 func Use[T Resource](a *App, key string, open func() (T, error), configure func(T)) *Ref[T] {
 	l := &lease{entry: entryOf(key), open: func() (Resource, error) { return open() }}
 	if configure != nil {
@@ -216,8 +216,8 @@ func (r *Ref[T]) Key() string { return r.lease.entry.key }
 // ErrNotStarted means that the configuration never came to run.
 var ErrNotStarted = errors.New("the tollgate app did not start")
 
-// Acquire waits until the app has started and returns the resource with a reference of the caller's own, which release
-// drops. It opens the resource again in the moment after a reload in which an old request finds it closed.
+// Acquire waits until the app has started and returns the resource with a reference, which release drops. It reopens the
+// resource if an old request finds it closed after a reload.
 func (r *Ref[T]) Acquire(ctx context.Context) (res T, release func(), err error) {
 	select {
 	case <-r.app.started:
@@ -254,9 +254,9 @@ type entry struct {
 	key         string
 	res         Resource
 	refs        int
-	closed      chan struct{} // closed when res was
+	closed      chan struct{} // closed once res is
 	settings    []*lease      // of the configurations in force, oldest first
-	lingers     *lingering    // no configuration has it, and it has work to finish
+	lingers     *lingering    // in no configuration, but with work to finish
 	releaseFunc func()
 }
 
@@ -319,7 +319,7 @@ func (e *entry) awaitClosed(ctx context.Context) {
 	}
 }
 
-// apply puts the settings of l in force.
+// apply applies the settings of l.
 func (e *entry) apply(l *lease) {
 	if l.configure == nil {
 		return
@@ -330,7 +330,7 @@ func (e *entry) apply(l *lease) {
 	l.configure(e.res)
 }
 
-// retract takes back the settings of l: those of the latest configuration that remains are in force again.
+// retract rolls back the settings of l to those of the latest remaining configuration.
 func (e *entry) retract(l *lease) {
 	e.mu.Lock()
 	defer e.mu.Unlock()

@@ -8,8 +8,8 @@ import (
 	"go.uber.org/zap"
 )
 
-// collectPercent is the garbage collector's percentage for a gateway: what lives in it is small, and each call leaves garbage. At
-// Go's 100 the collector takes some hundredths more of the CPU time, and at 400 some hundredths less for 40 MB more.
+// collectPercent is the garbage collector's percentage for a gateway, which has a small heap and much garbage. At Go's 100 the
+// collector takes a few percent more of the CPU time, at 400 a few percent less for 40 MB more.
 const collectPercent = 150
 
 // collector is the process's percentage of the garbage collector. Caddy bounds the memory of the process by what the machine

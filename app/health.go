@@ -13,10 +13,10 @@ import (
 	"github.com/caddyserver/caddy/v2"
 )
 
-// healthTime bounds how long the checks of an answer about health may take together.
+// healthTime bounds the checks of one answer together.
 const healthTime = 3 * time.Second
 
-// The states of what is checked.
+// States of a check.
 const (
 	HealthOK       = "ok"
 	HealthDegraded = "degraded" // calls are served all the same

@@ -8,9 +8,9 @@ import (
 	"go.uber.org/zap"
 )
 
-// Worker is a Resource that may have work to finish when a reload takes it out of the configuration, such as a spool with records to
-// deliver. It stays open, with its last settings, until Busy returns false, a configuration has it again, or the last configuration
-// stops.
+// Worker is a Resource that may have work to finish when a reload removes it from the configuration, such as a spool with records
+// to deliver. It stays open, with its last settings, until Busy returns false, a configuration uses it again, or the last
+// configuration stops.
 type Worker interface {
 	Resource
 	Busy() bool
@@ -22,7 +22,7 @@ const lookEvery = 100 * time.Millisecond
 // running counts the apps that have started and were not cleaned up: a Cleanup beside another one is that of a reload.
 var running atomic.Int32
 
-// lingering is a Worker that no configuration has any more.
+// lingering is a Worker that no configuration uses any more.
 type lingering struct{ stop, done chan struct{} }
 
 // outlive drops a configuration's reference to the entry, or, if nothing but work that is left keeps it, hands the reference to a

@@ -1,4 +1,4 @@
-// Package demo is the command that makes traffic for a newcomer to look at.
+// Package demo is the command that generates demo traffic.
 package demo
 
 import (

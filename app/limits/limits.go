@@ -1,5 +1,5 @@
-// Package limits is what keyauth and lagobilling share of limits and totals: the store that calls are admitted by and that
-// settled records are counted in. A configuration has one, that of its first keyauth.
+// Package limits provides the store of limits and totals that keyauth admits calls by and lagobilling counts settled records in.
+// A configuration has one, that of its first keyauth.
 package limits
 
 import (
@@ -22,9 +22,9 @@ import (
 type Config struct {
 	// Name identifies the store.
 	Name string
-	// Deny refuses calls while the store is away.
+	// Deny refuses calls while the store is unavailable.
 	Deny bool
-	// Open opens the store. What it needs besides is closed after it; nil where there is nothing.
+	// Open opens the store, and returns what is to be closed after it, or nil.
 	Open func() (limit.Store, io.Closer, error)
 	// Books opens the books of an account in the same place; nil where they are kept beside the account's spool.
 	Books func(account string, o spend.Options) (*spend.Book, error)
@@ -35,7 +35,7 @@ type Config struct {
 	Logger *zap.Logger
 }
 
-// Keeper is the store in use.
+// Keeper is the open store.
 type Keeper struct {
 	*limit.Limiter
 	// Outputs are the sizes of the answers of models.

@@ -17,7 +17,7 @@ import (
 
 var commands []func() *cobra.Command
 
-// AddCommand adds a command below `caddy tollgate`. To be called in init only.
+// AddCommand adds a command below `caddy tollgate`. Only init may call it.
 func AddCommand(c func() *cobra.Command) { commands = append(commands, c) }
 
 func init() {

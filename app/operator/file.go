@@ -7,8 +7,8 @@ import (
 	"path/filepath"
 )
 
-// WriteFile has write fill a file that only its owner may read, and puts it in the place of name when it is whole and on disk: whatever
-// fails before leaves the old file. What is no regular file, such as a pipe, is written as it is.
+// WriteFile atomically replaces the file name by what write writes, readable by its owner alone. An error leaves the old file.
+// Irregular files, such as pipes, are written directly.
 func WriteFile(name string, write func(io.Writer) error) error {
 	if info, err := os.Stat(name); err == nil && !info.Mode().IsRegular() {
 		f, err := os.OpenFile(name, os.O_WRONLY, 0) // #nosec G304 -- the operator names it

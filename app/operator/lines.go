@@ -13,7 +13,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 )
 
-// LinesType is the media type of answers that have one JSON value a line.
+// LinesType is the media type of answers with one JSON value a line.
 const LinesType = "application/x-ndjson"
 
 // WriteLines answers with the text that produce writes. An error before the first byte is an ordinary refusal. After it the

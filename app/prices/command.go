@@ -1,5 +1,5 @@
-// Package prices is the command `caddy tollgate prices`: what a model costs and by which source, which models have no price, and what a
-// price file would change.
+// Package prices is the command `caddy tollgate prices`: it shows the prices of models and their sources, models without a price,
+// and the effect of a price file.
 package prices
 
 import (

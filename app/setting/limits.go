@@ -12,10 +12,9 @@ import (
 	"github.com/tollgate-llm/tollgate/internal/price"
 )
 
-// Limits are limits that a configuration sets on something. Their windows follow each other since 1970, so that days are those
-// of UTC and months those of the calendar.
+// Limits are configured limits. Their windows are aligned to the Unix epoch: days are UTC days, months are calendar months.
 type Limits struct {
-	// MaxBudget is the most that may be spent in a window, in US dollars with up to 15 decimals. Default: no bound.
+	// MaxBudget is the budget of a window, in US dollars with up to 15 decimals. Default: no bound.
 	MaxBudget string `json:"max_budget,omitempty"`
 
 	// SoftBudget refuses nothing: calls beyond it are counted in a metric and logged. Default: none.

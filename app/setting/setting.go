@@ -115,7 +115,7 @@ func Int(name, value string, byDefault, least, most int) (int, error) {
 	return n, nil
 }
 
-// Choice resolves a value from a closed list, whose first is the default.
+// Choice resolves an enumerated value, the first being the default.
 func Choice(name, value string, choices ...string) (string, error) {
 	value, err := Resolve(name, value)
 	if err != nil {

@@ -11,16 +11,16 @@ import (
 	"github.com/tollgate-llm/tollgate/llmroute/provider"
 )
 
-// Attempt is what to send.
+// Attempt describes a request to send.
 type Attempt struct {
-	// Attempt is reported to.
+	// Attempt receives progress.
 	*llm.Attempt
 	provider.Call
-	// Metered is set where the answer's usage is read, so that a stream is asked for it.
+	// Metered is set if the answer's usage is read, so streams are asked for it.
 	Metered bool
-	// Limited is set where the answer tells of the caller's own rate limits, and so not of the provider's.
+	// Limited is set if the answer reports the caller's own rate limits instead of the provider's.
 	Limited bool
-	// Last is set where no other attempt follows a failure: the answer is passed on whatever its status.
+	// Last is set if no attempt follows a failure: the answer is passed on whatever its status.
 	Last bool
 	// Refused returns whether another attempt follows an answer that refuses the prompt, which is then not passed on. Nil where
 	// none does.
@@ -33,10 +33,10 @@ type Attempt struct {
 
 // Result is the outcome of an attempt.
 type Result struct {
-	Err        error         // why no answer was passed on; nil where one was
+	Err        error         // why no answer was passed on; nil if one was
 	Timeout    bool          // no answer came in time
-	Status     int           // the status of an answer that was not passed on; 0 where none came
-	RetryAfter time.Duration // what that answer asked to wait
+	Status     int           // the status of an answer that was not passed on; 0 without one
+	RetryAfter time.Duration // its Retry-After
 	Refused    bool          // it refused the prompt, and Attempt.Refused wants another attempt
 	KeyRefused int           // the status of Backend.RetryOn that was answered, passed on or not; 0 when none was
 	Spent      bool          // the body cannot be sent again
@@ -56,7 +56,7 @@ func (r *Result) Fault(over time.Time) llm.Fault {
 	return f
 }
 
-// exchange is an attempt on its way, and its answer.
+// exchange is an attempt in progress, and its answer.
 type exchange struct {
 	Attempt
 	backend *Backend
@@ -107,7 +107,7 @@ func (x *exchange) prepare(asks bool) {
 	x.SetUsageInjected(asks)
 }
 
-// failure is why an attempt has no answer to pass on.
+// failure is the reason why an attempt has no answer to pass on.
 type failure struct {
 	reason  string
 	timeout bool

@@ -24,13 +24,13 @@ type Backend struct {
 	Server *provider.Server
 	// Auth is the value of the key's header; nil without a key.
 	Auth []string
-	// Timeout is how long the first byte of the answer may take; 0 for any time.
+	// Timeout bounds the time to the first byte of the answer; 0: no bound.
 	Timeout time.Duration
 	// RetryOn are the statuses of 401, 402 and 403 that are failures: the provider refuses the backend's key.
 	RetryOn []int
 	// Traced sends the headers of the request's trace upstream.
 	Traced bool
-	// Instead answers in place of the network; nil where there is a network to ask.
+	// Instead replaces the network; nil to use the network.
 	Instead http.RoundTripper
 
 	proxy    *reverseproxy.Handler // its settings, transport and health checks; it serves no request
@@ -43,7 +43,7 @@ type Backend struct {
 	byClient bool // connections are a client's own, for the PROXY protocol
 }
 
-// Provision makes the backend use what a reverse proxy that was provisioned from the settings of Config has.
+// Provision takes transport and health checks from a reverse proxy that was provisioned from the settings of Config.
 func (b *Backend) Provision(ctx caddy.Context, proxy *reverseproxy.Handler) error {
 	health, ok := proxy.CB.(*Health)
 	if !ok || len(proxy.Upstreams) != 1 {
@@ -77,14 +77,14 @@ func (b *Backend) Provision(ctx caddy.Context, proxy *reverseproxy.Handler) erro
 	return err
 }
 
-// Available reports whether attempts can be made, by the backend's health and its bound of requests.
+// Available reports whether the backend is healthy and below its bound of requests.
 func (b *Backend) Available() bool {
 	return b.Instead != nil || b.dial.Upstream.Available() && !b.health.full()
 }
 
 var identity = []string{"identity"}
 
-// complete makes the request what the provider is to get: to its host, with its key.
+// complete adds the provider's host and key to the request.
 func (b *Backend) complete(r *http.Request, payload *body.Payload) error {
 	r.Header["Accept-Encoding"] = identity // usage cannot be read out of a compressed answer
 	if !b.ownHost {

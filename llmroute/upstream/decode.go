@@ -43,8 +43,8 @@ func inflate(r io.Reader) (io.Reader, error) {
 	return flate.NewReader(b), nil
 }
 
-// decode makes the body of an answer plain that its backend compressed although it was asked not to: usage cannot be read out of
-// it otherwise. An answer of a model in a coding that is not known is an error; any other is left as it is.
+// decode decompresses an answer that the backend compressed although it was asked not to, so that usage can be read. Model
+// answers in an unknown coding are an error; others are left as they are.
 func decode(resp *http.Response) error {
 	written := resp.Header["Content-Encoding"]
 	if len(written) == 0 {
@@ -68,7 +68,7 @@ func decode(resp *http.Response) error {
 	return nil
 }
 
-// decoded is a compressed body, read as what it was before.
+// decoded is a compressed body, read decompressed.
 type decoded struct {
 	from io.ReadCloser
 	open func(io.Reader) (io.Reader, error)

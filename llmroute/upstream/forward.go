@@ -13,7 +13,7 @@ import (
 )
 
 const (
-	// drainMax bounds what is read of an answer that is not passed on, so that its connection can serve again.
+	// drainMax bounds what is read of an answer that is not passed on, so that its connection can be reused.
 	drainMax = 64 << 10
 	// drainTime bounds how long that may take.
 	drainTime = time.Second
@@ -24,7 +24,7 @@ var errTimeout = errors.New("no answer began within the backend's timeout")
 // ErrUnavailable is the error of an attempt that was not made, as the backend is not healthy or has as many requests as it may.
 var ErrUnavailable = errors.New("the backend is not available")
 
-// clientGone is the status of a call whose client hung up before there was an answer. The client does not get it.
+// clientGone is the status of a call whose client hung up before an answer. The client does not get it.
 const clientGone = 499
 
 // forward makes the attempt, and passes on its answer unless it returns an error.
@@ -59,10 +59,10 @@ func (x *exchange) forward() error {
 	return err
 }
 
-// unsent reports whether the client's body did not come whole, or is malformed: the request could not be sent for that.
+// unsent reports whether the request could not be sent because the client's body was incomplete or malformed.
 func (x *exchange) unsent() bool { return x.Body.Fault() != nil || x.Late != nil && x.Late() }
 
-// ask sends the request until there is an answer to pass on, or an error: a failure, or what a hang-up was met with.
+// ask sends the request until there is an answer to pass on, or an error: a failure or a hang-up.
 func (x *exchange) ask(ctx context.Context) (*answer, error) {
 	b := x.backend
 	var timer *time.Timer
@@ -78,7 +78,7 @@ func (x *exchange) ask(ctx context.Context) (*answer, error) {
 	}
 	if err == nil && x.asks && optionsRefused(resp) {
 		x.prepare(false)
-		// It was the option only if the call passes without it: no client may take the usage of others away.
+		// Blame the option only if the call succeeds without it: no client may disable the usage of others.
 		if resp, err = x.send(ctx); err == nil && resp.StatusCode < http.StatusBadRequest {
 			b.denied.add(x.Upstream)
 		}
@@ -140,7 +140,7 @@ func timedOut(err error) bool {
 	return errors.As(err, &net) && net.Timeout()
 }
 
-// judge returns an answer to pass on, or an error because another attempt is to be made.
+// judge returns an answer to pass on, or an error if another attempt is to be made.
 func (x *exchange) judge(ctx context.Context, resp *http.Response) (*answer, error) {
 	if resp.StatusCode < http.StatusOK { // other protocols were not asked for, and no status is below 100
 		return nil, errors.Join(&failure{reason: fmt.Sprintf("the backend answered %d, which ends no call", resp.StatusCode)}, resp.Body.Close())
@@ -172,7 +172,7 @@ func (x *exchange) judge(ctx context.Context, resp *http.Response) (*answer, err
 func (x *exchange) declined(resp *http.Response, status int) error {
 	x.result.Status = status
 	x.result.RetryAfter = retryAfter(resp.Header)
-	// Closing the body makes a read that takes too long return.
+	// Closing the body ends a read that takes too long.
 	timer := time.AfterFunc(drainTime, func() { _ = resp.Body.Close() })
 	_, err := io.CopyN(io.Discard, resp.Body, drainMax)
 	timer.Stop()
@@ -186,12 +186,12 @@ func (x *exchange) declined(resp *http.Response, status int) error {
 	return &failure{reason: reason}
 }
 
-// hasBody reports whether an answer is one of a model, which is never empty.
+// hasBody reports whether an answer must have a body, as those of models do.
 func hasBody(resp *http.Response) bool {
 	return resp.StatusCode >= http.StatusOK && resp.StatusCode < http.StatusMultipleChoices && resp.StatusCode != http.StatusNoContent
 }
 
-// unbegun is the error of an answer of which only the header came.
+// unbegun is the error for an answer without a body.
 func unbegun(ctx context.Context, resp *http.Response, err error) error {
 	err = errors.Join(err, resp.Body.Close())
 	if ctx.Err() != nil {
@@ -214,7 +214,7 @@ func retryAfter(h http.Header) time.Duration {
 	return d
 }
 
-// closeIdle closes the connections to the backend that no call uses.
+// closeIdle closes idle connections to the backend.
 func (b *Backend) closeIdle() {
 	if t, ok := b.proxy.Transport.(*reverseproxy.HTTPTransport); ok {
 		t.Transport.CloseIdleConnections()

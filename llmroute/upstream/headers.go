@@ -16,7 +16,7 @@ const (
 	toGemini
 	toBedrock
 	toCohere
-	toTraced // where the operator has it so
+	toTraced // if configured
 )
 
 // formats are the headers that pass to each API's backends.
@@ -40,13 +40,13 @@ var passing = map[string]uint8{
 	"X-Goog-Api-Client": toGemini,
 	"X-Client-Name":     toCohere,
 
-	// By these a provider finds the cache of a conversation again, without which the same call costs more.
+	// Providers find the cache of a conversation by these; without it the same call costs more.
 	"X-Grok-Conv-Id":      toOpenAI, // xAI
 	"X-Session-Affinity":  toOpenAI, // Fireworks
 	"X-Session-Id":        toOpenAI, // OpenRouter
 	"X-Client-Request-Id": toOpenAI, // OpenAI's Codex, whose session it is
 
-	// By these alone flex and priority are chosen on Vertex AI.
+	// The only way to request flex and priority on Vertex AI.
 	"X-Vertex-Ai-Llm-Request-Type":        toGemini | toAnthropic,
 	"X-Vertex-Ai-Llm-Shared-Request-Type": toGemini | toAnthropic,
 
@@ -135,8 +135,8 @@ var removed = [...]string{
 	"Access-Control-Allow-Credentials", "Access-Control-Allow-Headers", "Access-Control-Allow-Methods", "Access-Control-Expose-Headers",
 }
 
-// gatewayHeaders begin the names of the headers in which a gateway reports its costs and ids. Those of a gateway behind this
-// one are about the operator's account there.
+// gatewayHeaders are prefixes of headers in which a gateway reports costs and ids. Those of an upstream gateway concern the
+// operator's account there.
 const gatewayHeaders = "X-Litellm-"
 
 // isRate reports whether a header is about a provider's rate limits: those of the operator's account, not of the caller's key.

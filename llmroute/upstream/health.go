@@ -16,10 +16,10 @@ func init() {
 	caddy.RegisterModule(new(Health))
 }
 
-// Health is the passive health of a backend's address. llmroute puts it in the place of the circuit breaker of each backend's
-// reverse proxy, so that Caddy's selection policies and metrics know of it; it is of no use elsewhere.
+// Health is the passive health of a backend's address. llmroute installs it as the circuit breaker of each backend's reverse
+// proxy, so that Caddy's selection policies and metrics respect it; it is of no use elsewhere.
 type Health struct {
-	// Address is that of the backend. Backends at one address share what is known of it, also through a reload.
+	// Address is that of the backend. Backends at one address share its health, also across reloads.
 	Address string `json:"address,omitempty"`
 
 	// Passive is when the address counts as down. Default: never.
@@ -33,7 +33,7 @@ type Health struct {
 	ctx   caddy.Context
 }
 
-// state is what is known of an address.
+// state is the health of an address.
 type state struct{ requests, fails atomic.Int64 }
 
 // states are those of the addresses that a configuration uses.
@@ -49,7 +49,7 @@ func (*Health) CaddyModule() caddy.ModuleInfo {
 	}
 }
 
-// Provision finds what is known of the address.
+// Provision finds the state of the address.
 func (h *Health) Provision(ctx caddy.Context) error {
 	h.ctx = ctx
 	if h.Passive != nil && h.Passive.MaxFails == 0 {
@@ -81,7 +81,7 @@ func (h *Health) OK() bool {
 	return (h.Passive == nil || h.state.fails.Load() < int64(h.Passive.MaxFails)) && (h.inner == nil || h.inner.OK())
 }
 
-// full reports whether the address has as many requests as it may.
+// full reports whether the address has its maximum of requests.
 func (h *Health) full() bool {
 	return h.Passive != nil && h.Passive.UnhealthyRequestCount > 0 && h.state.requests.Load() >= int64(h.Passive.UnhealthyRequestCount)
 }
@@ -104,7 +104,7 @@ func (h *Health) RecordMetric(status int, latency time.Duration) {
 	}
 }
 
-// failed counts a failure until it is to be forgotten, which it is at the latest with the configuration.
+// failed counts a failure until it expires, at the latest with the configuration.
 func (h *Health) failed() {
 	if h.Passive == nil || h.Passive.FailDuration == 0 {
 		return

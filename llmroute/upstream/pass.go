@@ -61,7 +61,7 @@ func (x *exchange) pass(a *answer) {
 	to := x.w
 	if x.Translation() != nil {
 		translatedHeader(header)
-		if !x.Metered { // else the meter translates what it has read
+		if !x.Metered { // otherwise the meter translates
 			t := &translated{ResponseWriter: x.w, with: x.Translation()}
 			defer t.close()
 			to = t

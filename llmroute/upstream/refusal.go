@@ -7,15 +7,15 @@ import (
 	"strings"
 )
 
-// Refusal is why a model refuses a prompt that another one may take.
+// Refusal is the reason why a model refuses a prompt that another one may accept.
 type Refusal int
 
-// The refusals.
+// Reasons for a refusal.
 const (
 	NotRefused    Refusal = iota
 	ContextWindow         // the prompt is longer than the model's context window
 	ContentPolicy         // the prompt is against the provider's content policy
-	Refusals              // how many there are
+	Refusals              // number of reasons
 )
 
 // wording is how providers put a refusal: in codes and types, whole, and in parts of messages. All is in lower case.

@@ -11,7 +11,7 @@ import (
 	"github.com/tollgate-llm/tollgate/internal/llm"
 )
 
-// sending watches one request on its way upstream.
+// sending tracks one request being sent upstream.
 type sending struct {
 	sentContext
 	trace httptrace.ClientTrace
@@ -21,7 +21,7 @@ type sending struct {
 
 	reused   bool          // the connection had served before
 	idle     time.Duration // since then
-	answered atomic.Bool   // a byte of an answer came
+	answered atomic.Bool   // a byte of an answer arrived
 }
 
 // watch has what becomes of a request reported to the attempt: when its payload was written upstream, whole, and what precedes

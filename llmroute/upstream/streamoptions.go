@@ -8,7 +8,7 @@ import (
 )
 
 const (
-	// deniedFor is how long it is remembered that stream_options is refused: a server may be renewed.
+	// deniedFor is how long a refusal of stream_options is remembered: servers may be upgraded.
 	deniedFor = 6 * time.Hour
 	// maxDenied bounds how many models are remembered for a backend.
 	maxDenied = 1000
@@ -45,6 +45,6 @@ func optionsRefused(resp *http.Response) bool {
 	if !bytes.Contains(peek(resp), []byte("stream_options")) {
 		return false
 	}
-	_ = resp.Body.Close() // nothing more is wanted of it
+	_ = resp.Body.Close() // the rest is not needed
 	return true
 }

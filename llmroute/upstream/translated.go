@@ -62,7 +62,7 @@ type translated struct {
 	answer *translate.Answering
 }
 
-// WriteHeader takes the status. The header of an answer that is translated whole waits for its end.
+// WriteHeader records the status. The header of an answer that is translated as a whole waits for its end.
 func (t *translated) WriteHeader(status int) {
 	t.answer = t.with.Begin(status, t.Header().Get("Content-Type"))
 	if t.answer.Describe(t.Header()); !t.answer.Whole() {
@@ -70,7 +70,7 @@ func (t *translated) WriteHeader(status int) {
 	}
 }
 
-// Write translates a piece. What cannot be translated ends the answer for the client, which is told so.
+// Write translates a piece. If that fails, the client's answer ends with an error.
 func (t *translated) Write(p []byte) (int, error) {
 	out, err := t.answer.Write(p)
 	if len(out) > 0 {
@@ -99,7 +99,7 @@ func (t *translated) FlushError() error {
 	return http.NewResponseController(t.ResponseWriter).Flush()
 }
 
-// end ends the answer. cause is why the upstream's broke off; nil where it did not.
+// end ends the answer. cause is why the upstream's broke off; nil if it did not.
 func (t *translated) end(cause error) error {
 	status, out, err := t.answer.End(cause)
 	if t.answer.Whole() {
@@ -120,7 +120,7 @@ func (t *translated) end(cause error) error {
 	return err
 }
 
-// close gives back what the answer took.
+// close releases the answer's memory.
 func (t *translated) close() {
 	if t.answer != nil {
 		t.answer.Close()
