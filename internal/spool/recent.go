@@ -4,7 +4,7 @@ import "sort"
 
 // Bounds of what is kept of the records that were settled last.
 const (
-	recentRecords = 256
+	recentRecords = 1024
 	recentBytes   = 1 << 20 // of payloads
 )
 

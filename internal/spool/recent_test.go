@@ -87,7 +87,7 @@ func TestRecentIsWhatStandsOnDisk(t *testing.T) {
 		}
 		require.Greater(t, kept, 150, "they are read back")
 		require.Greater(t, read, 400, "they are read back")
-		round(400, 100)
+		round(1200, 100)
 		for range 3 {
 			round(10, 7)
 		}
