@@ -25,7 +25,7 @@ func TestParsePeer(t *testing.T) {
 	}
 }
 
-// TestGroup finds the workers of a program, their memory, and what CPU time they use, and ends all of them.
+// TestGroup finds the worker processes of a program, their memory and CPU time, and ends them all.
 func TestGroup(t *testing.T) {
 	const loop = `i=0; while [ $i -lt 200000 ]; do i=$((i+1)); done; echo worked; sleep 60`
 	p, err := start(t.Context(), "sh", nil, "/bin/sh", "-c", "echo started; read x; ("+loop+") & wait")
@@ -70,7 +70,7 @@ func TestSpread(t *testing.T) {
 	require.Equal(t, spread{Median: 2, Least: 2, Most: 2}, spreadOf([]float64{2}))
 }
 
-// costing is a result in which a call of each target costs that much CPU, in two rounds.
+// costing returns a result with the given CPU cost per call for each target, over two rounds.
 func costing(k *kind, us map[string][]int) *result {
 	r := &result{kind: k, samples: make(map[string][]sample)}
 	for name, all := range us {
@@ -83,7 +83,7 @@ func costing(k *kind, us map[string][]int) *result {
 	return r
 }
 
-// TestUnread holds that delivery is awaited, and that totals and books are.
+// TestUnread checks that the benchmark waits for delivery and for the totals.
 func TestUnread(t *testing.T) {
 	const name = "caddy_tollgate_spool_unread_records"
 	text := "# TYPE " + name + " gauge\n" + name + `{account="a",consumer="books"} 0` + "\n" + name + `{account="a",consumer="spend"} `
@@ -92,7 +92,7 @@ func TestUnread(t *testing.T) {
 	require.Error(t, unread(""))
 }
 
-// TestCheck holds the goals: one that is missed by less than the noise is no failure.
+// TestCheck checks the goals: a goal missed by less than the noise is not a failure.
 func TestCheck(t *testing.T) {
 	k := &kind{Name: "unstreamed"}
 	for want, us := range map[string][]int{"": {99, 99}, "unstreamed, CPU µs/call, to that of " + plainSame + ": 1.20": {120, 120}} {
@@ -111,7 +111,7 @@ func TestCheck(t *testing.T) {
 	require.ErrorContains(t, check(io.Discard, verdicts([]*result{chunks})), "chunks at a fixed rate, p99 µs, beyond that of reverse_proxy: 90.00 ± 0.00; the goal is 50.00")
 }
 
-// TestReport prints a table, and JSON that holds the same ratio.
+// TestReport checks the printed table and that the JSON has the same ratio.
 func TestReport(t *testing.T) {
 	results := []*result{
 		costing(&kind{Name: "unstreamed"}, map[string][]int{gateway: {150, 150}, plain: {100, 100}, plainSame: {75, 75}, tuned: {75, 75}}),
@@ -140,7 +140,7 @@ func TestReport(t *testing.T) {
 	require.Equal(t, "missed", got.Goals[0].Held)
 }
 
-// TestLoader makes whole calls, as many as the rate says, and takes no other for one.
+// TestLoader checks that the loader makes complete calls at the given rate and accepts no incomplete answer.
 func TestLoader(t *testing.T) {
 	text := "{}"
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -162,7 +162,7 @@ func TestLoader(t *testing.T) {
 	require.False(t, errors.Is(err, os.ErrDeadlineExceeded))
 }
 
-// TestTranslatedRatios compares each pair with the untranslated streams of its caller's API.
+// TestTranslatedRatios compares each pair with untranslated streams of the caller's API.
 func TestTranslatedRatios(t *testing.T) {
 	r := costing(&kind{Name: "translated", translated: true}, map[string][]int{
 		"chat completions": {100, 100}, "Messages": {100, 100}, "Responses": {200, 200}, "chat completions on Messages": {140, 140},

@@ -6,7 +6,7 @@ import (
 	"io"
 )
 
-// goal is the most that the gateway may need, compared with another target.
+// goal is the most that the gateway may cost compared with another target.
 type goal struct {
 	kind, base string
 	figure     figure
@@ -14,7 +14,7 @@ type goal struct {
 	most       float64
 }
 
-// goals are those of -check. For CPU the collector's setting is the gateway's own on both sides, so that no gain is the collector's.
+// goals are those of -check. CPU is compared at the gateway's own GOGC on both sides, so that GOGC gains nothing.
 var goals = []goal{
 	{"unstreamed", plainSame, figures[4], ratio, 1},
 	{"4 KB bodies", plainSame, figures[4], ratio, 1},
@@ -25,19 +25,19 @@ var goals = []goal{
 	{"chunks at a fixed rate", plain, delays[1], difference, 50},
 }
 
-// mostOfTranslated is what a translated stream may take, in CPU to that of an untranslated one in the same API.
+// mostOfTranslated is the maximum ratio of a translated stream's CPU to an untranslated stream's in the same API.
 const mostOfTranslated = 1.5
 
-// mostOfStream is what an open stream may take more than in plain reverse_proxy, in KB.
+// mostOfStream is how much more memory an open stream may take than in plain reverse_proxy, in KB.
 const mostOfStream = 4
 
-// verdict is what became of a goal.
+// verdict is the result of a goal.
 type verdict struct {
 	What   string  `json:"what"`
 	Median float64 `json:"median"`
 	Noise  float64 `json:"noise"`
 	Most   float64 `json:"most"`
-	Held   string  `json:"held"` // reached, missed, or within the noise: above the goal by less than that
+	Held   string  `json:"held"` // reached, missed, or within the noise: above the goal by less than the noise
 }
 
 func judge(what string, s spread, most float64) verdict {
@@ -55,7 +55,7 @@ func (v verdict) String() string {
 	return fmt.Sprintf("%s: %.2f ± %.2f; the goal is %.2f", v.What, v.Median, v.Noise, v.Most)
 }
 
-// verdicts are those of the goals that were measured.
+// verdicts returns the results of the goals that were measured.
 func verdicts(results []*result) []verdict {
 	all := make([]verdict, 0, len(goals))
 	for _, r := range results {
@@ -76,7 +76,7 @@ func verdicts(results []*result) []verdict {
 	return all
 }
 
-// check prints what became of the goals, and fails where one is missed by more than the noise of the run.
+// check prints the results of the goals and fails if one is missed by more than the noise of the run.
 func check(w io.Writer, all []verdict) error {
 	var errs []error
 	for _, v := range all {

@@ -12,23 +12,24 @@ import (
 	"time"
 )
 
-// together is a number of instances that are loaded at once, with keys that have limits or none.
+// together is the result of loading several instances at once, with or without limits on the keys.
 type together struct {
 	Instances int      `json:"instances"`
-	Keys      int      `json:"keys"` // which call in turn
+	Keys      int      `json:"keys"` // number of keys used in turn
 	Limits    bool     `json:"limits"`
 	Samples   []sample `json:"samples"`
-	// What the machines would carry, by the medians of CPU.
+	// The estimated capacity of the machines, from the median CPU per call.
 	PerCPU   float64 `json:"calls_per_second_of_an_instances_cpu"`
 	PerRedis float64 `json:"calls_per_second_of_redis"`
 	keys     []string
 }
 
-// manyKeys are so many that a batch of records has one of each: that costs Redis the most.
+// manyKeys is large enough that each record of a batch has a different key, the most expensive case for Redis.
 const manyKeys = 1000
 
-// instances loads one instance of the gateway and all that are wanted at once, in turn. They share Redis, the keys and Lago. It prints
-// what a call costs the instances and Redis in CPU, with keys that have no limits, with five each, and with five and many keys.
+// instances loads one instance and then all instances at once, in turn. They share Redis, the keys and Lago. It prints
+// the CPU that a call costs the instances and Redis: with keys without limits, with five limits each, and with five
+// limits and many keys.
 func (s *stage) instances(ctx context.Context, w io.Writer, o *options) error {
 	first := s.find(gateway)
 	all := []*target{first}
@@ -90,7 +91,7 @@ func (s *stage) instances(ctx context.Context, w io.Writer, o *options) error {
 	return err
 }
 
-// row computes what a CPU carries and returns the row of the table.
+// row computes the calls per CPU and returns the row of the table.
 func (l *together) row() string {
 	r := &result{samples: map[string][]sample{"": l.Samples}}
 	var row strings.Builder

@@ -10,17 +10,17 @@ import (
 type kind struct {
 	Name        string
 	stream      bool
-	bytes       int           // of the question's text
+	bytes       int           // size of the question's text
 	chunks      int           // content events of a stream
-	apart       time.Duration // of the events of a stream
-	stamp       bool          // the delay of each event is measured, in place of calls
+	apart       time.Duration // interval between the events of a stream
+	stamp       bool          // measures the delay of each event instead of calls
 	connections int
-	every       time.Duration // between the calls of a connection, by a clock; 0: as soon as the one before is answered
-	limits      bool          // the gateway's loads with limits on the key, and with traces, are more of them
-	translated  bool          // the gateway alone is loaded: with each API, and with each pair that it translates
+	every       time.Duration // fixed interval between the calls of a connection; 0: as soon as the last is answered
+	limits      bool          // also loads the gateway with limits on the key, and with traces
+	translated  bool          // loads only the gateway: with each API, and with each pair it translates
 }
 
-// kinds are those of a run.
+// kinds returns the kinds of load of a run.
 func kinds(o *options) []*kind {
 	return []*kind{
 		{Name: "unstreamed", bytes: 600, connections: o.concurrency, limits: o.limits || o.traces},
@@ -33,19 +33,19 @@ func kinds(o *options) []*kind {
 }
 
 const (
-	// quiet is how many connections there are where the delay is measured.
+	// quiet is the number of connections when delay is measured.
 	quiet = 8
-	// chunkPause is the pause between events whose delay is measured: far longer than that.
+	// chunkPause is the pause between events whose delay is measured, far longer than the delay.
 	chunkPause = 10 * time.Millisecond
-	// chunkEvery is when the next stream of a connection begins. A stream takes less. An eighth of it is no multiple of chunkPause, so
-	// that the events of different streams are 1.25 ms apart and do not wait for each other.
+	// chunkEvery is the interval at which a connection starts streams; a stream takes less. An eighth of it is not a
+	// multiple of chunkPause, so events of different streams are 1.25 ms apart and do not queue.
 	chunkEvery = 730 * time.Millisecond
 )
 
-// alone reports whether the machine has little to do, so that what is measured is delay and not queueing.
+// alone reports whether the machine is mostly idle, so that delay is measured and not queueing.
 func (k *kind) alone() bool { return k.every > 0 }
 
-// duration is how long the kind's loads are. A percentile takes more calls where few are made.
+// duration returns how long the kind's loads take. At a low rate a percentile needs more time.
 func (k *kind) duration(o *options) time.Duration {
 	if k.alone() {
 		return 2 * o.duration
@@ -53,7 +53,7 @@ func (k *kind) duration(o *options) time.Duration {
 	return o.duration
 }
 
-// requests returns the bytes of the calls to make to a target, one a key.
+// requests returns the calls to make to a target as bytes, one per key.
 func (k *kind) requests(o *options, t *target, keys []string) [][]byte {
 	content := fmt.Sprintf("tokens=in:256,out:128,cached:64 chunks=%d bytes=512", max(1, k.chunks))
 	options := ""
@@ -78,7 +78,7 @@ func (k *kind) requests(o *options, t *target, keys []string) [][]byte {
 	return all
 }
 
-// tail is how a whole answer ends.
+// tail returns the end of a complete answer.
 func (k *kind) tail(t *target) []byte {
 	if k.stream {
 		return []byte(t.asks.tail)

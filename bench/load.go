@@ -15,41 +15,42 @@ import (
 	"time"
 )
 
-// sample is what one load of one target measured.
+// sample is the result of one load of one target.
 type sample struct {
 	Calls     int           `json:"calls"`
 	PerSecond float64       `json:"calls_per_second"`
 	P50       time.Duration `json:"p50_ns"`
 	P99       time.Duration `json:"p99_ns"`
 	First     time.Duration `json:"first_byte_p50_ns"` // to the first byte of the answer's body
-	CPU       time.Duration `json:"cpu_ns_per_call"`   // user and system time of the target's processes, delivery and books included
+	CPU       time.Duration `json:"cpu_ns_per_call"`   // user and system time of the target's processes, including delivery and totals
 	Redis     time.Duration `json:"redis_cpu_ns_per_call"`
-	Peak      int64         `json:"peak_bytes"`      // VmHWM, since the load began
+	Peak      int64         `json:"peak_bytes"`      // VmHWM since the load began
 	Lag       time.Duration `json:"delivery_lag_ns"` // from the last answer until Lago had every event
 }
 
 // timing is how long one call took.
 type timing struct {
 	first, whole time.Duration
-	chunks       []time.Duration // how long each event of a stream but the first was under way, where that is measured
+	chunks       []time.Duration // delay of each event of a stream but the first, if measured
 }
 
-// loader has that many kept-alive connections of HTTP/1.1, each with the next call as soon as the last one is answered, or by a clock.
+// loader keeps a number of HTTP/1.1 connections alive. Each makes its next call as soon as the last is answered, or at a
+// fixed rate.
 type loader struct {
 	addr        string
 	requests    [][]byte // taken in turn
 	concurrency int
-	tail        []byte        // how a whole answer ends
-	stamp       bool          // the events of streams tell when they were sent
-	every       time.Duration // between the calls of a connection; 0 for as many as go
+	tail        []byte        // the end of a complete answer
+	stamp       bool          // stream events carry the time they were sent
+	every       time.Duration // interval between calls of a connection; 0: as fast as possible
 }
 
-// loader returns what loads a target with calls of this kind.
+// loader returns the loader for this kind of load on a target.
 func (k *kind) loader(o *options, t *target) *loader {
 	return &loader{addr: t.addr, requests: k.requests(o, t, t.keys), concurrency: k.connections, tail: k.tail(t), stamp: k.stamp, every: k.every}
 }
 
-// run loads the target for that long. Any answer that is not whole is an error: a benchmark of failures means nothing.
+// run loads the target for the given time. An incomplete answer is an error: a benchmark of failures means nothing.
 func (l *loader) run(ctx context.Context, duration time.Duration) ([]timing, time.Duration, error) {
 	begun := time.Now()
 	end := begun.Add(duration)
@@ -62,13 +63,13 @@ func (l *loader) run(ctx context.Context, duration time.Duration) ([]timing, tim
 	wg.Wait()
 	for _, err := range errs {
 		if err != nil {
-			return nil, 0, err // the others say the same
+			return nil, 0, err // the others failed alike
 		}
 	}
 	return slices.Concat(all...), time.Since(begun), nil
 }
 
-// client makes calls one after the other on one connection.
+// client makes calls one after another on one connection.
 func (l *loader) client(ctx context.Context, i int, end time.Time) (timings []timing, err error) {
 	conn, err := new(net.Dialer).DialContext(ctx, "tcp", l.addr)
 	if err != nil {
@@ -95,7 +96,7 @@ func (l *loader) client(ctx context.Context, i int, end time.Time) (timings []ti
 	return timings, ctx.Err()
 }
 
-// call makes a call. What it takes counts from when it was due: a target that is slow to answer one is late for the next.
+// call makes a call. Its time counts from when it was due, so a slow answer also delays the next call.
 func (l *loader) call(conn net.Conn, r *bufio.Reader, buf, request []byte, due time.Time) (t timing, err error) {
 	if _, err := conn.Write(request); err != nil {
 		return t, err
@@ -109,7 +110,7 @@ func (l *loader) call(conn net.Conn, r *bufio.Reader, buf, request []byte, due t
 		words, err := io.ReadAll(io.LimitReader(res.Body, 1<<10))
 		return t, errors.Join(fmt.Errorf("status %d: %s", res.StatusCode, words), err)
 	}
-	var last [32]byte // the end of what was read
+	var last [32]byte // the last bytes read
 	for {
 		n, err := res.Body.Read(buf)
 		if n > 0 && t.first == 0 {
@@ -132,14 +133,14 @@ func (l *loader) call(conn net.Conn, r *bufio.Reader, buf, request []byte, due t
 		}
 	}
 	t.whole = time.Since(due)
-	t.chunks = t.chunks[min(1, len(t.chunks)):] // the first comes with the header: that is the time to the first byte
+	t.chunks = t.chunks[min(1, len(t.chunks)):] // the first comes with the header and counts as the time to the first byte
 	if !bytes.HasSuffix(last[:], l.tail) {
 		return t, fmt.Errorf("an answer is not whole: it ends with %q", last)
 	}
 	return t, nil
 }
 
-// summarise turns timings into the figures of a sample.
+// summarise turns timings into a sample.
 func summarise(timings []timing, took time.Duration) sample {
 	whole := make([]time.Duration, len(timings))
 	first := make([]time.Duration, len(timings))
@@ -159,10 +160,10 @@ func summarise(timings []timing, took time.Duration) sample {
 	}
 }
 
-// stamped precedes the time in an event of the fake provider.
+// stamped is the text before the timestamp in a fake provider's event.
 var stamped = []byte(`"id":"chatcmpl-`)
 
-// appendDelays appends how long the events in p were under way. An event in two pieces counts where its id is whole.
+// appendDelays appends the delays of the events in p. An event split across reads counts once its id is complete.
 func appendDelays(delays []time.Duration, p []byte, now time.Time) []time.Duration {
 	for {
 		i := bytes.Index(p, stamped)
@@ -176,7 +177,7 @@ func appendDelays(delays []time.Duration, p []byte, now time.Time) []time.Durati
 	}
 }
 
-// percentile returns the value below which p percent of the sorted values are.
+// percentile returns the p-th percentile of sorted values.
 func percentile(sorted []time.Duration, p int) time.Duration {
 	if len(sorted) == 0 {
 		return 0

@@ -1,6 +1,6 @@
-// Command bench measures what the gateway costs: it loads plain reverse_proxy, at several settings, the whole gateway (keys in
-// Redis, metering, records on disk, delivery to a fake Lago) and other gateways in turn, before the same fake provider, and prints
-// ratios within each round. See docs/performance.md.
+// Command bench measures the gateway's cost. It loads plain reverse_proxy at several settings, the whole gateway (keys in
+// Redis, metering, records on disk, delivery to a fake Lago) and other gateways in turn, in front of the same fake
+// provider, and prints ratios within each round. See docs/performance.md.
 package main
 
 import (
@@ -42,7 +42,7 @@ type options struct {
 
 func main() {
 	if len(os.Args) == 2 {
-		// The same program is the servers behind the gateway, each a process of its own.
+		// The same program runs the servers behind the gateway, each in its own process.
 		switch os.Args[1] {
 		case "provider":
 			serveProvider()
@@ -142,7 +142,7 @@ func run(ctx context.Context, o *options) (err error) {
 	return nil
 }
 
-// measure loads all targets in every round, in alternating order: what the machine does besides hits them alike.
+// measure loads all targets in every round, in alternating order, so other load on the machine affects them alike.
 func measure(ctx context.Context, o *options, s *stage) ([]*result, error) {
 	var results []*result
 	for _, k := range kinds(o) {
@@ -184,7 +184,7 @@ func measure(ctx context.Context, o *options, s *stage) ([]*result, error) {
 	return results, nil
 }
 
-// loaded are the targets of a kind in the order of a round.
+// loaded returns the targets of a kind in the order of a round.
 func (s *stage) loaded(r *result, round int) []*target {
 	targets := slices.DeleteFunc(slices.Clone(s.targets), func(t *target) bool {
 		return t.name == direct && !r.alone() || (t.name == limited || t.name == traced) && !r.limits
@@ -198,7 +198,7 @@ func (s *stage) loaded(r *result, round int) []*target {
 	return targets
 }
 
-// time is how long a load takes. One that only warms up may be short.
+// time returns how long a load takes. A warm-up may be short.
 func (k *kind) time(o *options, round int) time.Duration {
 	d := k.duration(o)
 	if round == 0 {
@@ -207,7 +207,7 @@ func (k *kind) time(o *options, round int) time.Duration {
 	return d
 }
 
-// round loads one target, and takes a profile of it in the last round if one is wanted.
+// round loads one target. In the last round it takes a profile if requested.
 func (s *stage) round(ctx context.Context, o *options, t *target, k *kind, round int) (sample, error) {
 	duration := k.time(o, round)
 	wait := func() error { return nil }

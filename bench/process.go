@@ -21,11 +21,11 @@ type process struct {
 	name   string
 	cmd    *exec.Cmd
 	stdin  io.WriteCloser
-	lines  chan string // of its standard output; closed when it ends
-	output lockedTail  // the end of all that it printed, for when it fails
+	lines  chan string // lines of standard output; closed when the process ends
+	output lockedTail  // the end of its output, for errors
 }
 
-// start runs a program. It is killed when ctx ends, if stop did not end it before.
+// start runs a program. It is killed when ctx ends unless stop has ended it.
 func start(ctx context.Context, name string, env []string, program string, args ...string) (*process, error) {
 	p := &process{name: name, lines: make(chan string, 64)}
 	p.cmd = exec.CommandContext(ctx, program, args...) //nolint:gosec // programs of this benchmark
@@ -51,14 +51,14 @@ func start(ctx context.Context, name string, env []string, program string, args 
 			_, _ = p.output.Write(append(lines.Bytes(), '\n')) // never fails
 			select {
 			case p.lines <- lines.Text():
-			default: // nobody reads them any more
+			default: // no reader is left
 			}
 		}
 	}()
 	return p, nil
 }
 
-// await waits for a line of its output that holds the text, and returns what follows.
+// await waits for an output line that contains the text, and returns the rest of the line.
 func (p *process) await(text string) (string, error) {
 	timeout := time.NewTimer(30 * time.Second)
 	defer timeout.Stop()
@@ -85,21 +85,21 @@ func (p *process) signal(s syscall.Signal) error {
 	return nil
 }
 
-// stop ends the program as an operator would, and kills it when that takes half a minute.
+// stop ends the program as an operator would, and kills it after half a minute.
 func (p *process) stop() error {
 	if err := p.signal(syscall.SIGTERM); err != nil {
 		return err
 	}
-	kill := time.AfterFunc(30*time.Second, func() { _ = p.signal(syscall.SIGKILL) }) // Wait returns what came of it
+	kill := time.AfterFunc(30*time.Second, func() { _ = p.signal(syscall.SIGKILL) }) // Wait reports the result
 	defer kill.Stop()
 	err := p.cmd.Wait()
 	if _, exited := errors.AsType[*exec.ExitError](err); exited || errors.Is(err, context.Canceled) {
-		return nil // the signal's own doing
+		return nil // ended by our signal
 	}
 	return err
 }
 
-// pids returns the process and those of its group: a server may have workers.
+// pids returns the ids of all processes in the process group, including workers.
 func (p *process) pids() ([]int, error) {
 	entries, err := os.ReadDir("/proc")
 	if err != nil {
@@ -109,7 +109,7 @@ func (p *process) pids() ([]int, error) {
 	for _, e := range entries {
 		pid, err := strconv.Atoi(e.Name())
 		if err != nil {
-			continue // none of a process
+			continue // not a process
 		}
 		if group, err := syscall.Getpgid(pid); err == nil && group == p.cmd.Process.Pid {
 			all = append(all, pid)
@@ -118,7 +118,7 @@ func (p *process) pids() ([]int, error) {
 	return all, nil
 }
 
-// cpu returns the user and system time that the process has used, and its workers.
+// cpu returns the user and system time of the process and its workers.
 func (p *process) cpu() (time.Duration, error) {
 	pids, err := p.pids()
 	if err != nil {
@@ -126,8 +126,8 @@ func (p *process) cpu() (time.Duration, error) {
 	}
 	var sum time.Duration
 	for _, pid := range pids {
-		// The clock that clock_getcpuclockid(3) names: all threads of the process, those that ended included, in nanoseconds, where
-		// /proc/PID/stat counts hundredths of a second.
+		// This is the clock of clock_getcpuclockid(3): all threads of the process, ended ones included, in nanoseconds.
+		// /proc/PID/stat counts only hundredths of a second.
 		const allThreads = 2 // CPUCLOCK_SCHED
 		var t unix.Timespec
 		if err := unix.ClockGettime(int32(^pid<<3|allThreads), &t); err != nil {
@@ -138,7 +138,7 @@ func (p *process) cpu() (time.Duration, error) {
 	return sum, nil
 }
 
-// resetPeak makes the peak of its memory what it uses now.
+// resetPeak resets the peak memory to the current use.
 func (p *process) resetPeak() error {
 	pids, err := p.pids()
 	for _, pid := range pids {
@@ -147,10 +147,10 @@ func (p *process) resetPeak() error {
 	return err
 }
 
-// peak returns the most memory it had since resetPeak, in bytes, its workers included.
+// peak returns the peak memory since resetPeak in bytes, workers included.
 func (p *process) peak() (int64, error) { return p.status("VmHWM:") }
 
-// status returns a field of /proc/PID/status that is in kB, in bytes, that of its workers included.
+// status returns a kB field of /proc/PID/status in bytes, summed over the workers.
 func (p *process) status(field string) (sum int64, err error) {
 	pids, err := p.pids()
 	if err != nil {

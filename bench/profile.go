@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// profile begins to take a CPU profile from the admin API. What it returns waits until it is written.
+// profile starts a CPU profile through the admin API. wait waits until it is written.
 func (t *target) profile(ctx context.Context, file string, duration time.Duration) (wait func() error) {
 	done := make(chan error, 1)
 	go func() { done <- t.takeProfile(ctx, file, duration) }() // ends with the profile

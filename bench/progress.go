@@ -5,13 +5,13 @@ import (
 	"time"
 )
 
-// progress estimates how long a run takes by what was done of it.
+// progress estimates the remaining time of a run.
 type progress struct {
 	begun       time.Time
-	done, whole time.Duration // of load, as planned
+	done, whole time.Duration // planned load time
 }
 
-// begin prints what is loaded next, and roughly how long the rest takes.
+// begin prints what is loaded next and roughly how long the rest takes.
 func (p *progress) begin(format string, args ...any) {
 	left := ""
 	if p.done == 0 {
@@ -23,7 +23,7 @@ func (p *progress) begin(format string, args ...any) {
 	say(format+left+" ...", args...)
 }
 
-// ended counts a load that was planned to take that long. What comes before and after each counts as well.
+// ended counts a load of planned duration d, with the time before and after it.
 func (p *progress) ended(d time.Duration) { p.done += planned(d) }
 
 func planned(d time.Duration) time.Duration { return d + 200*time.Millisecond }

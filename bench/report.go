@@ -11,30 +11,30 @@ import (
 	"time"
 )
 
-// result is what was measured of a kind of load: the samples of each target, by round.
+// result holds the measurements of a kind of load: the samples of each target, by round.
 type result struct {
 	*kind
-	names   []string // of the targets, as they are shown
+	names   []string // target names as shown
 	samples map[string][]sample
 }
 
-// spread is a figure over the rounds.
+// spread is the distribution of a figure over the rounds.
 type spread struct {
 	Median float64 `json:"median"`
 	Least  float64 `json:"least"`
 	Most   float64 `json:"most"`
-	// Noise is half of what lies between the quartiles: how far off the median may be.
+	// Noise is half the interquartile range: how far off the median may be.
 	Noise float64 `json:"noise"`
 }
 
-// spreadOf takes a figure of each round.
+// spreadOf computes the spread of a figure's values, one a round.
 func spreadOf(all []float64) spread {
 	slices.Sort(all)
 	n := len(all)
 	return spread{Median: (all[(n-1)/2] + all[n/2]) / 2, Least: all[0], Most: all[n-1], Noise: (all[3*n/4] - all[n/4]) / 2}
 }
 
-// of returns a figure of a target.
+// of returns the spread of a figure of one target.
 func (r *result) of(name string, figure func(sample) float64) spread {
 	all := make([]float64, 0, len(r.samples[name]))
 	for _, s := range r.samples[name] {
@@ -43,7 +43,7 @@ func (r *result) of(name string, figure func(sample) float64) spread {
 	return spreadOf(all)
 }
 
-// against compares two targets within each round, by their ratio or their difference.
+// against compares two targets within each round, by ratio or difference.
 func (r *result) against(name, base string, figure func(sample) float64, compare func(a, b float64) float64) spread {
 	all := make([]float64, 0, len(r.samples[name]))
 	for i, s := range r.samples[name] {
@@ -61,7 +61,7 @@ type figure struct {
 	of                func(sample) float64
 }
 
-// figures are the columns for loads of as many calls as go, delays those for loads at a fixed rate.
+// figures are the columns for loads at full speed, delays those for loads at a fixed rate.
 var (
 	figures = []figure{
 		{"calls/s", "calls_per_second", "%.0f", func(s sample) float64 { return s.PerSecond }},
@@ -88,7 +88,7 @@ func (k *kind) figures() []figure {
 	return figures
 }
 
-// bases are what the gateway is compared with.
+// bases returns the targets that the gateway is compared with.
 func (r *result) bases() (names []string) {
 	for _, name := range r.names {
 		if name != direct && !bills(name) && !r.translated {
@@ -98,7 +98,7 @@ func (r *result) bases() (names []string) {
 	return names
 }
 
-// more are the targets that are compared with the gateway: those that do more than it.
+// more returns the variants of the gateway with additional features, which are compared with the plain gateway.
 func (r *result) more() (names []string) {
 	for _, name := range []string{limited, traced} {
 		if r.samples[name] != nil {
@@ -108,7 +108,7 @@ func (r *result) more() (names []string) {
 	return names
 }
 
-// pairs are the translated targets of the kind, which are compared with untranslated ones.
+// pairs returns the translated targets of the kind, which are compared with untranslated ones.
 func (r *result) pairs() (all []question) {
 	for _, q := range translations {
 		if q.own != "" && r.samples[q.name] != nil {
@@ -118,7 +118,7 @@ func (r *result) pairs() (all []question) {
 	return all
 }
 
-// report prints the medians of all rounds, and what the gateway is to the others within rounds.
+// report prints the medians of all rounds and the gateway's ratios to other targets within rounds.
 func report(w io.Writer, o *options, s *stage, results []*result, p proof) error {
 	if o.json {
 		return reportJSON(w, o, s, results, p)
@@ -140,7 +140,7 @@ func report(w io.Writer, o *options, s *stage, results []*result, p proof) error
 	return err
 }
 
-// programs are the targets that are programs of their own.
+// programs returns the targets that are separate programs.
 func (s *stage) programs() (all []*target) {
 	for _, t := range s.targets {
 		if t.start > 0 && t.name != limited {
@@ -211,7 +211,7 @@ func (r *result) printRatios(t *strings.Builder, name, base string) {
 	fmt.Fprint(t, "\n")
 }
 
-// printDifferences prints what the gateway adds beyond another proxy.
+// printDifferences prints what the gateway adds compared with another proxy.
 func (r *result) printDifferences(t *strings.Builder, base string) {
 	fmt.Fprintf(t, "%s less %s\t", gateway, base)
 	for _, f := range delays {
@@ -221,7 +221,7 @@ func (r *result) printDifferences(t *strings.Builder, base string) {
 	fmt.Fprint(t, "\n")
 }
 
-// printRedis prints what calls of the gateway cost Redis, under CPU.
+// printRedis prints the CPU that the gateway's calls cost Redis.
 func (r *result) printRedis(t *strings.Builder) {
 	for _, name := range r.names {
 		if !bills(name) {
@@ -238,15 +238,15 @@ func (r *result) printRedis(t *strings.Builder) {
 	}
 }
 
-// shown is what the report of a kind has, in JSON.
+// shown is the report of a kind in JSON.
 type shown struct {
 	Samples map[string][]sample          `json:"samples"`
-	Figures map[string]map[string]spread `json:"figures"`                      // of each target, over the rounds
-	Ratios  map[string]map[string]spread `json:"ratios,omitempty"`             // of the gateway to others
-	More    map[string]map[string]spread `json:"ratios_to_tollgate,omitempty"` // of the gateway with limits, and with traces
+	Figures map[string]map[string]spread `json:"figures"`                      // by target, over the rounds
+	Ratios  map[string]map[string]spread `json:"ratios,omitempty"`             // gateway to others
+	More    map[string]map[string]spread `json:"ratios_to_tollgate,omitempty"` // gateway with limits, and with traces
 	Own     map[string]map[string]spread `json:"ratios_to_untranslated,omitempty"`
-	Added   map[string]map[string]spread `json:"added_us,omitempty"`  // to the provider alone
-	Beside  map[string]map[string]spread `json:"beside_us,omitempty"` // what the gateway adds beyond others
+	Added   map[string]map[string]spread `json:"added_us,omitempty"`  // compared with the provider alone
+	Beside  map[string]map[string]spread `json:"beside_us,omitempty"` // compared with other proxies
 }
 
 func (r *result) shown() shown {

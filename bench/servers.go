@@ -12,11 +12,11 @@ import (
 	"github.com/tollgate-llm/tollgate/internal/testkit/fakeprovider"
 )
 
-// The servers print the URL they serve at, serve until their standard input ends, and then print their account.
+// The servers print their URL, serve until their standard input closes, and then print their totals.
 
 const lagoMetric, lagoKey = "tokens", "lago-bench"
 
-// providerAccount is what the fake provider says at the end, over all models.
+// providerAccount is the fake provider's final totals, over all models.
 type providerAccount struct {
 	Calls, Whole int
 	Violations   []string
@@ -36,7 +36,7 @@ func serveProvider() {
 	account(a)
 }
 
-// lagoAccount is what the fake Lago says at the end.
+// lagoAccount is the fake Lago's final totals.
 type lagoAccount struct {
 	Events     int
 	Twice      []string

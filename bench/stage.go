@@ -15,26 +15,26 @@ import (
 	"github.com/tollgate-llm/tollgate/internal/testkit"
 )
 
-// teams are the payers, each with a key of its own.
+// teams is the number of payers, each with its own key.
 const teams = 8
 
 func team(i int) string { return fmt.Sprintf("team-%d", i) }
 
 const masterKey = "sk-bench-master"
 
-// stage is all that runs during the benchmark, each a process of its own.
+// stage is everything that runs during the benchmark, each in its own process.
 type stage struct {
 	redis, lago, provider *process
 	targets               []*target
-	translated            []*target  // the gateway by what it is asked for; calls and process are those of its target
+	translated            []*target  // the gateway, by question; they share calls and process with the gateway's target
 	running               []*process // in order of their start
 	at                    places
 }
 
-// places are where the servers are: a directory, base URLs, and host:port of Redis.
+// places holds the working directory, the servers' base URLs, and Redis's host:port.
 type places struct{ dir, provider, lago, redis string }
 
-// startStage starts everything and makes the keys. What it started is stopped when it fails.
+// startStage starts everything and creates the keys. If it fails, it stops what it started.
 func startStage(ctx context.Context, o *options, dir string) (s *stage, err error) {
 	s = new(stage)
 	defer func() {
@@ -91,7 +91,7 @@ func (s *stage) startRedis(ctx context.Context, dir string) (addr string, err er
 	return addr, err
 }
 
-// poll asks until there is no error.
+// poll retries until ask returns no error.
 func poll(ctx context.Context, every time.Duration, ask func() error, words func() string) error {
 	tick := time.NewTicker(every)
 	defer tick.Stop()
@@ -108,11 +108,11 @@ func poll(ctx context.Context, every time.Duration, ask func() error, words func
 	}
 }
 
-// fiveLimits are those of a key with -limits. None of them is reached.
+// fiveLimits are the limits of a key with -limits. None of them is reached.
 const fiveLimits = `,"max_budget":1000000,"budget_duration":"30d","rpm_limit":1000000000,"tpm_limit":100000000000,` +
 	`"max_parallel_requests":100000,"model_max_budget":{"gpt-4o":{"budget_limit":1000000,"time_period":"1d"}}`
 
-// makeKeys makes a key for each team, and with -limits another one with limits.
+// makeKeys creates a key for each team, and with -limits another one with limits.
 func (s *stage) makeKeys(ctx context.Context, o *options) error {
 	t := s.find(gateway)
 	var err error
@@ -135,7 +135,7 @@ func (s *stage) makeKeys(ctx context.Context, o *options) error {
 	return nil
 }
 
-// makeKeys makes that many keys with those fields, of the teams in turn.
+// makeKeys creates a number of keys with the given fields, alternating between the teams.
 func (t *target) makeKeys(ctx context.Context, count int, fields string) (keys []string, err error) {
 	for i := range count {
 		body := fmt.Sprintf(`{"team_id":%q%s}`, team(i%teams), fields)
@@ -154,8 +154,8 @@ func (t *target) makeKeys(ctx context.Context, count int, fields string) (keys [
 	return keys, nil
 }
 
-// load loads a target for that long and returns what it cost. The time in which the gateway delivers what is left, and adds it to its
-// books, is part of its cost, not of its throughput.
+// load loads a target for the given time and returns its cost. The time the gateway needs afterwards to deliver the
+// remaining records and add them to its totals counts as cost, but not towards throughput.
 func (s *stage) load(ctx context.Context, o *options, t *target, k *kind, duration time.Duration) (sample, error) {
 	l := k.loader(o, t)
 	if err := t.resetPeak(); err != nil {
@@ -188,7 +188,7 @@ func (s *stage) load(ctx context.Context, o *options, t *target, k *kind, durati
 	return m, err
 }
 
-// spent is CPU time since the processes began.
+// spent is CPU time since the processes started.
 type spent struct{ targets, redis time.Duration }
 
 // spent returns the CPU time of targets, and of Redis.
@@ -204,12 +204,12 @@ func (s *stage) spent(targets ...*target) (sum spent, err error) {
 	return sum, err
 }
 
-// bills reports whether a target of that name is the gateway.
+// bills reports whether the target of that name is the gateway.
 func bills(name string) bool { return name == gateway || name == limited || name == traced }
 
 func (t *target) bills() bool { return bills(t.name) || t.asks.name != "" }
 
-// awaitDelivery waits until no record of an instance waits for Lago, or to be added to totals and books.
+// awaitDelivery waits until every record of an instance is delivered to Lago and added to all totals.
 func (s *stage) awaitDelivery(ctx context.Context, t *target) error {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
 	defer cancel()
@@ -233,7 +233,7 @@ func (s *stage) awaitDelivery(ctx context.Context, t *target) error {
 	}, t.output.String)
 }
 
-// unread returns an error if the metrics of an instance name a reader of records that has not read them all.
+// unread returns an error if an instance's metrics show a reader of records that has not caught up.
 func unread(metrics string) error {
 	const name = "caddy_tollgate_spool_unread_records{"
 	if !strings.Contains(metrics, name) {
@@ -247,13 +247,13 @@ func unread(metrics string) error {
 	return nil
 }
 
-// proof is the reconciliation at the end: what was measured must have worked.
+// proof is the final reconciliation: it shows that the measured calls were billed.
 type proof struct {
-	Calls  int `json:"gateway_calls"` // answered whole
+	Calls  int `json:"gateway_calls"` // answered in full
 	Events int `json:"lago_events"`
 }
 
-// reconcile asks the fake Lago what it has.
+// reconcile compares the calls made with the events in the fake Lago.
 func (s *stage) reconcile(ctx context.Context) (p proof, err error) {
 	for _, t := range s.targets {
 		if !t.bills() {
@@ -281,7 +281,7 @@ func (s *stage) reconcile(ctx context.Context) (p proof, err error) {
 	}
 	want, counted := 0, make(map[*int]bool)
 	for _, t := range s.targets {
-		if !counted[t.calls] { // targets that are the gateway count together
+		if !counted[t.calls] { // targets that share the gateway count once
 			want += *t.calls
 		}
 		counted[t.calls] = true
@@ -292,7 +292,7 @@ func (s *stage) reconcile(ctx context.Context) (p proof, err error) {
 	return p, nil
 }
 
-// close ends a server's standard input and reads its account.
+// close closes a server's standard input and reads its totals.
 func (p *process) close(into any) error {
 	if err := p.stdin.Close(); err != nil {
 		return err
@@ -304,7 +304,7 @@ func (p *process) close(into any) error {
 	return json.Unmarshal([]byte(text), into)
 }
 
-// stop ends all processes, the last started first.
+// stop ends all processes in reverse order of their start.
 func (s *stage) stop() error {
 	var errs []error
 	for _, p := range slices.Backward(s.running) {

@@ -14,27 +14,27 @@ import (
 	"time"
 )
 
-// Of open streams each event comes streamPause after the last, so that all streams of a target are open before the first ends.
+// Events of open streams are streamPause apart, so that all streams of a target are open before the first ends.
 const (
 	streamPause  = 10 * time.Second
 	streamEvents = 5
 )
 
-// held is the memory of a target.
+// held is a target's memory use.
 type held struct {
-	live     int64 // heap and stacks after a collection, in bytes
+	live     int64 // heap and stacks after a garbage collection, in bytes
 	resident int64 // VmRSS, in bytes
 }
 
-// each is what an open stream takes of a Caddy's memory, in KB.
+// each is the memory that one open stream takes in a Caddy process, in KB.
 type each struct {
-	Live         float64 `json:"live_kb"`      // heap and stacks after a collection
+	Live         float64 `json:"live_kb"`      // heap and stacks after a garbage collection
 	Resident     float64 `json:"resident_kb"`  // VmRSS
-	MoreLive     float64 `json:"live_kb_more"` // than with plainSame
+	MoreLive     float64 `json:"live_kb_more"` // compared with plainSame
 	MoreResident float64 `json:"resident_kb_more"`
 }
 
-// openStreams prints what each of that many open streams takes of the memory of each Caddy.
+// openStreams prints the memory per open stream of each Caddy.
 func (s *stage) openStreams(ctx context.Context, w io.Writer, o *options) error {
 	found := make(map[string]each)
 	var names []string
@@ -77,7 +77,7 @@ func (s *stage) openStreams(ctx context.Context, w io.Writer, o *options) error 
 	return err
 }
 
-// holdStreams opens the streams, and returns what each takes while all are open. All are read to their end.
+// holdStreams opens the streams and returns the memory of each while all are open. All are read to their end.
 func (s *stage) holdStreams(ctx context.Context, o *options, t *target) (*held, error) {
 	ctx, cancel := context.WithTimeout(ctx, 3*streamEvents*streamPause+time.Minute)
 	defer cancel()
@@ -97,7 +97,7 @@ func (s *stage) holdStreams(ctx context.Context, o *options, t *target) (*held, 
 			errs[i] = readStream(ctx, t.addr, requests[i%len(requests)], k.tail(t), first)
 		})
 		if i%100 == 99 {
-			time.Sleep(10 * time.Millisecond) // no more connections at once than a listener holds
+			time.Sleep(10 * time.Millisecond) // a listener's backlog is limited
 		}
 	}
 	begun.Wait()
@@ -111,14 +111,14 @@ func (s *stage) holdStreams(ctx context.Context, o *options, t *target) (*held, 
 	return &held{live: (during.live - before.live) / n, resident: (during.resident - before.resident) / n}, nil
 }
 
-// readStream makes a call on its own connection, and reports when its first event is there.
+// readStream makes a call on its own connection and reports its first event.
 func readStream(ctx context.Context, addr string, request, tail []byte, first func()) (err error) {
 	conn, err := new(net.Dialer).DialContext(ctx, "tcp", addr)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, conn.Close()) }()
-	defer context.AfterFunc(ctx, func() { _ = conn.Close() })() // what is being read ends with an error
+	defer context.AfterFunc(ctx, func() { _ = conn.Close() })() // a read under way then ends with an error
 	if _, err := conn.Write(request); err != nil {
 		return err
 	}
@@ -142,9 +142,9 @@ func readStream(ctx context.Context, addr string, request, tail []byte, first fu
 	return nil
 }
 
-// held reads the memory of a Caddy after a collection.
+// held reads the memory of a Caddy after a garbage collection.
 func (t *target) held(ctx context.Context) (*held, error) {
-	for range 2 { // the second frees what the first found finalizers of
+	for range 2 { // the second frees objects whose finalizers ran in the first
 		if _, err := t.get(ctx, "/debug/pprof/heap?gc=1"); err != nil {
 			return nil, err
 		}
@@ -171,7 +171,7 @@ func (t *target) held(ctx context.Context) (*held, error) {
 	return h, err
 }
 
-// get asks the admin API.
+// get requests a path of the admin API.
 func (t *target) get(ctx context.Context, path string) (body []byte, err error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, t.admin+path, nil)
 	if err != nil {

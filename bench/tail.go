@@ -20,7 +20,7 @@ func (t *lockedTail) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// String returns what is kept.
+// String returns the text kept.
 func (t *lockedTail) String() string {
 	t.mu.Lock()
 	defer t.mu.Unlock()

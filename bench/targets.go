@@ -18,15 +18,15 @@ import (
 	"github.com/tollgate-llm/tollgate/internal/testkit"
 )
 
-// target is what is loaded: a proxy before the provider, or the provider itself.
+// target is a proxy in front of the provider, or the provider itself.
 type target struct {
 	name  string
 	addr  string
-	admin string // base URL of its admin API; empty where it is no Caddy
+	admin string // base URL of the admin API; empty if it is not Caddy
 	keys  []string
-	calls *int // answered so far
+	calls *int // calls answered so far
 	start time.Duration
-	size  int64 // of its program, in bytes; 0 when that is not known
+	size  int64 // size of its program in bytes; 0 if unknown
 	asks  question
 	*process
 }
@@ -41,7 +41,7 @@ const (
 	traced  = "tollgate, traces and console"
 )
 
-// gatewayGOGC is at which percentage the gateway collects: its default, unless the environment sets another one. plainSame does so too.
+// gatewayGOGC is the gateway's GOGC: its default unless the environment sets another. plainSame uses it as well.
 var (
 	gatewayGOGC = cmp.Or(os.Getenv("GOGC"), "150")
 	plainSame   = "reverse_proxy, GOGC " + gatewayGOGC
@@ -58,7 +58,7 @@ http://%s {
 }
 `
 
-// tunedBlock is what one may set of a reverse_proxy for this load.
+// tunedBlock is reverse_proxy tuned for this load.
 const tunedBlock = `flush_interval -1
 		transport http {
 			keepalive_idle_conns_per_host 256
@@ -136,9 +136,9 @@ http {
 }
 `
 
-// startTargets starts all that is compared.
+// startTargets starts everything that is compared.
 func (s *stage) startTargets(ctx context.Context, o *options) error {
-	// The file is read before any start is measured.
+	// Load the binary into the page cache before any start is measured.
 	if out, err := exec.CommandContext(ctx, o.caddy, "version").CombinedOutput(); err != nil { //nolint:gosec // the binary to measure
 		return fmt.Errorf("%s version: %w: %s", o.caddy, err, out)
 	}
@@ -174,10 +174,10 @@ func (s *stage) startTargets(ctx context.Context, o *options) error {
 	return s.makeKeys(ctx, o)
 }
 
-// notOfNames are the characters that the name of an account does not have.
+// notOfNames matches characters that are invalid in an account name.
 var notOfNames = regexp.MustCompile(`[^a-z0-9]+`)
 
-// gatewayConfig returns the configuration of an instance of that name, which has its own spool and further directives.
+// gatewayConfig returns the configuration of a named instance with its own spool and further directives.
 func (s *stage) gatewayConfig(directives, name string) func(admin, addr string) string {
 	return func(admin, addr string) string {
 		return fmt.Sprintf(gatewayConfig, admin, addr, directives, s.at.redis, masterKey, notOfNames.ReplaceAllString(name, "-"), s.at.lago, lagoKey, lagoMetric,
@@ -185,7 +185,7 @@ func (s *stage) gatewayConfig(directives, name string) func(admin, addr string) 
 	}
 }
 
-// startTraced starts a gateway that exports its traces.
+// startTraced starts a gateway that exports traces.
 func (s *stage) startTraced(ctx context.Context, o *options) error {
 	self, err := os.Executable()
 	if err != nil {
@@ -215,7 +215,7 @@ func (s *stage) add(t *target) {
 	s.targets = append(s.targets, t)
 }
 
-// startCaddy starts a Caddy. An empty gogc leaves the collector's setting to the configuration.
+// startCaddy starts a Caddy. An empty gogc leaves GOGC to the configuration.
 func (s *stage) startCaddy(ctx context.Context, o *options, name, gogc string, config func(admin, addr string) string, env ...string) error {
 	admin, err := testkit.FreeAddr()
 	if err != nil {
@@ -226,7 +226,7 @@ func (s *stage) startCaddy(ctx context.Context, o *options, name, gogc string, c
 		return err
 	}
 	file := filepath.Join(own, "caddyfile")
-	// Data of its own: a Caddy of the user's keeps its own to itself.
+	// Keep the data apart from the user's own Caddy.
 	env = append(env, "XDG_DATA_HOME="+own, "XDG_CONFIG_HOME="+own)
 	if gogc != "" {
 		env = append(env, "GOGC="+gogc)
@@ -244,8 +244,8 @@ func (s *stage) startNginx(ctx context.Context, program, dir, provider string) e
 	})
 }
 
-// peer is another gateway to compare with: a shell command, which finds the address to serve at in LISTEN (host:port, also HOST and
-// PORT) and the provider's base URL in PROVIDER.
+// peer is another gateway to compare with: a shell command that finds its listen address in LISTEN (host:port, also HOST
+// and PORT) and the provider's base URL in PROVIDER.
 type peer struct{ name, command string }
 
 // parsePeer reads NAME=CMD.
@@ -290,7 +290,7 @@ func (s *stage) launch(ctx context.Context, t *target, env []string, command fun
 	return err
 }
 
-// programSize returns the size of the largest program file among the process and its workers, a peer's shell aside.
+// programSize returns the size of the largest executable among the process and its workers, not counting a peer's shell.
 func (t *target) programSize() (size int64, err error) {
 	pids, err := t.pids()
 	if err != nil {
@@ -312,7 +312,7 @@ func (t *target) programSize() (size int64, err error) {
 	return size, nil
 }
 
-// awaitAnswer waits until the target answers anything.
+// awaitAnswer waits for any answer from the target.
 func (t *target) awaitAnswer(ctx context.Context) error {
 	ctx, stop := context.WithTimeoutCause(ctx, time.Minute, fmt.Errorf("%s does not answer", t.name))
 	defer stop()
@@ -344,7 +344,7 @@ func (t *target) awaitAnswer(ctx context.Context) error {
 	}, func() string { return t.output.String() })
 }
 
-// find returns the target of that name, nil where there is none.
+// find returns the target of that name, or nil.
 func (s *stage) find(name string) *target {
 	for _, t := range s.targets {
 		if t.name == name {

@@ -1,12 +1,12 @@
 package main
 
-// question is what a target is asked for.
+// question is the request sent to a target.
 type question struct {
-	name string // of the target, where it is the gateway and asked for something else than others
-	own  string // where the answer is translated: the name of the target that is asked for an untranslated one in the same API
+	name string // name of the target, if it is the gateway with a question of its own
+	own  string // for a translated answer: the name of the target asked for an untranslated answer in the same API
 	path string
-	body string // with places for the text and for further members
-	tail string // how a whole stream ends, in 32 bytes at most
+	body string // with placeholders for the text and for further members
+	tail string // end of a complete stream, at most 32 bytes
 }
 
 const (
@@ -18,10 +18,10 @@ const (
 	responsesTail = "}\n\n"
 )
 
-// asked is what targets are asked for.
+// asked is the default question.
 var asked = question{path: chatPath, body: `{"model":"gpt-4o","messages":[{"role":"user","content":"%s"}]%s}`, tail: chatTail}
 
-// translations are what the gateway is asked for in the kind of load `translated`, in the order of the report.
+// translations are the questions for the gateway in the `translated` load, in the order of the report.
 var translations = []question{
 	{name: "chat completions", path: chatPath, body: messagesOf("chat-only"), tail: chatTail},
 	{name: "Messages", path: messagesPath, body: messagesOf("messages-only"), tail: messagesTail},
@@ -32,7 +32,7 @@ var translations = []question{
 	{name: "Responses on Messages", own: "Responses", path: responsesPath, body: inputOf("messages-only"), tail: responsesTail},
 }
 
-// messagesOf is a body that chat completions and Messages both take.
+// messagesOf returns a body that is valid for both chat completions and Messages.
 func messagesOf(model string) string {
 	return `{"model":"` + model + `","max_tokens":4096,"messages":[{"role":"user","content":"%s"}]%s}`
 }
@@ -41,7 +41,7 @@ func inputOf(model string) string {
 	return `{"model":"` + model + `","max_output_tokens":4096,"store":false,"input":"%s"%s}`
 }
 
-// translated returns the gateway as a target for each of translations.
+// translated returns the gateway as one target per translation.
 func (t *target) translated() []*target {
 	all := make([]*target, 0, len(translations))
 	for _, q := range translations {

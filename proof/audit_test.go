@@ -18,7 +18,7 @@ import (
 	"github.com/tollgate-llm/tollgate/internal/testkit/fakeprovider"
 )
 
-// entry is a record as the ledger shows it.
+// entry is a ledger record.
 type entry struct {
 	ID        string            `json:"id"`
 	Outcome   string            `json:"outcome"`
@@ -35,7 +35,7 @@ type entry struct {
 	Events    []json.RawMessage `json:"events"`
 }
 
-// row names the record in the report: why it is billed, or not.
+// row returns the record's row in the report: why it is billed, or why not.
 func (e *entry) row() string {
 	switch {
 	case e.State == "interrupted":
@@ -50,7 +50,7 @@ func (e *entry) row() string {
 	return e.Outcome
 }
 
-// settle waits until nothing is under way and returns the ledger.
+// settle waits until no call or delivery is pending and returns the ledger.
 func (w *world) settle(patience time.Duration) []*entry {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
@@ -84,22 +84,22 @@ func (w *world) settle(patience time.Duration) []*entry {
 	return ledger
 }
 
-// What an audit can find.
+// The findings of an audit.
 const (
-	lost        = "LOST"                        // an answer that came whole, or a record, is not billed
+	lost        = "LOST"                        // a fully received answer, or a record, is not billed
 	twice       = "BILLED TWICE"                //
 	notCalled   = "BILLED BUT NOT CALLED"       //
 	unrecorded  = "CALLED WITHOUT A RECORD"     //
-	wrong       = "WRONGLY BILLED"              // the tokens, the money, the payer
+	wrong       = "WRONGLY BILLED"              // tokens, money or payer
 	unnamed     = "NOT BILLED WITHOUT A REASON" //
-	otherBytes  = "SENT WITH OTHER BYTES"       // an event is not what was frozen in its record
-	spent       = "SPENT WRONGLY"               // the spend that keys show is not the sum of their bills
-	daysWrong   = "DAYS ADDED UP WRONGLY"       // what the books have of a payer's day is not the sum of its records
-	misbehaved  = "MISBEHAVED"                  // what the fakes found to complain of
+	otherBytes  = "SENT WITH OTHER BYTES"       // an event differs from the one frozen in its record
+	spent       = "SPENT WRONGLY"               // the spend shown for a key is not the sum of its bills
+	daysWrong   = "DAYS ADDED UP WRONGLY"       // a payer's daily total is not the sum of its records
+	misbehaved  = "MISBEHAVED"                  // reported by the fakes
 	shownOfEach = 10
 )
 
-// auditor compares what the clients, the provider, the ledger and Lago each know.
+// auditor compares the views of the clients, the provider, the ledger and Lago.
 type auditor struct {
 	w        *world
 	rep      *report
@@ -161,7 +161,7 @@ func audit(w *world, calls []*call, ledger []*entry, rep *report) {
 	}
 }
 
-// answers looks for each answer that a client received whole.
+// answers checks every answer that a client received in full.
 func (a *auditor) answers(calls []*call) {
 	for _, c := range calls {
 		a.rep.calls++
@@ -215,7 +215,7 @@ func (a *auditor) answers(calls []*call) {
 	}
 }
 
-// billed returns what Lago bills for a record; nil when it bills nothing.
+// billed returns what Lago bills for a record, nil if nothing.
 func (a *auditor) billed(e *entry) *big.Rat {
 	if e.State != "done" || len(e.Events) == 0 {
 		return nil
@@ -239,7 +239,7 @@ func (a *auditor) billed(e *entry) *big.Rat {
 	return sum
 }
 
-// records looks at each record: it is billed as it says, or says why not.
+// records checks each record: it is billed as recorded, or gives a reason why it is not.
 func (a *auditor) records(ledger []*entry) {
 	for _, e := range ledger {
 		row := a.rep.row(e.row())
@@ -287,7 +287,7 @@ func (a *auditor) records(ledger []*entry) {
 	}
 }
 
-// frozen checks that Lago has a record's events as they were frozen, with the quantities of the record.
+// frozen checks that Lago has a record's events exactly as frozen, with the quantities of the record.
 func (a *auditor) frozen(e *entry) {
 	for _, raw := range e.Events {
 		var ev struct {
@@ -314,7 +314,7 @@ func (a *auditor) frozen(e *entry) {
 	}
 }
 
-// providerCalls looks for the record of each call that the provider had.
+// providerCalls checks that each call the provider received has a record.
 func (a *auditor) providerCalls() {
 	for tag, called := range a.provider {
 		e := a.byTag[tag]
@@ -327,7 +327,7 @@ func (a *auditor) providerCalls() {
 	}
 }
 
-// events looks for the record of each event that Lago has, and at Lago's own sums.
+// events checks that each event in Lago has a record, and checks Lago's own sums.
 func (a *auditor) events() {
 	for id, ev := range a.lago {
 		if e := a.byID[ev.Property("call_id")]; e == nil {
@@ -347,8 +347,8 @@ func (a *auditor) events() {
 	}
 }
 
-// spend compares what each key is shown to have spent with the sum of its records, to the last digit. Records are counted
-// within moments of their settlement.
+// spend compares the spend shown for each key with the sum of its records, to the last digit. Spend is updated shortly
+// after a record is settled.
 func (a *auditor) spend(ledger []*entry) {
 	want := make(map[string]*big.Rat)
 	for _, payer := range payers {
@@ -377,8 +377,8 @@ func (a *auditor) spend(ledger []*entry) {
 	}
 }
 
-// days compares what the books have for each payer and day, calls and cost to the last digit, with the sums of the records. The books
-// answer once they have all that is settled.
+// days compares the daily totals of each payer, calls and cost, with the sums of the records, to the last digit. The
+// endpoint answers once it has counted everything that is settled.
 func (a *auditor) days(ledger []*entry) {
 	type day struct {
 		calls int64

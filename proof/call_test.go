@@ -14,7 +14,7 @@ import (
 	"github.com/tollgate-llm/tollgate/internal/testkit/fakeprovider"
 )
 
-// The APIs that are called.
+// The APIs called.
 const (
 	apiChat       = "chat/completions"
 	apiResponses  = "responses"
@@ -23,30 +23,30 @@ const (
 	apiCount      = "messages/count_tokens"
 )
 
-// call is one call of a client: what it asks, and what came of it.
+// call is a client's call: its request and its result.
 type call struct {
-	tag    string // names it to the provider and in its record
+	tag    string // identifies it at the provider and in its record
 	api    string
 	model  string
 	payer  string
 	stream bool
 	asks   bool // stream_options.include_usage
-	linger bool // the provider keeps the connection open after the answer's end
+	linger bool // the provider keeps the connection open after the end of the answer
 	plan   fakeprovider.Usage
 	pieces int
-	delay  time.Duration // before each piece
-	hangUp int           // events after which the client leaves; -1 for never; an unstreamed one leaves while it waits
-	rest   bool          // it reads on after the answer's terminal event
+	delay  time.Duration // before each chunk
+	hangUp int           // events after which the client leaves; -1 for never; without a stream it leaves while waiting
+	rest   bool          // it keeps reading after the terminal event
 
 	proto  string // HTTP/1.1, HTTP/2.0 or HTTP/3.0
-	id     string // of the answer: x-litellm-call-id
+	id     string // the answer's x-litellm-call-id
 	status int
-	whole  bool // the answer came whole, with status 200
+	whole  bool // the answer arrived in full, with status 200
 	left   bool // the client hung up
 	err    error
 }
 
-// newCall makes up a call.
+// newCall makes a random call.
 func newCall(r *rand.Rand, tag string) *call {
 	c := &call{tag: tag, payer: payers[r.IntN(3)], hangUp: -1, pieces: 1 + r.IntN(8), rest: r.IntN(2) == 0}
 	if r.IntN(100) == 0 {
@@ -86,7 +86,7 @@ func newCall(r *rand.Rand, tag string) *call {
 	return c
 }
 
-// counts are the quantities that the call is to be billed for, by the kinds of docs/records.md.
+// counts are the quantities the call must be billed for, by the kinds of docs/records.md.
 func (c *call) counts() map[string]int64 {
 	u := c.plan
 	return map[string]int64{
@@ -95,7 +95,7 @@ func (c *call) counts() map[string]int64 {
 	}
 }
 
-// request writes the call as its API's clients do.
+// request builds the HTTP request as the API's clients would.
 func (c *call) request(ctx context.Context, base, key string) (*http.Request, error) {
 	u := c.plan
 	text := fmt.Sprintf("tokens=in:%d,out:%d,cached:%d,write:%d,write1h:%d,reasoning:%d chunks=%d delay=%s bytes=%d",
@@ -130,12 +130,12 @@ func (c *call) request(ctx context.Context, base, key string) (*http.Request, er
 	} else {
 		req.Header.Set("Authorization", "Bearer "+key)
 	}
-	req.Header.Set("X-Request-Id", c.tag)          // goes on to the provider
-	req.Header.Set("X-Litellm-End-User-Id", c.tag) // goes into the record
+	req.Header.Set("X-Request-Id", c.tag)          // passed on to the provider
+	req.Header.Set("X-Litellm-End-User-Id", c.tag) // stored in the record
 	return req, nil
 }
 
-// terminal are the lines that begin the event at which a stream is whole.
+// terminal holds the line that begins the last event of a complete stream, by API.
 var terminal = map[string]string{
 	apiChat: "data: [DONE]", apiResponses: "event: response.completed", apiMessages: "event: message_stop",
 }
@@ -162,7 +162,7 @@ func (c *call) do(ctx context.Context, client *http.Client, base, key string, at
 	}
 	c.proto = res.Proto
 	c.id, c.status = res.Header.Get("X-Litellm-Call-Id"), res.StatusCode
-	defer func() { _ = res.Body.Close() }() // what was read is judged by itself
+	defer func() { _ = res.Body.Close() }() // the bytes read are checked separately
 	if !c.stream || res.StatusCode != http.StatusOK {
 		b, err := io.ReadAll(res.Body)
 		c.err = err

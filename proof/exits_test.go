@@ -19,7 +19,7 @@ func chatCall(tag string, stream bool) *call {
 	}
 }
 
-// begin makes calls and returns when all of them stand at the provider's gate, and how to wait for their ends.
+// begin makes calls and returns once all of them wait at the provider's gate; ended waits for them to end.
 func (w *world) begin(gate *fakeprovider.Gate, calls ...*call) (ended func()) {
 	done := make(chan struct{}, len(calls))
 	client, base := w.client(1)
@@ -40,8 +40,8 @@ func (w *world) begin(gate *fakeprovider.Gate, calls ...*call) (ended func()) {
 	}
 }
 
-// TestOpenedBeforeForwarded kills the gateway while the provider has calls of which no byte was answered: each has its
-// record.
+// TestOpenedBeforeForwarded kills the gateway while calls are at the provider and no byte has been answered. Each call
+// must have a record.
 func TestOpenedBeforeForwarded(t *testing.T) {
 	w := newWorld(t, mode{store: fakelago.Postgres, durability: "process", disconnect: "auto"})
 	calls := []*call{chatCall("call-1", false), chatCall("call-2", true)}
@@ -58,8 +58,8 @@ func TestOpenedBeforeForwarded(t *testing.T) {
 	audit(w, calls, ledger, &report{mode: w.mode})
 }
 
-// TestStopSettlesCallsUnderWay stops the gateway as an operator does. The calls that end within the grace period are
-// served and billed; what is still open then is broken off, and settled.
+// TestStopSettlesCallsUnderWay stops the gateway as an operator would. Calls that end within the grace period are served
+// and billed; calls still open after it are cut off and settled.
 func TestStopSettlesCallsUnderWay(t *testing.T) {
 	w := newWorld(t, mode{store: fakelago.ClickHouse, durability: "process", disconnect: "auto"})
 	swift := []*call{chatCall("call-1", true), chatCall("call-2", false), chatCall("call-3", true)}
@@ -94,7 +94,7 @@ func TestStopSettlesCallsUnderWay(t *testing.T) {
 		case stuck[0].tag:
 			want = "cut" // billed for what was sent
 		case stuck[1].tag:
-			want = "error" // nothing had come
+			want = "error" // no byte was received
 		}
 		require.Equal(t, want, e.row(), e.Tag)
 	}

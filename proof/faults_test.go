@@ -11,19 +11,19 @@ import (
 	"github.com/tollgate-llm/tollgate/internal/testkit/fakeprovider"
 )
 
-// trouble makes the fake provider and the fake Lago fail at random, and counts what that must lead to.
+// trouble injects random faults into the fake provider and the fake Lago, and counts the effects they must have.
 type trouble struct {
 	w *world
 
 	mu         sync.Mutex
 	r          *rand.Rand
 	calm       bool            // Lago is healthy
-	answered   map[string]bool // events whose 200 was sent to a process that was killed before it could note it
-	resent     int             // events that came again
-	seen       map[string]bool // all events that came
+	answered   map[string]bool // events whose 200 went to a process that was killed before it could record it
+	resent     int             // events sent again
+	seen       map[string]bool // all events received
 	lagoFaults int
-	lost       int // answers of Lago that were lost after it had committed
-	upstream   int // faults of the provider
+	lost       int // answers that Lago lost after the commit
+	upstream   int // provider faults
 }
 
 func newTrouble(w *world, seed uint64) *trouble {
@@ -37,7 +37,7 @@ func newTrouble(w *world, seed uint64) *trouble {
 	return tr
 }
 
-// ofLago chooses what happens to a batch.
+// ofLago chooses the fault for a batch.
 func (tr *trouble) ofLago(c *fakelago.Call) fakelago.Fault {
 	if !c.Batch() {
 		return nil
@@ -65,7 +65,7 @@ func (tr *trouble) ofLago(c *fakelago.Call) fakelago.Fault {
 	case 4:
 		return fakelago.FaultSlow(200 * time.Millisecond)
 	case 5:
-		if tr.r.IntN(4) == 0 { // it makes the whole delivery wait for a second
+		if tr.r.IntN(4) == 0 { // delays all delivery for a second
 			return fakelago.FaultRateLimit(time.Second)
 		}
 		return fakelago.FaultTwice
@@ -80,7 +80,7 @@ func (tr *trouble) ofLago(c *fakelago.Call) fakelago.Fault {
 	}
 }
 
-// came notes the events of a batch. The lock is held.
+// came records the events of a batch. The lock is held.
 func (tr *trouble) came(c *fakelago.Call) {
 	for _, id := range c.IDs() {
 		if tr.seen[id] {
@@ -91,7 +91,7 @@ func (tr *trouble) came(c *fakelago.Call) {
 	}
 }
 
-// heal makes Lago healthy, poison included.
+// heal ends all faults of Lago, poison included.
 func (tr *trouble) heal() {
 	tr.mu.Lock()
 	tr.calm = true
@@ -99,8 +99,9 @@ func (tr *trouble) heal() {
 	tr.w.lago.Poison(nil)
 }
 
-// killBeforeNote arms Lago: when the next batch comes, the gateway is frozen, the batch is committed, its 200 is sent to
-// the frozen process, and that is killed. It has the answer and could not note it. fired is closed when it was done.
+// killBeforeNote arms Lago: when the next batch arrives, the gateway is frozen, the batch is committed, its 200 is sent
+// to the frozen process, and the process is killed. The process has received the answer but could not record it. fired is
+// closed once this has happened.
 func (tr *trouble) killBeforeNote() (fired <-chan struct{}, disarm func() bool) {
 	done := make(chan struct{})
 	var once sync.Once
@@ -129,13 +130,13 @@ func (tr *trouble) killBeforeNote() (fired <-chan struct{}, disarm func() bool) 
 	}
 }
 
-// lingerOn sends the whole answer and keeps the connection open behind it.
+// lingerOn sends the whole answer and then keeps the connection open.
 func lingerOn(x *fakeprovider.Exchange) {
 	x.SendAll()
 	x.Wait()
 }
 
-// ofProvider chooses what happens to a call at the provider, whose lock is held.
+// ofProvider chooses the fault for a provider call. The provider's lock is held.
 func (tr *trouble) ofProvider(c fakeprovider.Call) fakeprovider.Fault {
 	if strings.HasPrefix(c.Header.Get("X-Request-Id"), lingering) {
 		return lingerOn

@@ -12,10 +12,10 @@ import (
 	"github.com/tollgate-llm/tollgate/internal/testkit/fakeprovider"
 )
 
-// TestTheLastByteWaitsForTheRecord kills the gateway at the moment at which a client has an answer's last byte, over each
-// version of HTTP and for each kind of end. Where the answer has an end of its own, the provider keeps its connection open
-// behind it, so that nothing but that end can have settled the call. What the client has whole must be in the books of the
-// next process.
+// TestTheLastByteWaitsForTheRecord kills the gateway at the moment a client has an answer's last byte, for each version
+// of HTTP and each way an answer can end. If the answer marks its own end, the provider keeps the connection open after
+// it, so only that mark can have settled the call. The next process must have a record of every answer the client
+// received in full.
 func TestTheLastByteWaitsForTheRecord(t *testing.T) {
 	w := newWorld(t, mode{store: fakelago.Postgres, durability: "process", disconnect: "auto"})
 	var calls []*call

@@ -12,10 +12,10 @@ import (
 	"github.com/quic-go/quic-go/http3"
 )
 
-// lingering begins the tags of calls whose connection the provider keeps open after the answer's end.
+// lingering is the tag prefix of calls whose connection the provider keeps open after the end of the answer.
 const lingering = "linger-"
 
-// load is what the clients do.
+// load is the clients' traffic.
 type load struct {
 	w      *world
 	cancel context.CancelFunc
@@ -25,8 +25,8 @@ type load struct {
 	calls []*call
 }
 
-// startLoad lets clients call until it is stopped: each makes one call after the other, by HTTP/1.1 or, every third, by
-// HTTP/2. After each start of the gateway they go on by themselves.
+// startLoad starts clients that call until stopped. Each makes its calls one after another; every third client uses
+// HTTP/2, the others HTTP/1.1. Clients continue on their own after the gateway restarts.
 func startLoad(w *world, seed uint64, clients int) *load {
 	ctx, cancel := context.WithCancel(context.Background())
 	l := &load{w: w, cancel: cancel}
@@ -54,7 +54,7 @@ func startLoad(w *world, seed uint64, clients int) *load {
 	return l
 }
 
-// client returns a client of HTTP/1.1, or of HTTP/2 or 3 over TLS, and the base URL for it. It is closed by
+// client returns a client for HTTP/1.1, or for HTTP/2 or 3 over TLS, and its base URL. Close it with
 // CloseIdleConnections.
 func (p *process) client(version int) (client *http.Client, base string) {
 	if version == 1 {
@@ -74,7 +74,7 @@ func (l *load) add(c *call) {
 	l.calls = append(l.calls, c)
 }
 
-// stop lets the calls under way come to their end and returns all that were made.
+// stop lets running calls finish and returns all calls made.
 func (l *load) stop() []*call {
 	l.cancel()
 	l.wg.Wait()

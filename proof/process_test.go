@@ -24,7 +24,7 @@ import (
 	"github.com/tollgate-llm/tollgate/internal/testkit"
 )
 
-// built and builtRace are the binary that users build, with the build tags of this test.
+// built and builtRace build the binary that users run, with the build tags of this test.
 var (
 	built     = sync.OnceValues(func() (string, error) { return build() })
 	builtRace = sync.OnceValues(func() (string, error) { return build("-race") })
@@ -48,7 +48,7 @@ func build(flags ...string) (string, error) {
 	return bin, nil
 }
 
-// setting is a flag with which this test was built.
+// setting returns the value of a build flag of this test binary.
 func setting(name string) string {
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
@@ -62,7 +62,7 @@ func setting(name string) string {
 	return ""
 }
 
-// process is a gateway as a process of its own. Its data and its addresses outlive kills and restarts.
+// process runs a gateway in its own process. Its data and addresses survive kills and restarts.
 type process struct {
 	t                 testing.TB
 	bin, dir          string
@@ -74,10 +74,10 @@ type process struct {
 	exited chan struct{}
 	up     chan struct{} // closed while it serves
 	out    *output
-	logs   []string // the last output of processes that ended
+	logs   []string // the last output of processes that have ended
 }
 
-// newProcess prepares a gateway, the binary that built returns; caddyfile writes its configuration, with its addresses.
+// newProcess prepares a gateway that runs the binary returned by built. caddyfile writes its configuration and addresses.
 func newProcess(t testing.TB, built func() (string, error), caddyfile func(p *process) string) *process {
 	t.Helper()
 	bin, err := built()
@@ -96,7 +96,7 @@ func newProcess(t testing.TB, built func() (string, error), caddyfile func(p *pr
 	return p
 }
 
-// freePort returns a port that nobody listens on, and that stays free between a kill and the next start.
+// freePort returns a port that is unused and stays free between a kill and the next start.
 func freePort(t testing.TB) string {
 	t.Helper()
 	addr, err := testkit.FreeAddr()
@@ -106,7 +106,7 @@ func freePort(t testing.TB) string {
 	return port
 }
 
-// start starts it and returns when it serves.
+// start starts the gateway and returns once it serves.
 func (p *process) start() error {
 	file := filepath.Join(p.dir, "Caddyfile")
 	if err := os.WriteFile(file, []byte(p.caddyfile), 0o600); err != nil {
@@ -121,7 +121,7 @@ func (p *process) start() error {
 	}
 	exited := make(chan struct{})
 	go func() {
-		_ = cmd.Wait() // how it ended is seen by who ended it
+		_ = cmd.Wait() // whoever ended the process checks how it ended
 		close(exited)
 	}()
 	patience := time.NewTimer(time.Minute)
@@ -140,7 +140,7 @@ func (p *process) start() error {
 	return nil
 }
 
-// await waits until it serves.
+// await waits until the gateway serves.
 func (p *process) await(ctx context.Context) error {
 	p.mu.Lock()
 	up := p.up
@@ -153,17 +153,17 @@ func (p *process) await(ctx context.Context) error {
 	}
 }
 
-// kill ends it by SIGKILL. It reports whether it was there to be killed.
+// kill sends SIGKILL. It reports whether the process was running.
 func (p *process) kill() bool {
-	return p.end(func(proc *os.Process) { _ = proc.Signal(syscall.SIGKILL) }) // a process that is gone is seen by end
+	return p.end(func(proc *os.Process) { _ = proc.Signal(syscall.SIGKILL) }) // end notices a process that is already gone
 }
 
-// stop ends it as an operator does.
+// stop shuts the gateway down as an operator would.
 func (p *process) stop() bool {
 	return p.end(func(proc *os.Process) { _ = proc.Signal(syscall.SIGTERM) })
 }
 
-// awaitRefusal waits until it takes no new calls.
+// awaitRefusal waits until the gateway refuses new calls.
 func (p *process) awaitRefusal() {
 	require.Eventually(p.t, func() bool {
 		conn, err := net.Dial("tcp", "127.0.0.1:"+p.plain)
@@ -189,7 +189,7 @@ func (p *process) end(how func(*os.Process)) bool {
 	case <-p.exited:
 	case <-patience.C:
 		p.t.Errorf("the gateway does not end: %s", p.out)
-		_ = p.cmd.Process.Kill() // it may have ended just now
+		_ = p.cmd.Process.Kill() // it may have just ended
 		<-p.exited
 	}
 	for _, fault := range []string{"panic serving", "DATA RACE", "fatal error:"} {
@@ -202,16 +202,16 @@ func (p *process) end(how func(*os.Process)) bool {
 	return true
 }
 
-// freeze stops its execution where it stands.
+// freeze suspends the process.
 func (p *process) freeze() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.cmd != nil {
-		_ = p.cmd.Process.Signal(syscall.SIGSTOP) // if it is gone there is nothing to freeze
+		_ = p.cmd.Process.Signal(syscall.SIGSTOP) // an ended process needs no freezing
 	}
 }
 
-// reload puts a changed configuration in force, as `caddy reload` does.
+// reload applies a changed configuration, as `caddy reload` does.
 func (p *process) reload(ctx context.Context, caddyfile string) error {
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://127.0.0.1:"+p.admin+"/load", strings.NewReader(caddyfile))
 	if err != nil {
@@ -222,7 +222,7 @@ func (p *process) reload(ctx context.Context, caddyfile string) error {
 	return err
 }
 
-// get asks its admin API.
+// get requests a path of the admin API.
 func (p *process) get(ctx context.Context, path string) ([]byte, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://127.0.0.1:"+p.admin+path, http.NoBody)
 	if err != nil {
@@ -231,7 +231,7 @@ func (p *process) get(ctx context.Context, path string) ([]byte, error) {
 	return body(req)
 }
 
-// adminClient dials anew for each call, as each may find another process.
+// adminClient dials anew for each call because the process may have been replaced in between.
 var adminClient = &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 
 // body returns the body of an answer with status 200.
@@ -247,7 +247,7 @@ func body(req *http.Request) ([]byte, error) {
 	return b, err
 }
 
-// roots are the certificates to trust: those of Caddy's own authority.
+// roots returns the certificate pool to trust: Caddy's own CA.
 func (p *process) roots() *x509.CertPool {
 	pool := x509.NewCertPool()
 	pem, err := os.ReadFile(filepath.Join(p.dir, "data", "caddy", "pki", "authorities", "local", "root.crt"))
@@ -256,7 +256,7 @@ func (p *process) roots() *x509.CertPool {
 	return pool
 }
 
-// output keeps the last of what a process writes, and sees when it serves.
+// output keeps the tail of a process's output and detects when the process serves.
 type output struct {
 	mu      sync.Mutex
 	text    []byte
@@ -266,7 +266,6 @@ type output struct {
 
 const outputKept = 32 << 10
 
-// Write takes a piece of the output.
 func (o *output) Write(b []byte) (int, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -281,14 +280,14 @@ func (o *output) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// String returns what was kept.
+// String returns the output kept.
 func (o *output) String() string {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return string(o.text)
 }
 
-// running reports whether it is up.
+// running reports whether the process is up.
 func (p *process) running() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -16,20 +16,20 @@ import (
 )
 
 const (
-	// soakVariable holds how long the whole test is to run, such as 10m; unset: until there were enough kills.
+	// soakVariable sets how long the whole test runs, such as 10m. If unset, the test runs until there were enough kills.
 	soakVariable = "TOLLGATE_SOAK"
-	// seedVariable repeats a run's choices: what the clients ask, which faults come and what is done when. What the
-	// machine makes of it differs.
+	// seedVariable repeats a run's choices: the clients' requests, the faults, and the order of actions. Timing still
+	// differs.
 	seedVariable = "TOLLGATE_SEED"
 
 	clients   = 12
 	killsEach = 15 // in each mode
 )
 
-// TestNothingLostNothingTwice runs the built binary under load from clients that hang up, between a provider and a Lago
-// that fail, and kills it, reloads it and stops it, again and again; in both of Lago's stores and in both durabilities.
-// Then it lets Lago recover and audits: every answer that a client received whole is billed exactly once, to the token
-// and to the smallest unit of money; what is billed was called at the provider; and each difference between the
+// TestNothingLostNothingTwice runs the built binary under load from clients that hang up, with a failing provider and a
+// failing Lago, and kills, reloads and stops it again and again, in both of Lago's stores and both durability settings.
+// Then it lets Lago recover and audits: every answer that a client received in full is billed exactly once, to the token
+// and to the smallest unit of money; everything billed was called at the provider; and each difference between the
 // provider's calls and the bill is a named record.
 func TestNothingLostNothingTwice(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
@@ -56,7 +56,7 @@ func TestNothingLostNothingTwice(t *testing.T) {
 		ok := t.Run(m.String(), func(t *testing.T) {
 			reports = append(reports, prove(t, m, seed+uint64(i), soak/time.Duration(len(modes))))
 		})
-		if !ok { // the first thing that is wrong is what to look at
+		if !ok { // later modes would only hide the first failure
 			return
 		}
 	}
@@ -70,7 +70,7 @@ func TestNothingLostNothingTwice(t *testing.T) {
 	fmt.Println(table(reports))
 }
 
-// prove runs one mode: for that long, or until there were enough kills when it is 0.
+// prove runs one mode for the given time, or until there were enough kills if it is 0.
 func prove(t *testing.T, m mode, seed uint64, long time.Duration) *report {
 	w := newWorld(t, m)
 	tr := newTrouble(w, seed)
@@ -82,7 +82,7 @@ func prove(t *testing.T, m mode, seed uint64, long time.Duration) *report {
 	l := startLoad(w, seed, clients)
 	enough := killsEach
 	if testing.Short() {
-		enough = 5 // each act of the fixed order is done
+		enough = 5 // enough for every action of the fixed order
 	}
 	for c.report.kills < 3 || long > 0 && time.Since(began) < long || long == 0 && c.report.kills < enough {
 		c.act()
@@ -90,7 +90,7 @@ func prove(t *testing.T, m mode, seed uint64, long time.Duration) *report {
 	calls := append(l.stop(), c.calls...)
 	require.False(t, t.Failed(), "the gateway did not behave; what follows would only be confusing")
 
-	// The last process begins with what all those before left behind.
+	// The last process starts with everything that earlier ones left behind.
 	w.kill()
 	tr.heal()
 	require.NoError(t, w.start())
@@ -102,18 +102,18 @@ func prove(t *testing.T, m mode, seed uint64, long time.Duration) *report {
 	return c.report
 }
 
-// conductor does to the gateway what happens to gateways.
+// conductor disturbs the gateway: kills, stops, reloads.
 type conductor struct {
 	w       *world
 	trouble *trouble
 	r       *rand.Rand
 	report  *report
 	acts    int
-	calls   []*call // its own
+	calls   []*call // calls it makes itself
 }
 
-// act does one thing, in a fixed order at first so that each is done in the shortest run, and starts the gateway again
-// if that ended it.
+// act performs one action, at first in a fixed order so that the shortest run covers every one, and restarts the gateway
+// if the action ended it.
 func (c *conductor) act() {
 	t := c.w.t
 	acts := []func(){
@@ -124,7 +124,7 @@ func (c *conductor) act() {
 		act = acts[c.r.IntN(len(acts))]
 	}
 	c.acts++
-	wait(time.Duration(50+c.r.IntN(400)) * time.Millisecond) // the load's turn
+	wait(time.Duration(50+c.r.IntN(400)) * time.Millisecond) // let the load run
 	act()
 	require.False(t, t.Failed())
 	if c.w.running() {
@@ -133,7 +133,7 @@ func (c *conductor) act() {
 	require.NoError(t, c.w.start())
 }
 
-// wait lets time pass, which is what this test is made of.
+// wait lets the load run for d.
 func wait(d time.Duration) { <-time.After(d) }
 
 func (c *conductor) killed() {
@@ -143,7 +143,8 @@ func (c *conductor) killed() {
 
 func (c *conductor) killAtRandom() { c.killed() }
 
-// killAtLastByte kills at the moment at which a client has a whole stream, while the provider keeps its connection open.
+// killAtLastByte kills the gateway at the moment a client has a whole stream, while the provider keeps its connection
+// open.
 func (c *conductor) killAtLastByte() {
 	l := newCall(c.r, lingering+strconv.Itoa(c.acts))
 	for l.api != apiChat && l.api != apiResponses && l.api != apiMessages || l.hangUp >= 0 {
@@ -176,7 +177,7 @@ func (c *conductor) killBeforeNote() {
 	c.report.killsBeforeNote++
 }
 
-// changed returns the configuration with another setting that matters to nobody.
+// changed returns the configuration with a change that has no effect.
 func (c *conductor) changed() string {
 	return strings.Replace(c.w.caddyfile, "cache_ttl 10s", fmt.Sprintf("cache_ttl %dms", 10_000+c.acts), 1)
 }
@@ -194,7 +195,7 @@ func (c *conductor) killInReload() {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		_ = c.w.process.reload(ctx, c.changed()) // it is cut off
+		_ = c.w.process.reload(ctx, c.changed()) // the kill interrupts it
 	}()
 	wait(time.Duration(c.r.IntN(60)) * time.Millisecond)
 	c.killed()

@@ -11,7 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// report is what a run came to.
+// report is the result of a run.
 type report struct {
 	mode mode
 	took time.Duration
@@ -27,10 +27,10 @@ type report struct {
 	rows                           map[string]*row
 }
 
-// row is what the records of one kind came to.
+// row sums up the records of one kind.
 type row struct {
 	records, events int
-	provider, lago  big.Rat // USD: what the provider reported, and what is billed
+	provider, lago  big.Rat // USD: reported by the provider, and billed
 }
 
 func (r *report) row(name string) *row {
@@ -43,14 +43,14 @@ func (r *report) row(name string) *row {
 	return r.rows[name]
 }
 
-// tell reports what the faults came to.
+// tell adds the counts of faults to the report.
 func (tr *trouble) tell(r *report) {
 	tr.mu.Lock()
 	defer tr.mu.Unlock()
 	r.lagoFaults, r.answersLost, r.sentAgain, r.upstreamFaults = tr.lagoFaults, tr.lost, tr.resent, tr.upstream
 }
 
-// audit checks that what was provoked took place.
+// audit checks that every intended fault occurred.
 func (tr *trouble) audit(r *report) {
 	t := tr.w.t
 	tr.mu.Lock()
@@ -65,7 +65,7 @@ func (tr *trouble) audit(r *report) {
 	require.Positive(t, r.row("interrupted").records, "calls that a kill interrupted")
 }
 
-// usd is an amount in full.
+// usd formats an amount in full.
 func usd(r *big.Rat) string {
 	if r == nil {
 		return "none"

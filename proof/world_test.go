@@ -23,25 +23,25 @@ const (
 	masterKey   = "sk-master-of-the-proof"
 	providerKey = "sk-of-the-provider"
 	code        = "llm"
-	// poisoned is the payer whose events make Lago fail, until the end.
+	// poisoned is the payer whose events make Lago fail until the end of the run.
 	poisoned = "sub-poison"
 )
 
 var payers = []string{"sub-1", "sub-2", "sub-3", poisoned}
 
-// mode is one way to run the gateway and Lago.
+// mode is one configuration of the gateway and Lago.
 type mode struct {
-	store      string // of Lago
+	store      string // Lago's event store
 	durability string
 	disconnect string
-	// failing has the gateway try backends that never answer, often first. Its binary has the race detector if this test has,
-	// because attempts that were given up end beside those that follow them.
+	// failing adds backends that never answer, which the gateway often tries first. The binary is then built with the
+	// race detector if this test is, because abandoned attempts end concurrently with the attempts that follow them.
 	failing bool
 }
 
 func (m mode) String() string { return m.store + "/" + m.durability }
 
-// prices are what the Caddyfile says, in USD per million tokens; request is in USD per call.
+// prices are those of the Caddyfile, in USD per million tokens; request is in USD per call.
 var prices = map[string]map[string]string{
 	"gpt-4o": {
 		"input": "2.123456789", "cache_read": "1.061728394", "output": "10.987654321", "reasoning": "11.000000007", "request": "0.000001",
@@ -52,7 +52,7 @@ var prices = map[string]map[string]string{
 	"text-embedding-3-small": {"input": "0.020000003"},
 }
 
-// cost prices quantities by kind, in USD, by rational arithmetic: nothing of the gateway's own is used.
+// cost prices quantities by kind, in USD. It uses rational arithmetic and none of the gateway's code.
 func cost(model string, counts map[string]int64) *big.Rat {
 	sum := new(big.Rat)
 	for kind, n := range counts {
@@ -71,7 +71,7 @@ func cost(model string, counts map[string]int64) *big.Rat {
 	return sum
 }
 
-// world is a gateway between a real Redis, a fake provider and a fake Lago.
+// world is a gateway with a real Redis, a fake provider and a fake Lago.
 type world struct {
 	*process
 	mode     mode
@@ -79,7 +79,7 @@ type world struct {
 	provider *fakeprovider.Server
 	lago     *fakelago.Server
 	keys     map[string]string // by payer
-	silent   string            // base URL of backends that never answer; empty without them
+	silent   string            // base URL of the backends that never answer; empty without them
 }
 
 func newWorld(t testing.TB, m mode) *world {
@@ -110,7 +110,7 @@ func newWorld(t testing.TB, m mode) *world {
 	return w
 }
 
-// silentServer takes connections and never says a word, so that whoever wants TLS waits.
+// silentServer accepts connections and sends nothing, so a TLS handshake with it hangs.
 func silentServer(t testing.TB) string {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
@@ -136,7 +136,7 @@ func silentServer(t testing.TB) string {
 	return "https://" + ln.Addr().String()
 }
 
-// write writes the Caddyfile: a site over HTTP and one over TLS, which share everything.
+// write writes the Caddyfile: one site over HTTP and one over TLS, which share everything.
 func (w *world) write(p *process) string {
 	var models strings.Builder
 	for model, upstream := range map[string]string{"gpt-4o": "openai %s/v1", "claude": "anthropic %s", "text-embedding-3-small": "openai %s/v1"} {
@@ -192,8 +192,8 @@ https://localhost:%s {
 		w.mode.durability, w.mode.disconnect, models.String(), p.plain, p.tls)
 }
 
-// awaitCertificate waits for the certificate of the TLS site, which is made, and loaded, beside the start: a kill while it
-// is made leaves a lock behind that the next process waits for.
+// awaitCertificate waits for the certificate of the TLS site, which is created and loaded in the background after the
+// start. A kill during creation leaves a lock that the next process would wait for.
 func (w *world) awaitCertificate() {
 	client, base := w.client(2)
 	defer client.CloseIdleConnections()
@@ -203,11 +203,11 @@ func (w *world) awaitCertificate() {
 	}, time.Minute, 20*time.Millisecond)
 }
 
-// limits are those of each key, too high to refuse a call. The spend that /key/info shows is that of max_budget, whose only window
-// never ends, so that a run may cross midnight.
+// limits are set on each key, too high to refuse a call. /key/info shows the spend of max_budget, whose only window never
+// ends; the run may therefore cross midnight.
 const limits = `"max_budget":1000000,"budget_limits":[{"budget_duration":"1d","max_budget":1000000}],"tpm_limit":1000000000000,"rpm_limit":1000000000,"max_parallel_requests":1000000`
 
-// spent returns what a payer's key is shown to have spent.
+// spent returns the spend that /key/info shows for a payer's key.
 func (w *world) spent(payer string) *big.Rat {
 	req, err := http.NewRequestWithContext(context.Background(), http.MethodGet, "http://127.0.0.1:"+w.plain+"/key/info?key="+w.keys[payer], nil)
 	require.NoError(w.t, err)
@@ -225,7 +225,7 @@ func (w *world) spent(payer string) *big.Rat {
 	return spend
 }
 
-// newKey makes a key whose team is the payer.
+// newKey creates a key whose team is the payer.
 func (w *world) newKey(payer string) string {
 	req, err := http.NewRequestWithContext(context.Background(), http.MethodPost, "http://127.0.0.1:"+w.plain+"/key/generate",
 		strings.NewReader(`{"team_id":"`+payer+`",`+limits+`}`))
