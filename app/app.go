@@ -1,6 +1,7 @@
-// Package app is the Caddy app `tollgate`: it owns resources that handlers share and that outlive reloads. A handler requests a
-// resource in Provision; the app opens it in Start, from a process-wide pool; calls in flight hold their own references, so that
-// a resource is closed only when no configuration and no call uses it any more.
+// Package app is the Caddy app `tollgate`. It owns resources that handlers share and that outlive
+// reloads. A handler requests a resource in Provision. The app opens it in Start, from a process-wide
+// pool. Calls in flight hold their own references, so a resource is closed only when no configuration and
+// no call uses it any more.
 package app
 
 import (
@@ -25,17 +26,20 @@ func init() {
 
 // App holds the long-lived resources of one configuration.
 type App struct {
-	// GCPercent is the percentage of Go's garbage collector, for the whole process, from 10 to 10000; off leaves the
-	// collector as it is. Default: 150. The environment's GOGC has precedence over both.
+	// GCPercent is the garbage collector's target percentage (Go's GOGC) for the whole process, from 10
+	// to 10000. The value off leaves the collector unchanged. The environment variable GOGC overrides
+	// both. Default: 150.
 	GCPercent string `json:"gc_percent,omitempty"`
 
-	// BooksByEndUser breaks the books down by the end users that requests name, which makes them larger. Default: they are summed up.
+	// BooksByEndUser splits the books by the end users that requests name. This makes the books larger.
+	// Default: all end users are summed up.
 	BooksByEndUser bool `json:"books_by_end_user,omitempty"`
 
-	// BooksBySession breaks the books down by conversation, as BooksByEndUser does by end user. Default: they are summed up.
+	// BooksBySession splits the books by conversation. This makes the books larger. Default: all
+	// conversations are summed up.
 	BooksBySession bool `json:"books_by_session,omitempty"`
 
-	// BooksPostgres is a PostgreSQL database that gets a copy of the books. Default: none.
+	// BooksPostgres is a PostgreSQL database that receives a copy of the books. Default: none.
 	BooksPostgres *Postgres `json:"books_postgres,omitempty"`
 
 	percent       int
@@ -46,30 +50,33 @@ type App struct {
 	mu      sync.Mutex
 	refs    []*lease
 	shared  sync.Map
-	counted bool // counted among the running apps
+	counted bool // included in running
 	started chan struct{}
-	failed  chan struct{} // closed when it will not start
-	wait    time.Duration // how long Acquire waits for the start
+	failed  chan struct{} // closed if the app will not start
+	wait    time.Duration // how long Acquire waits for the app to start
 }
 
-// startWait bounds how long a call waits for the app: far longer than a start takes. An app is not notified when another one
-// keeps it from starting.
+// startWait is how long a call waits for the app to start, which normally takes far less. The app is not
+// notified when another app prevents the start.
 const startWait = 30 * time.Second
 
 // Resource is a long-lived resource, such as a key store or a spool with its delivery.
 type Resource interface {
-	// Close releases it. It is called once, when neither a configuration nor a call uses it any more.
+	// Close closes the resource. It is called once, when no configuration and no call uses the resource
+	// any more.
 	Close() error
 }
 
-// Quitter is a Resource that may still be in use by calls when the process exits: those that outlived the grace period.
+// Quitter is a Resource that calls may still use when the process exits, because they outlived the grace
+// period.
 type Quitter interface {
-	// Quit ends these calls, so that each is settled and releases the resource. It does not wait for them.
+	// Quit ends these calls, so that each is settled and releases the resource. It does not wait for
+	// them.
 	Quit()
 }
 
-// quitPatience is how long an exit waits for ended calls and the resources that they close. Whatever is unfinished then is on
-// disk.
+// quitPatience is how long the exiting process waits for the ended calls and for their resources to
+// close. Anything unfinished after that is on disk.
 const quitPatience = 12 * time.Second
 
 // CaddyModule returns the Caddy module information.
@@ -87,7 +94,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 	return err
 }
 
-// Load returns the app of a configuration, for use in Provision.
+// Load returns a configuration's app. It is for use in Provision.
 func Load(ctx caddy.Context) (*App, error) {
 	m, err := ctx.App("tollgate")
 	if err != nil {
@@ -97,13 +104,13 @@ func Load(ctx caddy.Context) (*App, error) {
 	return a, a.checkRoutes(ctx)
 }
 
-// Shared returns what is stored under key for all handlers of this configuration: value, if it is the first, otherwise the
-// earlier one. Handlers use it to detect contradictions between them. Only Provision may call it.
+// Shared stores value under key for all handlers of this configuration, unless there already is one, and
+// returns the stored value. Handlers use it to detect conflicting settings. Only Provision may call it.
 func (a *App) Shared(key string, value any) (actual any, there bool) {
 	return a.shared.LoadOrStore(key, value)
 }
 
-// Start opens every resource that was asked for.
+// Start opens all requested resources.
 func (a *App) Start() error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -133,11 +140,11 @@ func (a *App) Start() error {
 	return nil
 }
 
-// Stop does nothing: the HTTP app may drain calls after this one was stopped. Cleanup drops the references.
+// Stop does nothing, because the HTTP app may still drain calls after it. Cleanup drops the references.
 func (*App) Stop() error { return nil }
 
-// Cleanup drops the configuration's references. When the process exits it ends the calls in progress and waits until they have
-// released their resources.
+// Cleanup drops the configuration's references. When the process exits, it ends the calls in flight and
+// waits until they have released their resources.
 func (a *App) Cleanup() error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -145,7 +152,7 @@ func (a *App) Cleanup() error {
 	case <-a.started:
 	case <-a.failed:
 	default:
-		close(a.failed) // it never came to run
+		close(a.failed) // the app never started
 	}
 	var errs []error
 	exiting, reload := caddy.Exiting(), running.Load() > 0
@@ -180,8 +187,8 @@ func (a *App) Cleanup() error {
 	return errors.Join(errs...)
 }
 
-// lease is one handler's request for a resource. Each has its own way to open it, as another configuration's password or address
-// may be outdated.
+// lease is one handler's request for a resource. Each lease has its own open function, because the
+// password or address of another configuration may be outdated.
 type lease struct {
 	entry     *entry
 	held      bool
@@ -195,10 +202,11 @@ type Ref[T Resource] struct {
 	lease *lease
 }
 
-// Use requests the resource of that key, which must identify the resource (a store's address, a spool's directory) and nothing
-// else. open opens it, outside Provision. configure, which may be nil, applies this configuration's settings to the live
-// resource: when the app starts, and again when a later configuration that shares the resource is rolled back. Only Provision
-// may call it.
+// Use requests the resource with that key. The key must identify the resource itself (the address of a
+// store, the directory of a spool) and contain nothing else. open opens the resource and is not called in
+// Provision. configure, which may be nil, applies this configuration's settings to the live resource:
+// when the app starts, and again when a later configuration that shares the resource is rolled back. Only
+// Provision may call Use.
 func Use[T Resource](a *App, key string, open func() (T, error), configure func(T)) *Ref[T] {
 	l := &lease{entry: entryOf(key), open: func() (Resource, error) { return open() }}
 	if configure != nil {
@@ -213,11 +221,11 @@ func Use[T Resource](a *App, key string, open func() (T, error), configure func(
 // Key returns the key of the resource.
 func (r *Ref[T]) Key() string { return r.lease.entry.key }
 
-// ErrNotStarted means that the configuration never came to run.
+// ErrNotStarted means that the configuration never started.
 var ErrNotStarted = errors.New("the tollgate app did not start")
 
-// Acquire waits until the app has started and returns the resource with a reference, which release drops. It reopens the
-// resource if an old request finds it closed after a reload.
+// Acquire waits until the app has started, and returns the resource with a reference that release drops.
+// It reopens the resource if a request of an old configuration finds it closed after a reload.
 func (r *Ref[T]) Acquire(ctx context.Context) (res T, release func(), err error) {
 	select {
 	case <-r.app.started:
@@ -247,16 +255,16 @@ func (a *App) awaitStart(ctx context.Context) error {
 	return ErrNotStarted
 }
 
-// entry is a resource of the process-wide pool. Its lock is held while the resource opens and closes, so that the same
-// directory is never open twice.
+// entry is a resource in the process-wide pool. Its lock is held while the resource opens or closes, so
+// the same directory is never open twice.
 type entry struct {
 	mu          sync.Mutex
 	key         string
 	res         Resource
 	refs        int
-	closed      chan struct{} // closed once res is
-	settings    []*lease      // of the configurations in force, oldest first
-	lingers     *lingering    // in no configuration, but with work to finish
+	closed      chan struct{} // closed once the resource is closed
+	settings    []*lease      // of the active configurations, oldest first
+	lingers     *lingering    // not in any configuration, but with work to finish
 	releaseFunc func()
 }
 
@@ -265,7 +273,8 @@ var pool = struct {
 	entries map[string]*entry
 }{entries: make(map[string]*entry)}
 
-// entryOf returns the entry of that key. Entries are few (one a store or account ever configured) and stay.
+// entryOf returns the entry with that key. Entries are never removed: there is one for each store or
+// account ever configured.
 func entryOf(key string) *entry {
 	pool.Lock()
 	defer pool.Unlock()
@@ -278,8 +287,8 @@ func entryOf(key string) *entry {
 	return e
 }
 
-// acquire takes a reference, and opens the resource by l when it is not open. A call that finds it closed also puts the
-// settings of its configuration in force, which Start does by itself.
+// acquire takes a reference, and opens the resource with l if it is closed. A call that reopens it also
+// applies its configuration's settings, as Start does.
 func (e *entry) acquire(l *lease, call bool) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -305,7 +314,7 @@ func (e *entry) quit() {
 	}
 }
 
-// awaitClosed waits until the resource is closed, or ctx ends.
+// awaitClosed waits until the resource is closed or ctx ends.
 func (e *entry) awaitClosed(ctx context.Context) {
 	e.mu.Lock()
 	closed := e.closed
@@ -330,7 +339,7 @@ func (e *entry) apply(l *lease) {
 	l.configure(e.res)
 }
 
-// retract rolls back the settings of l to those of the latest remaining configuration.
+// retract rolls the settings back from l to those of the latest remaining configuration.
 func (e *entry) retract(l *lease) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -353,15 +362,16 @@ func (e *entry) release() error {
 	return e.close()
 }
 
-// leave is release for a call, which does not wait for the resource to close: its client may not have the end of its answer
-// before the call returns.
+// leave is release for a call. It does not wait for the resource to close, because the client may not
+// receive the end of its answer until the call returns.
 func (e *entry) leave() {
 	e.mu.Lock()
 	if e.refs--; e.refs > 0 {
 		e.mu.Unlock()
 		return
 	}
-	// It has the lock until the resource is closed. Cleanup waits for that when the process exits.
+	// The goroutine holds the lock until the resource is closed. Cleanup waits for it when the process
+	// exits.
 	go func() {
 		defer e.mu.Unlock()
 		if err := e.close(); err != nil {
@@ -370,7 +380,7 @@ func (e *entry) leave() {
 	}()
 }
 
-// close closes the resource, which is no longer in use. The caller has the lock.
+// close closes the unused resource. The caller holds the lock.
 func (e *entry) close() error {
 	res := e.res
 	e.res = nil
@@ -378,8 +388,8 @@ func (e *entry) close() error {
 	return res.Close()
 }
 
-// Each calls fn for every resource of type T that is open, for the admin API and metrics. fn runs with a reference and without
-// a lock: it may take its time, but for so long the resource stays open.
+// Each calls fn for every open resource of type T, for the admin API and metrics. fn runs with a
+// reference and without a lock. It may take its time, but keeps the resource open.
 func Each[T Resource](fn func(key string, res T)) {
 	pool.Lock()
 	keys := slices.Collect(maps.Keys(pool.entries))
@@ -394,8 +404,8 @@ func Each[T Resource](fn func(key string, res T)) {
 	}
 }
 
-// Hold returns the open resource of that key with a reference, which release drops; false when none is open. It is for the
-// admin API, which belongs to no configuration.
+// Hold returns the open resource with that key and a reference that release drops. It returns false if
+// none is open. It is for the admin API, which belongs to no configuration.
 func Hold[T Resource](key string) (res T, release func(), ok bool) {
 	pool.Lock()
 	e := pool.entries[key]

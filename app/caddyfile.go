@@ -74,7 +74,7 @@ func checkPercent(value string) error {
 	return err
 }
 
-// percent resolves gc_percent; 0 means off.
+// percent resolves gc_percent. It returns 0 for off.
 func percent(value string) (int, error) {
 	value, err := setting.Resolve("gc_percent", value)
 	if err != nil || value == "off" {

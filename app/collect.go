@@ -8,19 +8,19 @@ import (
 	"go.uber.org/zap"
 )
 
-// collectPercent is the garbage collector's percentage for a gateway, which has a small heap and much garbage. At Go's 100 the
-// collector takes a few percent more of the CPU time, at 400 a few percent less for 40 MB more.
+// collectPercent suits a gateway, which has a small heap and much garbage. At Go's default of 100 the
+// collector takes a few percent more CPU time; at 400 a few percent less, for 40 MB more memory.
 const collectPercent = 150
 
-// collector is the process's percentage of the garbage collector. Caddy bounds the memory of the process by what the machine
-// or the container has, whatever the percentage.
+// collector is the garbage collector's percentage for the process. Caddy limits the process's memory to
+// that of the machine or container, whatever the percentage.
 var collector = struct {
 	sync.Mutex
-	own   int // what it was before the first configuration; 0 until then
-	inUse int // what a configuration set; 0 means own
+	own   int // before the first configuration; 0 until then
+	inUse int // set by a configuration; 0 means own
 }{}
 
-// collect sets the percentage, unless the operator has (GOGC); 0 leaves the collector as it was. It logs each change.
+// collect sets the percentage unless GOGC is set. 0 restores the original one. It logs each change.
 func collect(percent int, log *zap.Logger) {
 	if os.Getenv("GOGC") != "" {
 		return

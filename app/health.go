@@ -13,34 +13,36 @@ import (
 	"github.com/caddyserver/caddy/v2"
 )
 
-// healthTime bounds the checks of one answer together.
+// healthTime is the time limit for all checks of one response together.
 const healthTime = 3 * time.Second
 
 // States of a check.
 const (
 	HealthOK       = "ok"
-	HealthDegraded = "degraded" // calls are served all the same
+	HealthDegraded = "degraded" // calls are still served
 	HealthDown     = "down"     // calls are refused
 )
 
-// Check is the state of one thing that calls need. It is shown to callers without a key: its texts hold no address and no path.
+// Check is the state of one dependency of calls. Callers without a key can see it, so its texts contain
+// no address or path.
 type Check struct {
 	Name    string `json:"name"`
-	Account string `json:"account,omitempty"` // of billing
+	Account string `json:"account,omitempty"` // the billing account
 	Status  string `json:"status"`            // ok, degraded or down
 	Reason  string `json:"reason,omitempty"`
-	// Pending is how many records Lago does not have yet, OldestSeconds the age of the oldest.
+	// Pending is the number of records not yet delivered to Lago. OldestSeconds is the age of the oldest.
 	Pending       *int64 `json:"pending,omitempty"`
 	OldestSeconds *int64 `json:"oldest_seconds,omitempty"`
 }
 
-// health holds what is checked, by what it is.
+// health holds the checks by key.
 type health struct {
 	sync.Mutex
 	checks map[string]func(context.Context) []Check
 }
 
-// OnHealth adds checks to the answers about health. Of several with the same key, one is made. To be called in Provision.
+// OnHealth registers checks for the health endpoints. Only one check per key is run. Only Provision may
+// call it.
 func (a *App) OnHealth(key string, check func(context.Context) []Check) {
 	a.health.Lock()
 	defer a.health.Unlock()
@@ -50,8 +52,9 @@ func (a *App) OnHealth(key string, check func(context.Context) []Check) {
 	a.health.checks[key] = check
 }
 
-// ServeHealth answers a request for one of the paths of health, which need no key, and reports whether it was one. They are LiteLLM's:
-// liveliness and liveness are answered as long as the process serves; readiness, and /health, with 503 when calls would be refused.
+// ServeHealth answers requests to the health endpoints, which need no key, and reports whether the
+// request was for one. The paths are LiteLLM's. liveliness and liveness succeed as long as the process
+// serves. readiness and /health return 503 if calls would be refused.
 func (a *App) ServeHealth(w http.ResponseWriter, r *http.Request) (bool, error) {
 	rest, ok := strings.CutPrefix(r.URL.Path, "/health")
 	if !ok || r.Method != http.MethodGet && r.Method != http.MethodHead {
@@ -85,7 +88,7 @@ func (a *App) ServeHealth(w http.ResponseWriter, r *http.Request) (bool, error) 
 
 const healthy = "healthy"
 
-// readiness is the answer to /health/readiness.
+// readiness is the response to /health/readiness.
 type readiness struct {
 	Status string  `json:"status"` // healthy, unhealthy or shutting_down
 	Checks []Check `json:"checks"`
@@ -113,7 +116,7 @@ func (a *App) readiness(r *http.Request) readiness {
 		out.Status = "unhealthy"
 	}
 	if repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer); ok {
-		if ending, _ := repl.Get("http.shutting_down"); ending == true { // a server within its shutdown_delay
+		if ending, _ := repl.Get("http.shutting_down"); ending == true { // the server is within its shutdown_delay
 			out.Status = "shutting_down"
 		}
 	}

@@ -8,25 +8,26 @@ import (
 	"go.uber.org/zap"
 )
 
-// Worker is a Resource that may have work to finish when a reload removes it from the configuration, such as a spool with records
-// to deliver. It stays open, with its last settings, until Busy returns false, a configuration uses it again, or the last
-// configuration stops.
+// Worker is a Resource that may have work to finish when a reload removes it from the configuration, such
+// as a spool with records to deliver. It stays open, with its last settings, until Busy returns false, a
+// configuration uses it again, or the last configuration stops.
 type Worker interface {
 	Resource
 	Busy() bool
 }
 
-// lookEvery is how often a Worker is asked whether it has finished.
+// lookEvery is how often Busy is polled.
 const lookEvery = 100 * time.Millisecond
 
-// running counts the apps that have started and were not cleaned up: a Cleanup beside another one is that of a reload.
+// running counts the apps that have started and not been cleaned up. If it is above one, a Cleanup is
+// part of a reload.
 var running atomic.Int32
 
-// lingering is a Worker that no configuration uses any more.
+// lingering is a Worker that is in no configuration any more.
 type lingering struct{ stop, done chan struct{} }
 
-// outlive drops a configuration's reference to the entry, or, if nothing but work that is left keeps it, hands the reference to a
-// goroutine that waits for the end of that work.
+// outlive drops a configuration's reference to the entry. If only unfinished work still needs the
+// resource, a goroutine keeps the reference until that work is done.
 func (e *entry) outlive(log *zap.Logger) error {
 	e.mu.Lock()
 	w, ok := e.res.(Worker)
@@ -64,7 +65,7 @@ func (l *lingering) await(w Worker) {
 	}
 }
 
-// endLingering closes what has outlived its configuration: no configuration is left. What is not finished is on disk.
+// endLingering closes the lingering workers when no configuration is left. Unfinished work is on disk.
 func endLingering(ctx context.Context) {
 	pool.Lock()
 	defer pool.Unlock()

@@ -15,28 +15,30 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/logging"
 )
 
-// secretHeaders are the headers that clients put keys in, in canonical form.
+// secretHeaders are the canonical names of headers that may contain a key.
 var secretHeaders []string
 
-// RegisterSecretHeaders names the headers whose values an access log must not show, in canonical form. To be called by init.
+// RegisterSecretHeaders adds headers whose values must not appear in access logs. Names are in canonical
+// form. Only init may call it.
 func RegisterSecretHeaders(names ...string) { secretHeaders = append(secretHeaders, names...) }
 
-// secretParameter is the parameter of a URL that Google's clients put their key in.
+// secretParameter is the URL parameter in which Google's clients send their key.
 const secretParameter = "key"
 
-// accessLogger begins the names of the loggers of access logs.
+// accessLogger is the prefix of the names of access loggers.
 const accessLogger = "http.log.access"
 
-// keyedSite is a route of a server that asks for keys: the hosts that it is for, none for all.
+// keyedSite is a route that requires keys, with the hosts it matches. No hosts means all.
 type keyedSite struct{ hosts []string }
 
-// warnOfLogs warns of access logs that are on for a site which asks for keys and would show them: Caddy records a request as it came, before
-// any handler can take a key off it, and blanks the headers that it knows alone.
+// warnOfLogs warns of access logs that would show the keys of a site that requires them. Caddy logs a
+// request as it arrived, before any handler can remove the key, and redacts only the headers that it
+// knows.
 func warnOfLogs(ctx caddy.Context, log *zap.Logger, server string, config *caddyhttp.ServerLogConfig, sites []keyedSite) {
 	if config == nil || len(sites) == 0 {
 		return
 	}
-	shown := make(map[string][]string) // by the name of the log
+	shown := make(map[string][]string) // by log name
 	for _, site := range sites {
 		for _, logger := range loggersOf(config, site.hosts) {
 			for name, l := range logsOf(ctx) {
@@ -54,7 +56,7 @@ func warnOfLogs(ctx caddy.Context, log *zap.Logger, server string, config *caddy
 	}
 }
 
-// loggersOf returns the names of the loggers that record requests to the hosts.
+// loggersOf returns the names of the loggers that log requests to the hosts.
 func loggersOf(config *caddyhttp.ServerLogConfig, hosts []string) []string {
 	names := make(map[string]bool)
 	add := func(list ...string) {
@@ -85,14 +87,14 @@ func loggersOf(config *caddyhttp.ServerLogConfig, hosts []string) []string {
 	return slices.Sorted(maps.Keys(names))
 }
 
-// logSink is a log of the configuration, as it was set up.
+// logSink is a log of the running configuration.
 type logSink struct {
 	include, exclude []string
-	encoder          reflect.Value // of a pointer to a struct, as a rule
+	encoder          reflect.Value // usually of a pointer to a struct
 }
 
-// logsOf returns the logs by name. Caddy gives modules no way to them: they are read, and only read, from the fields of its context. Where
-// these are not found, there are none.
+// logsOf returns the logs by name. Caddy does not expose them to modules, so they are read by reflection
+// from unexported fields of its context. If these fields do not exist, the result is empty.
 func logsOf(ctx caddy.Context) map[string]logSink {
 	logs := inside(reflect.ValueOf(ctx), "cfg", "Logging", "Logs")
 	if logs.Kind() != reflect.Map {
@@ -109,7 +111,8 @@ func logsOf(ctx caddy.Context) map[string]logSink {
 	return sinks
 }
 
-// inside returns a field of a field, through pointers and interfaces; the zero Value where there is none.
+// inside returns a nested field, following pointers and interfaces, or the zero Value if it does not
+// exist.
 func inside(v reflect.Value, names ...string) reflect.Value {
 	v = plain(v)
 	for _, name := range names {
@@ -137,7 +140,8 @@ func texts(v reflect.Value) (list []string) {
 	return list
 }
 
-// allows reports whether the log takes entries of a logger: the longest name that is included or excluded decides.
+// allows reports whether the log accepts entries of a logger. The longest included or excluded prefix
+// decides.
 func (l logSink) allows(logger string) bool {
 	longest := func(names []string) (n int) {
 		for _, name := range names {
@@ -151,10 +155,10 @@ func (l logSink) allows(logger string) bool {
 	return (len(l.include) == 0 || in > 0) && (out == 0 || in > out)
 }
 
-// shows returns the headers with keys, and the parameter of the URL, that the log would show. Of a format that is not Caddy's own nothing
-// is known.
+// shows returns the headers with keys, and the URL parameter, that the log would show. The result is
+// empty for formats that are not Caddy's own.
 func (l logSink) shows(credentials bool) (list []string) {
-	filtered := make(map[string]reflect.Value) // filters, by the field
+	filtered := make(map[string]reflect.Value) // filters by field
 	for e := l.encoder; ; e = inside(e, "wrapped") {
 		if !e.IsValid() {
 			return nil
@@ -194,13 +198,13 @@ func (l logSink) shows(credentials bool) (list []string) {
 	return list
 }
 
-// The formats that a log has by default.
+// The default log formats.
 var (
 	jsonEncoder    = reflect.TypeOf(zapcore.NewJSONEncoder(zapcore.EncoderConfig{})).Elem()
 	consoleEncoder = reflect.TypeOf(zapcore.NewConsoleEncoder(zapcore.EncoderConfig{}))
 )
 
-// hidesParameter reports whether a filter of the URL takes the key off it.
+// hidesParameter reports whether a filter of the URL removes the key.
 func hidesParameter(filter reflect.Value) bool {
 	actions := inside(filter, "Actions")
 	if actions.Kind() != reflect.Slice {

@@ -9,21 +9,24 @@ import (
 	"github.com/tollgate-llm/tollgate/internal/spend/postgres"
 )
 
-// Postgres is a PostgreSQL database that has a copy of the books.
+// Postgres is a PostgreSQL database that receives a copy of the books.
 type Postgres struct {
-	// DSN is its connection string, as libpq has them: a URL, or settings. It may hold a password.
+	// DSN is the connection string in libpq's format: a URL, or key=value settings. It may contain a
+	// password.
 	DSN string `json:"dsn"`
 
-	// Records makes every settled record a row too. Default: only totals are written.
+	// Records writes a row for every settled record too. Default: only totals are written.
 	Records bool `json:"records,omitempty"`
 
-	// Files is the state of the files that the Caddyfile's placeholders name, so that a reload sees a change of one. It is not read.
+	// Files is the state of the files named in the Caddyfile's placeholders, so that a reload notices
+	// when one changes. It has no other effect.
 	Files map[string]string `json:"files,omitempty"`
 
-	used bool // an account has its records written
+	used bool // an account writes its records here
 }
 
-// Resolve returns the connection string to an account whose records are to be written; empty where there is no database.
+// Resolve returns the connection string for an account that writes its records. It is empty if there is
+// no database.
 func (p *Postgres) Resolve() (string, error) {
 	if p == nil {
 		return "", nil
@@ -35,7 +38,8 @@ func (p *Postgres) Resolve() (string, error) {
 	return setting.Resolve("books postgres", p.DSN)
 }
 
-// unmarshalBooks reads the option at d. Its errors show no argument, as one may hold a password. Syntax:
+// unmarshalBooks parses the option at d. Its errors do not show arguments, which may contain a password.
+// Syntax:
 //
 //	books postgres <dsn> {
 //	    records
@@ -46,7 +50,7 @@ func unmarshalBooks(d *caddyfile.Dispenser) (*Postgres, error) {
 		return nil, d.Err("books takes the word postgres and one connection string, quoted where it has spaces")
 	}
 	if setting.Literal(args[1]) {
-		// A file that it names may be on the machine of the gateway alone.
+		// A file that it names may exist only on the gateway's machine.
 		if _, err := postgres.Parse(args[1]); err != nil && !errors.Is(err, postgres.ErrFile) {
 			return nil, d.Errf("books postgres: %v", err)
 		}

@@ -12,9 +12,10 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 )
 
-// checkRoutes refuses a configuration in which a call would pass keyauth or lagobilling twice, and warns of one whose calls would all
-// be refused because llmroute has none of them before it. It reads the handlers' JSON, which is there until they are loaded: the first
-// of this gateway's handlers that is provisioned finds those of all.
+// checkRoutes refuses a configuration in which a call would pass keyauth or lagobilling twice. It warns
+// if llmroute would refuse all calls because neither runs before it. It reads the handlers' JSON, which
+// is available until they are loaded, so it runs when the first of this gateway's handlers is
+// provisioned.
 func (a *App) checkRoutes(ctx caddy.Context) error {
 	if a.routesChecked {
 		return nil
@@ -42,23 +43,23 @@ func (a *App) checkRoutes(ctx caddy.Context) error {
 	return nil
 }
 
-// routeWalk goes through the handlers of a server in the order in which a request passes them.
+// routeWalk visits the handlers of a server in the order in which requests pass them.
 type routeWalk struct {
 	log    *zap.Logger
 	server string
 	named  map[string]*caddyhttp.Route
-	inside []string // the named routes that it is in
-	count  int      // of conditions
+	inside []string // the enclosing named routes
+	count  int      // number of conditions
 	passed []passedHandler
-	keyed  int // handlers that ask for keys
+	keyed  int // handlers that require keys
 	sites  []keyedSite
 }
 
-// condition is a route that not every request takes.
+// condition is a route that only some requests take.
 type condition struct {
 	id       int
 	group    string
-	terminal bool // no route after it is taken
+	terminal bool // no later route is taken
 }
 
 type passedHandler struct {
@@ -66,7 +67,7 @@ type passedHandler struct {
 	when []condition
 }
 
-// hostsOf returns the hosts that a route is for; none for all.
+// hostsOf returns the hosts that a route matches. Empty means all.
 func hostsOf(route *caddyhttp.Route) (hosts []string) {
 	for _, set := range route.MatcherSets {
 		n := len(hosts)
@@ -85,7 +86,7 @@ func hostsOf(route *caddyhttp.Route) (hosts []string) {
 	return hosts
 }
 
-// always reports whether a request that passes where `when` holds has passed the handler.
+// always reports whether every request that satisfies `when` has passed the handler.
 func (p passedHandler) always(when []condition) bool {
 	for _, c := range p.when {
 		if !slices.Contains(when, c) {
@@ -95,7 +96,8 @@ func (p passedHandler) always(when []condition) bool {
 	return true
 }
 
-// never reports whether no such request has: of the routes of a group it takes one, and none after a terminal one.
+// never reports whether no request that satisfies `when` has passed the handler: a request takes only one
+// route of a group, and none after a terminal route.
 func (p passedHandler) never(when []condition) bool {
 	for _, c := range p.when {
 		if c.terminal && !slices.Contains(when, c) {
@@ -147,7 +149,7 @@ func (w *routeWalk) handler(raw json.RawMessage, when []condition) error {
 		Handler string `json:"handler"`
 	}
 	if json.Unmarshal(raw, &h) != nil {
-		return nil // an error in words where it is loaded
+		return nil // reported when it is loaded
 	}
 	switch h.Handler {
 	case "subroute":

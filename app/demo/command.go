@@ -1,4 +1,4 @@
-// Package demo is the command that generates demo traffic.
+// Package demo implements the command that generates demo traffic.
 package demo
 
 import (
@@ -63,7 +63,7 @@ func run(cmd *cobra.Command, _ []string) error {
 	if u, err := url.Parse(site); err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
 		return fmt.Errorf("--site %s is not an address such as %s", site, defaultSite)
 	}
-	// Written so that NaN fails too.
+	// This form also rejects NaN.
 	if !(minutes > 0 && minutes <= 24*60) {
 		return errors.New("--minutes: write a number above 0 and up to 1440")
 	}

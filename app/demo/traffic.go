@@ -19,28 +19,29 @@ import (
 )
 
 const (
-	// callTime bounds a call, and atOnce how many are under way.
+	// callTime is the timeout of a call. atOnce is the maximum number of concurrent calls.
 	callTime = time.Minute
 	atOnce   = 64
-	// maxAnswer bounds how much of an answer is read, in bytes.
+	// maxAnswer is how much of an answer is read, in bytes.
 	maxAnswer = 8 << 20
-	// reportEvery is how often the progress is reported on a terminal, and lineEvery in a file or a pipe.
+	// reportEvery is how often progress is reported on a terminal. lineEvery is how often in a file or a
+	// pipe.
 	reportEvery = time.Second
 	lineEvery   = 10 * time.Second
 )
 
-// callers are who calls. Weights are shares of the calls.
+// callers are the simulated callers. A weight is a caller's share of the calls.
 var callers = []struct {
 	team, alias string
 	weight      int
-	words       int // of a prompt, on average
-	limit       int // requests a minute; 0: none
+	words       int // average words in a prompt
+	limit       int // requests per minute; 0: no limit
 }{
 	{"demo-support", "demo-helpdesk", 5, 60, 0},
 	{"demo-support", "demo-mailbot", 2, 220, 0},
 	{"demo-research", "demo-notebook", 3, 600, 0},
 	{"demo-website", "demo-search", 6, 12, 0},
-	{"demo-website", "demo-chat", 1, 25, 10}, // soon at its limit
+	{"demo-website", "demo-chat", 1, 25, 10}, // reaches its limit soon
 }
 
 // traffic is the traffic of one run.
@@ -53,7 +54,7 @@ type traffic struct {
 	calls, answered, refused, failed atomic.Int64
 }
 
-// newTraffic makes the teams and the keys, and finds the models to call.
+// newTraffic creates the teams and keys and finds the models to call.
 func newTraffic(ctx context.Context, site, master string, models []string) (*traffic, error) {
 	t := &traffic{site: site, master: master, client: &http.Client{Timeout: callTime}, models: models}
 	if err := t.findModels(ctx); err != nil {
@@ -76,7 +77,7 @@ func newTraffic(ctx context.Context, site, master string, models []string) (*tra
 	return t, nil
 }
 
-// findModels finds the models whose names begin with demo, where no others were named.
+// findModels finds the models whose names begin with demo, unless models were given.
 func (t *traffic) findModels(ctx context.Context) error {
 	if len(t.models) > 0 {
 		return nil
@@ -100,7 +101,7 @@ func (t *traffic) findModels(ctx context.Context) error {
 	return nil
 }
 
-// makeTeam makes a team, unless it is there.
+// makeTeam creates a team unless it exists.
 func (t *traffic) makeTeam(ctx context.Context, id string) error {
 	status, err := t.manage(ctx, http.MethodGet, "/team/info?team_id="+id, nil, nil)
 	if status != http.StatusNotFound {
@@ -110,7 +111,7 @@ func (t *traffic) makeTeam(ctx context.Context, id string) error {
 	return err
 }
 
-// makeKey makes a key, in place of the one that an earlier run made.
+// makeKey creates a key and replaces that of an earlier run.
 func (t *traffic) makeKey(ctx context.Context, team, alias string, limit int) (string, error) {
 	if status, err := t.manage(ctx, http.MethodPost, "/key/delete", map[string]any{"key_aliases": []string{alias}}, nil); err != nil && status != http.StatusNotFound {
 		return "", err
@@ -126,7 +127,7 @@ func (t *traffic) makeKey(ctx context.Context, team, alias string, limit int) (s
 	return made.Key, err
 }
 
-// manage asks with the master key, and reads the answer into v.
+// manage sends a request with the master key and decodes the response into v.
 func (t *traffic) manage(ctx context.Context, method, path string, body, v any) (int, error) {
 	status, answer, err := t.do(ctx, method, path, t.master, body)
 	if err != nil {
@@ -149,7 +150,7 @@ func (t *traffic) manage(ctx context.Context, method, path string, body, v any) 
 	return status, json.Unmarshal(answer, v)
 }
 
-// do sends a request and reads its answer to the end.
+// do sends a request and reads the whole response.
 func (t *traffic) do(ctx context.Context, method, path, key string, body any) (status int, answer []byte, err error) {
 	var sent io.Reader
 	if body != nil {
@@ -173,7 +174,7 @@ func (t *traffic) do(ctx context.Context, method, path, key string, body any) (s
 	return res.StatusCode, answer, errors.Join(err, res.Body.Close())
 }
 
-// run makes calls for that long, and reports its progress. Calls that would be too many at once are left out.
+// run makes calls for the given time and reports progress. Calls beyond atOnce are skipped.
 func (t *traffic) run(ctx context.Context, length time.Duration, rate float64, out io.Writer) error {
 	ctx, cancel := context.WithTimeout(ctx, length)
 	defer cancel()
@@ -213,7 +214,7 @@ func (t *traffic) run(ctx context.Context, length time.Duration, rate float64, o
 	}
 }
 
-// report writes the progress: on a terminal over what it wrote before, elsewhere as a line.
+// report writes the progress: on a terminal it overwrites the previous line, elsewhere it adds one.
 func (t *traffic) report(out io.Writer, begun time.Time, length time.Duration, terminal, last bool) {
 	line := fmt.Sprintf("%s of %s: %s", time.Since(begun).Truncate(time.Second), length, t.summary())
 	switch {
@@ -227,7 +228,7 @@ func (t *traffic) report(out io.Writer, begun time.Time, length time.Duration, t
 	io.WriteString(out, line) //nolint:errcheck // progress
 }
 
-// isTerminal reports whether a person watches what is written.
+// isTerminal reports whether the output is a terminal.
 func isTerminal(out io.Writer) bool {
 	f, ok := out.(*os.File)
 	return ok && term.IsTerminal(int(f.Fd()))
@@ -237,7 +238,8 @@ func (t *traffic) summary() string {
 	return fmt.Sprintf("%d answered, %d refused, %d failed", t.answered.Load(), t.refused.Load(), t.failed.Load())
 }
 
-// call makes one call: of a caller by weight, to the first models more often, half of them streamed, a few wrong ones.
+// call makes one call. The caller is picked by weight and earlier models are preferred. Half of the calls
+// are streamed, and a few are invalid on purpose.
 func (t *traffic) call(ctx context.Context) {
 	n := pick()
 	c, key := callers[n], t.keys[n]
@@ -263,7 +265,7 @@ func (t *traffic) call(ctx context.Context) {
 	}
 }
 
-// pick returns a caller by weight.
+// pick picks a caller by weight.
 func pick() int {
 	sum := 0
 	for _, c := range callers {

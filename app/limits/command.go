@@ -68,7 +68,7 @@ func printRebuilt(w io.Writer, res Rebuilt) error {
 	return p.Err()
 }
 
-// forgotten returns what the store had counted and has not any more.
+// forgotten returns the spend that the store had counted and lost in the rebuild.
 func (s *RebuiltStore) forgotten() price.Amount {
 	before, err := price.ParseUSD(s.Before)
 	after, err2 := price.ParseUSD(s.After)

@@ -1,5 +1,5 @@
-// Package limits provides the store of limits and totals that keyauth admits calls by and lagobilling counts settled records in.
-// A configuration has one, that of its first keyauth.
+// Package limits provides the store of limits and spend totals. keyauth admits calls by it, and
+// lagobilling counts settled records in it. A configuration has one store, set by its first keyauth.
 package limits
 
 import (
@@ -24,21 +24,23 @@ type Config struct {
 	Name string
 	// Deny refuses calls while the store is unavailable.
 	Deny bool
-	// Open opens the store, and returns what is to be closed after it, or nil.
+	// Open opens the store. It also returns a closer to call after the store is closed, or nil.
 	Open func() (limit.Store, io.Closer, error)
-	// Books opens the books of an account in the same place; nil where they are kept beside the account's spool.
+	// Books opens the books of an account in the same store. Nil if books are kept beside the account's
+	// spool.
 	Books func(account string, o spend.Options) (*spend.Book, error)
-	// Configure applies settings of a configuration to the live store; may be nil.
+	// Configure applies a configuration's settings to the live store. It may be nil.
 	Configure func()
-	// File reports that the store is a file of this process alone, which knows what was spent only when all records are counted.
+	// File reports that the store is a local file, used by this process alone. It is complete only once
+	// all records in the spools are counted.
 	File   bool
 	Logger *zap.Logger
 }
 
-// Keeper is the open store.
+// Keeper is an open store.
 type Keeper struct {
 	*limit.Limiter
-	// Outputs are the sizes of the answers of models.
+	// Outputs are the answer sizes seen for each model.
 	Outputs limit.Outputs
 
 	store  limit.Store
@@ -49,8 +51,8 @@ type Keeper struct {
 	done   sync.WaitGroup
 
 	mu     sync.Mutex
-	learnt []string          // the spools from which Outputs knows the last answers
-	behind []<-chan struct{} // closed when a spool's records are counted that were there when it was opened
+	learnt []string          // the spools whose answers Outputs has learnt
+	behind []<-chan struct{} // each is closed once a spool's existing records are counted
 }
 
 // choice is the store of one configuration.
@@ -68,7 +70,7 @@ func of(a *app.App) *choice {
 	return c.(*choice)
 }
 
-// Use asks for the configuration's store: that of the first who asks. To be called in Provision.
+// Use requests the configuration's store. The first request determines it. Only Provision may call it.
 func Use(a *app.App, c Config) (*app.Ref[*Keeper], error) {
 	chosen := of(a)
 	chosen.mu.Lock()
@@ -91,8 +93,8 @@ func Use(a *app.App, c Config) (*app.Ref[*Keeper], error) {
 	return chosen.ref, nil
 }
 
-// Hold returns the store of a configuration whose app has started, with a reference that release drops, and its name; false
-// when it has none.
+// Hold returns the store of a configuration whose app has started, with its name and a reference that
+// release drops. It returns false if the configuration has none.
 func Hold(a *app.App) (k *Keeper, name string, release func(), ok bool) {
 	c := of(a)
 	c.mu.Lock()
@@ -104,8 +106,9 @@ func Hold(a *app.App) (k *Keeper, name string, release func(), ok bool) {
 	return k, c.key, release, ok
 }
 
-// Books returns how to open the books of an account where the configuration keeps limits, and the name of that place; nil where
-// they are kept beside the account's spool. To be called once the configuration is whole.
+// Books returns a function that opens an account's books in the store of limits, and the store's name.
+// The function is nil if books are kept beside the account's spool. It may be called only after the whole
+// configuration is provisioned.
 func Books(a *app.App) (name string, open func(account string, o spend.Options) (*spend.Book, error)) {
 	c := of(a)
 	c.mu.Lock()
@@ -138,7 +141,7 @@ func open(c *Config) (*Keeper, error) {
 	return k, nil
 }
 
-// Expect has calls wait until a spool's records are counted, where the store needs that.
+// Expect makes calls wait until a spool's existing records are counted, if the store needs that.
 func (k *Keeper) Expect(counted <-chan struct{}) {
 	if !k.file {
 		return
@@ -148,7 +151,7 @@ func (k *Keeper) Expect(counted <-chan struct{}) {
 	k.behind = append(k.behind, counted)
 }
 
-// Learn has how to read what models answer from a spool, once for each spool of that name.
+// Learn calls read, which learns the answer sizes from a spool's records, once per spool.
 func (k *Keeper) Learn(spool string, read func() error) {
 	k.mu.Lock()
 	known := slices.Contains(k.learnt, spool)
@@ -164,7 +167,7 @@ func (k *Keeper) Learn(spool string, read func() error) {
 	}
 }
 
-// Await waits until the store knows what was spent.
+// Await waits until the store has counted all spend.
 func (k *Keeper) Await(ctx context.Context) error {
 	for {
 		k.mu.Lock()
@@ -187,7 +190,7 @@ func (k *Keeper) Await(ctx context.Context) error {
 	}
 }
 
-// Close ends what renews reservations, and closes the store.
+// Close stops renewing reservations and closes the store.
 func (k *Keeper) Close() error {
 	k.cancel()
 	k.done.Wait()

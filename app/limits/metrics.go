@@ -4,9 +4,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// The collectors are global, so that counts survive reloads.
+// The collectors are global, so counts survive reloads.
 var (
-	// Denials counts calls that a limit did not admit.
+	// Denials counts calls that a limit refused.
 	Denials = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Namespace: "caddy", Subsystem: "tollgate", Name: "limit_denials_total",
 		Help: "Calls that a limit did not admit, by the scope of the limit and by what it counts.",

@@ -21,7 +21,7 @@ func init() { caddy.RegisterModule(Admin{}) }
 
 const rebuildPath = "/tollgate/limits/rebuild"
 
-// Admin serves the store of limits below /tollgate/limits/ of Caddy's admin API.
+// Admin serves the store of limits on Caddy's admin API, below /tollgate/limits/.
 type Admin struct{}
 
 // CaddyModule returns the Caddy module information.
@@ -29,31 +29,31 @@ func (Admin) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{ID: "admin.api.tollgate_limits", New: func() caddy.Module { return new(Admin) }}
 }
 
-// Routes returns the routes. GET reports what POST would count again.
+// Routes returns the admin routes. GET is a dry run of POST.
 func (Admin) Routes() []caddy.AdminRoute {
 	return []caddy.AdminRoute{
 		operator.Route(rebuildPath, operator.Methods{Get: serveRebuild(true), Post: serveRebuild(false)}),
 	}
 }
 
-// Rebuilt is the answer of the admin API.
+// Rebuilt is the result of a rebuild.
 type Rebuilt struct {
 	DryRun   bool           `json:"dry_run"`
 	Stores   []RebuiltStore `json:"stores"`
 	Accounts []Reach        `json:"accounts"`
 }
 
-// RebuiltStore is what a store had as the whole gateway's spend, in USD, before and after.
+// RebuiltStore is one store's total spend in USD, before and after a rebuild.
 type RebuiltStore struct {
 	Before string `json:"spend_before"`
-	After  string `json:"spend_after,omitempty"` // none in a dry run
+	After  string `json:"spend_after,omitempty"` // empty in a dry run
 }
 
-// Reach is how far back the records of an account's spool go.
+// Reach is how far back the records in an account's spool go.
 type Reach struct {
 	Account string     `json:"account"`
 	Spool   string     `json:"spool"`
-	Oldest  *time.Time `json:"oldest"` // when the oldest record was settled; null when there is none
+	Oldest  *time.Time `json:"oldest"` // when the oldest record was settled; null if there are no records
 }
 
 func serveRebuild(dry bool) caddy.AdminHandlerFunc {
@@ -70,7 +70,7 @@ func serveRebuild(dry bool) caddy.AdminHandlerFunc {
 	}
 }
 
-// held returns the open resources of a type, in the order of their keys, which stay open until release.
+// held returns the open resources of a type, ordered by key. They stay open until release is called.
 func held[T app.Resource]() (list []T, release func()) {
 	var keys []string
 	app.Each(func(key string, _ T) { keys = append(keys, key) })
@@ -88,10 +88,11 @@ func held[T app.Resource]() (list []T, release func()) {
 	}
 }
 
-// rebuilding is held while the stores are rebuilt.
+// rebuilding allows one rebuild at a time.
 var rebuilding sync.Mutex
 
-// rebuild has the stores forget what was applied, and the records that are still in the spools counted again.
+// rebuild clears the applied spend of every store and counts the records that are still in the spools
+// again.
 func rebuild(ctx context.Context, dry bool, report operator.Report) (*Rebuilt, error) {
 	if !rebuilding.TryLock() {
 		return nil, operator.Refuse(http.StatusConflict, "a rebuild is under way")
@@ -151,7 +152,7 @@ func rebuild(ctx context.Context, dry bool, report operator.Report) (*Rebuilt, e
 	return out, nil
 }
 
-// spend returns what the whole gateway has spent, in USD.
+// spend returns the total spend of the gateway in USD.
 func (k *Keeper) spend(ctx context.Context) (string, error) {
 	totals, err := k.Totals(ctx, books.Spend(limit.Scope{Kind: limit.Gateway}))
 	if err != nil {

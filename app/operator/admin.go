@@ -13,10 +13,10 @@ import (
 	"github.com/caddyserver/caddy/v2"
 )
 
-// Methods are the methods that a path of the admin API has. GET changes nothing.
+// Methods are the handlers of an admin path by HTTP method. GET changes nothing.
 type Methods struct{ Get, Post caddy.AdminHandlerFunc }
 
-// Route returns the route of a path. Other methods than its own are answered 405 with an Allow header.
+// Route returns the route of an admin path. Other methods get 405 with an Allow header.
 func Route(path string, m Methods) caddy.AdminRoute {
 	serve := func(w http.ResponseWriter, r *http.Request) error {
 		var allowed []string
@@ -35,12 +35,12 @@ func Route(path string, m Methods) caddy.AdminRoute {
 	return caddy.AdminRoute{Pattern: path, Handler: caddy.AdminHandlerFunc(serve)}
 }
 
-// Refuse returns an error of the admin API: its status, and a message for the operator.
+// Refuse returns an admin API error with a status and a message for the operator.
 func Refuse(status int, format string, args ...any) error {
 	return caddy.APIError{HTTPStatus: status, Err: fmt.Errorf(format, args...)}
 }
 
-// OnlyParameters refuses query parameters other than those named, as a misspelled one would be ignored.
+// OnlyParameters refuses unknown query parameters, because a misspelled one would be ignored.
 func OnlyParameters(v url.Values, names ...string) error {
 	for name := range v {
 		if !slices.Contains(names, name) {
@@ -50,10 +50,10 @@ func OnlyParameters(v url.Values, names ...string) error {
 	return nil
 }
 
-// maxBody bounds the body of a change, in bytes.
+// maxBody is the maximum size of a request body in bytes.
 const maxBody = 16 << 20
 
-// ReadBody reads the JSON body of a change. No body is an empty object.
+// ReadBody decodes a JSON request body. An empty body counts as an empty object.
 func ReadBody(r *http.Request, into any) error {
 	b, err := io.ReadAll(http.MaxBytesReader(nil, r.Body, maxBody))
 	if err != nil {
@@ -70,7 +70,7 @@ func ReadBody(r *http.Request, into any) error {
 	return nil
 }
 
-// WriteJSON answers with one value.
+// WriteJSON writes v as the JSON response.
 func WriteJSON(w http.ResponseWriter, v any) error {
 	w.Header().Set("Content-Type", "application/json")
 	return json.NewEncoder(w).Encode(v)

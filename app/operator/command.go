@@ -17,7 +17,7 @@ import (
 
 var commands []func() *cobra.Command
 
-// AddCommand adds a command below `caddy tollgate`. Only init may call it.
+// AddCommand adds a subcommand to `caddy tollgate`. Only init may call it.
 func AddCommand(c func() *cobra.Command) { commands = append(commands, c) }
 
 func init() {
@@ -35,11 +35,12 @@ func init() {
 	})
 }
 
-// ErrNoInstance means that nothing listens at the address of the admin API.
+// ErrNoInstance means that nothing listens on the admin API's address.
 var ErrNoInstance = errors.New("no instance answers")
 
-// Ask asks the running instance's admin API, at the address of the flag --address. body, which may be nil, is sent as JSON; an
-// io.Reader is sent as it is. The caller closes the answer. What the instance refuses is an error with its message.
+// Ask sends a request to the admin API of the running instance, at the address in --address. body may be
+// nil; an io.Reader is sent as is, any other value as JSON. The caller closes the response body. An error
+// response becomes an error with the instance's message.
 func Ask(cmd *cobra.Command, method, uri string, header http.Header, body any) (io.ReadCloser, error) {
 	address, err := cmd.Flags().GetString("address")
 	if err != nil {
@@ -59,7 +60,7 @@ func Ask(cmd *cobra.Command, method, uri string, header http.Header, body any) (
 	}
 	res, err := caddycmd.AdminAPIRequest(address, method, uri, header, sent) //nolint:bodyclose // the caller closes it
 	if err != nil && method == http.MethodGet && strings.HasSuffix(err.Error(), "EOF") {
-		// A reload replaces the admin API, and may do so between the connection and its request.
+		// A reload replaces the admin API. This can happen between connecting and sending the request.
 		res, err = caddycmd.AdminAPIRequest(address, method, uri, header, sent) //nolint:bodyclose // as above
 	}
 	if err == nil {
@@ -72,7 +73,8 @@ func Ask(cmd *cobra.Command, method, uri string, header http.Header, body any) (
 	return nil, err
 }
 
-// AskJSON asks the running instance and reads its answer into v. With --json it prints the answer as it is.
+// AskJSON sends a request to the running instance and decodes the response into v. With --json it prints
+// the response unchanged.
 func AskJSON(cmd *cobra.Command, method, uri string, body, v any) error {
 	answer, err := Ask(cmd, method, uri, nil, body)
 	if err != nil {
@@ -91,8 +93,8 @@ func AskJSON(cmd *cobra.Command, method, uri string, body, v any) error {
 	return err
 }
 
-// AskWork asks for work that takes long, reports its progress on stderr and reads its result into v. With --json it prints the
-// result.
+// AskWork starts a long-running operation, reports its progress on stderr and decodes its result into v.
+// With --json it prints the result.
 func AskWork(cmd *cobra.Command, method, uri string, body, v any) error {
 	answer, err := Ask(cmd, method, uri, http.Header{"Accept": {LinesType}}, body)
 	if err != nil {
@@ -127,8 +129,8 @@ func AskWork(cmd *cobra.Command, method, uri string, body, v any) error {
 	}
 }
 
-// Show asks the running instance with ask, which is AskJSON or AskWork, and prints its answer with show, or as it is with
-// --json.
+// Show calls ask, which is AskJSON or AskWork, and prints the result with show. With --json it prints the
+// result unchanged.
 func Show[T any](cmd *cobra.Command, ask func(*cobra.Command, string, string, any, any) error, method, uri string, body any,
 	show func(io.Writer, T) error,
 ) (answer T, err error) {
@@ -138,7 +140,8 @@ func Show[T any](cmd *cobra.Command, ask func(*cobra.Command, string, string, an
 	return answer, err
 }
 
-// Print prints the lines of an answer with show, or as they are with --json or where show is nil. It closes the answer.
+// Print prints the lines of a response with show, or unchanged if --json is set or show is nil. It closes
+// the response.
 func Print(cmd *cobra.Command, answer io.ReadCloser, show func(io.Writer, io.Reader) error) (err error) {
 	if show == nil || AsJSON(cmd) {
 		_, err = io.Copy(cmd.OutOrStdout(), answer)
@@ -148,7 +151,7 @@ func Print(cmd *cobra.Command, answer io.ReadCloser, show func(io.Writer, io.Rea
 	return errors.Join(err, answer.Close())
 }
 
-// EachLine decodes the lines of an answer. An answer that ends in the middle of a line is an error.
+// EachLine decodes a response line by line. A response that ends in the middle of a line is an error.
 func EachLine[T any](r io.Reader, fn func(T) error) error {
 	dec := json.NewDecoder(r)
 	for {
@@ -166,7 +169,7 @@ func EachLine[T any](r io.Reader, fn func(T) error) error {
 	}
 }
 
-// adminError turns an error of Caddy's request, which is a text alone, into one that explains what to do.
+// adminError explains what to do about an error from Caddy's admin request, which is plain text.
 func adminError(address string, err error) error {
 	words := err.Error()
 	_, answer, refused := strings.Cut(words, "caddy responded with error: ")

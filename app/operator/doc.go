@@ -1,3 +1,3 @@
-// Package operator is what the admin API and the command line `caddy tollgate` of all directives share: routes, streamed
-// answers with progress, requests to the running instance, flags and tables.
+// Package operator contains what the admin API and the `caddy tollgate` commands of all directives share:
+// routes, streamed responses with progress, requests to the running instance, flags and tables.
 package operator

@@ -7,8 +7,8 @@ import (
 	"path/filepath"
 )
 
-// WriteFile atomically replaces the file name by what write writes, readable by its owner alone. An error leaves the old file.
-// Irregular files, such as pipes, are written directly.
+// WriteFile atomically replaces the named file, readable only by its owner, with what write produces. On
+// error the old file is unchanged. Irregular files, such as pipes, are written directly.
 func WriteFile(name string, write func(io.Writer) error) error {
 	if info, err := os.Stat(name); err == nil && !info.Mode().IsRegular() {
 		f, err := os.OpenFile(name, os.O_WRONLY, 0) // #nosec G304 -- the operator names it

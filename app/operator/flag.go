@@ -9,16 +9,16 @@ import (
 // JSONFlag defines --json.
 func JSONFlag(cmd *cobra.Command, usage string) { cmd.Flags().Bool("json", false, usage) }
 
-// AsJSON reports whether --json is given.
+// AsJSON reports whether --json is set.
 func AsJSON(cmd *cobra.Command) bool { return IsSet(cmd, "json") }
 
-// IsSet reports whether a flag without a value is given. One that the command does not define is not.
+// IsSet reports whether a boolean flag is set. A flag that the command does not define is not set.
 func IsSet(cmd *cobra.Command, name string) bool {
 	on, err := cmd.Flags().GetBool(name)
 	return err == nil && on
 }
 
-// Text returns the value of a flag, empty when it is not given or not defined.
+// Text returns the value of a flag. It is empty if the flag is not set or not defined.
 func Text(cmd *cobra.Command, name string) string {
 	v, err := cmd.Flags().GetString(name)
 	if err != nil {
@@ -27,7 +27,7 @@ func Text(cmd *cobra.Command, name string) string {
 	return v
 }
 
-// Parameters returns the flags that are given, for a query of the admin API.
+// Parameters returns the flags that are set as query parameters for the admin API.
 func Parameters(cmd *cobra.Command, flags ...string) url.Values {
 	v := url.Values{}
 	for _, name := range flags {

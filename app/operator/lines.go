@@ -13,11 +13,12 @@ import (
 	"github.com/caddyserver/caddy/v2"
 )
 
-// LinesType is the media type of answers with one JSON value a line.
+// LinesType is the media type of responses with one JSON value per line.
 const LinesType = "application/x-ndjson"
 
-// WriteLines answers with the text that produce writes. An error before the first byte is an ordinary refusal. After it the
-// connection is aborted, so that no reader takes the answer for whole.
+// WriteLines responds with the output of produce. An error before the first byte becomes an ordinary
+// error response. After it the connection is aborted, so that clients do not mistake the response for
+// complete.
 func WriteLines(w http.ResponseWriter, produce func(io.Writer) error) error {
 	w.Header().Set("Content-Type", LinesType)
 	begun := &beginning{w: w}
@@ -36,7 +37,7 @@ func WriteLines(w http.ResponseWriter, produce func(io.Writer) error) error {
 	return err
 }
 
-// beginning notes whether something was written.
+// beginning records whether anything was written.
 type beginning struct {
 	w     io.Writer
 	wrote bool
@@ -47,24 +48,26 @@ func (b *beginning) Write(p []byte) (int, error) {
 	return b.w.Write(p)
 }
 
-// progress is a line of an answer that takes long: how far it is, or in the last line its result or error.
+// progress is a line of a streamed response: the progress so far or, in the last line, the result or
+// error.
 type progress struct {
-	Progress string          `json:"progress,omitempty"` // what is counted
+	Progress string          `json:"progress,omitempty"` // what is being counted
 	Done     int             `json:"done,omitempty"`
-	Of       int             `json:"of,omitempty"` // 0: not known
+	Of       int             `json:"of,omitempty"` // 0: unknown
 	Result   json.RawMessage `json:"result,omitempty"`
 	Error    string          `json:"error,omitempty"`
 }
 
-// ProgressEvery is how often work that takes long reports its progress.
+// ProgressEvery is how often a long-running operation reports progress.
 const ProgressEvery = time.Second
 
-// Report reports the progress of work: what is counted, how many are done, and of how many (0: not known).
+// Report reports progress: what is being counted, how many are done, and the total (0: unknown).
 type Report func(what string, done, of int)
 
-// Work answers with the result of work that takes long. A client that accepts application/x-ndjson gets a line of progress at
-// most once in every, and then one with the result or the error. To any other the result alone is the answer. An error that
-// has no status is 502, as the work asks another server.
+// Work responds with the result of a long-running operation. A client that accepts application/x-ndjson
+// gets a progress line at most once per interval, then a line with the result or the error. Other clients
+// get only the result. An error without a status is sent as 502, because the operation calls another
+// server.
 func Work(w http.ResponseWriter, r *http.Request, every time.Duration, work func(context.Context, Report) (any, error)) error {
 	if !strings.Contains(r.Header.Get("Accept"), LinesType) {
 		v, err := work(r.Context(), func(string, int, int) {})

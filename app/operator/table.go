@@ -14,14 +14,14 @@ import (
 	"github.com/dustin/go-humanize/english"
 )
 
-// Printer writes lines for people until one fails. Characters that a terminal would act on are escaped in all that the lines
-// are filled with.
+// Printer writes lines for people and stops at the first error. In the values it prints, characters that
+// a terminal would interpret are escaped.
 type Printer struct {
 	w   io.Writer
 	err error
 }
 
-// NewPrinter returns a printer to w.
+// NewPrinter returns a printer that writes to w.
 func NewPrinter(w io.Writer) *Printer { return &Printer{w: w} }
 
 // Line writes a line.
@@ -31,20 +31,21 @@ func (p *Printer) Line(format string, args ...any) {
 	}
 }
 
-// Err returns the first error of writing.
+// Err returns the first write error.
 func (p *Printer) Err() error { return p.err }
 
-// flushEvery is how many rows a table holds in memory, so that its columns may become wider once in so many rows.
+// flushEvery is how many rows a table buffers to align its columns. Column widths can grow between
+// batches.
 const flushEvery = 1000
 
-// Table writes rows in columns for people, with the same escapes as a Printer.
+// Table prints rows in aligned columns, with the same escaping as Printer.
 type Table struct {
 	Printer
 	columns *tabwriter.Writer
 	rows    int
 }
 
-// NewTable returns a table with a head, which may be empty.
+// NewTable returns a table with an optional header row.
 func NewTable(w io.Writer, head ...string) *Table {
 	columns := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
 	t := &Table{Printer: Printer{w: columns}, columns: columns}
@@ -54,7 +55,7 @@ func NewTable(w io.Writer, head ...string) *Table {
 	return t
 }
 
-// rawText is text that has its tabs for the table.
+// rawText is text whose tabs separate cells.
 type rawText string
 
 // Row writes a row.
@@ -65,7 +66,7 @@ func (t *Table) Row(cells ...any) {
 	}
 }
 
-// End writes what is left and returns the first error.
+// End flushes the table and returns the first error.
 func (t *Table) End() error {
 	if t.err == nil {
 		t.err = t.columns.Flush()
@@ -96,8 +97,8 @@ func escaped(args []any) []any {
 	return out
 }
 
-// Escape returns a text in which all that does not show as a character (control characters, line breaks, marks that change the
-// direction of writing, bytes that are not UTF-8) is written as a Go escape such as \u202e.
+// Escape returns s with Go escapes, such as \u202e, for everything that is not a visible character:
+// control characters, line breaks, bidirectional marks, and invalid UTF-8.
 func Escape(s string) string {
 	at := strings.IndexFunc(s, func(r rune) bool { return !unicode.IsPrint(r) || r == utf8.RuneError })
 	if at < 0 {
@@ -120,12 +121,12 @@ func Escape(s string) string {
 	return string(b)
 }
 
-// Counted is a number of things in words: 1 record, 2 records.
+// Counted returns a count with its noun: 1 record, 2 records.
 func Counted(n int, thing string) string {
 	return strconv.Itoa(n) + " " + english.PluralWord(n, thing, "")
 }
 
-// OrDash returns a dash for an empty cell.
+// OrDash returns s, or a dash if s is empty.
 func OrDash(s string) string {
 	if s == "" {
 		return "-"

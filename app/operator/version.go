@@ -11,7 +11,8 @@ func init() { AddCommand(versionCommand) }
 
 const modulePath = "github.com/tollgate-llm/tollgate"
 
-// Version returns the version of Tollgate that is built in: a tag such as v1.2.3, a pseudo-version, or (devel).
+// Version returns Tollgate's version from the build info: a tag such as v1.2.3, a pseudo-version, or
+// (devel).
 func Version() string {
 	info, ok := debug.ReadBuildInfo()
 	if !ok {

@@ -1,5 +1,5 @@
-// Package prices is the command `caddy tollgate prices`: it shows the prices of models and their sources, models without a price,
-// and the effect of a price file.
+// Package prices implements the command `caddy tollgate prices`. It shows the prices of models and their
+// sources, models without a price, and the effect of a price file.
 package prices
 
 import (
@@ -78,13 +78,13 @@ func showCommand() *cobra.Command {
 // shown is a line of `show --json`.
 type shown struct {
 	Provider string `json:"provider"`
-	Model    string `json:"model"` // the entry that matched
+	Model    string `json:"model"` // the matching entry
 	Name     string `json:"name"`
 	Price    string `json:"price"` // USD per unit, a plain decimal
 	Unit     string `json:"unit"`
 	Source   string `json:"source"`
-	Date     string `json:"date,omitempty"` // on which the source was the newest
-	From     string `json:"from,omitempty"` // from which the price holds
+	Date     string `json:"date,omitempty"` // when the source was last updated
+	From     string `json:"from,omitempty"` // when the price takes effect
 }
 
 func checkCommand() *cobra.Command {
@@ -110,7 +110,7 @@ func checkCommand() *cobra.Command {
 	}
 }
 
-// readPrices returns the models of a price file, and the built-in data with it laid over.
+// readPrices returns the models of a price file, and the built-in prices overridden by that file.
 func readPrices(file string) ([]price.FileModel, *price.Table, error) {
 	data, err := os.ReadFile(file)
 	if err != nil {
@@ -124,7 +124,8 @@ func readPrices(file string) ([]price.FileModel, *price.Table, error) {
 	return models, table, err
 }
 
-// tableWith returns the built-in data with a price file over it; no file is the data alone.
+// tableWith returns the built-in prices overridden by a price file. Without a file, it returns the
+// built-in prices.
 func tableWith(file string) (*price.Table, error) {
 	if file == "" {
 		return price.Default(), nil
@@ -142,10 +143,10 @@ func moment(s string) (time.Time, error) {
 	return time.Time{}, fmt.Errorf("%q is neither a time (RFC 3339) nor a date", s)
 }
 
-// output is a table for people, or one JSON object a line.
+// output is a table for people, or JSON lines.
 type output struct {
 	table *operator.Table
-	enc   *json.Encoder // nil for people
+	enc   *json.Encoder // nil for a table
 	rows  int
 	err   error
 }
@@ -157,7 +158,7 @@ func newOutput(cmd *cobra.Command, head ...string) *output {
 	return &output{table: operator.NewTable(cmd.OutOrStdout(), head...)}
 }
 
-// row writes a row: its cells for people, or v.
+// row writes a row: its cells to the table, or v as JSON.
 func (o *output) row(v any, cells ...any) {
 	o.rows++
 	if o.enc == nil {
@@ -174,7 +175,7 @@ func (o *output) end() error {
 	return o.err
 }
 
-// printf prints to the command's output; an error has nowhere to go when that is closed.
+// printf prints to the command's output. Errors are ignored, because there is nowhere to report them.
 func printf(cmd *cobra.Command, format string, args ...any) {
 	_, _ = fmt.Fprintf(cmd.OutOrStdout(), format, args...)
 }

@@ -73,12 +73,12 @@ type changed struct {
 	Provider string `json:"provider"`
 	Model    string `json:"model"`
 	Name     string `json:"name"`
-	Before   string `json:"before,omitempty"` // USD; none: no price
+	Before   string `json:"before,omitempty"` // USD; empty: no price
 	After    string `json:"after,omitempty"`
 	Percent  string `json:"percent,omitempty"`
 }
 
-// prices shows the changed prices of the models that the file and the configuration name.
+// prices prints the changed prices of the models in the file and in the configuration.
 func (d *diff) prices(models []price.FileModel) error {
 	var queries []price.Query
 	for _, m := range models {
@@ -136,7 +136,7 @@ func byName(t *price.Table, q price.Query) (map[string]price.Listed, error) {
 	list, err := t.List(q)
 	prices := make(map[string]price.Listed, len(list))
 	for _, l := range list {
-		if l.Source != price.FeeSource { // these do not depend on what the file has for the model
+		if l.Source != price.FeeSource { // fees do not depend on the file's entry for the model
 			prices[l.Name] = l
 		}
 	}
@@ -158,16 +158,16 @@ func percent(a, b *big.Int) string {
 
 // total is the last line of `diff --json`.
 type total struct {
-	Calls    int    `json:"calls"`             // of the ledger, with a price before or after
+	Calls    int    `json:"calls"`             // calls in the ledger with a price before or after
 	Before   string `json:"before"`            // USD
 	After    string `json:"after"`             // USD
-	Percent  string `json:"percent,omitempty"` // of what it cost
-	Stated   int    `json:"stated"`            // calls billed by the cost that the provider stated, left out
+	Percent  string `json:"percent,omitempty"` // change relative to the cost before
+	Stated   int    `json:"stated"`            // calls left out because the provider stated their cost
 	Unpriced int    `json:"unpriced"`          // calls without a price before
-	Remain   int    `json:"unpriced_after"`    // and after
+	Remain   int    `json:"unpriced_after"`    // calls without a price after
 }
 
-// ledger shows what the ledger's calls cost by the prices before and after.
+// ledger compares the cost of the ledger's calls by the prices before and after.
 func (d *diff) ledger(cmd *cobra.Command) error {
 	var t total
 	var before, after price.Amount
@@ -221,7 +221,7 @@ func (d *diff) ledger(cmd *cobra.Command) error {
 	return nil
 }
 
-// nano returns an amount of US dollars in 10^-15.
+// nano converts an amount of US dollars to units of 10^-15.
 func nano(amount string) *big.Int {
 	r, _ := new(big.Rat).SetString(amount)
 	r.Mul(r, new(big.Rat).SetInt64(1_000_000_000_000_000))

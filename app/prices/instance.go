@@ -23,7 +23,7 @@ import (
 	"github.com/tollgate-llm/tollgate/internal/record"
 )
 
-// route is a model of the running configuration at one of its backends.
+// route is a model of the running configuration with one of its backends.
 type route struct {
 	model, backend            string
 	provider, baseURL, region string
@@ -31,13 +31,13 @@ type route struct {
 	written                   map[string]string
 }
 
-// instance is what the running configuration defines about prices.
+// instance is the part of the running configuration that affects prices.
 type instance struct {
 	routes []route
 	files  []string // price files
 }
 
-// running asks the running instance for its configuration.
+// running fetches the configuration of the running instance.
 func running(cmd *cobra.Command) (*instance, error) {
 	answer, err := operator.Ask(cmd, http.MethodGet, "/config/", nil, nil)
 	if err != nil {
@@ -55,7 +55,7 @@ func running(cmd *cobra.Command) (*instance, error) {
 	return in, in.walk(config)
 }
 
-// walk finds the handlers, wherever in the configuration they are.
+// walk finds the handlers anywhere in the configuration.
 func (in *instance) walk(v any) error {
 	switch v := v.(type) {
 	case []any:
@@ -84,7 +84,8 @@ func (in *instance) walk(v any) error {
 	return nil
 }
 
-// accepted returns the file with the prices that the instance accepted last from a file or a URL, where it has its data directory here.
+// accepted returns the file with the prices that the instance last accepted from a source, if the
+// instance's data directory is on this machine.
 func accepted(source string) string {
 	url := feed.CheckURL(source) == nil
 	name := source
@@ -139,12 +140,13 @@ func (in *instance) addRoutes(handler map[string]any) error {
 	return nil
 }
 
-// query is what the route's calls are priced by.
+// query returns the price query for the route's calls.
 func (r *route) query() price.Query {
 	return price.Query{Provider: r.provider, BaseURL: r.baseURL, Region: r.region, Model: r.upstream, Written: r.written}
 }
 
-// of returns the route that a record of the ledger took, or one made from the record itself.
+// of returns the route that a ledger record used. If there is none any more, it makes one from the
+// record.
 func (in *instance) of(r *record.Record) route {
 	for _, x := range in.routes {
 		if x.model == r.Model && x.provider == r.Provider {
@@ -155,7 +157,8 @@ func (in *instance) of(r *record.Record) route {
 	return route{model: r.Model, provider: r.Provider, upstream: r.Upstream}
 }
 
-// table returns the prices of the running instance, as far as its price files can be read from here.
+// table returns the prices of the running instance. Price files that cannot be read from here are left
+// out.
 func (in *instance) table() (*price.Table, error) {
 	if len(in.files) == 0 {
 		return price.Default(), nil
@@ -163,7 +166,7 @@ func (in *instance) table() (*price.Table, error) {
 	return tableWith(in.files[0])
 }
 
-// eachRecord calls fn for each settled record of the ledger since a time, a date or a duration before now.
+// eachRecord calls fn for each settled ledger record since a time, a date or a duration before now.
 func eachRecord(cmd *cobra.Command, since string, fn func(*record.Record) error) error {
 	answer, err := operator.Ask(cmd, http.MethodGet, "/tollgate/billing/events?"+url.Values{"since": {since}}.Encode(), nil, nil)
 	if err != nil {

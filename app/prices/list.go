@@ -80,7 +80,7 @@ func listUnpriced(cmd *cobra.Command, in *instance, table *price.Table) error {
 	}
 	for _, r := range in.routes {
 		if strings.Contains(r.upstream, "*") {
-			continue // it matches many
+			continue // a pattern matches many models
 		}
 		if err := table.Priced(r.query()); err != nil {
 			add(unpriced{"configuration", r.model, r.provider, r.upstream, 0, strings.TrimPrefix(err.Error(), price.ErrUnpriced.Error()+": ")})

@@ -20,7 +20,7 @@ import (
 
 func init() { caddy.RegisterModule(Admin{}) }
 
-// Admin is the module of the admin API that shows where prices come from.
+// Admin serves the sources of prices on Caddy's admin API.
 type Admin struct{}
 
 // CaddyModule returns the Caddy module information.
@@ -28,12 +28,12 @@ func (Admin) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{ID: "admin.api.tollgate_prices", New: func() caddy.Module { return new(Admin) }}
 }
 
-// Routes returns the routes.
+// Routes returns the admin routes.
 func (Admin) Routes() []caddy.AdminRoute {
 	return []caddy.AdminRoute{operator.Route("/tollgate/prices", operator.Methods{Get: serveStatus})}
 }
 
-// status is the answer of the admin API: the built-in prices, and the documents over them.
+// status is the response: the built-in prices, and the price documents that override them.
 type status struct {
 	BuiltIn string        `json:"built_in"` // version of the built-in prices
 	Sources []feed.Status `json:"sources"`
@@ -81,7 +81,7 @@ func statusCommand() *cobra.Command {
 	}
 }
 
-// clock writes a time for people.
+// clock formats a time for people.
 func clock(t time.Time) string {
 	if t.IsZero() {
 		return "-"

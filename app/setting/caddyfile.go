@@ -6,10 +6,10 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 )
 
-// Seen holds the subdirectives of a block that were read.
+// Seen is the set of subdirectives already parsed in a block.
 type Seen map[string]bool
 
-// Once refuses the subdirective at d if the block had it before.
+// Once refuses a subdirective that occurs twice in a block.
 func (s Seen) Once(d *caddyfile.Dispenser) error {
 	if s[d.Val()] {
 		return d.Errf("%s is given twice", d.Val())
@@ -18,7 +18,7 @@ func (s Seen) Once(d *caddyfile.Dispenser) error {
 	return nil
 }
 
-// Value reads the one argument of the subdirective at d, which a block may have once. check may be nil.
+// Value parses a subdirective that takes one argument and may occur once. check may be nil.
 func (s Seen) Value(d *caddyfile.Dispenser, to *string, check func(string) error) error {
 	if err := s.Once(d); err != nil {
 		return err
@@ -29,7 +29,7 @@ func (s Seen) Value(d *caddyfile.Dispenser, to *string, check func(string) error
 	return Check(d, *to, check)
 }
 
-// Flag reads the subdirective at d, which takes no argument and which a block may have once.
+// Flag parses a subdirective that takes no argument and may occur once.
 func (s Seen) Flag(d *caddyfile.Dispenser, to *bool) error {
 	if err := s.Once(d); err != nil {
 		return err
@@ -41,7 +41,8 @@ func (s Seen) Flag(d *caddyfile.Dispenser, to *bool) error {
 	return nil
 }
 
-// List reads the arguments of the subdirective at d, of which there is at least one, and adds them to those of earlier lines.
+// List parses a subdirective that takes at least one argument, and appends its arguments to those of
+// earlier lines.
 func List(d *caddyfile.Dispenser, to *[]string) error {
 	args := d.RemainingArgs()
 	if len(args) == 0 || slices.Contains(args, "") {
@@ -51,8 +52,8 @@ func List(d *caddyfile.Dispenser, to *[]string) error {
 	return nil
 }
 
-// Check checks a written value, unless it holds placeholders, which are resolved and checked when the configuration starts.
-// Its errors have the file and line of d.
+// Check checks a value unless it contains placeholders, which are resolved and checked when the
+// configuration starts. Its errors contain the file and line.
 func Check(d *caddyfile.Dispenser, value string, check func(string) error) error {
 	if check == nil || !Literal(value) {
 		return nil

@@ -11,9 +11,10 @@ import (
 
 var filePlaceholder = regexp.MustCompile(`\{file\.([^{}]+)\}`)
 
-// Files returns the state of the files that a directive reads: those of its {file.*} placeholders, and paths, which may hold
-// placeholders; "" is none. It is part of the adapted configuration, so that `caddy reload` sees a change where the Caddyfile has
-// none. A file that cannot be seen from here is left out; nil when there are none. It moves the dispenser to its beginning.
+// Files returns the state of the files that a directive reads: those in its {file.*} placeholders, and
+// paths, which may contain placeholders or be empty. It becomes part of the adapted configuration, so
+// that `caddy reload` notices a changed file even if the Caddyfile is the same. Files that cannot be read
+// here are left out. The result is nil if there are none. Files resets the dispenser to its beginning.
 func Files(d *caddyfile.Dispenser, paths ...string) map[string]string {
 	for d.Reset(); d.Next(); {
 		for _, m := range filePlaceholder.FindAllStringSubmatch(d.Val(), -1) {
@@ -29,7 +30,7 @@ func Files(d *caddyfile.Dispenser, paths ...string) map[string]string {
 		}
 		info, err := os.Stat(replacer.ReplaceKnown(path, ""))
 		if err != nil {
-			continue // its absence is an error at start, in words
+			continue // a missing file is reported at start
 		}
 		if files == nil {
 			files = make(map[string]string)

@@ -14,26 +14,27 @@ import (
 
 // Limits are configured limits. Their windows are aligned to the Unix epoch: days are UTC days, months are calendar months.
 type Limits struct {
-	// MaxBudget is the budget of a window, in US dollars with up to 15 decimals. Default: no bound.
+	// MaxBudget is the budget of a window in US dollars, with up to 15 decimals. Default: no limit.
 	MaxBudget string `json:"max_budget,omitempty"`
 
-	// SoftBudget refuses nothing: calls beyond it are counted in a metric and logged. Default: none.
+	// SoftBudget is a budget in US dollars that refuses nothing. Calls beyond it are counted in a metric
+	// and logged. Default: none.
 	SoftBudget string `json:"soft_budget,omitempty"`
 
-	// BudgetDuration is the length of the window of MaxBudget and SoftBudget: a number and one of s, m, h, d, w, mo, or one of
-	// hourly, daily, weekly, monthly. Default: one window without an end.
+	// BudgetDuration is the window of MaxBudget and SoftBudget: a number with the unit s, m, h, d, w or
+	// mo, or one of hourly, daily, weekly, monthly. Default: a window that never ends.
 	BudgetDuration string `json:"budget_duration,omitempty"`
 
-	// BudgetLimits are further budgets, each with its own window.
+	// BudgetLimits are additional budgets, each with its own window. Default: none.
 	BudgetLimits []BudgetLimit `json:"budget_limits,omitempty"`
 
-	// RPMLimit is the most calls in every 60 seconds. Default: no bound.
+	// RPMLimit is the maximum number of calls in any 60 seconds. Default: no limit.
 	RPMLimit string `json:"rpm_limit,omitempty"`
 
-	// TPMLimit is the most tokens in every 60 seconds. Default: no bound.
+	// TPMLimit is the maximum number of tokens in any 60 seconds. Default: no limit.
 	TPMLimit string `json:"tpm_limit,omitempty"`
 
-	// MaxParallelRequests is the most calls at once. Default: no bound.
+	// MaxParallelRequests is the maximum number of concurrent calls. Default: no limit.
 	MaxParallelRequests string `json:"max_parallel_requests,omitempty"`
 }
 
@@ -43,7 +44,7 @@ type BudgetLimit struct {
 	BudgetDuration string `json:"budget_duration"`
 }
 
-// Unmarshal reads the subdirective at d where it is one of limits, and reports whether it is. Syntax:
+// Unmarshal parses the subdirective at d if it is a limit, and reports whether it is. Syntax:
 //
 //	max_budget <USD>
 //	soft_budget <USD>
@@ -83,7 +84,7 @@ func (l *Limits) Unmarshal(d *caddyfile.Dispenser, seen Seen) (bool, error) {
 	return false, nil
 }
 
-// Resolve returns the limits, without a scope. tokens is what TPMLimit counts.
+// Resolve returns the limits without a scope. tokens is the metric that TPMLimit counts.
 func (l *Limits) Resolve(tokens limit.Metric) (list []limit.Limit, err error) {
 	if l == nil {
 		return nil, nil
@@ -141,7 +142,7 @@ func (l *Limits) Resolve(tokens limit.Metric) (list []limit.Limit, err error) {
 	return list, nil
 }
 
-// usd resolves an amount of money.
+// usd resolves an amount in US dollars.
 func usd(name, written string) (price.Amount, error) {
 	text, err := Resolve(name, written)
 	if err != nil || text == "" {
@@ -156,7 +157,7 @@ func usd(name, written string) (price.Amount, error) {
 	return a, fmt.Errorf("%s: %q is not an amount in US dollars with up to 15 decimals", name, written)
 }
 
-// number resolves a limit that counts.
+// number resolves a limit that is a count.
 func number(name, written string) (int64, error) {
 	text, err := Resolve(name, written)
 	if err != nil || text == "" {
@@ -169,7 +170,7 @@ func number(name, written string) (int64, error) {
 	return n, nil
 }
 
-// window resolves the length of a window; empty is one without an end.
+// window resolves the length of a window. An empty value is a window that never ends.
 func window(written string) (limit.Window, error) {
 	text, err := Resolve("budget_duration", written)
 	if err != nil {

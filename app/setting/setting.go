@@ -1,7 +1,7 @@
-// Package setting reads the values of the directives. Every value is text, so that placeholders work in all of them. One rule
-// holds for each: a value that is not written is empty and means the default; a value with placeholders is replaced and
-// trimmed of the white space around it, as files end in a line break; any other value is taken as it is written; a written
-// value that is blank in the end is an error, never the default.
+// Package setting resolves the settings of the directives. Every setting is text, so that placeholders
+// work everywhere. The rules are the same for all: an empty value means the default. A value with
+// placeholders is replaced and then trimmed, because files end in a line break. Any other value is used
+// as written. A value that is written but resolves to blank is an error, never the default.
 package setting
 
 import (
@@ -16,10 +16,11 @@ import (
 	"github.com/caddyserver/caddy/v2"
 )
 
-// Literal reports whether a value holds no placeholder, so that it can be checked before the configuration starts.
+// Literal reports whether a value contains no placeholder and can be checked before the configuration
+// starts.
 func Literal(value string) bool { return !strings.Contains(value, "{") }
 
-// Resolve replaces the placeholders of a written value. Its errors do not show what they resolved to, which may be a secret.
+// Resolve replaces the placeholders of a value. Its errors do not show the result, which may be a secret.
 func Resolve(name, value string) (string, error) {
 	if value == "" {
 		return "", nil
@@ -38,8 +39,8 @@ func Resolve(name, value string) (string, error) {
 	return out, nil
 }
 
-// Template replaces the placeholders that are known at start, {env.*} and {file.*}, each of them trimmed, and leaves the
-// others to each request.
+// Template replaces and trims the placeholders known at start, {env.*} and {file.*}, and leaves the
+// others for each request.
 func Template(name, value string) (string, error) {
 	if Literal(value) {
 		return value, nil
@@ -60,7 +61,7 @@ func Template(name, value string) (string, error) {
 	return out, nil
 }
 
-// Duration resolves a duration from least to most, written as Caddy has them, such as 10s, 1h30m or 2d.
+// Duration resolves a duration between least and most in Caddy's format, such as 10s, 1h30m or 2d.
 func Duration(name, value string, byDefault, least, most time.Duration) (time.Duration, error) {
 	value, err := Resolve(name, value)
 	if err != nil || value == "" {
@@ -73,7 +74,7 @@ func Duration(name, value string, byDefault, least, most time.Duration) (time.Du
 	return d, nil
 }
 
-// short leaves out the zero minutes and seconds of a duration.
+// short formats a duration without zero minutes and seconds.
 func short(d time.Duration) string {
 	s := d.String()
 	if strings.HasSuffix(s, "m0s") {
@@ -85,7 +86,7 @@ func short(d time.Duration) string {
 	return s
 }
 
-// Size resolves a number of bytes from least to most, written with or without a unit, such as 32MB or 64KiB.
+// Size resolves a number of bytes between least and most, with or without a unit, such as 32MB or 64KiB.
 func Size(name, value string, byDefault, least, most int64) (int64, error) {
 	value, err := Resolve(name, value)
 	if err != nil || value == "" {
@@ -102,7 +103,7 @@ func bytes(n int64) string {
 	return strings.NewReplacer(" ", "", ".0", "").Replace(humanize.Bytes(uint64(n))) //nolint:gosec // the bounds are positive
 }
 
-// Int resolves a whole number from least to most.
+// Int resolves an integer between least and most.
 func Int(name, value string, byDefault, least, most int) (int, error) {
 	value, err := Resolve(name, value)
 	if err != nil || value == "" {
@@ -115,7 +116,7 @@ func Int(name, value string, byDefault, least, most int) (int, error) {
 	return n, nil
 }
 
-// Choice resolves an enumerated value, the first being the default.
+// Choice resolves an enumerated value. The first choice is the default.
 func Choice(name, value string, choices ...string) (string, error) {
 	value, err := Resolve(name, value)
 	if err != nil {

@@ -16,7 +16,7 @@ import (
 
 func init() { caddy.RegisterModule(Admin{}) }
 
-// Admin serves the books below /tollgate/books/ of Caddy's admin API.
+// Admin serves the books on Caddy's admin API, below /tollgate/books/.
 type Admin struct{}
 
 // CaddyModule returns the Caddy module information.
@@ -24,7 +24,7 @@ func (Admin) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{ID: "admin.api.tollgate_books", New: func() caddy.Module { return new(Admin) }}
 }
 
-// Routes returns the routes.
+// Routes returns the admin routes.
 func (Admin) Routes() []caddy.AdminRoute {
 	return []caddy.AdminRoute{
 		operator.Route("/tollgate/books/spend", operator.Methods{Get: serveSpend}),
@@ -32,14 +32,14 @@ func (Admin) Routes() []caddy.AdminRoute {
 	}
 }
 
-// Figure is a column of a row's sums.
+// figure is a column of sums.
 type figure struct {
 	name    string
 	measure string
 	money   bool
 }
 
-// figures are the columns of every answer, behind its groups.
+// figures are the columns that follow the groups in every answer.
 var figures = []figure{
 	{"calls", spend.Calls, false},
 	{"cost", spend.Cost, true},
@@ -60,7 +60,7 @@ func (f *figure) text(s spend.Sums) string {
 	return strconv.FormatInt(s.Count(f.measure), 10)
 }
 
-// serveSpend answers a question as JSON, one object a line, as CSV, or as FOCUS rows.
+// serveSpend answers a query as JSON lines, CSV or FOCUS rows.
 func serveSpend(w http.ResponseWriter, r *http.Request) error {
 	v := r.URL.Query()
 	q, err := parse(v, time.Now())
@@ -85,7 +85,7 @@ func serveSpend(w http.ResponseWriter, r *http.Request) error {
 	}
 }
 
-// writeJSON writes a row a line.
+// writeJSON writes one JSON object per row.
 func writeJSON(w io.Writer, columns []string, rows []Row) error {
 	var b []byte
 	for _, r := range rows {
@@ -108,7 +108,7 @@ func writeJSON(w io.Writer, columns []string, rows []Row) error {
 	return nil
 }
 
-// writeCSV writes a head and a row a line. Every amount is a plain decimal in USD.
+// writeCSV writes a header and the rows. Amounts are plain decimals in USD.
 func writeCSV(w io.Writer, columns []string, rows []Row) error {
 	out := csv.NewWriter(w)
 	cells := append([]string{}, columns...)

@@ -84,7 +84,7 @@ func runSpend(cmd *cobra.Command, _ []string) error {
 	return operator.Print(cmd, answer, show)
 }
 
-// shown is a row as the admin API has it.
+// shown is a row as returned by the admin API.
 type shown struct {
 	groups         map[string]any
 	Calls          int64  `json:"calls"`
@@ -98,7 +98,7 @@ type shown struct {
 	StatedCost     string `json:"provider_stated_cost"`
 }
 
-// UnmarshalJSON reads a row with whatever it is split by.
+// UnmarshalJSON decodes a row with any set of columns.
 func (s *shown) UnmarshalJSON(b []byte) error {
 	type figures shown
 	return errors.Join(json.Unmarshal(b, (*figures)(s)), json.Unmarshal(b, &s.groups))
@@ -127,7 +127,7 @@ func columnsOf(by string) (columns, head []string) {
 	return columns, head
 }
 
-// usd reads an amount that the instance has written.
+// usd parses an amount from the admin API.
 func usd(text string) *big.Rat {
 	r, ok := new(big.Rat).SetString(text)
 	if !ok {
@@ -136,7 +136,7 @@ func usd(text string) *big.Rat {
 	return r
 }
 
-// decimal writes an amount without trailing zeros; no amount has more than 15 decimals.
+// decimal formats an amount without trailing zeros. No amount has more than 15 decimals.
 func decimal(r *big.Rat) string {
 	text := r.FloatString(15)
 	return strings.TrimSuffix(strings.TrimRight(text, "0"), ".")
@@ -162,7 +162,7 @@ func printSpend(w io.Writer, by string, answer io.Reader) error {
 	return errors.Join(err, table.End())
 }
 
-// totalCells are the first cells of the last row.
+// totalCells are the first cells of the total row.
 func totalCells(columns []string) []any {
 	cells := make([]any, len(columns))
 	for i := range cells {
@@ -174,7 +174,7 @@ func totalCells(columns []string) []any {
 	return cells
 }
 
-// printMargin prints what is billed against what it costs.
+// printMargin prints the billed amount beside the cost.
 func printMargin(w io.Writer, by string, answer io.Reader) error {
 	columns, head := columnsOf(by)
 	table := operator.NewTable(w, append(head,

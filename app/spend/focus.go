@@ -12,10 +12,10 @@ import (
 
 var defaultFocus = spend.FocusVersions[0]
 
-// issuer is who writes invoices, where no parameter names it.
+// issuer is the default invoice issuer.
 const issuer = "Tollgate"
 
-// serveFocus answers with FOCUS rows, one for each day, payer, team, key, model, kind and unit price.
+// serveFocus answers with FOCUS rows, one per day, payer, team, key, model, kind and unit price.
 func serveFocus(w http.ResponseWriter, r *http.Request, q *Query, version string) error {
 	if len(q.Columns) > 0 {
 		return operator.Refuse(http.StatusBadRequest, "by: the rows of FOCUS are split as that format has it")

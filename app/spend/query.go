@@ -1,5 +1,5 @@
-// Package spend shows the books to operators: the command `caddy tollgate spend` and what the admin API serves below
-// /tollgate/books/.
+// Package spend shows the books to operators, by the command `caddy tollgate spend` and by the admin API
+// below /tollgate/books/.
 package spend
 
 import (
@@ -21,25 +21,25 @@ import (
 	"github.com/tollgate-llm/tollgate/internal/spend"
 )
 
-// accountColumn is the column of the Lago account, which is no dimension of an account's own books.
+// accountColumn is the column for the Lago account, which is not a dimension of an account's own books.
 const accountColumn = "account"
 
-// Query is a question to the books of all accounts.
+// Query is a query over the books of all accounts.
 type Query struct {
 	spend.Query
-	Account string   // only this one's; empty: all
-	Columns []string // the columns of the answer's groups, in order: hour, day or month, account, and dimensions
+	Account string   // limits the query to one account; empty: all accounts
+	Columns []string // the columns to group by, in order: hour, day or month, account, and dimensions
 }
 
-// Row is a row of the answer.
+// Row is a row of the result.
 type Row struct {
-	Groups []string // of Query.Columns
+	Groups []string // the values of Query.Columns
 	Start  time.Time
 	Sums   spend.Sums
 }
 
-// Ask answers a question from the books of all accounts of this instance. Rows are in the order of their columns; with a limit in
-// that of time, then of their columns.
+// Ask queries the books of all accounts of this instance. Rows are sorted by their columns or, with a
+// limit, by time and then by their columns.
 func Ask(ctx context.Context, q *Query) ([]Row, error) {
 	type place struct {
 		start  int64
@@ -48,7 +48,7 @@ func Ask(ctx context.Context, q *Query) ([]Row, error) {
 	rows := make(map[place]*Row)
 	each := q.Query
 	if each.Limit > 0 {
-		each.Limit, each.Offset = each.Limit+each.Offset, 0 // as accounts are added up before
+		each.Limit, each.Offset = each.Limit+each.Offset, 0 // pages apply to the merged rows of all accounts
 	}
 	found := false
 	var errs []error
@@ -117,14 +117,15 @@ func (q *Query) groups(account string, r *spend.Row) []string {
 		case string(spend.Month):
 			groups[i] = r.Start.Format("2006-01")
 		default:
-			d, _ := spend.ParseDimension(column) // checked when the columns were read
+			d, _ := spend.ParseDimension(column) // validated when the columns were parsed
 			groups[i] = r.Values[slices.Index(q.By, d)]
 		}
 	}
 	return groups
 }
 
-// parse reads a question from parameters: by, since, until, account, limit, page, and the names of dimensions with the value that counts.
+// parse parses a query from URL parameters: by, since, until, account, limit, page, and dimension names
+// with the value to filter by.
 func parse(v url.Values, now time.Time) (*Query, error) {
 	q := &Query{Account: v.Get(accountColumn)}
 	q.Where = make(map[spend.Dimension][]string)
@@ -159,7 +160,7 @@ func parse(v url.Values, now time.Time) (*Query, error) {
 	return q, err
 }
 
-// pages reads which rows are asked for: as many as limit, of the page of that number.
+// pages parses the parameters limit and page.
 func (q *Query) pages(v url.Values) (err error) {
 	page := 1
 	for name, to := range map[string]*int{"limit": &q.Limit, "page": &page} {
@@ -209,7 +210,8 @@ func (q *Query) columns(by string) error {
 	return nil
 }
 
-// moment reads a time: RFC 3339, a date or month in UTC, or a duration before now, which is rounded down to its hour.
+// moment parses a time: RFC 3339, a date or month in UTC, or a duration before now, rounded down to the
+// hour.
 func moment(name, text string, now time.Time) (time.Time, error) {
 	if text == "" {
 		return time.Time{}, nil

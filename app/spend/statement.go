@@ -17,16 +17,16 @@ import (
 	"github.com/tollgate-llm/tollgate/internal/spend"
 )
 
-// entry is a line of a statement: what one kind of one model came to at one price.
+// entry is a line of a statement: the usage and cost of one kind of unit of one model at one price.
 type entry struct {
 	Provider string `json:"provider"`
 	Model    string `json:"model"` // the name sent upstream
 	Kind     string `json:"kind"`
 	Quantity string `json:"quantity"`
-	Price    string `json:"price"` // USD before markup and discount
+	Price    string `json:"price"` // in USD, before markup and discount
 	Per      string `json:"per"`
 	Factor   string `json:"factor"`
-	Cost     string `json:"cost"` // USD as billed
+	Cost     string `json:"cost"` // in USD, as billed
 }
 
 var entryColumns = []string{"provider", "model", "kind", "quantity", "price", "per", "factor", "cost"}
@@ -35,7 +35,7 @@ func (e *entry) cells() []string {
 	return []string{e.Provider, e.Model, e.Kind, e.Quantity, e.Price, e.Per, e.Factor, e.Cost}
 }
 
-// serveStatement answers with what was billed to one payer in one month, of UTC.
+// serveStatement answers with what one payer was billed in one month (UTC).
 func serveStatement(w http.ResponseWriter, r *http.Request) error {
 	v := r.URL.Query()
 	if err := operator.OnlyParameters(v, "payer", "month", accountColumn, "format"); err != nil {
@@ -102,7 +102,7 @@ func serveStatement(w http.ResponseWriter, r *http.Request) error {
 	}
 }
 
-// quantity writes thousandths as a plain decimal.
+// quantity formats thousandths as a plain decimal.
 func quantity(n int64) []byte {
 	if n%1000 == 0 {
 		return big.NewInt(n/1000).Append(nil, 10)
