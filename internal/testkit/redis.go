@@ -3,6 +3,7 @@ package testkit
 import (
 	"bufio"
 	"cmp"
+	"errors"
 	"net"
 	"os"
 	"os/exec"
@@ -10,6 +11,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -90,9 +92,23 @@ func (s *RedisServer) Stop() {
 		return
 	}
 	_ = s.cmd.Process.Signal(syscall.SIGCONT) // one that is paused could not end
-	require.NoError(s.t, s.cmd.Process.Signal(syscall.SIGTERM))
-	_ = s.cmd.Wait() // its exit status has no meaning
-	s.cmd = nil
+	ended := make(chan struct{})
+	go func(cmd *exec.Cmd) {
+		_ = cmd.Wait() // its exit status has no meaning
+		close(ended)
+	}(s.cmd)
+	again := time.NewTicker(100 * time.Millisecond) // a new replica refuses to end while it writes its first append-only file
+	defer again.Stop()
+	for s.cmd != nil {
+		if err := s.cmd.Process.Signal(syscall.SIGTERM); !errors.Is(err, os.ErrProcessDone) {
+			require.NoError(s.t, err)
+		}
+		select {
+		case <-ended:
+			s.cmd = nil
+		case <-again.C:
+		}
+	}
 }
 
 // Kill kills the server, as a crash of its machine would: what it has not written is lost. It stays stopped.

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -65,7 +66,7 @@ func RedisSentinel(t testing.TB, password string) *Sentinel {
 	s.Master = Redis(t, protected...)
 	host, port, err := net.SplitHostPort(s.Master.Addr)
 	require.NoError(t, err)
-	s.Replica = Redis(t, append(protected, "--replicaof", host+" "+port)...)
+	s.Replica = Redis(t, slices.Concat(protected, []string{"--replicaof", host + " " + port})...)
 	s.Addr, err = FreeAddr()
 	require.NoError(t, err)
 	_, sentinelPort, err := net.SplitHostPort(s.Addr)
