@@ -1,4 +1,4 @@
-// Package genai names model calls as OpenTelemetry's conventions for generative AI do.
+// Package genai maps model calls to the names of OpenTelemetry's semantic conventions for generative AI.
 package genai
 
 import (
@@ -8,7 +8,7 @@ import (
 	"github.com/tollgate-llm/tollgate/internal/usage"
 )
 
-// Revision is that of the conventions whose names these are. They have no release yet: "Development".
+// Revision identifies the version of the conventions in use. They are unreleased: "Development".
 const Revision = "https://github.com/open-telemetry/semantic-conventions-genai: client-inference.md at 024a4f94, " +
 	"gen-ai-token-metrics.md at 066d4a7f, non-normative/migration.md at 32c328e8"
 
@@ -26,7 +26,7 @@ const (
 	ResponseID               = "gen_ai.response.id"
 	ResponseTimeToFirstChunk = "gen_ai.response.time_to_first_chunk" // seconds
 
-	// Usage: the input counts what was read from caches and written to them, the output counts reasoning.
+	// Usage. Input includes tokens read from and written to caches; output includes reasoning.
 	InputTokens      = "gen_ai.usage.input_tokens"
 	OutputTokens     = "gen_ai.usage.output_tokens"
 	CacheReadTokens  = "gen_ai.usage.cache_read.input_tokens"
@@ -41,7 +41,7 @@ const (
 	ServerPort    = "server.port"
 )
 
-// Attributes that the conventions do not have.
+// Attributes outside the conventions.
 const (
 	CallID       = "tollgate.call.id"
 	Model        = "tollgate.model"
@@ -52,7 +52,7 @@ const (
 	Attempt      = "tollgate.attempt"
 	Team         = "tollgate.team"
 	KeyAlias     = "tollgate.key_alias"
-	Cost         = "tollgate.cost" // USD as billed, a plain decimal: a double cannot hold it
+	Cost         = "tollgate.cost" // billed USD as a plain decimal, which a double cannot hold
 	CostCurrency = "tollgate.cost.currency"
 	Unpriced     = "tollgate.unpriced"
 )
@@ -69,14 +69,14 @@ const (
 	TokenModality         = "gen_ai.token.modality"
 )
 
-// modalities are the kinds of tokens that are no text.
+// modalities are the kinds of tokens other than text.
 var modalities = map[string][]usage.Kind{
 	"audio":   {usage.InputAudio, usage.CacheReadAudio, usage.OutputAudio},
 	"image":   {usage.InputImage, usage.CacheReadImage, usage.OutputImage},
 	"unknown": {usage.InputVideo, usage.CacheReadVideo, usage.OutputVideo},
 }
 
-// Modality returns the kind of a token's content: text, audio, image, or unknown.
+// Modality returns the modality of a kind of token: text, audio, image, or unknown.
 func Modality(k usage.Kind) string {
 	for modality, kinds := range modalities {
 		if slices.Contains(kinds, k) {
@@ -86,10 +86,11 @@ func Modality(k usage.Kind) string {
 	return "text"
 }
 
-// DurationBuckets are those that the conventions advise for durations, in seconds.
+// DurationBuckets are the bucket bounds that the conventions recommend for durations, in seconds.
 var DurationBuckets = []float64{.01, .02, .04, .08, .16, .32, .64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92}
 
-// Operation returns the name of what an endpoint of the gateway's table does; of one that the conventions do not know, its own.
+// Operation returns the operation name of an endpoint in the gateway's table; the endpoint's own name if the conventions
+// have none.
 func Operation(endpoint string) string {
 	has := func(parts ...string) bool {
 		return slices.ContainsFunc(parts, func(part string) bool { return strings.Contains(endpoint, part) })
@@ -109,12 +110,12 @@ func Operation(endpoint string) string {
 	return endpoint
 }
 
-// providers are the names of provider presets that are not the conventions'.
+// providers maps preset names to those of the conventions, where they differ.
 var providers = map[string]string{
 	"bedrock": "aws.bedrock", "azure": "azure.ai.openai", "gemini": "gcp.gemini", "vertex": "gcp.vertex_ai", "mistral": "mistral_ai", "xai": "x_ai",
 }
 
-// Provider returns the name of a provider preset.
+// Provider returns the conventions' name for a provider preset.
 func Provider(preset string) string {
 	if name, ok := providers[preset]; ok {
 		return name
@@ -122,7 +123,7 @@ func Provider(preset string) string {
 	return preset
 }
 
-// Kinds of tokens by what the conventions count them as.
+// Kinds of tokens, by how the conventions count them.
 var (
 	inputs      = []usage.Kind{usage.Input, usage.InputAudio, usage.InputImage, usage.InputVideo}
 	cacheReads  = []usage.Kind{usage.CacheRead, usage.CacheReadAudio, usage.CacheReadImage, usage.CacheReadVideo}
@@ -130,7 +131,7 @@ var (
 	outputs     = []usage.Kind{usage.Output, usage.Citations, usage.OutputAudio, usage.OutputImage, usage.OutputVideo}
 )
 
-// Counters returns the metrics that count tokens of a kind; none for what is no token of the input or output.
+// Counters returns the metrics that count a kind of token; none for kinds that are neither input nor output tokens.
 func Counters(k usage.Kind) []string {
 	switch {
 	case slices.Contains(inputs, k):
@@ -147,13 +148,13 @@ func Counters(k usage.Kind) []string {
 	return nil
 }
 
-// CacheReads returns the tokens that were read from a cache.
+// CacheReads returns the number of tokens read from a cache.
 func CacheReads(c *usage.Counts) int64 { return sum(c, cacheReads) }
 
-// CacheWrites returns the tokens that were written to a cache.
+// CacheWrites returns the number of tokens written to a cache.
 func CacheWrites(c *usage.Counts) int64 { return sum(c, cacheWrites) }
 
-// Reasoning returns the tokens that were spent on reasoning.
+// Reasoning returns the number of reasoning tokens.
 func Reasoning(c *usage.Counts) int64 { return c.N(usage.Reasoning) }
 
 func sum(c *usage.Counts, kinds []usage.Kind) (n int64) {

@@ -7,7 +7,7 @@ import (
 
 const hexDigits = "0123456789abcdef"
 
-// unescaped marks the bytes that a JSON string holds unescaped.
+// unescaped marks the bytes that may appear unescaped in a JSON string.
 var unescaped = func() (t [256]bool) {
 	for c := ' '; c < utf8.RuneSelf; c++ {
 		t[c] = c != '"' && c != '\\'
@@ -15,7 +15,7 @@ var unescaped = func() (t [256]bool) {
 	return t
 }()
 
-// plain reports whether a JSON string holds those bytes as they are, and all are ASCII. It looks at eight bytes at once.
+// plain reports whether b is ASCII and needs no escaping in a JSON string. It examines eight bytes at once.
 func plain(b []byte) bool {
 	if len(b) < 8 {
 		for _, c := range b {
@@ -38,12 +38,12 @@ func plain(b []byte) bool {
 	}
 }
 
-// AppendString appends s as a JSON string. What is not valid UTF-8 becomes U+FFFD.
+// AppendString appends s as a JSON string. Invalid UTF-8 becomes U+FFFD.
 func AppendString(b []byte, s string) []byte {
 	b = append(b, '"')
 	at := len(b)
 	b = append(b, s...)
-	if plain(b[at:]) { // nearly all are
+	if plain(b[at:]) { // true of nearly all strings
 		return append(b, '"')
 	}
 	b = b[:at]

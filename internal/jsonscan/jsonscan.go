@@ -1,4 +1,5 @@
-// Package jsonscan walks over JSON once, checks it by the grammar of RFC 8259 and builds nothing. It writes strings as well.
+// Package jsonscan scans JSON in one pass without building values, and checks it against the grammar of RFC 8259. It also
+// writes strings.
 package jsonscan
 
 import (
@@ -9,19 +10,19 @@ import (
 	"github.com/tidwall/gjson"
 )
 
-// maxDepth bounds the nesting of what is walked over. Deeper is as good as invalid.
+// maxDepth is the nesting limit. Deeper values are treated as invalid.
 const maxDepth = 512
 
-// Cursor is a position in a JSON text. The methods that move beyond something report false where it is not valid; the cursor is
-// of no use then.
+// Cursor is a position in a JSON text. Methods that skip something return false if it is not valid; the cursor must not be
+// used after that.
 type Cursor struct {
 	JSON []byte
-	At   int // the next byte
+	At   int // index of the next byte
 
 	depth int
 }
 
-// Peek moves beyond space and returns the next byte; 0 at the end.
+// Peek skips space and returns the next byte; 0 at the end.
 func (c *Cursor) Peek() byte {
 	for ; c.At < len(c.JSON); c.At++ {
 		switch b := c.JSON[c.At]; b {
@@ -33,10 +34,10 @@ func (c *Cursor) Peek() byte {
 	return 0
 }
 
-// Ended reports whether nothing but space follows.
+// Ended reports whether only space follows.
 func (c *Cursor) Ended() bool { return c.Peek() == 0 && c.At == len(c.JSON) }
 
-// Skip moves beyond the value that begins here.
+// Skip skips the value at the cursor.
 func (c *Cursor) Skip() bool {
 	switch c.Peek() {
 	case '"':
@@ -55,8 +56,8 @@ func (c *Cursor) Skip() bool {
 	return c.number()
 }
 
-// Members moves beyond the value that begins here. If it is an object, member, unless it is nil, is called with each
-// member's name as it is written when its value is next, beyond which it must move.
+// Members skips the value at the cursor. If it is an object and member is not nil, member is called with each member's name
+// as written, quotes included. The cursor is then at the value, which member must skip.
 func (c *Cursor) Members(member func(name []byte) bool) bool {
 	if c.Peek() != '{' {
 		return c.Skip()
@@ -77,8 +78,8 @@ func (c *Cursor) Members(member func(name []byte) bool) bool {
 	})
 }
 
-// Elements moves beyond the value that begins here. If it is an array, element, unless it is nil, is called when an element
-// is next, beyond which it must move.
+// Elements skips the value at the cursor. If it is an array and element is not nil, element is called at each element, which
+// it must skip.
 func (c *Cursor) Elements(element func() bool) bool {
 	if c.Peek() != '[' {
 		return c.Skip()
@@ -89,7 +90,7 @@ func (c *Cursor) Elements(element func() bool) bool {
 	return c.list(']', element)
 }
 
-// list moves beyond the object or the array that begins here.
+// list skips the object or array at the cursor.
 func (c *Cursor) list(end byte, part func() bool) bool {
 	if c.depth == maxDepth {
 		return false
@@ -115,8 +116,7 @@ func (c *Cursor) list(end byte, part func() bool) bool {
 	return false
 }
 
-// String moves beyond the string that begins here and returns it as it is written, with its quotes; nil when it is not
-// valid.
+// String skips the string at the cursor and returns it as written, quotes included; nil if it is not valid.
 func (c *Cursor) String() []byte {
 	from := c.At
 	if end := stringEnd(c.JSON, from+1); end > 0 {
@@ -126,7 +126,7 @@ func (c *Cursor) String() []byte {
 	return nil
 }
 
-// The same byte eight times over.
+// One byte repeated eight times.
 const (
 	ones        = 0x0101010101010101
 	tops        = 0x80 * ones
@@ -135,13 +135,13 @@ const (
 	backslashes = '\\' * ones
 )
 
-// stringEnd returns what is behind the end of the string that holds b[at]; 0 when it has none or is not valid. It looks at
-// eight bytes at once.
+// stringEnd returns the index after the closing quote of the string that contains b[at]; 0 if it has none or is not valid.
+// It examines eight bytes at once.
 func stringEnd(b []byte, at int) int {
 	for at+8 <= len(b) {
 		w := binary.LittleEndian.Uint64(b[at:])
 		q, e := w^quotes, w^backslashes
-		// The lowest top bit that is set is that of the first byte that is a quote, a backslash or a control character.
+		// The lowest top bit set belongs to the first byte that is a quote, a backslash or a control character.
 		found := ((q-ones)&^q | (e-ones)&^e | (w-spaces)&^w) & tops
 		if found == 0 {
 			at += 8
@@ -174,7 +174,7 @@ func stringEnd(b []byte, at int) int {
 	return 0
 }
 
-// escape returns the length of the escape that b begins with, 0 when there is none.
+// escape returns the length of the escape at the start of b; 0 if there is none.
 func escape(b []byte) int {
 	if b[0] != '\\' || len(b) < 2 {
 		return 0
@@ -219,7 +219,7 @@ func (c *Cursor) number() bool {
 	return true
 }
 
-// take moves beyond one byte if it is a or b.
+// take skips one byte if it is a or b.
 func (c *Cursor) take(a, b byte) bool {
 	if c.At < len(c.JSON) && (c.JSON[c.At] == a || c.JSON[c.At] == b) {
 		c.At++
@@ -236,7 +236,7 @@ func (c *Cursor) digits() bool {
 	return c.At > from
 }
 
-// Is reports whether a string, as it is written, decodes to that text, which holds no backslash.
+// Is reports whether a string as written decodes to text. text must not contain a backslash.
 func Is(quoted []byte, text string) bool {
 	if len(quoted) == len(text)+2 {
 		return string(quoted[1:len(quoted)-1]) == text // an escape is longer than what it decodes to
@@ -244,7 +244,7 @@ func Is(quoted []byte, text string) bool {
 	return string(Text(quoted)) == text
 }
 
-// Text decodes a string as it is written. Without escapes it is a part of it.
+// Text decodes a string as written. Without escapes the result is a subslice of it.
 func Text(quoted []byte) []byte {
 	if len(quoted) < 2 {
 		return nil

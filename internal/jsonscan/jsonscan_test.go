@@ -10,7 +10,7 @@ import (
 	"github.com/tidwall/gjson"
 )
 
-// FuzzCursor compares with the standard library what is valid, and with gjson what is found.
+// FuzzCursor compares validity with the standard library and found values with gjson.
 func FuzzCursor(f *testing.F) {
 	for _, s := range []string{
 		`{}`, `[]`, `{"a":1}`, ` { "b" : [ 1 , "]" , { } ] , "a" : "\"\\" } `, `{"\u0061":"\u00e9","a":2}`, `{"b":{"a":1},"a":[[],{}]}`,
@@ -52,7 +52,7 @@ func FuzzCursor(f *testing.F) {
 	})
 }
 
-// TestStringsEndAtEveryLength tries strings with an escape at every place of every length.
+// TestStringsEndAtEveryLength tries strings of every length with an escape at every position.
 func TestStringsEndAtEveryLength(t *testing.T) {
 	for n := range 40 {
 		for at := range n + 1 {
@@ -83,8 +83,8 @@ func TestDepthIsBounded(t *testing.T) {
 	}
 }
 
-// TestAppendString puts each byte at each place of strings of each length: what is read back is the same, and what needs no escape is
-// written as it is.
+// TestAppendString puts every byte at every position of strings of every length. The result decodes to the input, and bytes
+// that need no escape are written unchanged.
 func TestAppendString(t *testing.T) {
 	for length := range 20 {
 		for at := range length {

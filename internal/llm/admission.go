@@ -7,21 +7,21 @@ import (
 	"github.com/tollgate-llm/tollgate/internal/limit"
 )
 
-// Admission is what was reserved for a call under limits.
+// Admission is what is reserved for a call under limits.
 type Admission struct {
-	At       time.Time // by the clock of the store of limits
+	At       time.Time // time of the limit store's clock
 	Counters []Counter
 }
 
 // Counter is what a limit counts in.
 type Counter struct {
 	Name  string
-	Model string       // the model, or pattern of models, whose calls alone count; empty: all
-	Own   *limit.Limit // of a backend or a provider; nil of all others
+	Model string       // the model, or pattern of models, whose calls count; empty: all
+	Own   *limit.Limit // the limit of a backend or provider; nil for all others
 }
 
-// CountersOf returns the names of the counters in which a call of that model counts. asked is the name that the client wrote. A
-// backend that was asked in vain has had its request, and has used nothing else.
+// CountersOf returns the names of the counters in which a call of this model counts. asked is the model name as the client
+// wrote it. A backend whose attempt failed counts the request but no usage.
 func (a *Admission) CountersOf(asked string, t *Target) []string {
 	names := make([]string, 0, len(a.Counters))
 	for _, c := range a.Counters {

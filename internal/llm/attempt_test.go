@@ -7,7 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestLateNewsOfAnAttempt holds that what is reported to one attempt concerns no other, and to one writing no later one.
+// TestLateNewsOfAnAttempt checks that a report to one attempt affects no other, and one to a write no later write.
 func TestLateNewsOfAnAttempt(t *testing.T) {
 	_, c := Ensure(t.Context())
 	planned, one, two := &Target{Model: "m"}, &Target{Model: "one"}, &Target{Model: "two"}
@@ -39,7 +39,7 @@ func TestLateNewsOfAnAttempt(t *testing.T) {
 	require.False(t, second.Sent() || second.Failed() || second.Answered() || second.UsageInjected() || second.AnswerRead())
 }
 
-// TestAdmitRunsEachStep runs the steps in order, up to the first refusal.
+// TestAdmitRunsEachStep checks that steps run in order, up to the first refusal.
 func TestAdmitRunsEachStep(t *testing.T) {
 	_, c := Ensure(t.Context())
 	require.Nil(t, c.Admit(t.Context()), "nothing to check")
@@ -59,7 +59,7 @@ func TestAdmitRunsEachStep(t *testing.T) {
 	require.Equal(t, []string{"a", "b"}, ran)
 }
 
-// TestGoogle tells Google's own APIs from others that serve Gemini's models.
+// TestGoogle distinguishes Google's own APIs from others that serve Gemini's models.
 func TestGoogle(t *testing.T) {
 	for target, want := range map[*Target]bool{
 		{Provider: "gemini", BaseURL: "http://localhost:1"}:                                       true,

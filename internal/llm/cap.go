@@ -2,8 +2,8 @@ package llm
 
 import "strings"
 
-// CapMember returns the member by which a body of an endpoint bounds its answer at a target, and the object that has that
-// member, empty for the body itself. member is empty where there is none.
+// CapMember returns the member of a request body that bounds the answer at a target, and the object that contains it. within
+// is empty for the body itself; member is empty if the endpoint has no bound.
 func CapMember(e *Endpoint, t *Target) (member, within string) {
 	switch e.Name {
 	case "chat/completions":
@@ -27,19 +27,19 @@ func CapMember(e *Endpoint, t *Target) (member, within string) {
 	return "", ""
 }
 
-// What bounds an answer, by API.
+// Members that bound an answer, by API.
 var (
 	chatBounds     = []string{"max_tokens", "max_completion_tokens"}
 	tokensBound    = []string{"max_tokens"}
 	responsesBound = []string{"max_output_tokens"}
 	geminiBound    = []string{"generationConfig.maxOutputTokens"}
 	converseBound  = []string{"inferenceConfig.maxTokens"}
-	invokeBounds   = []string{"max_tokens", "inferenceConfig.maxTokens"} // by the model's own API
+	invokeBounds   = []string{"max_tokens", "inferenceConfig.maxTokens"} // depends on the model's own API
 	ollamaBound    = []string{"options.num_predict"}
 )
 
-// BoundMembers returns the members by which a body of an endpoint bounds its answer, with the object that has them before a dot.
-// Those of other APIs bound nothing there.
+// BoundMembers returns the members of a request body that bound the answer at an endpoint, as `object.member` if nested.
+// Members of other APIs have no effect there.
 func BoundMembers(e *Endpoint) []string {
 	switch e.Name {
 	case "chat/completions":
@@ -62,8 +62,8 @@ func BoundMembers(e *Endpoint) []string {
 	return nil
 }
 
-// Answers returns how many answers a body asks for at an endpoint, where it does: n is its `n`, candidates Gemini's candidateCount,
-// bestOf the `best_of` and prompts the number of prompts of legacy completions.
+// Answers returns the number of answers that a body requests at an endpoint; 0 if it does not say. n is its `n`, candidates
+// Gemini's candidateCount; bestOf and prompts are `best_of` and the number of prompts of legacy completions.
 func Answers(e *Endpoint, n, candidates, bestOf, prompts int64) int64 {
 	switch {
 	case strings.HasSuffix(e.Name, "enerateContent"):
@@ -80,5 +80,5 @@ func Answers(e *Endpoint, n, candidates, bestOf, prompts int64) int64 {
 	return n
 }
 
-// maxAnswers is more answers than any provider makes.
+// maxAnswers exceeds the number of answers any provider generates.
 const maxAnswers = 1 << 40

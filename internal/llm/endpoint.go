@@ -2,20 +2,20 @@ package llm
 
 import "github.com/tollgate-llm/tollgate/internal/usage"
 
-// Billing is whether a call to an endpoint costs money.
+// Billing is how calls to an endpoint are billed.
 type Billing uint8
 
-// How an endpoint is billed.
+// Kinds of billing.
 const (
 	Billable Billing = iota
 	Free             // forwarded and recorded as not billable: token counters, moderations
-	Local            // answered by the gateway itself: the list of models
+	Local            // answered by the gateway itself, such as the list of models
 )
 
-// Endpoint is a row of the closed table of endpoints: no row, no route.
+// Endpoint is a row of the closed table of endpoints. Paths without a row are not routed.
 type Endpoint struct {
-	Name    string    // the table's name for it: chat/completions, messages, ...
-	API     API       // the caller's API: shape of requests and errors
-	Reader  usage.API // how its answers report usage
+	Name    string    // its name in the table: chat/completions, messages, ...
+	API     API       // the caller's API, which shapes requests and errors
+	Reader  usage.API // how usage is read from its answers
 	Billing Billing
 }

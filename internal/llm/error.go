@@ -7,10 +7,10 @@ import (
 	"time"
 )
 
-// API is the shape in which a caller or a backend speaks: of requests, answers and errors.
+// API is the wire format of a caller or a backend: requests, answers and errors.
 type API string
 
-// The APIs whose shapes the gateway knows.
+// The supported APIs.
 const (
 	OpenAI    API = "openai"
 	Anthropic API = "anthropic"
@@ -20,21 +20,21 @@ const (
 	Ollama    API = "ollama"
 )
 
-// Error is a refusal by the gateway itself. It is written in the caller's own shape.
+// Error is a refusal by the gateway itself, written in the caller's format.
 type Error struct {
 	Status     int           // HTTP status
 	Type       string        // machine-readable type, as LiteLLM and OpenAI name it: invalid_request_error, auth_error, ...
-	Param      string        // the member or header at fault; empty when none is
-	Message    string        // what to do; never holds a secret
+	Param      string        // the member or header at fault; empty if none
+	Message    string        // tells the caller what to do; never holds a secret
 	RetryAfter time.Duration // sets Retry-After when positive
-	Final      bool          // a repetition does not help, though the status does not show it
+	Final      bool          // retrying does not help, although the status suggests it
 	Details    []Detail      // further members of the error's object
-	Allow      string        // sets Allow unless empty: the method that goes with a 405
-	Upgrade    string        // sets Upgrade unless empty: the protocols that go with a 426
-	Err        error         // the cause, for the log; never shown to the client
+	Allow      string        // sets Allow unless empty: the allowed method, for a 405
+	Upgrade    string        // sets Upgrade unless empty: the accepted protocols, for a 426
+	Err        error         // the cause, for the log; never sent to the client
 }
 
-// Detail is a further member of an error's object.
+// Detail is an additional member of the error object.
 type Detail struct {
 	Name  string
 	Value any // encoded as JSON
@@ -51,7 +51,7 @@ func (e *Error) Error() string {
 // Unwrap returns the cause.
 func (e *Error) Unwrap() error { return e.Err }
 
-// StatusClientGone is what nginx, and Caddy's reverse proxy after it, record for a client that hung up.
+// StatusClientGone is the status that nginx and Caddy's reverse proxy log when the client hung up.
 const StatusClientGone = 499
 
 // ClientGone is the refusal of a call whose client hung up.
@@ -59,8 +59,8 @@ func ClientGone() *Error {
 	return &Error{Status: StatusClientGone, Type: "client_closed_request", Message: "the client closed the connection"}
 }
 
-// WriteError writes e as the whole answer in the shape of the given API. The OpenAI shape is LiteLLM's envelope, whose
-// `code` is the status as a string. id is the call's; empty where there is none.
+// WriteError writes e as the whole response in the format of the given API. OpenAI's format is LiteLLM's envelope, whose
+// `code` is the status as a string. id is the call's id; empty if there is none.
 func WriteError(w http.ResponseWriter, api API, id string, e *Error) error {
 	var body any
 	switch api {
@@ -126,8 +126,8 @@ func (e *Error) with(object map[string]any) map[string]any {
 	return object
 }
 
-// final reports whether a repetition cannot change a refusal of that status. The SDKs of OpenAI and Anthropic heed
-// x-should-retry; they would repeat some of these for minutes.
+// final reports whether retrying cannot change a refusal with this status. The SDKs of OpenAI and Anthropic honour
+// x-should-retry; without it they would retry some of these for minutes.
 func final(status int) bool {
 	switch status {
 	case http.StatusBadRequest, http.StatusUnauthorized, http.StatusPaymentRequired, http.StatusForbidden, http.StatusNotFound,
@@ -137,7 +137,7 @@ func final(status int) bool {
 	return false
 }
 
-// anthropicType maps a status to the error types of Anthropic's API reference.
+// anthropicType maps a status to an error type of Anthropic's API reference.
 func anthropicType(e *Error) string {
 	switch e.Status {
 	case http.StatusUnauthorized:
@@ -159,7 +159,7 @@ func anthropicType(e *Error) string {
 	return "invalid_request_error"
 }
 
-// geminiStatus maps a status to the google.rpc.Code name that Google's APIs use for it.
+// geminiStatus maps a status to the google.rpc.Code name that Google's APIs use.
 func geminiStatus(status int) string {
 	switch status {
 	case http.StatusUnauthorized:
@@ -181,7 +181,7 @@ func geminiStatus(status int) string {
 	return "INVALID_ARGUMENT"
 }
 
-// bedrockType maps a status to the exception names of Bedrock's runtime API.
+// bedrockType maps a status to an exception name of Bedrock's runtime API.
 func bedrockType(status int) string {
 	switch status {
 	case http.StatusUnauthorized, http.StatusForbidden:

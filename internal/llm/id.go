@@ -3,9 +3,9 @@ package llm
 import "github.com/google/uuid"
 
 func init() {
-	// Asking the system for the random bits of each id would cost more than all the rest of it.
+	// Reading the random bits of each id from the system would dominate the cost of an id.
 	uuid.EnableRandPool()
 }
 
-// NewID mints a UUIDv7 (RFC 9562, section 5.7).
-func NewID() string { return uuid.Must(uuid.NewV7()).String() } // crypto/rand ends the process rather than fail
+// NewID returns a new UUIDv7 (RFC 9562, section 5.7).
+func NewID() string { return uuid.Must(uuid.NewV7()).String() } // crypto/rand aborts the process rather than return an error

@@ -5,35 +5,37 @@ import (
 	"strings"
 )
 
-// Identity is who calls, by the key's record. It is shared between calls and never changed.
+// Identity is the caller as recorded for the key. Calls share it; it is never changed.
 type Identity struct {
-	KeyHash  string // hex SHA-256 of the key; an identifier, never a label and never shown to clients
-	SpendID  string // the KeyHash under which what the key spends is kept: that of the first key that it replaced, or its own
-	KeyName  string // abbreviation for people: sk-...abcd
+	KeyHash  string // hex SHA-256 of the key; never a metric label, never shown to clients
+	SpendID  string // the KeyHash that the key's spend is stored under: that of the first key it replaced, or its own
+	KeyName  string // abbreviation for display: sk-...abcd
 	KeyAlias string
 	UserID   string
 	TeamID   string
 	Master   bool // the master key itself
-	// Models are the model names or wildcards the key and its team allow; empty allows all. Each list must allow a model.
+	// Models are the model names or wildcards allowed for the key and its team. Empty allows all. Each list must allow a
+	// model.
 	Models     []string
 	TeamModels []string
-	// UserModels are those that the user allows: of a key without a team by the user's own record, of another by the member's.
+	// UserModels are those allowed for the user: by the user's own record for a key without a team, otherwise by the team
+	// member's.
 	UserModels []string
-	// Aliases are the key's own names for models: name asked for to name meant.
+	// Aliases maps the key's own model names to the models they stand for.
 	Aliases map[string]string
-	// Subscription is the Lago subscription (`lago_subscription_id` of the key's metadata, else of its team's) that pays
-	// before any rule of the configuration; empty when neither names one.
+	// Subscription is the paying Lago subscription (`lago_subscription_id` in the metadata of the key, otherwise of its
+	// team). It takes precedence over every rule of the configuration. Empty if neither has one.
 	Subscription string
 	// Metadata holds the string values of the key's metadata, for placeholders.
 	Metadata map[string]string
-	// FixedPayer forbids the client to name another payer (end user) than the key's own.
+	// FixedPayer forbids the client to name a payer (end user) other than the key's own.
 	FixedPayer bool
 }
 
-// NoModels in a list of models allows none; it is LiteLLM's word.
+// NoModels in a list of models allows no model. The name is LiteLLM's.
 const NoModels = "no-default-models"
 
-// Allows reports whether the identity may call that model. A pattern's `*` matches any text.
+// Allows reports whether the identity may call the model. A pattern's `*` matches any text.
 func (i *Identity) Allows(model string) bool {
 	return i == nil || i.Master || (allows(i.Models, model) && allows(i.TeamModels, model) && allows(i.UserModels, model))
 }

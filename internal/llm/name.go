@@ -7,7 +7,7 @@ import (
 	"unicode/utf8"
 )
 
-// MaxName is the longest name in bytes: the length of Lago's identifiers.
+// MaxName is the longest allowed name in bytes, the limit of Lago's identifiers.
 const MaxName = 255
 
 var (
@@ -17,10 +17,11 @@ var (
 	errNameSpace   = errors.New("begins or ends with white space")
 )
 
-// CheckName reports why s cannot name a key, a team, a user, a model, a payer or the value of an event's property: at most MaxName bytes of
-// valid UTF-8 without control characters (C0, DEL and C1) and without white space at either end. An empty name is a valid one. The error
-// completes a sentence that begins with what s is. Lago removes white space from the ids that it stores but not from those in events, and fails a whole
-// batch for one NUL.
+// CheckName returns an error if s cannot name a key, team, user, model, payer or the value of an event property. A name has
+// at most MaxName bytes of valid UTF-8 without control characters (C0, DEL and C1) and without leading or trailing white
+// space. It may be empty. The error completes a sentence that begins with what s is.
+//
+// Lago trims white space from the ids that it stores but not from those in events, and fails a whole batch for one NUL.
 func CheckName(s string) error {
 	if len(s) > MaxName {
 		return errNameLong

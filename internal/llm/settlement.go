@@ -6,28 +6,29 @@ import (
 	"github.com/tollgate-llm/tollgate/internal/usage"
 )
 
-// Settlement is what a call came to, as its usage record has it.
+// Settlement is the outcome of a call, as recorded in its usage record.
 type Settlement struct {
-	Endpoint  *Endpoint     // that was called
-	Stream    bool          // the client asked for a stream
-	Target    *Target       // of the latest attempt; never nil
-	Attempts  int           // how many there were
-	Outcome   string        // as docs/records.md lists them
-	Status    int           // of the answer; 0 when none came before the client hung up
+	Endpoint  *Endpoint     // the endpoint called
+	Stream    bool          // the client requested a stream
+	Target    *Target       // the latest attempt's; never nil
+	Attempts  int           // number of attempts
+	Outcome   string        // one of those listed in docs/records.md
+	Status    int           // HTTP status of the answer; 0 if the client hung up before there was one
 	Counts    *usage.Counts // quantities by disjoint kind
-	Cost      string        // USD as billed, a plain decimal; empty where there is none
-	Response  string        // the model that answered, as it names itself; empty where it does not
-	AnswerID  string        // the provider's id of the answer; empty where it has none
-	Unpriced  string        // why there is no cost; empty where there is one, or where there is nothing to pay
+	Cost      string        // billed USD as a plain decimal; empty if there is no cost
+	Response  string        // the model that answered, by its own name; empty if not reported
+	AnswerID  string        // the provider's id of the answer; empty if it has none
+	Unpriced  string        // why there is no cost; empty if there is one, or if nothing is due
 	Duration  time.Duration // from the call's start to its settlement
-	FirstByte time.Duration // from the call's start to the first byte of the answer's body; negative where none came
+	FirstByte time.Duration // from the call's start to the first byte of the answer's body; negative if there was none
 }
 
-// OnSettle adds what is done once the call's record is durable. It is for what may be lost with the process, such as metrics
-// and traces: the process can end between the two. fn runs before the end of the answer is sent, on the request's goroutine.
+// OnSettle adds a function to run once the call's record is durable. fn runs on the request's goroutine before the end of
+// the answer is sent. The process can end between the record and fn, so fn is only for what may be lost with the process,
+// such as metrics and traces.
 func (c *Call) OnSettle(fn func(*Settlement)) { c.onSettle = append(c.onSettle, fn) }
 
-// Settled runs what OnSettle added.
+// Settled runs the functions added by OnSettle.
 func (c *Call) Settled(s *Settlement) {
 	for _, fn := range c.onSettle {
 		fn(s)
