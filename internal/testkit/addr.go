@@ -7,8 +7,8 @@ import (
 	"net"
 )
 
-// FreeAddr returns an unused address of this machine. Its port is below those that systems give to
-// connections by themselves (from 32768 on Linux), so that none of other tests takes it before it is used.
+// FreeAddr returns an unused address of this machine. Its port is below the ephemeral range (from 32768 on Linux), so
+// that no other test's outgoing connection takes it first.
 func FreeAddr() (string, error) {
 	var errs error
 	for range 100 {

@@ -5,13 +5,13 @@ import (
 	"time"
 )
 
-// Clock is a time that a test moves.
+// Clock is a clock that a test moves.
 type Clock struct {
 	mu sync.Mutex
 	t  time.Time
 }
 
-// NewClock returns a clock that is at a fixed time.
+// NewClock returns a clock at a fixed time.
 func NewClock() *Clock { return &Clock{t: time.Date(2026, 5, 6, 7, 8, 9, 0, time.UTC)} }
 
 // Now returns the clock's time.

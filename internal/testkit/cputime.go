@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// CPUTime returns how much of the processors' time this process has had: what a benchmark measures on a machine that is busy with others.
+// CPUTime returns the CPU time of this process, which a benchmark can measure even on a busy machine.
 func CPUTime() time.Duration {
 	var u syscall.Rusage
 	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {

@@ -1,3 +1,3 @@
-// Package testkit holds what tests of several packages need: real Redis and PostgreSQL servers, free addresses, a clock. The fake
-// Lago and providers are in packages below it.
+// Package testkit holds what tests of several packages share: real Redis and PostgreSQL servers, free addresses, a clock.
+// The fake Lago and the fake providers are in subpackages.
 package testkit

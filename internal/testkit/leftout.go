@@ -7,13 +7,13 @@ import (
 	"testing"
 )
 
-// IsLeftOut reports whether the tests that need a program are left out: TOLLGATE_LEAVE_OUT names, with commas between, those
-// that test.sh could not get. CI gets all of them.
+// IsLeftOut reports whether tests that need a program are skipped: TOLLGATE_LEAVE_OUT is a comma-separated list of the
+// programs that test.sh could not get. CI gets all of them.
 func IsLeftOut(program string) bool {
 	return slices.Contains(strings.Split(os.Getenv("TOLLGATE_LEAVE_OUT"), ","), program)
 }
 
-// LeftOut skips a test whose program is left out.
+// LeftOut skips a test whose program is missing.
 func LeftOut(t testing.TB, program string) {
 	t.Helper()
 	if IsLeftOut(program) {

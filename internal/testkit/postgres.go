@@ -19,12 +19,12 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// PostgresPassword is the password of the user of PostgresServer.DSN, who may do everything.
+// PostgresPassword is the password of the superuser in PostgresServer.DSN.
 const PostgresPassword = "secret-of-postgres" // #nosec G101 -- of tests
 
 const (
 	postgresUser = "tollgate"
-	// nobody is who the server runs as where the test is root's, which it refuses to be.
+	// nobody is the server's user id when the tests run as root, because PostgreSQL refuses to run as root.
 	nobody = 65534
 )
 
@@ -40,8 +40,9 @@ type PostgresServer struct {
 	cmd *exec.Cmd // nil while it is stopped
 }
 
-// Postgres makes and starts a server, of the programs in the directory that TOLLGATE_POSTGRES_BIN names, on PATH, or where Debian has
-// them. It returns when the server accepts connections. The test is left out where test.sh could not get one.
+// Postgres creates and starts a server, using the programs in the directory TOLLGATE_POSTGRES_BIN, on PATH, or where
+// Debian installs them. It returns once the server accepts connections. The test is skipped if test.sh could not get
+// PostgreSQL.
 func Postgres(t testing.TB) *PostgresServer {
 	t.Helper()
 	LeftOut(t, "postgresql")
@@ -90,7 +91,7 @@ func postgresBin() (string, error) {
 
 func (s *PostgresServer) data() string { return filepath.Join(s.dir, "data") }
 
-// command makes a command of the server's own user, which root's tests have none of.
+// command prepares a command. If the tests run as root, it runs as nobody.
 func (s *PostgresServer) command(program string, args ...string) *exec.Cmd {
 	cmd := exec.Command(filepath.Join(s.bin, program), args...) // #nosec G204 -- a test's own arguments
 	cmd.Dir = s.dir
@@ -121,18 +122,18 @@ func (s *PostgresServer) start() bool {
 	for lines.Scan() {
 		if strings.Contains(lines.Text(), "ready to accept connections") {
 			s.cmd = cmd
-			go func() { _, _ = io.Copy(io.Discard, out) }() // ends with the server, whose output it takes
+			go func() { _, _ = io.Copy(io.Discard, out) }() // ends when the server closes its output
 			return true
 		}
 	}
-	_ = cmd.Wait() // it ended by itself: the port was taken
+	_ = cmd.Wait() // it exited by itself: the port was taken
 	return false
 }
 
-// Stop ends the server as an operator would, with the connections there are. A stopped server stays stopped.
+// Stop ends the server as an operator would, closing open connections. A stopped server stays stopped.
 func (s *PostgresServer) Stop() { s.end(syscall.SIGINT) }
 
-// Kill ends the server as a crash would, whatever transactions are under way.
+// Kill ends the server as a crash would, in the middle of transactions.
 func (s *PostgresServer) Kill() { s.end(syscall.SIGQUIT) }
 
 func (s *PostgresServer) end(sig syscall.Signal) {
@@ -147,12 +148,12 @@ func (s *PostgresServer) end(sig syscall.Signal) {
 	s.cmd = nil
 }
 
-// DSN is the connection string of a database.
+// DSN returns the connection string of a database.
 func (s *PostgresServer) DSN(database string) string {
 	return fmt.Sprintf("postgres://%s:%s@%s/%s?sslmode=disable", postgresUser, PostgresPassword, s.Addr, database)
 }
 
-// Database makes an empty database and returns its connection string.
+// Database creates an empty database and returns its connection string.
 func (s *PostgresServer) Database(name string) string {
 	s.t.Helper()
 	s.Exec("postgres", "CREATE DATABASE "+pgx.Identifier{name}.Sanitize())
@@ -168,7 +169,7 @@ func (s *PostgresServer) Exec(database, sql string) {
 	require.NoError(s.t, err, sql)
 }
 
-// Rows returns the rows that a query finds in a database, with all values as text and NULL as none.
+// Rows returns the result of a query, with all values as text and NULL as an empty string.
 func (s *PostgresServer) Rows(database, sql string) (rows [][]string) {
 	s.t.Helper()
 	c := s.connect(database)

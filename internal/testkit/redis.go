@@ -16,7 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// RedisServer is a real redis-server of a test, with its data in the test's directory. It is stopped when the test ends.
+// RedisServer is a real redis-server with its data in the test's directory. It stops when the test ends.
 type RedisServer struct {
 	Addr string // host:port, the same across Stop and Start
 
@@ -28,8 +28,8 @@ type RedisServer struct {
 	cmd *exec.Cmd // nil while it is stopped
 }
 
-// Redis starts redis-server, the one on PATH unless TOLLGATE_REDIS_SERVER names another, with the given further
-// arguments, such as "--requirepass", "secret", and returns when it accepts connections.
+// Redis starts redis-server, from PATH unless TOLLGATE_REDIS_SERVER names another binary, with further arguments such as
+// "--requirepass", "secret". It returns once the server accepts connections.
 func Redis(t testing.TB, args ...string) *RedisServer {
 	t.Helper()
 	s := &RedisServer{t: t, dir: t.TempDir(), args: args}
@@ -72,14 +72,14 @@ func (s *RedisServer) start() bool {
 	for lines.Scan() {
 		if strings.Contains(lines.Text(), "Ready to accept connections") {
 			s.cmd = cmd
-			go func() { // ends with the server, whose output it takes
+			go func() { // ends when the server closes its output
 				for lines.Scan() {
 				}
 			}()
 			return true
 		}
 	}
-	_ = cmd.Wait() // it ended by itself: the port was taken
+	_ = cmd.Wait() // it exited by itself: the port was taken
 	return false
 }
 
@@ -91,13 +91,13 @@ func (s *RedisServer) Stop() {
 	if s.cmd == nil {
 		return
 	}
-	_ = s.cmd.Process.Signal(syscall.SIGCONT) // one that is paused could not end
+	_ = s.cmd.Process.Signal(syscall.SIGCONT) // a paused process could not exit
 	ended := make(chan struct{})
 	go func(cmd *exec.Cmd) {
 		_ = cmd.Wait() // its exit status has no meaning
 		close(ended)
 	}(s.cmd)
-	again := time.NewTicker(100 * time.Millisecond) // a new replica refuses to end while it writes its first append-only file
+	again := time.NewTicker(100 * time.Millisecond) // a new replica refuses to shut down while it writes its first append-only file
 	defer again.Stop()
 	for s.cmd != nil {
 		if err := s.cmd.Process.Signal(syscall.SIGTERM); !errors.Is(err, os.ErrProcessDone) {
@@ -111,7 +111,7 @@ func (s *RedisServer) Stop() {
 	}
 }
 
-// Kill kills the server, as a crash of its machine would: what it has not written is lost. It stays stopped.
+// Kill kills the server, as a crash of its machine would: data not yet written is lost. It stays stopped.
 func (s *RedisServer) Kill() {
 	s.t.Helper()
 	s.mu.Lock()
@@ -122,7 +122,7 @@ func (s *RedisServer) Kill() {
 	s.cmd = nil
 }
 
-// Pause makes the server hang: connections stay open and nothing answers, until Resume.
+// Pause makes the server hang until Resume: connections stay open but nothing answers.
 func (s *RedisServer) Pause() { s.signal(syscall.SIGSTOP) }
 
 // Resume ends a Pause.

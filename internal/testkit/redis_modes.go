@@ -20,7 +20,7 @@ import (
 // redisPatience is how long servers may take to find each other.
 const redisPatience = 60 * time.Second
 
-// RedisCluster starts a cluster of three nodes that share the slots, and returns when each knows of the others.
+// RedisCluster starts a cluster of three nodes that share the slots, and returns once each node knows the others.
 func RedisCluster(t testing.TB) []*RedisServer {
 	t.Helper()
 	servers, nodes := make([]*RedisServer, 3), make([]*redis.Client, 3)
@@ -49,11 +49,12 @@ func RedisCluster(t testing.TB) []*RedisServer {
 // Sentinel is a master with a replica, and a sentinel that promotes the replica when the master fails.
 type Sentinel struct {
 	Addr            string // of the sentinel
-	Name            string // under which it knows the master
+	Name            string // the master's name in the sentinel
 	Master, Replica *RedisServer
 }
 
-// RedisSentinel starts all three and returns once the replica can take over. A password, unless empty, is that of master and replica.
+// RedisSentinel starts all three and returns once the replica can take over. A non-empty password applies to master and
+// replica.
 func RedisSentinel(t testing.TB, password string) *Sentinel {
 	t.Helper()
 	var protected []string
@@ -82,7 +83,7 @@ func RedisSentinel(t testing.TB, password string) *Sentinel {
 	})
 	guard := redis.NewSentinelClient(&redis.Options{Addr: s.Addr})
 	defer func() { require.NoError(t, guard.Close()) }()
-	require.Eventually(t, func() bool { // only a replica that the sentinel knows can take over
+	require.Eventually(t, func() bool { // a sentinel only promotes a replica it knows
 		m, err := guard.Master(context.Background(), s.Name).Result()
 		return err == nil && m["num-slaves"] == "1"
 	}, redisPatience, 20*time.Millisecond)

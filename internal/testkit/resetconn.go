@@ -5,7 +5,7 @@ import (
 	"net/http"
 )
 
-// ResetConn ends the connection of a request with a TCP reset.
+// ResetConn closes a request's connection with a TCP reset.
 func ResetConn(w http.ResponseWriter) {
 	conn, _, err := http.NewResponseController(w).Hijack()
 	if err != nil {

@@ -1,4 +1,4 @@
-// Package adapttest runs Caddyfile goldens: what a Caddyfile adapts to, and which error it gives.
+// Package adapttest runs Caddyfile golden tests: the JSON a Caddyfile adapts to, or the error it gives.
 package adapttest
 
 import (
@@ -13,18 +13,18 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/caddyserver/caddy/v2/caddyconfig"
-	_ "github.com/caddyserver/caddy/v2/modules/caddyhttp/standard" // the directives that goldens may use beside ours
-	_ "github.com/caddyserver/caddy/v2/modules/logging"            // and what the log directive needs
+	_ "github.com/caddyserver/caddy/v2/modules/caddyhttp/standard" // other directives that goldens may use
+	_ "github.com/caddyserver/caddy/v2/modules/logging"            // needed by the log directive
 )
 
 var update = flag.Bool("update", false, "write what the Caddyfiles adapt to now into the goldens that expect JSON")
 
 const separator = "\n----------\n"
 
-// Run adapts every *.caddyfiletest file of dir and compares the outcome with what the file expects. A file is a
-// Caddyfile, a line of ten hyphens, and then either the JSON that it adapts to or a part of the error that it gives.
-// The Caddyfile's name in errors is "Caddyfile", so that an expectation can state the line: `Caddyfile:3`.
-// An empty directory fails. Tests run with -update rewrite expected JSON, never expected errors.
+// Run adapts every *.caddyfiletest file of dir and compares the result with the file's expectation. A file is a
+// Caddyfile, a line of ten hyphens, and then either the expected JSON or a part of the expected error. Errors name the
+// file "Caddyfile", so an expectation can include the line: `Caddyfile:3`. An empty directory fails. With -update, tests
+// rewrite expected JSON but never expected errors.
 func Run(t *testing.T, dir string) {
 	t.Helper()
 	files, err := filepath.Glob(filepath.Join(dir, "*.caddyfiletest"))

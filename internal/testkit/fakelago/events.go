@@ -14,7 +14,7 @@ import (
 	"github.com/shopspring/decimal"
 )
 
-// Event is an event as the fake Lago has it.
+// Event is an event as stored.
 type Event struct {
 	TransactionID string
 	Subscription  string
@@ -24,12 +24,12 @@ type Event struct {
 	Properties    map[string]any // numbers are json.Number
 	AmountCents   string         // precise_total_amount_cents as sent
 	Received      time.Time
-	Body          string // the event as sent, byte by byte
+	Body          string // the event as sent, byte for byte
 
-	late bool // its period was closed for good when it came
+	late bool // its period was already closed when it arrived
 }
 
-// Property returns a property as text: a string as it is, a number as it was written.
+// Property returns a property as text: strings unchanged, numbers as written.
 func (e Event) Property(name string) string {
 	switch v := e.Properties[name].(type) {
 	case string:
@@ -41,22 +41,22 @@ func (e Event) Property(name string) string {
 }
 
 var (
-	// bigDecimal is what Ruby's BigDecimal() takes; an exponent is fine to it.
+	// bigDecimal matches what Ruby's BigDecimal() accepts, exponents included.
 	bigDecimal = regexp.MustCompile(`^\s*[+-]?\d+(_\d+)*(\.\d*)?([eE][+-]?\d+)?\s*$`)
-	// numericCondition is the one of Lago's Postgres store: what it does not match is not counted.
+	// numericCondition is from Lago's Postgres store: values that do not match are not counted.
 	numericCondition = regexp.MustCompile(`^-?\d+(\.\d+)?$`)
-	// permitted are the members that strong parameters let through.
+	// permitted are the members that Rails strong parameters allow.
 	permitted = []string{"transaction_id", "external_subscription_id", "code", "timestamp", "precise_total_amount_cents", "properties"}
 )
 
-// farFuture is beyond every subscription: where a timestamp in milliseconds lands.
+// farFuture is beyond every subscription; a timestamp in milliseconds lands there.
 const farFuture = 1000 * 24 * time.Hour
 
-// parsed is an event that was read, with its faults: a map of fields or a string.
+// parsed is a parsed event with its errors: a map of fields or a string.
 type parsed struct {
 	event Event
 	fault any
-	fatal bool // Lago answers 500 for the request that holds it
+	fatal bool // Lago answers 500 for the whole request
 }
 
 func (l *Server) postBatch(body []byte) reply {
@@ -134,7 +134,7 @@ func (l *Server) postEvent(body []byte) reply {
 	return jsonReply(http.StatusOK, map[string]any{"event": l.render(p.event)})
 }
 
-// parse reads one event by the rules of create_batch_service.rb, and notes what a careful sender would not do.
+// parse parses one event by the rules of create_batch_service.rb and records violations.
 func (l *Server) parse(raw json.RawMessage) parsed {
 	now := l.o.Now()
 	p := parsed{event: Event{Body: string(raw), Received: now, Time: now}}
@@ -190,7 +190,7 @@ func (l *Server) parse(raw json.RawMessage) parsed {
 			}
 		}
 	}
-	// Postgres' jsonb takes no NUL: the whole insert fails, every time.
+	// Postgres's jsonb rejects NUL: the whole insert fails, every time.
 	p.fatal = l.o.Store == Postgres && strings.Contains(e.Body, `\u0000`) || l.poison != nil && l.poison(*e)
 	return p
 }
@@ -211,7 +211,7 @@ func (l *Server) parseTimestamp(e *Event, v any) bool {
 	return true
 }
 
-// audit notes what Lago takes without a word and bills wrongly or not at all.
+// audit records what Lago accepts silently but bills wrongly or not at all.
 func (l *Server) audit(e *Event) {
 	key := e.Code + "\x00" + e.uniqueKey()
 	if first, again := l.seen[key]; !again {
@@ -239,7 +239,7 @@ func text(v any) string {
 	return ""
 }
 
-// lagoTime reads Unix seconds to the millisecond, which is what ClickHouse keeps.
+// lagoTime parses Unix seconds, to the millisecond as ClickHouse stores them.
 func lagoTime(s string) time.Time {
 	d, err := decimal.NewFromString(strings.ReplaceAll(strings.TrimSuffix(strings.TrimSpace(s), "."), "_", ""))
 	if err != nil {
@@ -248,7 +248,7 @@ func lagoTime(s string) time.Time {
 	return time.UnixMilli(d.Mul(decimal.NewFromInt(1000)).IntPart()).UTC()
 }
 
-// render is the event as Lago answers it (app/serializers/v1/event_serializer.rb).
+// render returns the event as Lago's API does (app/serializers/v1/event_serializer.rb).
 func (l *Server) render(e Event) json.RawMessage {
 	m := map[string]any{
 		"lago_id": nil, "transaction_id": e.TransactionID, "lago_customer_id": nil, "code": e.Code,
@@ -258,7 +258,7 @@ func (l *Server) render(e Event) json.RawMessage {
 	if e.AmountCents != "" {
 		m["precise_total_amount_cents"] = amountCents(e.AmountCents).String()
 	}
-	if l.o.Store == Postgres { // a ClickHouse organisation never saves it
+	if l.o.Store == Postgres { // ClickHouse organisations never save it
 		m["lago_id"], m["created_at"] = "1a901a90-1a90-1a90-1a90-1a901a901a90", e.Received.UTC().Format(time.RFC3339)
 	}
 	b, err := json.Marshal(m)

@@ -14,19 +14,19 @@ import (
 	"github.com/tollgate-llm/tollgate/internal/testkit"
 )
 
-// Call is a call that a fault decides about.
+// Call is a call that a fault applies to.
 type Call struct {
-	// Request is the call. Its body is already read.
+	// Request is the HTTP request. Its body has been read.
 	Request *http.Request
 
 	lago *Server
 	body []byte
 }
 
-// Has reports whether the call's body holds that text.
+// Has reports whether the call's body contains the text.
 func (c *Call) Has(text string) bool { return bytes.Contains(c.body, []byte(text)) }
 
-// Batch reports whether it is a batch of events.
+// Batch reports whether the call is a batch of events.
 func (c *Call) Batch() bool {
 	return c.Request.Method == http.MethodPost && c.Request.URL.Path == "/api/v1/events/batch"
 }
@@ -48,27 +48,27 @@ func (c *Call) count() int {
 	return int(gjson.GetBytes(c.body, "events.#").Int())
 }
 
-// process does what Lago does with the call, and returns its answer.
+// process processes the call as Lago would and returns the answer.
 func (c *Call) process() reply { return c.lago.answer(c.Request, c.body) }
 
-// Fault answers a call in another way than Lago would. It may process the call first.
+// Fault answers a call differently from Lago. It may process the call first.
 type Fault func(w http.ResponseWriter, c *Call)
 
-// Next adds faults for the next batches, one each, in order. nil is none.
+// Next adds faults for the next batches, one per batch, in order. nil is no fault.
 func (l *Server) Next(faults ...Fault) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.queue = append(l.queue, faults...)
 }
 
-// Always asks fn for a fault for every call, after those of Next. It may return nil. fn nil: no more faults.
+// Always calls fn for every call for which Next has no fault. fn may return nil for no fault. A nil fn ends the faults.
 func (l *Server) Always(fn func(c *Call) Fault) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.always = fn
 }
 
-// Random gives that many of 1,000 batches a fault, each of those named with equal chance.
+// Random gives perMille of 1,000 batches a fault, chosen from the given ones with equal probability.
 func (l *Server) Random(seed uint64, perMille int, faults ...Fault) {
 	var mu sync.Mutex
 	r := rand.New(rand.NewPCG(seed, seed)) //nolint:gosec // repeatable on purpose
@@ -82,7 +82,7 @@ func (l *Server) Random(seed uint64, perMille int, faults ...Fault) {
 	})
 }
 
-// Poison makes every request that holds an event that match takes fail with 500. nil ends that.
+// Poison makes every request with an event that matches fail with 500. nil ends this.
 func (l *Server) Poison(match func(Event) bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -107,7 +107,7 @@ func (l *Server) nextFault(c *Call) Fault {
 
 const lagoPage = `<!DOCTYPE html><html><head><title>nginx</title></head><body><h1>An error occurred</h1></body></html>`
 
-// FaultStatus answers that status with that body and headers (name, value, ...), and processes nothing.
+// FaultStatus answers with the given status, body and headers (name, value, ...), without processing the call.
 func FaultStatus(status int, body string, header ...string) Fault {
 	return func(w http.ResponseWriter, _ *Call) {
 		for i := 0; i+1 < len(header); i += 2 {
@@ -118,7 +118,7 @@ func FaultStatus(status int, body string, header ...string) Fault {
 	}
 }
 
-// FaultHTML answers that status as a proxy does, with a page; status 200 is a captive proxy's.
+// FaultHTML answers with an HTML page, as a proxy would; with status 200, as a captive portal would.
 func FaultHTML(status int) Fault {
 	return FaultStatus(status, lagoPage, "Content-Type", "text/html")
 }
@@ -129,17 +129,17 @@ func FaultRateLimit(reset time.Duration) Fault {
 		"X-RateLimit-Limit", "500", "X-RateLimit-Remaining", "0", "X-RateLimit-Reset", strconv.Itoa(int(reset/time.Second)))
 }
 
-// FaultStringDetails answers 422 with a plain string for the event of that index.
+// FaultStringDetails answers 422 with a plain string as the error of the event at that index.
 func FaultStringDetails(index int, words string) Fault {
 	return func(w http.ResponseWriter, _ *Call) {
 		detailsReply(map[string]any{strconv.Itoa(index): words}).send(w)
 	}
 }
 
-// FaultReset resets the connection before anything is processed.
+// FaultReset resets the connection before the call is processed.
 func FaultReset(w http.ResponseWriter, _ *Call) { testkit.ResetConn(w) }
 
-// FaultCommitThenReset stores the events, and the answer is lost.
+// FaultCommitThenReset stores the events and then resets the connection, so the answer is lost.
 func FaultCommitThenReset(w http.ResponseWriter, c *Call) {
 	c.process()
 	testkit.ResetConn(w)
@@ -151,13 +151,13 @@ func FaultCommitThen500(w http.ResponseWriter, c *Call) {
 	reply{http.StatusInternalServerError, []byte(`{"status":500,"error":"Internal Server Error"}`)}.send(w)
 }
 
-// FaultTwice delivers the call twice, as a proxy that tries again does, and answers what the second one gave.
+// FaultTwice delivers the call twice, as a retrying proxy does, and sends the second answer.
 func FaultTwice(w http.ResponseWriter, c *Call) {
 	c.process()
 	c.process().send(w)
 }
 
-// FaultTruncated stores the events and cuts the answer in the middle.
+// FaultTruncated stores the events and truncates the answer.
 func FaultTruncated(w http.ResponseWriter, c *Call) {
 	p := c.process()
 	w.Header().Set("Content-Type", "application/json")
@@ -180,7 +180,7 @@ func FaultLost(w http.ResponseWriter, c *Call) {
 	p.send(w)
 }
 
-// FaultHang takes the call and never answers, until the client goes away or the fake Lago closes.
+// FaultHang never answers, until the client goes away or the fake Lago closes.
 func FaultHang(_ http.ResponseWriter, c *Call) {
 	select {
 	case <-c.Request.Context().Done():
@@ -189,7 +189,7 @@ func FaultHang(_ http.ResponseWriter, c *Call) {
 	panic(http.ErrAbortHandler)
 }
 
-// FaultSlow stores the events and sends the answer in ten pieces over that time.
+// FaultSlow stores the events and sends the answer in ten chunks over the given time.
 func FaultSlow(over time.Duration) Fault {
 	return func(w http.ResponseWriter, c *Call) {
 		p := c.process()

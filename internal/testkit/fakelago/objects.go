@@ -11,7 +11,7 @@ import (
 	"github.com/shopspring/decimal"
 )
 
-// getObject answers the look-ups. The path is still escaped.
+// getObject answers GET requests for objects. The path is still escaped.
 func (l *Server) getObject(path string, q url.Values) reply {
 	kind, id, _ := strings.Cut(path, "/")
 	id, usage := strings.CutSuffix(id, "/current_usage")
@@ -114,7 +114,7 @@ func (l *Server) postMetric(body []byte) reply {
 
 func (l *Server) getSubscription(id string) reply {
 	s, ok := l.subscriptions[id]
-	if !ok || !s.Terminated.IsZero() { // without a status, only an active one is found
+	if !ok || !s.Terminated.IsZero() { // without a status parameter, only active ones are found
 		return notFound("subscription")
 	}
 	started := s.Started
@@ -137,7 +137,7 @@ func orNull(s string) any {
 	return s
 }
 
-// getPlan answers a plan that charges every metric but those that are Uncharged.
+// getPlan returns a plan that charges every metric except those marked Uncharged.
 func (l *Server) getPlan(code string) reply {
 	for _, s := range l.subscriptions {
 		if s.Plan != code {
@@ -188,7 +188,7 @@ func (l *Server) getUsage(customer, subscription string) reply {
 				}
 			}
 		}
-		amount := int64(0) // of a dynamic charge, the sum of its events' amounts; the others have no price here
+		amount := int64(0) // dynamic charges sum their events' amounts; other charges have no price here
 		if m.Charge == "dynamic" {
 			amount = cents.Round(0).IntPart()
 		}
@@ -230,7 +230,7 @@ func queryTime(s string) time.Time {
 	return t
 }
 
-// page cuts a list as Lago's pages do.
+// page paginates a list as Lago does.
 func page(name string, all []any, q url.Values) reply {
 	per, err := strconv.Atoi(q.Get("per_page"))
 	if err != nil || per < 1 {

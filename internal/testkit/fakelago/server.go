@@ -17,7 +17,7 @@ import (
 	"time"
 )
 
-// The two stores of events that a Lago organisation can have.
+// The two event stores that a Lago organisation can have.
 const (
 	Postgres   = "postgres"
 	ClickHouse = "clickhouse"
@@ -27,15 +27,16 @@ const (
 type Options struct {
 	// Store is Postgres (default) or ClickHouse.
 	Store string
-	// Key is the API key it takes. Default: "lago-test-key".
+	// Key is the API key accepted. Default: "lago-test-key".
 	Key string
 	// BatchMax is LAGO_EVENTS_BATCH_MAX_LENGTH. Default: 100.
 	BatchMax int
-	// PartialStore makes it behave like a Lago before v1.39.0: a batch with a duplicate stores the others and answers 422.
+	// PartialStore behaves like Lago before v1.39.0: a batch with a duplicate stores the other events and is answered
+	// with 422.
 	PartialStore bool
-	// NoDeduplication leaves the organisation's clickhouse_deduplication_enabled off: every copy counts.
+	// NoDeduplication leaves the organisation's clickhouse_deduplication_enabled off, so every copy is billed.
 	NoDeduplication bool
-	// SilentDeduplication keeps GET /organizations from telling whether deduplication is on.
+	// SilentDeduplication omits from GET /organizations whether deduplication is on.
 	SilentDeduplication bool
 	// Now is the server's clock. Default: time.Now.
 	Now func() time.Time
@@ -46,37 +47,37 @@ type Metric struct {
 	Code        string
 	Aggregation string   // default: sum_agg
 	Field       string   // the property that is summed
-	Needs       []string // variables of its expression: an event without one fails the batch, in a plain string
-	Filters     []string // properties that have prices of their own
-	Charge      string   // the model of its charge in every plan; default: standard
-	InAdvance   bool     // its charge is paid in advance
-	Uncharged   bool     // no plan has a charge for it
-	Twice       bool     // every plan has two charges for it
+	Needs       []string // variables of its expression; an event without one fails the batch, with a plain string as the error
+	Filters     []string // properties with separate prices
+	Charge      string   // charge model in every plan; default: standard
+	InAdvance   bool     // charged in advance
+	Uncharged   bool     // no plan charges it
+	Twice       bool     // every plan charges it twice
 }
 
-// Subscription is a subscription that events can be billed to.
+// Subscription is a subscription that events are billed to.
 type Subscription struct {
 	ExternalID  string
 	Customer    string // default: "cus_" and the external id
 	Plan        string // default: "plan"
-	Previous    string // the plan of before a change of plan, at Started
-	Next        string // the plan of after one that is to come
+	Previous    string // the plan before a change of plan at Started
+	Next        string // the plan after an upcoming change of plan
 	Started     time.Time
 	Terminated  time.Time
 	PeriodStart time.Time // default: the first of this month
 	PeriodEnd   time.Time // default: the first of the next month
 }
 
-// Request is one request that was made.
+// Request is a request received.
 type Request struct {
 	Method, Path string
-	Status       int // 0 when no answer was sent
-	Events       int // of a batch
+	Status       int // 0 if no answer was sent
+	Events       int // in a batch
 }
 
-// Server is a fake Lago that is strict where the real one is silent: it follows the events API of lago-api as its source
-// has it, in both store modes, and keeps account of what is stored, what would be billed, and what no careful sender
-// would do. Faults are added with Next, Always and Random.
+// Server is a fake Lago that is strict where the real one is silent. It follows the events API of the lago-api source, in
+// both store modes, and records what is stored, what would be billed, and what a correct client would never send. Next,
+// Always and Random add faults.
 type Server struct {
 	// URL is its base URL.
 	URL string
@@ -101,7 +102,7 @@ type Server struct {
 	violations    []string
 }
 
-// New starts a fake Lago. It stops with the test; with a nil t the caller closes it.
+// New starts a fake Lago that stops with the test. If t is nil, the caller closes it.
 func New(t testing.TB, o Options) *Server {
 	o.Store = cmp.Or(o.Store, Postgres)
 	o.Key = cmp.Or(o.Key, "lago-test-key")
@@ -127,7 +128,7 @@ func New(t testing.TB, o Options) *Server {
 	return l
 }
 
-// Close ends hanging calls and stops it.
+// Close ends hanging calls and stops the server.
 func (l *Server) Close() {
 	l.mu.Lock()
 	select {
@@ -142,14 +143,14 @@ func (l *Server) Close() {
 	l.server.Close()
 }
 
-// Key returns the API key it takes.
+// Key returns the API key accepted.
 func (l *Server) Key() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.key
 }
 
-// SetKey changes the API key it takes: calls with the old one get 401.
+// SetKey changes the API key; calls with the old one are answered with 401.
 func (l *Server) SetKey(key string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -164,7 +165,7 @@ func (l *Server) AddMetric(m Metric) {
 	l.metrics[m.Code] = m
 }
 
-// AddSubscription adds a subscription. It is active at once, for events of any time when Started is zero.
+// AddSubscription adds a subscription. It is active immediately, and for events of any time if Started is zero.
 func (l *Server) AddSubscription(s Subscription) {
 	now := l.o.Now().UTC()
 	s.Customer = cmp.Or(s.Customer, "cus_"+s.ExternalID)
@@ -180,8 +181,8 @@ func (l *Server) AddSubscription(s Subscription) {
 	l.subscriptions[s.ExternalID] = s
 }
 
-// Finalise closes the subscription's billing period at that moment: its invoice is final, so that an event of before
-// that comes later is taken, and never billed.
+// Finalise closes the subscription's billing period at the given time. Its invoice is final: an earlier event that
+// arrives later is accepted but never billed.
 func (l *Server) Finalise(subscription string, at time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -192,22 +193,22 @@ func (l *Server) Finalise(subscription string, at time.Time) {
 	}
 }
 
-// Requests returns the requests made, the last 10,000 of them.
+// Requests returns the last 10,000 requests.
 func (l *Server) Requests() []Request {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return slices.Clone(l.requests)
 }
 
-// RequestCount returns how many requests were made.
+// RequestCount returns the number of requests.
 func (l *Server) RequestCount() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.total
 }
 
-// Violations returns what no careful sender would do, and what the real Lago takes without a word: members that it
-// drops, events without a timestamp, quantities that are not plain decimal strings, an event sent again with other bytes.
+// Violations returns what a correct client would never send but the real Lago silently accepts: members it drops, events
+// without a timestamp, quantities that are not plain decimal strings, an event sent again with different bytes.
 func (l *Server) Violations() []string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -220,7 +221,7 @@ func (l *Server) violation(format string, args ...any) {
 	}
 }
 
-// Await waits until cond holds, which is asked after every request, or ctx ends.
+// Await waits until cond holds, checked after every request, or ctx ends.
 func (l *Server) Await(ctx context.Context, cond func() bool) error {
 	for {
 		l.mu.Lock()
@@ -265,7 +266,7 @@ func (l *Server) serve(w http.ResponseWriter, r *http.Request) {
 	call.process().send(sw)
 }
 
-// reply is an answer before it is sent.
+// reply is an answer not yet sent.
 type reply struct {
 	status int
 	body   []byte
@@ -275,7 +276,7 @@ func (p reply) send(w http.ResponseWriter) {
 	w.Header().Set("Content-Type", "application/json; charset=utf-8")
 	w.Header().Set("Content-Length", strconv.Itoa(len(p.body)))
 	w.WriteHeader(p.status)
-	// The client may be gone; that is its business.
+	// The client may be gone.
 	_, _ = w.Write(p.body)
 }
 
@@ -301,7 +302,7 @@ func detailsReply(details any) reply {
 	})
 }
 
-// answer does what Lago does with a request.
+// answer processes a request as Lago would.
 func (l *Server) answer(r *http.Request, body []byte) reply {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -336,7 +337,7 @@ func (l *Server) answerLocked(r *http.Request, body []byte) reply {
 	return errorReply(http.StatusNotFound, "Not Found", "")
 }
 
-// metricCodes returns the codes of the metrics in order.
+// metricCodes returns the codes of the metrics, sorted.
 func (l *Server) metricCodes() []string {
 	return slices.Sorted(maps.Keys(l.metrics))
 }
@@ -353,7 +354,7 @@ type statusWriter struct {
 	status int
 }
 
-// WriteHeader notes the status.
+// WriteHeader records the status.
 func (w *statusWriter) WriteHeader(status int) {
 	w.status = status
 	w.ResponseWriter.WriteHeader(status)

@@ -6,17 +6,17 @@ import (
 	"github.com/shopspring/decimal"
 )
 
-// lagoStore is what is stored: for Postgres one event a key; for ClickHouse every copy that came, in order.
+// lagoStore holds the stored events: in Postgres one per key, in ClickHouse every copy received, in order.
 type lagoStore struct {
 	events []Event
-	byKey  map[string]int // Postgres: unique key; ClickHouse: deduplication key; the index of the last one
-	copies int            // ClickHouse: events that came again with an equal deduplication key
+	byKey  map[string]int // Postgres: unique key; ClickHouse: deduplication key; the index of the latest event
+	copies int            // ClickHouse: events received again with the same deduplication key
 }
 
-// uniqueKey is Postgres' index_unique_transaction_id within one organisation: neither code nor timestamp is part of it.
+// uniqueKey is Postgres's index_unique_transaction_id within one organisation; it includes neither code nor timestamp.
 func (e Event) uniqueKey() string { return e.Subscription + "\x00" + e.TransactionID }
 
-// dedupKey is ClickHouse's: the timestamp is part of it, to the millisecond.
+// dedupKey is ClickHouse's deduplication key, which includes the timestamp, to the millisecond.
 func (e Event) dedupKey() string {
 	return e.Code + "\x00" + e.Subscription + "\x00" + e.TransactionID + "\x00" + e.Time.UTC().Format("20060102150405.000")
 }
@@ -35,34 +35,34 @@ func (l *Server) put(e Event) {
 			return
 		}
 		l.store.copies++
-		e.late = l.store.events[first].late // it is on the final invoice already
+		e.late = l.store.events[first].late // already on the final invoice
 	}
 	l.store.byKey[key] = len(l.store.events)
 	l.store.events = append(l.store.events, e)
 }
 
-// Events returns the events that are stored, duplicates on ClickHouse included.
+// Events returns the stored events, including duplicates in ClickHouse.
 func (l *Server) Events() []Event {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return slices.Clone(l.store.events)
 }
 
-// EventCount returns how many events are stored, duplicates on ClickHouse included.
+// EventCount returns the number of stored events, including duplicates in ClickHouse.
 func (l *Server) EventCount() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return len(l.store.events)
 }
 
-// Copies returns how many events came to ClickHouse again under an equal deduplication key.
+// Copies returns how many events ClickHouse received again with the same deduplication key.
 func (l *Server) Copies() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.store.copies
 }
 
-// BilledTimes returns how often the event with that id counts in bills: 1 is right, 2 is billed twice.
+// BilledTimes returns how often the event with that id is billed: 1 is right, 2 is billed twice.
 func (l *Server) BilledTimes(transactionID string) int {
 	n := 0
 	l.eachBilled(func(e Event) {
@@ -73,7 +73,7 @@ func (l *Server) BilledTimes(transactionID string) int {
 	return n
 }
 
-// BilledTwice returns the ids that count more than once in bills.
+// BilledTwice returns the ids of events that are billed more than once.
 func (l *Server) BilledTwice() []string {
 	n := make(map[string]int)
 	var twice []string
@@ -86,7 +86,7 @@ func (l *Server) BilledTwice() []string {
 	return twice
 }
 
-// BilledCount returns how many events of that subscription and code count in bills. Empty means any.
+// BilledCount returns how many events of a subscription and code are billed. An empty argument matches any.
 func (l *Server) BilledCount(subscription, code string) int {
 	n := 0
 	l.eachBilled(func(e Event) {
@@ -97,8 +97,8 @@ func (l *Server) BilledCount(subscription, code string) int {
 	return n
 }
 
-// Billed returns the exact sum of a property over the events of that subscription and code that count in bills. An empty
-// subscription means all of them.
+// Billed returns the exact sum of a property over the billed events of a subscription and code. An empty subscription
+// matches all.
 func (l *Server) Billed(subscription, code, field string) string {
 	sum := decimal.Zero
 	l.eachBilled(func(e Event) {
@@ -109,7 +109,7 @@ func (l *Server) Billed(subscription, code, field string) string {
 	return sum.String()
 }
 
-// BilledAmountCents returns the exact sum of precise_total_amount_cents, as a dynamic charge bills it.
+// BilledAmountCents returns the exact sum of precise_total_amount_cents, as billed by a dynamic charge.
 func (l *Server) BilledAmountCents(subscription, code string) string {
 	sum := decimal.Zero
 	l.eachBilled(func(e Event) {
@@ -120,7 +120,7 @@ func (l *Server) BilledAmountCents(subscription, code string) string {
 	return sum.String()
 }
 
-// eachBilled calls fn for each event that counts in a bill, without the lock.
+// eachBilled calls fn for each billed event, without holding the lock.
 func (l *Server) eachBilled(fn func(Event)) {
 	l.mu.Lock()
 	var billed []Event
@@ -135,7 +135,7 @@ func (l *Server) eachBilled(fn func(Event)) {
 	}
 }
 
-// counts reports whether the stored event i counts in a bill. The caller holds the lock.
+// counts reports whether the stored event i is billed. The caller holds the lock.
 func (l *Server) counts(i int, e Event) bool {
 	s, known := l.subscriptions[e.Subscription]
 	if _, metric := l.metrics[e.Code]; !known || !metric || e.late {
@@ -150,8 +150,8 @@ func (l *Server) counts(i int, e Event) bool {
 	return true
 }
 
-// quantity is a property as the aggregation reads it: Postgres leaves out what its regular expression does not match,
-// ClickHouse takes toDecimal128OrZero, which takes signs and exponents but no spaces.
+// quantity parses a property as the aggregation does: Postgres ignores values that do not match its regular expression;
+// ClickHouse uses toDecimal128OrZero, which accepts signs and exponents but no spaces.
 func (l *Server) quantity(s string) decimal.Decimal {
 	if l.o.Store == Postgres && !numericCondition.MatchString(s) {
 		return decimal.Zero
@@ -163,7 +163,7 @@ func (l *Server) quantity(s string) decimal.Decimal {
 	return d
 }
 
-// amountCents is precise_total_amount_cents as it is stored: what does not parse is 0.
+// amountCents is precise_total_amount_cents as stored; unparsable values are 0.
 func amountCents(s string) decimal.Decimal {
 	d, err := decimal.NewFromString(s)
 	if err != nil {

@@ -6,7 +6,7 @@ import (
 	"github.com/tidwall/gjson"
 )
 
-// The shapes of this file are those of Anthropic's Messages API, as anthropics/anthropic-sdk-go has them.
+// The types in this file follow Anthropic's Messages API, as defined in anthropics/anthropic-sdk-go.
 
 const anthropicBroken = "event: error\n" +
 	`data: {"type":"error","error":{"type":"overloaded_error","message":"Overloaded"},"request_id":null}` + "\n\n"
@@ -65,7 +65,7 @@ func checkMessages(b *providerBody) string {
 	return ""
 }
 
-// anthropicUsage is the usage as Anthropic reports it: input_tokens are those neither read from a cache nor written to one.
+// anthropicUsage returns the usage as Anthropic reports it: input_tokens exclude cache reads and writes.
 func anthropicUsage(u Usage, output int64) map[string]any {
 	return map[string]any{
 		"input_tokens":                u.Input - u.CacheRead - u.CacheWrite - u.CacheWrite1h,

@@ -1,2 +1,3 @@
-// Package fakeprovider is a model provider for tests: it speaks several APIs, reports usage, and fails as real ones do.
+// Package fakeprovider is a fake model provider for tests: it speaks several APIs, reports usage, and fails as real ones
+// do.
 package fakeprovider

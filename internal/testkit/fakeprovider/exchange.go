@@ -7,14 +7,14 @@ import (
 	"time"
 )
 
-// Exchange is a call that is being answered, as faults see it.
+// Exchange is a call in progress, as faults see it.
 type Exchange struct {
-	// Request is the call. Its body is already read.
+	// Request is the HTTP request. Its body has been read.
 	Request *http.Request
 
 	p       *Server
 	w       http.ResponseWriter
-	rec     *Call // its outcome is written by the provider, under its lock
+	rec     *Call // the provider writes its outcome, under its lock
 	begun   bool
 	id      [16]byte
 	api     *providerAPI
@@ -28,12 +28,12 @@ type Exchange struct {
 
 	answer answer
 	sent   int // frames sent
-	status int // sent; 0 before the header
+	status int // 0 before the header is sent
 	err    error
 	buf    []byte
 }
 
-// outcome is how a call went.
+// outcome is the result of a call.
 type outcome struct {
 	status, frames int
 	whole          bool
@@ -51,7 +51,7 @@ func hexID(boot int64, n int) (id [16]byte) {
 	return id
 }
 
-// ask reads the call and prepares its answer, or its refusal.
+// ask reads the call and prepares its answer or its rejection.
 func (x *Exchange) ask(model string) {
 	key, missing := x.api.key(x.Request.Header)
 	if want := x.p.o.Key; want != "" && key != want {
@@ -86,18 +86,18 @@ func (x *Exchange) ask(model string) {
 	x.answer = x.p.answers.get(x.api, x.query)
 }
 
-// rebuild makes the answer again, for a changed query.
+// rebuild builds the answer again for a changed query.
 func (x *Exchange) rebuild(change func(q *providerQuery)) {
 	change(&x.query)
 	x.answer = x.p.answers.get(x.api, x.query)
 }
 
-// refuse answers with an error in the API's own shape.
+// refuse answers with an error in the API's format.
 func (x *Exchange) refuse(status int, message string) {
 	x.instead(status, "application/json", x.api.refusal(status, message))
 }
 
-// instead answers with another body than the API's.
+// instead replaces the API's answer with another body.
 func (x *Exchange) instead(status int, contentType string, body []byte) {
 	x.answer = answer{contentType: contentType, frames: []frame{{text: body}}, length: len(body)}
 	x.header(status)
@@ -126,7 +126,7 @@ func (x *Exchange) write(b []byte) {
 // SendAll sends the rest of the answer.
 func (x *Exchange) SendAll() { x.Send(len(x.answer.frames)) }
 
-// Send sends that many pieces of the answer, or as many as are left, stopping at the gate.
+// Send sends up to n parts of the answer, stopping at the gate.
 func (x *Exchange) Send(n int) {
 	for range min(n, len(x.answer.frames)-x.sent) {
 		if x.gate != nil && x.sent == min(x.gate.after, len(x.answer.frames)-1) {
@@ -139,7 +139,7 @@ func (x *Exchange) Send(n int) {
 			x.header(http.StatusOK)
 		}
 		x.write(x.next())
-		if x.answer.length == 0 { // else the server sends it with the header, in one packet
+		if x.answer.length == 0 { // otherwise the server sends header and body in one packet
 			x.flush()
 		}
 		if x.err != nil {
@@ -149,7 +149,7 @@ func (x *Exchange) Send(n int) {
 	}
 }
 
-// next returns the next piece, with the answer's id in it, or with the time.
+// next returns the next part, with the answer's id or the time inserted.
 func (x *Exchange) next() []byte {
 	f := x.answer.frames[x.sent]
 	if x.query.plan.stamp {
@@ -162,14 +162,14 @@ func (x *Exchange) next() []byte {
 	return x.buf
 }
 
-// flush puts what was written on the wire.
+// flush flushes the answer to the connection.
 func (x *Exchange) flush() {
 	if f, ok := x.w.(http.Flusher); ok && x.status != 0 {
 		f.Flush()
 	}
 }
 
-// Wait waits until the client is gone or the provider closes, and ends the call.
+// Wait waits until the client is gone or the provider closes, and then ends the call.
 func (x *Exchange) Wait() {
 	select {
 	case <-x.Request.Context().Done():
@@ -190,7 +190,7 @@ func (x *Exchange) pause(d time.Duration) {
 	}
 }
 
-// end reports to the provider how the call went.
+// end reports the call's outcome to the provider.
 func (x *Exchange) end() {
 	if !x.begun {
 		return

@@ -12,24 +12,24 @@ import (
 	"github.com/tollgate-llm/tollgate/internal/testkit"
 )
 
-// Fault answers a call in another way than the provider would.
+// Fault answers a call differently from the provider.
 type Fault func(x *Exchange)
 
-// Next adds faults for the next calls that the provider would answer, one each, in order. nil is none.
+// Next adds faults for the next calls that the provider would answer, one per call, in order. nil is no fault.
 func (p *Server) Next(faults ...Fault) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.queue = append(p.queue, faults...)
 }
 
-// Always asks fn for a fault for every call, after those of Next. It may return nil. fn nil: no more faults.
+// Always calls fn for every call for which Next has no fault. fn may return nil for no fault. A nil fn ends the faults.
 func (p *Server) Always(fn func(c Call) Fault) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.always = fn
 }
 
-// FaultStatus answers that status in the API's shape of errors, with those headers (name, value, ...).
+// FaultStatus answers with an error in the API's format, with the given headers (name, value, ...).
 func FaultStatus(status int, header ...string) Fault {
 	return func(x *Exchange) {
 		for i := 0; i+1 < len(header); i += 2 {
@@ -39,7 +39,7 @@ func FaultStatus(status int, header ...string) Fault {
 	}
 }
 
-// FaultPage answers that status with a page, as a proxy before the provider does.
+// FaultPage answers with an HTML page, as a proxy in front of the provider would.
 func FaultPage(status int) Fault {
 	return func(x *Exchange) {
 		page := []byte("<html>\r\n<head><title>" + strconv.Itoa(status) + "</title></head>\r\n<body>nginx</body>\r\n</html>\r\n")
@@ -50,7 +50,7 @@ func FaultPage(status int) Fault {
 // FaultReset resets the connection before any byte of the answer.
 func FaultReset(x *Exchange) { testkit.ResetConn(x.w) }
 
-// FaultResetAfter resets the connection after that many events of a stream, or in the middle of a body.
+// FaultResetAfter resets the connection after the given number of stream events, or in the middle of a body.
 func FaultResetAfter(frames int) Fault {
 	return func(x *Exchange) {
 		x.part(frames)
@@ -59,15 +59,15 @@ func FaultResetAfter(frames int) Fault {
 	}
 }
 
-// FaultCutAfter ends the answer, as if it was whole, after that many events of a stream or in the middle of a body.
+// FaultCutAfter ends the answer cleanly after the given number of stream events, or in the middle of a body.
 func FaultCutAfter(frames int) Fault {
 	return func(x *Exchange) {
-		x.answer.length = 0 // no Content-Length could be kept
+		x.answer.length = 0 // a Content-Length would not match
 		x.part(frames)
 	}
 }
 
-// FaultSlow waits that long before each piece.
+// FaultSlow waits before each event of a stream or before a body.
 func FaultSlow(each time.Duration) Fault {
 	return func(x *Exchange) {
 		x.delay = each
@@ -75,7 +75,8 @@ func FaultSlow(each time.Duration) Fault {
 	}
 }
 
-// FaultErrorAfter sends that many events of a stream, then the API's error event, and ends. A body becomes a 500.
+// FaultErrorAfter sends the given number of stream events, then the API's error event, and ends. For a body it answers
+// 500.
 func FaultErrorAfter(frames int) Fault {
 	return func(x *Exchange) {
 		if !x.query.stream {
@@ -93,7 +94,7 @@ func FaultNoUsage(x *Exchange) {
 	x.SendAll()
 }
 
-// FaultChunkedBody sends a body without Content-Length; streams as ever.
+// FaultChunkedBody sends a body without Content-Length. Streams are unchanged.
 func FaultChunkedBody(x *Exchange) {
 	x.answer.length = 0
 	x.SendAll()
@@ -114,7 +115,7 @@ func FaultBytewise(x *Exchange) {
 	}
 }
 
-// FaultGzip compresses the answer, asked for or not.
+// FaultGzip compresses the answer, whether or not the client accepts gzip.
 func FaultGzip(x *Exchange) {
 	var b bytes.Buffer
 	z := gzip.NewWriter(&b)
@@ -133,13 +134,13 @@ func FaultGzip(x *Exchange) {
 	x.write(b.Bytes())
 }
 
-// FaultLongLength announces a body longer than the one it sends, and closes the connection. HTTP/1.1 bodies only.
+// FaultLongLength sends a Content-Length larger than the body and closes the connection. HTTP/1.1 bodies only.
 func FaultLongLength(x *Exchange) { x.lie(+7) }
 
-// FaultShortLength announces a body shorter than the one it sends. HTTP/1.1 bodies only.
+// FaultShortLength sends a Content-Length smaller than the body. HTTP/1.1 bodies only.
 func FaultShortLength(x *Exchange) { x.lie(-7) }
 
-// lie sends a body with a Content-Length that is wrong by that much.
+// lie sends a body whose Content-Length is off by the given number.
 func (x *Exchange) lie(by int) {
 	if x.query.stream {
 		x.SendAll()
@@ -163,7 +164,7 @@ func lieOn(w *bufio.Writer, contentType string, length int, body []byte) error {
 	return w.Flush()
 }
 
-// part sends that many events of a stream, never all of them, or half of a body.
+// part sends the given number of stream events, but never all of them, or half of a body.
 func (x *Exchange) part(frames int) {
 	if x.query.stream {
 		x.Send(min(frames, len(x.answer.frames)-1))

@@ -7,7 +7,7 @@ import (
 	"sync"
 )
 
-// Gate holds answers in the middle until a test lets them go on.
+// Gate holds answers midway until a test lets them continue.
 type Gate struct {
 	after int
 	match func(Call) bool
@@ -19,9 +19,9 @@ type Gate struct {
 	changed chan struct{}
 }
 
-// Gate makes every answer that begins from now on stop after that many events of a stream (or before its last; a body,
-// and with 0 a stream too, stops before its header) until the gate lets it pass. match, which may be nil, chooses the
-// calls it holds. A new gate takes the place of the last, which goes on holding what it holds.
+// Gate holds every answer that begins from now on, after the given number of stream events or before the last one, until
+// the gate lets it pass. A body, and with 0 also a stream, is held before its header. match selects the calls to hold;
+// nil means all. A new gate replaces the previous one for later answers; the previous one keeps holding its own.
 func (p *Server) Gate(after int, match func(c Call) bool) *Gate {
 	g := &Gate{after: after, match: match, changed: make(chan struct{})}
 	p.mu.Lock()
@@ -62,7 +62,7 @@ func (g *Gate) Pass(n int) {
 	g.signal()
 }
 
-// Open lets all answers pass, for good.
+// Open lets all answers pass, permanently.
 func (g *Gate) Open() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -75,7 +75,7 @@ func (g *Gate) signal() {
 	g.changed = make(chan struct{})
 }
 
-// stand waits at the gate. It ends the call when the client is gone or the provider closes.
+// stand waits at the gate. It ends the call if the client is gone or the provider closes.
 func (x *Exchange) stand() {
 	g := x.gate
 	if x.status == 0 && g.after > 0 && x.query.stream {

@@ -10,9 +10,9 @@ import (
 	"github.com/tidwall/gjson"
 )
 
-// The shapes of this file are those of OpenAI's API schema (openai/openai-openapi, spec 2.3.0).
+// The types in this file follow OpenAI's API schema (openai/openai-openapi, spec 2.3.0).
 
-// at returns a match for that path.
+// at returns a matcher for that path.
 func at(path string) func(string) (string, bool) {
 	return func(p string) (string, bool) { return "", p == path }
 }
@@ -72,7 +72,7 @@ var openAIEmbeddings = providerAPI{
 	},
 }
 
-// checkStreamOptions refuses stream_options where OpenAI does: without a stream, and with members it does not know.
+// checkStreamOptions refuses stream_options where OpenAI does: without a stream, or with unknown members.
 func checkStreamOptions(b *providerBody) (message string) {
 	o := b.root.Get("stream_options")
 	if !o.Exists() || o.Type == gjson.Null {
@@ -107,9 +107,9 @@ func openAIUsage(u Usage) map[string]any {
 	}
 }
 
-const madeAt = 1_760_000_000 // of every answer, so that answers with the same content are equal
+const madeAt = 1_760_000_000 // the same for every answer, so that answers with the same content are equal
 
-// buildChat builds the answers of chat completions and of completions.
+// buildChat builds answers of chat completions and completions.
 func buildChat(q providerQuery) answer {
 	chat := strings.HasSuffix(q.path, "/chat/completions")
 	head := func(object string) map[string]any {

@@ -12,18 +12,18 @@ import (
 	"github.com/tidwall/gjson"
 )
 
-// providerBody is what a call's body asks for.
+// providerBody is a parsed request body.
 type providerBody struct {
 	root         gjson.Result
 	model        string
 	stream       bool
 	includeUsage bool
-	choices      int // n; 1 when not stated
-	inputs       int // texts to embed
+	choices      int // n; 1 by default
+	inputs       int // number of texts to embed
 	base64       bool
 }
 
-// readBody reads a body; message is why it is refused, in the words of the real APIs.
+// readBody parses a body; message is the reason for a rejection, worded as the real APIs do.
 func readBody(body []byte) (b providerBody, message string) {
 	if !json.Valid(body) {
 		return b, "We could not parse the JSON body of your request."
@@ -70,15 +70,15 @@ func readBody(body []byte) (b providerBody, message string) {
 	return b, message
 }
 
-// providerPlan is what an answer consumes and how it comes. A text in the request's body sets it, with any of
+// providerPlan is an answer's usage and pacing. Text in the request's body sets it, with any of
 //
-//	tokens=in:12,out:34,cached:5,write:3,write1h:2,reasoning:4   parts of a total are given as such: in holds cached and write
+//	tokens=in:12,out:34,cached:5,write:3,write1h:2,reasoning:4   in includes cached and write
 //	chunks=10                                                    content events of a stream; default 8
 //	bytes=4096                                                   length of the answer's text; default 4 for each token
-//	delay=5ms                                                    before each piece; default none
-//	stamp=true                                                   the id of each piece is the time it is sent: Unix nanoseconds in 16 hexadecimal digits
+//	delay=5ms                                                    before each chunk; default none
+//	stamp=true                                                   the id of each chunk is the time it is sent: Unix nanoseconds in 16 hexadecimal digits
 //
-// separated by spaces. Without `tokens=` the counts follow from the body's length.
+// separated by spaces. Without `tokens=` the counts follow from the length of the body.
 type providerPlan struct {
 	usage  Usage
 	chunks int
@@ -87,7 +87,7 @@ type providerPlan struct {
 	stamp  bool
 }
 
-// planOf reads the plan in a body; message is what is wrong with it.
+// planOf reads the plan in a body; message describes an error in it.
 func planOf(body []byte) (plan providerPlan, message string) {
 	plan = providerPlan{
 		usage:  Usage{Input: int64(8 + len(body)/4), Output: int64(16 + len(body)%32)},
@@ -156,7 +156,7 @@ func (plan *providerPlan) set(word string) (err error) {
 	return err
 }
 
-// text returns the answer's text in that many pieces.
+// text returns the answer's text in the given number of pieces.
 func (plan providerPlan) text(pieces int) []string {
 	const words = "The \"quick\" brown fox\njumps over the lazy dog. "
 	text := strings.Repeat(words, plan.bytes/len(words)+1)[:plan.bytes]
@@ -167,7 +167,7 @@ func (plan providerPlan) text(pieces int) []string {
 	return parts
 }
 
-// providerQuery is all that the answer to a call depends on, but for its id.
+// providerQuery is everything that determines the answer to a call, except its id.
 type providerQuery struct {
 	path         string
 	model        string
@@ -180,22 +180,22 @@ type providerQuery struct {
 	base64       bool
 }
 
-// answer is an answer ready to be sent.
+// answer is a prepared answer.
 type answer struct {
 	contentType string
-	length      int // of the body; 0 when it is sent without Content-Length
+	length      int // of the body; 0 if it is sent without Content-Length
 	frames      []frame
-	usage       *Usage // what it reports; nil for nothing
-	usageAt     int    // the frame that does
+	usage       *Usage // the usage it reports; nil if none
+	usageAt     int    // index of the frame with the usage
 }
 
-// frame is a piece of an answer: an event of a stream, or a whole body.
+// frame is a part of an answer: an event of a stream, or a whole body.
 type frame struct {
 	text []byte
-	ids  []int // where the answer's id stands
+	ids  []int // positions of the answer's id
 }
 
-// idMark stands for the answer's id in what the APIs build: sixteen characters that occur nowhere else.
+// idMark is the placeholder for the answer's id: sixteen characters that occur nowhere else.
 const idMark = "~~answer-id~~~~~"
 
 func newFrame(text []byte) frame {
@@ -210,25 +210,25 @@ func newFrame(text []byte) frame {
 	}
 }
 
-// bodyOf returns an answer of one JSON body.
+// bodyOf returns an answer with one JSON body.
 func bodyOf(v any, usage *Usage) answer {
 	b := mustJSON(v)
 	return answer{contentType: "application/json", length: len(b), frames: []frame{newFrame(b)}, usage: usage}
 }
 
-// streamOf builds an answer of events.
+// streamOf builds a streamed answer.
 type streamOf struct{ a answer }
 
 func newStream() *streamOf {
 	return &streamOf{answer{contentType: "text/event-stream; charset=utf-8"}}
 }
 
-// data adds an event without a name.
+// data adds an unnamed event.
 func (s *streamOf) data(v any) {
 	s.raw("data: " + string(mustJSON(v)) + "\n\n")
 }
 
-// event adds an event with a name.
+// event adds a named event.
 func (s *streamOf) event(name string, v any) {
 	s.raw("event: " + name + "\ndata: " + string(mustJSON(v)) + "\n\n")
 }
@@ -237,12 +237,12 @@ func (s *streamOf) raw(text string) {
 	s.a.frames = append(s.a.frames, newFrame([]byte(text)))
 }
 
-// reported marks the event added last as the one with the usage.
+// reported marks the last event added as the one with the usage.
 func (s *streamOf) reported(u *Usage) {
 	s.a.usage, s.a.usageAt = u, len(s.a.frames)-1
 }
 
-// answerCache holds answers that were asked for before, so that the provider costs little under load.
+// answerCache caches answers, so that the provider costs little under load.
 type answerCache struct {
 	mu sync.RWMutex
 	m  map[answerKey]answer

@@ -6,7 +6,7 @@ import (
 	"github.com/tidwall/gjson"
 )
 
-// The shapes of this file are those of the Responses API in OpenAI's API schema (openai/openai-openapi, spec 2.3.0).
+// The types in this file follow the Responses API in OpenAI's API schema (openai/openai-openapi, spec 2.3.0).
 
 const responsesBroken = "event: error\n" + `data: {"type":"error","sequence_number":99,"code":"server_error",` +
 	`"message":"The server had an error while processing your request.","param":null}` + "\n\n"
@@ -31,7 +31,8 @@ var openAIResponses = providerAPI{
 	check: checkResponses,
 }
 
-// openAIResponseTools are the two helpers of the Responses API: one counts tokens for free, one is billed.
+// openAIResponseTools are the two utility endpoints of the Responses API: a free one counts tokens, the other one is
+// billed.
 var openAIResponseTools = providerAPI{
 	match: func(path string) (string, bool) {
 		_, counts := at("/v1/responses/input_tokens")(path)

@@ -21,26 +21,26 @@ import (
 
 // Options configure a fake provider.
 type Options struct {
-	// Key is the API key it takes; calls with another, or none, get 401. Default: any call is taken.
+	// Key is the API key accepted; calls with another key or none are answered with 401. Default: any call is accepted.
 	Key string
-	// TLS serves HTTPS, over HTTP/1.1 and HTTP/2. The provider's CAFile holds the certificate to trust.
+	// TLS serves HTTPS, over HTTP/1.1 and HTTP/2. CAFile holds the certificate to trust.
 	TLS bool
-	// Base is a path before that of each real API, such as "/openai". Default: none.
+	// Base is a path prefix of every API, such as "/openai". Default: none.
 	Base string
-	// Snapshots are the names under which models answer, by the name asked for, as when gpt-4o answers as gpt-4o-2024-08-06.
+	// Snapshots maps a requested model to the name in its answer, such as gpt-4o to gpt-4o-2024-08-06.
 	Snapshots map[string]string
-	// Keep is how many calls are kept for Calls, the latest. Default: 100,000. Totals count all of them.
+	// Keep is how many of the latest calls Calls returns. Default: 100,000. Totals count all calls.
 	Keep int
 }
 
-// Usage is what a call consumed. Input and Output are totals, the other counts are parts of them.
+// Usage is the consumption of a call. Input and Output are totals; the other counts are parts of them.
 type Usage struct {
 	Input        int64 // all input tokens
-	CacheRead    int64 // of Input
-	CacheWrite   int64 // of Input, to a five-minute cache
-	CacheWrite1h int64 // of Input, to a one-hour cache
+	CacheRead    int64 // part of Input
+	CacheWrite   int64 // part of Input, written to a five-minute cache
+	CacheWrite1h int64 // part of Input, written to a one-hour cache
 	Output       int64 // all output tokens
-	Reasoning    int64 // of Output
+	Reasoning    int64 // part of Output
 }
 
 func (u *Usage) add(v Usage) {
@@ -52,51 +52,50 @@ func (u *Usage) add(v Usage) {
 	u.Reasoning += v.Reasoning
 }
 
-// Call is one call that a fake provider had.
+// Call is a call that a fake provider received.
 type Call struct {
 	N            int    // 1 for the first call
-	ID           string // of the answer: in its body where the API has one there, and in its header X-Request-Id
+	ID           string // the answer's id: in the body if the API has one there, and in the header X-Request-Id
 	Method, Path string
 	RawQuery     string
 	Proto        string // HTTP/1.1 or HTTP/2.0
 	Header       http.Header
 	Body         []byte
-	Model        string // as asked for
+	Model        string // as requested
 	Stream       bool
 	AskedUsage   bool  // stream_options.include_usage
-	Planned      Usage // what an answer sent whole reports, or would if it was asked to
+	Planned      Usage // the usage that a complete answer reports, or would report if asked
 
-	// The rest is known when Done.
+	// The following fields are set when Done.
 
 	Done     bool
-	Status   int    // 0 when no header was sent
-	Reported *Usage // nil when the answer did not get as far as its final usage, or has none
-	Frames   int    // pieces of the answer sent: events of a stream, 1 for a body
-	Whole    bool   // all of the answer was sent, and the client was there to the end
+	Status   int    // 0 if no header was sent
+	Reported *Usage // nil if the answer ended before its final usage, or has none
+	Frames   int    // parts of the answer sent: events of a stream, 1 for a body
+	Whole    bool   // the whole answer was sent and the client was there until the end
 }
 
 // Totals are sums over calls, for reconciliation.
 type Totals struct {
 	Calls    int // answered in any way
-	Whole    int // answers sent whole with status 200
+	Whole    int // complete answers with status 200
 	Reported Usage
 }
 
-// Server is a fake model provider that speaks the APIs of several: OpenAI's completions (chat and plain), embeddings
-// and responses, Anthropic's messages. It takes nothing that the real ones refuse, and records every call. What a call
-// consumes follows from its body's length, unless text in the body says it, such as
-// "tokens=in:12,out:34,cached:5 chunks=10 delay=5ms bytes=4096" (see providerPlan). Faults are added with Next and
-// Always; Gate holds answers.
+// Server is a fake model provider with several APIs: OpenAI's completions (chat and legacy), embeddings and responses,
+// and Anthropic's messages. It rejects what the real ones reject, and records every call. A call's usage follows from the
+// length of its body unless text in the body sets it, such as "tokens=in:12,out:34,cached:5 chunks=10 delay=5ms
+// bytes=4096" (see providerPlan). Next and Always add faults; Gate holds answers.
 type Server struct {
-	// URL is its base URL, without a path.
+	// URL is the base URL, without a path.
 	URL string
-	// CAFile is the PEM file of its certificate, with TLS.
+	// CAFile is a PEM file with the server's certificate, if TLS is on.
 	CAFile string
 
 	o       Options
 	server  *httptest.Server
 	closed  chan struct{}
-	boot    int64 // makes ids differ between providers
+	boot    int64 // makes ids unique across providers
 	answers answerCache
 	n       atomic.Int64
 
@@ -113,21 +112,21 @@ type Server struct {
 
 // providerAPI is one API of a provider.
 type providerAPI struct {
-	// match reports whether the path is one of this API's; model is the one in the path, if the API has it there.
+	// match reports whether a path belongs to this API; model is the model in the path, if the API has it there.
 	match func(path string) (model string, ok bool)
-	// key returns the API key of a call, "" for none, and a message when another header is missing.
+	// key returns the API key of a call, "" if absent, and a message if another required header is missing.
 	key func(h http.Header) (key, missing string)
-	// check refuses what the real API refuses: the message of a 400, or "".
+	// check rejects what the real API rejects: it returns the message of a 400, or "".
 	check func(b *providerBody) string
-	// build makes the answer to all calls that ask the same.
+	// build creates the answer, the same for equal queries.
 	build func(q providerQuery) answer
-	// refusal is an error in the API's shape.
+	// refusal returns an error in the API's format.
 	refusal func(status int, message string) []byte
-	// broken is the event of an error in the middle of a stream.
+	// broken is the error event in the middle of a stream.
 	broken string
 }
 
-// providerAPIs are the APIs that a fake provider speaks.
+// providerAPIs returns the APIs of a fake provider.
 func providerAPIs() []*providerAPI {
 	return []*providerAPI{
 		&openAIChat, &openAICompletions, &openAIEmbeddings, &openAIResponses, &openAIResponseTools,
@@ -137,7 +136,7 @@ func providerAPIs() []*providerAPI {
 
 var providersStarted atomic.Int64
 
-// New starts a fake provider. It stops with the test; with a nil t the caller closes it.
+// New starts a fake provider that stops with the test. If t is nil, the caller closes it.
 func New(t testing.TB, o Options) *Server {
 	o.Keep = cmp.Or(o.Keep, 100_000)
 	p := &Server{
@@ -168,7 +167,7 @@ func New(t testing.TB, o Options) *Server {
 	return p
 }
 
-// Close ends open calls and stops it.
+// Close ends open calls and stops the server.
 func (p *Server) Close() {
 	p.mu.Lock()
 	select {
@@ -186,7 +185,7 @@ func (p *Server) Close() {
 // Client returns a client that trusts the provider's certificate.
 func (p *Server) Client() *http.Client { return p.server.Client() }
 
-// Calls returns the calls so far, in the order in which they came.
+// Calls returns the calls so far, in order of arrival.
 func (p *Server) Calls() []Call {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -209,14 +208,14 @@ func (p *Server) Call(id string) (Call, bool) {
 	return Call{}, false
 }
 
-// Open returns how many calls are under way.
+// Open returns the number of calls in progress.
 func (p *Server) Open() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.open
 }
 
-// Totals returns the sums of all calls that are done, by the model asked for.
+// Totals returns the sums of all finished calls, by requested model.
 func (p *Server) Totals() map[string]Totals {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -227,15 +226,15 @@ func (p *Server) Totals() map[string]Totals {
 	return m
 }
 
-// Violations returns what a careful gateway never sends, and real providers take without a word: credentials that are not
-// the provider's own, headers that name the client.
+// Violations returns what a correct gateway never sends but real providers silently accept: credentials other than the
+// provider's, and headers that identify the client.
 func (p *Server) Violations() []string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return slices.Clone(p.violations)
 }
 
-// Await waits until cond holds, which is asked whenever a call begins or ends, or ctx ends.
+// Await waits until cond holds, checked whenever a call begins or ends, or ctx ends.
 func (p *Server) Await(ctx context.Context, cond func() bool) error {
 	for {
 		p.mu.Lock()
@@ -252,7 +251,7 @@ func (p *Server) Await(ctx context.Context, cond func() bool) error {
 	}
 }
 
-// signal wakes those who wait. p.mu is held.
+// signal wakes all waiters. p.mu is held.
 func (p *Server) signal() {
 	close(p.changed)
 	p.changed = make(chan struct{})
@@ -275,7 +274,7 @@ func (p *Server) serve(w http.ResponseWriter, r *http.Request) {
 	}
 	fault := p.begin(x)
 	switch {
-	case err != nil: // the body did not come whole
+	case err != nil: // the body is incomplete
 		panic(http.ErrAbortHandler)
 	case api == nil:
 		x.api = &openAIChat
@@ -289,7 +288,7 @@ func (p *Server) serve(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// findAPI returns the API that a call is for; nil for none.
+// findAPI returns the API that a call is for, or nil.
 func (p *Server) findAPI(r *http.Request) (api *providerAPI, model string) {
 	path, ok := strings.CutPrefix(r.URL.Path, p.o.Base)
 	if !ok || r.Method != http.MethodPost {
@@ -303,7 +302,7 @@ func (p *Server) findAPI(r *http.Request) (api *providerAPI, model string) {
 	return nil, ""
 }
 
-// begin records a call and finds its fault and its gate.
+// begin records a call and selects its fault and its gate.
 func (p *Server) begin(x *Exchange) Fault {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -333,7 +332,7 @@ func (p *Server) begin(x *Exchange) Fault {
 	return nil
 }
 
-// end records how a call went. It is deferred, as faults panic.
+// end records a call's outcome. It is deferred because faults panic.
 func (p *Server) end(c *Call, how outcome) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -354,7 +353,7 @@ func (p *Server) end(c *Call, how outcome) {
 	}
 }
 
-// look notes what a careful gateway never sends. p.mu is held.
+// look records violations. p.mu is held.
 func (p *Server) look(c *Call) {
 	const most = 1000
 	note := func(what string) {
@@ -381,7 +380,7 @@ func (p *Server) look(c *Call) {
 	}
 }
 
-// mustJSON encodes v, which is made here and always can be.
+// mustJSON encodes a value that can always be encoded.
 func mustJSON(v any) []byte {
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)

@@ -18,7 +18,7 @@ import (
 
 const providerKey = "sk-provider"
 
-// ask sends a call as a client of the real API does.
+// ask sends a call as a client of the real API would.
 func ask(t *testing.T, p *fakeprovider.Server, path, body string, header ...string) *http.Response {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, p.URL+path, strings.NewReader(body))
@@ -45,7 +45,7 @@ func read(t *testing.T, res *http.Response) string {
 	return string(b)
 }
 
-// done waits until the provider has written down how its calls went.
+// done waits until the provider has recorded the outcome of its calls.
 func done(t *testing.T, p *fakeprovider.Server) []fakeprovider.Call {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
@@ -60,8 +60,8 @@ func TestProviderAnswersEachAPIAndReportsWhatItSays(t *testing.T) {
 	const chat, message = `"messages":[{"role":"user","content":"` + plan + `"}]`, `"max_tokens":9,"messages":[{"role":"user","content":"` + plan + `"}]`
 	for name, c := range map[string]struct {
 		path, body    string
-		events        int    // of a stream; 0 for a body
-		usage, answer string // gjson paths of usage in the event or body that tells it, and its expected text
+		events        int    // in a stream; 0 for a body
+		usage, answer string // gjson paths of usage in the event or body that has it, and its expected text
 	}{
 		"chat": {
 			"/v1/chat/completions", chat, 0, "usage",
@@ -250,7 +250,7 @@ func TestProviderGateHoldsStreamsUntilATestLetsThemPass(t *testing.T) {
 	require.NoError(t, g.Await(t.Context(), 2))
 
 	lines := bufio.NewReader(res.Body)
-	for range 2 { // what came before the gate is there
+	for range 2 { // everything before the gate has arrived
 		_, err := lines.ReadString('\n')
 		require.NoError(t, err)
 		_, err = lines.ReadString('\n')

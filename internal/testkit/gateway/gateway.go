@@ -1,5 +1,5 @@
-// Package gateway runs whole gateways for tests: Caddy with all of Tollgate's modules, in this process or as the binary that
-// users build, with a real Redis, a fake provider and a fake Lago. It is the one part of the test kit that imports Caddy.
+// Package gateway runs whole gateways for tests: Caddy with all of Tollgate's modules, in this process or as the built
+// binary, with a real Redis, a fake provider and a fake Lago. It is the only part of the test kit that imports Caddy.
 package gateway
 
 import (
@@ -46,16 +46,16 @@ type Gateway struct {
 	Admin     string // host:port of the admin API
 	Caddyfile string
 
-	process *exec.Cmd // nil where the gateway runs in this process
+	process *exec.Cmd // nil if the gateway runs in this process
 }
 
-// Site returns a Caddyfile with one site; directives may hold the site's three directives.
+// Site returns a Caddyfile with one site; directives may hold the three directives of Tollgate.
 func Site(addr, admin, options, directives string) string {
 	return fmt.Sprintf("{\n\tadmin %s\n\tpersist_config off\n\tauto_https off\n%s\n}\nhttp://%s {\n%s\n}\n", admin, options, addr, directives)
 }
 
-// DemoSite returns directives of a site with keys and a spool in these directories. Its model demo is built in and has a price;
-// models are blocks of more models.
+// DemoSite returns the directives of a site with the given key and spool directories. Its built-in model demo has a
+// price; models holds further model blocks.
 func DemoSite(keys, spool, models string) string {
 	return fmt.Sprintf(`
 	keyauth {
@@ -87,13 +87,13 @@ func Start(t testing.TB, options, directives string) *Gateway {
 	return g
 }
 
-// Stop stops Caddy in this process and waits for what it was doing.
+// Stop stops Caddy in this process and waits for it to finish its work.
 func Stop(t testing.TB) {
 	t.Helper()
 	require.NoError(t, caddy.Stop())
 }
 
-// Load loads the Caddyfile (again).
+// Load loads or reloads the Caddyfile.
 func (g *Gateway) Load() {
 	g.T.Helper()
 	config, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(g.Caddyfile), map[string]any{"filename": "Caddyfile"})
@@ -131,7 +131,7 @@ func Run(t testing.TB, directives string) *Gateway {
 	return g
 }
 
-// Launch runs the binary with the gateway's configuration, which that adapter reads, until the test ends.
+// Launch runs the binary with the gateway's configuration, read by the given adapter, until the test ends.
 func (g *Gateway) Launch(bin, adapter string, env ...string) {
 	t := g.T
 	t.Helper()
@@ -154,7 +154,7 @@ func (g *Gateway) Launch(bin, adapter string, env ...string) {
 	g.AwaitAnswer()
 }
 
-// Kill kills the gateway's process, as a crash would end it.
+// Kill kills the gateway's process, as a crash would.
 func (g *Gateway) Kill() {
 	g.T.Helper()
 	require.NoError(g.T, g.process.Process.Kill())
@@ -162,8 +162,8 @@ func (g *Gateway) Kill() {
 	g.process = nil
 }
 
-// AwaitAnswer waits until the gateway answers: not yet where it starts, and not where a connection was taken by the server of
-// the configuration before, which closes it unread if a reload ends it in that moment.
+// AwaitAnswer waits until the gateway answers. A call can fail during the start, and also during a reload: a connection
+// accepted by the previous server is closed unread if that server ends at that moment.
 func (g *Gateway) AwaitAnswer() {
 	g.T.Helper()
 	require.Eventually(g.T, func() bool {
@@ -175,17 +175,17 @@ func (g *Gateway) AwaitAnswer() {
 	}, 20*time.Second, 20*time.Millisecond, "the gateway does not answer")
 }
 
-// URL returns the address of a path of the site.
+// URL returns the URL of a path of the site.
 func (g *Gateway) URL(path string) string { return "http://" + g.Addr + path }
 
-// Answer is what a call got.
+// Answer is the answer to a call.
 type Answer struct {
 	Status int
 	Header http.Header
 	Body   string
 }
 
-// Do makes one call; bodies are JSON.
+// Do makes one call with a JSON body.
 func (g *Gateway) Do(method, path, key, body string, header ...string) (Answer, error) {
 	req, err := http.NewRequest(method, g.URL(path), strings.NewReader(body))
 	if err != nil {
@@ -208,7 +208,7 @@ func (g *Gateway) Do(method, path, key, body string, header ...string) (Answer, 
 	return Answer{resp.StatusCode, resp.Header, string(b)}, errors.Join(err, resp.Body.Close())
 }
 
-// Must makes a call that must get that status.
+// Must makes a call that must be answered with the given status.
 func (g *Gateway) Must(status int, method, path, key, body string, header ...string) Answer {
 	g.T.Helper()
 	a, err := g.Do(method, path, key, body, header...)
@@ -217,7 +217,7 @@ func (g *Gateway) Must(status int, method, path, key, body string, header ...str
 	return a
 }
 
-// NewKey makes a key with the master key.
+// NewKey creates a key, using the master key.
 func (g *Gateway) NewKey(fields string) string {
 	g.T.Helper()
 	a := g.Must(http.StatusOK, http.MethodPost, "/key/generate", MasterKey, fields)
@@ -233,7 +233,7 @@ func Chat(model, plan string, stream bool) string {
 	return fmt.Sprintf(`{"model":%q,"stream":%v,"messages":[{"role":"user","content":%q}]}`, model, stream, plan)
 }
 
-// Timeout returns a context that ends with the test, or earlier.
+// Timeout returns a context that ends with the test, or after d.
 func Timeout(t testing.TB, d time.Duration) context.Context {
 	ctx, cancel := context.WithTimeout(context.Background(), d)
 	t.Cleanup(cancel)

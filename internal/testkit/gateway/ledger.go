@@ -9,7 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// LedgerLine is a record in the ledger.
+// LedgerLine is a ledger record.
 type LedgerLine struct {
 	ID        string           `json:"id"`
 	Team      string           `json:"team"`
@@ -50,7 +50,7 @@ func (g *Gateway) Ledger() []LedgerLine {
 	return out
 }
 
-// Record waits for the one settled record.
+// Record waits until there is exactly one settled record and returns it.
 func (g *Gateway) Record() LedgerLine {
 	g.T.Helper()
 	var all []LedgerLine

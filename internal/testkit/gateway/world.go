@@ -20,13 +20,13 @@ type World struct {
 	Lago     *fakelago.Server
 }
 
-// The key that the fake provider asks for, and the subscription that Lago has.
+// The API key that the fake provider accepts, and the subscription in Lago.
 const (
 	ProviderKey = "sk-of-the-provider"
 	Payer       = "sub-1"
 )
 
-// Directives configures a gateway over the given world; billing holds further lines of lagobilling.
+// Directives configures a gateway with the world's services; billing holds further lines of lagobilling.
 func (w *World) Directives(spool, billing string) string {
 	return w.Routed(spool, billing, fmt.Sprintf(`
 		model gpt-4o {
@@ -48,7 +48,7 @@ func (w *World) Directives(spool, billing string) string {
 		}`, w.Provider.URL, ProviderKey))
 }
 
-// Routed configures a gateway over the given world whose routes are the block of llmroute.
+// Routed configures a gateway with the world's services; routes is the body of the llmroute block.
 func (w *World) Routed(spool, billing, routes string) string {
 	return fmt.Sprintf(`
 	keyauth {
@@ -70,7 +70,7 @@ func (w *World) Routed(spool, billing, routes string) string {
 	}`, w.Redis.Addr, MasterKey, w.Lago.URL, w.Lago.Key(), spool, billing, routes)
 }
 
-// NewBooks returns a world without a provider: where keys are kept, and where bills go.
+// NewBooks returns a world without a provider: only the key store and Lago.
 func NewBooks(t *testing.T, lago fakelago.Options) *World {
 	w := &World{Redis: testkit.Redis(t), Lago: fakelago.New(t, lago)}
 	w.Lago.AddMetric(fakelago.Metric{Code: "llm", Field: "total_tokens"})
@@ -79,7 +79,7 @@ func NewBooks(t *testing.T, lago fakelago.Options) *World {
 	return w
 }
 
-// NewWorld returns a world whose gateway does not run yet.
+// NewWorld returns a world whose gateway is not running yet.
 func NewWorld(t *testing.T, lago fakelago.Options) *World {
 	w := NewBooks(t, lago)
 	w.Provider = fakeprovider.New(t, fakeprovider.Options{Key: ProviderKey})
@@ -94,7 +94,7 @@ func SetUp(t *testing.T, lago fakelago.Options) *World {
 	return w
 }
 
-// Settled waits until Lago has that many events and checks that each was billed once.
+// Settled waits until Lago has n events and checks that each was billed once.
 func (w *World) Settled(n int) {
 	w.T.Helper()
 	require.NoError(w.T, w.Lago.Await(Timeout(w.T, 30*time.Second), func() bool { return w.Lago.EventCount() >= n }), "events at Lago")

@@ -14,8 +14,8 @@ import (
 	"testing"
 )
 
-// ServiceAccount makes a Google service account whose tokens come from this machine, and makes it the default one. The function returns
-// how many tokens were fetched.
+// ServiceAccount makes the default Google service account one whose tokens are issued by a local server. The returned
+// function reports how many tokens were fetched.
 func ServiceAccount(t *testing.T, token string) func() int {
 	t.Helper()
 	issuer := New(t, func(_ int, c Call) Answer {

@@ -1,3 +1,3 @@
-// Package scripted is an upstream for tests that answers what a test says and records each request byte by byte; it checks
-// requests by the schemas of the providers.
+// Package scripted is an upstream for tests that sends scripted answers and records each request byte by byte. It can
+// check requests against the providers' schemas.
 package scripted

@@ -14,7 +14,7 @@ import (
 //go:embed schemas/*.json
 var schemaFiles embed.FS
 
-// schema is a JSON schema, of the keywords that those of schemas use.
+// schema is a JSON schema, limited to the keywords that the files in schemas use.
 type schema struct {
 	Ref        string             `json:"$ref"`
 	Defs       map[string]*schema `json:"$defs"`
@@ -25,13 +25,14 @@ type schema struct {
 	Properties map[string]*schema `json:"properties"`
 	Required   []string           `json:"required"`
 	Items      *schema            `json:"items"`
-	// Additional is true, false, or the schema of members that Properties do not name.
+	// Additional is true, false, or the schema of members not named in Properties.
 	Additional json.RawMessage `json:"additionalProperties"`
 }
 
 var schemas sync.Map // by name
 
-// requestSchema returns the schema of a provider's requests, made from its official SDK: chat, responses or messages.
+// requestSchema returns the schema of a provider's requests, generated from its official SDK: chat, responses or
+// messages.
 func requestSchema(t testing.TB, name string) *schema {
 	if s, ok := schemas.Load(name); ok {
 		return s.(*schema) //nolint:forcetypeassert // nothing else is stored
@@ -48,7 +49,7 @@ func requestSchema(t testing.TB, name string) *schema {
 	return s
 }
 
-// validate returns what of a JSON text is not as the schema has it; nil where all is.
+// validate returns how a JSON text violates the schema, nil if it does not.
 func (s *schema) validate(text []byte) error {
 	var v any
 	if err := json.Unmarshal(text, &v); err != nil {
@@ -60,7 +61,7 @@ func (s *schema) validate(text []byte) error {
 	return nil
 }
 
-// fault is where a value is not as a schema has it.
+// fault is a violation of a schema and its place.
 type fault struct{ at, what string }
 
 func (s *schema) check(root *schema, v any, at string) *fault {
@@ -73,7 +74,7 @@ func (s *schema) check(root *schema, v any, at string) *fault {
 	case s.Enum != nil && !slices.ContainsFunc(s.Enum, func(e any) bool { return reflect.DeepEqual(e, v) }):
 		return &fault{at, fmt.Sprintf("%v is none of %v", v, s.Enum)}
 	case s.AnyOf != nil:
-		var most *fault // of the choice that it is nearest to
+		var most *fault // of the closest choice
 		for _, choice := range s.AnyOf {
 			f := choice.check(root, v, at)
 			if f == nil {

@@ -17,29 +17,29 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws/protocol/eventstream"
 )
 
-// Answer is an answer of an upstream as it goes over the wire. Without Length it is sent in pieces, as streams are.
+// Answer is an answer as sent over the wire. Without Length it is sent chunked, as streams are.
 type Answer struct {
 	Status      int // 200 when 0
 	ContentType string
-	Header      http.Header // others
+	Header      http.Header // further headers
 	Body        []byte
 	Length      bool
-	// Filler follows the body without end, until the caller is gone.
+	// Filler is repeated after the body until the client is gone.
 	Filler []byte
-	// Hold keeps back what follows the first piece until it is closed, or the caller is gone. Nil: nothing is kept back.
+	// Hold delays everything after the first chunk until it is closed or the client is gone. Nil: no delay.
 	Hold <-chan struct{}
 }
 
-// Call is a request that an upstream got.
+// Call is a request that an upstream received.
 type Call struct {
 	Method, URI, Host string
 	Header            http.Header
-	Length            int64 // Content-Length, -1 without
+	Length            int64 // Content-Length, -1 if absent
 	Body              []byte
-	Whole             bool // the body came to its end
+	Whole             bool // the body was read to its end
 }
 
-// Server is a scripted upstream of any API, which records each request byte by byte.
+// Server is a scripted upstream for any API that records each request byte by byte.
 type Server struct {
 	URL string
 
@@ -48,7 +48,7 @@ type Server struct {
 	calls  []Call
 }
 
-// New starts an upstream that stops with the test. answer gets the request and its number, from 1.
+// New starts an upstream that stops with the test. answer receives the request and its number, counted from 1.
 func New(t testing.TB, answer func(n int, c Call) Answer) *Server {
 	s := &Server{answer: answer}
 	server := httptest.NewServer(http.HandlerFunc(s.serve))
@@ -111,7 +111,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// Golden reads an answer out of a file of package usage's golden cases.
+// Golden reads an answer from a golden file of package usage.
 func Golden(t testing.TB, file, name string) Answer {
 	t.Helper()
 	text, err := os.ReadFile(file) //nolint:gosec // a file of this repository
@@ -171,13 +171,13 @@ func Golden(t testing.TB, file, name string) Answer {
 	return Answer{}
 }
 
-// EventFrame returns an event of AWS' binary event stream.
+// EventFrame returns an event in AWS's binary event stream format.
 func EventFrame(t testing.TB, kind string, payload []byte) []byte {
 	t.Helper()
 	return awsFrame(t, "event", kind, payload)
 }
 
-// ExceptionFrame returns a frame that tells of an exception.
+// ExceptionFrame returns a frame with an exception.
 func ExceptionFrame(t testing.TB, kind string, payload []byte) []byte {
 	t.Helper()
 	return awsFrame(t, "exception", kind, payload)

@@ -10,13 +10,13 @@ import (
 	"github.com/tidwall/gjson"
 )
 
-// Refusal returns why a provider would refuse a request to its chat completions, Responses or Messages: a member, a type or a value
-// that its published schema does not have, or what its documentation rules out beside. Empty where it takes it.
+// Refusal returns why a provider would refuse a request to its chat completions, Responses or Messages: members, types or
+// values outside its published schema, and rules from its documentation. Empty if it accepts the request.
 func Refusal(t testing.TB, c Call) string {
 	body := gjson.ParseBytes(c.Body)
 	path, _, _ := strings.Cut(c.URI, "?")
 	switch {
-	case strings.HasSuffix(path, "/chat/completions"): // servers that are like OpenAI's take the reasoning of earlier turns beside
+	case strings.HasSuffix(path, "/chat/completions"): // OpenAI-compatible servers also accept the reasoning of earlier turns
 		text := without(c.Body, "messages", "reasoning_content", "reasoning")
 		if strings.HasSuffix(path, "/openapi/chat/completions") || strings.HasSuffix(path, "/v1beta/openai/chat/completions") { // Google's
 			if fault := unsigned(body); fault != "" {
@@ -48,7 +48,8 @@ func Refusal(t testing.TB, c Call) string {
 	return ""
 }
 
-// cloudFault checks a request of Messages to a cloud: the path names the model, the body the version, and nothing is fetched.
+// cloudFault checks a Messages request to a cloud: the path names the model, the body has the version, and URL sources
+// are not allowed.
 func cloudFault(t testing.TB, version string, text []byte, body gjson.Result) string {
 	switch {
 	case body.Get("anthropic_version").String() != version:
@@ -70,7 +71,8 @@ func cloudFault(t testing.TB, version string, text []byte, body gjson.Result) st
 	return messagesFault(t, "2023-06-01", text, body)
 }
 
-// without returns a JSON object without members; of every element of a list, where within names one.
+// without returns a JSON object with the named members removed, or, if within is set, removed from each element of the
+// list it names.
 func without(text []byte, within string, names ...string) []byte {
 	var v map[string]any
 	if json.Unmarshal(text, &v) != nil {
@@ -93,10 +95,10 @@ func without(text []byte, within string, names ...string) []byte {
 	return text
 }
 
-// signatures are those of calls in a request to Gemini's chat completions, as JSON that has its members in order of their names.
+// signatures matches the thought signatures of tool calls in Gemini chat requests, in JSON with sorted members.
 var signatures = regexp.MustCompile(`"extra_content":\{"google":\{"thought_signature":"[^"]+"\}\},`)
 
-// unsigned is what Gemini 3 refuses: a message of the model with calls of which the first has no thought signature.
+// unsigned reports what Gemini 3 refuses: an assistant message whose first tool call has no thought signature.
 func unsigned(body gjson.Result) string {
 	if !strings.Contains(body.Get("model").Str, "gemini-3") {
 		return ""
@@ -109,7 +111,7 @@ func unsigned(body gjson.Result) string {
 	return ""
 }
 
-// chatOrder is what strict servers ask of the order of messages: each call of a tool has one answer, right behind.
+// chatOrder checks the order of messages as strict servers do: each tool call is followed directly by its one result.
 func chatOrder(body gjson.Result) string {
 	var open []string
 	for _, m := range body.Get("messages").Array() {
@@ -138,7 +140,7 @@ func chatOrder(body gjson.Result) string {
 	return ""
 }
 
-// messagesFault checks a request of Messages by its version: the newer one has no sampling members.
+// messagesFault checks a Messages request by its version: the newer one has no sampling members.
 func messagesFault(t testing.TB, version string, text []byte, body gjson.Result) string {
 	switch version {
 	case "2023-06-01":

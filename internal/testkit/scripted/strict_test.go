@@ -7,7 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestStrictFaults shows that the checks of requests take what providers take, and refuse what they refuse.
+// TestStrictFaults checks that the request checks accept what providers accept and refuse what they refuse.
 func TestStrictFaults(t *testing.T) {
 	const tool = `"tools":[{"name":"f","input_schema":{"type":"object","properties":{"a":{"type":"string","minLength":1}}}}]`
 	for _, c := range []struct{ path, version, body, fault string }{

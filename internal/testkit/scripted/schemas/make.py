@@ -1,5 +1,5 @@
-"""Makes the JSON schemas of providers' requests from the typed parameters of their official Python SDKs, in which no member is allowed
-that the types do not have. Run in an environment with e2e/clients/requirements.txt:
+"""Generates strict JSON schemas of the providers' requests from the typed parameters of their official Python SDKs. Unknown members
+are not allowed. Run in an environment with e2e/clients/requirements.txt:
 
     python internal/testkit/scripted/schemas/make.py
 """
@@ -16,7 +16,7 @@ from pydantic import TypeAdapter
 
 
 def closed(node):
-    """Returns a schema whose objects have no other members, without titles and descriptions."""
+    """Returns the schema without titles and descriptions, and with unknown members forbidden."""
     if isinstance(node, list):
         return [closed(v) for v in node]
     if not isinstance(node, dict):
