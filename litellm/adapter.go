@@ -1,6 +1,6 @@
-// Package litellm is a Caddy config adapter for the YAML file of LiteLLM's proxy: the file becomes a Caddyfile,
-// and from there Caddy's JSON. Every field that is not carried over is a warning with its line; one that would change who
-// pays, how much, or who may call is an error.
+// Package litellm is a Caddy config adapter for the YAML configuration of LiteLLM's proxy. It converts the file
+// to a Caddyfile and that to Caddy's JSON. A field that is not carried over is a warning with its line. It is an
+// error if leaving it out would change who pays, how much, or who may call.
 package litellm
 
 import (
@@ -23,14 +23,16 @@ func init() {
 	caddyconfig.RegisterAdapter("litellm", Adapter{})
 }
 
-// Adapter adapts LiteLLM's config.yaml to Caddy's JSON. It reads the environment, as LiteLLM does when it starts: PORT, HOST,
-// LITELLM_MASTER_KEY, LAGO_API_CHARGE_BY, and which keys of providers are there. Secrets stay placeholders.
+// Adapter adapts LiteLLM's config.yaml to Caddy's JSON. Like LiteLLM at its start, it reads the environment:
+// PORT, HOST, LITELLM_MASTER_KEY, LAGO_API_CHARGE_BY, and which provider keys are set. Secrets stay
+// placeholders.
 type Adapter struct{}
 
-// made names the generated Caddyfile in errors of its directives.
+// made is the name of the generated Caddyfile in errors from its directives.
 const made = "Caddyfile-made-of-the-YAML"
 
-// Adapt converts body. The option "filename" names the file in messages, and `include` starts from its directory.
+// Adapt converts body. The option "filename" is the file's name in messages, and its directory is where
+// `include` starts.
 func (Adapter) Adapt(body []byte, options map[string]any) ([]byte, []caddyconfig.Warning, error) {
 	filename, _ := options["filename"].(string)
 	if filename == "" {
@@ -59,13 +61,13 @@ func (Adapter) Adapt(body []byte, options map[string]any) ([]byte, []caddyconfig
 
 var blamed = regexp.MustCompile(`(?s)^(?:parsing caddyfile tokens for '[^']*': )*(.*?),? at ` + made + `:(\d+)`)
 
-// blame adds to a directive's error the line of the YAML that caused it.
+// blame adds the YAML line that caused a directive's error.
 func (w *caddyfile) blame(filename string, err error) error {
 	m := blamed.FindStringSubmatch(err.Error())
 	if m == nil {
 		return fmt.Errorf("%s: %w", filename, err)
 	}
-	n, _ := strconv.Atoi(m[2]) // the expression matched digits
+	n, _ := strconv.Atoi(m[2]) // the expression matches only digits
 	f := w.place(n)
 	if !f.present() {
 		return fmt.Errorf("%s: %s: %s", filename, f.path, m[1])
@@ -77,22 +79,22 @@ func (w *caddyfile) blame(filename string, err error) error {
 type converter struct {
 	file      string
 	lookupEnv func(string) (string, bool)
-	declared  map[string]field // environment_variables
-	used      map[string]bool  // variables that something refers to
+	declared  map[string]field // from environment_variables
+	used      map[string]bool  // variables that are referenced
 	warnings  []caddyconfig.Warning
 	errs      []error
 
-	entry       *deployment // that is being read
+	entry       *deployment // the entry being read
 	models      []*model
-	credentials map[string]field // credential_list: the values by name
+	credentials map[string]field // the values of credential_list by name
 	aliases     map[string]word
 	aliasAt     []field
 
 	lite, router reliability
 	limits       limits
-	priced       field // calls of models without a price are refused
+	priced       field // calls to models without a price are refused
 	cooldownsOff bool
-	lossy        bool // drop_params
+	lossy        bool // from drop_params
 	redis        redisConfig
 	cache        field
 	cacheParams  field
@@ -101,10 +103,10 @@ type converter struct {
 	adjustments  []adjustment
 
 	masterKey   word
-	masterKeys  []field // members, of any file, that are or are meant to be the master key
+	masterKeys  []field // members in any file that are, or are meant to be, the master key
 	keyHeader   word
-	userHeaders []word // of user_header_mappings
-	userHeader  word   // of user_header_name, which LiteLLM looks at last
+	userHeaders []word // from user_header_mappings
+	userHeader  word   // from user_header_name, which LiteLLM checks last
 	enforceUser field
 	maxBody     word
 	cacheTTL    word
@@ -117,7 +119,7 @@ func newConverter(filename string) *converter {
 	}
 }
 
-// convert reads the file and those that it includes, and writes the Caddyfile.
+// convert reads the file and its includes, and writes the Caddyfile.
 func (c *converter) convert(body []byte) (*caddyfile, error) {
 	root, err := readYAML(body, c.file)
 	if err != nil {
@@ -181,11 +183,12 @@ func readYAML(body []byte, filename string) (field, error) {
 	return root, checkNode(filename, root.node, 0)
 }
 
-// maxIncludes bounds how many files are read.
+// maxIncludes is the maximum number of files to read.
 const maxIncludes = 64
 
-// sections returns the sections of the file with those of the files that it includes. As in LiteLLM, a list goes on where
-// the one before it ended, and any other section takes the place of the one before it; files are sought beside the first.
+// sections returns the merged sections of the file and of the files it includes. As in LiteLLM, lists are
+// concatenated, other sections replace earlier ones, and included files are looked up in the first file's
+// directory.
 func (c *converter) sections(root field) ([]field, error) {
 	sections := make(map[string][]field)
 	var order []string
@@ -247,7 +250,8 @@ func (c *converter) sections(root field) ([]field, error) {
 	return all, nil
 }
 
-// unusedVariables warns of variables of the file that nothing refers to: they are not put into the environment.
+// unusedVariables warns of variables declared in the file that nothing refers to. They are not set in the
+// environment.
 func (c *converter) unusedVariables() {
 	for _, name := range slices.Sorted(maps.Keys(c.declared)) {
 		if f := c.declared[name]; !c.used[name] && !f.off() {

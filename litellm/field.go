@@ -8,18 +8,18 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// field is a place in a file: its value, and how to name it in a message. The zero field is no place.
+// field is a place in a file: a value and its name in messages. The zero field is no place.
 type field struct {
 	file string
 	path string // dotted path from the root
-	key  string // last member of the path
+	key  string // last element of the path
 	node *yaml.Node
 }
 
-// present reports whether the field is written.
+// present reports whether the file contains the field.
 func (f field) present() bool { return f.node != nil }
 
-// line returns the field's line; 0 when it has none.
+// line returns the field's line, or 0 if it has none.
 func (f field) line() int {
 	if f.node == nil {
 		return 0
@@ -27,11 +27,11 @@ func (f field) line() int {
 	return f.node.Line
 }
 
-// maxNesting bounds how deep a file may nest, and how far merges of mappings may lead.
+// maxNesting is how deep a file may nest, and how many merges of mappings are followed.
 const maxNesting = 64
 
-// checkNode refuses what means different things to different readers of YAML: a member that is written twice, a member
-// whose name is no text, and nesting without end.
+// checkNode refuses what YAML parsers read differently: duplicate members, member names that are not strings,
+// and endless nesting.
 func checkNode(file string, n *yaml.Node, depth int) error {
 	if depth > maxNesting {
 		return fmt.Errorf("%s:%d: this nests deeper than %d levels", file, n.Line, maxNesting)
@@ -64,7 +64,8 @@ func resolve(n *yaml.Node) *yaml.Node {
 	return n
 }
 
-// members returns the members of a mapping: its own in order, then those that it merges in; none of anything else.
+// members returns the members of a mapping, first its own in order, then those it merges in. Other nodes have
+// none.
 func (f field) members() []field {
 	var list []field
 	f.collect(&list, 0)
@@ -108,7 +109,7 @@ func (f field) member(key string, value *yaml.Node) field {
 	return field{file: f.file, path: path, key: key, node: value}
 }
 
-// get returns the member of that name; the zero field when there is none.
+// get returns the member with that name, or the zero field.
 func (f field) get(key string) field {
 	for _, m := range f.members() {
 		if m.key == key {
@@ -118,7 +119,7 @@ func (f field) get(key string) field {
 	return field{}
 }
 
-// items returns the items of a list. Any other value that is not empty counts as a list of one, as LiteLLM takes it.
+// items returns the items of a list. As in LiteLLM, any other non-empty value counts as a list of one item.
 func (f field) items() []field {
 	if !f.present() {
 		return nil
@@ -146,7 +147,7 @@ func (f field) null() bool {
 	return !f.present() || f.isScalar() && resolve(f.node).Tag == "!!null"
 }
 
-// raw returns a scalar's text as written; nothing of anything else.
+// raw returns a scalar's text as written, or an empty string for other nodes.
 func (f field) raw() string {
 	if f.null() || !f.isScalar() {
 		return ""
@@ -154,12 +155,12 @@ func (f field) raw() string {
 	return resolve(f.node).Value
 }
 
-// isTrue reports whether the field is a boolean that is on, in the spellings of YAML 1.1, which LiteLLM reads.
+// isTrue reports whether the field is a true boolean in one of the spellings of YAML 1.1, which LiteLLM reads.
 func (f field) isTrue() bool {
 	return slices.Contains([]string{"true", "yes", "on", "1"}, strings.ToLower(f.raw()))
 }
 
-// off reports whether the field has no effect: null, empty, or a boolean that is off.
+// off reports whether the field has no effect: null, empty or false.
 func (f field) off() bool {
 	if f.isScalar() {
 		return slices.Contains([]string{"", "false", "no", "off", "none"}, strings.ToLower(f.raw()))

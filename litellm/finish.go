@@ -11,10 +11,10 @@ import (
 	"strings"
 )
 
-// chargeBy are the values that LiteLLM takes for LAGO_API_CHARGE_BY.
+// chargeBy are the values that LiteLLM accepts for LAGO_API_CHARGE_BY.
 var chargeBy = []string{"end_user_id", "user_id", "team_id"}
 
-// finish settles what depends on several sections and on the environment.
+// finish handles what depends on several sections or on the environment.
 func (c *converter) finish() {
 	if len(c.models) == 0 && len(c.errs) == 0 {
 		c.fail(field{path: "model_list"}, "there is no model")
@@ -34,7 +34,7 @@ func (c *converter) finish() {
 	c.unusedVariables()
 }
 
-// checkLago checks what the callback reads from the environment: at once, not at each call.
+// checkLago checks the environment variables of the callback now instead of at each call.
 func (c *converter) checkLago() {
 	by := c.chargeBy()
 	if c.enforceUser.isTrue() && by != chargeBy[0] {

@@ -77,9 +77,9 @@ var topRules = rules{
 	"litellm_settings":      carry(func(c *converter, f field) { c.section(f, litellmRules) }),
 	"router_settings":       carry(func(c *converter, f field) { c.section(f, routerRules) }),
 	"general_settings":      carry(func(c *converter, f field) { c.section(f, generalRules) }),
-	"environment_variables": carry(func(*converter, field) {}), // read before the others
-	"credential_list":       carry(func(*converter, field) {}), // the same
-	"include":               carry(func(*converter, field) {}), // the same
+	"environment_variables": carry(func(*converter, field) {}), // read before the other sections
+	"credential_list":       carry(func(*converter, field) {}), // read before the other sections
+	"include":               carry(func(*converter, field) {}), // read before the other sections
 	"guardrails":            warn("is left out: what a call says is not looked at"),
 	"prompts":               warn("is left out: a request goes upstream as the client wrote it"),
 }.each(warn("is left out: it has no counterpart"),
@@ -92,7 +92,7 @@ func (c *converter) modelList(f field) {
 	}
 }
 
-// header returns the name of a header.
+// header returns a header name.
 func (c *converter) header(f field) word {
 	name := c.plain(f)
 	if name != "" && !isToken(name) {
@@ -102,7 +102,8 @@ func (c *converter) header(f field) word {
 	return word{name, f}
 }
 
-// headerMappings reads the headers that identify the caller: only the role of a customer, who is the end user, is taken from one.
+// headerMappings reads the headers that identify the caller. Only the role of the customer, who is the end user,
+// may come from a header.
 func (c *converter) headerMappings(f field) {
 	for _, item := range f.items() {
 		header, role := item.get("header_name"), item.get("litellm_user_role")

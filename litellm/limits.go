@@ -6,38 +6,38 @@ import (
 	"strings"
 )
 
-// limits are the budgets and limits of a file, as the lines that they become.
+// limits are a file's budgets and limits, as lines of the Caddyfile.
 type limits struct {
-	gateway        []line // within `limits` of keyauth
-	settings       []line // the same: how limits are kept
+	gateway        []line // lines in `limits` of keyauth
+	settings       []line // lines in `limits` of keyauth about how limits are kept
 	newKeys        []line
 	newTeams       []line
 	newUsers       []line
 	customerBudget word
 	providers      []providerLimits
-	parallel       word // calls at once of each deployment that does not set it
+	parallel       word // concurrent calls of each deployment that does not set its own limit
 
-	enforced    field // what makes rpm and tpm of deployments limits; they are shares of the load otherwise
-	maxInternal word  // max_internal_user_budget, and the member that sets it
+	enforced    field // the setting that makes rpm and tpm of deployments limits; otherwise they are load-balancing weights
+	maxInternal word  // max_internal_user_budget and the member that sets it
 	fallback    word
-	teamBudget  field // of default_team_settings, which default_team_params goes before
+	teamBudget  field // from default_team_settings; default_team_params takes precedence
 }
 
-// providerLimits are those of all calls to a provider.
+// providerLimits are the limits on all calls to a provider.
 type providerLimits struct {
 	at       field
-	provider string // LiteLLM's
+	provider string // LiteLLM's name
 	lines    []line
 }
 
-// addLine adds a line with a value of the file; an empty one adds none.
+// addLine adds a line with a value from the file, unless the value is empty.
 func (c *converter) addLine(to *[]line, f field, words ...string) {
 	if w := c.value(f); w.set() {
 		*to = append(*to, line{f, append(words, w.text)})
 	}
 }
 
-// addDefault adds a line with a field of a new record, whose value may be a list or an object.
+// addDefault adds a line with a default field of new records. The value may be a list or an object.
 func (c *converter) addDefault(to *[]line, word string, f field) {
 	switch {
 	case f.off():

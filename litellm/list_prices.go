@@ -6,8 +6,8 @@ import (
 	"github.com/tollgate-llm/tollgate/internal/price"
 )
 
-// listPrices carries what LiteLLM takes from its price map: there, openai/<model> has its list price at any address. Here the list holds at
-// the provider's own address alone.
+// listPrices carries over prices from LiteLLM's price map. In LiteLLM, openai/<model> has its list price at any
+// address. Here list prices apply only at the provider's own address.
 func (c *converter) listPrices(d *deployment, at field) {
 	if providers[d.prefix].preset != "openai" || !d.base.set() || d.has("price") {
 		return
@@ -27,7 +27,7 @@ func (c *converter) listPrices(d *deployment, at field) {
 	q.BaseURL = ""
 	list, err := price.Default().List(q)
 	if err != nil {
-		return // no list price: LiteLLM has none either
+		return // LiteLLM has no list price either
 	}
 	carried := false
 	for _, l := range list {

@@ -2,19 +2,19 @@ package litellm
 
 import "strings"
 
-// Without a master key the gateway is open to everyone who reaches it. So a file has none only where it leaves it out everywhere: one that is empty, in
-// another section or in another spelling is an error and no choice.
+// Without a master key the gateway is open to anyone who reaches it. So a missing key counts as intended only if
+// the file does not mention one at all. A key that is empty, misspelled or in the wrong section is an error.
 
 const masterKeyPath = "general_settings.master_key"
 
-// masterKeyName reports whether a member's name means the master key, in whatever spelling.
+// masterKeyName reports whether a member's name is a spelling of the master key's.
 func masterKeyName(key string) bool {
 	folded := strings.NewReplacer("_", "", "-", "", " ", "").Replace(strings.ToLower(key))
 	return folded == "masterkey" || folded == "litellmmasterkey"
 }
 
-// findMasterKeys looks at every member of a section for one that is meant to be the master key. It is asked about each file's sections, also those
-// that a later file replaces.
+// findMasterKeys searches all members of a section for one meant to be the master key. It is called for the
+// sections of every file, including those that a later file replaces.
 func (c *converter) findMasterKeys(f field) { c.findMasterKey(f, 0) }
 
 func (c *converter) findMasterKey(f field, depth int) {
@@ -50,7 +50,7 @@ func (c *converter) setMasterKey(f field) {
 	c.masterKey = c.value(f)
 }
 
-// checkMasterKey decides at the end whether the gateway may be open.
+// checkMasterKey decides, at the end, whether the gateway may be open.
 func (c *converter) checkMasterKey() {
 	const name = "LITELLM_MASTER_KEY"
 	if c.masterKey.set() {

@@ -10,7 +10,7 @@ import (
 	"github.com/tollgate-llm/tollgate/internal/price"
 )
 
-// model is what the entries of model_list with one name make: deployments that share the load.
+// model is the deployments in model_list that share a name, and so the load.
 type model struct {
 	name        word
 	deployments []*deployment
@@ -20,10 +20,10 @@ type model struct {
 type deployment struct {
 	at           field
 	prefix       string // LiteLLM's provider
-	mode         string // of its model: chat, embedding, ...
+	mode         string // the model's mode: chat, embedding, ...
 	base         word
 	key          word
-	model        word   // sent upstream; empty for the name asked for
+	model        word   // the name sent upstream; empty for the requested name
 	lines        []line // further subdirectives of the backend
 	weight       word
 	rpm, tpm     word
@@ -31,12 +31,12 @@ type deployment struct {
 	order        word
 	timeout      word
 	retries      word
-	environments []string // in which it is there; empty: in all
+	environments []string // environments that it belongs to; empty means all
 	orgs         []word
-	lossy        bool // what a translated call cannot carry is left out
+	lossy        bool // members that cannot be translated are dropped
 }
 
-// line is one directive, with the field that it comes from.
+// line is one directive and the field that it comes from.
 type line struct {
 	at    field
 	words []string
@@ -44,7 +44,7 @@ type line struct {
 
 func (d *deployment) add(at field, words ...string) { d.lines = append(d.lines, line{at, words}) }
 
-// has reports whether a line of that name is there.
+// has reports whether there is a line with that directive.
 func (d *deployment) has(name string) bool {
 	return slices.ContainsFunc(d.lines, func(l line) bool { return l.words[0] == name })
 }
@@ -55,7 +55,7 @@ var entryRules = rules{
 	"model_info":     carry(nil),
 }
 
-// paramRules are the members of litellm_params that are read one by one; prices come on top.
+// paramRules are the rules for the members of litellm_params, except prices.
 var paramRules = rules{
 	"model":                               carry(func(*converter, field) {}),
 	"custom_llm_provider":                 carry(func(*converter, field) {}),
@@ -102,7 +102,7 @@ var paramRules = rules{
 		"reasoning_effort", "thinking", "extra_body", "cache_control_injection_points", "merge_reasoning_content_in_choices", "initial_prompt_value", "roles",
 		"final_prompt_value", "bos_token", "eos_token")
 
-// infoRules are the members of model_info; prices come on top.
+// infoRules are the rules for the members of model_info, except prices.
 var infoRules = rules{
 	"mode":                   carry(func(*converter, field) {}),
 	"supported_environments": carry((*converter).environments),
@@ -178,10 +178,10 @@ func (c *converter) modelEntry(entry field) {
 	c.place(public, d)
 }
 
-// params reads the members of litellm_params and of model_info.
+// params reads the members of litellm_params and model_info.
 func (c *converter) params(params, info []field) {
 	for _, m := range params {
-		if m.key == "model_info" && m.isMapping() { // LiteLLM takes it for the deployment's own
+		if m.key == "model_info" && m.isMapping() { // LiteLLM treats it as the deployment's own model_info
 			info = append(m.members(), info...)
 		}
 	}
@@ -207,7 +207,8 @@ func (c *converter) params(params, info []field) {
 	}
 }
 
-// complete fills in what LiteLLM takes from the environment. sent is the name sent upstream, empty where it is not known.
+// complete adds what LiteLLM takes from the environment. sent is the name sent upstream, or empty if it is
+// unknown.
 func (c *converter) complete(d *deployment, params field, sent string) {
 	p := providers[d.prefix]
 	at := params.get("model")
@@ -259,7 +260,7 @@ func (c *converter) complete(d *deployment, params field, sent string) {
 		c.warn(at, "calls to chat/completions go to the provider's own API in OpenAI's manner; its native API is served as well")
 	case p.preset == "bedrock" && strings.Contains(sent, "openai."), p.preset == "vertex" && !strings.HasPrefix(sent, "claude"):
 		c.warn(at, "calls to chat/completions go to the cloud's own API in OpenAI's manner; its native API is served as well")
-	case p.preset == "bedrock" && strings.Contains(sent, "anthropic.claude-"): // they are translated
+	case p.preset == "bedrock" && strings.Contains(sent, "anthropic.claude-"): // these are translated
 	case p.preset == "bedrock":
 		c.warn(at, "of Bedrock's models Anthropic's and OpenAI's alone are known to serve chat/completions: calls to others are refused")
 	case p.compat != "":
@@ -267,7 +268,7 @@ func (c *converter) complete(d *deployment, params field, sent string) {
 	}
 }
 
-// place adds a deployment to the model of that name, once for each of its organizations.
+// place adds a deployment to the model of that name, once per organization.
 func (c *converter) place(public word, d *deployment) {
 	if env := c.env("LITELLM_ENVIRONMENT"); len(d.environments) > 0 && env != "" && !slices.Contains(d.environments, env) {
 		return
@@ -290,7 +291,7 @@ func (c *converter) place(public word, d *deployment) {
 	c.models = append(c.models, &model{name: public, deployments: list})
 }
 
-// everyProvider reads the entry `model: "*"`, which means every provider whose key is in the environment.
+// everyProvider reads the entry `model: "*"`, which means all providers whose key is in the environment.
 func (c *converter) everyProvider(d *deployment, public word, params, info field) {
 	if public.text != "*" {
 		c.fail(params.get("model"), "`*` alone stands for every provider only where model_name is `*` too: write provider/*")
@@ -319,7 +320,7 @@ func (c *converter) everyProvider(d *deployment, public word, params, info field
 			serve(f.provider, f.prefix+"*", f.prefix+"*")
 		}
 	}
-	c.warnings = warnings // one for each provider would repeat itself
+	c.warnings = warnings // the warnings would repeat for each provider
 	if !any {
 		c.fail(params.get("model"), "`*` stands for every provider whose key is in the environment, and there is none, such as OPENAI_API_KEY")
 		return
@@ -327,7 +328,7 @@ func (c *converter) everyProvider(d *deployment, public word, params, info field
 	c.warn(params.get("model"), "`*` stands for the providers whose keys are in the environment now: a new one needs a reload")
 }
 
-// credential returns what a named credential adds to the parameters.
+// credential returns the parameters that a named credential adds.
 func (c *converter) credential(name, params field) []field {
 	values, ok := c.credentials[c.plain(name)]
 	if !ok {
@@ -351,7 +352,7 @@ func (c *converter) apiVersion(f field) {
 	c.entry.add(f, "api_version", c.value(f).text)
 }
 
-// cloud adds a line that belongs to one provider.
+// cloud adds a directive that belongs to one provider.
 func (c *converter) cloud(f field, prefix, name string) {
 	if c.entry.prefix != prefix {
 		c.warn(f, "is left out: it belongs to "+prefix+" alone")
@@ -360,7 +361,7 @@ func (c *converter) cloud(f field, prefix, name string) {
 	c.entry.add(f, name, c.value(f).text)
 }
 
-// chains are the variables that the clouds' own chains read.
+// chains are the variables that the clouds' default credential chains read.
 var chains = map[string]string{
 	"aws_access_key_id":     "AWS_ACCESS_KEY_ID",
 	"aws_secret_access_key": "AWS_SECRET_ACCESS_KEY",
@@ -369,7 +370,8 @@ var chains = map[string]string{
 	"vertex_credentials":    "GOOGLE_APPLICATION_CREDENTIALS",
 }
 
-// cloudCredential takes a credential that the cloud's own chain finds as well. Any other would be another payer's.
+// cloudCredential accepts a credential that the cloud's default chain also finds. Any other could belong to
+// another payer.
 func (c *converter) cloudCredential(f field) {
 	name := chains[f.key]
 	if _, declared := c.declared[name]; f.raw() == environ+name && !declared {
@@ -411,7 +413,7 @@ func (c *converter) environments(f field) {
 	}
 }
 
-// price adds the price lines of a field. The amount is exact, read from the file's text.
+// price adds a field's price lines. The amount is exact, taken from the file's text.
 func (c *converter) price(f field) {
 	if f.null() {
 		return
@@ -427,7 +429,8 @@ func (c *converter) price(f field) {
 	}
 	names := []string{name}
 	if rest, ok := strings.CutPrefix(name, "cache_write"); ok && !strings.HasPrefix(rest, "_") {
-		// LiteLLM bills writes of unknown and of short life alike; a list price of the latter must not go before this one.
+		// LiteLLM bills cache writes of unknown and of short lifetime alike. A list price for the short lifetime
+		// must not override this price.
 		names = append(names, "cache_write_5m"+rest)
 	}
 	for _, name := range names {
@@ -441,7 +444,7 @@ func (c *converter) price(f field) {
 	}
 }
 
-// deployments returns those of all models.
+// deployments returns the deployments of all models.
 func (c *converter) deployments() (all []*deployment) {
 	for _, m := range c.models {
 		all = append(all, m.deployments...)
@@ -449,7 +452,7 @@ func (c *converter) deployments() (all []*deployment) {
 	return all
 }
 
-// find returns the model that a name leads to, by its alias, itself or a pattern; nil when there is none.
+// find returns the model that a name resolves to, by alias, name or pattern, or nil.
 func (c *converter) find(name string) *model {
 	if to, ok := c.aliases[name]; ok {
 		name = to.text
@@ -467,9 +470,9 @@ func (c *converter) find(name string) *model {
 	return best
 }
 
-// isToken reports whether a name can be that of a header.
+// isToken reports whether a name is a valid header name.
 func isToken(name string) bool {
-	// The Caddyfile takes some signs before a name for what is to be done with the header.
+	// In the Caddyfile some characters before a name mean an operation on the header.
 	return name != "" && !strings.ContainsAny(name[:1], "+-?>") && !strings.ContainsFunc(name, func(r rune) bool {
 		return r <= ' ' || r >= 0x7f || strings.ContainsRune(`()<>@,;:\"/[]?={}`, r)
 	})

@@ -5,27 +5,28 @@ import (
 	"strings"
 )
 
-// provider is what a provider prefix of LiteLLM means here.
+// provider is what a LiteLLM provider prefix maps to.
 type provider struct {
 	preset   string
-	base     string   // base URL where the preset's own is another
-	keys     []string // variables that hold the key where the file names none; LiteLLM takes the first that is set
+	base     string   // base URL if it differs from the preset's
+	keys     []string // variables with the key if the file has none; LiteLLM uses the first that is set
 	bases    []string // the same for the base URL
-	needBase bool     // there is no base URL but the file's
-	keyless  bool     // there may well be no key
-	// compat is the provider's own API in OpenAI's manner, which serves the clients that call chat/completions. LiteLLM
-	// translates such calls itself, as is done here for Anthropic's models alone.
+	needBase bool     // only the file can set the base URL
+	keyless  bool     // the key is optional
+	// compat is the provider's own OpenAI-compatible API, for clients that call chat/completions. LiteLLM
+	// translates such calls itself. Here only calls to Anthropic's models are translated.
 	compat string
 }
 
-// openAILike returns a provider that speaks OpenAI's API at its own URL.
+// openAILike returns a provider with an OpenAI-compatible API at its own URL.
 func openAILike(base string, key string, more ...string) provider {
 	p := provider{preset: "openai", base: base, keys: append([]string{key}, more...)}
 	p.bases = []string{strings.TrimSuffix(key, "_KEY") + "_BASE"}
 	return p
 }
 
-// providers are LiteLLM's provider prefixes. Base URLs and variables are those of its get_llm_provider_logic.py.
+// providers are LiteLLM's provider prefixes. Their base URLs and variables are from its
+// get_llm_provider_logic.py.
 var providers = map[string]provider{
 	"openai":                 {preset: "openai", keys: []string{"OPENAI_API_KEY"}, bases: []string{"OPENAI_BASE_URL", "OPENAI_API_BASE"}},
 	"text-completion-openai": {preset: "openai", keys: []string{"OPENAI_API_KEY"}, bases: []string{"OPENAI_BASE_URL", "OPENAI_API_BASE"}},
@@ -70,7 +71,7 @@ var providers = map[string]provider{
 	"github":       openAILike("https://models.inference.ai.azure.com", "GITHUB_API_KEY"),
 }
 
-// families are beginnings of names that LiteLLM takes without a prefix, the more special ones first.
+// families are prefixes of model names that LiteLLM accepts without a provider, the more specific ones first.
 var families = []struct{ prefix, provider string }{
 	{"gpt-", "openai"},
 	{"chatgpt-", "openai"},
@@ -86,7 +87,7 @@ var families = []struct{ prefix, provider string }{
 	{"command", "cohere"},
 }
 
-// providerOf returns LiteLLM's provider for a model, and the name to send upstream.
+// providerOf returns LiteLLM's provider of a model and the name to send upstream.
 func providerOf(name, custom, base string) (prefix, sent string, err error) {
 	if custom != "" {
 		if _, ok := providers[custom]; !ok {
@@ -121,12 +122,12 @@ func unknownProvider(name, model string) error {
 	return fmt.Errorf("provider %q is not known here: for a server that speaks OpenAI's API write openai/%s and its api_base", name, model)
 }
 
-// baseFor turns an api_base as LiteLLM's provider takes it into what the preset calls its base URL. The `openai` provider
-// appends /chat/completions to whatever it is given, and so do we.
+// baseFor converts an api_base of a LiteLLM provider to the preset's base URL. LiteLLM's `openai` provider
+// appends /chat/completions to any api_base, and so does the gateway.
 func baseFor(prefix, base string) string {
 	trimmed := strings.TrimRight(base, "/")
 	switch prefix {
-	case "ollama", "ollama_chat": // LiteLLM calls Ollama's own API at /api
+	case "ollama", "ollama_chat": // LiteLLM uses Ollama's own API at /api
 		if !strings.HasSuffix(trimmed, "/v1") {
 			return trimmed + "/v1"
 		}

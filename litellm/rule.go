@@ -2,23 +2,23 @@ package litellm
 
 import "strings"
 
-// fate is what becomes of a field that the adapter knows. A field that it does not know is a warning.
+// fate is what happens to a field that the adapter knows. An unknown field is a warning.
 type fate string
 
 const (
-	carried fate = "carried" // it means the same here
-	warned  fate = "warned"  // it is left out, with a warning
-	refused fate = "refused" // leaving it out would change who pays, how much, or who may call: an error
+	carried fate = "carried" // has an equivalent here
+	warned  fate = "warned"  // left out with a warning
+	refused fate = "refused" // an error, because leaving it out would change who pays, how much, or who may call
 )
 
-// rule defines what becomes of a field.
+// rule defines what happens to a field.
 type rule struct {
 	fate fate
-	why  string                  // of a field that is not carried over
-	take func(*converter, field) // reads a field that is
-	// nothing is the value that means the same as the field's absence. Default: null, empty, or a boolean that is off.
+	why  string                  // why it is not carried over
+	take func(*converter, field) // reads a field that is carried over
+	// nothing is the value that is equivalent to leaving the field out. Default: null, empty or false.
 	nothing string
-	null    bool // take reads null too
+	null    bool // take also reads null
 }
 
 type rules map[string]rule
@@ -27,13 +27,13 @@ func carry(take func(*converter, field)) rule { return rule{fate: carried, take:
 func warn(why string) rule                    { return rule{fate: warned, why: why} }
 func refuse(why string) rule                  { return rule{fate: refused, why: why} }
 
-// unless returns the rule of a field for which another value than usual is as good as none.
+// unless returns the rule with another value that is equivalent to leaving the field out.
 func (r rule) unless(nothing string) rule {
 	r.nothing = nothing
 	return r
 }
 
-// silent reports whether leaving a field out loses nothing.
+// silent reports whether leaving a field out changes nothing.
 func (r rule) silent(f field) bool {
 	if r.nothing != "" {
 		return f.null() || strings.EqualFold(f.raw(), r.nothing)
@@ -41,7 +41,7 @@ func (r rule) silent(f field) bool {
 	return f.off()
 }
 
-// each adds fields that share a rule.
+// each adds fields with the same rule.
 func (r rules) each(one rule, names ...string) rules {
 	for _, name := range names {
 		r[name] = one

@@ -8,27 +8,28 @@ import (
 	"strings"
 )
 
-// reliability is what both litellm_settings and router_settings may set; router_settings goes first.
+// reliability contains the settings that both litellm_settings and router_settings may have. router_settings
+// take precedence.
 type reliability struct {
 	retries, timeout, cooldown, allowedFails word
 	fallbacks                                map[string]map[string]fallbackList // by field, then by model
-	defaults                                 []word                             // for models that have no list in `fallbacks`
+	defaults                                 []word                             // for models without a list in `fallbacks`
 }
 
-// fallbackList are the models to go to after one.
+// fallbackList are the fallbacks of one model.
 type fallbackList struct {
 	names []word
 	at    field
 }
 
-// fallbackKinds are the fields with such lists, and the subdirectives that they become.
+// fallbackKinds maps the fields with such lists to their subdirectives.
 var fallbackKinds = []struct{ field, directive string }{
 	{"fallbacks", "fallback"},
 	{"context_window_fallbacks", "context_fallback"},
 	{"content_policy_fallbacks", "content_fallback"},
 }
 
-// adjustment is a discount or a markup: of one provider, or of all.
+// adjustment is a discount or a markup for one provider or for all.
 type adjustment struct {
 	directive, prefix string
 	percent           word
@@ -86,7 +87,8 @@ var litellmRules = rules{
 		"budget_reset_time", "max_ui_session_budget", "mcp_aliases", "guardrails", "enable_loadbalancing_on_batch_endpoints", "num_retries_per_request",
 		"disable_add_transform_inline_image_block", "skip_system_message_in_guardrail", "skip_tool_message_in_guardrail", "disable_copilot_system_to_assistant")
 
-// cacheRules are the members of cache_params: of a response cache in Redis, where that Redis is.
+// cacheRules are the rules for the members of cache_params if they describe a response cache in Redis: only the
+// address of Redis matters.
 var cacheRules = rules{}.each(carry(func(*converter, field) {}), "type", "host", "port", "username", "password", "db", "ssl").
 	each(warn("is left out: answers are not cached"),
 		"namespace", "max_connections", "ttl", "mode", "supported_call_types", "similarity_threshold", "default_in_memory_ttl", "default_in_redis_ttl",
@@ -137,7 +139,7 @@ var routerRules = rules{
 		"health_check_ignore_transient_errors", "deployment_affinity_ttl_seconds", "model_group_affinity_config", "ttft_timeout", "stream_idle_timeout",
 		"keepalive_seconds")
 
-// callbacks takes the callback lago, and Prometheus' metrics.
+// callbacks accepts the lago callback and Prometheus metrics.
 func (c *converter) callbacks(f field) {
 	for _, cb := range f.items() {
 		switch name := cb.raw(); name {
@@ -165,7 +167,7 @@ func (c *converter) words(f field) (list []word) {
 	return list
 }
 
-// fallbacks reads `[{model: [others]}]`. The entry of `*` is for the models that have none.
+// fallbacks reads `[{model: [others]}]`. The entry `*` is for models without their own.
 func (c *converter) fallbacks(r *reliability, f field) {
 	if f.off() {
 		return
@@ -185,7 +187,7 @@ func (c *converter) fallbacks(r *reliability, f field) {
 		}
 		for _, m := range item.members() {
 			list := fallbackList{c.words(m), m}
-			if _, twice := lists[m.key]; !twice { // LiteLLM takes the first
+			if _, twice := lists[m.key]; !twice { // LiteLLM uses the first
 				lists[m.key] = list
 			}
 		}
@@ -220,14 +222,14 @@ func (c *converter) strategy(f field) {
 	}
 }
 
-// discounts reads `{provider: share}`.
+// discounts reads `{provider: fraction}`.
 func (c *converter) discounts(f field) {
 	for _, p := range f.members() {
 		c.adjust("discount", p, p)
 	}
 }
 
-// margins reads `{provider or global: share, or {percentage: share, fixed_amount: USD}}`.
+// margins reads `{provider or global: fraction, or {percentage: fraction, fixed_amount: USD}}`.
 func (c *converter) margins(f field) {
 	for _, p := range f.members() {
 		share := p
@@ -258,13 +260,13 @@ func (c *converter) adjust(directive string, provider, share field) {
 	}
 }
 
-// redisConfig is the Redis that instances share.
+// redisConfig is the Redis shared by the instances.
 type redisConfig struct {
 	host, port, username, password, db word
 	tls                                bool
 }
 
-// redisURL takes a URL apart. No message repeats it: it may hold a password.
+// redisURL parses a Redis URL. Messages do not repeat it, because it may contain a password.
 func (c *converter) redisURL(f field) {
 	if strings.HasPrefix(f.raw(), environ) {
 		c.fail(f, "the parts of a URL are needed here: write redis_host, redis_port and redis_password")
@@ -281,7 +283,8 @@ func (c *converter) redisURL(f field) {
 	c.redis.password, c.redis.db, c.redis.tls = at(password), at(strings.Trim(u.Path, "/")), u.Scheme == "rediss"
 }
 
-// cacheRedis takes the Redis of the response cache, in which LiteLLM keeps limits and budgets too, where the router has none.
+// cacheRedis uses the Redis of the response cache if the router has none. LiteLLM keeps limits and budgets there
+// too.
 func (c *converter) cacheRedis() {
 	if !c.cache.isTrue() {
 		return

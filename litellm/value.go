@@ -10,7 +10,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 )
 
-// word is a value as a Caddyfile has it, and its place.
+// word is a value as written in a Caddyfile, with its place in the YAML.
 type word struct {
 	text string
 	at   field
@@ -28,7 +28,7 @@ func first(words ...word) word {
 	return word{}
 }
 
-// warn notes a field that is not carried over.
+// warn records that a field is not carried over.
 func (c *converter) warn(f field, msg string) {
 	file := f.file
 	if file == "" {
@@ -37,7 +37,7 @@ func (c *converter) warn(f field, msg string) {
 	c.warnings = append(c.warnings, caddyconfig.Warning{File: file, Line: f.line(), Directive: f.path, Message: msg})
 }
 
-// fail notes a field that cannot be left out without changing who pays, how much, or who may call.
+// fail records that a field cannot be left out without changing who pays, how much, or who may call.
 func (c *converter) fail(f field, msg string) {
 	where := f.file
 	if where == "" {
@@ -51,12 +51,12 @@ func (c *converter) fail(f field, msg string) {
 
 const (
 	environ = "os.environ/"
-	// maxSteps bounds how often one variable of environment_variables may refer to another.
+	// maxSteps is how many references between environment_variables are followed.
 	maxSteps = 8
 )
 
-// value returns a scalar as a Caddyfile has it: `os.environ/X` becomes what environment_variables declares for X,
-// else a placeholder that is replaced at start.
+// value returns a scalar as written in a Caddyfile. For `os.environ/X` that is the value declared for X in
+// environment_variables, otherwise a placeholder that is replaced at start.
 func (c *converter) value(f field) word {
 	if !f.isScalar() {
 		c.fail(f, "one value is expected here")
@@ -85,7 +85,7 @@ func (c *converter) text(f field, s string, step int) string {
 	return "{env." + name + "}"
 }
 
-// plain returns what a scalar holds now, where a placeholder would come too late.
+// plain returns the current value of a scalar, for settings where a placeholder would be too late.
 func (c *converter) plain(f field) string {
 	if !f.isScalar() {
 		c.fail(f, "one value is expected here")
@@ -103,8 +103,8 @@ func (c *converter) plain(f field) string {
 	return c.text(f, v, maxSteps)
 }
 
-// env returns what an environment variable holds now. As in LiteLLM, those that environment_variables declares are part of
-// the environment.
+// env returns the current value of an environment variable. As in LiteLLM, those declared in
+// environment_variables count as part of the environment.
 func (c *converter) env(name string) string {
 	c.used[name] = true
 	for range maxSteps {
@@ -126,7 +126,7 @@ func (c *converter) env(name string) string {
 	return v
 }
 
-// envWord returns how a Caddyfile names an environment variable.
+// envWord returns the Caddyfile placeholder of an environment variable.
 func (c *converter) envWord(name string) word {
 	if d, ok := c.declared[name]; ok {
 		c.used[name] = true
@@ -137,7 +137,7 @@ func (c *converter) envWord(name string) word {
 	return word{"{env." + name + "}", field{path: name}}
 }
 
-// firstEnv returns the first of the variables that holds something; nothing when none does.
+// firstEnv returns the first non-empty variable, or an empty word.
 func (c *converter) firstEnv(names ...string) word {
 	for _, name := range names {
 		if c.env(name) != "" {
@@ -147,7 +147,7 @@ func (c *converter) firstEnv(names ...string) word {
 	return word{}
 }
 
-// number returns a scalar as an exact number that is not negative.
+// number returns a scalar as an exact non-negative number.
 func (c *converter) number(f field, what string) *big.Rat {
 	s := c.plain(f)
 	if s == "" {
@@ -162,10 +162,10 @@ func (c *converter) number(f field, what string) *big.Rat {
 	return nil
 }
 
-// decimalNumber matches what fits into no more than a few machine words.
+// decimalNumber matches numbers of limited length, so that they stay small in memory.
 var decimalNumber = regexp.MustCompile(`^\+?\d{1,30}(\.\d{1,30})?([eE][+-]?\d{1,2})?$`)
 
-// seconds returns a duration; nothing when it is zero.
+// seconds returns a duration, or an empty word for zero.
 func (c *converter) seconds(f field) word {
 	r := c.number(f, "a number of seconds")
 	if r == nil || r.Sign() == 0 {
@@ -174,7 +174,7 @@ func (c *converter) seconds(f field) word {
 	return word{decimal(r) + "s", f}
 }
 
-// count returns a whole number.
+// count returns an integer.
 func (c *converter) count(f field) word {
 	r := c.number(f, "a whole number")
 	if r == nil {
@@ -187,7 +187,7 @@ func (c *converter) count(f field) word {
 	return word{r.Num().String(), f}
 }
 
-// percent returns a share, such as 0.05, as a percentage.
+// percent converts a fraction such as 0.05 to a percentage.
 func (c *converter) percent(f field) word {
 	r := c.number(f, "a share such as 0.05")
 	if r == nil {
@@ -196,7 +196,7 @@ func (c *converter) percent(f field) word {
 	return word{decimal(r.Mul(r, big.NewRat(100, 1))), f}
 }
 
-// decimal writes r in full: its denominator has no prime factors but 2 and 5, as it was a decimal number.
+// decimal formats r exactly. It was parsed from a decimal, so its denominator has no prime factors but 2 and 5.
 func decimal(r *big.Rat) string {
 	if r.IsInt() {
 		return r.Num().String()

@@ -8,14 +8,14 @@ import (
 	"strings"
 )
 
-// Defaults of LiteLLM's constants.py.
+// Defaults from LiteLLM's constants.py.
 const (
 	defaultRetries      = "2"
 	defaultCooldown     = "5s"
 	defaultAllowedFails = "3"
 )
 
-// caddyfile writes the text of a Caddyfile, and remembers of each line where it comes from.
+// caddyfile builds the text of a Caddyfile and records which field each line comes from.
 type caddyfile struct {
 	bytes.Buffer
 	depth  int
@@ -55,7 +55,7 @@ func (w *caddyfile) begin(at field, words []string) {
 	}
 }
 
-// place returns where a line of the Caddyfile, from 1 on, comes from.
+// place returns the field that a line of the Caddyfile comes from. Lines start at 1.
 func (w *caddyfile) place(n int) field {
 	if n < 1 || n > len(w.places) {
 		return field{}
@@ -63,8 +63,8 @@ func (w *caddyfile) place(n int) field {
 	return w.places[n-1]
 }
 
-// quote quotes a word where the Caddyfile needs it. Between backquotes everything is literal; a value with a backquote
-// was refused when it was read.
+// quote quotes a word if the Caddyfile requires it. Everything between backquotes is literal. Values that
+// contain a backquote were refused when they were read.
 func quote(word string) string {
 	if word == "" || strings.ContainsAny(word, " \t\"#\\") || strings.HasPrefix(word, "<<") {
 		return "`" + word + "`"
@@ -98,10 +98,10 @@ func (c *converter) write() *caddyfile {
 	return w
 }
 
-// keyHeaders are the headers in which keyauth looks for a key.
+// keyHeaders are the headers in which keyauth accepts a key.
 var keyHeaders = []string{"Authorization", "X-Api-Key", "Api-Key", "X-Goog-Api-Key"}
 
-// writeLog keeps keys out of the log: Caddy itself knows Authorization and Cookie alone.
+// writeLog keeps keys out of the log. Caddy itself redacts only Authorization and Cookie.
 func (c *converter) writeLog(w *caddyfile) {
 	none := field{}
 	w.open(none, "log", "default")
@@ -125,7 +125,7 @@ func (c *converter) writeKeyauth(w *caddyfile) {
 		return
 	}
 	if h := c.keyHeader; h.set() && !slices.ContainsFunc(keyHeaders, func(known string) bool { return strings.EqualFold(known, h.text) }) {
-		// LiteLLM reads the key from that header alone, with or without "Bearer ".
+		// LiteLLM reads the key only from that header, with or without "Bearer ".
 		for _, other := range keyHeaders[1:] {
 			w.line(h.at, "request_header", "-"+other)
 		}
@@ -218,7 +218,7 @@ func (c *converter) writeModel(w *caddyfile, m *model, groups map[string]int) {
 	cooldown := first(c.router.cooldown, c.lite.cooldown)
 	fails := first(c.router.allowedFails, c.lite.allowedFails)
 	cool := word{}
-	// LiteLLM leaves a deployment out for a while only where another one can take its place.
+	// LiteLLM cools a deployment down only if another can replace it.
 	if len(m.deployments) > 1 && !c.cooldownsOff && (cooldown.set() || fails.set()) {
 		if cool = first(cooldown, word{defaultCooldown, fails.at}); !c.cools(m, groups) {
 			c.warn(cool.at, "is left out for "+m.name.text+": failures are counted by address, which its deployments share. A failed call goes on to the next one at once")
@@ -295,8 +295,8 @@ func (c *converter) writeBackend(w *caddyfile, d *deployment, preset string, bas
 	w.end()
 }
 
-// translates returns the subdirective by which a backend serves the APIs that its provider does not speak, as LiteLLM does; nil where
-// none are translated.
+// translates returns the subdirective that makes a backend serve APIs that its provider does not speak, as
+// LiteLLM does. It returns nil if no API is translated.
 func (c *converter) translates(d *deployment, preset string) []string {
 	switch {
 	case preset == "cohere" || preset == "gemini":
@@ -309,7 +309,7 @@ func (c *converter) translates(d *deployment, preset string) []string {
 	return []string{"translate"}
 }
 
-// oneMore returns n+1: LiteLLM allows so many failures, Caddy counts the first that is too many.
+// oneMore returns n+1. LiteLLM's number is how many failures are allowed, Caddy's is how many are too many.
 func oneMore(n string) string {
 	r, ok := new(big.Int).SetString(n, 10)
 	if !ok {

@@ -82,7 +82,7 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	if d.NextArg() {
 		return d.ArgErr()
 	}
-	names := make(map[string]bool) // of models and aliases
+	names := make(map[string]bool) // names of models and aliases
 	seen := make(setting.Seen)
 	for nesting := d.Nesting(); d.NextBlock(nesting); {
 		var err error
@@ -248,7 +248,8 @@ func unmarshalBackend(d *caddyfile.Dispenser) (*Backend, error) {
 	return b, b.unmarshalProxy(at, rest)
 }
 
-// unmarshalOwn parses a subdirective of the backend itself. It returns false for others, which belong to reverse_proxy.
+// unmarshalOwn parses one of the backend's own subdirectives. It returns false for others, which belong to
+// reverse_proxy.
 func (b *Backend) unmarshalOwn(d *caddyfile.Dispenser, seen setting.Seen) (bool, error) {
 	word := d.Val()
 	count := func(least int) func(string) error {
@@ -333,7 +334,7 @@ func (b *Backend) unmarshalOwn(d *caddyfile.Dispenser, seen setting.Seen) (bool,
 		}
 		known := amount
 		if !setting.Literal(amount) {
-			known = "0" // only the kind is known before placeholders are resolved
+			known = "0" // until placeholders are resolved, only the kind can be checked
 		}
 		if err := checkPrice(kind, known); err != nil {
 			return true, d.WrapErr(err)
@@ -347,7 +348,7 @@ func (b *Backend) unmarshalOwn(d *caddyfile.Dispenser, seen setting.Seen) (bool,
 	return false, nil
 }
 
-// unmarshalProxy parses the remaining subdirectives as those of a reverse_proxy directive in the backend's place.
+// unmarshalProxy parses the remaining subdirectives as a reverse_proxy block.
 func (b *Backend) unmarshalProxy(at caddyfile.Token, rest []caddyfile.Token) error {
 	open, end := at, rest[len(rest)-1]
 	at.Text, open.Text, end.Text = "reverse_proxy", "{", "}"

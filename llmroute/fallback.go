@@ -2,7 +2,7 @@ package llmroute
 
 import "github.com/tollgate-llm/tollgate/llmroute/upstream"
 
-// onRefusal returns the handler of a refused prompt, nil if the model has no fallback for it.
+// onRefusal returns the handler for a refused prompt, or nil if the model has no fallback for it.
 func (d *dispatch) onRefusal() func(upstream.Refusal) bool {
 	for _, list := range d.entry.model.fallbacks[upstream.NotRefused+1:] {
 		if len(list) > 0 {
@@ -12,8 +12,9 @@ func (d *dispatch) onRefusal() func(upstream.Refusal) bool {
 	return nil
 }
 
-// refused replans after a refused prompt, by the fallback list of the requested model for that reason. Each list is used once;
-// on it, another refusal for the same reason leads to the next model. It returns false if the refusal is to be passed on.
+// refused replaces the plan after a refused prompt with the requested model's fallback list for that reason.
+// Each list is used once. Within it, another refusal for the same reason leads to the next model. refused
+// returns false if the refusal should be passed on.
 func (d *dispatch) refused(why upstream.Refusal) bool {
 	refused, left := &d.attempts[0], d.attempts[1:]
 	if d.on != why {
@@ -24,7 +25,7 @@ func (d *dispatch) refused(why upstream.Refusal) bool {
 	}
 	others := make([]attempt, 0, len(left))
 	for _, a := range left {
-		if a.entry.model != refused.entry.model || a.name != refused.name { // its other backends have the same window
+		if a.entry.model != refused.entry.model || a.name != refused.name { // the other backends of the model have the same window
 			others = append(others, a)
 		}
 	}

@@ -19,29 +19,29 @@ import (
 // longestPause bounds the wait before a backend is retried.
 const longestPause = 5 * time.Second
 
-// dispatch is the state of a call's attempts.
+// dispatch is the state of a call.
 type dispatch struct {
 	call     *llm.Call
 	arrival  *arrival
 	endpoint *endpoint.Endpoint
 	body     *body.Body
-	unsealed *body.Body // the body for backends of the caller's API, if it differs
-	entry    *entry     // the requested model
+	unsealed *body.Body // the body for backends that speak the caller's API, if it differs
+	entry    *entry     // of the requested model
 	attempts []attempt  // the next one first
 	shown    upstream.Shown
 
-	ready sent // the planned attempt's body, if it was translated already
+	ready sent // the planned attempt's body, if it has been translated
 
-	leftOut []*llm.Target // backends without room for the call
+	leftOut []*llm.Target // backends at their limits
 
 	on   upstream.Refusal // the reason whose fallback list the attempts come from
 	used [upstream.Refusals]bool
 
-	tried              *entry // of the previous attempt; nil before the first
-	retries, fallbacks int    // attempts after the first, with the same model and with fallbacks
+	tried              *entry // entry of the previous attempt; nil before the first
+	retries, fallbacks int    // attempts after the first: with the same model, and with fallbacks
 }
 
-// describe sets the headers that report the backend and the number of attempts.
+// describe sets the response headers that report the backend and the number of attempts.
 func (d *dispatch) describe(header http.Header, a *attempt) {
 	switch {
 	case d.tried == nil:
@@ -67,7 +67,7 @@ func number(n int) []string {
 	return []string{strconv.Itoa(n)}
 }
 
-// forward makes one attempt after the other until one is answered. The first goes to the planned target.
+// forward makes attempts until one is answered. The first goes to the planned target.
 func (h *Handler) forward(w http.ResponseWriter, r *http.Request, d *dispatch) *llm.Error {
 	publish(r, d)
 	defer h.trace(r.Context(), d).end()
@@ -125,7 +125,7 @@ func (h *Handler) forward(w http.ResponseWriter, r *http.Request, d *dispatch) *
 			return unreadable(fault)
 		}
 		switch {
-		case res.Refused: // it has replanned
+		case res.Refused: // refused has replaced the plan
 		case last || begun.Answered() || res.Spent:
 			return unanswered(&res, target.Model)
 		default:
@@ -141,7 +141,8 @@ func (h *Handler) keyRefused(t *llm.Target, status int) {
 		zap.String("model", t.Model), zap.String("backend", t.Backend), zap.String("base_url", t.BaseURL), zap.Int("status", status))
 }
 
-// wait pauses before a backend is retried, for its Retry-After if that is short. It returns false if the client hangs up.
+// wait waits before a backend is retried. It follows the backend's Retry-After if that is short. It returns
+// false if the client hangs up.
 func (h *Handler) wait(ctx context.Context, round int, retryAfter time.Duration) bool {
 	if ctx.Err() != nil {
 		return false
@@ -164,7 +165,8 @@ func (h *Handler) wait(ctx context.Context, round int, retryAfter time.Duration)
 	}
 }
 
-// unanswered is the error for a client whose last backend did not answer. It does not reveal the address.
+// unanswered returns the error for the client if the last backend did not answer. It does not reveal the
+// address.
 func unanswered(res *upstream.Result, model string) *llm.Error {
 	e := refusal(http.StatusBadGateway, "api_connection_error", "", "the backend of model "+model+" could not be reached")
 	e.Err = res.Err

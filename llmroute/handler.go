@@ -20,99 +20,106 @@ func init() {
 	caddy.RegisterModule(new(Handler))
 }
 
-// Handler routes model calls to backends by the name of the model. It is the only reader of a call's body, which it edits by
-// splicing bytes and sends through the backend's own reverse proxy. Paths that are not endpoints of a model API are not found:
-// no request passes to later handlers.
+// Handler routes model calls to backends by the name of the model. Only this handler reads the body of a call.
+// It edits the body by splicing bytes and sends it through the backend's own reverse proxy. Paths that are not
+// endpoints of a model API get 404: no request goes on to later handlers.
 //
-// Every value is text, in which placeholders such as {env.X} or {file./path} are replaced at start; a value that was
-// written and resolves to nothing is an error.
+// All values are text and may contain placeholders such as {env.X} or {file./path}, which are replaced at start.
+// A value that is written but resolves to nothing is an error.
 //
-// It sets the placeholders {http.tollgate.model}, {http.tollgate.backend} and {http.tollgate.provider}, for access logs.
+// The handler sets the placeholders {http.tollgate.model}, {http.tollgate.backend} and {http.tollgate.provider}
+// for access logs.
 type Handler struct {
-	// MaxBody is the largest body of a call, from 1KB to 1GB. Larger ones are refused with 413. Default: 32MB.
+	// MaxBody is the maximum size of a call's body, from 1KB to 1GB. Larger bodies are refused with 413.
+	// Default: 32MB.
 	MaxBody string `json:"max_body,omitempty"`
 
-	// MaxBodies bounds the memory of the bodies of all calls in progress, in the whole process, from 1MB to 1TB and at least
-	// twice MaxBody. Bodies that do not fit are refused with 503. Incomplete ones larger than 64KB may take an eighth of it, or
-	// twice MaxBody if that is more. Default: a quarter of the process's memory.
+	// MaxBodies is the maximum memory for the bodies of all calls in progress in the process, from 1MB to 1TB
+	// and at least twice MaxBody. Bodies that do not fit are refused with 503. Incomplete bodies larger than
+	// 64KB may use an eighth of it, or twice MaxBody if that is more. Default: a quarter of the process's
+	// memory.
 	MaxBodies string `json:"max_bodies,omitempty"`
 
-	// BodyTimeout is how long a body may take to arrive, from 1s to 24h; then the call is refused with 408. Default: 5m.
+	// BodyTimeout is the time limit for receiving a body, from 1s to 24h. A call that exceeds it is refused with
+	// 408. Default: 5m.
 	BodyTimeout string `json:"body_timeout,omitempty"`
 
-	// Anonymous serves calls that did not pass keyauth. Default: they are refused.
+	// Anonymous allows calls that did not pass keyauth. Default: they are refused.
 	Anonymous bool `json:"anonymous,omitempty"`
 
-	// Unmetered serves calls that did not pass lagobilling. Default: they are refused.
+	// Unmetered allows calls that did not pass lagobilling. Default: they are refused.
 	Unmetered bool `json:"unmetered,omitempty"`
 
-	// EndUserHeaders are request headers that name the end user, in this order, after x-litellm-customer-id and
-	// x-litellm-end-user-id and before the body. Default: none.
+	// EndUserHeaders are request headers that name the end user. They are read in this order, after
+	// x-litellm-customer-id and x-litellm-end-user-id and before the body. Default: none.
 	EndUserHeaders []string `json:"end_user_headers,omitempty"`
 
-	// HideRoute omits from answers the headers that report the backend and the number of attempts: x-tollgate-backend and
-	// x-litellm-model-id, -model-group, -attempted-retries and -attempted-fallbacks. Default: they are sent.
+	// HideRoute omits the response headers that report the backend and the number of attempts:
+	// x-tollgate-backend and x-litellm-model-id, -model-group, -attempted-retries and -attempted-fallbacks.
+	// Default: they are sent.
 	HideRoute bool `json:"hide_route,omitempty"`
 
-	// ForwardTrace sends the trace context upstream: the headers traceparent, tracestate and baggage, as sent by the client or
-	// set by Caddy's tracing. Default: they are removed.
+	// ForwardTrace sends the trace context upstream: the headers traceparent, tracestate and baggage, as sent by
+	// the client or set by Caddy's tracing. Default: they are removed.
 	ForwardTrace bool `json:"forward_trace,omitempty"`
 
 	// Models are the models that may be called.
 	Models []*Model `json:"models,omitempty"`
 
-	// ProviderLimits are limits of all calls to a provider, by the preset's name. A call that exceeds them goes to another
-	// backend, or is refused. Default: none.
+	// ProviderLimits are the limits on all calls to a provider, by the name of its preset. A call that would
+	// exceed them goes to another backend or is refused. Default: none.
 	ProviderLimits map[string]*setting.Limits `json:"provider_limits,omitempty"`
 
-	// Aliases are further names of models.
+	// Aliases are additional names of models, mapped to the model. Default: none.
 	Aliases map[string]string `json:"aliases,omitempty"`
 
-	// The state of the files named in placeholders when the Caddyfile was adapted, so that a changed file changes the
-	// configuration and a reload is not skipped. It has no other effect.
+	// Files is the state of the files that placeholders name, taken when the Caddyfile was adapted. A changed
+	// file thus changes the configuration, so a reload is not skipped. It has no other effect.
 	Files map[string]string `json:"files,omitempty"`
 
 	app         *app.App
 	logger      *zap.Logger
 	maxBody     int64
-	maxBodies   int64 // bytes of all bodies
-	maxArriving int64 // bytes of incomplete ones
+	maxBodies   int64 // maximum bytes of all bodies
+	maxArriving int64 // maximum bytes of incomplete bodies
 	bodyTimeout time.Duration
-	pause       time.Duration // before a backend is retried
+	pause       time.Duration // wait before a backend is retried
 	catalog     catalog
-	translates  bool     // calls to some backends are translated
-	users       []string // canonical names of headers that name the end user
+	translates  bool     // whether any backend translates calls
+	users       []string // canonical names of the headers that name the end user
 }
 
 // Model is one model with its backends.
 type Model struct {
-	// Names are the names that clients request. `*` matches any text; of several matching patterns, the one with the longest
-	// prefix before its `*` wins.
+	// Names are the names that clients request. A `*` matches any text. If several patterns match, the one with
+	// the longest prefix before its `*` wins.
 	Names []string `json:"names"`
 
-	// Backends serve the model.
+	// Backends are the backends that serve the model.
 	Backends []*Backend `json:"backends"`
 
-	// Retries is how many attempts may follow the first, from 0 to 100, with the backends in turn. Default: each further
-	// backend once.
+	// Retries is the maximum number of attempts after the first, from 0 to 100. They go to the backends in turn.
+	// Default: each further backend once.
 	Retries string `json:"retries,omitempty"`
 
-	// Fallback are the models to try, in this order, when no backend of this one answered. Those that the caller's key may not
-	// use are skipped; their own fallbacks do not apply.
+	// Fallback lists the models to try, in this order, if no backend of this model answers. Models that the
+	// caller's key may not use are skipped. Their own fallbacks do not apply. Default: none.
 	Fallback []string `json:"fallback,omitempty"`
 
-	// ContextFallback are the models to try, in this order, when the prompt exceeds the context window. Without any, the refusal
-	// is passed on. The rules of Fallback apply.
+	// ContextFallback lists the models to try, in this order, if the prompt exceeds the context window. The
+	// rules of Fallback apply. Default: none; the refusal is passed on.
 	ContextFallback []string `json:"context_fallback,omitempty"`
 
-	// ContentFallback are the models to try when the prompt violates the provider's content policy.
+	// ContentFallback lists the models to try, in this order, if the prompt violates the provider's content
+	// policy. The rules of Fallback apply. Default: none; the refusal is passed on.
 	ContentFallback []string `json:"content_fallback,omitempty"`
 
-	// OutputCap is the maximum of output tokens written into requests that set none, from 1 to 10000000. Default: none.
+	// OutputCap is the maximum number of output tokens to set in requests that set none, from 1 to 10000000.
+	// Default: none.
 	OutputCap string `json:"output_cap,omitempty"`
 
 	retries   int                           // -1: each further backend once
-	fallbacks [upstream.Refusals][]fallback // by the reason of the refusal; those of upstream.NotRefused are for failures
+	fallbacks [upstream.Refusals][]fallback // by the reason of the refusal; upstream.NotRefused is for failures
 }
 
 const (
@@ -120,7 +127,7 @@ const (
 	maxOutputCap = 10_000_000
 )
 
-// defaultPause is the first wait before a backend is retried; each further round doubles it.
+// defaultPause is the wait before the first retry of a backend. It doubles with each further round.
 const (
 	defaultMaxBody = 32_000_000
 	minMaxBody     = 1_000
@@ -139,7 +146,7 @@ func (*Handler) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{ID: "http.handlers.llmroute", New: func() caddy.Module { return new(Handler) }}
 }
 
-// Provision resolves the settings and sets up the backends. It opens nothing.
+// Provision resolves the settings and provisions the backends. It opens no connections.
 func (h *Handler) Provision(ctx caddy.Context) (err error) {
 	h.logger = ctx.Logger()
 	h.pause = defaultPause

@@ -15,7 +15,7 @@ import (
 	"github.com/tollgate-llm/tollgate/internal/llm"
 )
 
-// ownLimits resolves the limits of each backend and its provider.
+// ownLimits resolves the limits of each backend and of its provider.
 func (h *Handler) ownLimits() error {
 	providers := make(map[string][]limit.Limit, len(h.ProviderLimits))
 	for name, written := range h.ProviderLimits {
@@ -55,7 +55,7 @@ func scoped(written *setting.Limits, s limit.Scope) ([]limit.Limit, error) {
 	return list, err
 }
 
-// leaveOut returns a function that removes a target without room from the plan.
+// leaveOut returns a function that removes a target at its limit from the plan.
 func (h *Handler) leaveOut(w http.ResponseWriter, d *dispatch) func(*llm.Target, *llm.Error) bool {
 	return func(t *llm.Target, why *llm.Error) bool {
 		d.leftOut = append(d.leftOut, t)
@@ -73,7 +73,7 @@ func (h *Handler) leaveOut(w http.ResponseWriter, d *dispatch) func(*llm.Target,
 	}
 }
 
-// serving returns the attempts that are not left out.
+// serving returns the attempts whose backends are not left out.
 func (d *dispatch) serving(attempts []attempt) []attempt {
 	if len(d.leftOut) == 0 {
 		return attempts
@@ -87,7 +87,7 @@ func (d *dispatch) serving(attempts []attempt) []attempt {
 	return kept
 }
 
-// uncounted refuses a call to a backend whose limits nothing enforces.
+// uncounted refuses a call to a backend with limits if nothing enforces them.
 func uncounted(call *llm.Call, t *llm.Target) *llm.Error {
 	if call.Keyed || len(t.Limits) == 0 {
 		return nil
@@ -96,7 +96,7 @@ func uncounted(call *llm.Call, t *llm.Target) *llm.Error {
 		"a backend of this model has limits, and nothing enforces them: the gateway's configuration needs `keyauth` before `llmroute`")
 }
 
-// unmarshalLimits reads a block of limits.
+// unmarshalLimits parses a block of limits.
 func unmarshalLimits(d *caddyfile.Dispenser) (*setting.Limits, error) {
 	l, seen := new(setting.Limits), make(setting.Seen)
 	for nesting := d.Nesting(); d.NextBlock(nesting); {
@@ -111,7 +111,7 @@ func unmarshalLimits(d *caddyfile.Dispenser) (*setting.Limits, error) {
 	return l, nil
 }
 
-// next skips upcoming attempts whose backends have no room for the call. It reports whether one is left.
+// next skips the upcoming attempts whose backends are at their limits. It reports whether an attempt is left.
 func (d *dispatch) next(ctx context.Context) bool {
 	for len(d.attempts) > 0 {
 		t := d.attempts[0].target()

@@ -10,13 +10,14 @@ import (
 	"github.com/tollgate-llm/tollgate/internal/llm"
 )
 
-// paging is how the lists of an API are read in pages. Sources: Anthropic's and Cohere's "List models", Gemini's models.list.
+// paging is how clients page through an API's lists. Sources: "List models" of Anthropic and of Cohere, Gemini's
+// models.list.
 type paging struct {
-	size   string // parameter: the most entries of a page, from 1 to 1000. Without it a list is one page
-	after  string // parameter: where the last page ended
-	before string // parameter: where the page after it began; empty where pages are read forwards alone
-	member string // of an entry: its name, by which the list is sorted
-	opaque bool   // after holds a token that the page before gave out, and no name
+	size   string // parameter: page size from 1 to 1000. Without it there is one page
+	after  string // parameter: the end of the previous page
+	before string // parameter: the start of the following page; empty if there is no paging backwards
+	member string // an entry's name; lists are sorted by it
+	opaque bool   // after is a token from the previous page instead of a name
 }
 
 var pagings = map[llm.API]paging{
@@ -25,11 +26,11 @@ var pagings = map[llm.API]paging{
 	llm.Cohere:    {size: "page_size", after: "page_token", member: "name", opaque: true},
 }
 
-// maxPage is the largest page that all three APIs take.
+// maxPage is the largest page size that all three APIs allow.
 const maxPage = 1000
 
-// page returns the entries that a query asks for, of a list that is sorted by name, and the token of the page that follows, empty
-// where none does. A place in the list is a name, so that entries may come and go between two pages.
+// page returns one page of a list sorted by name, and the token of the next page, which is empty for the last
+// page. Positions in the list are names, so entries may come and go between two pages.
 func page(api llm.API, entries []members, query url.Values) (_ []members, next string, refused *llm.Error) {
 	p, paged := pagings[api]
 	if !paged {

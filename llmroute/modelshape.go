@@ -12,7 +12,7 @@ import (
 	"github.com/tollgate-llm/tollgate/llmroute/provider"
 )
 
-// Clients expect the creation time of each model. The gateway knows none and reports LiteLLM's.
+// Clients expect the creation time of each model. The gateway does not know it and reports LiteLLM's.
 const (
 	madeAt     = 1677610602
 	madeAtText = "2023-02-28T18:56:42Z"
@@ -20,7 +20,7 @@ const (
 
 type members = map[string]any
 
-// set adds a number under each of the names, unless it is unknown.
+// set sets each of the names to a number unless it is unknown.
 func set(m members, value int64, names ...string) {
 	for _, name := range names {
 		if value > 0 {
@@ -29,7 +29,7 @@ func set(m members, value int64, names ...string) {
 	}
 }
 
-// listed drops from Cohere's list the models that the wanted endpoint does not serve.
+// listed removes the models that the wanted endpoint does not serve from Cohere's list.
 func listed(api llm.API, entries []members, wanted string) []members {
 	if api != llm.Cohere || wanted == "" {
 		return entries
@@ -40,7 +40,7 @@ func listed(api llm.API, entries []members, wanted string) []members {
 	})
 }
 
-// modelList puts the entries of a page into the list of an API. next is the token of the page that follows, empty for none.
+// modelList formats a page as an API's list. next is the token of the next page, or empty.
 func modelList(api llm.API, entries []members, next string) members {
 	switch api {
 	case llm.Anthropic:
@@ -68,7 +68,7 @@ func modelList(api llm.API, entries []members, next string) members {
 	}
 }
 
-// modelEntries describes models in the shape of an API.
+// modelEntries describes models in an API's format.
 func (h *Handler) modelEntries(call *llm.Call, api llm.API, offers []offer) []members {
 	entries := make([]members, 0, len(offers))
 	for i := range offers {
@@ -93,8 +93,8 @@ func (h *Handler) modelEntries(call *llm.Call, api llm.API, offers []offer) []me
 	return entries
 }
 
-// openAIModel has OpenAI's members, and those by which Groq, OpenRouter and Mistral describe a model's abilities. Mistral's SDK
-// needs `type` and `capabilities`.
+// openAIModel returns OpenAI's members, and the members with which Groq, OpenRouter and Mistral describe a
+// model's abilities. Mistral's SDK requires `type` and `capabilities`.
 func openAIModel(name string, m *modelinfo.Model, prices map[string]string) members {
 	can := make(members)
 	entry := members{
@@ -137,7 +137,7 @@ func anthropicModel(name string, m *modelinfo.Model) members {
 }
 
 func geminiModel(name string, m *modelinfo.Model) members {
-	methods := []string{"generateContent", "streamGenerateContent", "countTokens", "embedContent", "batchEmbedContents"} // where nothing is known
+	methods := []string{"generateContent", "streamGenerateContent", "countTokens", "embedContent", "batchEmbedContents"} // for unknown models
 	switch {
 	case m.Mode == "embedding":
 		methods = methods[2:]
@@ -170,10 +170,11 @@ func cohereModel(name string, m *modelinfo.Model) members {
 	return entry
 }
 
-// ollamaVersion is the version of Ollama's API that the gateway implements. Clients refuse servers older than they need.
+// ollamaVersion is the version of Ollama's API that the gateway implements. Clients refuse servers with an older
+// version than they need.
 const ollamaVersion = "0.12.6"
 
-// ollamaModel has the members that Ollama's clients show. Those about the model's file are unknown.
+// ollamaModel returns the members that Ollama's clients show. Those about the model's file are unknown.
 func ollamaModel(name string) members {
 	return members{
 		"name": name, "model": name, "modified_at": madeAtText, "size": 0, "digest": "",
@@ -181,8 +182,8 @@ func ollamaModel(name string) members {
 	}
 }
 
-// modelInfo lists the backends of models in the form of LiteLLM's /model/info, without addresses and secrets. only names one
-// of them; empty for all.
+// modelInfo lists the backends of models in the format of LiteLLM's /model/info, without addresses and secrets.
+// If only is set, it lists that model alone.
 func (h *Handler) modelInfo(call *llm.Call, only string) members {
 	data := make([]members, 0)
 	seen := make(map[[2]string]bool)
@@ -232,8 +233,8 @@ func infoEntry(o *offer, id string, t *llm.Target, prices map[string]string) mem
 	}
 }
 
-// listPrices returns what a model costs at a backend, in USD per unit, by the name of the price: by the data of lagobilling,
-// or by the built-in one where the call does not pass that.
+// listPrices returns a model's prices at a backend in USD per unit, by price name. They come from lagobilling's
+// data, or from the built-in data if the call does not pass lagobilling.
 func listPrices(call *llm.Call, t *llm.Target) map[string]string {
 	if call.ListPrices != nil {
 		return call.ListPrices(t)
@@ -241,7 +242,7 @@ func listPrices(call *llm.Call, t *llm.Target) map[string]string {
 	return price.Default().Standard(price.Query{Provider: t.Provider, BaseURL: t.BaseURL, Region: t.Region, Model: t.Upstream, At: time.Now(), Written: t.Prices})
 }
 
-// perToken turns a decimal number of USD per million into one per token.
+// perToken converts a decimal price in USD per million tokens to one per token.
 func perToken(million string) string {
 	whole, part, _ := strings.Cut(million, ".")
 	const digits = 6

@@ -14,14 +14,14 @@ type attempt struct {
 	entry   *entry
 	name    string // the model's name after aliases
 	api     llm.API
-	via     *endpoint.Endpoint // where the call is translated: the endpoint that the backend speaks
-	backend int                // the index within the entry's model
-	round   int                // number of earlier attempts with this backend
+	via     *endpoint.Endpoint // the endpoint to translate the call to; nil if it is not translated
+	backend int                // index in the model's backends
+	round   int                // number of earlier attempts with the backend
 }
 
 func (t *attempt) server() *Backend { return t.entry.model.Backends[t.backend] }
 
-// target describes the attempt.
+// target returns the attempt's target.
 func (t *attempt) target() *llm.Target {
 	target := t.entry.target(t.backend, t.name)
 	if t.via != nil {
@@ -37,13 +37,13 @@ func (t *attempt) target() *llm.Target {
 	return &other
 }
 
-// plan lists the attempts in order: the model's own backends, then those of the fallback models that the caller may use. It is
-// empty if none of them serves the endpoint.
+// plan lists the attempts in order: the model's own backends, then those of the fallback models that the caller
+// may use. It is empty if none of them serves the endpoint.
 func plan(attempts []attempt, e *entry, name string, ep *endpoint.Endpoint, id *llm.Identity) []attempt {
 	return withFallbacks(e.plan(attempts, name, ep), e.model.fallbacks[upstream.NotRefused], ep, id)
 }
 
-// withFallbacks appends the attempts with those of the models that the caller may use.
+// withFallbacks appends the attempts with the fallback models that the caller may use.
 func withFallbacks(attempts []attempt, models []fallback, ep *endpoint.Endpoint, id *llm.Identity) []attempt {
 	for _, f := range models {
 		if id.Allows(f.name) {
@@ -53,7 +53,7 @@ func withFallbacks(attempts []attempt, models []fallback, ep *endpoint.Endpoint,
 	return attempts
 }
 
-// priced removes attempts that could not be billed. If none could, they stay, and Open refuses the call.
+// priced removes attempts that cannot be billed. If none can be billed, all stay and Open refuses the call.
 func priced(attempts []attempt, call *llm.Call) []attempt {
 	if kept := billable(attempts, call); len(kept) > 0 {
 		return kept
@@ -61,7 +61,7 @@ func priced(attempts []attempt, call *llm.Call) []attempt {
 	return attempts
 }
 
-// billable returns the attempts that could be billed.
+// billable returns the attempts that can be billed.
 func billable(attempts []attempt, call *llm.Call) []attempt {
 	if call.Priced == nil {
 		return attempts
@@ -75,8 +75,9 @@ func billable(attempts []attempt, call *llm.Call) []attempt {
 	return kept
 }
 
-// plan appends the attempts with one model: backends that speak the caller's API before those for which the call is translated, lower
-// orders first, within an order by weighted chance without repetition, and round again when there are more retries than backends.
+// plan appends the attempts with one model. Backends that speak the caller's API come before those that need
+// translation. Among these, lower orders come first, and within an order backends are drawn by weight without
+// repetition. If there are more retries than backends, the list starts over.
 func (e *entry) plan(attempts []attempt, name string, ep *endpoint.Endpoint) []attempt {
 	from := len(attempts)
 	backends := e.model.Backends
@@ -112,13 +113,13 @@ func (e *entry) plan(attempts []attempt, name string, ep *endpoint.Endpoint) []a
 	return attempts[:from+wanted]
 }
 
-// shuffle puts the attempts in order.
+// shuffle sorts the attempts by order, and randomly by weight within an order.
 func shuffle(attempts []attempt, backends []*Backend) {
 	if len(attempts) < 2 {
 		return
 	}
 	for i := range attempts {
-		// The lowest order that is left, and the weight of all that have it.
+		// The lowest remaining order, and the total weight of its backends.
 		order, total := -1, 0
 		for _, t := range attempts[i:] {
 			switch b := backends[t.backend]; {
@@ -142,8 +143,8 @@ func shuffle(attempts []attempt, backends []*Backend) {
 	}
 }
 
-// candidates appends the targets that a call may come to, each once: the planned one first, and those that a refused prompt may
-// lead to last.
+// candidates appends the targets that a call may reach, each once: first the planned one, last those that only a
+// refused prompt leads to.
 func (d *dispatch) candidates(to []*llm.Target) []*llm.Target {
 	add := func(attempts []attempt) {
 		for i := range attempts {
@@ -157,7 +158,7 @@ func (d *dispatch) candidates(to []*llm.Target) []*llm.Target {
 	to = append(to, d.call.Target())
 	add(d.attempts)
 	for why, models := range d.entry.model.fallbacks {
-		if upstream.Refusal(why) != upstream.NotRefused { // those are among the attempts
+		if upstream.Refusal(why) != upstream.NotRefused { // the attempts include these
 			add(d.serving(withFallbacks(nil, models, d.endpoint, d.call.Identity)))
 		}
 	}

@@ -13,8 +13,8 @@ import (
 	"github.com/tollgate-llm/tollgate/llmroute/provider"
 )
 
-// read reads the body, once, and scans it, except for the files of a large form. named is the model in the path, empty if the
-// body names it.
+// read reads the body once and scans it, except for the files in a large form. named is the model in the path,
+// or empty if the body names it.
 func (h *Handler) read(r *http.Request, ep *endpoint.Endpoint, named string) (*body.Body, *llm.Error) {
 	if enc := r.Header.Get("Content-Encoding"); enc != "" && !strings.EqualFold(enc, "identity") {
 		return nil, refusal(http.StatusUnsupportedMediaType, invalidRequest, "Content-Encoding",
@@ -37,7 +37,7 @@ func (h *Handler) read(r *http.Request, ep *endpoint.Endpoint, named string) (*b
 	return b, nil
 }
 
-// scan reads a body in the form that its Content-Type names.
+// scan parses a body according to its Content-Type.
 func (h *Handler) scan(r *http.Request, ep *endpoint.Endpoint, named string) (*body.Body, *llm.Error) {
 	contentType := r.Header.Get("Content-Type")
 	if !body.IsUTF8(contentType) {
@@ -91,7 +91,7 @@ func name(b *body.Body, ep *endpoint.Endpoint, named string) *llm.Error {
 	return nil
 }
 
-// strayed reports whether a name would change the path that it is inserted into.
+// strayed reports whether a name would change the structure of the path that it is inserted into.
 func strayed(name string) bool {
 	if name[0] != '.' && !strings.Contains(name, "/.") {
 		return false
@@ -120,7 +120,7 @@ func tooLarge() *llm.Error {
 	return refusal(http.StatusRequestEntityTooLarge, invalidRequest, "", "the body is larger than this gateway takes (max_body)")
 }
 
-// unread returns the refusal of a body that did not arrive completely.
+// unread returns the refusal of a body that was not received completely.
 func unread(err error) *llm.Error {
 	if e := notArrived(err); e != nil {
 		return e

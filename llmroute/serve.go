@@ -26,7 +26,7 @@ func invalid(param, message string) *llm.Error {
 	return refusal(http.StatusBadRequest, invalidRequest, param, message)
 }
 
-// ServeHTTP answers a call, or refuses it in the format of the caller's API.
+// ServeHTTP serves a call, or refuses it in the error format of the caller's API.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
 	if llm.IsPreflight(r) {
 		preflight(w, r)
@@ -126,7 +126,8 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, call *llm.Call) 
 	return h.forward(w, r, d)
 }
 
-// route finds the endpoint of a request and checks that it may be called this way. named is the model in the path.
+// route finds the endpoint of a request and checks that the call is allowed there. named is the model in the
+// path.
 func (h *Handler) route(r *http.Request, call *llm.Call) (ep *endpoint.Endpoint, named string, refused *llm.Error) {
 	if upgrades(r) {
 		e := refusal(http.StatusUpgradeRequired, invalidRequest, "Upgrade", "a connection cannot be upgraded here, as the usage of such calls is not metered: use HTTP")
@@ -155,7 +156,8 @@ func (h *Handler) route(r *http.Request, call *llm.Call) (ep *endpoint.Endpoint,
 	return ep, named, nil
 }
 
-// upgrades reports whether a request asks for another protocol. An offer of HTTP/2 does not count, as it may be ignored.
+// upgrades reports whether a request asks for another protocol. An offer of HTTP/2 does not count, because
+// servers may ignore it.
 func upgrades(r *http.Request) bool {
 	asked := r.Header.Get("Upgrade")
 	return asked != "" && !strings.EqualFold(asked, "h2c") || r.Method == http.MethodConnect
@@ -165,8 +167,8 @@ func noModel(name string) *llm.Error {
 	return refusal(http.StatusNotFound, "model_not_found", "model", "the model "+name+" does not exist: GET /v1/models lists the available ones")
 }
 
-// endUser returns the end user of the call, by LiteLLM's order of 2026. A header that occurs twice with different values is
-// refused, as a second `user` in the body is: another reader might take the other one.
+// endUser returns the call's end user, in LiteLLM's order of 2026. A header that occurs twice with different
+// values is refused, as is a second `user` in the body, because another reader could choose the other value.
 func (h *Handler) endUser(r *http.Request, b *body.Body) (string, *llm.Error) {
 	for _, name := range h.users {
 		var user string
@@ -187,7 +189,7 @@ func (h *Handler) endUser(r *http.Request, b *body.Body) (string, *llm.Error) {
 	return cmp.Or(b.User, b.LiteLLMUser, metadataUser, b.SafetyUser), nil
 }
 
-// publish sets the placeholders. A metered call has them from lagobilling.
+// publish sets the placeholders. lagobilling sets those of a metered call.
 func publish(r *http.Request, d *dispatch) {
 	repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
 	if !ok {
@@ -211,7 +213,7 @@ func publish(r *http.Request, d *dispatch) {
 	})
 }
 
-// preflight answers a browser's CORS preflight. The call itself still needs its key.
+// preflight answers a CORS preflight request. The call that follows still needs its key.
 func preflight(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
 	h.Set("Access-Control-Allow-Origin", "*")

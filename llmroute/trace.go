@@ -14,22 +14,22 @@ import (
 	"github.com/tollgate-llm/tollgate/internal/llm"
 )
 
-// tracerName is the instrumentation scope.
+// tracerName is the name of the instrumentation scope.
 const tracerName = "github.com/tollgate-llm/tollgate/llmroute"
 
-// trail collects the spans of a call, children of that of Caddy's `tracing`: one for the call, and below it one for each attempt.
-// They are made once the call is settled and its answer is sent, with the tokens and cost of its record. The trail of an
-// untraced request is nil.
+// trail records the spans of a call as children of the span of Caddy's `tracing`: one for the call and below it
+// one per attempt. They are created once the call is settled and its answer has been sent, with the tokens and
+// cost of its record. The trail of an untraced request is nil.
 type trail struct {
-	ctx        context.Context // with the request's span
+	ctx        context.Context // contains the request's span
 	call       *llm.Call
 	settlement *llm.Settlement
-	over       time.Time // when the last attempt was; zero before
+	over       time.Time // when the last attempt ended; zero before
 	begun      time.Time
 	done       bool
 }
 
-// trace begins the trail of a call, if its request is traced.
+// trace starts the trail of a call if its request is traced.
 func (h *Handler) trace(ctx context.Context, d *dispatch) *trail {
 	if !trace.SpanFromContext(ctx).IsRecording() {
 		return nil
@@ -43,7 +43,7 @@ func (h *Handler) trace(ctx context.Context, d *dispatch) *trail {
 	return t
 }
 
-// end ends the last attempt. It is deferred, as a reverse proxy panics where an answer breaks off.
+// end ends the last attempt. It is deferred, because the reverse proxy panics if an answer is truncated.
 func (t *trail) end() {
 	if t != nil {
 		t.over = time.Now()
@@ -51,7 +51,7 @@ func (t *trail) end() {
 	}
 }
 
-// tell makes the spans once the attempts are over and the call is settled or never will be.
+// tell creates the spans when the attempts are over and the call is settled or never will be.
 func (t *trail) tell() {
 	if t.done || t.over.IsZero() || t.settlement == nil && t.call.Opened {
 		return
@@ -70,7 +70,7 @@ func (t *trail) tell() {
 	span.End(trace.WithTimestamp(t.over))
 }
 
-// callAttributes are the attributes of the call as a whole.
+// callAttributes returns the attributes of the call's span.
 func (t *trail) callAttributes() []attribute.KeyValue {
 	c := t.call
 	list := []attribute.KeyValue{
@@ -93,7 +93,7 @@ func (t *trail) callAttributes() []attribute.KeyValue {
 	return list
 }
 
-// attempt makes the span of one attempt. Only the last one has usage, as it alone is billed.
+// attempt creates the span of one attempt. Only the last attempt has usage, because only it is billed.
 func (t *trail) attempt(ctx context.Context, tracer trace.Tracer, a *llm.Attempt, last bool) {
 	operation := genai.Operation(t.call.Endpoint.Name)
 	list := []attribute.KeyValue{
@@ -138,7 +138,7 @@ func (t *trail) attempt(ctx context.Context, tracer trace.Tracer, a *llm.Attempt
 	span.End(trace.WithTimestamp(over))
 }
 
-// settled are the attributes of an answer, whose attempt began that long after the call.
+// settled returns the attributes of an answer. begun is how long after the call its attempt began.
 func settled(s *llm.Settlement, stream bool, begun time.Duration) []attribute.KeyValue {
 	var list []attribute.KeyValue
 	list = named(list, genai.ResponseModel, s.Response)
@@ -178,7 +178,7 @@ func named(list []attribute.KeyValue, name, value string) []attribute.KeyValue {
 	return append(list, attribute.String(name, value))
 }
 
-// server appends the address of a backend.
+// server appends the attributes for a backend's address.
 func server(list []attribute.KeyValue, base string) []attribute.KeyValue {
 	u, err := url.Parse(base)
 	if err != nil || u.Host == "" {

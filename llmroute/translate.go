@@ -23,19 +23,20 @@ import (
 	"github.com/tollgate-llm/tollgate/llmroute/provider"
 )
 
-// Translate lets a backend serve calls of APIs that its provider does not speak, by translating them and their answers.
-// docs/translate.md lists the pairs of APIs and the fate of each member.
+// Translate lets a backend serve calls in APIs that its provider does not speak, by translating requests and
+// answers. docs/translate.md lists the pairs of APIs and what happens to each member.
 type Translate struct {
-	// Lossy drops members without an equivalent, and names them in the header X-Tollgate-Dropped and in the usage record. Default:
-	// such calls are refused.
+	// Lossy drops members without an equivalent. They are named in the header X-Tollgate-Dropped and in the
+	// usage record. Default: calls with such members are refused.
 	Lossy bool `json:"lossy,omitempty"`
 
-	// Calls are endpoints whose calls are translated although the provider speaks their API: chat/completions, messages,
-	// responses. Default: none.
+	// Calls lists endpoints whose calls are translated even if the provider speaks their API: chat/completions,
+	// messages or responses. Default: none.
 	Calls []string `json:"calls,omitempty"`
 
-	// TokenCounts is how calls that count tokens are served if their API is translated: estimate answers by the number of
-	// characters, marked by the header X-Tollgate-Estimated; refuse refuses. Default: estimate.
+	// TokenCounts defines how token counting is served if the API is translated. The value estimate counts by
+	// the number of characters and adds the header X-Tollgate-Estimated. The value refuse refuses such calls.
+	// Default: estimate.
 	TokenCounts string `json:"token_counts,omitempty"`
 
 	calls  []string
@@ -76,7 +77,7 @@ func checkCounts(word string) error {
 	return nil
 }
 
-// unmarshalTranslate reads the subdirective of a backend.
+// unmarshalTranslate parses a backend's translate subdirective.
 func unmarshalTranslate(d *caddyfile.Dispenser) (*Translate, error) {
 	t := new(Translate)
 	if d.NextArg() {
@@ -118,10 +119,11 @@ var targets = []*endpoint.Endpoint{
 	endpoint.Find(llm.Bedrock, "invoke"),
 }
 
-// invokeStream is in place of the last one where an answer is streamed.
+// invokeStream replaces invoke if the answer is streamed.
 var invokeStream = endpoint.Find(llm.Bedrock, "invoke-with-response-stream")
 
-// takes returns the API of what a target is sent: that of the model where it is Bedrock's invoke.
+// takes returns the API of the body that a target takes. For Bedrock's invoke it depends on the model, which is
+// one that speaks Messages.
 func takes(to *endpoint.Endpoint) translate.API {
 	if to.API == llm.Bedrock {
 		return translate.Messages
@@ -145,7 +147,8 @@ func (b *Backend) native(ep *endpoint.Endpoint, model string) bool {
 	return !slices.Contains(t.calls, name) && (!b.server.NoResponses || name != string(translate.Responses))
 }
 
-// via returns the endpoint by which the backend takes calls to one that it does not speak; nil where it takes none.
+// via returns the endpoint that calls to an endpoint are translated to for the backend, or nil if they are not
+// translated.
 func (b *Backend) via(ep *endpoint.Endpoint, model string) *endpoint.Endpoint {
 	if b.Translate == nil || ep.InPath {
 		return nil
@@ -159,14 +162,14 @@ func (b *Backend) via(ep *endpoint.Endpoint, model string) *endpoint.Endpoint {
 	return nil
 }
 
-// callers are the endpoints whose calls may be translated.
+// callers are the endpoints whose calls can be translated.
 var callers = []*endpoint.Endpoint{
 	endpoint.Find(llm.OpenAI, string(translate.Chat)),
 	endpoint.Find(llm.OpenAI, string(translate.Responses)),
 	endpoint.Find(llm.Anthropic, string(translate.Messages)),
 }
 
-// translates reports whether calls of an API are translated for the backend.
+// translates reports whether the backend's calls in an API are translated.
 func (b *Backend) translates(api llm.API, model string) bool {
 	return slices.ContainsFunc(callers, func(ep *endpoint.Endpoint) bool { return ep.API == api && b.via(ep, model) != nil })
 }
@@ -174,11 +177,11 @@ func (b *Backend) translates(api llm.API, model string) bool {
 // sent is the request of an attempt.
 type sent struct {
 	call        provider.Call
-	translation *translate.Translation // nil where there is none
+	translation *translate.Translation // nil if the call is not translated
 	of          attempt
 }
 
-// send returns the request of an attempt, or why it cannot be translated.
+// send returns the request of an attempt, or why the call cannot be translated.
 func (d *dispatch) send(a *attempt, target *llm.Target, query string) (sent, *llm.Error) {
 	switch {
 	case a.via == nil:
@@ -228,8 +231,8 @@ func (d *dispatch) send(a *attempt, target *llm.Target, query string) (sent, *ll
 	return sent{provider.Call{Endpoint: to, Body: b, Upstream: target.Upstream}, t, *a}, nil
 }
 
-// unseal makes the body that backends of the caller's own API are sent: without the reasoning of other upstreams that a conversation has
-// from translated answers.
+// unseal makes the body for backends that speak the caller's API. It removes the reasoning that earlier,
+// translated answers of other upstreams left in the conversation.
 func (d *dispatch) unseal() *llm.Error {
 	data, ok := translate.Unseal(translate.API(d.endpoint.Name), d.body.Data)
 	if !ok {
@@ -245,7 +248,7 @@ func (d *dispatch) unseal() *llm.Error {
 	return nil
 }
 
-// nameLost names in the answer's header the dropped members that asked for something.
+// nameLost lists the dropped members that requested something in the answer's header.
 func nameLost(header http.Header, t *translate.Translation) {
 	delete(header, droppedHeader)
 	if t != nil && len(t.Lost()) > 0 {
@@ -255,11 +258,11 @@ func nameLost(header http.Header, t *translate.Translation) {
 
 const droppedHeader = "X-Tollgate-Dropped"
 
-// spoken names the APIs in messages.
+// spoken are the names of APIs in messages.
 var spoken = map[translate.API]string{translate.Chat: "OpenAI's chat completions", translate.Messages: "Anthropic's Messages"}
 
-// translatable makes the planned attempt one that can be made: those whose backends cannot be sent what the call asks for are left out.
-// It returns the refusal of the first where none is left.
+// translatable advances the plan to the first attempt whose backend can be sent the call. It returns the refusal
+// of the first attempt if there is none.
 func (h *Handler) translatable(d *dispatch, query string) (first *llm.Error) {
 	for len(d.attempts) > 0 {
 		a := &d.attempts[0]
@@ -282,8 +285,8 @@ func (h *Handler) translatable(d *dispatch, query string) (first *llm.Error) {
 	return first
 }
 
-// countEstimated answers a call that counts the tokens of a request for a model that is served by translation. It reports false where
-// there is no such model.
+// countEstimated answers a token count for a model that is served by translation. It returns false if there is
+// no such model.
 func (h *Handler) countEstimated(w http.ResponseWriter, r *http.Request, d *dispatch, name string) (bool, *llm.Error) {
 	of, ok := counted[d.endpoint.Name]
 	if !ok || d.endpoint.InPath {
@@ -294,7 +297,7 @@ func (h *Handler) countEstimated(w http.ResponseWriter, r *http.Request, d *disp
 		if via := b.via(of.calls, d.entry.upstream(i, name)); via != nil {
 			by = b.Translate
 			a := attempt{entry: d.entry, name: name, api: via.API, via: via, backend: i}
-			d.call.Plan(a.target()) // a key may name the configured model and not the alias that was asked for
+			d.call.Plan(a.target()) // a key may allow the configured model and not the requested alias
 			break
 		}
 	}
@@ -323,7 +326,8 @@ func (h *Handler) countEstimated(w http.ResponseWriter, r *http.Request, d *disp
 	return true, nil
 }
 
-// counted are the endpoints that count the tokens of another one's requests, and the shapes of their answers.
+// counted are the endpoints that count the tokens of another endpoint's requests, and the format of their
+// answers.
 var counted = map[string]struct {
 	calls  *endpoint.Endpoint
 	answer func(tokens int64) any
