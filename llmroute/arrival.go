@@ -21,16 +21,17 @@ import (
 )
 
 const (
-	// bodyShare is the default share of the process's memory for bodies, and arrivingShare the share of that for incomplete
-	// bodies, so that slow or stalled senders leave room for complete ones.
+	// bodyShare is the default fraction of the process's memory that bodies may use (a quarter). arrivingShare
+	// is the fraction of that for incomplete bodies (an eighth), so that slow or stalled senders leave room for
+	// complete bodies.
 	bodyShare, arrivingShare = 4, 8
-	// keyShare is the share of either that one key's bodies may take.
+	// keyShare is the fraction of each that the bodies of one key may use (half).
 	keyShare = 2
-	// smallBody is always admitted: 64KB and the byte that shows the end.
+	// smallBody is the size up to which bodies are always admitted: 64KB, and one byte to detect the end.
 	smallBody = 64<<10 + 1
-	// fallbackMemory is assumed if the system does not report the process's memory.
+	// fallbackMemory is assumed if the system does not report the memory available to the process.
 	fallbackMemory = 2 << 30
-	// leftover is how long a client whose body is refused may keep sending, so that it then reads the answer.
+	// leftover is how long a client whose body was refused may keep sending, so that it gets to read the answer.
 	leftover = time.Second
 )
 
@@ -39,20 +40,20 @@ var (
 	errNoShare     = errors.New("bodies of this key in progress take all their memory")
 	errBodyLate    = errors.New("the body did not arrive in time")
 	bodiesHeld     atomic.Int64 // bytes of all bodies in progress in this process
-	bodiesArriving atomic.Int64 // bytes of incomplete ones that are not small
-	bodiesOf       shares       // both by key, without small bodies
+	bodiesArriving atomic.Int64 // bytes of incomplete bodies that are not small
+	bodiesOf       shares       // both of these by key, without small bodies
 )
 
-// shares counts the memory that bodies take by key.
+// shares tracks the memory used by bodies per key.
 type shares struct {
 	mu sync.Mutex
 	of map[string]share
 }
 
-// share is the memory of one key's bodies in bytes: of all, and of incomplete ones.
+// share is the memory used by one key's bodies, in bytes: all of them, and incomplete ones.
 type share struct{ held, arriving int64 }
 
-// take adds to a key's share, or returns false if that would exceed its bounds.
+// take adds to a key's share. It returns false if that would exceed the limits.
 func (s *shares) take(key string, more, most share) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -73,8 +74,8 @@ func (s *shares) take(key string, more, most share) bool {
 	return true
 }
 
-// memoryOfProcess returns the memory that the process may use, in bytes: GOMEMLIMIT, which Caddy sets by the cgroup, otherwise
-// the cgroup's or the system's.
+// memoryOfProcess returns how many bytes of memory the process may use: GOMEMLIMIT, which Caddy sets from the
+// cgroup, otherwise the limit of the cgroup or the memory of the system.
 func memoryOfProcess() int64 {
 	if limit := debug.SetMemoryLimit(-1); limit < math.MaxInt64 {
 		return limit
@@ -87,7 +88,7 @@ func memoryOfProcess() int64 {
 	return fallbackMemory
 }
 
-// boundBodies sets the memory of all bodies, at least two of the largest.
+// boundBodies sets the memory limit for all bodies, which is at least that of two of the largest bodies.
 func (h *Handler) boundBodies() (err error) {
 	least := 2 * h.maxBody
 	usual := max(memoryOfProcess()/bodyShare, least)
@@ -101,32 +102,33 @@ func (h *Handler) boundBodies() (err error) {
 	return nil
 }
 
-// arrival is a body while it arrives, and then in memory until its call is over. The size of its buffer counts.
+// arrival is a body that is being received, and then held in memory until its call is over. Its buffer's
+// capacity is what counts.
 type arrival struct {
 	io.ReadCloser
 	handler  *Handler
 	key      string // hash of the key; empty without one
-	own      share  // of the key's
+	own      share  // the part counted in the key's share
 	size     int64  // bytes read
-	held     int64  // of bodiesHeld
-	copied   int64  // of held, by the translated body
-	answer   int64  // of bodiesHeld, by an answer that is translated whole; it may outlast the call
-	arriving int64  // of bodiesArriving
-	streamed bool   // further bytes are not held in memory
+	held     int64  // the part counted in bodiesHeld
+	copied   int64  // the part of held for the translated body
+	answer   int64  // counted in bodiesHeld for an answer that is translated as a whole; may outlive the call
+	arriving int64  // the part counted in bodiesArriving
+	streamed bool   // the rest of the body is not buffered
 	timedOut atomic.Bool
 
 	mu       sync.Mutex
-	until    time.Time             // the limit; zero when there is none
-	then     time.Time             // the limit from the second read on; zero when there is none, or it is set
+	until    time.Time             // the read deadline; zero if there is none
+	then     time.Time             // the deadline to set at the second read; zero if there is none or it is set already
 	deadline func(time.Time) error // nil once the call is over
 }
 
-// mostOfKey returns the memory that one key's bodies may take, at least one of the largest.
+// mostOfKey returns the memory limit for one key's bodies, which is at least that of one of the largest bodies.
 func (h *Handler) mostOfKey() share {
 	return share{max(h.maxBodies/keyShare, h.maxBody+1), max(h.maxArriving/keyShare, h.maxBody+1)}
 }
 
-// arrive begins to read a request's body, within body_timeout.
+// arrive starts to receive a request's body, with body_timeout as its deadline.
 func (h *Handler) arrive(w http.ResponseWriter, r *http.Request, who *llm.Identity) *arrival {
 	a := &arrival{ReadCloser: r.Body, handler: h, deadline: http.NewResponseController(w).SetReadDeadline}
 	if who != nil {
@@ -144,7 +146,8 @@ func (h *Handler) arrive(w http.ResponseWriter, r *http.Request, who *llm.Identi
 	return a
 }
 
-// limit sets the read deadline, if the connection supports it. Once the call is over, the connection serves other requests.
+// limit sets the read deadline, if the connection supports it and the call is not over. After the call, the
+// connection serves other requests.
 func (a *arrival) limit(t time.Time) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -153,15 +156,15 @@ func (a *arrival) limit(t time.Time) {
 	}
 }
 
-// late reports whether an incomplete body has exceeded its time. The server cancels the call's context for that before the
-// read returns, so the clock counts too.
+// late reports whether an incomplete body missed its deadline. The server may cancel the call's context for that
+// before the read returns, so the clock is checked too.
 func (a *arrival) late() bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.timedOut.Load() || !a.until.IsZero() && !time.Now().Before(a.until)
 }
 
-// Read reads the body while there is room for the buffer, of which p is the free end.
+// Read reads the body if there is room for the whole buffer. p is the free end of that buffer.
 func (a *arrival) Read(p []byte) (int, error) {
 	if !a.streamed {
 		if err := a.hold(a.size + int64(len(p))); err != nil {
@@ -181,7 +184,8 @@ func (a *arrival) Read(p []byte) (int, error) {
 		a.limit(a.then)
 		a.then = time.Time{}
 	}
-	// After an error the limit stays: the server reads on before it answers, and must not wait for a client that stalls.
+	// After an error the deadline stays: the server drains the body before it answers, and must not wait for a
+	// stalled client.
 	if timeout, ok := errors.AsType[net.Error](err); ok && timeout.Timeout() {
 		a.timedOut.Store(true)
 		err = errors.Join(errBodyLate, err)
@@ -189,7 +193,7 @@ func (a *arrival) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// hold takes memory up to size bytes, or returns why there is none.
+// hold reserves memory for up to size bytes, or returns why it cannot.
 func (a *arrival) hold(size int64) error {
 	if a.key != "" && size > smallBody && size > a.own.arriving {
 		more := share{size - a.own.held, size - a.own.arriving}
@@ -213,7 +217,8 @@ func (a *arrival) hold(size int64) error {
 	return nil
 }
 
-// translated takes memory for a translated body of n bytes, replacing the previous one, or returns why there is none.
+// translated reserves n bytes for a translated body in place of the previous reservation, or returns why it
+// cannot.
 func (a *arrival) translated(n int64) error {
 	more := n - a.copied
 	if !take(&bodiesHeld, more, a.handler.maxBodies) {
@@ -223,7 +228,7 @@ func (a *arrival) translated(n int64) error {
 	return nil
 }
 
-// answered takes memory for n bytes of an answer, replacing what it took before, or returns why there is none.
+// answered reserves n bytes for an answer in place of the previous reservation, or returns why it cannot.
 func (a *arrival) answered(n int64) error {
 	if !take(&bodiesHeld, n-a.answer, a.handler.maxBodies) {
 		return errNoRoom
@@ -232,7 +237,7 @@ func (a *arrival) answered(n int64) error {
 	return nil
 }
 
-// take adds n to a counter, unless that would exceed most.
+// take adds n to a counter unless that would exceed most.
 func take(count *atomic.Int64, n, most int64) bool {
 	for {
 		taken := count.Load()
@@ -245,7 +250,7 @@ func take(count *atomic.Int64, n, most int64) bool {
 	}
 }
 
-// read ends reading into memory: the rest of the body, if any, is streamed.
+// read ends buffering. The rest of the body, if any, is streamed.
 func (a *arrival) read() {
 	a.streamed = true
 	bodiesArriving.Add(-a.arriving)
@@ -253,7 +258,7 @@ func (a *arrival) read() {
 	a.release(share{0, a.own.arriving})
 }
 
-// release gives back a part of the key's share.
+// release returns a part of the key's share.
 func (a *arrival) release(part share) {
 	if part == (share{}) {
 		return
@@ -263,7 +268,7 @@ func (a *arrival) release(part share) {
 	bodiesOf.take(a.key, share{-part.held, -part.arriving}, share{})
 }
 
-// over releases the body's memory. The deadline of an incomplete body stays, as the server reads on.
+// over releases the body's memory. The deadline of an incomplete body stays, because the server drains the body.
 func (a *arrival) over() {
 	a.mu.Lock()
 	a.deadline = nil
@@ -273,7 +278,7 @@ func (a *arrival) over() {
 	a.release(a.own)
 }
 
-// notArrived returns the refusal of a body that hit one of these bounds; nil for any other error.
+// notArrived returns the refusal of a body that exceeded one of these limits, or nil for any other error.
 func notArrived(err error) *llm.Error {
 	switch {
 	case errors.Is(err, errNoRoom):

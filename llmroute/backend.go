@@ -23,76 +23,83 @@ import (
 	"github.com/tollgate-llm/tollgate/llmroute/upstream"
 )
 
-// Backend is one place that serves a model: a provider's API at a base URL, with its own reverse proxy. All values are
-// text, in which placeholders such as {env.X} or {file./path} are replaced at start; a value that was written and resolves
-// to nothing is an error.
+// Backend is one place that serves a model: a provider's API at a base URL, with its own reverse proxy. All
+// values are text and may contain placeholders such as {env.X} or {file./path}, which are replaced at start. A
+// value that is written but resolves to nothing is an error.
 type Backend struct {
 	// Provider is the preset: openai (also for any OpenAI-compatible URL), anthropic, azure, bedrock, cohere, deepseek,
 	// fireworks, gemini, groq, mistral, ollama, openrouter, perplexity, together, vertex, vllm, xai, or mock.
 	Provider string `json:"provider"`
 
-	// BaseURL is what the provider's own SDK calls its base URL: OpenAI's and its likes' end in /v1; Anthropic's, Gemini's,
-	// Cohere's and Bedrock's have no path. Default: the preset's.
+	// BaseURL is the base URL in the form that the provider's own SDK uses. For OpenAI and compatible APIs it
+	// ends in /v1. For Anthropic, Gemini, Cohere and Bedrock it has no path. Default: the preset's.
 	BaseURL string `json:"base_url,omitempty"`
 
-	// APIKey is the provider's key. It goes to this backend only, and into no log. Needed at the preset's own URL, but for
-	// ollama and mock, for bedrock, which else signs with AWS credentials, and for vertex, which has none.
+	// APIKey is the provider's key. It is sent only to this backend and never logged. It is required at the
+	// preset's own URL, except for ollama and mock, for bedrock, which signs with AWS credentials if there is no
+	// key, and for vertex, which has no keys. Default: none.
 	APIKey string `json:"api_key,omitempty"`
 
-	// Model is the name sent upstream. A `*` in it is replaced by what the first `*` of the model's name matched. Default: the
-	// name asked for, after aliases.
+	// Model is the model name sent upstream. A `*` in it is replaced by the text that the first `*` of the
+	// model's name matched. Default: the requested name, after aliases.
 	Model string `json:"model,omitempty"`
 
-	// Weight is this backend's share of the calls among those of the same order, from 1 to 1000000. Default: 1.
+	// Weight is this backend's share of the calls among the backends with the same order, from 1 to 1000000.
+	// Default: 1.
 	Weight string `json:"weight,omitempty"`
 
-	// Order ranks the backends of a model, from 0 to 1000000: lower ones are tried first. Default: 1.
+	// Order ranks the backends of a model, from 0 to 1000000. Backends with a lower order are tried first.
+	// Default: 1.
 	Order string `json:"order,omitempty"`
 
-	// Timeout is how long the first byte of the answer may take, from 1ms to 24h. Default: no bound.
+	// Timeout is the time limit for the first byte of the answer, from 1ms to 24h. Default: no limit.
 	Timeout string `json:"timeout,omitempty"`
 
-	// RetryOn are statuses of 401, 402 and 403 after which the next backend is asked: the provider refuses this backend's key, or
-	// its account has no credit. Each is logged as an error and counted. Default: none, such an answer is passed on.
+	// RetryOn lists those of the statuses 401, 402 and 403 after which the next backend is tried, because the
+	// provider refuses this backend's key or its account has no credit. Each occurrence is logged as an error
+	// and counted. Default: none; such answers are passed on.
 	RetryOn []string `json:"retry_on,omitempty"`
 
-	// Prices are in USD per million units, by the kinds of docs/prices.md. Default: those of the price data.
+	// Prices are in USD per million units, by the kinds listed in docs/prices.md. Default: the prices in the
+	// price data.
 	Prices map[string]string `json:"prices,omitempty"`
 
-	// APIVersion is the api-version that an azure backend asks for. Default: 2024-10-21; none where the base URL ends in
+	// APIVersion is the api-version of an azure backend. Default: 2024-10-21, or none if the base URL ends in
 	// /openai/v1.
 	APIVersion string `json:"api_version,omitempty"`
 
-	// Region is the AWS region of a bedrock backend. Default: the one in the base URL, else that of AWS_REGION or
-	// AWS_DEFAULT_REGION, else, with a base URL, that of AWS' shared configuration.
+	// Region is the AWS region of a bedrock backend. Default: the first that is set of the region in the base
+	// URL, AWS_REGION, AWS_DEFAULT_REGION and, if there is a base URL, the region in the shared AWS
+	// configuration.
 	Region string `json:"region,omitempty"`
 
-	// Project is the Google Cloud project of a vertex backend. Default: the one in the base URL's path, else
-	// GOOGLE_CLOUD_PROJECT.
+	// Project is the Google Cloud project of a vertex backend. Default: the one in the base URL's path,
+	// otherwise GOOGLE_CLOUD_PROJECT.
 	Project string `json:"project,omitempty"`
 
-	// Location is the Google Cloud location of a vertex backend. Default: the one in the base URL, else
-	// GOOGLE_CLOUD_LOCATION, else global.
+	// Location is the Google Cloud location of a vertex backend. Default: the one in the base URL, otherwise
+	// GOOGLE_CLOUD_LOCATION, otherwise global.
 	Location string `json:"location,omitempty"`
 
-	// Limits are limits of the calls to this backend. A call for which there is no room goes to the next backend, or is refused.
-	// Default: none.
+	// Limits are the limits on calls to this backend. A call that would exceed them goes to the next backend or
+	// is refused. Default: none.
 	Limits *setting.Limits `json:"limits,omitempty"`
 
-	// Translate lets the backend serve calls of APIs that its provider does not speak. Default: such calls are not served.
+	// Translate lets the backend serve calls in APIs that its provider does not speak. Default: such calls are
+	// not served.
 	Translate *Translate `json:"translate,omitempty"`
 
 	// Response is the text that a mock backend answers with. Default: Hello from Tollgate.
 	Response string `json:"response,omitempty"`
 
-	// Delay is how long a mock backend takes to begin its answer, from 0s to 1h. Default: 0s.
+	// Delay is how long a mock backend waits before it answers, from 0s to 1h. Default: 0s.
 	Delay string `json:"delay,omitempty"`
 
-	// Fail is the share of its calls, in percent from 0 to 100, that a mock backend answers with status 503. Default: 0.
+	// Fail is the percentage of calls that a mock backend answers with status 503, from 0 to 100. Default: 0.
 	Fail string `json:"fail,omitempty"`
 
-	// ReverseProxy holds further settings of the reverse_proxy handler that carries the calls, but those that would send a
-	// call elsewhere, repeat it, or hide its answer.
+	// ReverseProxy contains further settings of the reverse_proxy handler that carries the calls. Settings that
+	// would send a call elsewhere, repeat it or hide its answer are refused. Default: none.
 	ReverseProxy json.RawMessage `json:"reverse_proxy,omitempty" caddy:"namespace=http.handlers inline_key=handler"`
 
 	server    *provider.Server
@@ -101,7 +108,7 @@ type Backend struct {
 	weight    int
 	order     int
 	prices    map[string]string
-	outputCap int64 // of the model
+	outputCap int64 // the model's OutputCap
 	limits    []limit.Limit
 	pathless  bool // its base URL lacks the usual path
 	sender    upstream.Backend
@@ -113,7 +120,7 @@ const (
 	maxDelay   = time.Hour
 )
 
-// provision resolves the settings and provisions the reverse proxy. It opens nothing.
+// provision resolves the settings and provisions the reverse proxy. It opens no connections.
 func (b *Backend) provision(ctx caddy.Context) error {
 	preset, ok := provider.Presets[b.Provider]
 	if !ok {
@@ -151,7 +158,7 @@ func (b *Backend) provision(ctx caddy.Context) error {
 	return nil
 }
 
-// resolve resolves the values that every backend has.
+// resolve resolves the settings common to all backends.
 func (b *Backend) resolve(preset *provider.Preset) error {
 	written, err := setting.Resolve("base URL", b.BaseURL)
 	if err != nil {
@@ -225,7 +232,7 @@ func (b *Backend) resolve(preset *provider.Preset) error {
 	return price.CheckWritten(b.prices)
 }
 
-// keyStatus resolves a status of retry_on.
+// keyStatus resolves one status of retry_on.
 func keyStatus(written string) (int, error) {
 	text, err := setting.Resolve("retry_on", written)
 	if err != nil {
@@ -247,7 +254,7 @@ func (b *Backend) options() map[string]string {
 	return map[string]string{"api_version": b.APIVersion, "region": b.Region, "project": b.Project, "location": b.Location}
 }
 
-// ownerOf returns the provider that has an option, empty when none does.
+// ownerOf returns the provider that has an option, or an empty string.
 func ownerOf(option string) string {
 	for name, p := range provider.Presets {
 		if slices.Contains(p.Options, option) {
@@ -270,7 +277,7 @@ func (b *Backend) provisionMock() (err error) {
 	return err
 }
 
-// checkPrice checks a price's kind, and its amount, a plain non-negative decimal number.
+// checkPrice checks a price's kind and its amount, which must be a plain non-negative decimal.
 func checkPrice(kind, amount string) error {
 	n, ok := new(big.Rat).SetString(amount)
 	if !ok || n.Sign() < 0 || strings.ContainsAny(amount, "/eExXpP_+-") {
@@ -278,7 +285,7 @@ func checkPrice(kind, amount string) error {
 	}
 	alone := map[string]string{kind: amount}
 	if base, _, cliff := strings.Cut(kind, ">"); cliff {
-		alone[base] = amount // a price from a threshold on needs one below it
+		alone[base] = amount // a price above a threshold needs one below it
 	}
 	return price.CheckWritten(alone)
 }

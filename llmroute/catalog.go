@@ -23,21 +23,21 @@ type catalog struct {
 type entry struct {
 	pattern string
 	model   *Model
-	targets []*llm.Target // by backend, for a name; nil for a pattern, whose targets depend on the name that it matches
+	targets []*llm.Target // by backend; nil for a pattern, whose targets depend on the matched name
 	known   func() []string
 	labels  []label // by backend
 }
 
-// label names a backend in the headers of answers.
+// label is a backend's value in response headers.
 type label struct{ backend, id []string }
 
-// fallback is a model that is tried when another one failed or refused the prompt.
+// fallback is a model that is tried if another one failed or refused the prompt.
 type fallback struct {
 	name  string
 	entry *entry
 }
 
-// target describes an attempt at the backend of that index for a name that the entry's pattern matched.
+// target returns the target at a backend for a name that the entry's pattern matched.
 func (e *entry) target(backend int, name string) *llm.Target {
 	if e.targets != nil {
 		return e.targets[backend]
@@ -45,7 +45,7 @@ func (e *entry) target(backend int, name string) *llm.Target {
 	return e.model.Backends[backend].target(e.pattern, name)
 }
 
-// upstream returns the model name sent to the backend of that index.
+// upstream returns the model name sent to a backend.
 func (e *entry) upstream(backend int, name string) string {
 	if e.targets != nil {
 		return e.targets[backend].Upstream
@@ -53,10 +53,10 @@ func (e *entry) upstream(backend int, name string) string {
 	return e.model.Backends[backend].upstreamModel(e.pattern, name)
 }
 
-// modelID is the public id of the backend of that index.
+// modelID returns the public id of a backend.
 func (e *entry) modelID(backend int) string { return e.pattern + "/" + e.model.Backends[backend].name }
 
-// build resolves models and aliases, which may hold placeholders.
+// build resolves models and aliases, which may contain placeholders.
 func (c *catalog) build(models []*Model, aliases map[string]string) error {
 	c.exact = make(map[string]*entry)
 	c.aliases = make(map[string]string, len(aliases))
@@ -107,7 +107,7 @@ func (c *catalog) build(models []*Model, aliases map[string]string) error {
 	return nil
 }
 
-// fallback finds the model that a fallback subdirective of another model names.
+// fallback finds the model named by another model's fallback subdirective.
 func (c *catalog) fallback(m *Model, what, written string) (fallback, error) {
 	name, err := modelName(what, written)
 	if err != nil {
@@ -155,7 +155,7 @@ func (c *catalog) add(m *Model, written string) error {
 	return nil
 }
 
-// modelName resolves a name of a model.
+// modelName resolves a model name.
 func modelName(what, written string) (string, error) {
 	name, err := setting.Resolve(what, written)
 	if err == nil && (name == "" || len(name) > 255) {
@@ -164,7 +164,8 @@ func modelName(what, written string) (string, error) {
 	return name, err
 }
 
-// find returns the entry of a name: an exact match, otherwise the pattern with the longest prefix before its `*`.
+// find returns the entry that matches a name exactly, otherwise the pattern with the longest prefix before its
+// `*`.
 func (c *catalog) find(name string) *entry {
 	if e := c.exact[name]; e != nil {
 		return e
@@ -177,8 +178,8 @@ func (c *catalog) find(name string) *entry {
 	return nil
 }
 
-// resolve follows the key's aliases, then the configured ones, and returns the resulting name with its entry, nil if there is
-// no such model.
+// resolve follows the key's aliases, then the configured ones. It returns the resulting name with its entry,
+// which is nil if there is no such model.
 func (c *catalog) resolve(asked string, id *llm.Identity) (string, *entry) {
 	name := asked
 	if id != nil {

@@ -7,7 +7,7 @@ import (
 	"github.com/tollgate-llm/tollgate/internal/llm"
 )
 
-// Targets returns the backends of each model by name. For a pattern, the upstream name is the pattern's.
+// Targets returns the backends of each model by name. For a pattern, the upstream name is a pattern too.
 func (h *Handler) Targets() []*llm.Target {
 	var list []*llm.Target
 	add := func(e *entry) {
@@ -25,7 +25,8 @@ func (h *Handler) Targets() []*llm.Target {
 	return list
 }
 
-// Available reports whether a target's backend takes calls: it is healthy by its checks, if any, and not full.
+// Available reports whether a target's backend takes calls: it is healthy by its checks, if any, and below its
+// maximum number of requests.
 func (h *Handler) Available(t *llm.Target) bool {
 	in := func(e *entry) bool {
 		return slices.ContainsFunc(e.model.Backends, func(b *Backend) bool { return b.name == t.Backend && b.sender.Available() })

@@ -17,19 +17,19 @@ type offer struct {
 	name    string
 	entry   *entry
 	meant   string // the name after aliases
-	backend int    // the first one that the asking API can call
+	backend int    // the first backend that serves the caller's API
 }
 
-// target describes an attempt at the offer's backend.
+// target returns the target at the offer's backend.
 func (o *offer) target() *llm.Target { return o.entry.target(o.backend, o.meant) }
 
-// known returns the known data of the model, nil without any.
+// known returns the model's data, or nil if the model is unknown.
 func (o *offer) known() *modelinfo.Model {
 	b := o.entry.model.Backends[o.backend]
 	return modelinfo.Find(b.providers(o.entry.pattern), o.target().Upstream)
 }
 
-// serveLocal answers lists of models, which the gateway itself knows.
+// serveLocal answers requests for model lists without a backend.
 func (h *Handler) serveLocal(w http.ResponseWriter, r *http.Request, call *llm.Call, ep *endpoint.Endpoint, one string) *llm.Error {
 	api := ep.For(r.Header)
 	switch ep.Name {
@@ -57,7 +57,7 @@ func (h *Handler) serveLocal(w http.ResponseWriter, r *http.Request, call *llm.C
 	return nil
 }
 
-// answer writes an answer of the gateway itself.
+// answer writes one of the gateway's own answers.
 func (h *Handler) answer(w http.ResponseWriter, answer any) {
 	text, err := json.Marshal(answer)
 	if err == nil {
@@ -71,8 +71,9 @@ func (h *Handler) answer(w http.ResponseWriter, answer any) {
 	}
 }
 
-// offers returns the names that the caller may use in an API, sorted: configured names, aliases, those of the key itself, and
-// the known models that patterns match. With one, it is that name alone, which a pattern may match though it is not known.
+// offers returns the names that the caller may use in an API, sorted: configured names, aliases, the key's
+// aliases, and the known models that patterns match. If one is set, it returns only that name, which may match a
+// pattern without being a known model.
 func (h *Handler) offers(id *llm.Identity, api llm.API, one string) []offer {
 	list := make(map[string]offer)
 	add := func(name, meant string, e *entry) {
@@ -124,7 +125,7 @@ func (h *Handler) offers(id *llm.Identity, api llm.API, one string) []offer {
 	return offers
 }
 
-// listedModes are the modes of the models in a pattern's list, by the API that can call them.
+// listedModes are the modes of known models to list for a pattern, by the API that serves them.
 var listedModes = map[llm.API]string{
 	llm.OpenAI:    " chat responses completion embedding rerank image_generation image_edit audio_speech audio_transcription moderation ocr ",
 	llm.Anthropic: " chat responses ",
@@ -134,8 +135,8 @@ var listedModes = map[llm.API]string{
 	llm.Bedrock:   " chat embedding rerank image_generation ",
 }
 
-// offers reports whether the backend serves a model in that API. A model of which nothing is known is offered wherever the
-// backend speaks the API, or has calls of it translated.
+// offers reports whether the backend serves a model in that API. An unknown model is offered if the backend
+// speaks the API or translates calls in it.
 func (b *Backend) offers(api llm.API, pattern, name string) bool {
 	if b.server.Mock {
 		return api == llm.OpenAI || api == llm.Anthropic
@@ -148,13 +149,13 @@ func (b *Backend) offers(api llm.API, pattern, name string) bool {
 	return m == nil || strings.Contains(listedModes[api], " "+m.Mode+" ")
 }
 
-// providers returns the backend's provider under its names in the data. At the address of no known provider, a pattern with
-// text before its `*` is taken for OpenAI's models.
+// providers returns the names of the backend's provider in the data. If the provider of the address is unknown,
+// a pattern with text before its `*` is taken to mean OpenAI's models.
 func (b *Backend) providers(pattern string) []string {
 	return (&llm.Target{Provider: b.Provider, BaseURL: b.server.Base.String(), Model: pattern}).Providers()
 }
 
-// knownNames returns the names of the backends' known models that the pattern matches.
+// knownNames returns the backends' known models that match the pattern.
 func (e *entry) knownNames() []string {
 	var names []string
 	for _, b := range e.model.Backends {
@@ -168,7 +169,8 @@ func (e *entry) knownNames() []string {
 	return slices.Compact(names)
 }
 
-// nameFor returns the client's name, under the pattern, of a model of the backend: the reverse of upstreamModel.
+// nameFor returns the name under the pattern that clients use for a backend's model: the reverse of
+// upstreamModel.
 func (b *Backend) nameFor(pattern, upstream string) (name string, ok bool) {
 	name = upstream
 	if b.upstream != "" {

@@ -9,8 +9,8 @@ import (
 	"github.com/tollgate-llm/tollgate/internal/llm"
 )
 
-// tierAsked returns the requested options that can change the price: a service tier, in the body or in a header of Google's or
-// AWS', and Bedrock's optimized latency, joined in the same way as those in answers.
+// tierAsked returns the requested options that can change the price: a service tier, in the body or in Google's
+// or AWS's header, and Bedrock's optimized latency. They are joined in the same way as those in answers.
 func tierAsked(b *body.Body, h http.Header, api llm.API) string {
 	tier, latency := b.Tier, b.Latency
 	switch api {

@@ -8,10 +8,10 @@ import (
 	"github.com/tollgate-llm/tollgate/app/setting"
 )
 
-// defaultAzureVersion is the latest api-version that is generally available and has a date.
+// defaultAzureVersion is the latest dated api-version that is generally available.
 const defaultAzureVersion = "2024-10-21"
 
-// azureV1 ends the base URL of Azure's API without api-versions, which is OpenAI's own.
+// azureV1 is the end of the base URL of Azure's v1 API, which is OpenAI's own and has no api-version.
 const azureV1 = "/openai/v1"
 
 var azureVersion = regexp.MustCompile(`^(\d{4}-\d{2}-\d{2}(-preview)?|v1|preview|latest)$`)
@@ -34,8 +34,8 @@ func setUpAzure(s *Server, o *Options) (err error) {
 	return nil
 }
 
-// azurePath names the model, which is a deployment on Azure, in the path. Responses are no call to a deployment: the body
-// names it, and the API without versions is the one where they are generally available.
+// azurePath puts the model, which is a deployment on Azure, in the path. Responses are the exception: their body
+// names the deployment, and they are generally available in the v1 API.
 func azurePath(s *Server, c *Call) (path, query string) {
 	if s.version != "" {
 		query = "api-version=" + s.version

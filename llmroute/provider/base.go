@@ -15,7 +15,7 @@ func ParseBase(base string) (*url.URL, error) {
 	u, err := url.Parse(base)
 	switch {
 	case err != nil:
-		// The text of the error would show a password within the URL.
+		// The error's text could show a password in the URL.
 		return nil, errors.New("the base URL cannot be parsed")
 	case u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "":
 		return nil, errors.New("the base URL must begin with http:// or https:// and name a host")
@@ -26,7 +26,8 @@ func ParseBase(base string) (*url.URL, error) {
 	return u, nil
 }
 
-// CheckBase parses a base URL and refuses one that has what the gateway adds: the path of an endpoint, or a version.
+// CheckBase parses a base URL. It refuses a URL that contains what the gateway adds: an endpoint's path or a
+// version.
 func (p *Preset) CheckBase(base string) (*url.URL, error) {
 	u, err := ParseBase(base)
 	if err != nil {
@@ -47,7 +48,7 @@ func (p *Preset) CheckBase(base string) (*url.URL, error) {
 		u.Path[len(rest):], u.Scheme, u.Host, rest)
 }
 
-// cut removes one surplus piece from the end of a base URL's path.
+// cut removes one surplus segment from the end of a base URL's path.
 func (p *Preset) cut(path string) string {
 	lower := strings.ToLower(path)
 	for _, inside := range p.inside {
@@ -71,8 +72,8 @@ func (p *Preset) cut(path string) string {
 	return path
 }
 
-// Pathless reports whether a base URL has no path although the provider's servers have one. It may be right all the same, for a
-// server behind a proxy that adds it.
+// Pathless reports whether a base URL lacks the path that the provider's servers have. It may still be right,
+// for a server behind a proxy that adds the path.
 func (p *Preset) Pathless(u *url.URL) bool {
 	return u.Path == "" && p.API == llm.OpenAI && !p.rootBase
 }

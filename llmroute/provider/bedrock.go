@@ -24,7 +24,7 @@ import (
 	"github.com/tollgate-llm/tollgate/internal/body"
 )
 
-// credentialTime bounds fetching a cloud's credentials.
+// credentialTime is the time limit for fetching a cloud's credentials.
 const credentialTime = 15 * time.Second
 
 var regionName = regexp.MustCompile(`^[a-z]{2,4}(-[a-z]+)+-\d{1,2}$`)
@@ -67,14 +67,14 @@ func setUpBedrock(s *Server, o *Options) error {
 		}
 	}
 	s.Region = region
-	if !o.Keyed { // Bedrock's own API key replaces the signature
+	if !o.Keyed { // Bedrock's own API keys replace the signature
 		s.Signer = &awsSigner{region: region}
 	}
 	return nil
 }
 
-// regionOf finds the region in the host of a base URL such as https://bedrock-runtime.us-east-1.amazonaws.com, empty when it
-// is not there.
+// regionOf returns the region in the host of a base URL such as https://bedrock-runtime.us-east-1.amazonaws.com,
+// or an empty string.
 func regionOf(base *url.URL) string {
 	for label := range strings.SplitSeq(base.Hostname(), ".") {
 		if regionName.MatchString(label) && !strings.HasPrefix(label, "bedrock") && !strings.HasPrefix(label, "vpce") {
@@ -84,15 +84,16 @@ func regionOf(base *url.URL) string {
 	return ""
 }
 
-// awsSigner signs requests with the credentials that AWS' own chain finds: environment, shared files, web identity, the
-// container's or the instance's role. It looks for them when the first call goes out, and keeps them until they expire.
+// awsSigner signs requests with credentials from the AWS default chain: environment, shared files, web identity,
+// and the role of the container or instance. It looks them up at the first call and caches them until they
+// expire.
 type awsSigner struct {
 	mu          sync.Mutex
-	region      string // where it is empty, that of AWS' shared configuration
+	region      string // if empty, the region in the shared AWS configuration
 	credentials aws.CredentialsProvider
 }
 
-// Sign adds a signature (SigV4) to a request that is not edited afterwards.
+// Sign adds a SigV4 signature. The request must not be changed afterwards.
 func (s *awsSigner) Sign(r *http.Request, payload *body.Payload) error {
 	ctx, cancel := context.WithTimeout(r.Context(), credentialTime)
 	defer cancel()

@@ -15,18 +15,18 @@ import (
 	"github.com/tollgate-llm/tollgate/internal/usage"
 )
 
-// defaultResponse is the text of a mock backend without a configured one.
+// defaultResponse is the default text of a mock backend.
 const defaultResponse = "Hello from Tollgate"
 
-// Mock answers calls without a provider, in place of a backend's transport. It counts tokens by the characters rule of
-// package usage, rounded up: of the request's text for the input, of the answer's for the output.
+// Mock is a transport that answers calls without a provider. It counts tokens by the characters rule of package
+// usage, rounded up: the request's text as input, the answer's text as output.
 type Mock struct {
-	Text  string        // the answer's text; empty: defaultResponse
-	Delay time.Duration // until the answer begins
+	Text  string        // the answer's text; empty means defaultResponse
+	Delay time.Duration // time before the answer begins
 	Fail  int           // percentage of calls answered with an error
 }
 
-// RoundTrip answers in the API of the request's path.
+// RoundTrip answers in the API that the request's path belongs to.
 func (m *Mock) RoundTrip(r *http.Request) (*http.Response, error) {
 	data, err := io.ReadAll(r.Body) // bounded, as it is the body that llmroute read
 	if err != nil {
@@ -61,10 +61,10 @@ func (m *Mock) RoundTrip(r *http.Request) (*http.Response, error) {
 	return mockResponse(r, http.StatusOK, answer), nil
 }
 
-// mockFailure is the answer to a call that is to fail.
+// mockFailure is the answer to a call that fails on purpose.
 const mockFailure = `{"error":{"message":"The mock backend fails this call, as its configuration asks for.","type":"server_error","param":null,"code":"503"}}`
 
-// mockResponse is an answer that comes at once.
+// mockResponse returns an unstreamed response.
 func mockResponse(r *http.Request, status int, answer []byte) *http.Response {
 	p := wholeBody(answer)
 	return &http.Response{
@@ -87,10 +87,10 @@ func (m *Mock) wait(r *http.Request) error {
 	}
 }
 
-// mockTokens turns thousandths of a token into tokens.
+// mockTokens converts thousandths of a token to tokens.
 func mockTokens(units int64) int64 { return (units + 999) / 1000 }
 
-// wholeBody is an answer that comes at once.
+// wholeBody is an unstreamed body.
 type wholeBody []byte
 
 func (b *wholeBody) Read(p []byte) (int, error) {
@@ -103,7 +103,7 @@ func (b *wholeBody) Read(p []byte) (int, error) {
 
 func (*wholeBody) Close() error { return nil }
 
-// eventBody is an answer that comes event by event.
+// eventBody is a body that is sent event by event.
 type eventBody struct{ events [][]byte }
 
 func (b *eventBody) Read(p []byte) (int, error) {

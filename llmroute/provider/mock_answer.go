@@ -6,10 +6,10 @@ import (
 	"slices"
 )
 
-// mockChunk is how many characters an event of a mock's stream carries.
+// mockChunk is the number of characters in each event of a mock stream.
 const mockChunk = 16
 
-// mockAnswer is one answer of a mock backend.
+// mockAnswer is a mock backend's answer.
 type mockAnswer struct {
 	id, model, text string
 	in, out         int64 // tokens
@@ -53,7 +53,7 @@ func (a *mockAnswer) message(content []any, stop any, out int64) object {
 	}
 }
 
-// whole returns the answer of an endpoint in one piece.
+// whole returns the unstreamed answer of an endpoint.
 func (a *mockAnswer) whole(endpoint string) object {
 	switch endpoint {
 	case "embeddings":
@@ -83,7 +83,7 @@ func (a *mockAnswer) whole(endpoint string) object {
 	}
 }
 
-// stream returns the answer as server-sent events; nil where an endpoint does not stream.
+// stream returns the answer as server-sent events, or nil if the endpoint does not stream.
 func (a *mockAnswer) stream(endpoint string) [][]byte {
 	switch endpoint {
 	case "chat/completions":
@@ -106,7 +106,7 @@ func (a *mockAnswer) stream(endpoint string) [][]byte {
 	return nil
 }
 
-// chunks returns a stream of OpenAI's completions.
+// chunks returns a stream in the format of OpenAI's completions.
 func (a *mockAnswer) chunks(prefix, kind string, choice func(text string, finish any) object) [][]byte {
 	var out [][]byte
 	chunk := func(choices []any, usage any) {
@@ -165,7 +165,7 @@ func (a *mockAnswer) responseEvents() [][]byte {
 	return out
 }
 
-// event returns a server-sent event. A named one names itself in its data too, as Anthropic's and OpenAI's do.
+// event returns a server-sent event. The data of a named event repeats its name, as Anthropic's and OpenAI's do.
 func event(name string, v object) []byte {
 	var head string
 	if name != "" {
@@ -179,7 +179,7 @@ func event(name string, v object) []byte {
 	return slices.Concat([]byte(head), []byte("data: "), data, []byte("\n\n"))
 }
 
-// pieces cuts a text, keeping characters whole.
+// pieces cuts a text between characters.
 func pieces(text string) func(func(string) bool) {
 	return func(yield func(string) bool) {
 		for rest := []rune(text); len(rest) > 0; rest = rest[min(mockChunk, len(rest)):] {

@@ -6,18 +6,18 @@ import (
 	"github.com/tollgate-llm/tollgate/internal/llm"
 )
 
-// GeminiModels is what comes before names of models in Gemini's bodies.
+// GeminiModels is the prefix of model names in Gemini's bodies.
 const GeminiModels = "models/"
 
-// anthropicPath keeps the version out of the base URL, as Anthropic's SDKs do.
+// anthropicPath adds the version, which Anthropic's base URL does not contain, as in Anthropic's SDKs.
 func anthropicPath(s *Server, c *Call) (path, query string) {
 	if c.Query == "beta=true" {
-		query = c.Query // how Anthropic's SDKs mark their beta calls
+		query = c.Query // Anthropic's SDKs mark beta calls in it
 	}
 	return s.basePath + "/v1/" + c.Endpoint.Name, query
 }
 
-// ollamaPath has Ollama's own API beside that of OpenAI, which the base URL is of, and not below it.
+// ollamaPath puts Ollama's own API beside OpenAI's, to which the base URL belongs, and not below it.
 func ollamaPath(s *Server, c *Call) (path, query string) {
 	base := s.basePath
 	if c.Endpoint.API == llm.Ollama {
@@ -26,7 +26,8 @@ func ollamaPath(s *Server, c *Call) (path, query string) {
 	return base + "/" + c.Endpoint.Name, ""
 }
 
-// coherePath has the versions in the endpoints' names. The rerank of the first one is called at the path of OpenAI's endpoints.
+// coherePath adds the version, which is part of Cohere's endpoint names. rerank of v1 is called at the path of
+// OpenAI's endpoints.
 func coherePath(s *Server, c *Call) (path, query string) {
 	if c.Endpoint.API == llm.OpenAI {
 		return s.basePath + "/v1/" + c.Endpoint.Name, ""
@@ -34,15 +35,15 @@ func coherePath(s *Server, c *Call) (path, query string) {
 	return s.basePath + "/" + c.Endpoint.Name, ""
 }
 
-// isRerank reports whether one of Cohere's models ranks documents.
+// isRerank reports whether a Cohere model ranks documents.
 func isRerank(model string) bool { return strings.Contains(model, "rerank") }
 
-// geminiPath names the model in the path, as Gemini's API has it.
+// geminiPath puts the model in the path.
 func geminiPath(s *Server, c *Call) (path, query string) {
 	return s.basePath + "/v1beta/models/" + Escape(c.Upstream) + ":" + c.Endpoint.Name, geminiQuery(c)
 }
 
-// geminiQuery keeps the one parameter that changes the answer's form: without it, a stream is a JSON array.
+// geminiQuery keeps only the parameter that changes the answer's format. Without it, a stream is a JSON array.
 func geminiQuery(c *Call) string {
 	if c.Endpoint.Streamed {
 		for part := range strings.SplitSeq(c.Query, "&") {
@@ -54,17 +55,19 @@ func geminiQuery(c *Call) string {
 	return ""
 }
 
-// bedrockOpenAI reports whether Bedrock's runtime has a model in OpenAI's API: OpenAI's own.
+// bedrockOpenAI reports whether Bedrock's runtime serves a model in OpenAI's API, as it does for OpenAI's own
+// models.
 func bedrockOpenAI(model string) bool {
 	return strings.HasPrefix(model, "openai.") || strings.Contains(model, ".openai.") || strings.Contains(model, "/openai.")
 }
 
-// BedrockClaude reports whether one of Bedrock's models speaks Messages: Anthropic's, by its id or that of a system's inference profile.
+// BedrockClaude reports whether a Bedrock model speaks the Messages API. Those are Anthropic's models, by their
+// id or a system inference profile's id.
 func BedrockClaude(model string) bool {
 	return strings.HasPrefix(model, "anthropic.claude-") || strings.Contains(model, ".anthropic.claude-") || strings.Contains(model, "/anthropic.claude-")
 }
 
-// bedrockPath names the model in the path, as Bedrock's runtime API has it.
+// bedrockPath puts the model in the path.
 func bedrockPath(s *Server, c *Call) (path, query string) {
 	if c.Endpoint.API == llm.OpenAI {
 		return s.basePath + "/openai/v1/" + c.Endpoint.Name, ""

@@ -1,4 +1,4 @@
-// Package provider has the presets of model providers: URLs, authentication, and changes to the body of a call.
+// Package provider contains the presets of model providers: URLs, authentication, and changes to request bodies.
 package provider
 
 import (
@@ -14,48 +14,50 @@ import (
 	"github.com/tollgate-llm/tollgate/internal/llm"
 )
 
-// Preset describes a provider, independently of any backend.
+// Preset describes a provider, independent of any backend.
 type Preset struct {
-	// Base is the base URL in the format of the provider's own SDK; empty if it differs by customer.
+	// Base is the base URL in the format of the provider's own SDK. It is empty if each customer has their own.
 	Base string
-	// API and Also are the API formats that the provider speaks. A backend serves the endpoints of all.
+	// API and Also are the API formats that the provider speaks. A backend serves the endpoints of all of them.
 	API  llm.API
 	Also []llm.API
-	// KeyHeader and KeyPrefix are how the key is sent. No KeyHeader: there is no key.
+	// KeyHeader and KeyPrefix define how the key is sent. Without a KeyHeader there is no key.
 	KeyHeader, KeyPrefix string
-	// Keyless is set where a backend may have no key, even at the preset's own URL.
+	// Keyless is set if a backend may have no key, even at the preset's own URL.
 	Keyless bool
 	// Options are the provider-specific subdirectives.
 	Options []string
-	// setUp resolves the options of a backend and completes its base URL. Nil without any.
+	// setUp resolves a backend's options and completes its base URL. Nil if there is nothing to do.
 	setUp func(s *Server, o *Options) error
-	// offers reports whether the provider has a model, by its name upstream, in one of its APIs. Nil where it has all models in all
-	// of them.
+	// offers reports whether the provider serves a model, by its upstream name, in one of its APIs. Nil means
+	// all models in all APIs.
 	offers func(api llm.API, model string) bool
-	// openAIEndpoint is the one endpoint by which it serves OpenAI's API, where that is a further one. Empty for all.
+	// openAIEndpoint is the only endpoint of OpenAI's API that a provider with its own API also serves. Empty
+	// means all.
 	openAIEndpoint string
-	// path returns the escaped path and the query of a call upstream, below the host of the base URL. Nil means the
-	// endpoint's name below the base URL's path.
+	// path returns the escaped path and the query of an upstream call, relative to the base URL's host. Nil
+	// means the endpoint's name below the base URL's path.
 	path func(s *Server, c *Call) (path, query string)
-	// change returns what a call's body must name. Nil means the model sent upstream, except where the endpoint has that
-	// in its path.
+	// change returns the changes to a call's body. Nil means that the model sent upstream is written into it,
+	// unless the endpoint has the model in its path.
 	change func(c *Call) body.Change
-	// versions are the ends of a base URL, and inside the pieces of its path, that path adds.
+	// versions are endings of a base URL, and inside are path segments in it, that path adds itself.
 	versions, inside []string
-	// rootBase is set where the provider's own base URL has no path although its API is OpenAI's.
+	// rootBase is set if the provider's base URL has no path although its API is OpenAI's.
 	rootBase bool
-	// Drain is set where the provider bills a call to its end after the client hung up, so that reading on costs nothing
-	// more and gives the exact usage (openrouter.ai/docs/api-reference/streaming lists them).
+	// Drain is set if the provider bills a call to its end after the client hangs up, so that reading on costs
+	// no more and gives the exact usage (openrouter.ai/docs/api-reference/streaming lists them).
 	Drain bool
-	// NoStreamOptions is set where stream_options is refused. Such providers report usage without it.
+	// NoStreamOptions is set if the provider refuses stream_options. Such providers report usage without it.
 	NoStreamOptions bool
-	// NoResponses is set where the provider has no Responses API beside chat completions, which is of use where calls are translated.
+	// NoResponses is set if the provider has chat completions but no Responses API. It matters if calls are
+	// translated.
 	NoResponses bool
 	// Mock is set for the built-in backend.
 	Mock bool
 }
 
-// Call is a call to a backend.
+// Call is a call to send to a backend.
 type Call struct {
 	Endpoint *endpoint.Endpoint
 	Body     *body.Body
@@ -66,27 +68,28 @@ type Call struct {
 // Options are the provider-specific settings, as written.
 type Options struct {
 	APIVersion, Region, Project, Location string
-	Keyed                                 bool // there is an API key
+	Keyed                                 bool // whether there is an API key
 }
 
 // Server is the API server of a backend.
 type Server struct {
 	*Preset
-	Base   *url.URL // without its path's last slash
-	Signer Signer   // nil where the key suffices
-	Region string   // the cloud's region or location; empty elsewhere
+	Base   *url.URL // without a trailing slash in its path
+	Signer Signer   // nil if the key suffices
+	Region string   // the cloud's region or location; otherwise empty
 
 	basePath string // the base URL's path, escaped
 	version  string // of Azure's API
-	parent   string // of the models in Vertex' paths
+	parent   string // path prefix of the models on Vertex AI
 }
 
-// Signer authenticates outgoing requests by a signature or a fetched token.
+// Signer authenticates requests with a signature or a token.
 type Signer interface {
 	Sign(r *http.Request, payload *body.Payload) error
 }
 
-// Serve completes a preset with a base URL, nil where none is written, and options. It opens nothing.
+// Serve completes a preset with options and a base URL, which is nil if none is configured. It opens no
+// connections.
 func (p *Preset) Serve(base *url.URL, o *Options) (*Server, error) {
 	s := &Server{Preset: p, Base: base}
 	if p.setUp != nil {
@@ -106,12 +109,12 @@ const (
 	bearer        = "Bearer "
 )
 
-// compatible returns the preset of a provider that speaks OpenAI's API.
+// compatible returns the preset of a provider with an OpenAI-compatible API.
 func compatible(base string) *Preset {
 	return &Preset{Base: base, API: llm.OpenAI, KeyHeader: authorization, KeyPrefix: bearer}
 }
 
-// with returns the preset with changes.
+// with returns a changed copy of the preset.
 func (p *Preset) with(change func(*Preset)) *Preset {
 	change(p)
 	return p
@@ -163,10 +166,10 @@ var Presets = map[string]*Preset{
 	"mock": compatible("http://mock.invalid/v1").with(func(p *Preset) { p.Keyless, p.Mock = true, true }),
 }
 
-// Names lists the presets for messages.
+// Names lists the presets for error messages.
 func Names() string { return strings.Join(slices.Sorted(maps.Keys(Presets)), ", ") }
 
-// Serves reports whether a backend of this provider takes calls of a model, by its name upstream, to that endpoint.
+// Serves reports whether a backend of this provider serves a model, by its upstream name, at that endpoint.
 func (p *Preset) Serves(ep *endpoint.Endpoint, model string) bool {
 	if p.Mock {
 		return ep.Mocked
@@ -177,15 +180,15 @@ func (p *Preset) Serves(ep *endpoint.Endpoint, model string) bool {
 	return p.Offers(ep.API, model)
 }
 
-// chatCompletions is the endpoint by which clouds serve their models in OpenAI's API.
+// chatCompletions is the endpoint of OpenAI's API at which clouds serve their models.
 const chatCompletions = "chat/completions"
 
-// Offers reports whether the provider has a model in that API, judging by the model's name.
+// Offers reports whether the provider serves a model in that API, judging by the model's name.
 func (p *Preset) Offers(api llm.API, model string) bool {
 	return p.Speaks(api) && (p.offers == nil || p.offers(api, model))
 }
 
-// inOpenAI is the offer of a provider that has some of its models in OpenAI's API, and all in its own.
+// inOpenAI is the offers function of a provider that serves all models in its own API and some in OpenAI's.
 func inOpenAI(has func(model string) bool) func(llm.API, string) bool {
 	return func(api llm.API, model string) bool { return api != llm.OpenAI || has(model) }
 }
@@ -193,7 +196,7 @@ func inOpenAI(has func(model string) bool) func(llm.API, string) bool {
 // Speaks reports whether the provider has that API.
 func (p *Preset) Speaks(api llm.API) bool { return p.API == api || slices.Contains(p.Also, api) }
 
-// URL returns where a call goes.
+// URL returns the URL of a call.
 func (s *Server) URL(c *Call) *url.URL {
 	path, query := s.basePath+"/"+c.Endpoint.Name, ""
 	if s.path != nil {
@@ -201,7 +204,7 @@ func (s *Server) URL(c *Call) *url.URL {
 	}
 	u := &url.URL{Path: path, RawQuery: query}
 	if strings.Contains(path, "%") {
-		// It has no escapes but those that are made here, so it can be unescaped.
+		// The path contains only escapes made here, so it can be unescaped.
 		if plain, err := url.PathUnescape(path); err == nil {
 			u.Path, u.RawPath = plain, path
 		}
@@ -217,10 +220,10 @@ func (s *Server) Change(c *Call) body.Change {
 	if !c.Endpoint.InPath {
 		return body.Change{Model: c.Upstream}
 	}
-	if c.Endpoint.API == llm.Anthropic { // called in Vertex AI's form, whose bodies name no model
+	if c.Endpoint.API == llm.Anthropic { // called in Vertex AI's form, which has no model in the body
 		return body.Change{Model: c.Upstream}
 	}
-	// The body may name the model of the path once more, and so may each of its requests.
+	// The body, and each request within it, may repeat the model that is in the path.
 	change := body.Change{}
 	if c.Body.BodyModel != "" {
 		change.Model = likeGemini(c.Body.BodyModel, c.Upstream)
@@ -231,7 +234,7 @@ func (s *Server) Change(c *Call) body.Change {
 	return change
 }
 
-// likeGemini returns a name in the form of another one, with what Gemini has before names or without.
+// likeGemini returns a name with or without Gemini's prefix, like another name.
 func likeGemini(like, name string) string {
 	if strings.HasPrefix(like, GeminiModels) {
 		return GeminiModels + name
@@ -239,7 +242,7 @@ func likeGemini(like, name string) string {
 	return name
 }
 
-// Escape returns the name of a model as one segment of a path.
+// Escape escapes a model name as one path segment.
 func Escape(name string) string {
 	const hex = "0123456789ABCDEF"
 	plain := func(c byte) bool {

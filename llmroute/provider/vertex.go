@@ -23,12 +23,12 @@ import (
 const (
 	// cloudScope is the OAuth scope of Vertex AI.
 	cloudScope = "https://www.googleapis.com/auth/cloud-platform"
-	// vertexVersion is what a call to one of Anthropic's models on Vertex names in place of the model.
+	// vertexVersion replaces the model in the body of calls to Anthropic's models on Vertex AI.
 	vertexVersion = "vertex-2023-10-16"
 	globalVertex  = "global"
 )
 
-// The project may belong to a domain: example.com:my-project.
+// A project id may be scoped to a domain: example.com:my-project.
 var googleName = regexp.MustCompile(`^[a-z0-9][a-z0-9.:-]{0,99}$`)
 
 // CheckGoogleName checks the name of a project or a location.
@@ -39,7 +39,7 @@ func CheckGoogleName(what, s string) error {
 	return nil
 }
 
-// setUpVertex finds project and location, and the base URL that belongs to the location.
+// setUpVertex determines the project, the location and the location's base URL.
 func setUpVertex(s *Server, o *Options) error {
 	project, err := setting.Resolve("project", o.Project)
 	if err != nil {
@@ -68,7 +68,7 @@ func setUpVertex(s *Server, o *Options) error {
 			}
 		}
 	}
-	// The names of Google's own SDKs.
+	// These are the variables that Google's own SDKs read.
 	project = cmp.Or(project, os.Getenv("GOOGLE_CLOUD_PROJECT"))
 	location = cmp.Or(location, os.Getenv("GOOGLE_CLOUD_LOCATION"), globalVertex)
 	if project == "" {
@@ -94,12 +94,13 @@ func setUpVertex(s *Server, o *Options) error {
 	return nil
 }
 
-// vertexOffers reports whether Vertex AI has a model in an API: Anthropic's models in Messages alone, others in any but that.
+// vertexOffers reports whether Vertex AI serves a model in an API: Anthropic's models only in Messages, other
+// models in any other API.
 func vertexOffers(api llm.API, model string) bool {
 	return (api == llm.Anthropic) == strings.HasPrefix(model, "claude")
 }
 
-// vertexPath names the model in the path, below its publisher.
+// vertexPath puts the model in the path, below its publisher.
 func vertexPath(s *Server, c *Call) (path, query string) {
 	path = s.basePath + s.parent
 	if c.Endpoint.API == llm.OpenAI {
@@ -112,18 +113,18 @@ func vertexPath(s *Server, c *Call) (path, query string) {
 	name := Escape(c.Upstream)
 	switch {
 	case c.Endpoint.Billing == llm.Free:
-		name = "count-tokens" // which names the model in its body
+		name = "count-tokens" // it takes the model from the body
 	case c.Body.Stream:
 		verb = ":streamRawPredict"
 	}
 	return path + "anthropic/models/" + name + verb, ""
 }
 
-// vertexChange puts Anthropic's version in place of the model, which the path names.
+// vertexChange replaces the model with Anthropic's version, because the path contains the model.
 func vertexChange(c *Call) body.Change {
 	switch {
 	case c.Endpoint.API == llm.OpenAI && !strings.Contains(c.Upstream, "/"):
-		return body.Change{Model: "google/" + c.Upstream} // the publisher goes before the name
+		return body.Change{Model: "google/" + c.Upstream} // the name is prefixed with the publisher
 	case c.Endpoint.API == llm.OpenAI:
 		return body.Change{Model: c.Upstream}
 	case c.Endpoint.API == llm.Gemini:
@@ -134,8 +135,8 @@ func vertexChange(c *Call) body.Change {
 	return body.Change{NoModel: true, Version: vertexVersion}
 }
 
-// googleSigner adds an access token of Google's Application Default Credentials. It looks for them when the first call
-// goes out, and keeps a token until it expires.
+// googleSigner adds an access token from Google's Application Default Credentials. It looks them up at the first
+// call, and caches a token until it expires.
 type googleSigner struct {
 	token  atomic.Pointer[oauth2.Token]
 	source atomic.Pointer[google.Credentials]
@@ -149,7 +150,7 @@ func (s *googleSigner) Sign(r *http.Request, _ *body.Payload) error {
 		ctx, cancel := context.WithTimeout(r.Context(), credentialTime)
 		defer cancel()
 		select {
-		case got := <-s.fetch.DoChan("", s.renew): // which ends by the deadline of its client
+		case got := <-s.fetch.DoChan("", s.renew): // a call stops waiting at its client's deadline
 			if got.Err != nil {
 				return fmt.Errorf("no Google credentials: %w", got.Err)
 			}
@@ -162,7 +163,7 @@ func (s *googleSigner) Sign(r *http.Request, _ *body.Payload) error {
 	return nil
 }
 
-// renew fetches a token. It serves all calls that wait for one, so that it belongs to none of them.
+// renew fetches a token. It is shared by all calls that wait for one, so it uses none of their contexts.
 func (s *googleSigner) renew() (any, error) {
 	if token := s.token.Load(); token.Valid() {
 		return token, nil

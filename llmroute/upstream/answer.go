@@ -11,19 +11,19 @@ import (
 	"github.com/tollgate-llm/tollgate/internal/translate"
 )
 
-// answer is a backend's answer that is passed on.
+// answer is a backend's answer to pass on.
 type answer struct {
 	resp    *http.Response
 	attempt *llm.Attempt
 
-	piece *[]byte // a buffer, which holds first
-	first []byte  // what begin read and next has not returned yet
-	err   error   // what begin met after it
+	piece *[]byte // the buffer that holds first
+	first []byte  // read by begin and not yet returned by next
+	err   error   // the error that begin got after it
 	scan  *eventScan
-	fault int // the status of the exception that a binary event stream begins with; 0 where it does not
+	fault int // the status of the exception at the start of a binary event stream; 0 if there is none
 }
 
-// firstPiece is how much of an answer is read before it is passed on. net/http's buffer has no more.
+// firstPiece is how much of an answer is read before any of it is passed on. net/http's buffer is no larger.
 const firstPiece = 4 << 10
 
 var pieces = sync.Pool{New: func() any { b := make([]byte, firstPiece); return &b }}
@@ -33,8 +33,8 @@ var (
 	errNoEvent = errors.New("the stream ended without an event")
 )
 
-// begin reads the first piece of an answer that has to have one. Until then nothing of it has been passed on, so that another
-// attempt can follow.
+// begin reads the first bytes of an answer that must have a body. Nothing has been passed on until then, so
+// another attempt can follow.
 func (a *answer) begin(contentType string) error {
 	if strings.HasPrefix(contentType, "text/event-stream") {
 		a.scan = new(eventScan)
@@ -72,7 +72,7 @@ func (a *answer) release() {
 	a.first, a.piece = nil, nil
 }
 
-// next returns what comes next: the first piece, and then what the connection has.
+// next returns the next bytes: first those that begin read, then those from the connection.
 func (a *answer) next(buf []byte) ([]byte, error) {
 	if p := a.first; len(p) > 0 {
 		a.first = nil
@@ -86,13 +86,14 @@ func (a *answer) next(buf []byte) ([]byte, error) {
 	return buf[:n], err
 }
 
-// eventScan finds out whether a text/event-stream holds an event. Comments, which keep a connection alive, are none.
+// eventScan detects the first event of a text/event-stream. Comments, which only keep the connection alive, do
+// not count.
 type eventScan struct {
 	event  bool
-	inLine bool // within a line that is none of an event
+	inLine bool // within a line that does not belong to an event
 }
 
-// found takes the next bytes of the stream and reports whether an event has begun.
+// found scans the next bytes of the stream and reports whether an event has begun.
 func (s *eventScan) found(p []byte) bool {
 	for i := 0; i < len(p) && !s.event; i++ {
 		switch c := p[i]; {

@@ -16,33 +16,34 @@ type Attempt struct {
 	// Attempt receives progress.
 	*llm.Attempt
 	provider.Call
-	// Metered is set if the answer's usage is read, so streams are asked for it.
+	// Metered is set if usage is read from the answer, so streams must include it.
 	Metered bool
-	// Limited is set if the answer reports the caller's own rate limits instead of the provider's.
+	// Limited is set if the answer reports the caller's rate limits instead of the provider's.
 	Limited bool
-	// Last is set if no attempt follows a failure: the answer is passed on whatever its status.
+	// Last is set if no attempt follows a failure. The answer is then passed on whatever its status.
 	Last bool
-	// Refused returns whether another attempt follows an answer that refuses the prompt, which is then not passed on. Nil where
-	// none does.
+	// Refused returns whether another attempt follows an answer that refuses the prompt. If so, the answer is
+	// not passed on. Nil means never.
 	Refused func(Refusal) bool
-	// Shown gets the attempt's placeholders. May be nil.
+	// Shown receives the attempt's placeholders. It may be nil.
 	Shown *Shown
-	// Late returns whether the request's body did not arrive in time, for which its context is cancelled as for a hang-up. May be nil.
+	// Late returns whether the request's body missed its deadline. The context is cancelled for that as for a
+	// hang-up, so they look alike. It may be nil.
 	Late func() bool
 }
 
 // Result is the outcome of an attempt.
 type Result struct {
-	Err        error         // why no answer was passed on; nil if one was
-	Timeout    bool          // no answer came in time
-	Status     int           // the status of an answer that was not passed on; 0 without one
+	Err        error         // why no answer was passed on, or nil
+	Timeout    bool          // no answer arrived in time
+	Status     int           // status of an answer that was not passed on, or 0
 	RetryAfter time.Duration // its Retry-After
-	Refused    bool          // it refused the prompt, and Attempt.Refused wants another attempt
-	KeyRefused int           // the status of Backend.RetryOn that was answered, passed on or not; 0 when none was
+	Refused    bool          // the answer refused the prompt, and Attempt.Refused asked for another attempt
+	KeyRefused int           // a status in Backend.RetryOn that the provider answered with, passed on or not; otherwise 0
 	Spent      bool          // the body cannot be sent again
 }
 
-// Fault describes the failure of an attempt that was over at that time.
+// Fault describes a failed attempt that ended at that time.
 func (r *Result) Fault(over time.Time) llm.Fault {
 	f := llm.Fault{Over: over, Why: llm.FaultConnect, Status: r.Status}
 	switch {
@@ -56,26 +57,26 @@ func (r *Result) Fault(over time.Time) llm.Fault {
 	return f
 }
 
-// exchange is an attempt in progress, and its answer.
+// exchange is an attempt in progress with its answer.
 type exchange struct {
 	Attempt
 	backend *Backend
 	w       http.ResponseWriter
 	r       *http.Request // the client's
 	payload *body.Payload
-	sending *sending // the request that was sent last
-	asks    bool     // the payload carries a stream_options.include_usage that the client did not ask for
+	sending *sending // the last request sent
+	asks    bool     // the payload contains a stream_options.include_usage that the client did not ask for
 	result  Result
 
-	hints     sync.Mutex // held while one is passed on
-	answering bool       // no more are
+	hints     sync.Mutex // held while a 1xx response is passed on
+	answering bool       // no more 1xx responses are passed on
 
 	begun, answered time.Time
-	took            time.Duration  // from begun until the answer was passed on
-	answer          *http.Response // nil until there is one to pass on
+	took            time.Duration  // from begun until the answer had been passed on
+	answer          *http.Response // nil until there is an answer to pass on
 }
 
-// Send makes an attempt for the request r and passes its answer on to w, unless another attempt may do better.
+// Send makes an attempt for the request r. It passes the answer on to w, unless another attempt should be made.
 func (b *Backend) Send(w http.ResponseWriter, r *http.Request, a Attempt) Result {
 	x := &exchange{Attempt: a, backend: b, w: w, r: r}
 	x.prepare(x.Endpoint.Streams && x.Body.Stream && !x.Body.UsageAsked && (x.Metered || x.Translation() != nil) && !b.Server.NoStreamOptions && !b.denied.has(x.Upstream))
@@ -83,7 +84,7 @@ func (b *Backend) Send(w http.ResponseWriter, r *http.Request, a Attempt) Result
 	if err == nil {
 		return Result{KeyRefused: x.result.KeyRefused}
 	}
-	if x.result.Status != 0 || r.Context().Err() == nil { // an attempt that was cut short by a hang-up did not fail
+	if x.result.Status != 0 || r.Context().Err() == nil { // a hang-up is not a failure of the backend
 		x.SetFailed()
 	}
 	x.result.Err, x.result.Spent = err, x.payload.Spent()
@@ -93,7 +94,7 @@ func (b *Backend) Send(w http.ResponseWriter, r *http.Request, a Attempt) Result
 	return x.result
 }
 
-// prepare makes the payload. With asks, it has stream_options.include_usage.
+// prepare makes the payload. If asks is set, it contains stream_options.include_usage.
 func (x *exchange) prepare(asks bool) {
 	change := x.backend.Server.Change(&x.Call)
 	change.Usage = asks
@@ -107,7 +108,7 @@ func (x *exchange) prepare(asks bool) {
 	x.SetUsageInjected(asks)
 }
 
-// failure is the reason why an attempt has no answer to pass on.
+// failure is why an attempt has no answer to pass on.
 type failure struct {
 	reason  string
 	timeout bool

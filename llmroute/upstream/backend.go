@@ -20,30 +20,32 @@ import (
 
 // Backend sends attempts to a provider's API.
 type Backend struct {
-	// Server is the API.
+	// Server is the provider's API server.
 	Server *provider.Server
-	// Auth is the value of the key's header; nil without a key.
+	// Auth is the value of the header with the key. Nil without a key.
 	Auth []string
-	// Timeout bounds the time to the first byte of the answer; 0: no bound.
+	// Timeout is the time limit for the first byte of the answer. 0 means no limit.
 	Timeout time.Duration
-	// RetryOn are the statuses of 401, 402 and 403 that are failures: the provider refuses the backend's key.
+	// RetryOn are those of the statuses 401, 402 and 403 that count as failures, because the provider refuses
+	// the backend's key.
 	RetryOn []int
-	// Traced sends the headers of the request's trace upstream.
+	// Traced forwards the request's trace headers upstream.
 	Traced bool
-	// Instead replaces the network; nil to use the network.
+	// Instead replaces the network transport. Nil means the network.
 	Instead http.RoundTripper
 
-	proxy    *reverseproxy.Handler // its settings, transport and health checks; it serves no request
+	proxy    *reverseproxy.Handler // has the settings, transport and health checks, and serves no requests
 	dial     reverseproxy.DialInfo
-	ops      []*headers.HeaderOps // of requests
+	ops      []*headers.HeaderOps // for requests
 	health   *Health
 	logger   *zap.Logger
 	denied   deniedOptions
-	ownHost  bool // the configuration sets the Host header itself
-	byClient bool // connections are a client's own, for the PROXY protocol
+	ownHost  bool // the configuration sets the Host header
+	byClient bool // connections are per client, for the PROXY protocol
 }
 
-// Provision takes transport and health checks from a reverse proxy that was provisioned from the settings of Config.
+// Provision takes the transport and health checks from a reverse proxy that was provisioned with the result of
+// Config.
 func (b *Backend) Provision(ctx caddy.Context, proxy *reverseproxy.Handler) error {
 	health, ok := proxy.CB.(*Health)
 	if !ok || len(proxy.Upstreams) != 1 {
@@ -60,7 +62,7 @@ func (b *Backend) Provision(ctx caddy.Context, proxy *reverseproxy.Handler) erro
 	}
 	b.logger = ctx.Logger(proxy)
 	switch t := proxy.Transport.(type) {
-	case *reverseproxy.HTTPTransport: // changes Host alone, which complete does
+	case *reverseproxy.HTTPTransport: // only changes Host, which complete sets
 	case reverseproxy.RequestHeaderOpsTransport:
 		if ops := t.RequestHeaderOps(); ops != nil {
 			b.ops = append(b.ops, ops)
@@ -77,16 +79,16 @@ func (b *Backend) Provision(ctx caddy.Context, proxy *reverseproxy.Handler) erro
 	return err
 }
 
-// Available reports whether the backend is healthy and below its bound of requests.
+// Available reports whether the backend is healthy and below its maximum number of requests.
 func (b *Backend) Available() bool {
 	return b.Instead != nil || b.dial.Upstream.Available() && !b.health.full()
 }
 
 var identity = []string{"identity"}
 
-// complete adds the provider's host and key to the request.
+// complete sets the provider's host and key on the request.
 func (b *Backend) complete(r *http.Request, payload *body.Payload) error {
-	r.Header["Accept-Encoding"] = identity // usage cannot be read out of a compressed answer
+	r.Header["Accept-Encoding"] = identity // so that usage can be read from the answer
 	if !b.ownHost {
 		r.Host = b.Server.Base.Host
 	}

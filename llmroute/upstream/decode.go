@@ -15,11 +15,11 @@ import (
 	"github.com/klauspost/compress/zstd"
 )
 
-// maxWindow bounds the memory that decoding an answer takes: RFC 8878 asks for no more than 8 MB. Brotli's window is at most 16 MB
-// (RFC 7932), and grows with what is decoded.
+// maxWindow limits the memory for decoding an answer. RFC 8878 asks encoders to need no more than 8 MB. Brotli's window is at
+// most 16 MB (RFC 7932) and grows with the decoded data.
 const maxWindow = 8 << 20
 
-// decoders are the codings of RFC 9110, section 8.4.1, br of RFC 7932 and zstd of RFC 8878.
+// decoders are the content codings of RFC 9110, section 8.4.1, br of RFC 7932, and zstd of RFC 8878.
 var decoders = map[string]func(io.Reader) (io.Reader, error){
 	"gzip":    func(r io.Reader) (io.Reader, error) { return gzip.NewReader(r) },
 	"x-gzip":  func(r io.Reader) (io.Reader, error) { return gzip.NewReader(r) },
@@ -30,7 +30,7 @@ var decoders = map[string]func(io.Reader) (io.Reader, error){
 	},
 }
 
-// inflate reads zlib's format, which the name is for, or the bare one that some servers send.
+// inflate reads the zlib format, which `deflate` stands for, or raw deflate, which some servers send.
 func inflate(r io.Reader) (io.Reader, error) {
 	b := bufio.NewReader(r)
 	head, err := b.Peek(2)
@@ -43,8 +43,8 @@ func inflate(r io.Reader) (io.Reader, error) {
 	return flate.NewReader(b), nil
 }
 
-// decode decompresses an answer that the backend compressed although it was asked not to, so that usage can be read. Model
-// answers in an unknown coding are an error; others are left as they are.
+// decode decompresses an answer that the backend compressed although it was asked not to, so that usage can be
+// read. A model's answer in an unknown coding is an error. Other answers stay as they are.
 func decode(resp *http.Response) error {
 	written := resp.Header["Content-Encoding"]
 	if len(written) == 0 {
@@ -68,12 +68,12 @@ func decode(resp *http.Response) error {
 	return nil
 }
 
-// decoded is a compressed body, read decompressed.
+// decoded decompresses a body as it is read.
 type decoded struct {
 	from io.ReadCloser
 	open func(io.Reader) (io.Reader, error)
 
-	mu   sync.Mutex // a body may be closed while it is read
+	mu   sync.Mutex // a body may be closed during a read
 	text io.Reader  // nil until the first read
 }
 
@@ -90,7 +90,7 @@ func (d *decoded) Read(p []byte) (int, error) {
 	return d.text.Read(p)
 }
 
-// Close ends a read that is under way, as it closes first what that reads from.
+// Close also interrupts a read in progress, because it closes the underlying body first.
 func (d *decoded) Close() error {
 	err := d.from.Close()
 	d.mu.Lock()

@@ -13,21 +13,22 @@ import (
 )
 
 const (
-	// drainMax bounds what is read of an answer that is not passed on, so that its connection can be reused.
+	// drainMax is how much of a discarded answer is read to reuse its connection.
 	drainMax = 64 << 10
-	// drainTime bounds how long that may take.
+	// drainTime is the time limit for that.
 	drainTime = time.Second
 )
 
 var errTimeout = errors.New("no answer began within the backend's timeout")
 
-// ErrUnavailable is the error of an attempt that was not made, as the backend is not healthy or has as many requests as it may.
+// ErrUnavailable is returned if no attempt was made because the backend is unhealthy or at its maximum number of
+// requests.
 var ErrUnavailable = errors.New("the backend is not available")
 
-// clientGone is the status of a call whose client hung up before an answer. The client does not get it.
+// clientGone is the status of a call whose client hung up before the answer. It is never sent.
 const clientGone = 499
 
-// forward makes the attempt, and passes on its answer unless it returns an error.
+// forward makes the attempt and passes its answer on, unless it returns an error.
 func (x *exchange) forward() error {
 	b := x.backend
 	if b.health.full() || b.proxy.LoadBalancing.SelectionPolicy.Select(b.proxy.Upstreams, x.r, x.w) == nil {
@@ -53,7 +54,7 @@ func (x *exchange) forward() error {
 	case errors.Is(err, context.Canceled):
 		x.w.WriteHeader(clientGone)
 		return nil
-	case !x.result.Refused && !x.unsent(): // in both cases the backend did its part
+	case !x.result.Refused && !x.unsent(): // if either is set, the backend did not fail
 		b.health.failed()
 	}
 	return err
@@ -62,7 +63,7 @@ func (x *exchange) forward() error {
 // unsent reports whether the request could not be sent because the client's body was incomplete or malformed.
 func (x *exchange) unsent() bool { return x.Body.Fault() != nil || x.Late != nil && x.Late() }
 
-// ask sends the request until there is an answer to pass on, or an error: a failure or a hang-up.
+// ask sends the request until there is an answer to pass on, a failure or a hang-up.
 func (x *exchange) ask(ctx context.Context) (*answer, error) {
 	b := x.backend
 	var timer *time.Timer
@@ -73,12 +74,13 @@ func (x *exchange) ask(ctx context.Context) (*answer, error) {
 	}
 	resp, err := x.send(ctx) //nolint:bodyclose // optionsRefused, judge and pass close it
 	if err != nil && ctx.Err() == nil && x.stale(err) {
-		b.closeIdle()           // those that are left may have been closed by the backend too
+		b.closeIdle()           // the backend may have closed the remaining ones too
 		resp, err = x.send(ctx) //nolint:bodyclose // as above
 	}
 	if err == nil && x.asks && optionsRefused(resp) {
 		x.prepare(false)
-		// Blame the option only if the call succeeds without it: no client may disable the usage of others.
+		// Blame stream_options only if the call succeeds without it. Otherwise one client could turn off usage
+		// for others.
 		if resp, err = x.send(ctx); err == nil && resp.StatusCode < http.StatusBadRequest {
 			b.denied.add(x.Upstream)
 		}
@@ -126,7 +128,7 @@ func (x *exchange) send(ctx context.Context) (*http.Response, error) {
 	return resp, nil
 }
 
-// failed is the failure of a request that got no answer.
+// failed returns the failure of a request that got no answer.
 func failed(ctx context.Context, err error) *failure {
 	if cause := context.Cause(ctx); cause != nil {
 		err = cause
@@ -140,9 +142,9 @@ func timedOut(err error) bool {
 	return errors.As(err, &net) && net.Timeout()
 }
 
-// judge returns an answer to pass on, or an error if another attempt is to be made.
+// judge returns an answer to pass on, or an error if another attempt should be made.
 func (x *exchange) judge(ctx context.Context, resp *http.Response) (*answer, error) {
-	if resp.StatusCode < http.StatusOK { // other protocols were not asked for, and no status is below 100
+	if resp.StatusCode < http.StatusOK { // no other protocol was requested, and a status is at least 100
 		return nil, errors.Join(&failure{reason: fmt.Sprintf("the backend answered %d, which ends no call", resp.StatusCode)}, resp.Body.Close())
 	}
 	if slices.Contains(x.backend.RetryOn, resp.StatusCode) {
@@ -168,11 +170,11 @@ func (x *exchange) judge(ctx context.Context, resp *http.Response) (*answer, err
 	return nil, x.declined(resp, resp.StatusCode)
 }
 
-// declined gives up an answer of that status, so that another attempt can be made.
+// declined discards an answer with that status, so that another attempt can be made.
 func (x *exchange) declined(resp *http.Response, status int) error {
 	x.result.Status = status
 	x.result.RetryAfter = retryAfter(resp.Header)
-	// Closing the body ends a read that takes too long.
+	// Closing the body interrupts a slow read.
 	timer := time.AfterFunc(drainTime, func() { _ = resp.Body.Close() })
 	_, err := io.CopyN(io.Discard, resp.Body, drainMax)
 	timer.Stop()
@@ -186,12 +188,12 @@ func (x *exchange) declined(resp *http.Response, status int) error {
 	return &failure{reason: reason}
 }
 
-// hasBody reports whether an answer must have a body, as those of models do.
+// hasBody reports whether an answer must have a body, as a model's answer does.
 func hasBody(resp *http.Response) bool {
 	return resp.StatusCode >= http.StatusOK && resp.StatusCode < http.StatusMultipleChoices && resp.StatusCode != http.StatusNoContent
 }
 
-// unbegun is the error for an answer without a body.
+// unbegun returns the error for an answer whose body is missing.
 func unbegun(ctx context.Context, resp *http.Response, err error) error {
 	err = errors.Join(err, resp.Body.Close())
 	if ctx.Err() != nil {
@@ -200,12 +202,12 @@ func unbegun(ctx context.Context, resp *http.Response, err error) error {
 	return &failure{reason: fmt.Sprintf("the backend answered %d, and then: %v", resp.StatusCode, err)}
 }
 
-// goesOn reports whether an answer calls for another attempt.
+// goesOn reports whether an answer with that status calls for another attempt.
 func goesOn(status int) bool {
 	return status == http.StatusRequestTimeout || status == http.StatusTooManyRequests || status >= 500
 }
 
-// retryAfter reads a Retry-After in seconds, the only form that model providers send.
+// retryAfter parses a Retry-After in seconds, the only form that model providers send.
 func retryAfter(h http.Header) time.Duration {
 	d, err := time.ParseDuration(h.Get("Retry-After") + "s")
 	if err != nil || d < 0 {

@@ -8,7 +8,8 @@ import (
 	"github.com/tollgate-llm/tollgate/internal/llm"
 )
 
-// Which of the client's headers go upstream. Headers not listed are dropped, credentials included.
+// These flags define which of the client's headers go upstream. Headers not listed are dropped, including
+// credentials.
 const (
 	toAll uint8 = 1 << iota
 	toOpenAI
@@ -16,10 +17,10 @@ const (
 	toGemini
 	toBedrock
 	toCohere
-	toTraced // if configured
+	toTraced // only with Backend.Traced
 )
 
-// formats are the headers that pass to each API's backends.
+// formats are the header flags of each API's backends.
 var formats = map[llm.API]uint8{
 	llm.OpenAI: toAll | toOpenAI, llm.Anthropic: toAll | toAnthropic, llm.Gemini: toAll | toGemini,
 	llm.Bedrock: toAll | toBedrock, llm.Cohere: toAll | toCohere, llm.Ollama: toAll,
@@ -40,13 +41,13 @@ var passing = map[string]uint8{
 	"X-Goog-Api-Client": toGemini,
 	"X-Client-Name":     toCohere,
 
-	// Providers find the cache of a conversation by these; without it the same call costs more.
+	// Providers route a conversation to its prompt cache by these. Without them the same call costs more.
 	"X-Grok-Conv-Id":      toOpenAI, // xAI
 	"X-Session-Affinity":  toOpenAI, // Fireworks
 	"X-Session-Id":        toOpenAI, // OpenRouter
-	"X-Client-Request-Id": toOpenAI, // OpenAI's Codex, whose session it is
+	"X-Client-Request-Id": toOpenAI, // OpenAI's Codex sends its session in it
 
-	// The only way to request flex and priority on Vertex AI.
+	// This is the only way to request flex and priority on Vertex AI.
 	"X-Vertex-Ai-Llm-Request-Type":        toGemini | toAnthropic,
 	"X-Vertex-Ai-Llm-Shared-Request-Type": toGemini | toAnthropic,
 
@@ -56,23 +57,24 @@ var passing = map[string]uint8{
 	"X-Amzn-Bedrock-Trace":               toBedrock,
 	"X-Amzn-Bedrock-Service-Tier":        toBedrock,
 
-	"X-Amzn-Bedrock-Performanceconfig-Latency": toBedrock, // the answer has the one that was given
+	"X-Amzn-Bedrock-Performanceconfig-Latency": toBedrock, // the answer reports the one that was used
 }
 
 var (
 	jsonType = []string{"application/json"}
-	version  = []string{"2023-06-01"} // what Anthropic's own SDKs send
-	noAgent  = []string{""}           // keeps Go from naming itself
+	version  = []string{"2023-06-01"} // the version that Anthropic's own SDKs send
+	noAgent  = []string{""}           // keeps Go from sending its default User-Agent
 	early    = []string{"1"}
 )
 
-// clientHeader returns the client's headers that go upstream, in a map that has room for those of the gateway. Those of a trace do
-// where the backend has it so. Their values are the client's, and must not be changed.
+// clientHeader returns the client's headers that go upstream, in a map with room for the gateway's own. Trace
+// headers are included if the backend forwards them. The values are shared with the client's request and must
+// not be changed.
 func (x *exchange) clientHeader() http.Header {
 	in, api := x.r.Header, x.Endpoint.API
 	format := formats[api]
 	if x.Translation() != nil {
-		format = toAll // the others are of the caller's API
+		format = toAll // other headers are in the caller's API format
 	}
 	if x.backend.Traced {
 		format |= toTraced
@@ -98,13 +100,13 @@ func (x *exchange) clientHeader() http.Header {
 	if api == llm.Anthropic && len(out["Anthropic-Version"]) == 0 {
 		out["Anthropic-Version"] = version
 	}
-	if tls := x.r.TLS; tls != nil && !tls.HandshakeComplete { // RFC 8470 asks every intermediary for it
+	if tls := x.r.TLS; tls != nil && !tls.HandshakeComplete { // required of intermediaries by RFC 8470
 		out["Early-Data"] = early
 	}
 	return out
 }
 
-// dropHopByHop removes the headers that a message's Connection header names.
+// dropHopByHop removes the headers named in a message's Connection header.
 func dropHopByHop(h http.Header, connection []string) {
 	for _, names := range connection {
 		for name := range strings.SplitSeq(names, ",") {
@@ -113,7 +115,7 @@ func dropHopByHop(h http.Header, connection []string) {
 	}
 }
 
-// dropUnwanted removes the headers of an answer that are not for the client.
+// dropUnwanted removes the answer's headers that clients must not see.
 func (x *exchange) dropUnwanted(h http.Header) {
 	dropHopByHop(h, h["Connection"])
 	for _, name := range removed {
@@ -126,8 +128,9 @@ func (x *exchange) dropUnwanted(h http.Header) {
 	}
 }
 
-// removed are headers of answers that are not for the client: those about the backend's connection (RFC 9110, section 7.6.1), the
-// provider's cookies, the names of the operator's account, and answers about cross-origin calls, which the gateway gives itself.
+// removed are the response headers that clients must not see: those about the connection to the backend (RFC
+// 9110, section 7.6.1), the provider's cookies, names from the operator's account, and CORS headers, which the
+// gateway sets itself.
 var removed = [...]string{
 	"Alt-Svc", "Connection", "Proxy-Connection", "Keep-Alive", "Proxy-Authenticate", "Proxy-Authorization", "Te", "Trailer",
 	"Transfer-Encoding", "Upgrade",
@@ -135,11 +138,12 @@ var removed = [...]string{
 	"Access-Control-Allow-Credentials", "Access-Control-Allow-Headers", "Access-Control-Allow-Methods", "Access-Control-Expose-Headers",
 }
 
-// gatewayHeaders are prefixes of headers in which a gateway reports costs and ids. Those of an upstream gateway concern the
+// gatewayHeaders is the prefix of headers in which an upstream gateway reports costs and ids. They concern the
 // operator's account there.
 const gatewayHeaders = "X-Litellm-"
 
-// isRate reports whether a header is about a provider's rate limits: those of the operator's account, not of the caller's key.
+// isRate reports whether a header is about the provider's rate limits, which apply to the operator's account and
+// not to the caller's key.
 func isRate(name string) bool {
 	return strings.HasPrefix(name, "X-Ratelimit-") || strings.HasPrefix(name, "Anthropic-Ratelimit-")
 }

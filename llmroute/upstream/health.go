@@ -16,16 +16,17 @@ func init() {
 	caddy.RegisterModule(new(Health))
 }
 
-// Health is the passive health of a backend's address. llmroute installs it as the circuit breaker of each backend's reverse
-// proxy, so that Caddy's selection policies and metrics respect it; it is of no use elsewhere.
+// Health is the passive health of a backend's address. llmroute installs it as the circuit breaker of each
+// backend's reverse proxy, so that Caddy's selection policies and metrics take it into account. It has no other
+// use.
 type Health struct {
-	// Address is that of the backend. Backends at one address share its health, also across reloads.
+	// Address is the backend's address. Backends with the same address share its health, also across reloads.
 	Address string `json:"address,omitempty"`
 
-	// Passive is when the address counts as down. Default: never.
+	// Passive defines when the address counts as down. Default: never.
 	Passive *reverseproxy.PassiveHealthChecks `json:"passive,omitempty"`
 
-	// Inner is a circuit breaker besides. Default: none.
+	// Inner is an additional circuit breaker. Default: none.
 	Inner json.RawMessage `json:"inner,omitempty" caddy:"namespace=http.reverse_proxy.circuit_breakers inline_key=type"`
 
 	inner reverseproxy.CircuitBreaker
@@ -36,7 +37,7 @@ type Health struct {
 // state is the health of an address.
 type state struct{ requests, fails atomic.Int64 }
 
-// states are those of the addresses that a configuration uses.
+// states are the health of all addresses in use by a configuration.
 var states = caddy.NewUsagePool()
 
 const healthName = "llmroute"
@@ -49,7 +50,7 @@ func (*Health) CaddyModule() caddy.ModuleInfo {
 	}
 }
 
-// Provision finds the state of the address.
+// Provision finds or creates the state of the address.
 func (h *Health) Provision(ctx caddy.Context) error {
 	h.ctx = ctx
 	if h.Passive != nil && h.Passive.MaxFails == 0 {
@@ -67,7 +68,7 @@ func (h *Health) Provision(ctx caddy.Context) error {
 	return nil
 }
 
-// Cleanup forgets the address unless another backend uses it.
+// Cleanup drops the state unless another backend uses the address.
 func (h *Health) Cleanup() error {
 	if h.state == nil {
 		return nil
@@ -81,12 +82,12 @@ func (h *Health) OK() bool {
 	return (h.Passive == nil || h.state.fails.Load() < int64(h.Passive.MaxFails)) && (h.inner == nil || h.inner.OK())
 }
 
-// full reports whether the address has its maximum of requests.
+// full reports whether the address has reached its maximum number of requests.
 func (h *Health) full() bool {
 	return h.Passive != nil && h.Passive.UnhealthyRequestCount > 0 && h.state.requests.Load() >= int64(h.Passive.UnhealthyRequestCount)
 }
 
-// RecordMetric takes an answer that is passed on: its status may be one of a failure, as may be the time that it took.
+// RecordMetric records an answer that was passed on. Its status or its latency may count as a failure.
 func (h *Health) RecordMetric(status int, latency time.Duration) {
 	if h.inner != nil {
 		h.inner.RecordMetric(status, latency)
@@ -104,7 +105,7 @@ func (h *Health) RecordMetric(status int, latency time.Duration) {
 	}
 }
 
-// failed counts a failure until it expires, at the latest with the configuration.
+// failed counts a failure until it expires or the configuration is unloaded.
 func (h *Health) failed() {
 	if h.Passive == nil || h.Passive.FailDuration == 0 {
 		return

@@ -20,7 +20,8 @@ import (
 	"github.com/tollgate-llm/tollgate/internal/translate"
 )
 
-// hint passes an answer of 1xx on, without keeping its headers for what follows. A client of HTTP/1.0 would take it for the answer.
+// hint passes on a 1xx response without keeping its headers for the final one. HTTP/1.0 clients get none,
+// because they would take it for the final response.
 func (x *exchange) hint(status int, from textproto.MIMEHeader) error {
 	x.hints.Lock()
 	defer x.hints.Unlock()
@@ -38,15 +39,16 @@ func (x *exchange) hint(status int, from textproto.MIMEHeader) error {
 	return nil
 }
 
-// pass passes an answer on, as Caddy's reverse proxy does. It panics with http.ErrAbortHandler where the answer breaks off, so that
-// the client's connection does.
+// pass passes on an answer as Caddy's reverse proxy does. If the answer is truncated it panics with
+// http.ErrAbortHandler, so that the client's connection is aborted too.
 func (x *exchange) pass(a *answer) {
 	resp, header := a.resp, x.w.Header()
-	// No byte of a stream waits for the next. A flush_interval is a promise about the others, which is kept at once.
+	// Streams are flushed after every write. For other answers a flush_interval asks for at most that delay, so
+	// flushing at once satisfies it.
 	atOnce := resp.ContentLength == -1 || x.backend.proxy.FlushInterval != 0 || caddyhttp.IsIncremental(resp.Header) || a.scan != nil
 	x.answer = resp
 	x.dropUnwanted(resp.Header)
-	delete(header, "Server") // Via is in its place
+	delete(header, "Server") // Via replaces it
 	header["Via"] = append(header["Via"], strconv.Itoa(resp.ProtoMajor)+"."+strconv.Itoa(resp.ProtoMinor)+" Caddy")
 	if h := x.backend.proxy.Headers; h != nil && h.Response != nil &&
 		(h.Response.Require == nil || h.Response.Require.Match(resp.StatusCode, resp.Header)) {
@@ -70,7 +72,7 @@ func (x *exchange) pass(a *answer) {
 	to.WriteHeader(resp.StatusCode)
 	flush := http.NewResponseController(to).Flush
 	err := a.copyTo(to, flush, atOnce)
-	closed := resp.Body.Close() // resp.Trailer is whole from now on
+	closed := resp.Body.Close() // resp.Trailer is complete from here on
 	x.dropUnwanted(resp.Trailer)
 	if errors.Is(err, translate.ErrAnswered) {
 		return
@@ -80,11 +82,11 @@ func (x *exchange) pass(a *answer) {
 	}
 	if err != nil {
 		x.backend.logger.Warn("aborting with incomplete response", zap.Error(errors.Join(err, closed)))
-		_ = flush() // the client is to have what there was
+		_ = flush() // the client should get what has arrived
 		panic(http.ErrAbortHandler)
 	}
 	if len(resp.Trailer) > 0 {
-		_ = flush() // without it a short answer would get a Content-Length, and no trailers
+		_ = flush() // otherwise a short answer would get a Content-Length and no trailers
 	}
 	for name, values := range resp.Trailer {
 		if len(resp.Trailer) != announced {
@@ -94,7 +96,7 @@ func (x *exchange) pass(a *answer) {
 	}
 }
 
-// add adds the headers of an answer.
+// add copies the headers of an answer.
 func add(to, from http.Header) {
 	for name, values := range from {
 		if there := to[name]; len(there) > 0 {
@@ -104,15 +106,15 @@ func add(to, from http.Header) {
 	}
 }
 
-// largePiece is how much is read at a time of an answer that comes faster than in small pieces.
+// largePiece is the read size for answers that arrive faster than in small pieces.
 const largePiece = 32 << 10
 
 var largePieces = sync.Pool{New: func() any { b := make([]byte, largePiece); return &b }}
 
-// copyTo writes the body. That an answer was read to its end is reported before its last bytes are written. What a flush fails for
-// is met by the next write.
+// copyTo writes the body. It reports that the answer was read to its end before it writes the last bytes. Errors
+// of flush are ignored, because the next write returns them.
 func (a *answer) copyTo(w io.Writer, flush func() error, atOnce bool) error {
-	if a.piece == nil { // nothing of it was read yet
+	if a.piece == nil { // nothing has been read yet
 		a.piece = pieces.Get().(*[]byte)
 		if atOnce {
 			_ = flush()

@@ -6,17 +6,18 @@ import (
 	"net/http"
 )
 
-// maxPeek bounds what is read of an answer to find its error.
+// maxPeek is how much of an answer is read to find its error.
 const maxPeek = 64 << 10
 
-// peeked is a body whose beginning was read, and is given again.
+// peeked is a body whose beginning was read and is returned again.
 type peeked struct {
 	io.Reader
 	io.Closer
 	text []byte
 }
 
-// peek returns the beginning of an answer's body, or nothing where it cannot be read. The body stays readable from there.
+// peek returns the beginning of an answer's body, or nothing if it cannot be read. The body stays readable from
+// its beginning.
 func peek(resp *http.Response) []byte {
 	if p, ok := resp.Body.(*peeked); ok {
 		return p.text
@@ -30,7 +31,7 @@ func peek(resp *http.Response) []byte {
 	return p.text
 }
 
-// failing is a reader of an error that was met before.
+// failing is a reader that returns an earlier error.
 type failing struct{ err error }
 
 func (f failing) Read([]byte) (int, error) { return 0, f.err }

@@ -15,22 +15,23 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 )
 
-// RefusedSubdirectives are subdirectives of reverse_proxy that would send a call elsewhere, repeat it, or hide its answer.
+// RefusedSubdirectives are the subdirectives of reverse_proxy that would send a call elsewhere, repeat it, or
+// hide its answer.
 var RefusedSubdirectives = []string{
 	"to", "dynamic", "health_upstream", "handle_response", "replace_status", "copy_response", "copy_response_headers", "method",
 	"rewrite", "response_buffers", "request_buffers", "lb_retries", "lb_try_duration", "lb_try_interval", "lb_retry_match", "trusted_proxies",
 }
 
-// refusedSettings are what these are in JSON.
+// refusedSettings are their JSON names.
 var refusedSettings = []string{
 	"upstreams", "dynamic_upstreams", "handle_response", "rewrite", "request_buffers", "response_buffers", "trusted_proxies", "load_balancing.retries",
 	"load_balancing.try_duration", "load_balancing.try_interval", "load_balancing.retry_match", "health_checks.active.upstream",
 }
 
-// WhyRefused is the reason for all of them.
+// WhyRefused is why all of them are refused.
 const WhyRefused = "it would send calls elsewhere, repeat them, or hide their answers"
 
-// Config completes the settings of a reverse proxy with the address of the base URL and the health of that address.
+// Config adds the address of the base URL and its health to the settings of a reverse proxy.
 func Config(raw json.RawMessage, base *url.URL) (json.RawMessage, error) {
 	settings := struct {
 		Name string `json:"handler"`
@@ -69,7 +70,7 @@ func Config(raw json.RawMessage, base *url.URL) (json.RawMessage, error) {
 	return json.Marshal(&settings)
 }
 
-// transportConfig turns TLS on where the base URL has it. What a transport other than http does is up to its settings.
+// transportConfig enables TLS if the base URL uses it. Transports other than http follow their own settings.
 func transportConfig(raw json.RawMessage, base *url.URL) (json.RawMessage, error) {
 	settings := map[string]any{"protocol": "http"}
 	if len(raw) > 0 {
@@ -80,7 +81,7 @@ func transportConfig(raw json.RawMessage, base *url.URL) (json.RawMessage, error
 		}
 	}
 	switch tls := settings["tls"] != nil; {
-	case settings["protocol"] == "fastcgi": // it speaks to programs, not to servers of HTTP
+	case settings["protocol"] == "fastcgi": // it connects to programs, not to HTTP servers
 		return nil, errors.New("transport fastcgi cannot carry calls to a model: use http")
 	case settings["protocol"] != "http":
 	case base.Scheme == "https" && !tls:
@@ -91,7 +92,7 @@ func transportConfig(raw json.RawMessage, base *url.URL) (json.RawMessage, error
 	return json.Marshal(settings)
 }
 
-// SetsHeader reports whether the configuration itself sets or adds that request header.
+// SetsHeader reports whether the configuration sets or adds that request header.
 func (b *Backend) SetsHeader(name string) bool {
 	if b.proxy.Headers == nil || b.proxy.Headers.Request == nil {
 		return false

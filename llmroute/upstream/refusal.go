@@ -7,18 +7,19 @@ import (
 	"strings"
 )
 
-// Refusal is the reason why a model refuses a prompt that another one may accept.
+// Refusal is a reason why one model refuses a prompt that another may accept.
 type Refusal int
 
 // Reasons for a refusal.
 const (
 	NotRefused    Refusal = iota
 	ContextWindow         // the prompt is longer than the model's context window
-	ContentPolicy         // the prompt is against the provider's content policy
+	ContentPolicy         // the prompt violates the provider's content policy
 	Refusals              // number of reasons
 )
 
-// wording is how providers put a refusal: in codes and types, whole, and in parts of messages. All is in lower case.
+// wording is how providers word a refusal: codes and types, matched whole, and phrases within messages. All are
+// in lower case.
 type wording struct {
 	codes, phrases []string
 }
@@ -68,7 +69,7 @@ var wordings = [Refusals]wording{
 	},
 }
 
-// refusalOf returns why an answer refuses the prompt, by the error in its body, which stays readable.
+// refusalOf returns why an answer refuses the prompt, judging by the error in its body. The body stays readable.
 func refusalOf(resp *http.Response) Refusal {
 	switch resp.StatusCode {
 	case http.StatusBadRequest, http.StatusForbidden, http.StatusRequestEntityTooLarge, http.StatusUnprocessableEntity:
@@ -85,13 +86,14 @@ func refusalOf(resp *http.Response) Refusal {
 	return NotRefused
 }
 
-// complaint is the text of an error, in lower case.
+// complaint is the text of an error in lower case.
 type complaint struct{ codes, messages []string }
 
-// maxDepth bounds how deep an error is searched: an Azure error has its inner one at the third level.
+// maxDepth is how deep an error is searched. Azure nests its inner error at the third level.
 const maxDepth = 4
 
-// read collects the text of a value. It reads the members that are about the error alone, as others may repeat the prompt.
+// read collects the text of an error value. It reads only members that describe the error, because others may
+// repeat the prompt.
 func (s *complaint) read(text json.RawMessage, depth int) {
 	if depth > maxDepth || len(text) == 0 {
 		return

@@ -11,10 +11,10 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 )
 
-// Shown has the placeholders of reverse_proxy, {http.reverse_proxy.*}, for a call's latest attempt.
+// Shown provides reverse_proxy's placeholders, {http.reverse_proxy.*}, for the latest attempt of a call.
 type Shown struct{ last *exchange }
 
-// Publish makes them known.
+// Publish registers the placeholders.
 func (s *Shown) Publish(repl *caddy.Replacer) {
 	repl.Map(func(key string) (value any, known bool) {
 		if name, ours := strings.CutPrefix(key, "http.reverse_proxy."); ours && s.last != nil {
@@ -47,7 +47,7 @@ func (x *exchange) placeholder(name string) any {
 	return known[name]
 }
 
-// log logs a request at DEBUG, as it was before it had the backend's key, and what came of it.
+// log logs a request at DEBUG level, without the backend's key, and its outcome.
 func (x *exchange) log(sent *http.Request, resp *http.Response, err error) {
 	if sent == nil {
 		return

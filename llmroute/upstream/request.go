@@ -15,21 +15,21 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 )
 
-// What the transports of Caddy's reverse proxy look up in a request's context. Caddy exports the types of the values only.
+// Context keys that the transports of Caddy's reverse proxy use. Caddy exports only the types of the values.
 const (
 	dialKey          = caddy.CtxKey("reverse_proxy.dial_info")
 	proxyProtocolVar = "reverse_proxy.proxy_protocol_info"
 )
 
-// sentContext is the context of one request of an attempt. It has its own copy of Caddy's request variables: the dial of a
-// request that was given up may still read them while those of the next one are written.
+// sentContext is the context of one request of an attempt. It has its own copy of Caddy's request variables,
+// because the dial of an abandoned request may still read them while those of the next request are written.
 type sentContext struct {
 	context.Context
 	dial *reverseproxy.DialInfo
 	vars map[string]any
 }
 
-// Value returns where to dial, and the variables.
+// Value returns the dial address and the variables.
 func (c *sentContext) Value(key any) any {
 	switch key {
 	case dialKey:
@@ -40,8 +40,8 @@ func (c *sentContext) Value(key any) any {
 	return c.Context.Value(key)
 }
 
-// request makes a request of the attempt, and a copy of it for the log if there is one. Its path is built from the table, never
-// copied.
+// request makes a request for the attempt and, if requests are logged, a copy for the log. Its path is built
+// from the endpoint table, never copied from the client.
 func (x *exchange) request(ctx context.Context) (out, shown *http.Request, err error) {
 	b := x.backend
 	vars, _ := ctx.Value(caddyhttp.VarsCtxKey).(map[string]any)
@@ -58,7 +58,7 @@ func (x *exchange) request(ctx context.Context) (out, shown *http.Request, err e
 	out.TransferEncoding, out.Trailer = nil, nil
 	out.Header = x.clientHeader()
 	if b.ops != nil {
-		out.Header = out.Header.Clone() // they change values in their place
+		out.Header = out.Header.Clone() // header operations change values in place
 		for _, ops := range b.ops {
 			ops.ApplyToRequest(out)
 		}
@@ -66,7 +66,7 @@ func (x *exchange) request(ctx context.Context) (out, shown *http.Request, err e
 	if b.logger.Core().Enabled(zap.DebugLevel) {
 		shown = out.Clone(ctx)
 	}
-	out.ContentLength = x.payload.Len() // a signature covers it
+	out.ContentLength = x.payload.Len() // it is covered by the signature
 	if err := b.complete(out, x.payload); err != nil {
 		return nil, nil, err
 	}
@@ -77,8 +77,8 @@ func (x *exchange) request(ctx context.Context) (out, shown *http.Request, err e
 	return out, shown, nil
 }
 
-// clientHost notes the client's address for the PROXY protocol, and returns a host that is that client's own: a connection serves
-// no other.
+// clientHost stores the client's address for the PROXY protocol, and returns a host name unique to that client,
+// so that no connection is shared between clients.
 func clientHost(vars map[string]any, host string) string {
 	text, _ := vars[caddyhttp.ClientIPVarKey].(string)
 	client, err := netip.ParseAddrPort(text)

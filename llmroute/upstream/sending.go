@@ -11,7 +11,7 @@ import (
 	"github.com/tollgate-llm/tollgate/internal/llm"
 )
 
-// sending tracks one request being sent upstream.
+// sending tracks a request as it is sent upstream.
 type sending struct {
 	sentContext
 	trace httptrace.ClientTrace
@@ -19,13 +19,13 @@ type sending struct {
 	attempt *llm.Attempt
 	now     atomic.Pointer[llm.Writing]
 
-	reused   bool          // the connection had served before
-	idle     time.Duration // since then
-	answered atomic.Bool   // a byte of an answer arrived
+	reused   bool          // the connection has served another request
+	idle     time.Duration // how long the connection was idle
+	answered atomic.Bool   // the first byte of an answer has arrived
 }
 
-// watch has what becomes of a request reported to the attempt: when its payload was written upstream, whole, and what precedes
-// its answer. What it watched before no longer counts.
+// watch reports the progress of a request to the attempt: when its payload was written completely, and its 1xx
+// responses. It replaces what was watched before.
 func (x *exchange) watch(ctx sentContext) context.Context {
 	s := &sending{sentContext: ctx, attempt: x.Attempt.Attempt}
 	x.sending = s
@@ -43,14 +43,14 @@ func (x *exchange) watch(ctx sentContext) context.Context {
 	return httptrace.WithClientTrace(&s.sentContext, &s.trace)
 }
 
-// begin begins anew: net/http tries again where it wrote to a connection that had been closed.
+// begin starts a new write. net/http starts over if the connection turns out to be closed.
 func (s *sending) begin() *llm.Writing {
 	w := s.attempt.Write()
 	s.now.Store(w)
 	return w
 }
 
-// current returns what was begun last. Not every transport reports that it looks for a connection.
+// current returns the latest write. It begins one if there is none, because not every transport calls GetConn.
 func (s *sending) current() *llm.Writing {
 	if w := s.now.Load(); w != nil {
 		return w
@@ -58,11 +58,11 @@ func (s *sending) current() *llm.Writing {
 	return s.begin()
 }
 
-// idleLong is from when on a connection that is reset may be one that was given up for being idle.
+// idleLong is the idle time after which a reset is taken for the server having closed an idle connection.
 const idleLong = time.Second
 
-// stale reports whether a request failed because the backend, or what is between, had closed the connection meanwhile, and can
-// be sent again. A backend that resets a connection in use has failed, and so has one that does not answer in time.
+// stale reports whether a request failed because the backend or an intermediary had closed the idle connection,
+// and can be sent again. If a connection in use is reset, or no answer arrives in time, the backend has failed.
 func (x *exchange) stale(err error) bool {
 	s := x.sending
 	return s.reused && !timedOut(err) && !s.answered.Load() && x.payload.Whole() && (s.idle >= idleLong || !errors.Is(err, syscall.ECONNRESET))

@@ -12,8 +12,8 @@ import (
 	"github.com/tollgate-llm/tollgate/internal/translate"
 )
 
-// translatedHeader makes the header of an answer that is translated: without what is about its bytes or about the upstream's API, and
-// with the upstream's request id under both names.
+// translatedHeader adjusts the header of an answer for translation: it removes headers about the answer's bytes
+// and the upstream's API, and sets the upstream's request id under both names.
 func translatedHeader(h http.Header) {
 	for _, name := range [...]string{"Content-Length", "Content-Encoding", "Content-Md5", "Digest", "Etag", "Last-Modified", "Accept-Ranges"} {
 		delete(h, name)
@@ -30,8 +30,9 @@ func translatedHeader(h http.Header) {
 	}
 }
 
-// permission logs that the provider refuses the gateway's own account, as the translated error does not name who is refused what. Text is
-// logged where AWS denies an action: it names an identity, the action and the resource. That of other errors may have parts of keys.
+// permission logs that the provider denied access to the gateway's own account, because the translated error
+// does not say who was denied what. The message is logged only if AWS denies an action: it names an identity,
+// the action and the resource. Other errors may contain parts of keys.
 func (x *exchange) permission(resp *http.Response) {
 	if resp.StatusCode != http.StatusUnauthorized && resp.StatusCode != http.StatusForbidden {
 		return
@@ -47,7 +48,7 @@ func (x *exchange) permission(resp *http.Response) {
 	x.backend.logger.Error("the provider refuses the gateway's account", fields...)
 }
 
-// reason returns the message of an error of AWS'.
+// reason returns the message of an AWS error.
 func reason(text []byte) string {
 	const most = 1 << 10
 	m := gjson.GetManyBytes(text, "message", "Message")
@@ -62,7 +63,7 @@ type translated struct {
 	answer *translate.Answering
 }
 
-// WriteHeader records the status. The header of an answer that is translated as a whole waits for its end.
+// WriteHeader records the status. If the answer is translated as a whole, the header is sent at its end.
 func (t *translated) WriteHeader(status int) {
 	t.answer = t.with.Begin(status, t.Header().Get("Content-Type"))
 	if t.answer.Describe(t.Header()); !t.answer.Whole() {
@@ -70,7 +71,7 @@ func (t *translated) WriteHeader(status int) {
 	}
 }
 
-// Write translates a piece. If that fails, the client's answer ends with an error.
+// Write translates the next bytes. If that fails, the client's answer ends with an error.
 func (t *translated) Write(p []byte) (int, error) {
 	out, err := t.answer.Write(p)
 	if len(out) > 0 {
@@ -91,7 +92,7 @@ func (t *translated) Write(p []byte) (int, error) {
 	return 0, translate.ErrAnswered
 }
 
-// FlushError sends what was written so far.
+// FlushError flushes what has been written.
 func (t *translated) FlushError() error {
 	if t.answer == nil || t.answer.Whole() {
 		return nil
@@ -99,7 +100,7 @@ func (t *translated) FlushError() error {
 	return http.NewResponseController(t.ResponseWriter).Flush()
 }
 
-// end ends the answer. cause is why the upstream's broke off; nil if it did not.
+// end ends the answer. cause is why the upstream's answer was truncated, or nil if it was complete.
 func (t *translated) end(cause error) error {
 	status, out, err := t.answer.End(cause)
 	if t.answer.Whole() {
@@ -110,7 +111,7 @@ func (t *translated) end(cause error) error {
 		h.Set("Content-Type", "application/json")
 		h.Set("Content-Length", strconv.Itoa(len(out)))
 		t.ResponseWriter.WriteHeader(status)
-		err = nil // the client is told
+		err = nil // the client has received the error
 	}
 	if len(out) > 0 {
 		if _, failed := t.ResponseWriter.Write(out); failed != nil {
