@@ -11,8 +11,8 @@ import (
 	"github.com/tollgate-llm/tollgate/internal/usage"
 )
 
-// showCall shows one call from start to end. A key that may not read everything sees what the call used and cost, but not which
-// backend served it, what it cost the operator or how it is billed.
+// showCall shows one call from start to end. A key that may not read everything sees the call's usage and cost,
+// but not the backend that served it, the operator's cost, or the billing events.
 func (v *visit) showCall(a *account.Account) (*content, error) {
 	c, err := callByID(v.r.Context(), a, v.arg)
 	if err != nil {
@@ -37,7 +37,7 @@ func (v *visit) showCall(a *account.Account) (*content, error) {
 	return page, nil
 }
 
-// callFacts are the facts that a key may see about its own calls.
+// callFacts returns the facts that a key may see about its own calls.
 func (v *visit) callFacts(c *ledger.Call) []fact {
 	list := []fact{{"Opened", moment(c.Opened)}, {"Settled", moment(c.Settled)}}
 	list = append(list, fact{"Outcome", outcomeCell(c)})
@@ -69,7 +69,7 @@ func (v *visit) callFacts(c *ledger.Call) []fact {
 	return list
 }
 
-// usageOf shows what a call used and what it costs.
+// usageOf shows the usage and cost of a call.
 func usageOf(c *ledger.Call) section {
 	s := section{Title: "Usage and cost"}
 	s.Facts = facts(s.Facts, "Cost in USD", c.Cost)
@@ -156,7 +156,7 @@ func lineTable(caption string, lines []record.Line) *table {
 	return t
 }
 
-// eventsOf shows a call's events as they are sent to Lago, and Lago's answer.
+// eventsOf shows a call's events as sent to Lago, and Lago's response.
 func eventsOf(c *ledger.Call) (section, error) {
 	s := section{Title: "Events and Lago's answer"}
 	switch c.State {

@@ -17,7 +17,7 @@ import (
 	"github.com/tollgate-llm/tollgate/internal/spool"
 )
 
-// maxListed is the most calls that a page shows.
+// maxListed is the maximum number of calls on a page.
 const maxListed = 100
 
 // find searches the ledger of an account.
@@ -34,12 +34,13 @@ func (v *visit) holdAccount() (a *account.Account, release func(), err error) {
 	return v.site.bills.HoldAccount(v.r.Context())
 }
 
-// noKey is the pattern of values that may appear in a URL: no keys.
+// noKey is the pattern of values that may appear in a URL, which excludes keys.
 const noKey = "(?!sk-).*"
 
 var periods = []string{"1h", "24h", "72h", "720h", "all"}
 
-// showCalls shows a search, or one call. A key that may not read everything finds only its own calls.
+// showCalls shows the results of a search, or one call. A key that may not read everything finds only its own
+// calls.
 func showCalls(v *visit) (*content, error) {
 	a, release, err := v.holdAccount()
 	if err != nil {
@@ -93,7 +94,7 @@ func showCalls(v *visit) (*content, error) {
 	return &content{Sections: []section{{Forms: []form{ask}}, list}}, nil
 }
 
-// callTable lists calls. Their cost is the billed amount.
+// callTable lists calls with their billed amount.
 func (v *visit) callTable(l *ledger.Result) *table {
 	t := &table{
 		Caption: operator.Counted(l.Total, "call") + ", cost in all $" + l.Cost.String(), Empty: "No call matches.",
@@ -158,7 +159,7 @@ func outcomeOf(c *ledger.Call) string {
 	return c.Outcome
 }
 
-// callByID returns the record of a call. The search starts at the time that the id contains.
+// callByID returns a call's record. The search starts at the time contained in the id.
 func callByID(ctx context.Context, a *account.Account, text string) (*ledger.Call, error) {
 	id, err := uuid.Parse(text)
 	if err != nil || id.Version() != 7 {

@@ -9,25 +9,26 @@ import (
 	"github.com/tollgate-llm/tollgate/console/session"
 )
 
-// change is a change that a form can request. The user confirms it once; then it is logged with who made it.
+// changeDef is a change that a form can request. The user confirms it once. It is then logged together with the
+// user.
 type changeDef struct {
 	title  string   // the question to confirm
 	fields []string // the form's fields, in the order in which they are shown
-	back   string   // the page to go to, below the console
+	back   string   // path of the page to return to, below the console
 	danger bool
 	run    func(v *visit, f url.Values) (*done, error)
 }
 
-// done is the result of a change. If it has a page, that is shown instead of the notice.
+// done is the result of a change. If it has a page, that page is shown instead of the notice.
 type done struct {
 	notice string
 	page   *content
 }
 
-// changes are all changes, by their name in the forms.
+// changes are all changes by their name in forms.
 var changes = map[string]changeDef{}
 
-// change makes the change that the form requests.
+// change makes the requested change.
 func (v *visit) change() error {
 	f := v.r.PostForm
 	name := f.Get("do")

@@ -12,17 +12,19 @@ import (
 
 const (
 	chartWidth, chartHeight = 1200, 200
-	// maxBars is the most bars that fit in a chart.
+	// maxBars is the maximum number of bars in a chart.
 	maxBars = 400
-	// maxBarWidth is the greatest width of a bar.
+	// maxBarWidth is the maximum width of a bar.
 	maxBarWidth = 80
-	// maxSeries is the number of colours in a chart. If there are more series, the smallest share the last colour.
+	// maxSeries is the number of colours in a chart. If there are more series, the smallest share the last
+	// colour.
 	maxSeries = 8
-	// others is the name of the series that adds up all remaining values. The control character keeps it apart from real names.
+	// others is the name of the series that sums up the remaining values. The control character prevents
+	// collisions with real names.
 	others = "\x00others"
 )
 
-// chart is a stacked bar chart. The table next to it has the same values.
+// chart is a stacked bar chart. The table next to it contains the same values.
 type chart struct {
 	ID, Title     string
 	Width, Height int
@@ -33,7 +35,7 @@ type chart struct {
 	Bars          []bar
 }
 
-// series is one name's part of all bars: one path, in the colour of its class.
+// series is one name's part of all bars: a single path, coloured by its class.
 type series struct{ Name, Class, Path string }
 
 // bar is one bar: its position, and the label and values shown on hover.
@@ -147,7 +149,7 @@ func appendBar(path []byte, x, y, width, height int) []byte {
 	return append(path, 'z')
 }
 
-// ends returns the labels to show: all if there are few, otherwise the first, the middle and the last.
+// ends returns the labels to show: all of them if there are few, otherwise the first, the middle and the last.
 func ends(labels []string) []string {
 	if len(labels) <= 8 {
 		return labels

@@ -51,7 +51,7 @@ func decision(title, became string, danger bool, run func(operator.Change) (int,
 	}
 }
 
-// noteDecision writes a decision to the audit log.
+// noteDecision adds a decision to the audit log.
 func (v *visit) noteDecision(account, id, reason string) error {
 	after := make(map[string]json.RawMessage)
 	for name, value := range map[string]string{"account": account, "reason": reason} {
@@ -70,7 +70,7 @@ func (v *visit) noteDecision(account, id, reason string) error {
 	return err
 }
 
-// decisions are the forms for the decisions that a record allows.
+// decisions returns the forms for the decisions that a record allows.
 func decisions(c *ledger.Call) []form {
 	id := []field{{Name: "id", Value: c.ID}}
 	discard := form{
@@ -83,7 +83,7 @@ func decisions(c *ledger.Call) []form {
 	return []form{{Action: root + "decide", Do: "estimate", Button: "Bill the estimate", Hidden: id}, discard}
 }
 
-// showDecide lists the records that wait for an operator's decision.
+// showDecide lists the records that need an operator's decision.
 func showDecide(v *visit) (*content, error) {
 	a, release, err := v.holdAccount()
 	if err != nil {
@@ -129,7 +129,7 @@ func showDecide(v *visit) (*content, error) {
 	return page, nil
 }
 
-// estimateOf shows what an interrupted call would be billed if it were estimated.
+// estimateOf shows what an interrupted call would be billed by estimate.
 func estimateOf(c *ledger.Call) string {
 	if c.Tariff == nil || len(c.Tariff.Estimate) == 0 {
 		return ""

@@ -1,3 +1,3 @@
-// Package console is the directive `console`: pages for operators and holders of keys, served by the site itself. Everything they
-// show comes from the site's own keyauth, lagobilling and llmroute.
+// Package console is the directive `console`. It serves pages for operators and key holders on the site itself.
+// All data on them comes from the site's own keyauth, lagobilling and llmroute.
 package console

@@ -16,14 +16,14 @@ func init() {
 	caddy.RegisterModule(new(Handler))
 }
 
-// root is the path below which the console is served.
+// root is the path prefix of the console.
 const root = session.Path
 
-// Handler serves the console below /console/ on its site, for the keys of that site's keyauth. A key is sent once, to sign in;
-// after that a cookie identifies the session. What a key may see and change is checked on every request, so blocking a key ends
-// its sessions.
+// Handler serves the console below /console/ on its site, for the keys of that site's keyauth. A key is sent
+// once, to sign in. After that a cookie identifies the session. Permissions are checked on every request, so
+// blocking a key ends its sessions.
 //
-// All other paths go on to the next handler.
+// Requests to other paths go on to the next handler.
 type Handler struct {
 	logger *zap.Logger
 	origin *http.CrossOriginProtection
@@ -65,8 +65,8 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	return nil
 }
 
-// secure sets the security headers of every answer: only the console's own scripts, nothing from other hosts, no framing, no
-// caching.
+// secure sets the security headers of all responses: scripts only from the console, nothing from other hosts, no
+// framing, no caching.
 func secure(header http.Header) {
 	header.Set("Content-Security-Policy",
 		"default-src 'none'; script-src 'self'; connect-src 'self'; style-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'")

@@ -35,10 +35,11 @@ func init() {
 	})
 }
 
-// numbers are the fields of the key API that are numbers.
+// numbers are the numeric fields of the key API.
 var numbers = []string{"max_budget", "rpm_limit", "tpm_limit", "max_parallel_requests"}
 
-// fieldsOf returns the named fields of a form as a request to the key API. Empty fields are left out or, with clear, null.
+// fieldsOf returns the named fields of a form as a request to the key API. Empty fields are left out, or null if
+// clear is set.
 func fieldsOf(f url.Values, clear bool, names ...string) (keys.Fields, error) {
 	body := make(map[string]any)
 	for _, name := range names {
@@ -79,7 +80,7 @@ func asFields(body map[string]any) (keys.Fields, error) {
 	return fields, nil
 }
 
-// withService makes a change to keys. The audit log records the session's key and the change.
+// withService runs a change to keys. The audit log records the session's key and the change.
 func withService(v *visit, fn func(ctx context.Context, s *keys.Service) (*done, error)) (*done, error) {
 	s, release, err := v.site.keys.Service(v.r.Context())
 	if err != nil {
@@ -90,7 +91,8 @@ func withService(v *visit, fn func(ctx context.Context, s *keys.Service) (*done,
 	return fn(v.r.Context(), s.As(who, "console "+v.r.PostForm.Get("do")))
 }
 
-// makeKey creates a key and shows it once. It is not put in a notice, which a later page could show.
+// makeKey creates a key and shows it once. The key is not put into a notice, which could be shown on a later
+// page.
 func makeKey(v *visit, f url.Values) (*done, error) {
 	return withService(v, func(ctx context.Context, s *keys.Service) (*done, error) {
 		fields, err := fieldsOf(f, false, changes["make-key"].fields...)
@@ -102,7 +104,7 @@ func makeKey(v *visit, f url.Values) (*done, error) {
 			return nil, err
 		}
 		page, err := v.keyPage(ctx, k)
-		if err != nil { // the key exists, and would be lost
+		if err != nil { // the key exists already and must not be lost
 			page = &content{Title: "Key " + k.Name}
 		}
 		page.Sections = append([]section{{Secret: plain}}, page.Sections...)
@@ -150,7 +152,7 @@ func blockKey(blocked bool) func(*visit, url.Values) (*done, error) {
 	}
 }
 
-// A teamChange is a form's change to a team.
+// teamChange is a change to a team.
 type teamChange uint8
 
 const (

@@ -15,10 +15,10 @@ import (
 	"github.com/tollgate-llm/tollgate/internal/limit"
 )
 
-// keysListed is the most keys that a page shows.
+// keysListed is the maximum number of keys on a page.
 const keysListed = 50
 
-// limitFields are the limits that the console sets, by LiteLLM's names. An empty field sets no limit.
+// limitFields are the limits that the console can set, by their LiteLLM names. An empty field means no limit.
 var limitFields = []field{
 	{Name: "max_budget", Label: "Budget in USD", Hint: "for each window"},
 	{Name: "budget_duration", Label: "Window of the budget", Hint: "such as 30d or 1mo; empty: never resets"},
@@ -27,7 +27,7 @@ var limitFields = []field{
 	{Name: "max_parallel_requests", Label: "Calls at once"},
 }
 
-// withValues returns the fields filled in from a record.
+// withValues fills in the fields from a record.
 func withValues(list []field, values map[string]json.RawMessage) []field {
 	out := make([]field, len(list))
 	for i, f := range list {
@@ -40,7 +40,7 @@ func withValues(list []field, values map[string]json.RawMessage) []field {
 	return out
 }
 
-// withKeys calls fn with the service of the site's keys.
+// withKeys calls fn with the site's key service.
 func (v *visit) withKeys(fn func(ctx context.Context, s *keys.Service) (*content, error)) (*content, error) {
 	s, release, err := v.site.keys.Service(v.r.Context())
 	if err != nil {
@@ -50,7 +50,7 @@ func (v *visit) withKeys(fn func(ctx context.Context, s *keys.Service) (*content
 	return fn(v.r.Context(), s)
 }
 
-// showKeys lists keys, or shows one.
+// showKeys lists keys or shows one key.
 func showKeys(v *visit) (*content, error) {
 	return v.withKeys(func(ctx context.Context, s *keys.Service) (*content, error) {
 		if v.arg != "" {
@@ -133,7 +133,7 @@ func keyState(k *keys.Key, now time.Time) string {
 	return "active"
 }
 
-// limitText shows the limits of a record.
+// limitText describes the limits of a record.
 func limitText(l *keys.Limits, err error) string {
 	if err != nil {
 		return "cannot be read: " + err.Error()
@@ -164,7 +164,7 @@ func every(window string) string {
 	return " every " + window
 }
 
-// keyFacts are the facts that the holder of a key may see.
+// keyFacts returns the facts that the holder of a key may see.
 func keyFacts(k *keys.Key) []fact {
 	list := []fact{{"Key", text(k.Name)}, {"State", activeCell(keyState(k, time.Now()))}}
 	list = facts(list, "Alias", k.Alias)

@@ -11,10 +11,10 @@ import (
 	billing "github.com/tollgate-llm/tollgate/lagobilling/operator"
 )
 
-// lateAfter is how old the oldest undelivered record may get before an alarm is shown.
+// lateAfter is the age of the oldest undelivered record above which an alarm is shown.
 const lateAfter = 10 * time.Minute
 
-// showNow shows how the site is doing.
+// showNow shows the current state of the site.
 func showNow(v *visit) (*content, error) {
 	if v.site.bills == nil {
 		return &content{Sections: []section{{Text: "This site has no lagobilling: nothing is metered here."}}}, nil
@@ -46,7 +46,7 @@ func showNow(v *visit) (*content, error) {
 	return page, nil
 }
 
-// tilesOf shows the most important figures.
+// tilesOf returns the key figures.
 func tilesOf(st *billing.Status, r *rates, limit int64) []tile {
 	m := r.last()
 	counted := func(n int64, bad tone) tone {
@@ -84,7 +84,7 @@ func tilesOf(st *billing.Status, r *rates, limit int64) []tile {
 	}
 }
 
-// lagoOf shows the state of deliveries to Lago.
+// lagoOf shows the state of the delivery to Lago.
 func lagoOf(st *billing.Status) section {
 	s := section{Title: "Lago", Text: "No api_base is configured: records stay in the ledger and nothing is billed."}
 	d := st.Delivery
@@ -108,7 +108,7 @@ func lagoOf(st *billing.Status) section {
 	return s
 }
 
-// postgresOf shows how far the copy in PostgreSQL has come.
+// postgresOf shows how up to date the copy in PostgreSQL is.
 func postgresOf(w *account.WarehouseStatus) section {
 	s := section{Title: "PostgreSQL", Facts: []fact{
 		{"Database", text(w.Database)},
@@ -123,7 +123,7 @@ func postgresOf(w *account.WarehouseStatus) section {
 
 func ageOf(st *billing.Status) string { return (time.Duration(st.OldestAge) * time.Second).String() }
 
-// alarms lists what needs an operator's attention.
+// alarms lists the problems that need an operator's attention.
 func alarms(st *billing.Status) []string {
 	var list []string
 	add := func(when bool, format string, args ...any) {

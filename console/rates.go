@@ -15,14 +15,14 @@ import (
 )
 
 const (
-	// ratesMinutes is how many minutes the Now page covers.
+	// ratesMinutes is the number of minutes on the Now page.
 	ratesMinutes = 30
-	// ratesRecords and ratesTime limit how many records it reads for that, and for how long.
+	// ratesRecords and ratesTime limit how many records are read for it, and for how long.
 	ratesRecords = 200_000
 	ratesTime    = time.Second
 )
 
-// minute adds up what was settled within a minute.
+// minute sums up the records settled within one minute.
 type minute struct {
 	start         time.Time
 	calls, failed int
@@ -42,16 +42,16 @@ func (m *minute) add(outcome string, cost price.Amount) (err error) {
 	return err
 }
 
-// rates are the last minutes. The last one is still under way.
+// rates are the last minutes. The last one is not over yet.
 type rates struct {
 	minutes []minute
-	targets map[target]*minute // in all of the minutes
+	targets map[target]*minute // sums over all the minutes
 	short   bool               // not all records could be read in time
 }
 
 var errEnough = errors.New("enough records were read")
 
-// ratesOf adds up the settled records of the last minutes.
+// ratesOf sums up the settled records of the last minutes.
 func ratesOf(ctx context.Context, a *account.Account, now time.Time) (*rates, error) {
 	first := now.UTC().Truncate(time.Minute).Add(-(ratesMinutes - 1) * time.Minute)
 	r := &rates{minutes: make([]minute, ratesMinutes), targets: make(map[target]*minute)}
@@ -70,7 +70,7 @@ func ratesOf(ctx context.Context, a *account.Account, now time.Time) (*rates, er
 		at, err := time.Parse(time.RFC3339Nano, text[0].Str)
 		n := int(at.Sub(first) / time.Minute)
 		if err != nil || at.Before(first) || n >= ratesMinutes {
-			return nil // settled before, and done since; or unreadable, which the page Calls reports
+			return nil // settled earlier and changed since, or unreadable, which the Calls page reports
 		}
 		var cost price.Amount
 		if text[2].Str != "" {
@@ -93,7 +93,7 @@ func ratesOf(ctx context.Context, a *account.Account, now time.Time) (*rates, er
 	return r, nil
 }
 
-// last returns the last whole minute.
+// last returns the last complete minute.
 func (r *rates) last() *minute { return &r.minutes[ratesMinutes-2] }
 
 // charts draw the calls and their cost by minute.
@@ -122,10 +122,10 @@ func (r *rates) charts() ([]*chart, error) {
 	return append(list, cost...), err
 }
 
-// unitsOf returns a count as an amount, so that charts have one type of value.
+// unitsOf converts a count to an amount, the only type of value in charts.
 func unitsOf(n int) price.Amount { return price.FromLimbs(uint64(n)*1e6, 0) } //nolint:gosec // not negative
 
-// table has the values of the charts, the latest minute first, without minutes in which nothing was settled.
+// table returns the charts' values, the latest minute first. Minutes without settled records are left out.
 func (r *rates) table() *table {
 	t := &table{Caption: "The figures of each minute, UTC", Folded: true, Empty: "No call was settled.", Head: []string{"minute", "calls", "failed", "cost in USD"}}
 	for _, m := range slices.Backward(r.minutes) {

@@ -10,9 +10,9 @@ type content struct {
 	Title    string
 	Notice   string
 	Nav      []navItem
-	Who      string // who is signed in; empty if no one is
+	Who      string // name of the signed-in user; empty if no one is signed in
 	Token    string // the session's form token
-	Live     bool   // it reloads itself while it is visible
+	Live     bool   // the page reloads itself while it is visible
 	Sections []section
 }
 
@@ -21,7 +21,7 @@ type navItem struct {
 	Current     bool
 }
 
-// section is a part of a page. Empty parts are left out.
+// section is a part of a page. Empty elements are left out.
 type section struct {
 	Title  string
 	Bare   bool // without a frame
@@ -30,21 +30,21 @@ type section struct {
 	Secret string // shown once
 	Tiles  []tile
 	Facts  []fact
-	First  bool // show the forms before the chart and the tables
+	First  bool // the forms come before the chart and the tables
 	Charts []*chart
 	Tables []*table
 	Blocks []string // texts shown verbatim
 	Forms  []form
 }
 
-// tile is one of the most important figures.
+// tile is a key figure.
 type tile struct {
 	Name, Value, Note string
 	Link              string
 	Tone              tone
 }
 
-// tone is a class of the style sheet that shows whether a value is good or bad.
+// tone is a style class that shows whether a value is good or bad.
 type tone string
 
 const (
@@ -59,23 +59,23 @@ type fact struct {
 	Value cell
 }
 
-// table is a table with its caption. The first cell of a row is its heading.
+// table is a table with a caption. The first cell of a row is the row's heading.
 type table struct {
 	Caption string
 	Head    []string
 	Rows    [][]cell
-	Empty   string // shown instead of a table without rows
-	More    string // path of the next rows
+	Empty   string // shown if there are no rows
+	More    string // path to the next rows
 	Folded  bool   // collapsed until opened
-	File    string // path of the rows as a file
+	File    string // path to the rows as a file
 }
 
-// Numeric reports whether a column holds numbers.
+// Numeric reports whether a column contains numbers.
 func (t *table) Numeric(column int) bool {
 	return len(t.Rows) > 0 && column < len(t.Rows[0]) && t.Rows[0][column].Number
 }
 
-// cell is a text or a number, which is aligned as such. Form is a form that changes the row.
+// cell is text or a number, which is aligned as a number. Form is a form that changes the row.
 type cell struct {
 	Text   string
 	Link   string
@@ -83,11 +83,11 @@ type cell struct {
 	Once   bool // never wraps
 	ID     bool // an id
 	Note   string
-	Tone   tone // of a state
+	Tone   tone // tone of a state
 	Form   *form
 }
 
-// Class is the cell's class in the style sheet.
+// Class returns the cell's style class.
 func (c cell) Class() string {
 	switch {
 	case c.Number:
@@ -100,10 +100,10 @@ func (c cell) Class() string {
 	return ""
 }
 
-// state shows a state, coloured by how good it is.
+// state returns a cell for a state, coloured by its tone.
 func state(s string, t tone) cell { return cell{Text: s, Tone: t} }
 
-// form is a form with its fields. One with Do requests a change; any other is a search.
+// form is a form with its fields. With Do it requests a change, otherwise it is a search.
 type form struct {
 	Title  string
 	Action string // path
@@ -114,11 +114,11 @@ type form struct {
 	Danger bool
 }
 
-// field is one input of a form: a choice if it has Options.
+// field is an input of a form. With Options it is a choice.
 type field struct {
 	Name, Label, Value, Hint string
-	Type                     string // of the input; empty means text
-	Pattern                  string // of values that may be sent
+	Type                     string // input type; empty means text
+	Pattern                  string // pattern of allowed values
 	Options                  []option
 	Required                 bool
 	Wide                     bool
@@ -162,7 +162,7 @@ func figure(s string) cell {
 	return c
 }
 
-// moment shows a time, in UTC.
+// moment shows a time in UTC.
 func moment(t time.Time) cell {
 	if t.IsZero() {
 		return orDash("")
@@ -170,7 +170,7 @@ func moment(t time.Time) cell {
 	return cell{Text: t.UTC().Format("2006-01-02 15:04:05"), Once: true}
 }
 
-// facts appends the facts that have a value.
+// facts appends a fact if it has a value.
 func facts(list []fact, name, value string) []fact {
 	if value == "" {
 		return list

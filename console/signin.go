@@ -12,7 +12,7 @@ import (
 	"github.com/tollgate-llm/tollgate/internal/keys"
 )
 
-// askSignIn answers with the form to sign in.
+// askSignIn responds with the sign-in form.
 func (v *visit) askSignIn(status int, notice string) error {
 	f := form{
 		Action: root, Do: "sign-in", Button: "Sign in",
@@ -24,7 +24,7 @@ func (v *visit) askSignIn(status int, notice string) error {
 	return v.write(status, &content{Title: "Sign in", Notice: notice, Sections: []section{{Forms: []form{f}}}})
 }
 
-// signIn begins a session for the key of the form.
+// signIn starts a session for the key in the form.
 func (v *visit) signIn() error {
 	now := time.Now()
 	if wait := v.h.failures.Wait(v.r, now); wait > 0 {

@@ -16,33 +16,33 @@ import (
 	"github.com/tollgate-llm/tollgate/internal/tariff"
 )
 
-// keyHolder is what the console needs of a site's keyauth.
+// keyHolder is what the console uses of a site's keyauth.
 type keyHolder interface {
 	Identify(ctx context.Context, sum keys.Digest) (*keys.State, *llm.Error)
 	Service(ctx context.Context) (s *keys.Service, release func(), err error)
 	Spent(ctx context.Context, scope limit.Scope, l *keys.Limits, now time.Time) (totals map[string]price.Amount, states []limit.State, err error)
 }
 
-// biller is what the console needs of a site's lagobilling.
+// biller is what the console uses of a site's lagobilling.
 type biller interface {
 	HoldAccount(ctx context.Context) (a *account.Account, release func(), err error)
 	Tariff() *tariff.Tariff
 }
 
-// router is what the console needs of a site's llmroute.
+// router is what the console uses of a site's llmroute.
 type router interface {
 	Targets() []*llm.Target
 	Available(t *llm.Target) bool
 }
 
-// site holds the handlers of the console's site. Each is nil if the site has none.
+// site holds the handlers of the console's site. A handler is nil if the site does not have it.
 type site struct {
 	keys   keyHolder
 	bills  biller
 	routes router
 }
 
-// askedPath is the path with which the site's handlers are looked up: a path of model calls.
+// askedPath is the path of the lookup request, one of the paths of model calls.
 const askedPath = "/v1/models"
 
 // inquire finds the handlers of the site by sending a request through the site's routes, so that matchers and nested routes apply

@@ -17,16 +17,16 @@ import (
 	"github.com/tollgate-llm/tollgate/internal/spend"
 )
 
-// What spend can be split by, for keys that may read everything and for those that may read only their own spend. The latter see
-// what LiteLLM's reports show them.
+// The dimensions that spend can be split by, for keys that may read everything and for keys that may read only
+// their own spend. The latter are those of LiteLLM's reports.
 var (
 	splits    = []string{"model", "team", "payer", "user", "key_alias", "end_user", "session", "provider", "backend", "upstream", "endpoint", "outcome", "source", "billed", ""}
 	ownSplits = []string{"model", "upstream", "provider", "payer", "endpoint", "outcome", ""}
-	// For the admin of a team.
+	// For team admins.
 	teamSplits = []string{"model", "key_alias", "user", "upstream", "provider", "payer", "endpoint", "outcome", ""}
 )
 
-// spans are the periods that spend is shown for. Each begins that far back, at the beginning of a month or a day.
+// spans are the periods to choose from. Each starts that long ago, at the beginning of a month or day.
 var spans = []struct {
 	name         string
 	months, days int
@@ -137,19 +137,19 @@ func showSpend(v *visit) (*content, error) {
 	return &content{Sections: []section{{Forms: []form{ask}}, *found}}, nil
 }
 
-// maxPage is the last page of a table of spend. The CSV file has all rows.
+// maxPage is the last page of the spend table. The CSV file contains all rows.
 const maxPage = 1000
 
-// spending is one query of the spend page. All of its answers come from one state of the books.
+// spending is one query of the spend page. All its results come from the same state of the books.
 type spending struct {
 	v   *visit
-	by  string // what it is split by; empty if not split
+	by  string // the dimension that it is split by; empty if not split
 	q   *spend.Query
 	ask func(spend.Query) ([]spend.Row, error)
 }
 
-// section shows the totals, a chart, and one page of the table of all periods. It asks for one row more to see whether there is a
-// next page. The books answer each query without reading every row of a long period.
+// section shows the totals, a chart, and one page of the table of all periods. It queries one extra row to
+// detect a next page, so the books do not have to read every row of a long period.
 func (s *spending) section(page int) (*section, error) {
 	q := s.q
 	whole := *q
@@ -206,10 +206,10 @@ func (s *spending) totalsTable(totals []spend.Row) *table {
 	return t
 }
 
-// groupOf returns the group of a row.
+// groupOf returns the name of a row's group.
 func groupOf(r *spend.Row) string { return cmp.Or(strings.Join(r.Values, ""), "–") }
 
-// table makes the table of the rows.
+// table returns a table of the rows.
 func (s *spending) table(rows []spend.Row) *table {
 	q := s.q
 	t := &table{Empty: "There were no calls in this period."}
@@ -238,7 +238,7 @@ func (s *spending) table(rows []spend.Row) *table {
 	return t
 }
 
-// totalsChart has a bar for each row.
+// totalsChart draws one bar per row.
 func (s *spending) totalsChart(rows []spend.Row) ([]*chart, error) {
 	var costs heap
 	if len(rows) > maxBars {
@@ -256,7 +256,8 @@ func (s *spending) totalsChart(rows []spend.Row) ([]*chart, error) {
 	return costs.chart("cost", "Cost in USD", "$")
 }
 
-// periodsChart has a bar for each period, stacked from the most expensive groups, in the order of totals, and the rest.
+// periodsChart draws one bar per period. A bar stacks the most expensive groups, in the order of totals, and the
+// rest.
 func (s *spending) periodsChart(totals []spend.Row) ([]*chart, error) {
 	q := s.q
 	costs := heap{labels: periodsOf(q, time.Now())}
@@ -277,7 +278,7 @@ func (s *spending) periodsChart(totals []spend.Row) ([]*chart, error) {
 	if err != nil {
 		return nil, err
 	}
-	shown := make(map[string]price.Amount) // by period
+	shown := make(map[string]price.Amount) // sum of the charted groups by period
 	for i := range rows {
 		label, name, cost := rows[i].Start.Format(layouts[q.Each]), "cost", rows[i].Sums[spend.Cost]
 		if s.by != "" {
@@ -311,7 +312,7 @@ func (s *spending) periodsChart(totals []spend.Row) ([]*chart, error) {
 // layouts are the time formats of periods.
 var layouts = map[spend.Unit]string{spend.Day: time.DateOnly, spend.Month: "2006-01"}
 
-// periodsOf returns all periods of a query, including those without calls.
+// periodsOf returns all periods of a query, including periods without calls.
 func periodsOf(q *spend.Query, now time.Time) (list []string) {
 	for at := q.Since; q.Each != spend.Whole && at.Before(now); {
 		list = append(list, at.Format(layouts[q.Each]))
@@ -324,7 +325,7 @@ func periodsOf(q *spend.Query, now time.Time) (list []string) {
 	return list
 }
 
-// spendHead returns the header of a table of spend, beginning with these columns.
+// spendHead returns the header of a spend table that starts with these columns.
 func (v *visit) spendHead(names []string) []string {
 	if len(names) == 0 {
 		names = []string{"total"}
@@ -347,7 +348,8 @@ func (v *visit) spendCells(sums spend.Sums) []cell {
 	return row
 }
 
-// sendCSV sends a table as a file. A text that a spreadsheet would take for a formula has an apostrophe before it.
+// sendCSV sends a table as a CSV file. Text that a spreadsheet would interpret as a formula is prefixed with an
+// apostrophe.
 func (v *visit) sendCSV(name string, t *table) error {
 	v.w.Header().Set("Content-Type", "text/csv; charset=utf-8")
 	v.w.Header().Set("Content-Disposition", `attachment; filename="`+name+`"`)
@@ -370,5 +372,5 @@ func (v *visit) sendCSV(name string, t *table) error {
 	return errSent
 }
 
-// errSent means that a page has already sent its answer.
+// errSent means that a page has already sent its response.
 var errSent = errors.New("the answer was already sent")

@@ -9,7 +9,8 @@ import (
 	"github.com/tollgate-llm/tollgate/internal/limit"
 )
 
-// spentSection shows what a key or a team has spent, and how much of each of its limits is used, reserved and left.
+// spentSection shows the spend of a key or a team, and how much of each of its limits is used, reserved and
+// left.
 func (v *visit) spentSection(ctx context.Context, scope limit.Scope, l *keys.Limits, err error) (section, error) {
 	if err != nil {
 		return section{Title: "Limits", Alarms: []string{"The limits cannot be read: " + err.Error()}}, nil
@@ -39,7 +40,7 @@ func (v *visit) spentSection(ctx context.Context, scope limit.Scope, l *keys.Lim
 	return section{Title: "Spend and limits", Facts: []fact{{"Spent in all, in USD", text(totals[books.Cost].String())}}, Tables: []*table{t}}, nil
 }
 
-// keySpent is the spentSection of a key. A key that replaced another continues from that one's spend.
+// keySpent is spentSection for a key. A key that replaced another continues with that key's spend.
 func (v *visit) keySpent(ctx context.Context, k *keys.Key) (section, error) {
 	id := k.SpendID
 	if id == "" {

@@ -31,15 +31,15 @@ const (
 	manages             // sees and changes everything
 )
 
-// pageDef is one page. show returns its content.
+// pageDef is one page. show returns the page's content.
 type pageDef struct {
 	name, title string
 	role        role // lowest role that sees it
-	only        bool // higher roles do not see it
+	only        bool // hidden from higher roles
 	show        func(v *visit) (*content, error)
 }
 
-// pages are the console's pages in navigation order. A role starts on the first page that it may see.
+// pages are the console's pages in navigation order. A visit starts on the first page that its role may see.
 var pages []pageDef
 
 func init() {
@@ -66,15 +66,15 @@ type visit struct {
 	session   *session.Session
 	who       *llm.Identity
 	role      role
-	team      string // the team whose calls and spend the key also sees, as the team's admin; empty: none
+	team      string // if the key is an admin of a team, that team, whose calls and spend it also sees; otherwise empty
 }
 
-// maxForm is the largest body of a form, in bytes.
+// maxForm is the maximum size of a form's body in bytes.
 const maxForm = 64 << 10
 
 func refuse(status int, message string) error { return operator.Refuse(status, "%s", message) }
 
-// serve answers the request or returns an error.
+// serve responds to the request or returns an error.
 func (v *visit) serve(next caddyhttp.Handler) error {
 	switch v.r.Method {
 	case http.MethodGet, http.MethodHead, http.MethodPost:
@@ -122,7 +122,8 @@ func (v *visit) serve(next caddyhttp.Handler) error {
 	return v.show()
 }
 
-// identify finds the session of the request and checks its key again. A key that may no longer be used ends the session.
+// identify finds the request's session and checks its key again. If the key may no longer be used, the session
+// ends.
 func (v *visit) identify() error {
 	s, ok := session.Find(v.r, time.Now())
 	if !ok {
@@ -157,7 +158,7 @@ func (v *visit) identify() error {
 	return nil
 }
 
-// ownRecord reports whether a record belongs to the session's key, or to the team it is an admin of.
+// ownRecord reports whether a record belongs to the session's key, or to the team of which the key is an admin.
 func (v *visit) ownRecord(r *record.Record) bool {
 	if v.team != "" {
 		return r.Team == v.team
@@ -167,7 +168,7 @@ func (v *visit) ownRecord(r *record.Record) bool {
 
 func (v *visit) may(p *pageDef) bool { return p.role == v.role || p.role < v.role && !p.only }
 
-// show answers with a page.
+// show responds with a page.
 func (v *visit) show() error {
 	for i := range pages {
 		p := &pages[i]
@@ -222,7 +223,7 @@ func (v *visit) write(status int, c *content) error {
 	return nil
 }
 
-// fail answers with an error.
+// fail responds with an error.
 func (v *visit) fail(err error) {
 	status, message := http.StatusInternalServerError, "The console failed. See the gateway's log."
 	if refusal, ok := errors.AsType[*llm.Error](err); ok {

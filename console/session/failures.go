@@ -10,7 +10,8 @@ import (
 )
 
 const (
-	// maxFailures is how many sign-ins may fail in a failureWindow from one address, maxAllFailures from all addresses together.
+	// maxFailures is how many sign-ins from one address may fail within a failureWindow. maxAllFailures is the
+	// limit for all addresses together.
 	maxFailures    = 10
 	maxAllFailures = 1000
 	failureWindow  = time.Minute
@@ -24,7 +25,7 @@ type Failures struct {
 	failed map[netip.Prefix]int
 }
 
-// Wait returns how long the client of a request has to wait before it may try again; 0 if it may try now.
+// Wait returns how long a request's client must wait before it may try again, or 0 if it may try now.
 func (f *Failures) Wait(r *http.Request, now time.Time) time.Duration {
 	from := addressOf(r)
 	f.mu.Lock()
@@ -36,7 +37,7 @@ func (f *Failures) Wait(r *http.Request, now time.Time) time.Duration {
 	return left
 }
 
-// Add counts a failed sign-in of the client of a request.
+// Add counts a failed sign-in by a request's client.
 func (f *Failures) Add(r *http.Request, now time.Time) {
 	from := addressOf(r)
 	f.mu.Lock()
@@ -49,9 +50,9 @@ func (f *Failures) Add(r *http.Request, now time.Time) {
 	}
 }
 
-// addressOf returns the address that failures are counted by: an IPv4 address, or the network of an IPv6 address, because one
-// client usually has the whole network. Behind a trusted proxy it is the client that the proxy reports. All unreadable addresses
-// are counted together.
+// addressOf returns the address by which failures are counted: an IPv4 address, or the network of an IPv6
+// address, because one client usually has a whole network. Behind a trusted proxy it is the client address that
+// the proxy reports. All unreadable addresses are counted together.
 func addressOf(r *http.Request) netip.Prefix {
 	text, _ := caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string)
 	ip, err := netip.ParseAddr(text)

@@ -1,4 +1,4 @@
-// Package session knows who is signed in to the console, by a cookie, and how many sign-ins failed.
+// Package session tracks who is signed in to the console, by a cookie, and how many sign-ins failed.
 package session
 
 import (
@@ -11,21 +11,22 @@ import (
 	"github.com/tollgate-llm/tollgate/internal/keys"
 )
 
-// Path is the path of the console, for which the cookie is.
+// Path is the path of the console and of its cookie.
 const Path = "/console/"
 
 const (
 	cookieName = "tollgate_console"
-	// idleTime is how long a session lasts without a request, lifeTime how long in any case.
+	// idleTime is how long a session lasts without requests. lifeTime is its maximum duration.
 	idleTime = 30 * time.Minute
 	lifeTime = 8 * time.Hour
-	// maxSessions is the most sessions of the process. The least recently used one is dropped first.
+	// maxSessions is the maximum number of sessions in the process. The least recently used one is dropped
+	// first.
 	maxSessions = 10_000
-	// liveHeader marks the requests with which a page reloads itself. They do not extend a session.
+	// liveHeader marks requests of pages that reload themselves. They do not extend a session.
 	liveHeader = "Tollgate-Live"
 )
 
-// Session is one sign-in. The key itself is not kept.
+// Session is one sign-in. It does not contain the key.
 type Session struct {
 	Key    keys.Digest
 	Form   string // token of the session's forms
@@ -34,7 +35,7 @@ type Session struct {
 	begun, used time.Time
 }
 
-// sessions are those of the process by the hash of their cookies. They outlive reloads.
+// sessions are the sessions of the process by the hash of their cookie. They outlive reloads.
 var sessions = struct {
 	sync.Mutex
 	byID map[[sha256.Size]byte]*Session
@@ -44,7 +45,7 @@ func (s *Session) over(now time.Time) bool {
 	return now.Sub(s.used) >= idleTime || now.Sub(s.begun) >= lifeTime
 }
 
-// Begin begins a session for a key, which takes the place of the request's, and sends its cookie.
+// Begin starts a session for a key, in place of the request's session, and sends its cookie.
 func Begin(w http.ResponseWriter, r *http.Request, key keys.Digest, now time.Time) {
 	token := rand.Text() + rand.Text()
 	sessions.Lock()
@@ -57,7 +58,8 @@ func Begin(w http.ResponseWriter, r *http.Request, key keys.Digest, now time.Tim
 	setCookie(w, r, token)
 }
 
-// makeRoom drops the expired sessions or, if there are none, the least recently used one. The caller holds the lock.
+// makeRoom drops all expired sessions or, if there are none, the least recently used session. The caller holds
+// the lock.
 func makeRoom(now time.Time) {
 	var oldest [sha256.Size]byte
 	var at time.Time
@@ -73,7 +75,7 @@ func makeRoom(now time.Time) {
 	}
 }
 
-// Find returns a copy of a request's session with its pending notice. It returns false if there is none.
+// Find returns a copy of a request's session with its pending notice, or false if there is no session.
 func Find(r *http.Request, now time.Time) (Session, bool) {
 	id := idOf(r)
 	sessions.Lock()
@@ -115,7 +117,7 @@ func End(w http.ResponseWriter, r *http.Request) {
 	setCookie(w, r, "")
 }
 
-// idOf returns the hash of a request's cookie, or zeros, which are no session's, where it has none.
+// idOf returns the hash of a request's cookie. Without a cookie it returns zeros, which match no session.
 func idOf(r *http.Request) (id [sha256.Size]byte) {
 	if c, err := r.Cookie(cookieName); err == nil {
 		id = sha256.Sum256([]byte(c.Value))
@@ -123,7 +125,7 @@ func idOf(r *http.Request) (id [sha256.Size]byte) {
 	return id
 }
 
-// setCookie sends the cookie of a session; an empty value removes it.
+// setCookie sends the session cookie. An empty value removes it.
 func setCookie(w http.ResponseWriter, r *http.Request, value string) {
 	c := &http.Cookie{ //nolint:gosec // without TLS, on the machine itself, browsers would drop a secure cookie
 		Name: cookieName, Value: value, Path: Path, HttpOnly: true, SameSite: http.SameSiteStrictMode, Secure: r.TLS != nil,
