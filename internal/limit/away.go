@@ -9,7 +9,7 @@ import (
 	"github.com/tollgate-llm/tollgate/internal/price"
 )
 
-// outage is why and since when the store is away.
+// outage is why the store is away, and since when.
 type outage struct {
 	cause error
 	since time.Time
@@ -31,7 +31,7 @@ func (l *Limiter) failed(err error) {
 	}
 }
 
-// Away returns why the store is away, or nil when it is not.
+// Away returns why the store is away, or nil if it is not.
 func (l *Limiter) Away() error {
 	if o := l.away.Load(); o != nil {
 		return o.cause
@@ -39,7 +39,8 @@ func (l *Limiter) Away() error {
 	return nil
 }
 
-// alone decides without the store. Each limit is this instance's share of it or, for a budget, of what was left.
+// alone decides without the store. Each limit is reduced to this instance's share of it or, for a budget, of
+// what was left.
 func (l *Limiter) alone(r *Reservation) (*Grant, error) {
 	out := l.away.Load()
 	if out == nil { // it has just come back

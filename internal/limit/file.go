@@ -32,7 +32,7 @@ type file struct {
 	db       *bbolt.DB
 	now      func() time.Time
 	applying sync.Mutex
-	swept    []byte // the budget at which the last search for expired ones stopped
+	swept    []byte // the budget at which the last search for expired budgets stopped
 }
 
 const (
@@ -40,8 +40,8 @@ const (
 	fileLockWait = time.Second
 )
 
-// OpenFile opens limits.db in dir and creates either when it is absent, readable only by its owner. One process at a time can have
-// it open.
+// OpenFile opens limits.db in dir and creates either if it does not exist, readable only by its owner. Only one
+// process at a time can open it.
 func OpenFile(dir string) (Store, error) { return openFile(dir, time.Now) }
 
 func openFile(dir string, now func() time.Time) (*file, error) {
@@ -60,7 +60,7 @@ func openFile(dir string, now func() time.Time) (*file, error) {
 	return s, nil
 }
 
-// load reads what still counts, and removes the rest.
+// load reads the counters that still count and removes the rest.
 func (s *file) load(tx *bbolt.Tx) error {
 	for _, name := range [][]byte{cursorBucket, spentBucket, rateBucket, totalBucket} {
 		if _, err := tx.CreateBucketIfNotExists(name); err != nil {
@@ -126,7 +126,7 @@ func addSpent(tx *bbolt.Tx, name string, p *parsed, a price.Amount, now time.Tim
 	return b.Put(key, binary.BigEndian.AppendUint64(v, uint64(now.Unix()))) //nolint:gosec // after 1970
 }
 
-// forgetSpent looks at a few budgets at a time and removes those that no longer count.
+// forgetSpent checks a few budgets at a time and removes those that no longer count.
 func (s *file) forgetSpent(tx *bbolt.Tx, now time.Time) error {
 	const few = 8
 	b := tx.Bucket(spentBucket)

@@ -74,14 +74,14 @@ type Limit struct {
 	Soft   bool         // nothing is refused: Grant.Passed names the limit once it is passed
 }
 
-// Reservation is what a call may use at most.
+// Reservation is the most that a call may use.
 type Reservation struct {
 	ID           string // of the call
 	Limits       []Limit
 	Cost         price.Amount
 	InputTokens  int64
 	OutputTokens int64
-	// Claims are what the call may use of each of Limits, in their order; nil when that is the same for all.
+	// Claims are what the call may use of each of Limits, in the same order. Nil if that is the same for all.
 	Claims []Claim
 
 	finished []string // finished calls that the store may not know of yet
@@ -106,19 +106,19 @@ type Grant struct {
 	ID string
 	// At is the store's time of the admission: the time of the record's charge.
 	At time.Time
-	// Counters are the names of what was reserved. They go into the call's record as they are.
+	// Counters are the names of the reserved counters. They go into the call's record unchanged.
 	Counters []string
-	// States are where the limits are after the admission, one for each limit of the reservation.
+	// States are the states of the limits after the admission, one per limit of the reservation.
 	States []State
 	// Passed are the soft limits that are exceeded.
 	Passed []State
-	// Local is set when the store is away and this instance decided without it.
+	// Local is set if the store was away and this instance decided alone.
 	Local bool
 
 	need []need
 }
 
-// State is how far a limit is used.
+// State is how much of a limit is used.
 type State struct {
 	Limit
 	Counter  string       // the name of its counter
@@ -130,27 +130,27 @@ type State struct {
 	ResetsAt time.Time
 }
 
-// Left is what is left of a limit of money.
+// Left returns what is left of a budget.
 func (s *State) Left() price.Amount { return s.Money.Sub(s.Spent).Sub(s.Reserved) }
 
-// Remaining is what is left of any other limit.
+// Remaining returns what is left of any other limit.
 func (s *State) Remaining() int64 { return max(0, s.Max-s.Used) }
 
-// DeniedError is the error of a call that a limit does not admit. Nothing was reserved.
+// DeniedError means that a limit refused a call. Nothing was reserved.
 type DeniedError struct {
 	State
 	// Needed is what the call would have reserved: of Cost, or of any other metric.
 	NeededMoney price.Amount
 	Needed      int64
-	// RetryAfter is how long until that much is free again if nothing else is admitted; zero if that is unknown or will not happen
-	// (see Never).
+	// RetryAfter is how long until that much is free again if nothing else is admitted. It is zero if that is
+	// unknown or will not happen (see Never).
 	RetryAfter time.Duration
-	// Never is set when the call asks for more than the whole limit.
+	// Never is set if the call needs more than the whole limit.
 	Never bool
 	Local bool // the store is away and this instance's share is exhausted
 }
 
-// Error describes what was not admitted, for logs. The caller writes the client's answer.
+// Error describes the refusal for logs. The caller writes the client's answer.
 func (d *DeniedError) Error() string {
 	if d.Metric == Cost {
 		return fmt.Sprintf("%s: %s of %s USD are spent and %s reserved; the call needs %s", d.Scope, d.Spent, d.Money, d.Reserved, d.NeededMoney)
@@ -158,7 +158,7 @@ func (d *DeniedError) Error() string {
 	return fmt.Sprintf("%s: %d of %d %s are used; the call needs %d", d.Scope, d.Used, d.Max, d.Metric, d.Needed)
 }
 
-// Fits reports whether the limit would admit a call that may use that much.
+// Fits reports whether the limit would admit a call with that claim.
 func (d *DeniedError) Fits(c *Claim) bool {
 	n := int64(1)
 	switch d.Metric {
@@ -199,22 +199,23 @@ type Batch struct {
 	Adds     []Add
 }
 
-// Errors of stores, besides those of their medium.
+// Errors of stores, besides those of their storage.
 var (
 	// ErrTooLarge means that a number is larger than the store can hold: nine billion dollars, or 2^53.
 	ErrTooLarge = errors.New("the number is too large")
-	// ErrLimit means that a limit is not well formed.
+	// ErrLimit means that a limit is malformed.
 	ErrLimit = errors.New("not a limit")
-	// ErrAway means that the store is away and that this instance may not or cannot decide without it. It wraps the cause.
+	// ErrAway means that the store is away and this instance may not or cannot decide without it. It wraps the
+	// cause.
 	ErrAway = errors.New("limits cannot be checked")
 )
 
 // Store keeps reservations, spend and totals. An error other than *DeniedError, ErrTooLarge and ErrLimit means that it is away.
 // Implementations are safe for concurrent use.
 type Store interface {
-	// Reserve admits a call or returns *DeniedError. A call that has a reservation already takes only of the counters of which it
-	// has nothing yet: so the same call asked for twice takes nothing more, and one that goes to another backend is checked by that
-	// backend's limits alone.
+	// Reserve admits a call or returns *DeniedError. A call that already has a reservation reserves only the
+	// counters that it does not hold yet. So repeating a request reserves nothing more, and a call that moves to
+	// another backend is checked only against that backend's limits.
 	Reserve(ctx context.Context, r *Reservation) (*Grant, error)
 	// Renew extends the leases of calls, and restores reservations that the store has lost. It returns how many instances have
 	// renewed recently.
@@ -226,7 +227,7 @@ type Store interface {
 	// Apply adds a batch if its spool's cursor is at From, moves the cursor to To, and releases the reservations. It returns the
 	// cursor; if that is not To, nothing was done.
 	Apply(ctx context.Context, b *Batch) (cursor uint64, err error)
-	// Cursor returns up to which number the records of a spool were applied.
+	// Cursor returns the sequence number up to which the records of a spool have been applied.
 	Cursor(ctx context.Context, spool string) (uint64, error)
 	// Status returns the states of limits.
 	Status(ctx context.Context, limits []Limit) ([]State, error)
@@ -234,8 +235,8 @@ type Store interface {
 	Totals(ctx context.Context, totals ...string) ([]map[string]price.Amount, error)
 	// Put replaces the spend of a money limit in its window, for an import or an operator.
 	Put(ctx context.Context, l Limit, spent price.Amount) error
-	// Reset removes everything that was applied: spend, totals and cursors. Consumers notice and apply again what is still in their
-	// spools. Reservations stay.
+	// Reset removes everything that was applied: spend, totals and cursors. Consumers notice this and apply
+	// again what is still in their spools. Reservations stay.
 	Reset(ctx context.Context) error
 	// Close releases the store.
 	Close() error

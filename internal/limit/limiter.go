@@ -17,9 +17,10 @@ const (
 	renewEvery = Lease / 3
 	// probeEvery is how often the store is tried while it is away.
 	probeEvery = time.Second
-	// maxHeld bounds the calls with a reservation, including those whose records are not yet applied.
+	// maxHeld is the maximum number of calls with a reservation, including calls whose records are not yet
+	// applied.
 	maxHeld = 200_000
-	// maxKnown bounds the budgets whose state is remembered for the case that the store goes away.
+	// maxKnown is how many budgets have their state remembered, for use while the store is away.
 	maxKnown = 100_000
 	// tellAtOnce is how many calls are reported to the store in one request.
 	tellAtOnce = 100
@@ -32,11 +33,13 @@ const (
 type Options struct {
 	// Instance identifies this process among those that share the store.
 	Instance string
-	// Deny refuses calls while the store is away. By default each instance goes on with its share of what was last known to be left.
+	// Deny refuses calls while the store is away. Default: each instance goes on with its share of what was left
+	// at the store's last report.
 	Deny bool
 	// Timeout is how long an admission waits for the store. Default: 500ms.
 	Timeout time.Duration
-	// OnFault is called once when the store goes away, with the cause, and once when it is back, with nil. May be nil.
+	// OnFault is called once with the cause when the store goes away, and once with nil when it is back. It may
+	// be nil.
 	OnFault func(error)
 }
 
@@ -51,7 +54,7 @@ type Limiter struct {
 	peers     func() int64           // their number in the store's answer to the last admission; 0: unknown
 	away      atomic.Pointer[outage] // nil while the store answers
 	probe     chan struct{}
-	gone      chan struct{} // there are calls to report to the store
+	gone      chan struct{} // signals that there are calls to report to the store
 
 	turn sync.Mutex // one at a time renews or applies: an applied reservation must not be restored
 
@@ -124,8 +127,8 @@ func (l *Limiter) Run(ctx context.Context) {
 	}
 }
 
-// renew extends the leases of calls that have run for a while, or of all calls if the store was away. The store counts as back only
-// when it has all of them, including those admitted without it.
+// renew extends the leases of calls that have run for a while, or of all calls if the store was away. The store
+// counts as back only once it has all of them, including those admitted without it.
 func (l *Limiter) renew(ctx context.Context) {
 	l.turn.Lock()
 	defer l.turn.Unlock()
@@ -221,12 +224,12 @@ func (l *Limiter) Reserve(ctx context.Context, r *Reservation) (*Grant, error) {
 	}
 	l.failed(err)
 	if g, err = l.alone(r); err != nil {
-		l.giveLater(r.ID) // the store may have it in its buffers
+		l.giveLater(r.ID) // the store may have received the request
 	}
 	return g, err
 }
 
-// keep records what a call holds, and what is left for others.
+// keep records what a call holds and what is left for others.
 func (l *Limiter) keep(g *Grant) {
 	l.mu.Lock()
 	h := l.add(g)
@@ -304,8 +307,8 @@ func (l *Limiter) forget(ids ...string) (held int, alone map[string]bool) {
 	return held, alone
 }
 
-// Release gives back all that a call has reserved, as it was not forwarded and gets no record. It does not wait for the
-// store.
+// Release gives back everything that a call has reserved, because the call was not forwarded and gets no record.
+// It does not wait for the store.
 func (l *Limiter) Release(id string) {
 	if held, _ := l.forget(id); held == 0 {
 		return
@@ -381,7 +384,7 @@ func (l *Limiter) tell(ctx context.Context, list *[]string, how func(context.Con
 	}
 }
 
-// Apply implements Store: see there. The calls of the batch hold nothing any more.
+// Apply implements Store. The calls of the batch no longer hold anything.
 func (l *Limiter) Apply(ctx context.Context, b *Batch) (cursor uint64, err error) {
 	l.turn.Lock()
 	defer l.turn.Unlock()
@@ -420,10 +423,10 @@ func (l *Limiter) Cursor(ctx context.Context, spool string) (uint64, error) {
 	return l.store.Cursor(ctx, spool)
 }
 
-// Reset implements Store: see there.
+// Reset implements Store.
 func (l *Limiter) Reset(ctx context.Context) error { return l.store.Reset(ctx) }
 
-// Status returns the states of limits, as the store has them.
+// Status returns the states of limits from the store.
 func (l *Limiter) Status(ctx context.Context, limits ...Limit) ([]State, error) {
 	return l.store.Status(ctx, limits)
 }

@@ -11,13 +11,13 @@ const (
 	// enoughOutputs is how many outputs of a model that takes. From fewOutputs on, the estimate is twice the largest.
 	enoughOutputs = 200
 	fewOutputs    = 20
-	// maxModels bounds the models that are remembered.
+	// maxModels is the maximum number of models to remember.
 	maxModels = 10_000
 	// outputBuckets divide each power of two in eight.
 	outputBuckets = 8 * 33
 )
 
-// Outputs remembers how many tokens the answers of models had. Its zero value is ready.
+// Outputs remembers the output sizes of models in tokens. The zero value is ready to use.
 type Outputs struct {
 	mu     sync.Mutex
 	models map[string]*histogram
@@ -31,7 +31,7 @@ type histogram struct {
 
 const fadeAt = 1 << 20
 
-// Observe notes a settled call's output, in tokens of all kinds.
+// Observe records a settled call's output, in tokens of all kinds.
 func (o *Outputs) Observe(model string, tokens int64) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -98,7 +98,7 @@ func times(a, b int64) int64 {
 	return a * b
 }
 
-// usual returns a size that only one of oneOf outputs is above.
+// usual returns a size that only one in oneOf outputs exceeds.
 func (h *histogram) usual() int64 {
 	left := h.n / oneOf
 	for i := len(h.buckets) - 1; i > 0; i-- {

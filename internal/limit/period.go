@@ -7,10 +7,11 @@ import (
 	"time"
 )
 
-// maxPeriodYears is how long a period may be.
+// maxPeriodYears is the maximum length of a period.
 const maxPeriodYears = 100
 
-// AddPeriod adds a period in LiteLLM's writing to a time: 30s, 30m, 30h, 30d, 2w, 1mo. Months are the calendar's.
+// AddPeriod adds a period in LiteLLM's notation to a time: 30s, 30m, 30h, 30d, 2w, 1mo. Months are calendar
+// months.
 func AddPeriod(t time.Time, s string) (time.Time, bool) {
 	digits := strings.IndexFunc(s, func(r rune) bool { return r < '0' || r > '9' })
 	if digits <= 0 {
@@ -34,8 +35,8 @@ func AddPeriod(t time.Time, s string) (time.Time, bool) {
 // windowWords are LiteLLM's words for the lengths of windows.
 var windowWords = map[string]string{"hourly": "1h", "daily": "24h", "weekly": "7d", "monthly": "30d"}
 
-// ParseWindow returns windows of a length in LiteLLM's writing (a period, or hourly, daily, weekly, monthly), from a time on.
-// An empty length is a window without an end.
+// ParseWindow returns consecutive windows from a time on, with a length in LiteLLM's notation (a period, or
+// hourly, daily, weekly, monthly). An empty length is a window that never ends.
 func ParseWindow(every string, anchor time.Time) (Window, bool) {
 	w := Window{Anchor: anchor.UTC().Truncate(time.Second)}
 	if every == "" {

@@ -10,7 +10,8 @@ type rate struct {
 	buckets [64]int64 // by second, modulo their number
 }
 
-// slide removes what no longer counts in that second. A clock that went back by more than a minute empties it.
+// slide removes what no longer counts in that second. A clock that was set back by more than a minute clears
+// everything.
 func (r *rate) slide(sec int64) {
 	from := sec - rateSeconds + 1
 	if r.first < from-int64(len(r.buckets)) || r.first > sec {
@@ -33,7 +34,8 @@ func (r *rate) add(sec, n int64) {
 	r.sum += n
 }
 
-// free returns how long from now until n more fit under the limit, when nothing else is admitted; zero when never.
+// free returns how long from now until n more fit under the limit if nothing else is admitted, or zero if they
+// never will.
 func (r *rate) free(now time.Time, n, limit int64) time.Duration {
 	left := r.sum
 	for sec := r.first; sec <= now.Unix(); sec++ {
@@ -45,7 +47,7 @@ func (r *rate) free(now time.Time, n, limit int64) time.Duration {
 	return 0
 }
 
-// resets returns when nothing that is used now counts any more; zero when nothing is used.
+// resets returns when nothing used so far counts any more, or zero if nothing is used.
 func (r *rate) resets(now time.Time) time.Time {
 	for sec := now.Unix(); sec >= r.first; sec-- {
 		if r.buckets[sec&63] != 0 {

@@ -61,7 +61,7 @@ func floorDiv(a, b int) int {
 	return n
 }
 
-// addMonths adds months of the calendar. A day that the month does not have is its last one.
+// addMonths adds calendar months. If the month has no such day, the result is its last day.
 func addMonths(t time.Time, n int) time.Time {
 	first := time.Date(t.Year(), t.Month()+time.Month(n), 1, t.Hour(), t.Minute(), t.Second(), 0, time.UTC)
 	last := first.AddDate(0, 1, -1).Day()

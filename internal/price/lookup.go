@@ -129,8 +129,8 @@ func (t *Table) identify(provider, baseURL, region string) *who {
 	return t.whos.keep(whoKey{strings.Clone(provider), strings.Clone(baseURL), strings.Clone(region)}, w)
 }
 
-// ProviderNames returns the names of a backend's provider in the price data, sorted: none for a self-hosted backend, which has no list
-// prices, and for an OpenAI-compatible API at an unknown address.
+// ProviderNames returns the sorted names of a backend's provider in the price data. There are none for a
+// self-hosted backend, which has no list prices, and for an OpenAI-compatible API at an unknown address.
 func ProviderNames(provider, baseURL string) []string {
 	if id, preset := presets[lower(provider)]; preset && id == "" {
 		return nil

@@ -57,8 +57,8 @@ func FirstSource() *Table {
 // Default returns the table of the embedded data. It is parsed once, each provider at its first query.
 func Default() *Table { return loadDefault() }
 
-// Version names the data that prices come from, such as "genai-prices 0.2.3 + litellm 1.110.2", followed by one " + name@hash" per price
-// file laid over it.
+// Version names the data that prices come from, such as "genai-prices 0.2.3 + litellm 1.110.2", followed by " +
+// name@hash" for each price file that overrides it.
 func (t *Table) Version() string { return t.version }
 
 // Ignored returns the price keys of the table's price files that do not price anything the gateway meters, sorted.

@@ -52,7 +52,7 @@ func (s *Spool) Last() uint64 {
 	return 0
 }
 
-// Next returns the sequence number below which all are used.
+// Next returns the lowest sequence number that is not yet used.
 func (s *Spool) Next() uint64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -84,7 +84,7 @@ func (s *Spool) Read(ctx context.Context, after uint64, limit int) (Batch, error
 	}
 }
 
-// readable returns the sequence number from which on records may still become known out of order.
+// readable returns the sequence number from which records may still become known out of order.
 func (s *Spool) readable() uint64 {
 	end := s.nextSeq
 	for d := range s.settling {

@@ -64,8 +64,9 @@ type Spool struct {
 	done      sync.WaitGroup
 }
 
-// Open opens the spool in o.Dir, or creates it. Damage never prevents it from opening: damaged bytes are moved to a file and reported.
-// ErrLocked means that another process has it open; ErrAdopted, that another spool took it over.
+// Open opens the spool in o.Dir or creates it. Damage never prevents it from opening: damaged bytes are moved to
+// a file and reported. ErrLocked means that another process has the spool open. ErrAdopted means that another
+// spool took it over.
 func Open(o Options) (*Spool, error) {
 	s, err := open(o, !o.ReadOnly)
 	if err != nil {

@@ -65,8 +65,9 @@ func anthropicUsage() *node {
 // iterated are the counters that iterations have.
 var iterated = [...]slot{inTotal, outTotal, cached, written, written5m, written1h}
 
-// anthropicIterations sums the iterations of one answer. The counters around them leave compaction out, so where there
-// was one the sums are what is billed. An adviser is another model, and what it used lies beside the counters.
+// anthropicIterations sums the iterations of one answer. The counters around them exclude compaction, so if
+// there was one, the sums are what is billed. An adviser is another model, whose usage is reported beside the
+// counters.
 func anthropicIterations() *node {
 	f := anthropicCounters()
 	f["type"], f["model"] = text(toItem), text(toScratch)
@@ -104,7 +105,7 @@ func anthropicIterations() *node {
 	})
 }
 
-// compacted replaces the counters by the sums over all iterations, if there was a compaction.
+// compacted replaces the counters with the sums over all iterations if there was a compaction.
 func compacted(r *Reader) {
 	if !r.sums.has(flag) {
 		return

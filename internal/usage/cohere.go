@@ -53,7 +53,7 @@ func cohereChatRoot() *node {
 	})
 }
 
-// cohereCalls are the calls of tools of v1.
+// cohereCalls is the node of v1's tool calls.
 func cohereCalls() *node {
 	call := object(fields{"name": output(asOutput), "parameters": output(asOutput)})
 	call.elem = call

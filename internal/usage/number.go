@@ -20,7 +20,8 @@ func parseMillis(b []byte) (n int64, ok bool) {
 	return parseScaled(b, 3)
 }
 
-// parseScaled reads a JSON number times 10^shift. With no shift a fraction is refused, else it is rounded half up.
+// parseScaled reads a JSON number times 10^shift. Without a shift a fraction is refused, otherwise it is rounded
+// half up.
 func parseScaled(b []byte, shift int) (n int64, ok bool) {
 	var (
 		mant  int64

@@ -31,7 +31,7 @@ func openAIImagesRoot() *node {
 	})
 }
 
-// openAISVG is the node of what a second model used that makes drawings.
+// openAISVG is the node of the usage of a second model, which makes drawings.
 func openAISVG() *node {
 	usage := object(fields{"model": text(toScratch), "input_tokens": count(inTotal), "output_tokens": count(outTotal)})
 	usage.with(fields{"input_tokens_details": openAIInputDetails(), "output_tokens_details": openAIOutputDetails()})

@@ -119,8 +119,8 @@ func (a API) Text() bool { return slices.Contains(textAPIs, a) }
 
 var textAPIs = []API{OpenAIChat, OpenAIResponses, AnthropicMessages, GeminiGenerate, BedrockConverse, BedrockInvoke, CohereChat, OllamaNative}
 
-// reasoners are names, or parts of them, of models that spend output tokens on reasoning which they do not show, or not all of
-// it. Those that a request or an answer shows to reason need no entry.
+// reasoners are names, or parts of names, of models that spend output tokens on reasoning that they do not show
+// in full. Models whose reasoning is evident from a request or an answer need no entry.
 var reasoners = [...]string{
 	"gpt-5", "gpt-6", "gpt-oss", "codex", "deep-research", "reason", "think", "magistral", "deepseek-r", "-r1", "qwq", "qwen3",
 	"grok-3-mini", "grok-4", "grok-5", "grok-code", "gemini-2.5", "gemini-3", "minimax-m", "glm-4.5", "glm-4.6", "glm-4.7", "glm-5",
