@@ -101,7 +101,7 @@ func TestRefusals(t *testing.T) {
 func TestAccepted(t *testing.T) {
 	for _, in := range []string{
 		`{}`, " {\t}\r\n", `{"a":[]}`, `{"a":-0.5e-7,"b":[1,2.0E+3,{}],"c":true,"d":null,"e":"\u00e4\ud83d\ude00\/"}`,
-		`{"messages":[{"model":1,"model":2,"Stream":3}]}`, // what stands deeper is not what is read
+		`{"messages":[{"model":1,"model":2,"Stream":3}]}`, // nested members are not read
 		`{"model":"` + strings.Repeat("m", 255) + `"}`, `{"model":"\u006d"}`, `{"user":null,"stream":null,"n":null,"stream_options":null}`,
 		`{"metadata":{"user_id":7,"User_ID":"x"}}`, `{"metadata":"x"}`, `{"models":[],"streams":1,"users":2}`, `{"a":"\ud800"}`,
 		`{"a":` + strings.Repeat("[", 511) + strings.Repeat("]", 511) + `}`,
@@ -163,7 +163,7 @@ func TestEdits(t *testing.T) {
 	}
 }
 
-// TestInputCharacters counts the text to be spoken as the provider does: characters, however they are written.
+// TestInputCharacters checks that characters are counted as the provider counts them, however they are written.
 func TestInputCharacters(t *testing.T) {
 	for text, want := range map[string]int64{
 		`{"model":"tts-1","input":"Hello","voice":"alloy"}`:          5,
@@ -197,7 +197,7 @@ func TestUnits(t *testing.T) {
 	require.Positive(t, units(`"`+strings.Repeat("漢字", 2000)+`"`))
 }
 
-// FuzzParse holds the scanner against encoding/json: it accepts what is a valid object, but for what it refuses by name.
+// FuzzParse compares the scanner with encoding/json: it accepts every valid object except those it refuses by name.
 func FuzzParse(f *testing.F) {
 	for _, seed := range []string{
 		`{"model":"a","stream":true,"stream_options":{"include_usage":false,"k":[1.5e3,null,"\u00e4"]}}`, `{"a":[{}],}`, `{"":-0.1E+2}`,
@@ -221,7 +221,7 @@ func FuzzParse(f *testing.F) {
 	})
 }
 
-// FuzzEdit shows that an edit changes what it is meant to change and nothing else.
+// FuzzEdit checks that an edit changes what it should and nothing else.
 func FuzzEdit(f *testing.F) {
 	f.Add([]byte(`{"model":"a","stream":true,"stream_options":{"include_usage":false,"k":[1.5e3,null,"\u00e4"]}}`), "b", true)
 	f.Add([]byte(`{"a":{"b":[{}]},"model":"a","stream_options":null}`), "ü\"\\\x01", true)
@@ -283,7 +283,7 @@ func BenchmarkParse(b *testing.B) {
 	}
 }
 
-// TestChanges shows the changes that calls need whose path names the model.
+// TestChanges covers calls whose path names the model.
 func TestChanges(t *testing.T) {
 	for _, tt := range []struct {
 		in     string
@@ -314,7 +314,7 @@ func TestChanges(t *testing.T) {
 
 var allBounds = boundMembers[:]
 
-// TestSettings reads what a call may cost at most where Gemini and Bedrock have it.
+// TestSettings checks the members by which Gemini and Bedrock bound the cost of a call.
 func TestSettings(t *testing.T) {
 	for in, want := range map[string][2]int64{
 		`{"generationConfig":{"maxOutputTokens":50,"candidateCount":3}}`:                    {50, 3},

@@ -2,23 +2,23 @@ package body
 
 import "slices"
 
-// boundMembers are the members by which the APIs bound an answer, with the object that has them before a dot. Which of them
-// hold is a matter of the endpoint: llm.BoundMembers.
+// boundMembers are the members that bound an answer in any of the APIs, as `object.member` if nested. llm.BoundMembers
+// returns those that apply at an endpoint.
 var boundMembers = [...]string{
 	"max_tokens", "max_completion_tokens", "max_output_tokens",
 	"generationConfig.maxOutputTokens", "inferenceConfig.maxTokens", "options.num_predict",
 }
 
-// bound is what one of these members says.
+// bound is the value of one of these members.
 type bound struct {
-	n         int64 // 0: nothing
-	unbounded Span  // a value that bounds nothing: null, or negative
-	negative  bool  // that value is negative
-	zero      Span  // a value of 0: only the prompt is read, or, to Ollama, no limit
+	n         int64 // 0: no bound
+	unbounded Span  // a value that sets no bound: null, or negative
+	negative  bool  // unbounded is negative
+	zero      Span  // a value of 0: only the prompt is read, or, for Ollama, no limit
 }
 
-// boundOf returns the place in Body.bounds of a member of the object within, empty for the body itself; -1 for any other member.
-// Google's APIs know each name in two forms.
+// boundOf returns the index in Body.bounds of a member of the object within, or of the body itself if within is empty; -1
+// for any other member. Google's APIs accept each name in two spellings.
 func boundOf(within, member string) int {
 	switch within {
 	case "":
@@ -39,7 +39,7 @@ func boundOf(within, member string) int {
 	return -1
 }
 
-// MaxOutput returns the largest of the bounds that those members have; 0 where they have none.
+// MaxOutput returns the largest bound set by the given members; 0 if none sets one.
 func (b *Body) MaxOutput(members []string) (most int64) {
 	for i, name := range boundMembers {
 		if n := b.bounds[i].n; n > most && slices.Contains(members, name) {
@@ -49,8 +49,8 @@ func (b *Body) MaxOutput(members []string) (most int64) {
 	return most
 }
 
-// Contradiction returns the one of those members that is 0 or negative beside one that bounds the answer; empty where there is none.
-// Which of the two a server goes by is its own matter.
+// Contradiction returns a given member that is 0 or negative while another one bounds the answer; empty if there is no such
+// member. Servers differ in which of the two they apply.
 func (b *Body) Contradiction(members []string) string {
 	if b.MaxOutput(members) == 0 {
 		return ""
@@ -63,8 +63,8 @@ func (b *Body) Contradiction(members []string) string {
 	return ""
 }
 
-// unbounded reports whether none of those members bounds the answer, and returns their values that are to be replaced so that one
-// does: all negative ones, or else the first null. Where zero is set, 0 bounds nothing.
+// unbounded reports whether none of the given members bounds the answer. It also returns the values to replace in order to
+// set a bound: all negative ones, otherwise the first null. If zero is set, 0 does not count as a bound.
 func (b *Body) unbounded(members []string, zero bool) (replace []Span, unbounded bool) {
 	var null Span
 	for i, name := range boundMembers {
@@ -88,8 +88,8 @@ func (b *Body) unbounded(members []string, zero bool) (replace []Span, unbounded
 	return replace, true
 }
 
-// bound takes a bound of the answer, which may be negative: llama.cpp and Ollama know -1 as no limit. Null is none. A bound that
-// a member of another API's has is checked and has no meaning.
+// bound parses a bound of the answer. Negative values are allowed, as -1 means no limit to llama.cpp and Ollama. Null sets
+// no bound. Bounds of other APIs are validated but have no effect.
 func (p *parser) bound(within, name string) error {
 	at := p.at
 	n, err := p.integer(name)

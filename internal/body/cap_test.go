@@ -6,7 +6,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestOutputCap puts a bound into bodies that have none, in the form of each API, and leaves all others as they are.
+// TestOutputCap checks that bodies without a bound get one, in the form of each API, and that all others stay unchanged.
 func TestOutputCap(t *testing.T) {
 	for _, tt := range []struct{ body, member, within, want string }{
 		{`{"model":"m"}`, "max_tokens", "", `{"max_tokens":9,"model":"m"}`},
@@ -54,7 +54,7 @@ func TestOutputCap(t *testing.T) {
 		string(b.Changed(Change{Model: "n", Usage: true, OutputCap: 9, CapMember: "max_tokens", Bounds: allBounds}).Bytes()))
 }
 
-// TestPrompts counts the prompts of legacy completions, and the ids of tokens that they or an embedding's input are written in.
+// TestPrompts counts the prompts of legacy completions, and the token ids in prompts or in an embedding's input.
 func TestPrompts(t *testing.T) {
 	for in, want := range map[string][2]int64{
 		`{"prompt":"one"}`:                            {0, 750},

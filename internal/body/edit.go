@@ -8,11 +8,11 @@ import (
 	"unicode/utf8"
 )
 
-// Payload is a body as it goes upstream: stretches of the client's bytes with what was spliced in between. Unless a rest
-// follows that is still to come, it is never changed once made, so that several readers may read it at once.
+// Payload is a body as sent upstream: ranges of the client's bytes with inserted text in between. It is immutable, and safe
+// for several readers at once, unless part of it is still to be received.
 type Payload struct {
 	parts [][]byte
-	space [7][]byte // for the parts of most bodies
+	space [7][]byte // enough parts for most bodies
 	size  int64
 	rest  *Rest
 }
@@ -23,25 +23,25 @@ const (
 	usageMember   = `"include_usage":true`
 )
 
-// Change is what is changed of a body.
+// Change describes the edits to a body.
 type Change struct {
-	// Model is the model that the body is to name. Empty: what it names stays. Where the body names none it takes the place of
-	// an anthropic_version, which is how Vertex AI's calls differ from Anthropic's own, unless Version is set.
+	// Model replaces the model named in the body. Empty: unchanged. If the body names none, it replaces anthropic_version
+	// unless Version is set; this turns a call in Vertex AI's form into one in Anthropic's.
 	Model string
-	// Inner is the model that each of the body's requests is to name that names one. Empty: what they name stays.
+	// Inner replaces the model of each element of `requests` that names one. Empty: unchanged.
 	Inner string
-	// NoModel takes the member out that names the model.
+	// NoModel removes the member that names the model.
 	NoModel bool
-	// Usage turns stream_options.include_usage on.
+	// Usage sets stream_options.include_usage to true.
 	Usage bool
-	// OutputCap is put in as the most tokens that the answer may have, unless the body bounds its output. 0: none is. CapMember is
-	// the member for it, and CapWithin the object that has that member; empty: the body itself.
+	// OutputCap is inserted as the bound on the answer's tokens if the body sets none; 0: not inserted. CapMember is the
+	// member that holds it, and CapWithin the object that contains the member; empty: the body itself.
 	OutputCap            int64
 	CapMember, CapWithin string
-	// Bounds are the members that bound the answer at the call's endpoint. With NoZero a bound of 0 is none.
+	// Bounds are the members that bound the answer at the call's endpoint. With NoZero, 0 does not count as a bound.
 	Bounds []string
 	NoZero bool
-	// Version is put in as anthropic_version, unless the body has one. Empty: nothing is.
+	// Version is inserted as anthropic_version if the body has none. Empty: not inserted.
 	Version string
 }
 
@@ -50,13 +50,13 @@ type edit struct {
 	text string
 }
 
-// Edited returns the body with another model name, unless that is empty or the name already there, and, when usage is
-// set, with stream_options.include_usage on. What needs no change stays byte for byte, and is not copied.
+// Edited returns the body with the given model name, unless that is empty, and with stream_options.include_usage set if
+// usage is true. Everything else stays byte for byte the same, without a copy.
 func (b *Body) Edited(model string, usage bool) *Payload {
 	return b.Changed(Change{Model: model, Usage: usage})
 }
 
-// Changed returns the body with the changes. What needs none stays byte for byte, and is not copied.
+// Changed returns the body with the changes applied. Everything else stays byte for byte the same, without a copy.
 func (b *Body) Changed(c Change) *Payload {
 	edits := make([]edit, 0, 3)
 	var first string // new members, which go first
@@ -126,7 +126,7 @@ func (b *Body) Changed(c Change) *Payload {
 	return p
 }
 
-// capped appends what bounds the answer, unless the body does. add takes a new member of the body.
+// capped appends the edits that bound the answer, unless the body does. add inserts a new member into the body.
 func (b *Body) capped(edits []edit, c *Change, add func(member string)) []edit {
 	replace, unbounded := b.unbounded(c.Bounds, c.NoZero)
 	if !unbounded {
@@ -155,7 +155,7 @@ func (b *Body) capped(edits []edit, c *Change, add func(member string)) []edit {
 	return edits
 }
 
-// withComma returns a member's span with the comma that goes with it.
+// withComma extends a member's span by one adjacent comma, so that it can be removed.
 func (b *Body) withComma(s Span) Span {
 	if at := firstNonSpace(b.Data, s.End); b.Data[at] == ',' {
 		return Span{s.Start, firstNonSpace(b.Data, at+1)}
@@ -170,7 +170,7 @@ func (b *Body) withComma(s Span) Span {
 	return s
 }
 
-// usageEdit turns include_usage on, and keeps the other members of stream_options.
+// usageEdit sets include_usage to true and keeps the other members of stream_options.
 func (b *Body) usageEdit() edit {
 	switch {
 	case b.IncludeUsage.Present():
@@ -199,7 +199,7 @@ func (p *Payload) add(part []byte) {
 	}
 }
 
-// Len returns the length in bytes; -1 when it is not known yet.
+// Len returns the length in bytes; -1 if it is not known yet.
 func (p *Payload) Len() int64 {
 	switch {
 	case p.rest == nil:
@@ -210,7 +210,7 @@ func (p *Payload) Len() int64 {
 	return p.size + p.rest.left
 }
 
-// Spent reports whether the payload cannot be sent again, because some of what was still to come has been read.
+// Spent reports whether the payload cannot be sent again because part of a streamed form was consumed.
 func (p *Payload) Spent() bool {
 	if p.rest == nil {
 		return false
@@ -220,11 +220,11 @@ func (p *Payload) Spent() bool {
 	return p.rest.begun
 }
 
-// Whole reports whether all of the payload is at hand.
+// Whole reports whether the whole payload is in memory.
 func (p *Payload) Whole() bool { return p.rest == nil }
 
-// Bytes returns what is at hand as one slice, which must not be changed: all of it, unless a rest is to come. It copies
-// only where something was spliced in.
+// Bytes returns the part of the payload in memory, as one slice that must not be changed. It is the whole payload unless a
+// form is still being received. It copies only if text was inserted.
 func (p *Payload) Bytes() []byte {
 	if len(p.parts) == 1 {
 		return p.parts[0]
@@ -232,8 +232,9 @@ func (p *Payload) Bytes() []byte {
 	return slices.Concat(p.parts...)
 }
 
-// Reader returns a new reader of the whole. Closing it does nothing. It is none of those that net/http knows to be in memory, so
-// that over HTTP/1 a payload of known length is never held back by net/http: it says that a request was written when it was.
+// Reader returns a new reader of the whole payload. Its Close does nothing. The type is deliberately not one that net/http
+// recognises as in memory: over HTTP/1, net/http would buffer such a payload of known length and report the request as
+// written before it was.
 func (p *Payload) Reader() io.ReadCloser { return &reader{payload: p} }
 
 type reader struct {

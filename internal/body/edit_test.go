@@ -12,7 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// lateConn finds bytes that are written after it was said that all were.
+// lateConn detects bytes written after the request was reported as written.
 type lateConn struct {
 	net.Conn
 	said, late *atomic.Bool
@@ -25,7 +25,8 @@ func (c lateConn) Write(p []byte) (int, error) {
 	return c.Conn.Write(p)
 }
 
-// TestWrittenWhenItIsSaid holds what billing relies on: a call counts as sent when net/http says that its request was written.
+// TestWrittenWhenItIsSaid checks an assumption of billing: when net/http reports a request as written, it is. Only then does
+// a call count as sent.
 func TestWrittenWhenItIsSaid(t *testing.T) {
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) }))
 	t.Cleanup(server.Close)

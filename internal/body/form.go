@@ -9,13 +9,13 @@ import (
 	"sync/atomic"
 )
 
-// heldForm is how much of a form is read before its files are passed on as they come. Shorter forms are read whole.
+// heldForm is how much of a form is buffered before its files are streamed. Shorter forms are read whole.
 const heldForm = 1 << 20
 
-// ParseForm reads a form (multipart/form-data) as far as is needed to know what decides where the call goes: up to a
-// file that comes after the model's name, or up to any file when named: the model is known, and at least heldForm
-// bytes. The rest is read when the body goes upstream, and is then held against the same rules. size is the form's length,
-// -1 when it is not known; most bounds it. Errors are of type *Error, ErrTooLarge, or those of the reader.
+// ParseForm reads a form (multipart/form-data) until the call can be routed: up to a file that follows the model's name, or,
+// if the model is already known (named), up to any file, but in both cases at least heldForm bytes. The rest is read while
+// the body is sent upstream and checked against the same rules. size is the form's length in bytes, -1 if unknown; most is
+// the limit. Errors are of type *Error, ErrTooLarge, or the reader's.
 func ParseForm(r io.Reader, contentType string, named bool, size, most int64) (*Body, error) {
 	if size > most {
 		return nil, ErrTooLarge
@@ -61,7 +61,7 @@ func ParseForm(r io.Reader, contentType string, named bool, size, most int64) (*
 	}
 }
 
-// boundaryOf returns the boundary that a Content-Type names.
+// boundaryOf returns the boundary parameter of a Content-Type.
 func boundaryOf(contentType string) (string, error) {
 	media, params, err := mime.ParseMediaType(contentType)
 	boundary := params["boundary"]
@@ -78,23 +78,24 @@ func boundaryOf(contentType string) (string, error) {
 
 func formError(param, problem string) *Error { return &Error{Param: param, Problem: problem} }
 
-// Rest is what of a form is still to come. It can be read once, by the payload that was made last before that.
+// Rest is the part of a form that is still to be received. It can be read once, by the latest payload made before reading
+// began.
 type Rest struct {
 	src     io.Reader
 	scanner *formScanner
-	read    int64 // bytes of the form so far
+	read    int64 // bytes of the form read so far
 	most    int64
-	left    int64 // bytes to come when the rest began; -1 when not known
+	left    int64 // bytes remaining when the rest began; -1 if unknown
 	fault   atomic.Pointer[Error]
 
 	mu    sync.Mutex
-	turn  *Payload // whose turn it is to read
+	turn  *Payload // the payload that may read
 	begun bool
 }
 
 var errNotItsTurn = errors.New("the rest of the form goes elsewhere")
 
-// offer gives the rest to a payload, unless another has begun to read it.
+// offer assigns the rest to a payload, unless another has begun to read it.
 func (r *Rest) offer(p *Payload) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -103,7 +104,7 @@ func (r *Rest) offer(p *Payload) {
 	}
 }
 
-// begin reports whether that payload may read.
+// begin reports whether the payload may read.
 func (r *Rest) begin(p *Payload) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -114,7 +115,7 @@ func (r *Rest) begin(p *Payload) bool {
 	return true
 }
 
-// next reads on. A form that breaks the rules ends in an error, so that it is never passed on whole.
+// next reads the next bytes. A form that breaks the rules ends in an error, so it is never forwarded whole.
 func (r *Rest) next(p *Payload, buf []byte) (int, error) {
 	if !r.begin(p) {
 		return 0, errNotItsTurn
@@ -141,7 +142,7 @@ func (r *Rest) fail(e *Error) error {
 	return e
 }
 
-// Fault returns what is wrong with the rest of a form as far as it was read; nil when nothing is.
+// Fault returns the error found so far in the rest of a form, or nil.
 func (b *Body) Fault() *Error {
 	if b.rest == nil {
 		return nil

@@ -15,8 +15,8 @@ type formState uint8
 
 const (
 	formStart   formState = iota // before the first boundary
-	formHeader                   // within a part's header
-	formContent                  // within its content
+	formHeader                   // in a part's header
+	formContent                  // in a part's content
 	formEnd                      // after the last boundary
 )
 
@@ -25,35 +25,35 @@ const (
 	maxParts      = 1000
 )
 
-// formFields are the fields that decide where a call goes, what it costs and who pays. Each may occur once, in lower case,
-// and before the files of a large form, but for answerFormat.
+// formFields are the fields that decide routing, price and payer. Each may occur once, in lower case. In a large form all
+// but answerFormat must precede the files.
 var formFields = []string{"model", "stream", "user", "n", answerFormat}
 
-// answerFormat is the field that names the format of a transcription. It decides only whether the answer holds a length.
+// answerFormat is the format of a transcription. It only decides whether the answer contains the audio's length.
 const answerFormat = "response_format"
 
-// formScanner walks a form as its bytes come, cut anywhere. Where the syntax leaves room for two readings it refuses, as
-// the provider might choose the other one.
+// formScanner scans a form in chunks that may be split anywhere. It refuses ambiguous syntax, which the provider might read
+// differently.
 type formScanner struct {
 	needle string // two dashes and the boundary
-	named  bool   // the model is known without its field
+	named  bool   // the model is known without the form's field
 	body   *Body
 
 	state   formState
-	window  []byte // bytes not taken yet
+	window  []byte // bytes not consumed yet
 	taken   int    // bytes of the form before the window
 	parts   int
-	file    bool // a file was met when the model was known
+	file    bool // a file began after the model was known
 	inFile  bool
-	field   string // the part under way, if it is one of formFields
+	field   string // name of the current part if it is one of formFields
 	value   []byte
 	valueAt int
 	seen    []string
-	sound   *audio.Meter // of the file under way
-	routed  bool         // the call is on its way: what decides about it may come no more
+	sound   *audio.Meter // of the current file
+	routed  bool         // the call is on its way: fields that decide about it are now refused
 }
 
-// feed takes the next bytes.
+// feed scans the next bytes.
 func (s *formScanner) feed(p []byte) error {
 	s.window = append(s.window, p...)
 	for {
@@ -68,13 +68,13 @@ func (s *formScanner) feed(p []byte) error {
 	}
 }
 
-// take moves n bytes out of the window.
+// take removes n bytes from the window.
 func (s *formScanner) take(n int) {
 	s.taken += n
 	s.window = append(s.window[:0], s.window[n:]...)
 }
 
-// step goes as far as to the next boundary or the end of the window. It returns false when it needs more bytes.
+// step scans up to the next boundary or the end of the window. It returns false if it needs more bytes.
 func (s *formScanner) step() (bool, error) {
 	w := s.window
 	switch s.state {
@@ -104,7 +104,7 @@ func (s *formScanner) step() (bool, error) {
 	case formContent:
 		at := bytes.Index(w, []byte(s.needle))
 		if at < 0 {
-			// The last bytes may be the beginning of a boundary with its line break.
+			// The last bytes may be the start of a line break and boundary.
 			return false, s.content(max(0, len(w)-len(s.needle)-1))
 		}
 		if at < 2 || w[at-2] != '\r' || w[at-1] != '\n' {
@@ -128,7 +128,7 @@ func (s *formScanner) step() (bool, error) {
 	return false, nil
 }
 
-// boundary takes a boundary at that place of the window.
+// boundary handles the boundary at this index of the window.
 func (s *formScanner) boundary(at int) error {
 	end := at + len(s.needle)
 	switch string(s.window[end : end+2]) {
@@ -143,7 +143,7 @@ func (s *formScanner) boundary(at int) error {
 	return nil
 }
 
-// begin begins a part.
+// begin starts a part.
 func (s *formScanner) begin(header string) error {
 	if s.parts++; s.parts > maxParts {
 		return formError("", "the form has more than "+strconv.Itoa(maxParts)+" parts")
@@ -184,14 +184,14 @@ func (s *formScanner) begin(header string) error {
 	return nil
 }
 
-// content takes the next n bytes of a part.
+// content consumes the next n bytes of a part.
 func (s *formScanner) content(n int) error {
 	if n == 0 {
 		return nil
 	}
 	switch p := s.window[:n]; {
 	case s.field != "":
-		s.value = append(s.value, p[:min(n, llm.MaxName+1-len(s.value))]...) // no more than shows that it is too long
+		s.value = append(s.value, p[:min(n, llm.MaxName+1-len(s.value))]...) // one byte beyond the limit shows that it is too long
 	case s.sound != nil:
 		_, _ = s.sound.Write(p) // it never fails
 	case !s.inFile && !s.routed:
@@ -225,7 +225,7 @@ func (s *formScanner) finish() error {
 	case "user":
 		b.User = value
 	case answerFormat:
-		if !s.routed { // the call may have been admitted by its absence
+		if !s.routed { // the call may have been admitted because it was absent
 			b.AnswerFormat = value
 		}
 	case "stream":

@@ -17,7 +17,7 @@ import (
 
 const formType = "multipart/form-data; boundary=b0"
 
-// formPart is one part of a form as it goes over the wire; a name that begins with @ is a file's.
+// formPart is one part of a form in wire format; a name that begins with @ is a file's.
 func formPart(name, value string) string {
 	disposition := fmt.Sprintf("Content-Disposition: form-data; name=%q", strings.TrimPrefix(name, "@"))
 	if strings.HasPrefix(name, "@") {
@@ -34,7 +34,8 @@ func form(parts ...string) string {
 	return b.String() + "--b0--\r\n"
 }
 
-// TestForms reads what decides about a call, wherever the form is cut, and puts another model's name in.
+// TestForms checks the values that decide about a call, with the form split at any byte, and the replacement of the model's
+// name.
 func TestForms(t *testing.T) {
 	for _, text := range []string{
 		form("model", "whisper-1", "user", "u1", "stream", "true", "n", "2", "@file", "\r\n--b\r\nbytes\x00\xff"),
@@ -59,7 +60,7 @@ func TestForms(t *testing.T) {
 	require.Equal(t, int64(1000), b.Units, "texts count, the model's name and files do not")
 }
 
-// TestSoundUnknown reads forms of whose file the length can be known, or not.
+// TestSoundUnknown covers forms with files of known and of unknown length.
 func TestSoundUnknown(t *testing.T) {
 	wav := "RIFF\x00\x00\x00\x00WAVEfmt \x10\x00\x00\x00\x01\x00\x01\x00\x40\x1f\x00\x00\x40\x1f\x00\x00\x01\x00\x08\x00data\x00\x00\x20\x00"
 	big := strings.Repeat("\x80", 2<<20)
@@ -89,7 +90,7 @@ func TestSoundUnknown(t *testing.T) {
 	require.Empty(t, b.AnswerFormat)
 }
 
-// TestFormRefusals holds forms that could be read in two ways, or that do not say what they must.
+// TestFormRefusals covers forms that are ambiguous or incomplete.
 func TestFormRefusals(t *testing.T) {
 	field := func(header, value string) string { return "--b0\r\n" + header + "\r\n\r\n" + value + "\r\n--b0--\r\n" }
 	for _, tt := range []struct{ contentType, text, message, param string }{
@@ -148,7 +149,7 @@ func TestFormRefusals(t *testing.T) {
 	require.ErrorIs(t, err, io.ErrUnexpectedEOF)
 }
 
-// counting counts the bytes that were read.
+// counting counts the bytes read.
 type counting struct {
 	io.Reader
 	n int
@@ -160,7 +161,7 @@ func (c *counting) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// TestLargeForms shows that a file behind the model's name is not held, and that a file before it is.
+// TestLargeForms checks that a file after the model's name is streamed and that a file before it is buffered.
 func TestLargeForms(t *testing.T) {
 	const size = 5 << 20
 	file := strings.Repeat("0123456789abcdef", size/16)
@@ -215,7 +216,8 @@ func TestLargeForms(t *testing.T) {
 	}
 }
 
-// FuzzForm holds the scanner against mime/multipart: what it accepts, the other reads alike, however it is cut.
+// FuzzForm compares the scanner with mime/multipart: forms that it accepts are read the same by both, however they are
+// split.
 func FuzzForm(f *testing.F) {
 	f.Add([]byte(form("model", "m", "@file", "x")), 7)
 	f.Add([]byte(form("@file", "--b0", "model", "m")), 1)
@@ -252,7 +254,7 @@ func FuzzForm(f *testing.F) {
 	})
 }
 
-// TestUploadedAudioHasALength measures the file of a form from its header, also where the rest is passed on as it comes.
+// TestUploadedAudioHasALength checks the length read from a file's header, also if the rest of the form is streamed.
 func TestUploadedAudioHasALength(t *testing.T) {
 	wav := func(seconds int) string {
 		return "RIFF\x00\x00\x00\x00WAVEfmt \x10\x00\x00\x00\x01\x00\x01\x00\x40\x1f\x00\x00\x40\x1f\x00\x00\x01\x00\x08\x00data\xff\xff\xff\xff" +

@@ -12,16 +12,16 @@ import (
 	"github.com/tollgate-llm/tollgate/internal/usage"
 )
 
-// parser walks a JSON text once, by the grammar of RFC 8259, and builds nothing.
+// parser parses a JSON text once, by the grammar of RFC 8259, without building values.
 type parser struct {
 	data []byte
 	at   int
 	body *Body
-	seen uint32 // guarded members met, by their index
-	opts bool   // include_usage was met
+	seen uint32 // bit set of the guarded members seen, by index
+	opts bool   // include_usage was seen
 
-	member []byte   // the name of the member whose value is read
-	bounds [][]byte // members met that begin with max_ and are not guarded by their names
+	member []byte   // the name of the member being read
+	bounds [][]byte // members seen that begin with max_ and are not guarded by name
 }
 
 func (p *parser) fail(problem string) error { return p.failAt(p.at, "", problem) }
@@ -46,7 +46,7 @@ func (p *parser) space() {
 	}
 }
 
-// peek returns the byte that is next, 0 at the end. A zero byte is valid nowhere, so the two need not be distinguished.
+// peek returns the next byte, 0 at the end. A zero byte is invalid everywhere, so the two need not be distinguished.
 func (p *parser) peek() byte {
 	if p.at < len(p.data) {
 		return p.data[p.at]
@@ -54,10 +54,10 @@ func (p *parser) peek() byte {
 	return 0
 }
 
-// member is called with the raw name of a member when its value is next; it parses the value.
+// member is called with the raw name of a member when its value is next, and parses the value.
 type member func(name []byte, nameAt, depth int) error
 
-// object parses an object at that depth, whose opening brace is next. take may be nil.
+// object parses an object at the given depth; its opening brace is next. take may be nil.
 func (p *parser) object(depth int, take member) error {
 	if depth > MaxDepth {
 		return p.fail("nesting is deeper than " + strconv.Itoa(MaxDepth) + " levels")
@@ -107,10 +107,10 @@ func (p *parser) object(depth int, take member) error {
 	}
 }
 
-// array parses an array at that depth, whose opening bracket is next.
+// array parses an array at the given depth; its opening bracket is next.
 func (p *parser) array(depth int) error { return p.elements(depth-1, p.value) }
 
-// elements parses an array within a container at that depth, whose opening bracket is next; take parses each element.
+// elements parses an array in a container at the given depth; its opening bracket is next. take parses each element.
 func (p *parser) elements(depth int, take func(depth int) error) error {
 	depth++
 	if depth > MaxDepth {
@@ -142,7 +142,7 @@ func (p *parser) elements(depth int, take func(depth int) error) error {
 	}
 }
 
-// expected returns the error of a token that is not the expected one.
+// expected returns the error for an unexpected token.
 func (p *parser) expected(what string) error {
 	if p.at >= len(p.data) {
 		return p.fail("the body ends where " + what + " is expected")
@@ -154,7 +154,7 @@ func (p *parser) expected(what string) error {
 	return p.fail(what + " is expected, not " + strconv.QuoteRune(r))
 }
 
-// value parses any value within a container at that depth.
+// value parses any value in a container at the given depth.
 func (p *parser) value(depth int) error {
 	switch c := p.peek(); {
 	case c == '{':
@@ -224,18 +224,18 @@ const (
 	highs = 0x8080808080808080
 )
 
-// special marks the bytes of w that end a run of plain text: quotes, backslashes and control characters. The lowest bit
-// that is set is always right; a borrow may falsify those above it.
+// special marks the bytes of w that end a run of plain text: quotes, backslashes and control characters. Only the lowest bit
+// set is reliable; a borrow may falsify those above it.
 func special(w uint64) uint64 {
 	quote, back := w^('"'*ones), w^('\\'*ones)
 	return ((w-0x20*ones)&^w | (quote-ones)&^quote | (back-ones)&^back) & highs
 }
 
-// str parses a string whose opening quote is next and returns what is between the quotes. count adds its text to the
-// body's units.
+// str parses a string whose opening quote is next and returns the bytes between the quotes. If count is set, the text is
+// added to the body's units.
 func (p *parser) str(count bool) (raw []byte, escaped bool, err error) {
 	data, from := p.data, p.at+1
-	i, piece := from, from // piece is where the text since the last escape begins
+	i, piece := from, from // piece is the start of the text since the last escape
 	var all uint64
 	var units int64
 	for {
@@ -283,13 +283,14 @@ func (p *parser) str(count bool) (raw []byte, escaped bool, err error) {
 	return raw, escaped, nil
 }
 
-// dataEnds are how the names of members end that hold data: images, sound, documents, and reasoning that a provider encrypted.
+// dataEnds are the suffixes of names of members that hold data: images, audio, documents, and reasoning encrypted by a
+// provider.
 var dataEnds = []string{
 	"data", "url", "uri", "bytes", "base64", "b64_json", "image", "images", "mask", "audio", "video", "file", "signature", "encrypted_content",
 }
 
-// holdsData reports whether a member of that name holds data. Elsewhere a long string without a space is text: a prompt can be
-// written so.
+// holdsData reports whether a member with this name holds data. In other members a long string without spaces is text, since
+// prompts can look like that.
 func holdsData(name []byte) bool {
 	for _, end := range dataEnds {
 		if len(name) >= len(end) && sameFolded(name[len(name)-len(end):], end) {
@@ -299,14 +300,14 @@ func holdsData(name []byte) bool {
 	return false
 }
 
-// encoded reports whether a string of plain ASCII is data rather than text: an image, a sound or a document in base64 is
-// long and has no space in it.
+// encoded reports whether an ASCII string is data rather than text: images, audio and documents in base64 are long and have
+// no spaces.
 func encoded(raw []byte) bool {
 	return len(raw) >= 1024 && bytes.IndexByte(raw, ' ') < 0
 }
 
-// escape returns the length of the escape that b begins with, 0 when it is malformed, and the UTF-16 code unit that it
-// stands for; a space does for the escapes of one letter.
+// escape returns the length of the escape at the start of b, 0 if it is malformed, and its UTF-16 code unit. Escapes of one
+// letter all return a space.
 func escape(b []byte) (n int, unit rune) {
 	if len(b) < 2 {
 		return 0, 0
@@ -334,22 +335,22 @@ func escape(b []byte) (n int, unit rune) {
 	return 0, 0
 }
 
-// escapeUnits counts an escaped UTF-16 code unit. A pair of surrogates counts once, at its first half.
+// escapeUnits returns the units of an escaped UTF-16 code unit. A surrogate pair is counted once, at its first half.
 func escapeUnits(unit rune) int64 {
 	switch {
 	case unit >= 0xdc00 && unit < 0xe000:
 		return 0
 	case unit >= 0xd800 && unit < 0xdc00:
-		unit = 0x10000 // every character beyond the basic plane counts the same
+		unit = 0x10000 // all characters beyond the basic plane count the same
 	}
 	var buf [utf8.UTFMax]byte
 	return usage.Units(buf[:utf8.EncodeRune(buf[:], unit)])
 }
 
-// unescape returns the text of a string that was parsed.
+// unescape returns the text of a parsed string.
 func unescape(raw []byte) string {
 	var s string
-	// The string was found valid, so that this cannot fail.
+	// The string is known to be valid, so this cannot fail.
 	_ = json.Unmarshal(slices.Concat([]byte{'"'}, raw, []byte{'"'}), &s)
 	return s
 }

@@ -11,8 +11,8 @@ import (
 	"github.com/tollgate-llm/tollgate/internal/llm"
 )
 
-// guarded are the members that decide where a call goes, what it costs and who pays. A second one, or one that differs in
-// case alone, might be read by a provider in another way than here.
+// guarded are the members that decide routing, price and payer. If one occurs twice, or differs in case, a provider might
+// read it differently.
 var guarded = []string{
 	"model", "stream", "stream_options", "user", "n", "best_of", "max_tokens", "max_completion_tokens", "max_output_tokens",
 	"litellm_metadata", "metadata", "safety_identifier", "service_tier", "background", "deferred", "speed",
@@ -20,7 +20,7 @@ var guarded = []string{
 	"prompt_cache_options",
 }
 
-// guard returns the guarded member of that name, and "" for any other.
+// guard returns the guarded member with this name, or "" for any other.
 func (p *parser) guard(raw []byte, nameAt int) (string, error) {
 	name := raw
 	if bytes.IndexByte(raw, '\\') >= 0 {
@@ -46,7 +46,7 @@ func (p *parser) guard(raw []byte, nameAt int) (string, error) {
 	return "", p.guardBound(name, nameAt)
 }
 
-// hiddenBound is llama.cpp's own name of a bound, which overrides those of OpenAI's API there and is none elsewhere.
+// hiddenBound is llama.cpp's own bound. There it overrides the bounds of OpenAI's API; elsewhere it has no meaning.
 const hiddenBound = "n_predict"
 
 func manner(g string) string {
@@ -56,10 +56,10 @@ func manner(g string) string {
 	return "so"
 }
 
-// maxBounds is how many members that begin with max_ and are not guarded by their names a body may have.
+// maxBounds is the maximum number of members that begin with max_ and are not guarded by name.
 const maxBounds = 16
 
-// guardBound guards the other members that begin with max_: bounds that a provider knows by its own name.
+// guardBound guards all other members that begin with max_, which may be a provider's own bounds.
 func (p *parser) guardBound(name []byte, nameAt int) error {
 	const prefix = "max_"
 	if len(name) < len(prefix) || !strings.EqualFold(string(name[:len(prefix)]), prefix) {
@@ -84,13 +84,14 @@ func (p *parser) guardBound(name []byte, nameAt int) error {
 // clip shortens a member's name for a message.
 func clip(name []byte) string { return strings.ToValidUTF8(string(name[:min(len(name), 64)]), "") }
 
-// sameFolded reports whether name is g but for case. Folding follows Unicode as encoding/json does, where `ſ` is an s.
+// sameFolded reports whether name equals g except for case. Case folding follows Unicode as in encoding/json, where `ſ` is
+// an s.
 func sameFolded(name []byte, g string) bool {
 	return len(name) >= len(g) && len(name) <= 3*len(g) && (name[0]|0x20 == g[0]|0x20 || name[0] >= utf8.RuneSelf) &&
 		strings.EqualFold(string(name), g)
 }
 
-// top takes a member of the body itself.
+// top parses a member of the body itself.
 func (p *parser) top(raw []byte, nameAt, depth int) error {
 	name, err := p.guard(raw, nameAt)
 	if err != nil {
@@ -134,7 +135,7 @@ func (p *parser) top(raw []byte, nameAt, depth int) error {
 		b.SafetyUser, err = p.free(name)
 	case "service_tier":
 		b.Tier, err = p.text(name)
-	case "serviceTier": // Gemini's is a text, Bedrock's an object
+	case "serviceTier": // a string for Gemini, an object for Bedrock
 		if p.peek() == '"' {
 			b.Tier, err = p.text(name)
 		} else {
@@ -170,7 +171,7 @@ func (p *parser) top(raw []byte, nameAt, depth int) error {
 	return err
 }
 
-// named reports whether a member has that name. Of several the last one counts, as JSON parsers have it.
+// named reports whether a member has this name. If there are several, the last one counts, as in JSON parsers.
 func named(raw []byte, name string) bool {
 	if bytes.IndexByte(raw, '\\') >= 0 {
 		return unescape(raw) == name
@@ -178,7 +179,7 @@ func named(raw []byte, name string) bool {
 	return string(raw) == name
 }
 
-// streamOption takes a member of stream_options.
+// streamOption parses a member of stream_options.
 func (p *parser) streamOption(raw []byte, nameAt, depth int) error {
 	const name = "include_usage"
 	text := raw
@@ -198,7 +199,7 @@ func (p *parser) streamOption(raw []byte, nameAt, depth int) error {
 	return err
 }
 
-// settingsOf returns the place in Body.settings of an object that may bound the output.
+// settingsOf returns the index in Body.settings of an object that may contain an output bound.
 func settingsOf(name string) int {
 	switch name {
 	case "inferenceConfig":
@@ -206,11 +207,11 @@ func settingsOf(name string) int {
 	case "options":
 		return 2
 	}
-	return 0 // Google's, in both forms
+	return 0 // Google's, in both spellings
 }
 
-// settings takes an object in which Gemini, Bedrock or Ollama has what a call may cost at most. Google's APIs know each name in
-// two forms.
+// settings parses an object in which Gemini, Bedrock or Ollama bounds the cost of a call. Google's APIs accept each name in
+// two spellings.
 func (p *parser) settings(within string, depth int) error {
 	if p.peek() != '{' {
 		return p.value(depth)
@@ -243,18 +244,19 @@ func (p *parser) settings(within string, depth int) error {
 	})
 }
 
-// limits are the members of settings that matter; the first limitsOutput bound the output, the others are numbers of answers.
+// limits are the relevant members of settings. The first limitsOutput bound the output, the others set the number of
+// answers.
 var limits = [...]string{"maxOutputTokens", "max_output_tokens", "maxTokens", "num_predict", "candidateCount", "candidate_count"}
 
 const limitsOutput = 4
 
-// inner is a member of an object, and where its text goes.
+// inner is a member of an object and the destination of its text.
 type inner struct {
 	name string
 	into *string
 }
 
-// inner takes members of an object, where they are strings. The value may be anything else.
+// inner reads members of an object if they are strings. The value itself may be of any type.
 func (p *parser) inner(depth int, want ...inner) error {
 	if p.peek() != '{' {
 		return p.value(depth)
@@ -283,7 +285,7 @@ func (p *parser) inner(depth int, want ...inner) error {
 	})
 }
 
-// model takes the model's name.
+// model parses the model's name.
 func (p *parser) model() (err error) {
 	const name = "model"
 	at := p.at
@@ -301,10 +303,10 @@ func (p *parser) model() (err error) {
 	return nil
 }
 
-// text takes a name as llm.CheckName allows it. Null is an empty name.
+// text parses a name that llm.CheckName accepts. Null is an empty name.
 func (p *parser) text(name string) (string, error) {
 	at := p.at
-	s, escaped, err := p.take(name, llm.MaxName+1) // no copy of what is too long in any case
+	s, escaped, err := p.take(name, llm.MaxName+1) // avoids copying a name that is too long
 	if err != nil {
 		return "", err
 	}
@@ -317,16 +319,17 @@ func (p *parser) text(name string) (string, error) {
 	return s, nil
 }
 
-// MaxUser is how much is kept of a text that names an end user. It may be longer than a payer's: whether it pays is not known here.
+// MaxUser is the number of bytes kept of a text that names an end user. It may exceed a payer's limit, as it is not yet
+// known whether the end user pays.
 const MaxUser = 4 << 10
 
-// free takes a text of any length and content, of which MaxUser bytes are kept. Null is an empty text.
+// free parses a text of any length and content and keeps MaxUser bytes of it. Null is an empty text.
 func (p *parser) free(name string) (string, error) {
 	s, _, err := p.take(name, MaxUser)
 	return s, err
 }
 
-// take takes a string or null, of which no more than most bytes are needed.
+// take parses a string or null and returns at most the given number of bytes of it.
 func (p *parser) take(name string, most int) (s string, escaped bool, err error) {
 	at := p.at
 	if p.peek() != '"' {
@@ -349,7 +352,7 @@ func (p *parser) take(name string, most int) (s string, escaped bool, err error)
 	return s[:min(len(s), most)], true, nil
 }
 
-// boolean takes true, false or null, which is false.
+// boolean parses true, false or null; null is false.
 func (p *parser) boolean(name string) (bool, error) {
 	at := p.at
 	if err := p.value(1); err != nil {
@@ -364,7 +367,7 @@ func (p *parser) boolean(name string) (bool, error) {
 	return false, p.failAt(at, name, name+" must be true or false")
 }
 
-// whole takes a whole number that is not negative; 100.0 and 1e3 are whole. Null is none.
+// whole parses a non-negative whole number, including forms such as 100.0 and 1e3. Null is 0.
 func (p *parser) whole(name string) (int64, error) {
 	at := p.at
 	n, err := p.integer(name)
@@ -374,7 +377,7 @@ func (p *parser) whole(name string) (int64, error) {
 	return n, err
 }
 
-// integer takes a whole number. Null is 0.
+// integer parses a whole number. Null is 0.
 func (p *parser) integer(name string) (int64, error) {
 	at := p.at
 	if err := p.value(1); err != nil {

@@ -9,26 +9,26 @@ import (
 	"github.com/tollgate-llm/tollgate/internal/llm"
 )
 
-// maxOthers is how many other models a body may name.
+// maxOthers is the maximum number of other models in a body.
 const maxOthers = 32
 
-// maxRequests is how many requests within a body may name their model.
+// maxRequests is the maximum number of requests in a body that name their model.
 const maxRequests = 1000
 
 // kind is how a member holds the names of other models.
 type kind uint8
 
 const (
-	noModel  kind = iota // it holds none
+	noModel  kind = iota // holds none
 	names                // a name, a list of names, or a list of objects with a name
 	choice               // any value lets the provider choose another model
-	tools                // a list of objects with names in them or in their settings
+	tools                // a list of objects that have names themselves or in their settings
 	anyDeep              // names at any depth
-	fields               // an object with members as the body itself has
-	requests             // a list of requests that each name their model: Gemini's batchEmbedContents
+	fields               // an object with the same members as the body
+	requests             // a list of requests, each with its model: Gemini's batchEmbedContents
 )
 
-// otherMembers are the members by which the APIs served here run another model:
+// otherMembers are the members that run another model in the supported APIs:
 //
 //   - fallbacks, tools[].model (advisor): Anthropic's Messages API
 //   - models, route, preset, plugins[], tools[].parameters: OpenRouter's API; models and preset also Perplexity's
@@ -40,7 +40,7 @@ const (
 //   - additionalModelRequestFields: Bedrock's Converse, which passes them to the model's own API
 //   - fallbacks, context_window_fallbacks, content_policy_fallbacks: LiteLLM's proxy as a backend
 //
-// Members such as Together's safety_model are found by their names' ends.
+// Members such as Together's safety_model are found by their suffix.
 var otherMembers = []struct {
 	name string
 	kind kind
@@ -63,10 +63,10 @@ var otherMembers = []struct {
 	{"requests", requests},
 }
 
-// chosenTools are tools whose model the provider chooses where they name none.
+// chosenTools are tools for which the provider chooses a model unless they name one.
 var chosenTools = []string{"openrouter:advisor", "openrouter:subagent", "openrouter:fusion", "openrouter:image_generation"}
 
-// otherKind returns how a member of the body holds other models. Case does not matter: some providers read members without it.
+// otherKind returns how a member of the body holds other models. Case is ignored, as some providers ignore it.
 func otherKind(name []byte) kind {
 	for i := range otherMembers {
 		if sameFolded(name, otherMembers[i].name) {
@@ -79,10 +79,10 @@ func otherKind(name []byte) kind {
 	return noModel
 }
 
-// modelEnds are how the names of members end that hold a model's name.
+// modelEnds are the suffixes of names of members that hold a model's name.
 var modelEnds = []string{"model", "models", "model_name", "modelname", "model_id", "modelid", "deployment_name"}
 
-// namesModel reports whether a member's name is that of a model, or of a list of models.
+// namesModel reports whether a member with this name holds a model or a list of models.
 func namesModel(name []byte) bool {
 	for _, end := range modelEnds {
 		if len(name) >= len(end) && sameFolded(name[len(name)-len(end):], end) {
@@ -99,7 +99,7 @@ func plainName(raw []byte) []byte {
 	return raw
 }
 
-// other takes a member that is not guarded.
+// other parses a member that is not guarded.
 func (p *parser) other(raw []byte, depth int) error {
 	name := plainName(raw)
 	member := clip(name)
@@ -137,7 +137,7 @@ func (p *parser) other(raw []byte, depth int) error {
 	}
 }
 
-// request takes an element of `requests`, which may name its model.
+// request parses an element of `requests`, which may name its model.
 func (p *parser) request(depth int) error {
 	if p.peek() != '{' {
 		return p.value(depth)
@@ -168,14 +168,14 @@ func (p *parser) request(depth int) error {
 	})
 }
 
-// reasoningMembers ask a model to reason: reasoning_effort of chat completions, reasoning of the Responses API and OpenRouter's,
-// thinking of Anthropic's and DeepSeek's, enable_thinking of Qwen's.
+// reasoningMembers ask a model to reason: reasoning_effort in chat completions, reasoning in the Responses API and
+// OpenRouter's, thinking in Anthropic's and DeepSeek's, enable_thinking in Qwen's.
 var reasoningMembers = []string{"reasoning_effort", "reasoning", "thinking", "enable_thinking"}
 
-// noReasoning are the values by which they ask it not to.
+// noReasoning are their values that turn reasoning off.
 var noReasoning = []string{"null", "false", `"none"`, `"disabled"`}
 
-// addOther notes a model; an empty name is one that the provider chooses.
+// addOther records a model. An empty name means that the provider chooses it.
 func (p *parser) addOther(at int, member, name string) error {
 	for _, o := range p.body.Others {
 		if o.Name == name && o.Member == member {
@@ -189,7 +189,7 @@ func (p *parser) addOther(at int, member, name string) error {
 	return nil
 }
 
-// modelNames takes a value that is a model's name, a list of names, or holds names in objects.
+// modelNames parses a value that is a model's name, a list of names, or an object with names in it.
 func (p *parser) modelNames(member string, depth int) error {
 	at := p.at
 	switch p.peek() {
@@ -222,14 +222,14 @@ func (p *parser) modelNames(member string, depth int) error {
 	return p.addOther(at, member, "")
 }
 
-// modelName takes a string that is a model's name.
+// modelName parses a string that is a model's name.
 func (p *parser) modelName(member string) error {
 	at := p.at
 	raw, escaped, err := p.str(true)
 	if err != nil {
 		return err
 	}
-	name := string(raw[:min(len(raw), llm.MaxName+1)]) // no copy of what is too long in any case
+	name := string(raw[:min(len(raw), llm.MaxName+1)]) // avoids copying a name that is too long
 	if escaped {
 		name = unescape(raw)
 	}
@@ -245,7 +245,7 @@ func (p *parser) modelName(member string) error {
 	return p.addOther(at, member, name)
 }
 
-// modelChoice takes a value that lets the provider choose a model, unless it is null, false or empty.
+// modelChoice parses a value that lets the provider choose a model, unless it is null, false or empty.
 func (p *parser) modelChoice(member string, depth int) error {
 	at := p.at
 	if err := p.value(depth); err != nil {
@@ -258,8 +258,8 @@ func (p *parser) modelChoice(member string, depth int) error {
 	return p.addOther(at, member, "")
 }
 
-// tools takes a list of tools or plugins. A tool has its model beside its type or in its settings; a JSON schema, in which a
-// member `model` is an object, holds none.
+// tools parses a list of tools or plugins. A tool names its model beside its type or in its settings. A JSON schema, in
+// which a member `model` is an object, names none.
 func (p *parser) tools(member string, depth int) error {
 	if p.peek() != '[' {
 		return p.value(depth)
@@ -292,7 +292,7 @@ func (p *parser) tools(member string, depth int) error {
 	})
 }
 
-// toolModel takes a member of a tool, or of an object within it.
+// toolModel parses a member of a tool, or of an object in it.
 func (p *parser) toolModel(member string, raw []byte, depth int) error {
 	if c := p.peek(); (c == '"' || c == '[') && namesModel(plainName(raw)) {
 		return p.modelNames(member, depth)
@@ -300,7 +300,7 @@ func (p *parser) toolModel(member string, raw []byte, depth int) error {
 	return p.value(depth)
 }
 
-// modelsWithin takes a value that may hold models' names at any depth.
+// modelsWithin parses a value that may hold models' names at any depth.
 func (p *parser) modelsWithin(member string, depth int) error {
 	switch p.peek() {
 	case '[':
@@ -316,7 +316,7 @@ func (p *parser) modelsWithin(member string, depth int) error {
 	return p.value(depth)
 }
 
-// routing takes a Gemini routing configuration, by which another model answers than the one in the path.
+// routing parses a Gemini routing configuration, which lets a model other than the one in the path answer.
 func (p *parser) routing(member string, depth int) error {
 	at, before := p.at, len(p.body.Others)
 	if err := p.modelsWithin(member, depth); err != nil || string(p.data[at:p.at]) == "null" || len(p.body.Others) > before {

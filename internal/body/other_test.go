@@ -8,8 +8,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Each body makes the provider run a model beside the called one, by the member that the named API has for it.
-// A question mark is a model that the provider chooses.
+// Each body makes the provider run a model other than the called one, by a member of the named API. A question mark is a
+// model that the provider chooses.
 func TestOtherModels(t *testing.T) {
 	for name, tt := range map[string]struct {
 		in   string
@@ -65,7 +65,7 @@ func TestTooManyOtherModels(t *testing.T) {
 	require.ErrorContains(t, err, "more than 32 other models")
 }
 
-// The text of a member that names models is part of the input, as that of any other member.
+// The text in members that name models counts as input, as in any other member.
 func TestOtherModelsCountAsText(t *testing.T) {
 	with, err := Parse([]byte(`{"model":"m","tools":[{"type":"advisor","model":"abcdefgh"}]}`))
 	require.NoError(t, err)
@@ -74,7 +74,7 @@ func TestOtherModelsCountAsText(t *testing.T) {
 	require.Equal(t, without.Units, with.Units)
 }
 
-// A bound may be written in any way that means a whole number; -1 is no limit where llama.cpp and Ollama read it.
+// A bound may be any spelling of a whole number. -1 means no limit where llama.cpp and Ollama read it.
 func TestBoundsAsClientsWriteThem(t *testing.T) {
 	for in, want := range map[string]int64{"-1": 0, "100.0": 100, "1e3": 1000, "1E+2": 100, "0": 0, "null": 0, "9007199254740993": 9007199254740993} {
 		b, err := Parse([]byte(`{"model":"m","max_tokens":` + in + `}`))
@@ -87,7 +87,7 @@ func TestBoundsAsClientsWriteThem(t *testing.T) {
 	}
 }
 
-// A prompt without a space is text, however long; an image in base64 is none, where an API takes one.
+// A prompt without spaces is text, however long. A base64 image in a member that takes images is not.
 func TestDataIsNoText(t *testing.T) {
 	long := strings.Repeat("Lorem_ipsum_dolor_", 100)
 	for member, text := range map[string]bool{
@@ -117,7 +117,7 @@ func TestDataIsNoText(t *testing.T) {
 	}
 }
 
-// TestBoundsThatContradict finds a bound that may be none beside one that is one, by the members that an endpoint reads.
+// TestBoundsThatContradict finds a bound beside one that may mean no bound, among the members that an endpoint reads.
 func TestBoundsThatContradict(t *testing.T) {
 	chat, gemini := []string{"max_tokens", "max_completion_tokens"}, []string{"generationConfig.maxOutputTokens"}
 	invoke := []string{"max_tokens", "inferenceConfig.maxTokens"}
@@ -132,7 +132,7 @@ func TestBoundsThatContradict(t *testing.T) {
 		{`{"max_completion_tokens":5,"max_tokens":-0.0}`, chat, "max_tokens"},
 		{`{"max_completion_tokens":5,"max_tokens":null}`, chat, ""},
 		{`{"max_completion_tokens":5,"max_tokens":9}`, chat, ""},
-		{`{"max_completion_tokens":-1,"max_tokens":0}`, chat, ""}, // none bounds
+		{`{"max_completion_tokens":-1,"max_tokens":0}`, chat, ""}, // neither bounds
 		{`{"max_tokens":5,"max_output_tokens":-1}`, chat, ""},
 		{`{"generationConfig":{"maxOutputTokens":5},"generation_config":{"max_output_tokens":-1}}`, gemini, "generationConfig.maxOutputTokens"},
 		{`{"generationConfig":{"maxOutputTokens":5,"max_output_tokens":0}}`, gemini, "generationConfig.maxOutputTokens"},
@@ -152,7 +152,7 @@ func TestBoundsThatContradict(t *testing.T) {
 	}
 }
 
-// TestSessionOfABody takes the session from the body's metadata, as LiteLLM's clients write it.
+// TestSessionOfABody reads the session from the body's metadata, where LiteLLM's clients write it.
 func TestSessionOfABody(t *testing.T) {
 	for in, want := range map[string]string{
 		`{"metadata":{"user_id":"u","session_id":"s-1"}}`:    "s-1",

@@ -1,9 +1,10 @@
 package body
 
-// tokenUnits is what the id of a token counts, in thousandths of a token.
+// tokenUnits is the size of one token id, in thousandths of a token.
 const tokenUnits = 1000
 
-// prompts takes a list of prompts: texts, lists of token ids, or the token ids of one prompt. Ids count as the tokens that they are.
+// prompts parses a list of prompts: texts, lists of token ids, or the token ids of a single prompt. Each id counts as one
+// token.
 func (p *parser) prompts(depth int) (n int64, err error) {
 	ids := int64(0)
 	err = p.elements(depth, func(depth int) error {

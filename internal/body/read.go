@@ -7,14 +7,15 @@ import (
 	"strings"
 )
 
-// ErrTooLarge means that a body is larger than it may be.
+// ErrTooLarge is returned for a body above the size limit.
 var ErrTooLarge = errors.New("the body is too large")
 
-// FirstRead is the most that is allocated before any of a body has arrived; a larger length that is announced is not trusted.
+// FirstRead is the most that is allocated, in bytes, before any of a body has arrived. A larger announced length is not
+// trusted.
 const FirstRead = 1 << 20
 
-// Read reads a JSON body, whole, and scans it. size is its length, -1 when it is not known; most bounds it. Errors are of type *Error,
-// ErrTooLarge, or those of the reader.
+// Read reads and scans a whole JSON body. size is its length in bytes, -1 if unknown; most is the limit. Errors are of type
+// *Error, ErrTooLarge, or the reader's.
 func Read(r io.Reader, size, most int64) (*Body, error) {
 	data, err := readAll(r, size, most)
 	if err != nil {
@@ -29,7 +30,7 @@ func readAll(r io.Reader, size, most int64) ([]byte, error) {
 	}
 	capacity := int64(512)
 	if size >= 0 {
-		capacity = min(size, FirstRead) + 1 // the last byte is room to see the end
+		capacity = min(size, FirstRead) + 1 // one more byte, to see the end
 	}
 	buf := make([]byte, 0, capacity)
 	for {
@@ -55,20 +56,20 @@ func readAll(r io.Reader, size, most int64) ([]byte, error) {
 	}
 }
 
-// IsForm reports whether a Content-Type is a form with files.
+// IsForm reports whether a Content-Type is multipart/form-data.
 func IsForm(contentType string) bool {
 	media, _, _ := strings.Cut(contentType, ";")
 	return strings.EqualFold(strings.TrimSpace(media), "multipart/form-data")
 }
 
-// IsUTF8 reports whether a Content-Type has no charset but UTF-8, or ASCII, which is a part of it.
+// IsUTF8 reports whether the charset of a Content-Type is absent, UTF-8, or ASCII, which is a subset.
 func IsUTF8(contentType string) bool {
 	if !strings.Contains(contentType, ";") {
 		return true
 	}
 	_, parameters, err := mime.ParseMediaType(contentType)
 	if err != nil {
-		return true // what follows refuses it, or does not read it
+		return true // refused later, or not read
 	}
 	switch charset := parameters["charset"]; strings.ToLower(charset) {
 	case "", "utf-8", "utf8", "us-ascii", "ascii":
@@ -77,7 +78,7 @@ func IsUTF8(contentType string) bool {
 	return false
 }
 
-// IsJSON reports whether a Content-Type is JSON. None at all is taken for it.
+// IsJSON reports whether a Content-Type is JSON. An empty one counts as JSON.
 func IsJSON(contentType string) bool {
 	if contentType == "" || contentType == "application/json" {
 		return true
